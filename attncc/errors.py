@@ -1,0 +1,60 @@
+"""The exceptions that attncc raises: each says what is wrong (with the value), the rule, and the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AttnccError(Exception):
+    """Base of all attncc errors.
+
+    `problem` names the offending value, `rule` what must hold, `fix` what to write or do instead.
+    """
+
+    def __init__(self, problem: str, *, rule: str = "", fix: str = "") -> None:
+        self.problem = problem
+        self.rule = rule
+        self.fix = fix
+        super().__init__("\n".join(line for line in (problem, rule, fix) if line))
+
+
+class PatternError(AttnccError):
+    """A predicate is not a valid connectivity set."""
+
+
+class ParameterError(AttnccError, ValueError):
+    """A pattern got a parameter that is missing, unknown, of the wrong type or out of bounds."""
+
+
+class TableError(AttnccError, ValueError):
+    """A table has the wrong length, dtype, shape or device."""
+
+
+class ShapeError(AttnccError, ValueError):
+    """Tensors or lengths that do not fit together."""
+
+
+class PlanError(AttnccError):
+    """No plan can be made for this pattern and shape."""
+
+
+class BackendError(AttnccError):
+    """A backend is unknown, unavailable, or can't take this plan."""
+
+
+class ConfigError(AttnccError, ValueError):
+    """A configuration has an unknown key or a value outside its range."""
+
+
+class PluginError(AttnccError):
+    """A plugin is broken, missing, or clashes with another."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "did you mean 'x'?" for the known name nearest to `name`, else the list of known names."""
+    names = sorted(set(known))
+    match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if match:
+        return f"Did you mean {match[0]!r}?"
+    return f"Known: {', '.join(names)}." if names else ""

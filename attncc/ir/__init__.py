@@ -1,0 +1,1 @@
+"""The intermediate representation: integer expressions (sympy) and predicates over positions."""

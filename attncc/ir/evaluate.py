@@ -1,0 +1,97 @@
+"""Evaluation of expressions and predicates over arrays of positions, numpy's or torch's.
+
+The environment maps symbols to integers or broadcastable int64 arrays of one kind. Table look-ups are clipped
+to the table: a look-up outside it can only stand in a branch whose guard is false (the planner checks that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import sympy
+
+from attncc.ir.arithmetic import floor_quotient
+from attncc.ir.predicate import And, Atom, Constant, Predicate
+from attncc.ir.tables import Read, TableData
+
+Environment = Mapping[sympy.Symbol, Any]
+
+
+def evaluate(expr: sympy.Expr, env: Environment) -> Any:
+    """Return the value of `expr`: an int, or an int64 array of the environment's kind."""
+    match expr:
+        case sympy.Integer():
+            return int(expr)
+        case sympy.Symbol():
+            return env[expr]
+        case sympy.Add():
+            return reduce(lambda a, b: a + b, _arguments(expr, env))
+        case sympy.Mul():
+            return reduce(lambda a, b: a * b, _arguments(expr, env))
+        case sympy.Pow():
+            return evaluate(expr.base, env) ** int(expr.exp)
+        case sympy.Mod():
+            dividend, modulus = _arguments(expr, env)
+            return dividend % modulus
+        case sympy.floor():
+            numerator, denominator = floor_quotient(expr)
+            return evaluate(numerator, env) // evaluate(denominator, env)
+        case sympy.Min():
+            return reduce(lambda a, b: _choose(a < b, a, b), _arguments(expr, env))
+        case sympy.Max():
+            return reduce(lambda a, b: _choose(a > b, a, b), _arguments(expr, env))
+        case sympy.Abs():
+            return abs(evaluate(expr.args[0], env))
+        case Read():
+            return _look_up(expr.table, [evaluate(index, env) for index in expr.indices])
+    raise TypeError(f"no evaluation rule for {type(expr).__name__}")
+
+
+def evaluate_predicate(predicate: Predicate, env: Environment) -> Any:
+    """Return where `predicate` holds: a bool array of the environment's kind (or a bool, if nothing is an array)."""
+    if isinstance(predicate, Constant):
+        return predicate.value
+    if isinstance(predicate, Atom):
+        value = evaluate(predicate.expr, env)
+        match predicate.relation:
+            case "ge":
+                return value >= 0
+            case "eq":
+                return value == 0
+        return value != 0
+    parts = [evaluate_predicate(arg, env) for arg in predicate.args]  # type: ignore[attr-defined]
+    if isinstance(predicate, And):
+        return reduce(lambda a, b: a & b, parts)
+    return reduce(lambda a, b: a | b, parts)
+
+
+def _arguments(expr: sympy.Expr, env: Environment) -> list[Any]:
+    return [evaluate(arg, env) for arg in expr.args]
+
+
+def _choose(condition: Any, yes: Any, no: Any) -> Any:
+    if isinstance(condition, bool | np.bool_):
+        return yes if condition else no
+    if isinstance(condition, np.ndarray):
+        return np.where(condition, yes, no)
+    import torch
+
+    return torch.where(condition, yes, no)
+
+
+def _look_up(table: TableData, indices: list[Any]) -> Any:
+    clipped = [_clip(index, size) for index, size in zip(indices, table.data.shape, strict=True)]
+    on_torch = next((x for x in clipped if hasattr(x, "device") and not isinstance(x, np.ndarray | np.generic)), None)
+    if on_torch is not None:
+        return table.on(on_torch.device)[tuple(clipped)]
+    values = table.data[tuple(clipped)]
+    return values.astype(np.int64)
+
+
+def _clip(index: Any, size: int) -> Any:
+    if isinstance(index, int):
+        return min(max(index, 0), size - 1)
+    return index.clip(0, size - 1)

@@ -1,0 +1,120 @@
+"""Interval evaluation: sound bounds of an expression, and a three-valued answer of a predicate, over boxes.
+
+A box gives each symbol an inclusive range (low, high) of integers; ranges are numpy arrays, so that one call
+answers for many boxes. Arrays of Python integers (dtype object) make the arithmetic unbounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import sympy
+
+from attncc.ir.arithmetic import floor_quotient
+from attncc.ir.predicate import And, Atom, Constant, Predicate
+from attncc.ir.symbols import MAX_POSITION
+from attncc.ir.tables import Array, Read
+
+Range = tuple[Array, Array]
+Box = Mapping[sympy.Symbol, Range]
+
+#: Three-valued answers; chosen so that `and` is minimum and `or` is maximum.
+NEVER, SOMETIMES, ALWAYS = 0, 1, 2
+
+
+def bounds(expr: sympy.Expr, box: Box) -> Range:
+    """Return (low, high) with low <= expr <= high for all integers in each box."""
+    match expr:
+        case sympy.Integer():
+            value = _like(int(expr), box)
+            return value, value
+        case sympy.Symbol():
+            return box[expr]
+        case sympy.Add():
+            parts = [bounds(arg, box) for arg in expr.args]
+            return sum(p[0] for p in parts), sum(p[1] for p in parts)  # type: ignore[return-value]
+        case sympy.Mul():
+            product = bounds(expr.args[0], box)
+            for arg in expr.args[1:]:
+                product = _multiply(product, bounds(arg, box))
+            return product
+        case sympy.Pow():
+            return _power(bounds(expr.base, box), int(expr.exp))
+        case sympy.Mod():
+            return _modulo(bounds(expr.args[0], box), bounds(expr.args[1], box))
+        case sympy.floor():
+            numerator, denominator = floor_quotient(expr)
+            (low, high), (small, large) = bounds(numerator, box), bounds(denominator, box)
+            corners = [x // np.maximum(d, 1) for x in (low, high) for d in (small, large)]
+            return _hull(corners)
+        case sympy.Min() | sympy.Max():
+            combine = np.minimum if isinstance(expr, sympy.Min) else np.maximum
+            parts = [bounds(arg, box) for arg in expr.args]
+            return combine.reduce([p[0] for p in parts]), combine.reduce([p[1] for p in parts])
+        case sympy.Abs():
+            low, high = bounds(expr.args[0], box)
+            return np.maximum(np.maximum(low, -high), 0), np.maximum(-low, high)
+        case Read():
+            return expr.table.pyramid.bounds([bounds(index, box) for index in expr.indices])
+    raise TypeError(f"no interval rule for {type(expr).__name__}")
+
+
+def verdict(predicate: Predicate, box: Box) -> Array:
+    """Return NEVER, SOMETIMES or ALWAYS (int8) for each box; NEVER and ALWAYS are proofs."""
+    if isinstance(predicate, Constant):
+        return _like(ALWAYS if predicate.value else NEVER, box).astype(np.int8)
+    if isinstance(predicate, Atom):
+        return _atom_verdict(predicate, box)
+    answers = [verdict(arg, box) for arg in predicate.args]  # type: ignore[attr-defined]
+    combine = np.minimum if isinstance(predicate, And) else np.maximum
+    combined: Array = combine.reduce(answers)
+    return combined
+
+
+def natural_bounds(expr: sympy.Expr) -> tuple[int, int]:
+    """Return bounds of `expr` over all positions below MAX_POSITION, exactly (Python integers)."""
+    anywhere = (np.array(0, dtype=object), np.array(MAX_POSITION - 1, dtype=object))
+    box = {symbol: anywhere for symbol in expr.free_symbols if isinstance(symbol, sympy.Symbol)}
+    low, high = bounds(expr, box or {sympy.Dummy(): anywhere})
+    return int(low), int(high)
+
+
+def _atom_verdict(atom: Atom, box: Box) -> Array:
+    low, high = bounds(atom.expr, box)
+    if atom.relation == "ge":
+        always, never = low >= 0, high < 0
+    else:
+        always, never = (low == 0) & (high == 0), (low > 0) | (high < 0)
+        if atom.relation == "ne":
+            always, never = never, always
+    return np.where(always, ALWAYS, np.where(never, NEVER, SOMETIMES)).astype(np.int8)
+
+
+def _like(value: int, box: Box) -> Array:
+    first = next(iter(box.values()))[0]
+    return np.full(np.shape(first), value, dtype=first.dtype)
+
+
+def _hull(corners: list[Array]) -> Range:
+    return np.minimum.reduce(corners), np.maximum.reduce(corners)
+
+
+def _multiply(a: Range, b: Range) -> Range:
+    return _hull([x * y for x in a for y in b])
+
+
+def _power(base: Range, exponent: int) -> Range:
+    low, high = base
+    corners = [low**exponent, high**exponent]
+    least, most = _hull(corners)
+    if exponent % 2 == 0:
+        least = np.where((low <= 0) & (high >= 0), 0, least)
+    return least, most
+
+
+def _modulo(value: Range, modulus: Range) -> Range:
+    (low, high), (small, large) = value, (np.maximum(modulus[0], 1), np.maximum(modulus[1], 1))
+    same_class = (small == large) & (low // small == high // small)
+    return np.where(same_class, low % small, 0), np.where(same_class, high % small, large - 1)

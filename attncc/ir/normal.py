@@ -1,0 +1,308 @@
+"""Normal form: comparisons in lowest terms, predicates as unions of clauses, and the canonical digest.
+
+A clause is a conjunction of spans, `low <= form <= high` and not in `holes`, one per form; a form is an integer
+expression without constant term or common factor and with a positive leading coefficient, so that two
+comparisons of the same quantity always meet in one span.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import sympy
+
+from attncc.errors import AttnccError
+from attncc.ir.interval import natural_bounds
+from attncc.ir.predicate import FALSE, TRUE, And, Atom, Constant, Or, Predicate, conjunction, disjunction
+
+#: A predicate that needs more clauses than this is not expanded.
+MAX_CLAUSES = 64
+
+
+class TooManyClausesError(AttnccError):
+    """The union of clauses would be too long to be useful; the planner then keeps the predicate whole."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """`low <= form <= high` with `holes` left out; None is no bound."""
+
+    form: sympy.Expr
+    low: int | None = None
+    high: int | None = None
+    holes: frozenset[int] = frozenset()
+
+    @property
+    def value(self) -> int | None:
+        """The only value allowed, if there is one."""
+        return self.low if self.low is not None and self.low == self.high else None
+
+    def meet(self, other: Span) -> Span:
+        """Return the intersection of two spans of one form."""
+        low = max((x for x in (self.low, other.low) if x is not None), default=None)
+        high = min((x for x in (self.high, other.high) if x is not None), default=None)
+        return _tidy(Span(self.form, low, high, self.holes | other.holes))
+
+    def within(self, other: Span) -> bool:
+        """Return whether this span is shown to imply `other`."""
+        return self.meet(other) == self
+
+    @property
+    def is_empty(self) -> bool:
+        return self.low is not None and self.high is not None and self.low > self.high
+
+    @property
+    def is_free(self) -> bool:
+        return self.low is None and self.high is None and not self.holes
+
+    def predicate(self) -> Predicate:
+        """Return the span as comparisons."""
+        if self.value is not None:
+            return Atom("eq", self.form - self.value)
+        parts: list[Predicate] = [Atom("ne", self.form - hole) for hole in sorted(self.holes)]
+        if self.low is not None:
+            parts.append(Atom("ge", self.form - self.low))
+        if self.high is not None:
+            parts.append(Atom("ge", self.high - self.form))
+        return conjunction(parts)
+
+    def complement(self) -> list[Span]:
+        """Return disjoint spans that together hold exactly where this one doesn't."""
+        outside = [Span(self.form, hole, hole) for hole in sorted(self.holes)]
+        if self.low is not None:
+            outside.append(Span(self.form, None, self.low - 1))
+        if self.high is not None:
+            outside.append(Span(self.form, self.high + 1, None))
+        return [span for span in map(_tidy, outside) if not span.is_empty]
+
+    def __str__(self) -> str:
+        return f"{self.low}<={self.form}<={self.high}!{sorted(self.holes)}"
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A conjunction of spans, by form; the empty clause holds everywhere."""
+
+    spans: Mapping[sympy.Expr, Span]
+
+    def meet(self, other: Clause) -> Clause | None:
+        """Return the intersection, or None where it is shown to be empty."""
+        spans = dict(self.spans)
+        for form, span in other.spans.items():
+            spans[form] = spans[form].meet(span) if form in spans else span
+            if spans[form].is_empty:
+                return None
+        return Clause({form: span for form, span in spans.items() if not span.is_free})
+
+    def within(self, other: Clause) -> bool:
+        """Return whether every span of `other` is implied by one of this clause's."""
+        return all(form in self.spans and self.spans[form].within(span) for form, span in other.spans.items())
+
+    def minus(self, other: Clause) -> list[Clause]:
+        """Return disjoint clauses for this one without `other`."""
+        pieces: list[Clause] = []
+        rest: Clause | None = self
+        for span in other.spans.values():
+            if rest is None:
+                break
+            pieces += [piece for outside in span.complement() if (piece := rest.meet(_clause(outside)))]
+            rest = rest.meet(_clause(span))
+        return pieces
+
+    def predicate(self) -> Predicate:
+        """Return the clause as a conjunction of comparisons."""
+        return conjunction(span.predicate() for span in self.spans.values())
+
+    @property
+    def sorted_spans(self) -> list[Span]:
+        return sorted(self.spans.values(), key=str)
+
+    def __str__(self) -> str:
+        return " & ".join(str(span) for span in self.sorted_spans)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.spans.values()))
+
+
+def comparison(relation: str, expr: sympy.Expr) -> Predicate:
+    """Return `expr >= 0`, `expr == 0` or `expr != 0` in lowest terms, or TRUE or FALSE where that is shown."""
+    spans = spans_of(Atom(relation, expr))
+    return disjunction(span.predicate() for span in spans) if spans else FALSE
+
+
+def spans_of(atom: Atom) -> list[Span]:
+    """Return the atom as at most one span, none where it can't hold; a free span holds everywhere."""
+    expr = _congruence(_expanded(atom.expr)) if atom.relation != "ge" else _expanded(atom.expr)
+    form, factor, constant = _primitive(expr)
+    if form == 0:
+        holds = {"ge": constant >= 0, "eq": constant == 0, "ne": constant != 0}[atom.relation]
+        return [Span(form)] if holds else []
+    span = _tidy(_solve(atom.relation, form, factor, constant))
+    return [] if span.is_empty else [span]
+
+
+def clauses(predicate: Predicate) -> tuple[Clause, ...]:
+    """Return clauses whose union is `predicate`, in a canonical order.
+
+    Raises TooManyClausesError beyond MAX_CLAUSES.
+    """
+    return tuple(sorted(_merged(_expand(predicate)), key=str))
+
+
+@lru_cache(maxsize=1024)
+def digest(predicate: Predicate) -> str:
+    """SHA-256 of the normal form: equal for equal sets written differently as far as the normal form can tell."""
+    try:
+        text = " | ".join(str(clause) for clause in clauses(predicate))
+    except TooManyClausesError:
+        text = _structure(predicate)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def simplified(predicate: Predicate) -> Predicate:
+    """Return `predicate` with comparisons in lowest terms again, after a substitution."""
+    return predicate.map(lambda atom: comparison(atom.relation, atom.expr))
+
+
+def _clause(span: Span) -> Clause:
+    return Clause({} if span.is_free else {span.form: span})
+
+
+def _expand(predicate: Predicate) -> list[Clause]:
+    if isinstance(predicate, Constant):
+        return [Clause({})] if predicate.value else []
+    if isinstance(predicate, Atom):
+        return [_clause(span) for span in spans_of(predicate)]
+    if isinstance(predicate, Or):
+        return _bounded(_absorbed([clause for arg in predicate.args for clause in _expand(arg)]))
+    assert isinstance(predicate, And)
+    product = [Clause({})]
+    for factor in sorted((_expand(arg) for arg in predicate.args), key=len):
+        met = (a.meet(b) for a in product for b in factor)
+        product = _bounded(_absorbed([clause for clause in met if clause is not None]))
+    return product
+
+
+def _bounded(found: list[Clause]) -> list[Clause]:
+    if len(found) > MAX_CLAUSES:
+        raise TooManyClausesError(f"The predicate expands to more than {MAX_CLAUSES} clauses.")
+    return found
+
+
+def _absorbed(found: Iterable[Clause]) -> list[Clause]:
+    kept: list[Clause] = []
+    for clause in found:
+        if not any(clause.within(other) for other in kept):
+            kept = [other for other in kept if not other.within(clause)] + [clause]
+    return kept
+
+
+def _merged(found: list[Clause]) -> list[Clause]:
+    """Join clauses that differ in one form only and whose spans there touch, until none is left."""
+    work = _absorbed(found)
+    for a in work:
+        for b in work:
+            if a is not b and (joined := _joined(a, b)):
+                return _merged([clause for clause in work if clause is not a and clause is not b] + [joined])
+    return work
+
+
+def _joined(a: Clause, b: Clause) -> Clause | None:
+    if a.spans.keys() != b.spans.keys():
+        return None
+    different = [form for form in a.spans if a.spans[form] != b.spans[form]]
+    if len(different) != 1:
+        return None
+    first, second = a.spans[different[0]], b.spans[different[0]]
+    if first.holes or second.holes:
+        return None
+    low, high = (first, second) if _or(first.low, -math.inf) <= _or(second.low, -math.inf) else (second, first)
+    if _or(low.high, math.inf) + 1 < _or(high.low, -math.inf):
+        return None
+    top = None if low.high is None or high.high is None else max(low.high, high.high)
+    hull = _tidy(Span(first.form, low.low, top))
+    return Clause({form: s for form, s in {**a.spans, first.form: hull}.items() if not s.is_free})
+
+
+def _or(value: int | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _solve(relation: str, form: sympy.Expr, factor: int, constant: int) -> Span:
+    """Return the span of `factor * form + constant` related to 0."""
+    if relation == "ge":
+        limit = -constant
+        return Span(form, low=-(-limit // factor)) if factor > 0 else Span(form, high=-(limit // -factor))
+    value, remainder = divmod(-constant, factor)
+    if remainder:
+        return Span(form, 1, 0) if relation == "eq" else Span(form)
+    return Span(form, value, value) if relation == "eq" else Span(form, holes=frozenset([value]))
+
+
+def _tidy(span: Span) -> Span:
+    """Drop bounds that always hold, pull bounds in past holes, and mark what can't hold as empty."""
+    least, most = _natural(span.form)
+    low = least if span.low is None else max(span.low, least)
+    high = most if span.high is None else min(span.high, most)
+    while low in span.holes and low <= high:
+        low += 1
+    while high in span.holes and low <= high:
+        high -= 1
+    if low > high:
+        return Span(span.form, 1, 0)
+    if low == high:
+        return Span(span.form, low, high)
+    holes = frozenset(hole for hole in span.holes if low < hole < high)
+    return replace(span, low=None if low <= least else low, high=None if high >= most else high, holes=holes)
+
+
+@lru_cache(maxsize=4096)
+def _natural(form: sympy.Expr) -> tuple[int, int]:
+    return natural_bounds(form)
+
+
+@lru_cache(maxsize=4096)
+def _primitive(expr: sympy.Expr) -> tuple[sympy.Expr, int, int]:
+    """Return (form, factor, constant) with `expr == factor * form + constant`."""
+    terms = dict(expr.as_coefficients_dict())
+    constant = int(terms.pop(sympy.S.One, 0))
+    if not terms:
+        return sympy.S.Zero, 1, constant
+    factor = math.gcd(*(int(c) for c in terms.values()))
+    leading = min(terms, key=lambda term: (str(term), 0))
+    factor = factor if terms[leading] > 0 else -factor
+    return sympy.Add(*(c // factor * term for term, c in terms.items())), factor, constant
+
+
+def _expanded(expr: sympy.Expr) -> sympy.Expr:
+    products = (term for term in sympy.Add.make_args(expr) if isinstance(term, sympy.Mul | sympy.Pow))
+    return sympy.expand(expr) if any(p.has(sympy.Add) for p in products) else expr
+
+
+def _congruence(expr: sympy.Expr) -> sympy.Expr:
+    """Rewrite a sum related to 0 by equality: `a % m - b % m` as `(a - b) % m`, with a positive leading term."""
+    terms = sympy.Add.make_args(expr)
+    if len(terms) == 2:
+        plus = [t for t in terms if isinstance(t, sympy.Mod)]
+        minus = [-t for t in terms if isinstance(-t, sympy.Mod)]
+        if plus and minus and plus[0].args[1] == minus[0].args[1]:
+            expr = sympy.Mod(plus[0].args[0] - minus[0].args[0], plus[0].args[1])
+    if isinstance(expr, sympy.Mod):
+        dividend, modulus = expr.args
+        form, factor, constant = _primitive(_expanded(dividend))
+        if constant == 0 and factor < 0:
+            return sympy.Mod(-factor * form, modulus)
+    return expr
+
+
+def _structure(predicate: Predicate) -> str:
+    if isinstance(predicate, And | Or):
+        inner = sorted(_structure(arg) for arg in predicate.args)
+        return f"{type(predicate).__name__}({', '.join(inner)})"
+    if isinstance(predicate, Atom):
+        return f"{predicate.relation}({predicate.expr})"
+    return str(predicate == TRUE)

@@ -1,0 +1,172 @@
+"""Tables: integer or boolean data that a predicate looks up by position (documents, buckets, blocks)."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import sympy
+
+from attncc.errors import TableError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class TableData:
+    """An immutable integer or boolean array of up to four dimensions, identified by its content.
+
+    `data` is a numpy array, a list, or a tensor on any device (copied to the host). The last one or two
+    dimensions are looked up by the predicate's indices; further dimensions in front, (B, ...) or
+    (B, H, ...), each of the full size or 1, make it differ per batch entry and head.
+
+    Raises TableError for floats, objects, empty tables and more than four dimensions.
+    """
+
+    def __init__(self, data: Any, name: str = "table") -> None:
+        if isinstance(data, TableData):
+            data = data.data
+        array = _to_numpy(data)
+        if array.dtype.kind not in "biu":
+            raise TableError(
+                f"Table {name!r} has dtype {array.dtype}.",
+                rule="Tables hold integers or booleans, since they are compared exactly.",
+                fix="Convert it first, for example with .to(torch.int64) or .astype(np.int64).",
+            )
+        if array.size == 0 or not 1 <= array.ndim <= 4:
+            raise TableError(
+                f"Table {name!r} has shape {array.shape}.",
+                rule="A table has one to four dimensions and at least one element.",
+                fix="Pass one entry per position, or (B, N), (B, H, N), (rows, columns), ...",
+            )
+        self.name = name
+        self.is_boolean = array.dtype.kind == "b"
+        self.data: Array = np.array(array, dtype=bool if self.is_boolean else np.int64, order="C")
+        self.data.flags.writeable = False
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of shape and content: equal tables are the same table, in every process."""
+        header = f"{self.data.dtype.str}{self.data.shape}".encode()
+        return hashlib.sha256(header + memoryview(self.data).cast("B")).hexdigest()
+
+    @cached_property
+    def pyramid(self) -> Pyramid:
+        """Minima and maxima over aligned power-of-two blocks, for interval look-ups."""
+        return Pyramid(self.data)
+
+    def on(self, device: Any) -> Any:
+        """Return the table as an int64 torch tensor on `device` (cached per device)."""
+        cache: dict[Any, Any] = self.__dict__.setdefault("_on_device", {})
+        if device not in cache:
+            import torch
+
+            cache[device] = torch.as_tensor(self.data.astype(np.int64), device=device)
+        return cache[device]
+
+    def __repr__(self) -> str:
+        return f"Table({self.name!r}, shape={self.data.shape})"
+
+
+class Pyramid:
+    """Minima and maxima of an array over aligned blocks of 2^k entries a side, k = 0, 1, ...
+
+    A query box of any size is covered by at most three blocks a side of the level that fits it, so its
+    bounds are sound everywhere and exact on aligned boxes; all levels together are twice the array.
+    """
+
+    def __init__(self, data: Array) -> None:
+        base = data.astype(np.int64)
+        self.levels: list[tuple[Array, Array]] = [(base, base)]
+        while max(self.levels[-1][0].shape) > 1:
+            low, high = self.levels[-1]
+            self.levels.append((_halve(low, np.minimum), _halve(high, np.maximum)))
+
+    def bounds(self, box: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+        """Return sound (low, high) of the data over each box, given inclusive index ranges per dimension."""
+        shape = self.levels[0][0].shape
+        clipped = [(np.clip(lo, 0, n - 1), np.clip(hi, 0, n - 1)) for (lo, hi), n in zip(box, shape, strict=True)]
+        parts = np.broadcast_arrays(*(part for pair in clipped for part in pair))
+        lows, highs = [p.ravel() for p in parts[0::2]], [p.ravel() for p in parts[1::2]]
+        extent = np.maximum.reduce([hi - lo for lo, hi in zip(lows, highs, strict=True)])
+        level = np.minimum(_floor_log2(np.maximum(extent, 0) + 1), len(self.levels) - 1)
+        out_low, out_high = np.empty(level.shape, np.int64), np.empty(level.shape, np.int64)
+        for k in np.unique(level):
+            at = level == k
+            out_low[at], out_high[at] = self._at_level(int(k), [x[at] for x in lows], [x[at] for x in highs])
+        return out_low.reshape(parts[0].shape), out_high.reshape(parts[0].shape)
+
+    def _at_level(self, k: int, lows: list[Array], highs: list[Array]) -> tuple[Array, Array]:
+        low, high = self.levels[k]
+        choices: list[list[Array]] = []
+        for lo, hi in zip(lows, highs, strict=True):
+            first, last = lo >> k, hi >> k
+            choices.append([first, np.minimum(first + 1, last), last])
+        corners = [(a,) for a in choices[0]] if len(choices) == 1 else [(a, b) for a in choices[0] for b in choices[1]]
+        return (
+            np.minimum.reduce([low[corner] for corner in corners]),
+            np.maximum.reduce([high[corner] for corner in corners]),
+        )
+
+
+def _halve(level: Array, reduce: np.ufunc) -> Array:
+    for axis in range(level.ndim):
+        starts = np.arange(0, level.shape[axis], 2)
+        level = reduce.reduceat(level, starts, axis=axis)
+    return level
+
+
+def _floor_log2(x: Array) -> Array:
+    """Floor of log2 for 1 <= x < 2^52, exactly: frexp gives the exponent of the leading bit."""
+    exponent: Array = np.frexp(x.astype(np.float64))[1] - 1
+    return exponent
+
+
+def _to_numpy(data: Any) -> Array:
+    if hasattr(data, "detach"):  # a tensor, on any device
+        data = data.detach().cpu().numpy()
+    try:
+        return np.asarray(data)
+    except (ValueError, TypeError) as error:
+        raise TableError(f"{type(data).__name__} can't be read as a table: {error}.") from error
+
+
+class TableSymbol(sympy.AtomicExpr):  # type: ignore[misc]
+    """A table inside a sympy expression; equal to another one exactly when their contents are equal."""
+
+    is_commutative = True
+    is_integer = True
+
+    def __new__(cls, table: TableData) -> TableSymbol:
+        node: TableSymbol = sympy.AtomicExpr.__new__(cls)
+        node.table = table
+        return node
+
+    table: TableData
+
+    def _hashable_content(self) -> tuple[str, ...]:
+        return (self.table.digest,)
+
+    def sort_key(self, order: Any = None) -> Any:
+        return self.class_key(), (1, (self.table.digest,)), sympy.S.One.sort_key(), sympy.S.One
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"table_{self.table.digest}"
+
+
+class Read(sympy.Function):  # type: ignore[misc]
+    """`Read(table, x, ...)` is the table's entry at index (x, ...), an integer."""
+
+    is_integer = True
+    is_real = True
+    is_finite = True
+
+    @property
+    def table(self) -> TableData:
+        table: TableData = self.args[0].table
+        return table
+
+    @property
+    def indices(self) -> tuple[sympy.Expr, ...]:
+        return tuple(self.args[1:])
