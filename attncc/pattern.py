@@ -60,9 +60,7 @@ class Parameter:
     def _within(self, value: int) -> int:
         low, high = self.bounds.minimum, self.bounds.maximum
         if (low is not None and value < low) or (high is not None and value > high):
-            limits = " and ".join(
-                [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
-            )
+            limits = " and ".join([f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None))
             raise ParameterError(f"{self.name}={value}.", rule=f"Parameter {self.name!r} is {limits}.")
         return value
 
@@ -81,7 +79,12 @@ class Pattern:
     `name` and `parameters` say where it came from; the identity is `key`, a hash of the sets themselves.
     """
 
-    def __init__(self, subsets: Sequence[Predicate], name: str, parameters: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        subsets: Sequence[Predicate],
+        name: str,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
         self.subsets = tuple(subsets)
         self.name = name
         self.parameters = dict(parameters or {})
@@ -110,12 +113,20 @@ class Pattern:
 
     def layers(self, n: int) -> Pattern:
         """The subset of residual block n, that is n mod p (Child et al. 2019, section 4.2, interleaved)."""
-        return Pattern([self.subsets[n % len(self.subsets)]], f"{self.name}.layers({n})", self.parameters)
+        return Pattern(
+            [self.subsets[n % len(self.subsets)]],
+            f"{self.name}.layers({n})",
+            self.parameters,
+        )
 
     def causal(self) -> Pattern:
         """Every subset without the keys after the query, j <= i."""
         past = comparison("ge", I - J)
-        return Pattern([subset & past for subset in self.subsets], f"{self.name}.causal()", self.parameters)
+        return Pattern(
+            [subset & past for subset in self.subsets],
+            f"{self.name}.causal()",
+            self.parameters,
+        )
 
     def __and__(self, other: Pattern) -> Pattern:
         return Pattern([self.predicate & other.predicate], f"({self.name} & {other.name})")
@@ -173,7 +184,8 @@ class PatternFactory:
         missing = [p.name for p in self.parameters if p.required and p.name not in values]
         if missing:
             raise ParameterError(
-                f"Pattern {self.name!r} needs {', '.join(missing)}.", rule=f"It is declared as {self.signature}."
+                f"Pattern {self.name!r} needs {', '.join(missing)}.",
+                rule=f"It is declared as {self.signature}.",
             )
         return {name: p.checked(values.get(name, p.default)) for name, p in known.items()}
 
@@ -208,8 +220,15 @@ def per_head(patterns: Sequence[Pattern | PatternFactory]) -> Pattern:
     """Return the pattern in which head h sees patterns[h mod len(patterns)]."""
     chosen = [as_pattern(p) for p in patterns]
     if not chosen:
-        raise PatternError("per_head([]) has no pattern.", rule="It takes one pattern for each head, at least one.")
-    return _by_head([p.predicate for p in chosen], f"per_head([{', '.join(p.name for p in chosen)}])", {})
+        raise PatternError(
+            "per_head([]) has no pattern.",
+            rule="It takes one pattern for each head, at least one.",
+        )
+    return _by_head(
+        [p.predicate for p in chosen],
+        f"per_head([{', '.join(p.name for p in chosen)}])",
+        {},
+    )
 
 
 def as_pattern(value: object) -> Pattern:
@@ -258,10 +277,13 @@ def _parameter(pattern_name: str, declared: inspect.Parameter, hint: Any) -> Par
     if typing.get_origin(hint) is typing.Annotated:
         kind, *extras = typing.get_args(hint)
         bounds = next((extra for extra in extras if isinstance(extra, Bounds)), bounds)
-    if kind not in (int, bool, Table) or declared.kind in (declared.VAR_POSITIONAL, declared.VAR_KEYWORD):
+    if kind not in (int, bool, Table) or declared.kind in (
+        declared.VAR_POSITIONAL,
+        declared.VAR_KEYWORD,
+    ):
         raise PatternError(
             f"Pattern {pattern_name!r} declares {declared.name!r} as {getattr(kind, '__name__', kind)}.",
-            rule=f"Symbols are {', '.join(BY_NAME)}; every other parameter is annotated with int, bool or attncc.Table.",
+            rule=f"Symbols are {', '.join(BY_NAME)}; other parameters are annotated with int, bool or attncc.Table.",
             fix=f"Write `*, {declared.name}: int`, or use one of the symbols. {nearest(declared.name, BY_NAME)}",
         )
     return Parameter(declared.name, kind, declared.default, bounds)

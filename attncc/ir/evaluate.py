@@ -84,7 +84,10 @@ def _choose(condition: Any, yes: Any, no: Any) -> Any:
 
 def _look_up(table: TableData, indices: list[Any]) -> Any:
     clipped = [_clip(index, size) for index, size in zip(indices, table.data.shape, strict=True)]
-    on_torch = next((x for x in clipped if hasattr(x, "device") and not isinstance(x, np.ndarray | np.generic)), None)
+    on_torch = next(
+        (x for x in clipped if hasattr(x, "device") and not isinstance(x, np.ndarray | np.generic)),
+        None,
+    )
     if on_torch is not None:
         return table.on(on_torch.device)[tuple(clipped)]
     values = table.data[tuple(clipped)]

@@ -7,7 +7,6 @@ answers for many boxes. Arrays of Python integers (dtype object) make the arithm
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import sympy
@@ -46,7 +45,10 @@ def bounds(expr: sympy.Expr, box: Box) -> Range:
             return _modulo(bounds(expr.args[0], box), bounds(expr.args[1], box))
         case sympy.floor():
             numerator, denominator = floor_quotient(expr)
-            (low, high), (small, large) = bounds(numerator, box), bounds(denominator, box)
+            (low, high), (small, large) = (
+                bounds(numerator, box),
+                bounds(denominator, box),
+            )
             corners = [x // np.maximum(d, 1) for x in (low, high) for d in (small, large)]
             return _hull(corners)
         case sympy.Min() | sympy.Max():
@@ -115,6 +117,9 @@ def _power(base: Range, exponent: int) -> Range:
 
 
 def _modulo(value: Range, modulus: Range) -> Range:
-    (low, high), (small, large) = value, (np.maximum(modulus[0], 1), np.maximum(modulus[1], 1))
+    (low, high), (small, large) = (
+        value,
+        (np.maximum(modulus[0], 1), np.maximum(modulus[1], 1)),
+    )
     same_class = (small == large) & (low // small == high // small)
     return np.where(same_class, low % small, 0), np.where(same_class, high % small, large - 1)

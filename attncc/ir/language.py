@@ -31,9 +31,9 @@ class _Symbolic:
 
     def __bool__(self) -> NoReturn:
         raise PatternError(
-            "A comparison of positions was used as True or False (`and`, `or`, `not`, `if` or a chained `a < b < c`).",
+            "A comparison of positions was used as True or False: `and`, `or`, `not`, `if` or a chained `a < b < c`.",
             rule="i and j stand for all positions at once, so Python can't decide the comparison.",
-            fix="Write `&` for and, `|` for or, `~` for not, attncc.where(c, x, y) for if, (a < b) & (b < c) for a chain.",
+            fix="Write & for and, | for or, ~ for not, attncc.where(c, x, y) for if, (a < b) & (b < c) for a chain.",
         )
 
 
@@ -129,7 +129,8 @@ class Index(_Symbolic):
     def __pow__(self, exponent: object) -> Index:
         if not isinstance(exponent, int) or isinstance(exponent, bool) or not 0 <= exponent <= 4:
             raise PatternError(
-                f"A position was raised to the power {exponent!r}.", rule="Powers are integers from 0 to 4."
+                f"A position was raised to the power {exponent!r}.",
+                rule="Powers are integers from 0 to 4.",
             )
         return _apply(lambda a: a**exponent, self)
 
@@ -180,7 +181,10 @@ class Table(TableData):
                 rule="The indices address the last dimensions; (B, ...) or (B, H, ...) may stand in front.",
                 fix=f"Use {self.data.ndim} indices, or a table with fewer dimensions.",
             )
-        leading = [Index.of(sympy.S.Zero if size == 1 else s) for size, s in zip(self.data.shape[:extra], (B, H))]
+        leading = [
+            Index.of(sympy.S.Zero if size == 1 else s)
+            for size, s in zip(self.data.shape[:extra], (B, H)[:extra], strict=True)
+        ]
         symbol = TableSymbol(self)
         value = _apply(lambda *parts: Read(symbol, *parts), *leading, *indices)
         return value != 0 if self.is_boolean else value

@@ -17,7 +17,17 @@ import sympy
 
 from attncc.errors import AttnccError
 from attncc.ir.interval import natural_bounds
-from attncc.ir.predicate import FALSE, TRUE, And, Atom, Constant, Or, Predicate, conjunction, disjunction
+from attncc.ir.predicate import (
+    FALSE,
+    TRUE,
+    And,
+    Atom,
+    Constant,
+    Or,
+    Predicate,
+    conjunction,
+    disjunction,
+)
 
 #: A predicate that needs more clauses than this is not expanded.
 MAX_CLAUSES = 64
@@ -257,7 +267,12 @@ def _tidy(span: Span) -> Span:
     if low == high:
         return Span(span.form, low, high)
     holes = frozenset(hole for hole in span.holes if low < hole < high)
-    return replace(span, low=None if low <= least else low, high=None if high >= most else high, holes=holes)
+    return replace(
+        span,
+        low=None if low <= least else low,
+        high=None if high >= most else high,
+        holes=holes,
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -275,7 +290,11 @@ def _primitive(expr: sympy.Expr) -> tuple[sympy.Expr, int, int]:
     factor = math.gcd(*(int(c) for c in terms.values()))
     leading = min(terms, key=lambda term: (str(term), 0))
     factor = factor if terms[leading] > 0 else -factor
-    return sympy.Add(*(c // factor * term for term, c in terms.items())), factor, constant
+    return (
+        sympy.Add(*(c // factor * term for term, c in terms.items())),
+        factor,
+        constant,
+    )
 
 
 def _expanded(expr: sympy.Expr) -> sympy.Expr:

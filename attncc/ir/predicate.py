@@ -148,7 +148,7 @@ def disjunction(parts: Iterable[Predicate]) -> Predicate:
     return _collapse(args - {FALSE}, Or, empty=FALSE, clash=TRUE)
 
 
-def _collapse(args: set[Predicate], node: type[And] | type[Or], *, empty: Predicate, clash: Predicate) -> Predicate:
+def _collapse(args: set[Predicate], node: type[And | Or], *, empty: Predicate, clash: Predicate) -> Predicate:
     if not args:
         return empty
     if len(args) == 1:
@@ -156,4 +156,3 @@ def _collapse(args: set[Predicate], node: type[And] | type[Or], *, empty: Predic
     if any(isinstance(arg, Atom) and arg.negated() in args for arg in args):
         return clash
     return node(frozenset(args))
-

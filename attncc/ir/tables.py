@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import sympy
@@ -49,7 +49,7 @@ class TableData:
     def digest(self) -> str:
         """SHA-256 of shape and content: equal tables are the same table, in every process."""
         header = f"{self.data.dtype.str}{self.data.shape}".encode()
-        return hashlib.sha256(header + memoryview(self.data).cast("B")).hexdigest()
+        return hashlib.sha256(header + self.data.tobytes()).hexdigest()
 
     @cached_property
     def pyramid(self) -> Pyramid:
@@ -91,7 +91,10 @@ class Pyramid:
         lows, highs = [p.ravel() for p in parts[0::2]], [p.ravel() for p in parts[1::2]]
         extent = np.maximum.reduce([hi - lo for lo, hi in zip(lows, highs, strict=True)])
         level = np.minimum(_floor_log2(np.maximum(extent, 0) + 1), len(self.levels) - 1)
-        out_low, out_high = np.empty(level.shape, np.int64), np.empty(level.shape, np.int64)
+        out_low, out_high = (
+            np.empty(level.shape, np.int64),
+            np.empty(level.shape, np.int64),
+        )
         for k in np.unique(level):
             at = level == k
             out_low[at], out_high[at] = self._at_level(int(k), [x[at] for x in lows], [x[at] for x in highs])
@@ -138,8 +141,8 @@ class TableSymbol(sympy.AtomicExpr):  # type: ignore[misc]
     is_commutative = True
     is_integer = True
 
-    def __new__(cls, table: TableData) -> TableSymbol:
-        node: TableSymbol = sympy.AtomicExpr.__new__(cls)
+    def __new__(cls, table: TableData) -> Self:
+        node: Self = sympy.AtomicExpr.__new__(cls)
         node.table = table
         return node
 
@@ -149,7 +152,12 @@ class TableSymbol(sympy.AtomicExpr):  # type: ignore[misc]
         return (self.table.digest,)
 
     def sort_key(self, order: Any = None) -> Any:
-        return self.class_key(), (1, (self.table.digest,)), sympy.S.One.sort_key(), sympy.S.One
+        return (
+            self.class_key(),
+            (1, (self.table.digest,)),
+            sympy.S.One.sort_key(),
+            sympy.S.One,
+        )
 
     def _sympystr(self, printer: Any) -> str:
         return f"table_{self.table.digest}"

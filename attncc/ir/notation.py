@@ -1,0 +1,109 @@
+"""Mathematical notation: sympy expressions and predicates as one line of Unicode text."""
+
+from __future__ import annotations
+
+import sympy
+from sympy.printing.str import StrPrinter
+
+from attncc.ir.normal import Clause, Span, TooManyClausesError, clauses
+from attncc.ir.predicate import And, Atom, Constant, Or, Predicate
+from attncc.ir.symbols import I, J
+
+_SIGN = {"ge": "≥", "eq": "=", "ne": "≠"}
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class _Printer(StrPrinter):  # type: ignore[misc]
+    """sympy's line printer with the signs of the papers: ⌊x / m⌋, x mod m, |x|, table[x]."""
+
+    def _print_floor(self, expr: sympy.floor) -> str:
+        numerator, denominator = sympy.fraction(sympy.together(expr.args[0]))
+        top = self._print(numerator)
+        return f"⌊{f'({top})' if numerator.is_Add else top} / {self._print(denominator)}⌋"
+
+    def _print_Mod(self, expr: sympy.Mod) -> str:
+        dividend, modulus = (f"({self._print(a)})" if a.is_Add else self._print(a) for a in expr.args)
+        return f"{dividend} mod {modulus}"
+
+    def _print_Abs(self, expr: sympy.Abs) -> str:
+        return f"|{self._print(expr.args[0])}|"
+
+    def _print_Read(self, expr: sympy.Expr) -> str:
+        indices = ", ".join(self._print(index) for index in expr.indices)
+        return f"{expr.table.name}[{indices}]"
+
+    def doprint(self, expr: sympy.Expr) -> str:
+        return str(super().doprint(expr)).replace("*", "·").replace(" - ", " − ").replace("<=", "≤")
+
+
+def expression(expr: sympy.Expr) -> str:
+    """Return an integer expression, such as `⌊i / 64⌋`."""
+    return _Printer().doprint(expr)
+
+
+def condition(predicate: Predicate) -> str:
+    """Return a predicate as a union of clauses, such as `0 ≤ i − j ≤ 128 ∧ (i − j) mod 128 = 0`."""
+    try:
+        found = clauses(predicate)
+    except TooManyClausesError:
+        return _tree(predicate)
+    if not found:
+        return "false"
+    parts = [clause_text(clause) for clause in found]
+    return parts[0] if len(parts) == 1 else " ∨ ".join(f"({part})" if " ∧ " in part else part for part in parts)
+
+
+def connectivity(subset: Predicate, number: int | None = None) -> str:
+    """Return a set in the notation of Child et al. (2019): `A⁽¹⁾ᵢ = { j : ... }`."""
+    label = "" if number is None else f"⁽{str(number).translate(_SUPERSCRIPT)}⁾"
+    return f"A{label}ᵢ = {{ j : {condition(subset)} }}"
+
+
+def clause_text(clause: Clause) -> str:
+    """Return a clause as its spans joined by ∧."""
+    ordered = sorted(clause.spans.values(), key=lambda span: (span.form != I - J, str(span.form)))
+    return " ∧ ".join(_span(span) for span in ordered) or "true"
+
+
+def _span(span: Span) -> str:
+    form, low, high = span.form, span.low, span.high
+    shown = f"{expression(form)}"
+    holes = [f"{shown} ≠ {hole}" for hole in sorted(span.holes)]
+    if span.value is not None:
+        return _equation(form, span.value)
+    if form == I - J:
+        return " ∧ ".join([_band(low, high)] * (low is not None or high is not None) + holes)
+    bounds = (f"{low} ≤ " if low is not None else "") + shown + (f" ≤ {high}" if high is not None else "")
+    return " ∧ ".join([bounds] * (low is not None or high is not None) + holes)
+
+
+def _band(low: int | None, high: int | None) -> str:
+    """`low <= i - j <= high` read as bounds of j."""
+    left = f"{_shifted(high)} ≤ " if high is not None else ""
+    right = f" ≤ {_shifted(low)}" if low is not None else ""
+    return f"{left}j{right}"
+
+
+def _shifted(offset: int) -> str:
+    return "i" if offset == 0 else f"i − {offset}" if offset > 0 else f"i + {-offset}"
+
+
+def _equation(form: sympy.Expr, value: int) -> str:
+    if value == 0 and isinstance(form, sympy.Add) and len(form.args) == 2:
+        plus = [term for term in form.args if not term.could_extract_minus_sign()]
+        if len(plus) == 1:
+            return f"{expression(plus[0])} = {expression(plus[0] - form)}"
+    return f"{expression(form)} = {value}"
+
+
+def _tree(predicate: Predicate) -> str:
+    if isinstance(predicate, And | Or):
+        sign = " ∧ " if isinstance(predicate, And) else " ∨ "
+        return sign.join(sorted(f"({_tree(arg)})" for arg in predicate.args))
+    if isinstance(predicate, Atom):
+        return f"{expression(predicate.expr)} {_SIGN[predicate.relation]} 0"
+    assert isinstance(predicate, Constant)
+    return str(predicate.value).lower()
+
+
+__all__ = ["clause_text", "condition", "connectivity", "expression"]

@@ -1,0 +1,1 @@
+"""The planner: predicate -> clauses -> layouts -> tiles -> plan."""

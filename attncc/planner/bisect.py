@@ -1,0 +1,132 @@
+"""Classification of tiles by recursive bisection with interval arithmetic, breadth first, all boxes at once.
+
+A box of tiles that interval evaluation proves EMPTY or FULL stops; the others split in four, down to single
+tiles, which are then looked at element by element while the budget lasts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attncc.ir.evaluate import evaluate_predicate
+from attncc.ir.interval import ALWAYS, NEVER, SOMETIMES, verdict
+from attncc.ir.symbols import I, J
+from attncc.ir.tables import Array
+from attncc.planner.layout import Layout
+from attncc.planner.tiles import Tiles, from_boxes
+
+#: Live boxes beyond this number are kept whole as PARTIAL: sound, bounded, and a sign that another plan is better.
+MAX_BOXES = 1 << 20
+#: Elements of undecided tiles that are looked at one by one.
+MAX_ELEMENTS = 1 << 23
+
+
+def bisect(layout: Layout, offset: int, block_m: int, block_n: int) -> Tiles:
+    """Return the runs of a layout with a residual; `offset` is the position of query row 0."""
+    grid = _Grid(layout, offset, block_m, block_n)
+    found = [np.empty((0, 4), np.int64)]
+    side = 1 << max(0, (max(grid.query_tiles, grid.key_tiles, 1) - 1).bit_length())
+    live = np.zeros((1, 2), np.int64)
+    while len(live):
+        live = grid.inside(live)
+        answer = grid.verdict(live, side)
+        found.append(_boxes(live[answer == ALWAYS], side, full=True))
+        live = live[answer == SOMETIMES]
+        if side == 1 or 4 * len(live) > MAX_BOXES:
+            break
+        side //= 2
+        live = (live[:, None, :] + _QUARTERS * side).reshape(-1, 2)
+    undecided = grid.looked_at(live) if side == 1 else np.full(len(live), SOMETIMES)
+    found.append(_boxes(live[undecided == ALWAYS], side, full=True))
+    found.append(_boxes(live[undecided == SOMETIMES], side, full=False))
+    rows, cols = layout.rows.size, layout.cols.size
+    return from_boxes(rows, cols, block_m, block_n, np.concatenate(found))
+
+
+_QUARTERS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
+
+
+def _boxes(corners: Array, side: int, *, full: bool) -> Array:
+    return np.column_stack([corners, np.full(len(corners), side), np.full(len(corners), full)]).astype(np.int64)
+
+
+class _Grid:
+    """The tile grid of one layout, with verdicts over boxes of tiles."""
+
+    def __init__(self, layout: Layout, offset: int, block_m: int, block_n: int) -> None:
+        self.layout, self.offset = layout, offset
+        self.block = np.array([block_m, block_n])
+        self.sizes = np.array([layout.rows.size, layout.cols.size])
+        self.query_tiles, self.key_tiles = (int(n) for n in -(-self.sizes // self.block))
+
+    def inside(self, corners: Array) -> Array:
+        """Keep the boxes that begin inside the grid."""
+        return corners[np.all(corners * self.block < self.sizes, axis=1)]
+
+    def verdict(self, corners: Array, side: int) -> Array:
+        """Return NEVER, SOMETIMES or ALWAYS for boxes of side x side tiles."""
+        first = corners * self.block
+        last = np.minimum((corners + side) * self.block, self.sizes) - 1
+        least_start, greatest_start, least_stop, greatest_stop = self.layout.staircase.hull(first[:, 0], last[:, 0])
+        never = (last[:, 1] < least_start) | (first[:, 1] >= greatest_stop)
+        always = (greatest_start <= first[:, 1]) & (last[:, 1] < least_stop)
+        stairs = np.where(always, ALWAYS, np.where(never, NEVER, SOMETIMES))
+        if self.layout.residual is None:
+            return stairs
+        i_low, i_high = self.layout.rows.span(first[:, 0], last[:, 0])
+        box = {
+            I: (i_low + self.offset, i_high + self.offset),
+            J: self.layout.cols.span(first[:, 1], last[:, 1]),
+        }
+        return np.minimum(stairs, verdict(self.layout.residual, box))
+
+    def looked_at(self, corners: Array) -> Array:
+        """Return the verdict on single tiles by evaluating their elements, SOMETIMES beyond the budget."""
+        answer = np.full(len(corners), SOMETIMES)
+        affordable = min(len(corners), MAX_ELEMENTS // int(self.block.prod()))
+        for begin in range(0, affordable, 64):
+            chunk = corners[begin : min(begin + 64, affordable)]
+            holds, exists = self.elements(chunk)
+            always = np.all(holds | ~exists, axis=(1, 2))
+            never = ~np.any(holds & exists, axis=(1, 2))
+            answer[begin : begin + len(chunk)] = np.where(never, NEVER, np.where(always, ALWAYS, SOMETIMES))
+        return answer
+
+    def elements(self, corners: Array) -> tuple[Array, Array]:
+        """Return (holds, exists), bool (tiles, block_m, block_n), for single tiles."""
+        row = corners[:, 0, None] * self.block[0] + np.arange(self.block[0])
+        col = corners[:, 1, None] * self.block[1] + np.arange(self.block[1])
+        exists = (row < self.sizes[0])[:, :, None] & (col < self.sizes[1])[:, None, :]
+        row, col = (
+            np.minimum(row, self.sizes[0] - 1),
+            np.minimum(col, self.sizes[1] - 1),
+        )
+        start, stop = self.layout.staircase.at(row)
+        holds = (start[:, :, None] <= col[:, None, :]) & (col[:, None, :] < stop[:, :, None])
+        if self.layout.residual is not None:
+            env = {
+                I: self.layout.rows.at(row)[:, :, None] + self.offset,
+                J: self.layout.cols.at(col)[:, None, :],
+            }
+            holds = holds & evaluate_predicate(self.layout.residual, env)
+        return holds, exists
+
+
+def count(layout: Layout, offset: int, tiles: Tiles) -> int:
+    """Return the exact number of pairs of a layout with a residual: FULL tiles by area, PARTIAL ones by element."""
+    grid = _Grid(layout, offset, tiles.block_m, tiles.block_n)
+    total = 0
+    for full in (True, False):
+        chosen = tiles.full == full
+        length = (tiles.stop - tiles.start)[chosen]
+        row = np.repeat(tiles.query_tile[chosen], length)
+        col = np.arange(len(row)) - np.repeat(np.cumsum(length) - length - tiles.start[chosen], length)
+        if full:
+            height = np.minimum(tiles.block_m, layout.rows.size - row * tiles.block_m)
+            total += int(height.sum()) * tiles.block_n
+            continue
+        corners = np.column_stack([row, col])
+        for begin in range(0, len(corners), 64):
+            holds, exists = grid.elements(corners[begin : begin + 64])
+            total += int((holds & exists).sum())
+    return total

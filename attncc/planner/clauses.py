@@ -1,0 +1,60 @@
+"""Disjoint clauses: the predicate as a union of clauses that share no pair, the cheapest to lay out first."""
+
+from __future__ import annotations
+
+import sympy
+
+from attncc.ir.arithmetic import direction, split_sum
+from attncc.ir.normal import MAX_CLAUSES, Clause, Span, TooManyClausesError, clauses
+from attncc.ir.predicate import Predicate
+from attncc.ir.symbols import I, J
+
+
+def disjoint_clauses(predicate: Predicate) -> list[Clause]:
+    """Return clauses that cover `predicate` without overlap, so that their partial results can be merged.
+
+    Bands come first, since what is left of a later clause without a band is again a clause with a band.
+    Raises TooManyClausesError if the expansion is too long to be useful.
+    """
+    ordered = sorted(clauses(predicate), key=lambda clause: (_complexity(clause), str(clause)))
+    pieces: list[Clause] = []
+    for number, clause in enumerate(ordered):
+        remaining = [clause]
+        for earlier in ordered[:number]:
+            remaining = [piece for rest in remaining for piece in rest.minus(earlier)]
+        pieces += [tightened for piece in remaining if (tightened := _with_consequences(piece))]
+        if len(pieces) > MAX_CLAUSES:
+            raise TooManyClausesError(f"More than {MAX_CLAUSES} disjoint clauses.")
+    return pieces
+
+
+def _complexity(clause: Clause) -> int:
+    return sum(_span_complexity(span) for span in clause.spans.values())
+
+
+def _span_complexity(span: Span) -> int:
+    parts = split_sum(span.form, I, J)
+    if parts and not span.holes and direction(parts[1], J) is not None:
+        return 0
+    return 1 if parts else 2
+
+
+def _with_consequences(clause: Clause) -> Clause | None:
+    """Use that m(i) - m(j) has the sign of i - j for nondecreasing m; None if the clause can't hold then."""
+    gap = clause.spans.get(I - J)
+    if gap is None:
+        return clause
+    result: Clause | None = clause
+    for form in clause.spans:
+        parts = split_sum(form, I, J)
+        if result is None or parts is None or form == I - J or parts[0].xreplace({I: J}) != -parts[1]:
+            continue
+        if (direction(parts[0], I) or 0) > 0:
+            result = result.meet(Clause({form: _same_sign(form, gap)}))
+    return result
+
+
+def _same_sign(form: sympy.Expr, gap: Span) -> Span:
+    low = 0 if gap.low is not None and gap.low >= 0 else None
+    high = 0 if gap.high is not None and gap.high <= 0 else None
+    return Span(form, low, high)

@@ -1,0 +1,103 @@
+"""Explanations: a plan as text for people, and as JSON-able data for scripts."""
+
+from __future__ import annotations
+
+from attncc.ir.notation import condition
+from attncc.planner.plan import Alternative, Group, Pass, Plan
+
+#: Head size that FLOPs and bytes are stated for.
+HEAD_DIM = 64
+
+
+def describe(plan: Plan) -> dict[str, object]:
+    """Return the plan as JSON-able data."""
+    shape = plan.shape
+    return {
+        "pattern": repr(plan.pattern),
+        "key": plan.pattern.key,
+        "q_len": shape.q_len,
+        "kv_len": shape.kv_len,
+        "q_offset": shape.q_offset,
+        "heads": shape.heads,
+        "batch": shape.batch,
+        "tile": list(plan.tile),
+        "target": plan.target,
+        "edges": plan.nnz,
+        "density": plan.density,
+        "head_dim": HEAD_DIM,
+        "flops": plan.flops(HEAD_DIM),
+        "bytes": plan.bytes(HEAD_DIM),
+        "groups": [_group(plan, group) for group in plan.groups],
+    }
+
+
+def _group(plan: Plan, group: Group) -> dict[str, object]:
+    return {
+        "batches": "all" if group.batches is None else list(group.batches),
+        "heads": "all" if group.heads is None else list(group.heads),
+        "chosen": group.alternatives[0].name,
+        "passes": [_pass(work) for work in group.passes],
+        "alternatives": [_alternative(alternative) for alternative in group.alternatives],
+    }
+
+
+def _pass(work: Pass) -> dict[str, object]:
+    found = work.tiles
+    return {
+        "clause": condition(work.predicate),
+        "layout": work.layout.kind,
+        "rows": work.rows.size,
+        "cols": work.cols.size,
+        "full_tiles": found.num_full,
+        "partial_tiles": found.num_partial,
+        "grid_tiles": found.num_query_tiles * found.num_key_tiles,
+        "runs": len(found.start),
+        "visited": found.visited,
+        "edges": work.nnz,
+        "residual": None if work.residual is None else condition(work.residual),
+    }
+
+
+def _alternative(alternative: Alternative) -> dict[str, object]:
+    layouts = [work.layout.kind for work in alternative.passes]
+    return {
+        "name": alternative.name,
+        "layouts": layouts,
+        "predicted_ms": alternative.seconds * 1e3,
+    }
+
+
+def explain(plan: Plan) -> str:
+    """Return the plan as text: what will run, and what it was chosen over."""
+    shape = plan.shape
+    lines = [
+        f"{plan.pattern!r}: {shape.q_len:,} queries x {shape.kv_len:,} keys, tiles {plan.block_m} x {plan.block_n}",
+        f"{plan.nnz:,} edges, density {plan.density:.3%}",
+    ]
+    for group in plan.groups:
+        lines += _explain_group(plan, group)
+    return "\n".join(lines)
+
+
+def _explain_group(plan: Plan, group: Group) -> list[str]:
+    lines = []
+    if len(plan.groups) > 1:
+        lines.append(f"heads {_members(group.heads)}, batch entries {_members(group.batches)}:")
+    lines.append(f"  plan: {group.alternatives[0].name}, {len(group.passes)} pass(es)")
+    for number, work in enumerate(group.passes, start=1):
+        found = work.tiles
+        lines.append(f"  {number}. {condition(work.predicate)}")
+        lines.append(
+            f"     layout {work.layout.kind}, {work.rows.size:,} queries x {work.cols.size:,} keys, "
+            f"{found.num_full:,} full and {found.num_partial:,} partial of "
+            f"{found.num_query_tiles * found.num_key_tiles:,} tiles, {work.nnz:,} edges"
+        )
+    for other in group.alternatives[1:]:
+        layouts = " + ".join(work.layout.kind for work in other.passes)
+        factor = other.seconds / group.alternatives[0].seconds if group.alternatives[0].seconds else 1.0
+        lines.append(f"  lost: {other.name} ({layouts}), {factor:.1f} x the predicted time")
+    return lines
+
+
+def _members(numbers: tuple[int, ...] | None) -> str:
+    return "all" if numbers is None else ", ".join(map(str, numbers))

@@ -1,0 +1,210 @@
+"""Layouts: the order in which a clause's queries and keys are laid out, and the staircase that results.
+
+Filters compact an axis to the positions that pass, joins sort both axes by class (each class is then a
+contiguous segment), and within that order the bands leave each query one contiguous range of keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import sympy
+
+from attncc.ir.arithmetic import direction
+from attncc.ir.evaluate import evaluate, evaluate_predicate
+from attncc.ir.predicate import TRUE, Predicate
+from attncc.ir.symbols import I, J
+from attncc.ir.tables import Array
+from attncc.planner.axis import Axis
+from attncc.planner.relation import Band, Join, Relation
+from attncc.planner.shape import Shape
+from attncc.planner.staircase import Edges, Staircase, tabulated
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Query rows and keys in their order, the staircase between them, and what is left to check for each pair."""
+
+    rows: Axis
+    cols: Axis
+    staircase: Staircase
+    residual: Predicate | None
+
+    @property
+    def kind(self) -> str:
+        """`identity`, `compacted` (some positions left out) or `sorted` (positions moved)."""
+        kinds = {_order(axis) for axis in (self.rows, self.cols)}
+        return next(kind for kind in ("sorted", "compacted", "identity") if kind in kinds)
+
+
+def lay_out(relation: Relation, shape: Shape) -> Layout:
+    """Return the layout of a clause: filtered, sorted by its joins, with its bands as a staircase."""
+    rows = _filtered(Axis(shape.q_len), relation.query_filter, I, shape.q_offset)
+    cols = _filtered(Axis(shape.kv_len), relation.key_filter, J, 0)
+    residual = None if relation.residual == TRUE else relation.residual
+    if not relation.joins:
+        return Layout(rows, cols, _banded(relation.bands, rows, cols, shape.q_offset), residual)
+    query_class, key_class = _classes(relation.joins, rows, cols, shape.q_offset)
+    query_order, key_order = _sorted_by(query_class), _sorted_by(key_class)
+    rows, cols = rows.reordered(query_order), cols.reordered(key_order)
+    staircase = _segmented(
+        relation.bands,
+        query_class[query_order],
+        key_class[key_order],
+        rows,
+        cols,
+        shape.q_offset,
+    )
+    return Layout(rows, cols, staircase, residual)
+
+
+def _order(axis: Axis) -> str:
+    if axis.positions is None:
+        return "identity"
+    return "compacted" if np.all(axis.positions[1:] > axis.positions[:-1]) else "sorted"
+
+
+def _filtered(axis: Axis, condition: Predicate, symbol: sympy.Symbol, offset: int) -> Axis:
+    if condition == TRUE:
+        return axis
+    passing = np.broadcast_to(
+        evaluate_predicate(condition, {symbol: np.arange(axis.length) + offset}),
+        axis.length,
+    )
+    return axis if passing.all() else axis.select(np.flatnonzero(passing))
+
+
+def _banded(bands: tuple[Band, ...], rows: Axis, cols: Axis, offset: int) -> Staircase:
+    """The staircase without classes: closed forms, evaluated only for the rows that are asked for."""
+    keys = [_key_values(band, cols) for band in bands]
+
+    def edges(slots: Array) -> Edges:
+        query = rows.at(slots) + offset
+        start, stop = (
+            np.zeros(slots.shape, np.int64),
+            np.full(slots.shape, cols.size, np.int64),
+        )
+        for band, values in zip(bands, keys, strict=True):
+            lower, upper = _limits(band, query)
+            if lower is not None:
+                start = np.maximum(start, _first_at_least(lower, band, values))
+            if upper is not None:
+                stop = np.minimum(stop, _first_at_least(upper + 1, band, values))
+        start = np.minimum(start, cols.size)
+        return start, np.maximum(start, stop)
+
+    if _rises(bands) and _order(rows) != "sorted":
+        return Staircase(rows.size, cols.size, edges, monotone=True)
+    return tabulated(*edges(np.arange(rows.size)), cols.size)
+
+
+def _rises(bands: tuple[Band, ...]) -> bool:
+    limits = [limit for band in bands for limit in (band.low, band.high) if limit is not None]
+    return all((direction(limit, I) or 0) > 0 or I not in limit.free_symbols for limit in limits)
+
+
+def _key_values(band: Band, cols: Axis) -> Array | None:
+    """The band's key expression at every key slot; None when it is the slot itself times a constant."""
+    if cols.positions is None and _step(band.key):
+        return None
+    values = evaluate(band.key, {J: cols.at(np.arange(cols.size))})
+    return np.broadcast_to(np.asarray(values, np.int64), cols.size)
+
+
+def _step(key: sympy.Expr) -> int:
+    """Return c > 0 if the key expression is c * j, else 0."""
+    factor, rest = key.as_coeff_Mul()
+    return int(factor) if rest == J else 0
+
+
+def _first_at_least(limit: Array, band: Band, values: Array | None) -> Array:
+    """Return the first key slot whose key expression reaches `limit`."""
+    if values is None:
+        return np.maximum(-(-limit // _step(band.key)), 0)
+    slots: Array = np.searchsorted(values, limit)
+    return slots
+
+
+def _limits(band: Band, query: Array) -> tuple[Array | None, Array | None]:
+    def at(limit: sympy.Expr | None) -> Array | None:
+        return None if limit is None else np.broadcast_to(np.asarray(evaluate(limit, {I: query})), query.shape)
+
+    return at(band.low), at(band.high)
+
+
+def _classes(joins: tuple[Join, ...], rows: Axis, cols: Axis, offset: int) -> tuple[Array, Array]:
+    """Return the class number of every query and key slot: equal exactly when all joins hold."""
+    query = rows.at(np.arange(rows.size)) + offset
+    key = cols.at(np.arange(cols.size))
+    of_query, of_key = np.zeros(rows.size, np.int64), np.zeros(cols.size, np.int64)
+    for join in joins:
+        left = np.broadcast_to(np.asarray(evaluate(join.query, {I: query})), of_query.shape)
+        right = np.broadcast_to(np.asarray(evaluate(join.key, {J: key})), of_key.shape)
+        of_query, of_key = _paired(of_query, of_key, left, right)
+    return of_query, of_key
+
+
+def _paired(a: Array, b: Array, left: Array, right: Array) -> tuple[Array, Array]:
+    """Number the pairs (a, left) and (b, right) alike, in lexicographic order, without gaps that grow."""
+    if not len(left) or not len(right):
+        return a, b
+    low = min(left.min(), right.min())
+    width = max(left.max(), right.max()) - low + 1
+    if width > 1 << 31:
+        values, numbers = np.unique(np.concatenate([left, right]), return_inverse=True)
+        low, width, left, right = (
+            0,
+            len(values),
+            numbers[: len(left)],
+            numbers[len(left) :],
+        )
+    return a * width + (left - low), b * width + (right - low)
+
+
+def _sorted_by(classes: Array) -> Array:
+    """Stable order by class; small class numbers are cast down so that numpy sorts them by radix."""
+    if np.all(classes[1:] >= classes[:-1]):
+        return np.arange(len(classes))
+    small = classes.max() < 1 << 16
+    return np.argsort(classes.astype(np.uint16) if small else classes, kind="stable")
+
+
+def _segmented(
+    bands: tuple[Band, ...],
+    query_class: Array,
+    key_class: Array,
+    rows: Axis,
+    cols: Axis,
+    offset: int,
+) -> Staircase:
+    """The staircase inside the classes: search for (class, limit) among the sorted (class, key) pairs."""
+    first = np.searchsorted(key_class, query_class)
+    last = np.searchsorted(key_class, query_class, side="right")
+    query = rows.at(np.arange(rows.size)) + offset
+    key = cols.at(np.arange(cols.size))
+    start, stop = first, last
+    for band in bands:
+        values = np.broadcast_to(np.asarray(evaluate(band.key, {J: key}), np.int64), key.shape)
+        lower, upper = _limits(band, query)
+        search = _SegmentSearch(key_class, values, query_class)
+        if lower is not None:
+            start = np.maximum(start, np.minimum(search(lower), last))
+        if upper is not None:
+            stop = np.minimum(stop, np.maximum(search(upper + 1), first))
+    return tabulated(start, stop, cols.size)
+
+
+class _SegmentSearch:
+    """Finds, inside each query's class, the first key slot whose value reaches a limit."""
+
+    def __init__(self, key_class: Array, values: Array, query_class: Array) -> None:
+        self.low = int(values.min()) if len(values) else 0
+        self.width = (int(values.max()) - self.low if len(values) else 0) + 2
+        self.composite = key_class * self.width + (values - self.low)
+        self.base = query_class * self.width
+
+    def __call__(self, limit: Array) -> Array:
+        inside = np.clip(limit - self.low, 0, self.width - 1)
+        slots: Array = np.searchsorted(self.composite, self.base + inside)
+        return slots

@@ -1,0 +1,178 @@
+"""Plans: what will run for a pattern and a shape, and what it was chosen over. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from attncc.ir.predicate import Predicate
+from attncc.pattern import Pattern
+from attncc.planner import bisect, tiles
+from attncc.planner.axis import Axis
+from attncc.planner.layout import Layout
+from attncc.planner.shape import Shape
+from attncc.planner.staircase import Staircase
+from attncc.planner.tiles import Tiles
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One part of the work: the pairs of `predicate`, in one layout, in blocks of (block_m, block_n).
+
+    `predicate` is in the absolute query position i (row + q_offset) and key position j. Query slot r sees the
+    key slots of `staircase`, as far as `residual` (None: always) holds for their positions.
+    """
+
+    predicate: Predicate
+    layout: Layout
+    q_offset: int
+    block_m: int
+    block_n: int
+
+    @property
+    def rows(self) -> Axis:
+        """The query rows, in their order."""
+        return self.layout.rows
+
+    @property
+    def cols(self) -> Axis:
+        """The keys, in their order."""
+        return self.layout.cols
+
+    @property
+    def staircase(self) -> Staircase:
+        return self.layout.staircase
+
+    @property
+    def residual(self) -> Predicate | None:
+        return self.layout.residual
+
+    @cached_property
+    def hull(self) -> Tiles:
+        """Runs that cover the staircase, whatever the residual."""
+        return tiles.from_staircase(self.staircase, self.block_m, self.block_n)
+
+    @cached_property
+    def tiles(self) -> Tiles:
+        """Runs of PARTIAL and FULL tiles."""
+        if self.residual is None:
+            return self.hull
+        return bisect.bisect(self.layout, self.q_offset, self.block_m, self.block_n)
+
+    @cached_property
+    def nnz(self) -> int:
+        """Exact number of pairs."""
+        if self.residual is None:
+            return self.staircase.nnz
+        return bisect.count(self.layout, self.q_offset, self.tiles)
+
+
+@dataclass(frozen=True, eq=False)
+class Alternative:
+    """One way to run a predicate: disjoint passes and their predicted time in seconds."""
+
+    name: str
+    passes: tuple[Pass, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Heads and batch entries that share a predicate (None: all of them), and the passes that compute it.
+
+    The group covers every batch entry in `batches` with every head in `heads`. `alternatives` are in the order
+    of their predicted time; the first is the one that runs.
+    """
+
+    batches: tuple[int, ...] | None
+    heads: tuple[int, ...] | None
+    alternatives: tuple[Alternative, ...]
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """Disjoint passes; empty where no pair is connected."""
+        return self.alternatives[0].passes
+
+    @cached_property
+    def nnz(self) -> int:
+        """Exact number of pairs of one head of one batch entry, counted in the layouts that count fastest."""
+        split = min(
+            self.alternatives,
+            key=lambda a: sum(p.residual is not None for p in a.passes),
+        )
+        return sum(p.nnz for p in split.passes)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a pattern runs at a shape: groups of heads, their passes, and the alternatives that lost."""
+
+    pattern: Pattern
+    shape: Shape
+    block_m: int
+    block_n: int
+    target: str
+    groups: tuple[Group, ...]
+    #: Size of the dense mask: batch and heads count only where the pattern depends on them.
+    mask_shape: tuple[int, ...] = field(default=())
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """(block_m, block_n)."""
+        return self.block_m, self.block_n
+
+    def members(self, group: Group) -> int:
+        """Number of leading entries of the dense mask that a group stands for."""
+        batches = 1 if group.batches is None else len(group.batches)
+        return batches * (1 if group.heads is None else len(group.heads))
+
+    @cached_property
+    def nnz(self) -> int:
+        """Exact number of True entries of `attncc.dense_mask` at this shape."""
+        return sum(group.nnz * self.members(group) for group in self.groups)
+
+    @property
+    def density(self) -> float:
+        """Fraction of all pairs that is connected."""
+        total = 1
+        for size in self.mask_shape:
+            total *= size
+        return self.nnz / total if total else 0.0
+
+    @property
+    def pairs(self) -> int:
+        """Connected pairs over all heads and batch entries of the shape."""
+        shared = self.shape.batch * self.shape.heads
+        for size in self.mask_shape[:-2]:
+            shared //= size
+        return self.nnz * shared
+
+    def flops(self, head_dim: int, value_dim: int | None = None) -> int:
+        """Useful floating-point operations of the forward pass, over all heads and batch entries."""
+        return 2 * self.pairs * (head_dim + (value_dim or head_dim))
+
+    def bytes(self, head_dim: int, itemsize: int = 4) -> int:
+        """Least memory traffic of the forward pass: Q, K, V and the output once, lse in float32."""
+        shape = self.shape
+        rows = 2 * shape.q_len + 2 * shape.kv_len
+        return shape.batch * shape.heads * (rows * head_dim * itemsize + 4 * shape.q_len)
+
+    def all_passes(self) -> Sequence[Pass]:
+        """Return the passes of all groups."""
+        return [p for group in self.groups for p in group.passes]
+
+    def explain(self) -> str:
+        """Return the plan as text: passes, layouts, tiles, counts, and the alternatives that lost."""
+        from attncc.planner.explain import explain
+
+        return explain(self)
+
+    def describe(self) -> dict[str, object]:
+        """Return the plan as JSON-able data."""
+        from attncc.planner.explain import describe
+
+        return describe(self)
+
+    def __str__(self) -> str:
+        return self.explain()

@@ -1,0 +1,124 @@
+"""Relational form of a clause: filters on either side, equi-joins, bands, and a residual.
+
+The terms are those of a database planner: a filter looks at one side only, a join `f(i) = g(j)` splits both
+sides into classes, a band `low(i) <= g(j) <= high(i)` bounds the keys of each query, and the residual is what
+has to be evaluated for each pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import sympy
+
+from attncc.ir.arithmetic import direction, split_sum
+from attncc.ir.evaluate import evaluate
+from attncc.ir.normal import Clause, Span
+from attncc.ir.predicate import TRUE, Predicate, conjunction
+from attncc.ir.symbols import I, J
+from attncc.ir.tables import Read
+
+
+@dataclass(frozen=True)
+class Join:
+    """`query(i) == key(j)`."""
+
+    query: sympy.Expr
+    key: sympy.Expr
+
+
+@dataclass(frozen=True)
+class Band:
+    """`low(i) <= key(j) <= high(i)` with `key` nondecreasing in j; None is no bound."""
+
+    key: sympy.Expr
+    low: sympy.Expr | None
+    high: sympy.Expr | None
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A clause sorted into its relational parts; their conjunction is the clause."""
+
+    query_filter: Predicate
+    key_filter: Predicate
+    joins: tuple[Join, ...]
+    bands: tuple[Band, ...]
+    residual: Predicate
+
+    def in_natural_order(self, clause: Clause) -> Relation:
+        """Return the relation that moves and drops nothing: filters and joins are left to the residual."""
+        if (self.query_filter, self.key_filter, self.joins, self.residual) == (
+            TRUE,
+            TRUE,
+            (),
+            TRUE,
+        ):
+            return self
+        return Relation(TRUE, TRUE, (), self.bands, clause.predicate())
+
+
+def relate(clause: Clause, kv_len: int) -> Relation:
+    """Sort the clause's spans into relational parts, for `kv_len` keys."""
+    query: list[Predicate] = []
+    key: list[Predicate] = []
+    joins: list[Join] = []
+    bands: list[Band] = []
+    residual: list[Predicate] = []
+    for span in clause.sorted_spans:
+        if J not in span.form.free_symbols:
+            query.append(span.predicate())
+        elif band := _band(span, kv_len):
+            bands.append(band)
+        elif I not in span.form.free_symbols:
+            key.append(span.predicate())
+        elif join := _join(span):
+            joins.append(join)
+        else:
+            residual.append(span.predicate())
+    return Relation(
+        conjunction(query),
+        conjunction(key),
+        tuple(joins),
+        tuple(bands),
+        conjunction(residual),
+    )
+
+
+def _band(span: Span, kv_len: int) -> Band | None:
+    parts = split_sum(span.form, I, J)
+    if parts is None or span.holes:
+        return None
+    f, g = parts
+    turn = _direction_of_key(g, kv_len)
+    if turn is None:
+        return None
+    low = None if span.low is None else span.low - f
+    high = None if span.high is None else span.high - f
+    if turn > 0:
+        return Band(g, low, high)
+    return Band(-g, None if high is None else -high, None if low is None else -low)
+
+
+def _direction_of_key(key: sympy.Expr, kv_len: int) -> int | None:
+    """Return the direction of `key` over the keys 0 .. kv_len-1: by algebra, or by looking at every value."""
+    shown = direction(key, J)
+    if shown is not None or not key.has(Read):
+        return shown
+    steps = np.diff(evaluate(key, {J: np.arange(kv_len)}))
+    if np.all(steps >= 0):
+        return 1
+    return -1 if np.all(steps <= 0) else None
+
+
+def _join(span: Span) -> Join | None:
+    if span.value is None:
+        return None
+    form, value = span.form, span.value
+    if isinstance(form, sympy.Mod):
+        dividend, modulus = form.args
+        parts = split_sum(dividend, I, J)
+        return parts and Join(sympy.Mod(parts[0] - value, modulus), sympy.Mod(-parts[1], modulus))
+    parts = split_sum(form, I, J)
+    return parts and Join(parts[0] - value, -parts[1])

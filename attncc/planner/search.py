@@ -1,0 +1,160 @@
+"""The planner: specialise the predicate, enumerate ways to run it, and rank them by predicted cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+import numpy as np
+
+from attncc.errors import ConfigError
+from attncc.ir.interval import NEVER, verdict
+from attncc.ir.normal import Clause, TooManyClausesError, digest
+from attncc.ir.predicate import TRUE, Predicate, disjunction
+from attncc.ir.symbols import B, H, I, J
+from attncc.pattern import Pattern, PatternFactory, as_pattern
+from attncc.planner import cost
+from attncc.planner.axis import Axis
+from attncc.planner.clauses import disjoint_clauses
+from attncc.planner.layout import Layout, lay_out
+from attncc.planner.plan import Alternative, Group, Pass, Plan
+from attncc.planner.relation import relate
+from attncc.planner.shape import Shape
+from attncc.planner.specialise import check_reads, specialise
+from attncc.planner.staircase import hull
+from attncc.targets import Target
+from attncc.targets import target as find_target
+
+
+def plan(
+    pattern: Pattern | PatternFactory,
+    q_len: int,
+    kv_len: int | None = None,
+    *,
+    q_offset: int = 0,
+    heads: int = 1,
+    batch: int = 1,
+    tile: tuple[int, int] = (128, 128),
+    target: str = "cpu",
+) -> Plan:
+    """Return the plan for a pattern at these lengths (`kv_len` defaults to q_offset + q_len).
+
+    `heads` and `batch` matter only to patterns that depend on h or b. `tile` is (block_m, block_n), powers of
+    two. The last plans are kept: asking again for an equal pattern and shape plans nothing.
+
+    Raises ShapeError, PatternError, TableError or ConfigError for input that can't be planned.
+    """
+    shape = Shape(q_len, q_offset + q_len if kv_len is None else kv_len, q_offset, heads, batch)
+    for size in tile:
+        if not isinstance(size, int) or size < 1 or size & (size - 1):
+            raise ConfigError(
+                f"tile={tile!r}.",
+                rule="Tile sizes are powers of two.",
+                fix="Use for example (128, 128).",
+            )
+    return _plan(as_pattern(pattern), shape, tile, find_target(target))
+
+
+@lru_cache(maxsize=64)
+def _plan(pattern: Pattern, shape: Shape, tile: tuple[int, int], target: Target) -> Plan:
+    check_reads(pattern.predicate, shape)
+    groups = tuple(
+        Group(batches, heads, _alternatives(predicate, shape, tile, target))
+        for batches, heads, predicate in _shared(pattern.predicate, shape)
+    )
+    free = pattern.predicate.free
+    leading = ((shape.batch,) if B in free else ()) + ((shape.heads,) if H in free else ())
+    mask_shape = (*leading, shape.q_len, shape.kv_len)
+    return Plan(pattern, shape, *tile, target.name, groups, mask_shape)
+
+
+Tile = tuple[int, int]
+Members = tuple[tuple[int, ...] | None, tuple[int, ...] | None, Predicate]
+
+
+def _shared(predicate: Predicate, shape: Shape) -> list[Members]:
+    """Return (batches, heads, predicate) for the groups that share a specialised predicate."""
+    by_batch, by_head = B in predicate.free, H in predicate.free
+    found: dict[tuple[tuple[int, ...] | None, str], tuple[list[int], Predicate]] = {}
+    for b in range(shape.batch if by_batch else 1):
+        heads: dict[str, tuple[list[int], Predicate]] = {}
+        for h in range(shape.heads if by_head else 1):
+            special = specialise(predicate, shape, b, h)
+            heads.setdefault(digest(special), ([], special))[0].append(h)
+        for key, (members, special) in heads.items():
+            found.setdefault((tuple(members) if by_head else None, key), ([], special))[0].append(b)
+    return [(tuple(bs) if by_batch else None, heads, special) for (heads, _), (bs, special) in found.items()]
+
+
+def _alternatives(predicate: Predicate, shape: Shape, tile: Tile, target: Target) -> tuple[Alternative, ...]:
+    """Return the ways to run a predicate, cheapest first; there is always at least one."""
+    if not shape.q_len or not shape.kv_len:
+        return (Alternative("empty", (), 0.0),)
+    try:
+        pieces = [piece for piece in disjoint_clauses(predicate) if _possible(piece, shape)]
+    except TooManyClausesError:
+        return (_priced("fused", [_fused(predicate, [Clause({})], shape, tile)], target),)
+    own = [(piece, _cheapest_layout(piece, shape, tile, target)) for piece in pieces]
+    own = [(piece, work) for piece, work in own if _reaches(work)]
+    ways = [
+        ("split", [work for _, work in own]),
+        *_mixtures(own, predicate, shape, tile),
+    ]
+    return tuple(
+        sorted(
+            (_priced(name, passes, target) for name, passes in ways),
+            key=lambda way: way.seconds,
+        )
+    )
+
+
+def _mixtures(
+    own: list[tuple[Clause, Pass]], predicate: Predicate, shape: Shape, tile: Tile
+) -> Iterable[tuple[str, list[Pass]]]:
+    """Fuse all clauses, or those in natural order, into one pass that evaluates the predicate."""
+    if len(own) < 2:
+        return
+    yield "fused", [_fused(predicate, [piece for piece, _ in own], shape, tile)]
+    natural = [piece for piece, work in own if work.layout.kind == "identity"]
+    if 2 <= len(natural) < len(own):
+        union = disjunction(piece.predicate() for piece in natural)
+        moved = [work for _, work in own if work.layout.kind != "identity"]
+        yield "mixed", [_fused(union, natural, shape, tile), *moved]
+
+
+def _possible(piece: Clause, shape: Shape) -> bool:
+    """Return False if interval evaluation over the whole rectangle proves the clause empty."""
+    corners = {
+        I: (shape.q_offset, shape.q_offset + shape.q_len - 1),
+        J: (0, shape.kv_len - 1),
+    }
+    box = {symbol: (np.array([low]), np.array([high])) for symbol, (low, high) in corners.items()}
+    return bool(verdict(piece.predicate(), box)[0] != NEVER)
+
+
+def _reaches(work: Pass) -> bool:
+    """Return False if no query has a key under the staircase."""
+    return work.hull.num_full + work.hull.num_partial > 0
+
+
+def _cheapest_layout(piece: Clause, shape: Shape, tile: Tile, target: Target) -> Pass:
+    """Lay a clause out sorted and compacted, or in natural order with the joins evaluated: whichever is cheaper."""
+    relation = relate(piece, shape.kv_len)
+    layouts = [lay_out(relation, shape)]
+    if layouts[0].kind != "identity":
+        layouts.append(lay_out(relation.in_natural_order(piece), shape))
+    passes = [Pass(piece.predicate(), layout, shape.q_offset, *tile) for layout in layouts]
+    return min(passes, key=lambda work: cost.seconds(work, target, merges=True))
+
+
+def _fused(predicate: Predicate, pieces: list[Clause], shape: Shape, tile: Tile) -> Pass:
+    """One pass in natural order that evaluates the whole predicate under the hull of its clauses' bands."""
+    bands = [lay_out(relate(piece, shape.kv_len).in_natural_order(piece), shape).staircase for piece in pieces]
+    residual = None if predicate == TRUE else predicate
+    layout = Layout(Axis(shape.q_len), Axis(shape.kv_len), hull(bands), residual)
+    return Pass(predicate, layout, shape.q_offset, *tile)
+
+
+def _priced(name: str, passes: list[Pass], target: Target) -> Alternative:
+    total = sum(cost.seconds(work, target, merges=number > 0) for number, work in enumerate(passes))
+    return Alternative(name, tuple(passes), total)

@@ -1,0 +1,37 @@
+"""The shape a pattern is planned for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attncc.errors import ShapeError
+from attncc.ir.symbols import MAX_POSITION
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Lengths, the position of the first query, and how many heads and batch entries share the plan.
+
+    Query row r stands at position `q_offset + r`. Raises ShapeError for lengths outside 0 <= n < 2^31.
+    """
+
+    q_len: int
+    kv_len: int
+    q_offset: int = 0
+    heads: int = 1
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("q_len", "kv_len", "q_offset"):
+            _require(name, getattr(self, name), 0)
+        for name in ("heads", "batch"):
+            _require(name, getattr(self, name), 1)
+        _require("q_offset + q_len", self.q_offset + self.q_len, 0)
+
+
+def _require(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < MAX_POSITION:
+        raise ShapeError(
+            f"{name}={value!r}.",
+            rule=f"It is an integer of at least {least} and below 2^31, since positions are.",
+        )

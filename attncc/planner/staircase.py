@@ -1,0 +1,81 @@
+"""Staircases: for each query slot of a layout, the contiguous range of key slots that it may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from attncc.ir.tables import Array, Pyramid
+
+Edges = tuple[Array, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Staircase:
+    """Query slot r sees key slots start(r) <= c < stop(r) and no others.
+
+    `edges` maps query slots to (start, stop), 0 <= start <= stop <= cols; `monotone` says that both are known to
+    be nondecreasing, so that the first and the last row of a block bound all rows between them.
+    """
+
+    rows: int
+    cols: int
+    edges: Callable[[Array], Edges]
+    monotone: bool
+
+    def at(self, slots: Array) -> Edges:
+        """Return (start, stop) of the given query slots, int64."""
+        return self.edges(slots)
+
+    def bounds(self) -> Edges:
+        """Return (start, stop) of every query slot, int64."""
+        return self.edges(np.arange(self.rows))
+
+    @cached_property
+    def nnz(self) -> int:
+        """Number of (query, key) pairs under the staircase."""
+        start, stop = self.bounds()
+        return int((stop - start).sum())
+
+    def hull(self, first: Array, last: Array) -> tuple[Array, Array, Array, Array]:
+        """Return (least start, greatest start, least stop, greatest stop) among slots first..last, for many ranges."""
+        if self.monotone:
+            (low, least), (high, greatest) = self.at(first), self.at(last)
+            return low, high, least, greatest
+        start, stop = self._pyramids
+        return (*start.bounds([(first, last)]), *stop.bounds([(first, last)]))
+
+    @cached_property
+    def _pyramids(self) -> tuple[Pyramid, Pyramid]:
+        start, stop = self.bounds()
+        return Pyramid(start), Pyramid(stop)
+
+
+def tabulated(start: Array, stop: Array, cols: int) -> Staircase:
+    """Return the staircase with these edges, one entry a query slot."""
+    stop = np.maximum(start, stop)
+    monotone = bool(np.all(start[1:] >= start[:-1]) and np.all(stop[1:] >= stop[:-1]))
+    return Staircase(len(start), cols, lambda slots: (start[slots], stop[slots]), monotone)
+
+
+def hull(staircases: Sequence[Staircase]) -> Staircase:
+    """Return a staircase that covers all of `staircases`, which have equal sizes."""
+
+    def edges(slots: Array) -> Edges:
+        starts, stops = zip(*(staircase.at(slots) for staircase in staircases), strict=True)
+        return np.minimum.reduce(starts), np.maximum.reduce(stops)
+
+    first = staircases[0]
+    return (
+        first
+        if len(staircases) == 1
+        else Staircase(
+            first.rows,
+            first.cols,
+            edges,
+            monotone=all(staircase.monotone for staircase in staircases),
+        )
+    )

@@ -1,0 +1,135 @@
+"""Tiles: the (query tile x key tile) grid of a layout, as runs of PARTIAL and FULL key tiles per query tile.
+
+A tile without a run is EMPTY. EMPTY and FULL are proved, PARTIAL is always allowed; the last key tile, if it is
+cut off by the end of the axis, is PARTIAL, so that a kernel may read FULL tiles without looking at bounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from attncc.ir.tables import Array
+from attncc.planner.staircase import Staircase
+
+EMPTY, PARTIAL, FULL = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Runs `start <= key tile < stop` of one class for a query tile, sorted by (query_tile, start)."""
+
+    rows: int
+    cols: int
+    block_m: int
+    block_n: int
+    query_tile: Array
+    start: Array
+    stop: Array
+    full: Array
+
+    @property
+    def num_query_tiles(self) -> int:
+        return -(-self.rows // self.block_m)
+
+    @property
+    def num_key_tiles(self) -> int:
+        return -(-self.cols // self.block_n)
+
+    @cached_property
+    def num_full(self) -> int:
+        """Number of FULL tiles."""
+        return int((self.stop - self.start)[self.full].sum())
+
+    @cached_property
+    def num_partial(self) -> int:
+        """Number of PARTIAL tiles."""
+        return int((self.stop - self.start)[~self.full].sum())
+
+    @property
+    def visited(self) -> int:
+        """Elements of all tiles that are not EMPTY, whole tiles counted."""
+        return (self.num_full + self.num_partial) * self.block_m * self.block_n
+
+    def classify(self) -> Array:
+        """Return the grid, int8 (num_query_tiles, num_key_tiles), of EMPTY, PARTIAL and FULL."""
+        grid = np.zeros((self.num_query_tiles, self.num_key_tiles + 1), np.int8)
+        for full, label in ((False, PARTIAL), (True, FULL)):
+            chosen = self.full == full
+            np.add.at(grid, (self.query_tile[chosen], self.start[chosen]), label)
+            np.add.at(grid, (self.query_tile[chosen], self.stop[chosen]), -label)
+        dense: Array = np.cumsum(grid, axis=1, dtype=np.int8)[:, :-1]
+        return dense
+
+
+def from_staircase(staircase: Staircase, block_m: int, block_n: int) -> Tiles:
+    """Return the runs of a layout whose staircase is exact: at most PARTIAL, FULL, PARTIAL for each query tile."""
+    tile = np.arange(-(-staircase.rows // block_m))
+    first = tile * block_m
+    last = np.minimum(first + block_m, staircase.rows) - 1
+    least_start, greatest_start, least_stop, greatest_stop = staircase.hull(first, last)
+    begin, end = least_start // block_n, -(-greatest_stop // block_n)
+    end = np.where(greatest_stop > least_start, end, begin)
+    full_begin = np.clip(-(-greatest_start // block_n), begin, end)
+    full_end = np.clip(least_stop // block_n, full_begin, end)
+    no_full = full_begin == full_end
+    full_begin, full_end = (
+        np.where(no_full, end, full_begin),
+        np.where(no_full, end, full_end),
+    )
+    edges = np.stack([begin, full_begin, full_end, end], axis=1)
+    starts, stops = edges[:, :-1].ravel(), edges[:, 1:].ravel()
+    kept = stops > starts
+    labels = np.tile([False, True, False], len(tile))
+    return Tiles(
+        staircase.rows,
+        staircase.cols,
+        block_m,
+        block_n,
+        np.repeat(tile, 3)[kept],
+        starts[kept],
+        stops[kept],
+        labels[kept],
+    )
+
+
+def from_boxes(rows: int, cols: int, block_m: int, block_n: int, boxes: Array) -> Tiles:
+    """Return the runs of disjoint square boxes, int64 columns (query tile, key tile, tiles a side, full)."""
+    nq, nk = -(-rows // block_m), -(-cols // block_n)
+    tile, start, stop, full = _unrolled(boxes, nq, nk)
+    if cols % block_n:
+        tile, start, stop, full = _demoted(tile, start, stop, full, nk - 1)
+    order = np.lexsort((start, tile))
+    tile, start, stop, full = tile[order], start[order], stop[order], full[order]
+    opens = np.ones(len(tile), bool)
+    opens[1:] = (tile[1:] != tile[:-1]) | (full[1:] != full[:-1]) | (start[1:] != stop[:-1])
+    first = np.flatnonzero(opens)
+    last = np.append(first[1:], len(tile)) - 1 if len(first) else first
+    return Tiles(rows, cols, block_m, block_n, tile[first], start[first], stop[last], full[first])
+
+
+def _unrolled(boxes: Array, nq: int, nk: int) -> tuple[Array, Array, Array, Array]:
+    """One run for each query tile of each box, clipped to the grid."""
+    row, col, side, full = boxes.T
+    height = np.minimum(side, nq - row)
+    owner = np.repeat(np.arange(len(boxes)), height)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(height) - height, height)
+    return (
+        row[owner] + within,
+        col[owner],
+        np.minimum(col + side, nk)[owner],
+        full[owner].astype(bool),
+    )
+
+
+def _demoted(tile: Array, start: Array, stop: Array, full: Array, ragged: int) -> tuple[Array, Array, Array, Array]:
+    """Split the ragged last key tile off FULL runs, as PARTIAL."""
+    touches = full & (stop > ragged)
+    tile = np.concatenate([tile, tile[touches]])
+    start = np.concatenate([start, np.full(touches.sum(), ragged)])
+    stop = np.concatenate([np.where(touches, ragged, stop), np.full(touches.sum(), ragged + 1)])
+    full = np.concatenate([full, np.zeros(touches.sum(), bool)])
+    kept = stop > start
+    return tile[kept], start[kept], stop[kept], full[kept]
