@@ -28,6 +28,7 @@ from attncc.ir.predicate import (
     conjunction,
     disjunction,
 )
+from attncc.ir.symbols import I, J
 
 #: A predicate that needs more clauses than this is not expanded.
 MAX_CLAUSES = 64
@@ -176,6 +177,13 @@ def digest(predicate: Predicate) -> str:
 def simplified(predicate: Predicate) -> Predicate:
     """Return `predicate` with comparisons in lowest terms again, after a substitution."""
     return predicate.map(lambda atom: comparison(atom.relation, atom.expr))
+
+
+@lru_cache(maxsize=1024)
+def depends_on_gap(predicate: Predicate) -> bool:
+    """Return whether the predicate is shown to depend on i - j alone, so that it is the same along diagonals."""
+    shifted = predicate.map(lambda atom: comparison(atom.relation, atom.expr.xreplace({I: I + J})))
+    return J not in shifted.free
 
 
 def _clause(span: Span) -> Clause:

@@ -120,9 +120,11 @@ def _step(key: sympy.Expr) -> int:
 
 def _first_at_least(limit: Array, band: Band, values: Array | None) -> Array:
     """Return the first key slot whose key expression reaches `limit`."""
+    slots: Array
     if values is None:
-        return np.maximum(-(-limit // _step(band.key)), 0)
-    slots: Array = np.searchsorted(values, limit)
+        slots = np.maximum(-(-limit // _step(band.key)), 0)
+    else:
+        slots = np.searchsorted(values, limit)
     return slots
 
 

@@ -1,0 +1,289 @@
+"""attention(): the plan and the executable for a pattern and a shape, as a differentiable operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attncc import backends
+from attncc.backends.base import Executable, accumulation_dtype
+from attncc.errors import AttnccError, BackendError, ShapeError
+from attncc.ir.symbols import B, H
+from attncc.pattern import Pattern, PatternFactory, as_pattern, by_handle
+from attncc.planner.plan import Plan
+from attncc.planner.search import plan as make_plan
+from attncc.planner.shape import Shape
+
+Config = Mapping[str, object]
+Result = Tensor | tuple[Tensor, Tensor]
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    pattern: Pattern | PatternFactory,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    q_offset: int = 0,
+    return_lse: bool = False,
+    backend: str | None = None,
+    config: Config | None = None,
+) -> Result:
+    """Return softmax attention of each query over the keys that `pattern` connects it to.
+
+    query: (B, Hq, Nq, D); key: (B, Hkv, Nk, D); value: (B, Hkv, Nk, Dv); one floating dtype and device. With
+    `enable_gqa`, Hq is a multiple of Hkv and query head h uses key head h // (Hq / Hkv). `scale` defaults to
+    1/sqrt(D). Query row r stands at position `q_offset + r`. `backend` names a backend, with its `config`.
+
+    Returns out, (B, Hq, Nq, Dv) in the query's dtype, and with `return_lse` also the natural-log sum of
+    exponentials, (B, Hq, Nq), float32 (float64 for float64); both are differentiable. A query without keys gives
+    out 0, lse -inf and zero gradients. Plans are kept for the last shapes: a second call plans nothing.
+
+    Raises ShapeError, BackendError, ConfigError, PatternError or TableError.
+    """
+    chosen = as_pattern(pattern)
+    query, key, value = _autocast(query, key, value)
+    _check(query, key, value, enable_gqa, q_offset)
+    name = backends.DEFAULT if backend is None else backend
+    factor = _scale(scale, query)
+    out, lse = _attention(query, key, value, chosen.handle, factor, q_offset, name, _encoded(config))
+    return (out, lse) if return_lse else out
+
+
+@dataclass(frozen=True)
+class Attention:
+    """A pattern with its options, as a reusable callable of (query, key, value); made by `compile`."""
+
+    pattern: Pattern
+    options: Mapping[str, Any] = field(default_factory=dict)
+    plan: Plan | None = None
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
+        """Return `attention(query, key, value, pattern, **options)`."""
+        return attention(query, key, value, self.pattern, **self.options)
+
+
+def compile(
+    pattern: Pattern | PatternFactory,
+    q_len: int | None = None,
+    kv_len: int | None = None,
+    *,
+    heads: int = 1,
+    batch: int = 1,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    q_offset: int = 0,
+    return_lse: bool = False,
+    backend: str | None = None,
+    config: Config | None = None,
+) -> Attention:
+    """Return a callable of (query, key, value) for `pattern`; given `q_len`, plan and lower it now.
+
+    `heads` and `batch` matter only to patterns that depend on h or b. Options are those of `attention`.
+    """
+    chosen = as_pattern(pattern)
+    options = {
+        "scale": scale,
+        "enable_gqa": enable_gqa,
+        "q_offset": q_offset,
+        "return_lse": return_lse,
+        "backend": backend,
+        "config": config,
+    }
+    if q_len is None:
+        return Attention(chosen, options)
+    name = backends.DEFAULT if backend is None else backend
+    keys = q_offset + q_len if kv_len is None else kv_len
+    lowered = _lowered(chosen, _shape(chosen, q_len, keys, q_offset, heads, batch), name, _encoded(config))
+    return Attention(chosen, options, lowered[0])
+
+
+@torch.library.custom_op("attncc::attention", mutates_args=())
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, handle: str, scale: float, q_offset: int, backend: str, config: str
+) -> tuple[Tensor, Tensor]:
+    executable = _executable(query, key, handle, q_offset, backend, config)
+    return executable.forward(query, key, value, scale)
+
+
+@torch.library.custom_op("attncc::attention_backward", mutates_args=())
+def _attention_backward(
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    handle: str,
+    scale: float,
+    q_offset: int,
+    backend: str,
+    config: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    executable = _executable(query, key, handle, q_offset, backend, config)
+    return executable.backward(grad_out, grad_lse, query, key, value, out, lse, scale)
+
+
+@_attention.register_fake
+def _(
+    query: Tensor, key: Tensor, value: Tensor, handle: str, scale: float, q_offset: int, backend: str, config: str
+) -> tuple[Tensor, Tensor]:
+    out = query.new_empty(*query.shape[:-1], value.shape[-1])
+    return out, query.new_empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype))
+
+
+@_attention_backward.register_fake
+def _(
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *rest: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    d_query, d_key, d_value = (x.new_empty(x.shape) for x in (query, key, value))
+    return d_query, d_key, d_value
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    query, key, value, *ctx.options = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(query, key, value, *output)
+
+
+def _backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
+    query, key, value, out, lse = ctx.saved_tensors
+    if grad_out is None:
+        grad_out = torch.zeros_like(out)
+    gradients = _attention_backward(grad_out, grad_lse, query, key, value, out, lse, *ctx.options)
+    return (*gradients, *(None for _ in ctx.options))
+
+
+def _double_backward(ctx: Any, *gradients: Tensor) -> None:
+    raise AttnccError(
+        "The gradient of attention was differentiated again.",
+        rule="attncc has first derivatives only.",
+        fix="Use backend-free dense attention (scaled_dot_product_attention) where second derivatives are needed.",
+    )
+
+
+def _vmap(*arguments: Any) -> None:
+    raise AttnccError(
+        "attncc.attention was called under torch.vmap.",
+        rule="Batch entries are the first dimension of query, key and value.",
+        fix="Put the mapped dimension into B (or into H, for a pattern without h).",
+    )
+
+
+_attention.register_autograd(_backward, setup_context=_setup_context)
+_attention_backward.register_autograd(_double_backward)
+_attention.register_vmap(_vmap)
+_attention_backward.register_vmap(_vmap)
+
+
+def _executable(query: Tensor, key: Tensor, handle: str, q_offset: int, backend: str, config: str) -> Executable:
+    pattern = by_handle(handle)
+    batch, heads, q_len, _ = query.shape
+    plan, executable = _lowered(pattern, _shape(pattern, q_len, key.shape[2], q_offset, heads, batch), backend, config)
+    reason = backends.get(backend).refuses(plan, query.device, query.dtype)
+    if reason is not None:
+        raise BackendError(
+            f"Backend {backend!r} refuses: {reason}.", fix="Name another backend, or convert the tensors."
+        )
+    return executable
+
+
+def _shape(pattern: Pattern, q_len: int, kv_len: int, q_offset: int, heads: int, batch: int) -> Shape:
+    """Return the shape with heads and batch entries counted only where the pattern depends on them."""
+    free = pattern.predicate.free
+    return Shape(q_len, kv_len, q_offset, heads if H in free else 1, batch if B in free else 1)
+
+
+@lru_cache(maxsize=32)
+def _lowered(pattern: Pattern, shape: Shape, backend: str, config: str) -> tuple[Plan, Executable]:
+    found = backends.get(backend)
+    plan = make_plan(
+        pattern,
+        shape.q_len,
+        shape.kv_len,
+        q_offset=shape.q_offset,
+        heads=shape.heads,
+        batch=shape.batch,
+        tile=found.tile,
+    )
+    return plan, found.lower(plan, _decoded(config))
+
+
+def _encoded(config: Config | None) -> str:
+    """Return a configuration as text, since an operator takes no mapping."""
+    return "" if config is None else ",".join([f"{name}={config[name]}" for name in sorted(config)])
+
+
+def _decoded(config: str) -> dict[str, object]:
+    pairs = (item.partition("=") for item in config.split(",") if item)
+    return {name: int(value) if value.lstrip("-").isdigit() else value for name, _, value in pairs}
+
+
+def _autocast(*tensors: Tensor) -> list[Tensor]:
+    """Cast as autocast does for scaled_dot_product_attention: all but float64 to the region's dtype."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return list(tensors)
+    dtype = torch.get_autocast_dtype(device)
+    return [x if x.dtype == torch.float64 else x.to(dtype) for x in tensors]
+
+
+def _scale(scale: float | None, query: Tensor) -> float:
+    if scale is None:
+        return 1.0 / math.sqrt(query.shape[-1])
+    if not isinstance(scale, int | float) or not math.isfinite(scale):
+        raise ShapeError(
+            f"scale={scale!r}.", rule="The scale is a finite number; NaN or infinity makes every output NaN."
+        )
+    return float(scale)
+
+
+def _check(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q_offset: int) -> None:
+    """Raise ShapeError unless the tensors fit together."""
+    shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
+    if not query.ndim == key.ndim == value.ndim == 4 or 0 in (*query.shape[:2], query.shape[3], key.shape[1]):
+        raise ShapeError(f"{shapes}.", rule="All three are (B, H, N, D) with B, H and D of at least 1.")
+    if key.shape[:3] != value.shape[:3] or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
+        raise ShapeError(
+            f"{shapes}.",
+            rule="query is (B, Hq, Nq, D), key (B, Hkv, Nk, D) and value (B, Hkv, Nk, Dv): B, D, Hkv and Nk agree.",
+        )
+    if query.dtype != key.dtype or query.dtype != value.dtype:
+        raise ShapeError(f"dtypes {query.dtype}, {key.dtype}, {value.dtype}.", rule="All three have one dtype.")
+    if query.device != key.device or query.device != value.device:
+        raise ShapeError(f"devices {query.device}, {key.device}, {value.device}.", rule="All three are on one device.")
+    if not query.dtype.is_floating_point:
+        raise ShapeError(f"dtype {query.dtype}.", rule="The tensors are floating-point.", fix="Convert with .float().")
+    _check_heads(query.shape[1], key.shape[1], enable_gqa)
+    if not isinstance(q_offset, int) or isinstance(q_offset, bool) or q_offset < 0:
+        raise ShapeError(f"q_offset={q_offset!r}.", rule="It is the position of the first query, an integer from 0.")
+
+
+def _check_heads(query_heads: int, key_heads: int, enable_gqa: bool) -> None:
+    if query_heads == key_heads:
+        return
+    if query_heads % key_heads:
+        raise ShapeError(
+            f"{query_heads} query heads on {key_heads} key heads.",
+            rule="The number of query heads is a multiple of the number of key heads.",
+        )
+    if not enable_gqa:
+        raise ShapeError(
+            f"{query_heads} query heads on {key_heads} key heads.",
+            rule="Fewer key heads than query heads is grouped-query attention.",
+            fix="Pass enable_gqa=True if that is meant.",
+        )

@@ -1,0 +1,49 @@
+"""Backends, by name; each is imported when it is first asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING
+
+from attncc.errors import BackendError, nearest
+
+if TYPE_CHECKING:
+    from attncc.backends.base import Backend
+
+#: Backend name -> module that holds its `BACKEND`, in the order of preference.
+_MODULES = {"torch": "attncc.backends.torch", "reference": "attncc.backends.reference"}
+
+#: What runs when no backend is named.
+DEFAULT = "torch"
+
+
+def names() -> list[str]:
+    """Return the names of all backends, available or not."""
+    return list(_MODULES)
+
+
+@cache
+def get(name: str) -> Backend:
+    """Return the backend of this name; raises BackendError if it is unknown or can't run on this machine."""
+    if name not in _MODULES:
+        raise BackendError(
+            f"Unknown backend {name!r}.", rule="Backends are found by name.", fix=nearest(name, _MODULES)
+        )
+    backend: Backend = importlib.import_module(_MODULES[name]).BACKEND
+    reason = backend.unavailable()
+    if reason is not None:
+        raise BackendError(f"Backend {name!r} is not available: {reason}.", fix="Run `attncc doctor` for all backends.")
+    return backend
+
+
+def report() -> Iterator[tuple[str, str | None]]:
+    """Yield (name, why it is unavailable or None) for every backend."""
+    for name in names():
+        try:
+            get(name)
+        except BackendError as error:
+            yield name, error.problem
+        else:
+            yield name, None

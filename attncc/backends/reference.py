@@ -1,0 +1,142 @@
+"""The reference backend: dense attention under the mask, written out. It is the oracle; float64 on request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attncc.backends.base import Gradients, accumulation_dtype
+from attncc.errors import ConfigError
+from attncc.ir.evaluate import evaluate_predicate
+from attncc.ir.symbols import NK, NQ, B, H, I, J
+from attncc.pattern import Pattern, PatternFactory, as_pattern
+from attncc.planner.plan import Plan
+from attncc.planner.shape import Shape
+from attncc.planner.specialise import check_reads
+
+
+def dense_mask(
+    pattern: Pattern | PatternFactory,
+    q_len: int,
+    kv_len: int | None = None,
+    *,
+    q_offset: int = 0,
+    heads: int = 1,
+    batch: int = 1,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Return the connectivity as a bool tensor (q_len, kv_len), True where query i sees key j.
+
+    Dimensions B and H stand in front, in this order, only where the pattern depends on b or h. The predicate is
+    evaluated for every pair: this is the definition that everything else is tested against.
+    """
+    shape = Shape(q_len, q_offset + q_len if kv_len is None else kv_len, q_offset, heads, batch)
+    return _mask(as_pattern(pattern), shape, torch.device(device))
+
+
+def _mask(pattern: Pattern, shape: Shape, device: torch.device) -> Tensor:
+    predicate = pattern.predicate
+    check_reads(predicate, shape)
+    axes = {
+        B: torch.arange(shape.batch, device=device).view(-1, 1, 1, 1),
+        H: torch.arange(shape.heads, device=device).view(1, -1, 1, 1),
+        I: torch.arange(shape.q_len, device=device).view(1, 1, -1, 1) + shape.q_offset,
+        J: torch.arange(shape.kv_len, device=device).view(1, 1, 1, -1),
+    }
+    holds = torch.as_tensor(evaluate_predicate(predicate, {**axes, NQ: shape.q_len, NK: shape.kv_len}), device=device)
+    leading = [shape.batch if B in predicate.free else 1, shape.heads if H in predicate.free else 1]
+    full = holds.expand(*leading, shape.q_len, shape.kv_len)
+    kept = [axis for axis, symbol in enumerate((B, H)) if symbol in predicate.free]
+    return full.reshape([leading[axis] for axis in kept] + [shape.q_len, shape.kv_len]).contiguous()
+
+
+@dataclass(frozen=True)
+class ReferenceExecutable:
+    """Dense attention; every intermediate is (B, Hq, Nq, Nk)."""
+
+    plan: Plan
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        """See attncc.backends.base.Executable."""
+        dtype = accumulation_dtype(query.dtype)
+        scores = self._scores(query, key, scale)
+        lse = torch.logsumexp(scores, dim=-1)
+        out = self._probabilities(scores, lse) @ _expanded(value, query).to(dtype)
+        return out.to(query.dtype), lse
+
+    def backward(
+        self,
+        grad_out: Tensor,
+        grad_lse: Tensor | None,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        scale: float,
+    ) -> Gradients:
+        """See attncc.backends.base.Executable."""
+        dtype = accumulation_dtype(query.dtype)
+        d_out = grad_out.to(dtype)
+        p = self._probabilities(self._scores(query, key, scale), lse)
+        delta = (d_out * out.to(dtype)).sum(-1, keepdim=True)
+        if grad_lse is not None:
+            delta = delta - grad_lse.to(dtype).unsqueeze(-1)
+        d_scores = p * (d_out @ _expanded(value, query).to(dtype).mT - delta) * scale
+        d_query = d_scores @ _expanded(key, query).to(dtype)
+        d_key = _summed(d_scores.mT @ query.to(dtype), key)
+        d_value = _summed(p.mT @ d_out, value)
+        return d_query.to(query.dtype), d_key.to(key.dtype), d_value.to(value.dtype)
+
+    def _scores(self, query: Tensor, key: Tensor, scale: float) -> Tensor:
+        dtype = accumulation_dtype(query.dtype)
+        scores = query.to(dtype) @ _expanded(key, query).to(dtype).mT * scale
+        return scores.masked_fill(~self._mask(query), -math.inf)
+
+    def _mask(self, query: Tensor) -> Tensor:
+        pattern, shape = self.plan.pattern, self.plan.shape
+        mask = _mask(pattern, shape, query.device)
+        return mask.unsqueeze(1) if B in pattern.predicate.free and H not in pattern.predicate.free else mask
+
+    @staticmethod
+    def _probabilities(scores: Tensor, lse: Tensor) -> Tensor:
+        return torch.exp(scores - lse.masked_fill(lse == -math.inf, 0.0).unsqueeze(-1))
+
+
+def _expanded(x: Tensor, query: Tensor) -> Tensor:
+    """Repeat key heads for the query heads that share them."""
+    return x.repeat_interleave(query.shape[1] // x.shape[1], dim=1)
+
+
+def _summed(gradient: Tensor, x: Tensor) -> Tensor:
+    """Sum the gradients of the query heads that share a key head."""
+    batch, heads, keys, size = gradient.shape
+    return gradient.reshape(batch, x.shape[1], heads // x.shape[1], keys, size).sum(2)
+
+
+class ReferenceBackend:
+    """Takes every plan, at the price of the dense mask."""
+
+    name = "reference"
+    tile = (128, 128)
+
+    def unavailable(self) -> str | None:
+        """Return None: it runs wherever torch does."""
+        return None
+
+    def refuses(self, plan: Plan, device: torch.device, dtype: torch.dtype) -> str | None:
+        """Return None: it takes every plan."""
+        return None
+
+    def lower(self, plan: Plan, config: Mapping[str, object]) -> ReferenceExecutable:
+        """Return the dense executable; it has no choices to configure."""
+        if config:
+            raise ConfigError(f"config={dict(config)!r}.", rule="The reference backend has no configuration.")
+        return ReferenceExecutable(plan)
+
+
+BACKEND = ReferenceBackend()

@@ -1,0 +1,38 @@
+"""The torch backend: library operations only, on whatever device the tensors are; the default without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from attncc.backends.torch.config import Config
+from attncc.backends.torch.execute import TorchExecutable
+from attncc.backends.torch.lower import schedule
+from attncc.planner.plan import Plan
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+class TorchBackend:
+    """Batches equal-shaped work items and runs them with torch's flash op, or matrix products on other devices."""
+
+    name = "torch"
+    tile = (64, 64)
+
+    def unavailable(self) -> str | None:
+        """Return None: it needs nothing but torch."""
+        return None
+
+    def refuses(self, plan: Plan, device: torch.device, dtype: torch.dtype) -> str | None:
+        """Return why the tensors don't suit it: a dtype that isn't a float of 16, 32 or 64 bits."""
+        return None if dtype in DTYPES else f"it computes in {', '.join(map(str, DTYPES))}, not in {dtype}"
+
+    def lower(self, plan: Plan, config: Mapping[str, object]) -> TorchExecutable:
+        """Return the schedules of all groups; see Config for the keys of `config`."""
+        chosen = Config.of(config)
+        groups = tuple((group, schedule(group.passes, plan.shape.q_len, chosen)) for group in plan.groups)
+        return TorchExecutable(groups, chosen.chunk)
+
+
+BACKEND = TorchBackend()

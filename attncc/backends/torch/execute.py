@@ -1,0 +1,179 @@
+"""Execution: the works of each group of heads run one after the other and merge by log-sum-exp."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from attncc.backends.base import Gradients, accumulation_dtype
+from attncc.backends.torch.kernels import Kernel, kernel_for
+from attncc.backends.torch.lower import Schedule
+from attncc.backends.torch.masks import Additive
+from attncc.backends.torch.merge import merge
+from attncc.backends.torch.selection import Selection
+from attncc.backends.torch.work import Work
+from attncc.planner.plan import Group
+
+
+@dataclass(frozen=True, eq=False)
+class TorchExecutable:
+    """The schedules of a plan's groups; see attncc.backends.base.Executable for shapes."""
+
+    groups: tuple[tuple[Group, Schedule], ...]
+    chunk: int
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        """Return (out, lse)."""
+        value_dim = value.shape[-1]
+        query, key, value = _one_head_size(query, key, value)
+        out = query.new_empty(*query.shape[:-1], value.shape[-1])
+        lse = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
+        for group, schedule in self.groups:
+            selection = Selection.of(group, query.shape[1], key.shape[1])
+            run = _Run(schedule, kernel_for(query.device), scale, self.chunk)
+            q, k, v = selection.query_side(query), selection.key_side(key), selection.key_side(value)
+            part_out, part_lse = run.forward(q, k, v)
+            if selection.everything:
+                out, lse = part_out.reshape(out.shape), part_lse.reshape(lse.shape)
+            else:
+                selection.store_query_side(out, part_out)
+                selection.store_query_side(lse, part_lse)
+        return out[..., :value_dim].contiguous(), lse
+
+    def backward(
+        self,
+        grad_out: Tensor,
+        grad_lse: Tensor | None,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        scale: float,
+    ) -> Gradients:
+        """Return the gradients of query, key and value."""
+        dims = query.shape[-1], key.shape[-1], value.shape[-1]
+        grad_out, value, out = _with_lse_gradient(grad_out, grad_lse, value, out)
+        query, key, value = _one_head_size(query, key, value)
+        grad_out, out = (pad(x, (0, value.shape[-1] - x.shape[-1])) for x in (grad_out, out))
+        sums = tuple(
+            torch.zeros(x.shape, dtype=accumulation_dtype(x.dtype), device=x.device) for x in (query, key, value)
+        )
+        for group, schedule in self.groups:
+            selection = Selection.of(group, query.shape[1], key.shape[1])
+            run = _Run(schedule, kernel_for(query.device), scale, self.chunk)
+            query_side = [selection.query_side(x) for x in (grad_out, query, out, lse)]
+            key_side = [selection.key_side(x) for x in (key, value)]
+            d_query, d_key, d_value = run.backward(*query_side, *key_side)
+            selection.store_query_side(sums[0], d_query)
+            selection.add_key_side(sums[1], d_key)
+            selection.add_key_side(sums[2], d_value)
+        d_query, d_key, d_value = (
+            x[..., :dim].to(like.dtype) for x, dim, like in zip(sums, dims, (query, key, value), strict=True)
+        )
+        return d_query, d_key, d_value
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One group's schedule on folded tensors: queries (X, G, N, D), keys (X, N, D), values (X, N, Dv)."""
+
+    schedule: Schedule
+    kernel: Kernel
+    scale: float
+    chunk: int
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        out, lse = self._accumulators(query, value)
+        for work in self.schedule.works:
+            for part in work.chunks(self.chunk):
+                mask = _additive(part, query)
+                k, v = part.cols.take(key), part.cols.take(value)
+                for g in range(query.shape[1]):
+                    q = part.rows.take(query[:, g])
+                    o, s = self.kernel.forward(q, k, v, _bias(mask), part.causal, self.scale)
+                    o, s = _without_empty_rows(o, s, mask)
+                    if work.first:
+                        part.rows.put(out[:, g], o)
+                        part.rows.put(lse[:, g], s)
+                    else:
+                        merge(part.rows, out[:, g], lse[:, g], o, s)
+        return out.to(query.dtype), lse
+
+    def _accumulators(self, query: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        dtype = accumulation_dtype(query.dtype)
+        kept = query.dtype if all(work.first for work in self.schedule.works) else dtype
+        out = torch.empty(*query.shape[:-1], value.shape[-1], dtype=kept, device=query.device)
+        lse = torch.empty(query.shape[:-1], dtype=dtype, device=query.device)
+        if not self.schedule.covered:
+            out.zero_()
+            lse.fill_(-math.inf)
+        return out, lse
+
+    def backward(
+        self, grad_out: Tensor, query: Tensor, out: Tensor, lse: Tensor, key: Tensor, value: Tensor
+    ) -> Gradients:
+        sums = accumulation_dtype(query.dtype)
+        d_query = torch.zeros(query.shape, dtype=sums, device=query.device)
+        d_key, d_value = (torch.zeros(x.shape, dtype=sums, device=x.device) for x in (key, value))
+        lse = lse.masked_fill(lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
+        for work in self.schedule.works:
+            for part in work.chunks(self.chunk):
+                mask = _additive(part, query)
+                self._backward_part(part, mask, (grad_out, query, out, lse, key, value), (d_query, d_key, d_value))
+        return d_query, d_key, d_value
+
+    def _backward_part(
+        self, part: Work, mask: Additive | None, inputs: tuple[Tensor, ...], sums: tuple[Tensor, Tensor, Tensor]
+    ) -> None:
+        k, v = (part.cols.take(x) for x in inputs[4:])
+        for g in range(inputs[1].shape[1]):
+            do, q, o, s = (part.rows.take(x[:, g]) for x in inputs[:4])
+            dq, dk, dv = self.kernel.backward(do, q, k, v, o, s, _bias(mask), part.causal, self.scale)
+            (part.rows.put if part.first else part.rows.add)(sums[0][:, g], dq)
+            part.cols.add(sums[1], dk)
+            part.cols.add(sums[2], dv)
+
+
+def _additive(part: Work, query: Tensor) -> Additive | None:
+    return None if part.mask is None else part.mask.additive(query.device, query.dtype)
+
+
+def _bias(mask: Additive | None) -> Tensor | None:
+    return None if mask is None else mask.bias
+
+
+def _one_head_size(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pad with zeros to one head size, as the flash op wants it: neither scores nor outputs change."""
+    size = max(query.shape[-1], value.shape[-1])
+    q, k, v = (_rows_of(x, size) for x in (query, key, value))
+    return q, k, v
+
+
+def _rows_of(x: Tensor, size: int) -> Tensor:
+    """Return x with rows of `size` contiguous elements."""
+    if x.shape[-1] < size:
+        return pad(x, (0, size - x.shape[-1]))
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _with_lse_gradient(
+    grad_out: Tensor, grad_lse: Tensor | None, value: Tensor, out: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Append a column that adds -grad_lse to delta = rowsum(dO * O) and nothing to dO V^T."""
+    if grad_lse is None:
+        return grad_out, value, out
+    ones = torch.ones_like(grad_out[..., :1])
+    minus = -grad_lse.to(out.dtype).unsqueeze(-1)
+    return torch.cat([grad_out, ones], -1), pad(value, (0, 1)), torch.cat([out, minus], -1)
+
+
+def _without_empty_rows(out: Tensor, lse: Tensor, mask: Additive | None) -> tuple[Tensor, Tensor]:
+    """Give rows of an item that see none of its keys out 0 and lse -inf, whatever the kernel left there."""
+    if mask is None or mask.empty is None:
+        return out, lse
+    return out.masked_fill(mask.empty.unsqueeze(-1), 0.0), lse.masked_fill(mask.empty, -math.inf)

@@ -1,0 +1,178 @@
+"""Lowering: passes become batches of equal-shaped work items.
+
+Under an exact staircase, rows in a run whose start stays and whose stop stays or grows by one a row need no mask:
+they are rectangles and causal triangles. All other rows are cut into tiles with a mask. Under a residual, a tile
+takes the key tiles that the plan found PARTIAL with a mask, and long FULL runs without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from attncc.backends.torch.config import Config
+from attncc.backends.torch.masks import Mask, staircase_mask
+from attncc.backends.torch.slots import Slots
+from attncc.backends.torch.work import Work
+from attncc.ir.tables import Array
+from attncc.planner.axis import Axis
+from attncc.planner.plan import Pass
+from attncc.planner.segments import RAMP, Segment, segments
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The works of a group of heads, in order; `covered` says that every query row is written by some `first` work."""
+
+    works: tuple[Work, ...]
+    covered: bool
+
+
+def schedule(passes: tuple[Pass, ...], q_len: int, config: Config) -> Schedule:
+    """Return the works of disjoint passes over `q_len` query rows."""
+    touched = np.zeros(q_len, bool)
+    stored = np.zeros(q_len, bool)
+    works = []
+    for part in passes:
+        for work in _works(part, config):
+            rows = work.rows.rows()
+            first = not touched[rows].any()
+            touched[rows] = True
+            if first:
+                stored[rows] = True
+            works.append(replace(work, first=first))
+    return Schedule(tuple(works), bool(stored.all()))
+
+
+def _works(part: Pass, config: Config) -> Iterator[Work]:
+    return _tiled_by_plan(part, config) if part.residual is not None else _under_staircase(part, config)
+
+
+def _under_staircase(part: Pass, config: Config) -> Iterator[Work]:
+    start, stop = part.staircase.bounds()
+    found, rest = segments(start, stop, config.segment)
+    yield from _mask_free(found, part)
+    for tile_rows in _tiles(rest, start, stop, config):
+        yield from _masked(tile_rows, start, stop, part, config)
+
+
+def _mask_free(found: list[Segment], part: Pass) -> Iterator[Work]:
+    """Rectangles, then triangles, of equal-shaped segments."""
+    rectangles: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    triangles: dict[int, list[tuple[int, int]]] = {}
+    for segment in found:
+        before = segment.width - (segment.kind == RAMP)
+        if before:
+            rectangles.setdefault((segment.rows, before), []).append((segment.first, segment.start))
+        if segment.kind == RAMP:
+            triangles.setdefault(segment.rows, []).append((segment.first, segment.start + before))
+    for (rows, keys), corners in rectangles.items():
+        yield _block(part, np.array(corners), rows, keys)
+    for rows, corners in triangles.items():
+        yield replace(_block(part, np.array(corners), rows, rows), causal=True)
+
+
+def _block(part: Pass, corners: Array, rows: int, keys: int, mask: Mask | None = None) -> Work:
+    """Items of rows x keys slots whose first (query slot, key slot) are `corners`."""
+    query = corners[:, :1] + np.arange(rows)
+    key = corners[:, 1:] + np.arange(keys)
+    return Work(_slots(part.rows, query), _slots(part.cols, key), mask)
+
+
+def _slots(axis: Axis, slots: Array) -> Slots:
+    return Slots.of(axis.at(slots))
+
+
+def _tiles(rows: Array, start: Array, stop: Array, config: Config) -> Iterator[Array]:
+    """Cut the remaining rows, consecutive ones together, into tiles; yield them by size, (T, L) query slots."""
+    if not len(rows):
+        return
+    size = config.query_tile or _query_tile(stop[rows] - start[rows])
+    opens = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) != 1)
+    lengths = np.diff(np.append(opens, len(rows)))
+    whole = lengths // size
+    owner = np.repeat(np.arange(len(opens)), whole)
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(whole) - whole, whole)
+    if len(owner):
+        yield rows[opens[owner] + number * size][:, None] + np.arange(size)
+    tails = lengths % size
+    for tail in np.unique(tails[tails > 0]):
+        chosen = tails == tail
+        yield rows[(opens + whole * size)[chosen]][:, None] + np.arange(tail)
+
+
+def _query_tile(widths: Array) -> int:
+    """A quarter of the keys that a row sees: little is wasted on the slanted ends, and products stay large."""
+    return int(np.clip(1 << max(0, int(np.median(widths)) // 4).bit_length() >> 1, 32, 128))
+
+
+def _masked(tile: Array, start: Array, stop: Array, part: Pass, config: Config) -> Iterator[Work]:
+    """Masked items for tiles of rows (T, L); a wide range of keys that all rows see is split off, without mask."""
+    begin, end = start[tile], stop[tile]
+    low, core_low, core_high, high = begin.min(1), begin.max(1), end.min(1), end.max(1)
+    wide = core_high - core_low >= config.core
+    core_low, core_high = np.where(wide, core_low, high), np.where(wide, core_high, high)
+    for first, last in ((low, core_low), (core_low, core_high), (core_high, high)):
+        yield from _range(tile, first, last, begin, end, part, config)
+
+
+def _range(
+    tile: Array, low: Array, high: Array, begin: Array, end: Array, part: Pass, config: Config
+) -> Iterator[Work]:
+    """Items of rows `tile` (T, L) on the key slots low .. high-1 of each, batched by rounded width."""
+    begin, end = np.maximum(begin, low[:, None]), np.minimum(end, high[:, None])
+    rounded = -(-(high - low) // config.key_multiple) * config.key_multiple
+    width = np.where((begin == low[:, None]).all(1) & (end == high[:, None]).all(1), high - low, rounded)
+    width = np.minimum(width, part.cols.size)
+    for keys in np.unique(width[high > low]):
+        chosen = (width == keys) & (high > low)
+        first = np.minimum(low[chosen], part.cols.size - keys)
+        mask = staircase_mask(begin[chosen], end[chosen], first, int(keys))
+        yield _block(part, np.column_stack([tile[chosen, 0], first]), tile.shape[1], int(keys), mask)
+
+
+def _tiled_by_plan(part: Pass, config: Config) -> Iterator[Work]:
+    """Items of a pass with a residual: one per query tile and bundle of key tiles."""
+    found = part.tiles
+    long = found.full & ((found.stop - found.start) * found.block_n >= config.core)
+    for run in np.flatnonzero(long):
+        tile, first = int(found.query_tile[run]), int(found.start[run]) * found.block_n
+        rows = np.arange(tile * found.block_m, min((tile + 1) * found.block_m, found.rows))
+        keys = np.arange(first, int(found.stop[run]) * found.block_n)
+        yield Work(_slots(part.rows, rows[None]), _slots(part.cols, keys[None]))
+    yield from _bundles(part, ~long, config)
+
+
+def _bundles(part: Pass, chosen: Array, config: Config) -> Iterator[Work]:
+    found = part.tiles
+    length = (found.stop - found.start)[chosen]
+    row = np.repeat(found.query_tile[chosen], length)
+    col = np.arange(len(row)) - np.repeat(np.cumsum(length) - length - found.start[chosen], length)
+    opens = np.flatnonzero(np.diff(row, prepend=-1))
+    counts = np.diff(np.append(opens, len(row)))
+    most = max(1, config.chunk // (found.block_m * found.block_n))
+    pieces: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for begin, count in zip(opens, counts, strict=True):
+        rows = min(found.block_m, found.rows - int(row[begin]) * found.block_m)
+        for first in range(0, count, most):
+            tiles = min(most, count - first)
+            pieces.setdefault((rows, tiles), []).append((int(row[begin]), int(begin + first)))
+    for (rows, tiles), members in pieces.items():
+        query_tile, first_tile = np.array(members).T
+        key_tiles = col[first_tile[:, None] + np.arange(tiles)]
+        yield _bundle(part, query_tile, key_tiles, rows)
+
+
+def _bundle(part: Pass, query_tile: Array, key_tiles: Array, rows: int) -> Work:
+    """Items of `rows` query slots of each query tile on the key tiles (T, count) listed for it."""
+    found = part.tiles
+    query = query_tile[:, None] * found.block_m + np.arange(rows)
+    key = (key_tiles[:, :, None] * found.block_n + np.arange(found.block_n)).reshape(len(key_tiles), -1)
+    key = key[:, : (key < found.cols).sum(1).max()]  # the ragged key tile comes last
+    inside = np.minimum(key, found.cols - 1)
+    start, stop = part.staircase.at(query)
+    positions = part.rows.at(query) + part.q_offset, part.cols.at(inside)
+    mask = Mask(start, stop, np.where(key < found.cols, key, -1), part.residual, *positions)
+    return Work(_slots(part.rows, query), _slots(part.cols, inside), mask.deduplicated())

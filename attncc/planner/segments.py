@@ -1,0 +1,61 @@
+"""Segments: runs of query slots under a staircase that need no mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attncc.ir.tables import Array
+
+#: Kinds of step from one row to the next: both edges stay, or the stop grows by one, or anything else.
+OTHER, FLAT, RAMP = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows first .. first+rows-1 see keys from `start`: `width` of them (FLAT), or one more each row (RAMP)."""
+
+    kind: int
+    first: int
+    rows: int
+    start: int
+    width: int
+
+
+def segments(start: Array, stop: Array, shortest: int) -> tuple[list[Segment], Array]:
+    """Return the mask-free segments of at least `shortest` rows, and the other rows that see any key.
+
+    A row between two runs belongs to the first of them. Rows without keys are in neither.
+    """
+    rows = np.flatnonzero(stop > start)
+    if not len(rows):
+        return [], rows
+    kind = _steps(rows, start[rows], stop[rows])
+    begin = np.flatnonzero(np.diff(kind, prepend=-1))
+    kinds = kind[begin]
+    end = np.append(begin[1:], len(kind))
+    same = kinds != OTHER
+    follows = np.zeros(len(begin), bool)
+    follows[1:] = same[1:] & same[:-1]
+    begin, end = begin + follows, end + same
+    length = end - begin
+    chosen = same & (length >= shortest)
+    taken = np.zeros(len(rows) + 1, np.int64)
+    np.add.at(taken, begin[chosen], 1)
+    np.add.at(taken, end[chosen], -1)
+    found = [
+        Segment(int(k), int(rows[b]), int(n), int(start[rows[b]]), int(stop[rows[b]] - start[rows[b]]))
+        for k, b, n in zip(kinds[chosen], begin[chosen], length[chosen], strict=True)
+    ]
+    return found, rows[np.cumsum(taken[:-1]) == 0]
+
+
+def _steps(rows: Array, start: Array, stop: Array) -> Array:
+    """Classify the step from each row to the next; the last row has none."""
+    kind = np.zeros(len(rows), np.int64)
+    stays = (np.diff(rows) == 1) & (np.diff(start) == 0)
+    grows = np.diff(stop)
+    kind[:-1][stays & (grows == 0)] = FLAT
+    kind[:-1][stays & (grows == 1)] = RAMP
+    return kind
