@@ -1,0 +1,79 @@
+"""attncc: declare which keys a query may see, get a plan, and run it.
+
+Names are imported when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attncc.backends.reference import dense_mask as dense_mask
+    from attncc.catalog import factory as factory
+    from attncc.catalog import load as load
+    from attncc.errors import AttnccError as AttnccError
+    from attncc.errors import BackendError as BackendError
+    from attncc.errors import ConfigError as ConfigError
+    from attncc.errors import ParameterError as ParameterError
+    from attncc.errors import PatternError as PatternError
+    from attncc.errors import PlanError as PlanError
+    from attncc.errors import PluginError as PluginError
+    from attncc.errors import ShapeError as ShapeError
+    from attncc.errors import TableError as TableError
+    from attncc.functional import attention as attention
+    from attncc.functional import compile as compile
+    from attncc.ir.language import Condition as Condition
+    from attncc.ir.language import Index as Index
+    from attncc.ir.language import Table as Table
+    from attncc.ir.language import maximum as maximum
+    from attncc.ir.language import minimum as minimum
+    from attncc.ir.language import where as where
+    from attncc.patterns import Bounds as Bounds
+    from attncc.patterns import Pattern as Pattern
+    from attncc.patterns import PatternFactory as PatternFactory
+    from attncc.patterns import pattern as pattern
+    from attncc.patterns import per_head as per_head
+    from attncc.planner.plan import Plan as Plan
+    from attncc.planner.search import plan as plan
+    from attncc.proof import verify as verify
+
+__version__ = "0.1.0"
+
+#: Module -> the public names that it provides.
+_EXPORTS = {
+    "attncc.backends.reference": ["dense_mask"],
+    "attncc.catalog": ["factory", "load"],
+    "attncc.errors": [
+        "AttnccError",
+        "BackendError",
+        "ConfigError",
+        "ParameterError",
+        "PatternError",
+        "PlanError",
+        "PluginError",
+        "ShapeError",
+        "TableError",
+    ],
+    "attncc.functional": ["attention", "compile"],
+    "attncc.ir.language": ["Condition", "Index", "Table", "maximum", "minimum", "where"],
+    "attncc.patterns": ["Bounds", "Pattern", "PatternFactory", "pattern", "per_head"],
+    "attncc.planner.plan": ["Plan"],
+    "attncc.planner.search": ["plan"],
+    "attncc.proof": ["verify"],
+}
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'attncc' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

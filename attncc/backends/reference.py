@@ -13,7 +13,7 @@ from attncc.backends.base import Gradients, accumulation_dtype
 from attncc.errors import ConfigError
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.symbols import NK, NQ, B, H, I, J
-from attncc.pattern import Pattern, PatternFactory, as_pattern
+from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.plan import Plan
 from attncc.planner.shape import Shape
 from attncc.planner.specialise import check_reads

@@ -121,10 +121,7 @@ def _step(key: sympy.Expr) -> int:
 def _first_at_least(limit: Array, band: Band, values: Array | None) -> Array:
     """Return the first key slot whose key expression reaches `limit`."""
     slots: Array
-    if values is None:
-        slots = np.maximum(-(-limit // _step(band.key)), 0)
-    else:
-        slots = np.searchsorted(values, limit)
+    slots = np.maximum(-(-limit // _step(band.key)), 0) if values is None else np.searchsorted(values, limit)
     return slots
 
 

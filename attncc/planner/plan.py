@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from attncc.ir.predicate import Predicate
-from attncc.pattern import Pattern
+from attncc.patterns import Pattern
 from attncc.planner import bisect, tiles
 from attncc.planner.axis import Axis
 from attncc.planner.layout import Layout

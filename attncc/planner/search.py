@@ -12,7 +12,7 @@ from attncc.ir.interval import NEVER, verdict
 from attncc.ir.normal import Clause, TooManyClausesError, digest
 from attncc.ir.predicate import TRUE, Predicate, disjunction
 from attncc.ir.symbols import B, H, I, J
-from attncc.pattern import Pattern, PatternFactory, as_pattern
+from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner import cost
 from attncc.planner.axis import Axis
 from attncc.planner.clauses import disjoint_clauses

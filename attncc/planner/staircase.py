@@ -79,3 +79,12 @@ def hull(staircases: Sequence[Staircase]) -> Staircase:
             monotone=all(staircase.monotone for staircase in staircases),
         )
     )
+
+
+def everything(rows: int, cols: int) -> Staircase:
+    """Return the staircase under which every query sees every key."""
+
+    def edges(slots: Array) -> Edges:
+        return np.zeros(slots.shape, np.int64), np.full(slots.shape, cols, np.int64)
+
+    return Staircase(rows, cols, edges, monotone=True)

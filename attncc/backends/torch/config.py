@@ -16,14 +16,14 @@ class Config:
     key_multiple: keys of such an item are rounded up to a multiple of this, so that more items are alike.
     segment: shortest run of rows that becomes a mask-free item of its own.
     core: width from which the keys that all rows of a tile see become a mask-free item of their own.
-    chunk: elements of scores, per head, that are computed at a time.
+    chunk: scores, over all heads, that are computed at a time (at least one item's).
     """
 
     query_tile: int = 0
     key_multiple: int = 16
     segment: int = 16
     core: int = 1024
-    chunk: int = 1 << 20
+    chunk: int = 1 << 23
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Config:

@@ -90,7 +90,7 @@ class _Run:
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         out, lse = self._accumulators(query, value)
         for work in self.schedule.works:
-            for part in work.chunks(self.chunk):
+            for part in work.chunks(self.chunk // query.shape[0]):
                 mask = _additive(part, query)
                 k, v = part.cols.take(key), part.cols.take(value)
                 for g in range(query.shape[1]):
@@ -122,7 +122,7 @@ class _Run:
         d_key, d_value = (torch.zeros(x.shape, dtype=sums, device=x.device) for x in (key, value))
         lse = lse.masked_fill(lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
         for work in self.schedule.works:
-            for part in work.chunks(self.chunk):
+            for part in work.chunks(self.chunk // query.shape[0]):
                 mask = _additive(part, query)
                 self._backward_part(part, mask, (grad_out, query, out, lse, key, value), (d_query, d_key, d_value))
         return d_query, d_key, d_value

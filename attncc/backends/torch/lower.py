@@ -126,11 +126,12 @@ def _range(
     rounded = -(-(high - low) // config.key_multiple) * config.key_multiple
     width = np.where((begin == low[:, None]).all(1) & (end == high[:, None]).all(1), high - low, rounded)
     width = np.minimum(width, part.cols.size)
-    for keys in np.unique(width[high > low]):
-        chosen = (width == keys) & (high > low)
-        first = np.minimum(low[chosen], part.cols.size - keys)
-        mask = staircase_mask(begin[chosen], end[chosen], first, int(keys))
-        yield _block(part, np.column_stack([tile[chosen, 0], first]), tile.shape[1], int(keys), mask)
+    first = np.maximum(high - width, 0)  # what rounding adds lies to the left, where a causal tile has room
+    clipped = high < width
+    for keys, cut in np.unique(np.column_stack([width, clipped])[high > low], axis=0):
+        chosen = (width == keys) & (clipped == cut) & (high > low)
+        mask = staircase_mask(begin[chosen], end[chosen], first[chosen], int(keys))
+        yield _block(part, np.column_stack([tile[chosen, 0], first[chosen]]), tile.shape[1], int(keys), mask)
 
 
 def _tiled_by_plan(part: Pass, config: Config) -> Iterator[Work]:
@@ -152,14 +153,14 @@ def _bundles(part: Pass, chosen: Array, config: Config) -> Iterator[Work]:
     col = np.arange(len(row)) - np.repeat(np.cumsum(length) - length - found.start[chosen], length)
     opens = np.flatnonzero(np.diff(row, prepend=-1))
     counts = np.diff(np.append(opens, len(row)))
-    most = max(1, config.chunk // (found.block_m * found.block_n))
-    pieces: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    most = max(1, config.core // found.block_n * 8)
+    pieces: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
     for begin, count in zip(opens, counts, strict=True):
         rows = min(found.block_m, found.rows - int(row[begin]) * found.block_m)
         for first in range(0, count, most):
             tiles = min(most, count - first)
-            pieces.setdefault((rows, tiles), []).append((int(row[begin]), int(begin + first)))
-    for (rows, tiles), members in pieces.items():
+            pieces.setdefault((first, rows, tiles), []).append((int(row[begin]), int(begin + first)))
+    for (_, rows, tiles), members in pieces.items():  # the items of one work have distinct rows
         query_tile, first_tile = np.array(members).T
         key_tiles = col[first_tile[:, None] + np.arange(tiles)]
         yield _bundle(part, query_tile, key_tiles, rows)

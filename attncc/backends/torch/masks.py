@@ -99,4 +99,4 @@ def staircase_mask(start: Array, stop: Array, first_key: Array, keys: int) -> Ma
         return None
     if np.all(begin == begin[0]) and np.all(end == end[0]):
         begin, end = begin[:1], end[:1]
-    return Mask(begin, end, np.broadcast_to(np.arange(keys), (len(begin), keys)))
+    return Mask(begin, end, np.tile(np.arange(keys), (len(begin), 1)))

@@ -15,7 +15,7 @@ from attncc import backends
 from attncc.backends.base import Executable, accumulation_dtype
 from attncc.errors import AttnccError, BackendError, ShapeError
 from attncc.ir.symbols import B, H
-from attncc.pattern import Pattern, PatternFactory, as_pattern, by_handle
+from attncc.patterns import Pattern, PatternFactory, as_pattern, by_handle
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan as make_plan
 from attncc.planner.shape import Shape

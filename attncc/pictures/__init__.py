@@ -1,0 +1,1 @@
+"""Pictures of connectivity: characters for the terminal, and PNG files."""

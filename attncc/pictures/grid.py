@@ -1,0 +1,52 @@
+"""The grid that a picture shows: for each subset, which cells are empty, partly or fully connected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attncc.ir.normal import simplified
+from attncc.ir.predicate import Predicate
+from attncc.ir.tables import Array
+from attncc.patterns import Pattern
+from attncc.planner import bisect
+from attncc.planner.axis import Axis
+from attncc.planner.layout import Layout
+from attncc.planner.shape import Shape
+from attncc.planner.specialise import check_reads, specialise
+from attncc.planner.staircase import everything
+
+
+@dataclass(frozen=True)
+class Grid:
+    """`cells[m]` is int8 (rows, columns) of EMPTY, PARTIAL and FULL for subset m; a cell is `side` positions wide."""
+
+    cells: tuple[Array, ...]
+    side: int
+
+    @property
+    def union(self) -> Array:
+        """The most that any subset has in a cell (two halves of a cell are still PARTIAL)."""
+        united: Array = np.maximum.reduce(self.cells)
+        return united
+
+
+def grid(pattern: Pattern, seq_len: int, most: int, *, head: int = 0) -> Grid:
+    """Return the grid of a pattern at `seq_len` queries and keys, at most `most` cells a side.
+
+    Cells are powers of two wide and classified by the planner's bisection: EMPTY and FULL are proved.
+    """
+    shape = Shape(seq_len, seq_len, heads=head + 1)
+    check_reads(pattern.predicate, shape)
+    side = 1
+    while -(-seq_len // side) > most:
+        side *= 2
+    cells = [_classes(specialise(subset, shape, 0, head), seq_len, side) for subset in pattern.subsets]
+    return Grid(tuple(cells), side)
+
+
+def _classes(predicate: Predicate, seq_len: int, side: int) -> Array:
+    axis = Axis(seq_len)
+    layout = Layout(axis, axis, everything(seq_len, seq_len), simplified(predicate))
+    return bisect.bisect(layout, 0, side, side).classify()

@@ -1,0 +1,122 @@
+"""Plugins: patterns found through the entry-point group `attncc.patterns`, listed without importing anything.
+
+A module that fails to import, or exits, takes nothing else down: it is reported once as a warning, shown with
+its traceback by `attncc plugins doctor`, and raised when one of its patterns is asked for by name.
+"""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+
+from attncc.errors import PluginError
+from attncc.patterns import PatternFactory
+
+GROUP = "attncc.patterns"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point: its name, the module that it names, and the distribution that it came with."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    entry: EntryPoint
+
+    @property
+    def origin(self) -> str:
+        """The distribution and its version, for messages."""
+        return f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What came of loading a plugin: its patterns, or the error with its traceback."""
+
+    plugin: Plugin
+    patterns: dict[str, PatternFactory]
+    error: BaseException | None = None
+    traceback: str = ""
+
+
+class PluginWarning(UserWarning):
+    """A plugin could not be loaded."""
+
+
+def plugins() -> list[Plugin]:
+    """Return the installed plugins, sorted by name; nothing is imported.
+
+    Raises PluginError if two of them have one name.
+    """
+    found: dict[str, Plugin] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        plugin = _described(entry)
+        other = found.setdefault(plugin.name, plugin)
+        if (other.module, other.origin) != (plugin.module, plugin.origin):
+            raise PluginError(
+                f"Two plugins are named {plugin.name!r}: {other.module} of {other.origin} and "
+                f"{plugin.module} of {plugin.origin}.",
+                rule="The name of an entry point in the group attncc.patterns is unique.",
+                fix="Uninstall one of them, or ask its author to rename the entry point.",
+            )
+    return list(found.values())
+
+
+@cache
+def load(plugin: Plugin) -> Loaded:
+    """Import a plugin and return its patterns; a failure is warned about once and returned, never raised."""
+    try:
+        module = plugin.entry.load()
+        return Loaded(plugin, _patterns(module))
+    except (Exception, SystemExit) as error:
+        warnings.warn(
+            f"Plugin {plugin.name!r} of {plugin.origin} can't be loaded: {type(error).__name__}: {error}. "
+            "Run `attncc plugins doctor` for the traceback.",
+            PluginWarning,
+            stacklevel=2,
+        )
+        return Loaded(plugin, {}, error, traceback.format_exc())
+
+
+def loaded() -> Iterator[Loaded]:
+    """Yield every plugin, loaded."""
+    for plugin in plugins():
+        yield load(plugin)
+
+
+def demand(plugin: Plugin) -> dict[str, PatternFactory]:
+    """Return the patterns of a plugin that was asked for by name; raises PluginError if it is broken."""
+    result = load(plugin)
+    if result.error is not None:
+        reason = f"{type(result.error).__name__}: {result.error}"
+        raise PluginError(
+            f"Plugin {plugin.name!r} of {plugin.origin} can't be loaded: {reason}.",
+            fix="Run `attncc plugins doctor` for the traceback.",
+        ) from result.error
+    return result.patterns
+
+
+def _described(entry: EntryPoint) -> Plugin:
+    distribution = entry.dist
+    name = distribution.name if distribution else "unknown distribution"
+    version = distribution.version if distribution else "unknown version"
+    return Plugin(entry.name, entry.value, name, version, entry)
+
+
+def _patterns(module: object) -> dict[str, PatternFactory]:
+    """Return the pattern factories that a module (or a single one that an entry point names) holds."""
+    if isinstance(module, PatternFactory):
+        return {module.name: module}
+    if not isinstance(module, ModuleType):
+        raise PluginError(
+            f"The entry point names a {type(module).__name__}.",
+            rule="It names a module that declares patterns, or one pattern.",
+        )
+    return {value.name: value for value in vars(module).values() if isinstance(value, PatternFactory)}
