@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy
 
 #: Absolute query position (row + q_offset), 0 <= i < q_offset + n_q.
-I = sympy.Symbol("i", integer=True, nonnegative=True)  # noqa: E741
+I = sympy.Symbol("i", integer=True, nonnegative=True)
 #: Key position, 0 <= j < n_k.
 J = sympy.Symbol("j", integer=True, nonnegative=True)
 #: Query head and batch entry.

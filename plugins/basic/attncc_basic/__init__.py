@@ -43,7 +43,8 @@ def prefix(i: Index, j: Index, *, length: Annotated[int, Bounds(minimum=0)] = 25
 @attncc.pattern
 def document(i: Index, j: Index, *, ids: Table) -> Condition:
     """Keys of the query's own document, `ids[i] == ids[j]`; add .causal() for a language model on packed documents."""
-    return ids[i] == ids[j]
+    same: Condition = ids[i] == ids[j]
+    return same
 
 
 @attncc.pattern

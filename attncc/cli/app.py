@@ -1,0 +1,45 @@
+"""The application and its commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from attncc import __version__
+from attncc.cli.bench import bench
+from attncc.cli.doctor import doctor
+from attncc.cli.listing import list_patterns
+from attncc.cli.plan import plan
+from attncc.cli.plugins import app as plugins_app
+from attncc.cli.show import show
+from attncc.cli.verify import verify
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Attention patterns: declare which keys a query sees, look at the plan, run it.\n\n"
+    "Example: attncc bench strided --seq-len 16384",
+)
+app.command("list")(list_patterns)
+app.command()(show)
+app.command()(plan)
+app.command()(bench)
+app.command()(verify)
+app.command()(doctor)
+app.add_typer(plugins_app, name="plugins")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"attncc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options of every command; --debug may stand anywhere and is taken by main()."""

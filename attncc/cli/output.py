@@ -1,0 +1,68 @@
+"""Output: results on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from attncc.errors import AttnccError
+
+
+def show(*parts: RenderableType) -> None:
+    """Print results for people."""
+    console = Console()
+    for part in parts:
+        console.print(part)
+
+
+def show_json(value: object) -> None:
+    """Print a result for scripts."""
+    print(json.dumps(value, indent=2))
+
+
+def progress_console() -> Console:
+    """Return the console for progress bars and notes."""
+    return Console(stderr=True)
+
+
+def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    """Return an empty table; the columns in `numbers` are aligned to the right."""
+    made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, title_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    return made
+
+
+def facts(title: str, rows: dict[str, str]) -> Table:
+    """Return a two-column table of names and values."""
+    made = table(title, "", "")
+    made.show_header = False
+    for name, value in rows.items():
+        made.add_row(Text(name, style="dim"), value)
+    return made
+
+
+def report_error(error: AttnccError) -> None:
+    """Print an error: the problem, then the rule and the fix."""
+    text = Text(error.problem, style="bold")
+    for line in (error.rule, error.fix):
+        if line:
+            text.append(f"\n{line}", style="not bold")
+    Console(stderr=True).print(Panel(text, title="error", title_align="left", border_style="red"))
+
+
+def seconds(value: float) -> str:
+    """Return a duration with three digits: 1.23 s, 45.6 ms."""
+    return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+
+
+def quantity(value: float, unit: str = "") -> str:
+    """Return a large number with three digits and a prefix: 1.23 G."""
+    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}".rstrip()

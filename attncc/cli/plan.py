@@ -1,0 +1,79 @@
+"""`attncc plan`: what will run for a pattern and a length, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attncc.cli import output
+from attncc.cli.options import AsJson, Heads, Parameters, PatternName, SeqLen, pattern_from
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def plan(
+    pattern: PatternName,
+    param: Parameters = [],  # noqa: B006
+    seq_len: SeqLen = 16384,
+    kv_len: Annotated[int | None, typer.Option(help="Number of keys, if it isn't that of the queries.")] = None,
+    q_offset: Annotated[int, typer.Option(help="Position of the first query.")] = 0,
+    heads: Heads = 1,
+    batch: Annotated[int, typer.Option(help="Batch entries; they matter to patterns that depend on b.")] = 1,
+    tile: Annotated[tuple[int, int], typer.Option(help="Query and key positions of a tile, powers of two.")] = (128, 128),
+    as_json: AsJson = False,
+) -> None:
+    """Print the plan: passes, layouts, tiles, exact counts, and the alternatives that lost.
+
+    Example: attncc plan strided -p l=1024 --seq-len 1048576
+    """
+    import time
+
+    from attncc.planner.search import plan as make_plan
+
+    chosen = pattern_from(pattern, param)
+    begin = time.perf_counter()
+    made = make_plan(chosen, seq_len, kv_len, q_offset=q_offset, heads=heads, batch=batch, tile=tile)
+    elapsed = time.perf_counter() - begin
+    described = made.describe()
+    if as_json:
+        output.show_json({**described, "plan_seconds": elapsed})
+        return
+    output.show(_summary(described, elapsed), *(part for group in _groups(described) for part in ("", *group)))
+
+
+def _summary(plan: dict[str, Any], elapsed: float) -> RenderableType:
+    return output.facts(
+        plan["pattern"],
+        {
+            "queries x keys": f"{plan['q_len']:,} x {plan['kv_len']:,}" + f" from {plan['q_offset']:,}" * bool(plan["q_offset"]),
+            "edges": f"{plan['edges']:,} (density {plan['density']:.3%})",
+            "forward, D = 64": f"{output.quantity(plan['flops'], 'FLOP')}, {output.quantity(plan['bytes'], 'B')} per head",
+            "tiles": f"{plan['tile'][0]} x {plan['tile'][1]}",
+            "planned in": output.seconds(elapsed),
+        },
+    )
+
+
+def _groups(plan: dict[str, Any]) -> list[list[RenderableType]]:
+    several = len(plan["groups"]) > 1
+    return [_group(group, several) for group in plan["groups"]]
+
+
+def _group(group: dict[str, Any], several: bool) -> list[RenderableType]:
+    where = f" for heads {group['heads']}, batch entries {group['batches']}" if several else ""
+    passes = output.table(
+        f"plan: {group['chosen']}{where}",
+        "pass", "layout", "queries", "keys", "full", "partial", "of tiles", "edges",
+        numbers=("queries", "keys", "full", "partial", "of tiles", "edges"),
+    )  # fmt: skip
+    for number, work in enumerate(group["passes"], start=1):
+        counts = ("rows", "cols", "full_tiles", "partial_tiles", "grid_tiles", "edges")
+        passes.add_row(str(number), work["layout"], *(f"{work[name]:,}" for name in counts))
+    clauses = [f"  {number}. {work['clause']}" for number, work in enumerate(group["passes"], start=1)]
+    ways = output.table("alternatives", "plan", "layouts", "predicted, per head", numbers=("predicted, per head",))
+    for way in group["alternatives"]:
+        chosen = " (chosen)" if way is group["alternatives"][0] else ""
+        ways.add_row(way["name"] + chosen, " + ".join(way["layouts"]), output.seconds(way["predicted_ms"] / 1e3))
+    return [passes, *clauses, "", ways]

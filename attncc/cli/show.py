@@ -1,0 +1,41 @@
+"""`attncc show`: the sets of a pattern, and their picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attncc.cli import output
+from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
+
+
+def show(
+    pattern: PatternName,
+    param: Parameters = [],  # noqa: B006 - Typer's way to say "none given"
+    seq_len: SeqLen = 64,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture of every subset and of the union.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which keys each query sees: the sets in mathematical notation, and a picture.
+
+    Example: attncc show strided -p l=8 --png strided.png
+    """
+    from attncc.ir.notation import connectivity
+    from attncc.pictures import png as pictures
+    from attncc.pictures.grid import grid
+    from attncc.pictures.terminal import draw
+
+    chosen = pattern_from(pattern, param)
+    sets = [connectivity(subset, m) for m, subset in enumerate(chosen.subsets, start=1)]
+    if png is not None:
+        pictures.save(chosen, seq_len, png)
+    if as_json:
+        output.show_json({"pattern": repr(chosen), "key": chosen.key, "sets": sets, "png": png and str(png)})
+        return
+    found = grid(chosen, seq_len, most=64)
+    scale = "" if found.side == 1 else f", one cell {found.side} x {found.side} positions, dim where partly connected"
+    caption = f"{seq_len} queries (down) x {seq_len} keys (right){scale}"
+    saved = [] if png is None else [f"saved {png}"]
+    output.show(f"[bold]{chosen!r}[/bold]", *sets, "", draw(found), f"[dim]{caption}[/dim]", *saved)

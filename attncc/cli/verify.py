@@ -1,0 +1,35 @@
+"""`attncc verify`: prove or refute properties of a pattern at a length."""
+
+from __future__ import annotations
+
+import typer
+
+from attncc.cli import output
+from attncc.cli.options import AsJson, Heads, Parameters, PatternName, SeqLen, pattern_from
+
+
+def verify(
+    pattern: PatternName,
+    param: Parameters = [],  # noqa: B006
+    seq_len: SeqLen = 256,
+    heads: Heads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Prove or refute: causal, no empty rows, factorisation; exits with 1 if one is refuted.
+
+    Example: attncc verify strided -p l=16 --seq-len 256
+    """
+    from attncc.proof import verify as prove
+
+    chosen = pattern_from(pattern, param)
+    findings = prove(chosen, seq_len, heads=heads)
+    if as_json:
+        output.show_json({"pattern": repr(chosen), "seq_len": seq_len, "findings": [f.describe() for f in findings]})
+    else:
+        listing = output.table(f"{chosen!r} at {seq_len:,} positions", "property", "", "")
+        for finding in findings:
+            mark = "[green]proved[/green]" if finding.holds else "[red]refuted[/red]"
+            listing.add_row(finding.name, mark, finding.detail)
+        output.show(listing)
+    if not all(finding.holds for finding in findings):
+        raise typer.Exit(1)
