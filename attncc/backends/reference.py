@@ -35,23 +35,30 @@ def dense_mask(
     evaluated for every pair: this is the definition that everything else is tested against.
     """
     shape = Shape(q_len, q_offset + q_len if kv_len is None else kv_len, q_offset, heads, batch)
-    return _mask(as_pattern(pattern), shape, torch.device(device))
+    return mask_rows(as_pattern(pattern), shape, torch.arange(shape.q_len, device=device))
 
 
-def _mask(pattern: Pattern, shape: Shape, device: torch.device) -> Tensor:
-    predicate = pattern.predicate
+def mask_rows(pattern: Pattern, shape: Shape, rows: Tensor) -> Tensor:
+    """Return the rows of the dense mask that `rows`, int64 (R,), selects: bool ([B,] [H,] R, kv_len)."""
+    predicate, device = pattern.predicate, rows.device
     check_reads(predicate, shape)
     axes = {
         B: torch.arange(shape.batch, device=device).view(-1, 1, 1, 1),
         H: torch.arange(shape.heads, device=device).view(1, -1, 1, 1),
-        I: torch.arange(shape.q_len, device=device).view(1, 1, -1, 1) + shape.q_offset,
+        I: rows.view(1, 1, -1, 1) + shape.q_offset,
         J: torch.arange(shape.kv_len, device=device).view(1, 1, 1, -1),
     }
     holds = torch.as_tensor(evaluate_predicate(predicate, {**axes, NQ: shape.q_len, NK: shape.kv_len}), device=device)
     leading = [shape.batch if B in predicate.free else 1, shape.heads if H in predicate.free else 1]
-    full = holds.expand(*leading, shape.q_len, shape.kv_len)
+    full = holds.expand(*leading, len(rows), shape.kv_len)
     kept = [axis for axis, symbol in enumerate((B, H)) if symbol in predicate.free]
-    return full.reshape([leading[axis] for axis in kept] + [shape.q_len, shape.kv_len]).contiguous()
+    return full.reshape([leading[axis] for axis in kept] + [len(rows), shape.kv_len]).contiguous()
+
+
+def as_broadcast(mask: Tensor, pattern: Pattern) -> Tensor:
+    """Return a dense mask so that it broadcasts against scores, (B, H, R, kv_len)."""
+    free = pattern.predicate.free
+    return mask.unsqueeze(1) if B in free and H not in free else mask
 
 
 @dataclass(frozen=True)
@@ -98,9 +105,9 @@ class ReferenceExecutable:
         return scores.masked_fill(~self._mask(query), -math.inf)
 
     def _mask(self, query: Tensor) -> Tensor:
-        pattern, shape = self.plan.pattern, self.plan.shape
-        mask = _mask(pattern, shape, query.device)
-        return mask.unsqueeze(1) if B in pattern.predicate.free and H not in pattern.predicate.free else mask
+        shape = self.plan.shape
+        mask = mask_rows(self.plan.pattern, shape, torch.arange(shape.q_len, device=query.device))
+        return as_broadcast(mask, self.plan.pattern)
 
     @staticmethod
     def _probabilities(scores: Tensor, lse: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ PatternName = Annotated[
 ]
 Parameters = Annotated[
     list[str],
-    typer.Option("-p", "--param", metavar="NAME=VALUE", help="A parameter, as in -p window=256; repeatable.", show_default=False),
+    typer.Option("-p", "--param", metavar="NAME=VALUE", help="A parameter; repeatable.", show_default=False),
 ]
 SeqLen = Annotated[int, typer.Option("--seq-len", "-n", help="Number of queries (and of keys).", show_default=True)]
 Heads = Annotated[int, typer.Option(help="Query heads; they matter to patterns that depend on h.")]

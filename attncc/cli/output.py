@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -24,26 +27,44 @@ def show_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
-def progress_console() -> Console:
-    """Return the console for progress bars and notes."""
-    return Console(stderr=True)
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[str], None]]:
+    """Show a progress bar on stderr; call what it yields with the name of each step before the step begins."""
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        begun = 0
+
+        def on_step(name: str) -> None:
+            nonlocal begun
+            bar.update(task, completed=begun, description=name)
+            begun += 1
+
+        yield on_step
 
 
 def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
     """Return an empty table; the columns in `numbers` are aligned to the right."""
-    made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, title_style="bold")
+    made = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    made.title_style = "bold"
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return made
 
 
-def facts(title: str, rows: dict[str, str]) -> Table:
-    """Return a two-column table of names and values."""
-    made = table(title, "", "")
+def facts(title: str, rows: dict[str, str]) -> Group:
+    """Return a title over a two-column table of names and values."""
+    made = table("", "", "")
     made.show_header = False
     for name, value in rows.items():
-        made.add_row(Text(name, style="dim"), value)
-    return made
+        made.add_row(Text(name, style="dim"), Text(value))
+    return Group(Text(title, style="bold"), made)
 
 
 def report_error(error: AttnccError) -> None:

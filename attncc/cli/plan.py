@@ -12,6 +12,8 @@ from attncc.cli.options import AsJson, Heads, Parameters, PatternName, SeqLen, p
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+Tile = Annotated[tuple[int, int], typer.Option(help="Query and key positions of a tile, powers of two.")]
+
 
 def plan(
     pattern: PatternName,
@@ -21,7 +23,7 @@ def plan(
     q_offset: Annotated[int, typer.Option(help="Position of the first query.")] = 0,
     heads: Heads = 1,
     batch: Annotated[int, typer.Option(help="Batch entries; they matter to patterns that depend on b.")] = 1,
-    tile: Annotated[tuple[int, int], typer.Option(help="Query and key positions of a tile, powers of two.")] = (128, 128),
+    tile: Tile = (128, 128),
     as_json: AsJson = False,
 ) -> None:
     """Print the plan: passes, layouts, tiles, exact counts, and the alternatives that lost.
@@ -44,16 +46,16 @@ def plan(
 
 
 def _summary(plan: dict[str, Any], elapsed: float) -> RenderableType:
-    return output.facts(
-        plan["pattern"],
-        {
-            "queries x keys": f"{plan['q_len']:,} x {plan['kv_len']:,}" + f" from {plan['q_offset']:,}" * bool(plan["q_offset"]),
-            "edges": f"{plan['edges']:,} (density {plan['density']:.3%})",
-            "forward, D = 64": f"{output.quantity(plan['flops'], 'FLOP')}, {output.quantity(plan['bytes'], 'B')} per head",
-            "tiles": f"{plan['tile'][0]} x {plan['tile'][1]}",
-            "planned in": output.seconds(elapsed),
-        },
-    )
+    start = f" from {plan['q_offset']:,}" if plan["q_offset"] else ""
+    work, traffic = output.quantity(plan["flops"], "FLOP"), output.quantity(plan["bytes"], "B")
+    rows = {
+        "queries x keys": f"{plan['q_len']:,} x {plan['kv_len']:,}{start}",
+        "edges": f"{plan['edges']:,} (density {plan['density']:.3%})",
+        f"forward, D = {plan['head_dim']}": f"{work}, {traffic}",
+        "tiles": f"{plan['tile'][0]} x {plan['tile'][1]}",
+        "planned in": output.seconds(elapsed),
+    }
+    return output.facts(plan["pattern"], rows)
 
 
 def _groups(plan: dict[str, Any]) -> list[list[RenderableType]]:

@@ -10,12 +10,14 @@ import typer
 from attncc.cli import output
 from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
 
+Png = Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture of every subset and of the union.")]
+
 
 def show(
     pattern: PatternName,
     param: Parameters = [],  # noqa: B006 - Typer's way to say "none given"
     seq_len: SeqLen = 64,
-    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture of every subset and of the union.")] = None,
+    png: Png = None,
     as_json: AsJson = False,
 ) -> None:
     """Show which keys each query sees: the sets in mathematical notation, and a picture.

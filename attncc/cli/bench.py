@@ -1,0 +1,86 @@
+"""`attncc bench`: a pattern beside dense attention on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attncc.cli import output
+from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
+from attncc.machine import machine, versions
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from attncc.measure.comparison import Comparison
+    from attncc.measure.timing import Timing
+
+PHASES = ("forward", "backward", "forward + backward")
+
+
+def bench(
+    pattern: PatternName,
+    param: Parameters = [],  # noqa: B006 - Typer's way to say "none given"
+    seq_len: SeqLen = 16384,
+    heads: Annotated[int, typer.Option(help="Query heads.")] = 8,
+    kv_heads: Annotated[int | None, typer.Option(help="Key heads, a divisor of the query heads.")] = None,
+    head_dim: Annotated[int, typer.Option(help="Size of a head.")] = 64,
+    batch: Annotated[int, typer.Option(help="Batch entries.")] = 1,
+    dtype: Annotated[str, typer.Option(help="Element type: fp32, bf16, fp16 or fp64.")] = "fp32",
+    device: Annotated[str, typer.Option(help="Where to run, as torch names it.")] = "cpu",
+    backend: Annotated[str | None, typer.Option(help="The backend to run.")] = None,
+    dense: Annotated[bool, typer.Option(help="Run dense attention beside it; it takes time in N squared.")] = True,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each contestant, in turn.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Run a pattern forward and backward beside dense attention: time, speed-up, memory, error.
+
+    Example: attncc bench strided --seq-len 16384
+    """
+    chosen = pattern_from(pattern, param)
+    from attncc.measure import comparison
+    from attncc.measure.workload import Workload
+
+    workload = Workload(seq_len, batch, heads, kv_heads or heads, head_dim, dtype, device, seed)
+    with output.progress(comparison.steps(dense=dense, rounds=rounds)) as on_step:
+        found = comparison.compare(chosen, workload, backend=backend, dense=dense, rounds=rounds, on_step=on_step)
+    if as_json:
+        output.show_json(found.describe())
+    else:
+        output.show(*_report(found))
+
+
+def _report(found: Comparison) -> list[RenderableType]:
+    work = found.workload
+    sizes = f"B={work.batch} H={work.heads} N={work.seq_len:,} D={work.head_dim} {work.dtype} on {work.device}"
+    here = machine()
+    about = {
+        "workload": sizes + (f", {work.kv_heads} key heads" if work.grouped else ""),
+        "machine": f"{here['processor']}, {here['cores']} cores, torch {versions(['torch'])['torch']}",
+        "edges": f"{found.plan.nnz:,} (density {found.plan.density:.3%})",
+        "planned in": output.seconds(found.plan_seconds),
+    }
+    return [output.facts(repr(found.plan.pattern), about), "", _timings(found), "", _errors(found)]
+
+
+def _timings(found: Comparison) -> RenderableType:
+    names = {"attncc": "attncc", "dense": f"dense, {found.baseline}"}
+    columns = [names[who] for who in found.timings] + ["speed-up"] * ("dense" in found.timings)
+    made = output.table("", "", *columns, numbers=tuple(columns))
+    for phase in PHASES:
+        times = [_timing(phases[phase]) for phases in found.timings.values()]
+        speedup = found.speedup(phase)
+        made.add_row(phase, *times, *([] if speedup is None else [f"{speedup:.1f} x"]))
+    made.add_row("peak memory", *(output.quantity(found.memory[who], "B") for who in found.timings))
+    return made
+
+
+def _timing(timing: Timing) -> str:
+    return f"{output.seconds(timing.median)} ± {timing.spread:.0%}"
+
+
+def _errors(found: Comparison) -> RenderableType:
+    rows = {name: f"{error:.1e}" for name, error in found.errors.items()}
+    return output.facts("largest error against float64, on sampled queries", rows)

@@ -1,0 +1,137 @@
+"""A pattern beside dense attention on one machine: time, memory and error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from attncc import backends
+from attncc.functional import compile
+from attncc.ir.normal import comparison as related
+from attncc.ir.symbols import I, J
+from attncc.machine import machine, versions
+from attncc.measure.accuracy import errors
+from attncc.measure.memory import peak
+from attncc.measure.timing import Timing, elapsed, take_turns
+from attncc.measure.workload import Workload
+from attncc.patterns import Pattern
+from attncc.planner.plan import Plan
+from attncc.planner.search import plan as make_plan
+from attncc.planner.shape import Shape
+
+Attend = Callable[[Tensor, Tensor, Tensor], Any]
+OURS, DENSE = "attncc", "dense"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of it: timings by contestant and phase, bytes above the inputs, errors against the oracle."""
+
+    workload: Workload
+    backend: str
+    plan: Plan
+    plan_seconds: float
+    baseline: str
+    timings: dict[str, dict[str, Timing]]
+    memory: dict[str, int]
+    errors: dict[str, float]
+
+    def speedup(self, phase: str) -> float | None:
+        """Return dense time over attncc's, or None if dense attention didn't run."""
+        if DENSE not in self.timings:
+            return None
+        return self.timings[DENSE][phase].median / self.timings[OURS][phase].median
+
+    def describe(self) -> dict[str, object]:
+        """Return the comparison as JSON-able data; times in seconds, memory in bytes."""
+        return {
+            "pattern": repr(self.plan.pattern),
+            "key": self.plan.pattern.key,
+            "workload": asdict(self.workload),
+            "backend": self.backend,
+            "edges": self.plan.nnz,
+            "density": self.plan.density,
+            "plan_s": self.plan_seconds,
+            "dense_baseline": self.baseline,
+            "timings": {who: {p: t.describe() for p, t in found.items()} for who, found in self.timings.items()},
+            "speedup": {phase: self.speedup(phase) for phase in self.timings[OURS]},
+            "peak_memory_bytes": self.memory,
+            "largest_error": self.errors,
+            "machine": machine(),
+            "versions": versions(("attncc", "torch", "triton")),
+        }
+
+
+def steps(*, dense: bool, rounds: int) -> int:
+    """Return how many steps `compare` announces: planning, warm-up, the error, and the contestants' calls."""
+    return 3 + (1 + rounds) * (1 + dense)
+
+
+def sees_the_future(pattern: Pattern, shape: Shape) -> bool:
+    """Return whether any query is connected to a later key, proved by planning the edges with j > i."""
+    future = Pattern([pattern.predicate & related("ge", J - I - 1)], "future")
+    found = make_plan(future, shape.q_len, shape.kv_len, q_offset=shape.q_offset, heads=shape.heads, batch=shape.batch)
+    return found.nnz > 0
+
+
+def compare(
+    pattern: Pattern,
+    workload: Workload,
+    *,
+    backend: str | None = None,
+    dense: bool = True,
+    rounds: int = 3,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Comparison:
+    """Plan and run `pattern`, forward and backward, beside dense attention (unless `dense` is False).
+
+    Dense attention is causal where the pattern sees no future key, which halves its work, and full otherwise.
+    `on_step` gets the name of each step before it begins; `steps` says how many there are.
+    """
+    shape = workload.shape
+    ran = backends.DEFAULT if backend is None else backend
+    on_step("planning")
+    begin = time.perf_counter()
+    ours = compile(
+        pattern,
+        shape.q_len,
+        heads=shape.heads,
+        batch=shape.batch,
+        enable_gqa=workload.grouped,
+        backend=backend,
+    )
+    plan_seconds = time.perf_counter() - begin
+    causal = not sees_the_future(pattern, shape)
+    runs: dict[str, Attend] = {OURS: ours}
+    if dense:
+        runs[DENSE] = partial(scaled_dot_product_attention, is_causal=causal, enable_gqa=workload.grouped)
+
+    query, key, value, grad = workload.tensors()
+    calls = {name: partial(_step, run, query, key, value, grad) for name, run in runs.items()}
+    on_step("warm-up")
+    calls[OURS]()
+    memory = {}
+    for name, step in calls.items():
+        on_step(f"memory of {name}")
+        memory[name] = peak(step, query.device)
+    timings = take_turns(calls, rounds, on_step)
+    on_step("error against float64")
+    found = errors(ours, query, key, value, pattern, shape, workload.seed)
+    assert ours.plan is not None
+    return Comparison(workload, ran, ours.plan, plan_seconds, "causal" if causal else "full", timings, memory, found)
+
+
+def _step(run: Attend, query: Tensor, key: Tensor, value: Tensor, grad: Tensor) -> dict[str, float]:
+    """Run forward and backward once; return the seconds of each phase."""
+    inputs = [x.detach().requires_grad_() for x in (query, key, value)]
+    outputs: list[Tensor] = []
+    forward = elapsed(lambda: outputs.append(run(*inputs)), query.device)
+    backward = elapsed(lambda: torch.autograd.grad(outputs[0], inputs, grad), query.device)
+    return {"forward": forward, "backward": backward, "forward + backward": forward + backward}

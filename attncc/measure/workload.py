@@ -1,0 +1,68 @@
+"""What a measurement runs: sizes, element type, device, and the random inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attncc.errors import BackendError, ShapeError, nearest
+from attncc.planner.shape import Shape
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Sizes in `B H N D`, element type (a name in DTYPES), device (as torch names it), seed of the inputs.
+
+    Raises ShapeError or BackendError for sizes, names or devices that can't be.
+    """
+
+    seq_len: int
+    batch: int = 1
+    heads: int = 8
+    kv_heads: int = 8
+    head_dim: int = 64
+    dtype: str = "fp32"
+    device: str = "cpu"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("seq_len", "batch", "heads", "kv_heads", "head_dim"):
+            if getattr(self, name) < 1:
+                raise ShapeError(f"{name}={getattr(self, name)}.", rule="Sizes are at least 1.")
+        if self.heads % self.kv_heads:
+            raise ShapeError(
+                f"{self.heads} query heads on {self.kv_heads} key heads.",
+                rule="The number of query heads is a multiple of the number of key heads.",
+            )
+        if self.dtype not in DTYPES:
+            raise ShapeError(
+                f"dtype {self.dtype!r}.", rule=f"It is one of {', '.join(DTYPES)}.", fix=nearest(self.dtype, DTYPES)
+            )
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise BackendError(
+                f"Device {self.device!r} can't be used: {str(error).partition(chr(10))[0]}",
+                fix="Run `attncc doctor` for the devices of this machine.",
+            ) from error
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.seq_len, self.seq_len, 0, self.heads, self.batch)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether query heads share key heads."""
+        return self.heads != self.kv_heads
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return query, key, value and the output's gradient, from a normal distribution."""
+        generator = torch.Generator().manual_seed(self.seed)
+        heads = (self.heads, self.kv_heads, self.kv_heads, self.heads)
+        drawn = [torch.randn(self.batch, h, self.seq_len, self.head_dim, generator=generator) for h in heads]
+        query, key, value, grad = (x.to(self.device, DTYPES[self.dtype]) for x in drawn)
+        return query, key, value, grad
