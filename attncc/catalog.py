@@ -156,9 +156,8 @@ def _module(path: Path) -> Any:
     except AttnccError:
         raise
     except (Exception, SystemExit) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise PatternError(
-            f"{str(path)!r} can't be imported: {type(error).__name__}: {error}{line}.",
+            f"{str(path)!r} can't be imported: {type(error).__name__}: {error}.",
             rule="A pattern file is a Python module that declares patterns.",
         ) from error
     return module

@@ -13,7 +13,7 @@ from typing import Any
 
 import sympy
 
-from attncc.errors import ParameterError, PatternError, nearest
+from attncc.errors import AttnccError, ParameterError, PatternError, nearest
 from attncc.ir.language import Index, Table, position, predicate_of
 from attncc.ir.normal import comparison, digest
 from attncc.ir.predicate import Predicate, conjunction, disjunction
@@ -162,7 +162,7 @@ class PatternFactory:
         """Return the pattern for these parameters; raises ParameterError, TableError or PatternError."""
         checked = self._checked(values)
         arguments = {name: position(BY_NAME[name]) for name in self.symbols}
-        result = self.function(**arguments, **checked)
+        result = self._declared(**arguments, **checked)
         subsets = result if isinstance(result, tuple | list) else (result,)
         if not subsets:
             raise PatternError(
@@ -171,6 +171,18 @@ class PatternFactory:
                 fix="Return the predicate, as in `return (j <= i) & (i - j < window)`.",
             )
         return Pattern([predicate_of(subset) for subset in subsets], self.name, checked)
+
+    def _declared(self, **arguments: Any) -> Any:
+        try:
+            return self.function(**arguments)
+        except AttnccError:
+            raise
+        except Exception as error:
+            code = self.function.__code__
+            raise PatternError(
+                f"Pattern {self.name!r} raised {type(error).__name__}: {error}.",
+                rule=f"Its function, at {code.co_filename}:{code.co_firstlineno}, returns conditions on positions.",
+            ) from error
 
     def _checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
         known = {parameter.name: parameter for parameter in self.parameters}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from attncc.cli.app import app
@@ -12,13 +13,30 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Run the command line; attncc's errors become a message and exit status 2, unless --debug is given."""
+    """Run the command line; an error becomes a message and exit status 2, a traceback only under --debug."""
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        app()
+        app(standalone_mode=True)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader left, as `head` does: nothing to say, and nothing more to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except AttnccError as error:
         if debug:
             raise
         report_error(error)
         sys.exit(2)
+    except Exception as error:
+        if debug:
+            raise
+        report_error(_unexpected(error))
+        sys.exit(2)
+
+
+def _unexpected(error: Exception) -> AttnccError:
+    return AttnccError(
+        f"{type(error).__name__}: {error}",
+        rule="attncc did not expect this.",
+        fix="Run the command again with --debug, and report the traceback.",
+    )

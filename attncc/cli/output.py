@@ -17,7 +17,7 @@ from attncc.errors import AttnccError
 
 def show(*parts: RenderableType) -> None:
     """Print results for people."""
-    console = Console()
+    console = Console(markup=False, highlight=False)  # brackets in a name or a doc are just brackets
     for part in parts:
         console.print(part)
 

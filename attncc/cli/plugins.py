@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+from rich.text import Text
 
 from attncc.cli import output
 from attncc.cli.options import AsJson
@@ -43,7 +44,7 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         listing = output.table("", "plugin", "distribution", "module", "patterns")
         for row in rows:
-            state = "[red]broken[/red]" if row["traceback"] else ", ".join(row["patterns"])
+            state = Text("broken", style="red") if row["traceback"] else Text(", ".join(row["patterns"]))
             listing.add_row(str(row["plugin"]), str(row["distribution"]), str(row["module"]), state)
         output.show(listing, *(f"\n{row['plugin']}:\n{row['traceback']}" for row in rows if row["traceback"]))
     if any(result.error is not None for result in results):

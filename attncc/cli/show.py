@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from attncc.cli import output
 from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
@@ -40,4 +41,4 @@ def show(
     scale = "" if found.side == 1 else f", one cell {found.side} x {found.side} positions, dim where partly connected"
     caption = f"{seq_len} queries (down) x {seq_len} keys (right){scale}"
     saved = [] if png is None else [f"saved {png}"]
-    output.show(f"[bold]{chosen!r}[/bold]", *sets, "", draw(found), f"[dim]{caption}[/dim]", *saved)
+    output.show(Text(repr(chosen), style="bold"), *sets, "", draw(found), Text(caption, style="dim"), *saved)

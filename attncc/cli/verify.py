@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+from rich.text import Text
 
 from attncc.cli import output
 from attncc.cli.options import AsJson, Heads, Parameters, PatternName, SeqLen, pattern_from
@@ -28,7 +29,7 @@ def verify(
     else:
         listing = output.table(f"{chosen!r} at {seq_len:,} positions", "property", "", "")
         for finding in findings:
-            mark = "[green]proved[/green]" if finding.holds else "[red]refuted[/red]"
+            mark = Text("proved", style="green") if finding.holds else Text("refuted", style="red")
             listing.add_row(finding.name, mark, finding.detail)
         output.show(listing)
     if not all(finding.holds for finding in findings):
