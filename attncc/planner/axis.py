@@ -26,6 +26,11 @@ class Axis:
         """Return the positions of `slots`, int64."""
         return slots if self.positions is None else self.positions[slots]
 
+    @property
+    def places(self) -> Array:
+        """The positions of all slots, int64; not to be written to."""
+        return np.arange(self.length) if self.positions is None else self.positions
+
     def span(self, first: Array, last: Array) -> tuple[Array, Array]:
         """Return the least and greatest position among slots first..last (inclusive), for many ranges."""
         if self.positions is None:

@@ -108,7 +108,7 @@ def _key_values(band: Band, cols: Axis) -> Array | None:
     """The band's key expression at every key slot; None when it is the slot itself times a constant."""
     if cols.positions is None and _step(band.key):
         return None
-    values = evaluate(band.key, {J: cols.at(np.arange(cols.size))})
+    values = evaluate(band.key, {J: cols.places})
     return np.broadcast_to(np.asarray(values, np.int64), cols.size)
 
 
@@ -134,8 +134,8 @@ def _limits(band: Band, query: Array) -> tuple[Array | None, Array | None]:
 
 def _classes(joins: tuple[Join, ...], rows: Axis, cols: Axis, offset: int) -> tuple[Array, Array]:
     """Return the class number of every query and key slot: equal exactly when all joins hold."""
-    query = rows.at(np.arange(rows.size)) + offset
-    key = cols.at(np.arange(cols.size))
+    query = rows.places + offset
+    key = cols.places
     of_query, of_key = np.zeros(rows.size, np.int64), np.zeros(cols.size, np.int64)
     for join in joins:
         left = np.broadcast_to(np.asarray(evaluate(join.query, {I: query})), of_query.shape)
@@ -178,10 +178,9 @@ def _segmented(
     offset: int,
 ) -> Staircase:
     """The staircase inside the classes: search for (class, limit) among the sorted (class, key) pairs."""
-    first = np.searchsorted(key_class, query_class)
-    last = np.searchsorted(key_class, query_class, side="right")
-    query = rows.at(np.arange(rows.size)) + offset
-    key = cols.at(np.arange(cols.size))
+    first, last = _segments_of(query_class, key_class)
+    query = rows.places + offset
+    key = cols.places
     start, stop = first, last
     for band in bands:
         values = np.broadcast_to(np.asarray(evaluate(band.key, {J: key}), np.int64), key.shape)
@@ -194,16 +193,27 @@ def _segmented(
     return tabulated(start, stop, cols.size)
 
 
+def _segments_of(query_class: Array, key_class: Array) -> tuple[Array, Array]:
+    """Return, for each of the sorted query classes, the range of key slots that have it; each class is sought once."""
+    opens = np.flatnonzero(np.diff(query_class, prepend=query_class[:1] - 1))
+    length = np.diff(np.append(opens, len(query_class)))
+    sought = query_class[opens]
+    first, last = np.searchsorted(key_class, sought), np.searchsorted(key_class, sought, side="right")
+    return np.repeat(first, length), np.repeat(last, length)
+
+
 class _SegmentSearch:
     """Finds, inside each query's class, the first key slot whose value reaches a limit."""
 
     def __init__(self, key_class: Array, values: Array, query_class: Array) -> None:
         self.low = int(values.min()) if len(values) else 0
         self.width = (int(values.max()) - self.low if len(values) else 0) + 2
-        self.composite = key_class * self.width + (values - self.low)
+        self.composite = key_class * self.width
+        self.composite += values
         self.base = query_class * self.width
 
     def __call__(self, limit: Array) -> Array:
-        inside = np.clip(limit - self.low, 0, self.width - 1)
-        slots: Array = np.searchsorted(self.composite, self.base + inside)
+        inside = np.clip(limit, self.low, self.low + self.width - 1)
+        inside += self.base
+        slots: Array = np.searchsorted(self.composite, inside)
         return slots

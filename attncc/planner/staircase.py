@@ -12,6 +12,9 @@ from attncc.ir.tables import Array, Pyramid
 
 Edges = tuple[Array, Array]
 
+#: Query slots that are looked at together where all are needed once: their edges stay in the cache.
+CHUNK = 1 << 15
+
 
 @dataclass(frozen=True, eq=False)
 class Staircase:
@@ -37,8 +40,11 @@ class Staircase:
     @cached_property
     def nnz(self) -> int:
         """Number of (query, key) pairs under the staircase."""
-        start, stop = self.bounds()
-        return int((stop - start).sum())
+        total = 0
+        for first in range(0, self.rows, CHUNK):
+            start, stop = self.at(np.arange(first, min(first + CHUNK, self.rows)))
+            total += int((stop - start).sum())
+        return total
 
     def hull(self, first: Array, last: Array) -> tuple[Array, Array, Array, Array]:
         """Return (least start, greatest start, least stop, greatest stop) among slots first..last, for many ranges."""
@@ -68,17 +74,10 @@ def hull(staircases: Sequence[Staircase]) -> Staircase:
         starts, stops = zip(*(staircase.at(slots) for staircase in staircases), strict=True)
         return np.minimum.reduce(starts), np.maximum.reduce(stops)
 
-    first = staircases[0]
-    return (
-        first
-        if len(staircases) == 1
-        else Staircase(
-            first.rows,
-            first.cols,
-            edges,
-            monotone=all(staircase.monotone for staircase in staircases),
-        )
-    )
+    first, *others = staircases
+    if not others:
+        return first
+    return Staircase(first.rows, first.cols, edges, all(staircase.monotone for staircase in staircases))
 
 
 def everything(rows: int, cols: int) -> Staircase:

@@ -1,0 +1,45 @@
+"""Start-up: what importing attncc adds to importing torch, and the command line's help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from attncc.measure.timing import Timing
+
+ROUNDS = 7
+
+
+def test_import(benchmark, bar) -> None:
+    program = (
+        "import time, torch\n"
+        "begin = time.perf_counter()\n"
+        "import attncc\n"
+        "for name in attncc.__all__:\n    getattr(attncc, name)\n"
+        "print(time.perf_counter() - begin)"
+    )
+    samples: list[float] = []
+
+    def run() -> None:
+        found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        samples.append(float(found.stdout))
+
+    benchmark.pedantic(run, rounds=ROUNDS, warmup_rounds=1)
+    what = "import attncc and touch every public name, beyond import torch"
+    taken = Timing(tuple(samples[1:]))
+    bar(what, taken.median, "at most 0.3 s", f"{taken.spread:.0%}")
+
+
+def test_help(benchmark, bar) -> None:
+    samples: list[float] = []
+
+    def run() -> None:
+        begin = time.perf_counter()
+        program = "from attncc.cli import main; main()"
+        subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, check=True)
+        samples.append(time.perf_counter() - begin)
+
+    benchmark.pedantic(run, rounds=ROUNDS, warmup_rounds=1)
+    taken = Timing(tuple(samples[1:]))
+    bar("attncc --help in all", taken.median, "at most 0.5 s", f"{taken.spread:.0%}")
