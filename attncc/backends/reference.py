@@ -16,7 +16,7 @@ from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.plan import Plan
 from attncc.planner.shape import Shape
-from attncc.planner.specialise import check_reads
+from attncc.planner.specialise import check
 
 
 def dense_mask(
@@ -41,7 +41,7 @@ def dense_mask(
 def mask_rows(pattern: Pattern, shape: Shape, rows: Tensor) -> Tensor:
     """Return the rows of the dense mask that `rows`, int64 (R,), selects: bool ([B,] [H,] R, kv_len)."""
     predicate, device = pattern.predicate, rows.device
-    check_reads(predicate, shape)
+    check(predicate, shape)
     axes = {
         B: torch.arange(shape.batch, device=device).view(-1, 1, 1, 1),
         H: torch.arange(shape.heads, device=device).view(1, -1, 1, 1),

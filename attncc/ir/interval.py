@@ -77,10 +77,15 @@ def verdict(predicate: Predicate, box: Box) -> Array:
 
 def natural_bounds(expr: sympy.Expr) -> tuple[int, int]:
     """Return bounds of `expr` over all positions below MAX_POSITION, exactly (Python integers)."""
-    anywhere = (np.array(0, dtype=object), np.array(MAX_POSITION - 1, dtype=object))
+    anywhere = exactly(0), exactly(MAX_POSITION - 1)
     box = {symbol: anywhere for symbol in expr.free_symbols if isinstance(symbol, sympy.Symbol)}
     low, high = bounds(expr, box or {sympy.Dummy(): anywhere})
-    return int(low), int(high)
+    return int(low[0]), int(high[0])
+
+
+def exactly(value: int) -> Array:
+    """Return a bound for one box whose arithmetic is unbounded: an array of one Python integer, never a scalar."""
+    return np.array([value], dtype=object)
 
 
 def _atom_verdict(atom: Atom, box: Box) -> Array:

@@ -14,6 +14,7 @@ import sympy
 
 from attncc.errors import PatternError
 from attncc.ir.normal import comparison
+from attncc.ir.notation import expression
 from attncc.ir.predicate import FALSE, TRUE, Predicate, conjunction, disjunction
 from attncc.ir.symbols import B, H, I, J
 from attncc.ir.tables import Read, TableData, TableSymbol
@@ -278,7 +279,7 @@ def _divisor(value: object, sign: str) -> Index:
         bad = expr.is_Integer and expr <= 0
         if bad or {I, J} & expr.free_symbols or expr.has(Read):
             raise PatternError(
-                f"`{sign} {expr}` in an index expression.",
+                f"`{sign} {expression(expr)}` in an index expression.",
                 rule="Divisors and moduli are positive and don't depend on i, j or a table.",
                 fix="Use a positive integer, a parameter, or an expression of n_q and n_k.",
             )

@@ -40,6 +40,12 @@ class TableData:
                 rule="A table has one to four dimensions and at least one element.",
                 fix="Pass one entry per position, or (B, N), (B, H, N), (rows, columns), ...",
             )
+        if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+            raise TableError(
+                f"Table {name!r} holds {array.max()}.",
+                rule="Entries are 64-bit signed integers.",
+                fix="Number the values first: np.unique(table, return_inverse=True)[1].",
+            )
         self.name = name
         self.is_boolean = array.dtype.kind == "b"
         self.data: Array = np.array(array, dtype=bool if self.is_boolean else np.int64, order="C")
@@ -55,6 +61,11 @@ class TableData:
     def pyramid(self) -> Pyramid:
         """Minima and maxima over aligned power-of-two blocks, for interval look-ups."""
         return Pyramid(self.data)
+
+    @cached_property
+    def largest(self) -> int:
+        """The largest absolute value of an entry."""
+        return max(abs(int(self.data.min())), abs(int(self.data.max())))
 
     def on(self, device: Any) -> Any:
         """Return the table as an int64 torch tensor on `device` (cached per device)."""
@@ -86,8 +97,8 @@ class Pyramid:
     def bounds(self, box: list[tuple[Array, Array]]) -> tuple[Array, Array]:
         """Return sound (low, high) of the data over each box, given inclusive index ranges per dimension."""
         shape = self.levels[0][0].shape
-        clipped = [(np.clip(lo, 0, n - 1), np.clip(hi, 0, n - 1)) for (lo, hi), n in zip(box, shape, strict=True)]
-        parts = np.broadcast_arrays(*(part for pair in clipped for part in pair))
+        clipped = [np.clip(end, 0, n - 1) for ends, n in zip(box, shape, strict=True) for end in ends]
+        parts = np.broadcast_arrays(*(np.asarray(part, np.int64) for part in clipped))
         lows, highs = [p.ravel() for p in parts[0::2]], [p.ravel() for p in parts[1::2]]
         extent = np.maximum.reduce([hi - lo for lo, hi in zip(lows, highs, strict=True)])
         level = np.minimum(_floor_log2(np.maximum(extent, 0) + 1), len(self.levels) - 1)

@@ -14,7 +14,7 @@ from attncc.planner import bisect
 from attncc.planner.axis import Axis
 from attncc.planner.layout import Layout
 from attncc.planner.shape import Shape
-from attncc.planner.specialise import check_reads, specialise
+from attncc.planner.specialise import check, specialise
 from attncc.planner.staircase import everything
 
 
@@ -38,7 +38,7 @@ def grid(pattern: Pattern, seq_len: int, most: int, *, head: int = 0) -> Grid:
     Cells are powers of two wide and classified by the planner's bisection: EMPTY and FULL are proved.
     """
     shape = Shape(seq_len, seq_len, heads=head + 1)
-    check_reads(pattern.predicate, shape)
+    check(pattern.predicate, shape)
     side = 1
     while -(-seq_len // side) > most:
         side *= 2

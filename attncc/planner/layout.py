@@ -21,6 +21,9 @@ from attncc.planner.relation import Band, Join, Relation
 from attncc.planner.shape import Shape
 from attncc.planner.staircase import Edges, Staircase, tabulated
 
+#: Class numbers and key values stay below this bound, so that a product of two fits in 64 bits.
+CLASSES = 1 << 31
+
 
 @dataclass(frozen=True, eq=False)
 class Layout:
@@ -145,20 +148,21 @@ def _classes(joins: tuple[Join, ...], rows: Axis, cols: Axis, offset: int) -> tu
 
 
 def _paired(a: Array, b: Array, left: Array, right: Array) -> tuple[Array, Array]:
-    """Number the pairs (a, left) and (b, right) alike, in lexicographic order, without gaps that grow."""
+    """Number the pairs (a, left) and (b, right) alike, in lexicographic order, by numbers below CLASSES."""
     if not len(left) or not len(right):
         return a, b
-    low = min(left.min(), right.min())
-    width = max(left.max(), right.max()) - low + 1
-    if width > 1 << 31:
-        values, numbers = np.unique(np.concatenate([left, right]), return_inverse=True)
-        low, width, left, right = (
-            0,
-            len(values),
-            numbers[: len(left)],
-            numbers[len(left) :],
-        )
-    return a * width + (left - low), b * width + (right - low)
+    left, right = _numbered(left, right)
+    width = max(left.max(), right.max()) + 1
+    return _numbered(a * width + left, b * width + right)
+
+
+def _numbered(a: Array, b: Array) -> tuple[Array, Array]:
+    """Shift two arrays to begin at 0; where their range is too wide, number the values instead. Order is kept."""
+    low = min(a.min(), b.min())
+    if max(a.max(), b.max()) - low < CLASSES:
+        return a - low, b - low
+    numbers = np.unique(np.concatenate([a, b]), return_inverse=True)[1]
+    return numbers[: len(a)], numbers[len(a) :]
 
 
 def _sorted_by(classes: Array) -> Array:
@@ -206,13 +210,18 @@ class _SegmentSearch:
     """Finds, inside each query's class, the first key slot whose value reaches a limit."""
 
     def __init__(self, key_class: Array, values: Array, query_class: Array) -> None:
-        self.low = int(values.min()) if len(values) else 0
-        self.width = (int(values.max()) - self.low if len(values) else 0) + 2
+        self.ranked = len(values) > 0 and int(values.max()) - int(values.min()) >= CLASSES
+        self.known = np.unique(values) if self.ranked else values[:0]
+        ranks = np.searchsorted(self.known, values) if self.ranked else values
+        self.low = int(ranks.min()) if len(ranks) else 0
+        self.width = (int(ranks.max()) - self.low if len(ranks) else 0) + 2
         self.composite = key_class * self.width
-        self.composite += values
+        self.composite += ranks
         self.base = query_class * self.width
 
     def __call__(self, limit: Array) -> Array:
+        if self.ranked:
+            limit = np.searchsorted(self.known, limit)
         inside = np.clip(limit, self.low, self.low + self.width - 1)
         inside += self.base
         slots: Array = np.searchsorted(self.composite, inside)

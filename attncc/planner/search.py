@@ -20,7 +20,7 @@ from attncc.planner.layout import Layout, lay_out
 from attncc.planner.plan import Alternative, Group, Pass, Plan
 from attncc.planner.relation import relate
 from attncc.planner.shape import Shape
-from attncc.planner.specialise import check_reads, specialise
+from attncc.planner.specialise import check, specialise
 from attncc.planner.staircase import hull
 from attncc.targets import Target
 from attncc.targets import target as find_target
@@ -57,7 +57,7 @@ def plan(
 
 @lru_cache(maxsize=64)
 def _plan(pattern: Pattern, shape: Shape, tile: tuple[int, int], target: Target) -> Plan:
-    check_reads(pattern.predicate, shape)
+    check(pattern.predicate, shape)
     groups = tuple(
         Group(batches, heads, _alternatives(predicate, shape, tile, target))
         for batches, heads, predicate in _shared(pattern.predicate, shape)

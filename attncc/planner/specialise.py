@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-import numpy as np
 import sympy
 
 from attncc.errors import PatternError, TableError
-from attncc.ir.interval import Range, bounds
+from attncc.ir.interval import Range, bounds, exactly
+from attncc.ir.magnitude import LIMIT, magnitude
 from attncc.ir.normal import Clause, comparison, spans_of
+from attncc.ir.notation import expression
 from attncc.ir.predicate import And, Atom, Or, Predicate
 from attncc.ir.symbols import NK, NQ, B, H, I, J
-from attncc.ir.tables import Array, Read, TableData, TableSymbol
+from attncc.ir.tables import Read, TableData, TableSymbol
 from attncc.planner.shape import Shape
 
 
@@ -71,14 +72,15 @@ def _check_divisors(expr: sympy.Expr) -> None:
 def _divisor_error(expr: sympy.Expr, values: Mapping[sympy.Symbol, sympy.Integer]) -> PatternError:
     given = ", ".join(f"{symbol} = {value}" for symbol, value in values.items())
     return PatternError(
-        f"A divisor or modulus in {expr} is not positive{f' for {given}' if given else ''}.",
+        f"A divisor or modulus in {expression(expr)} is not positive{f' for {given}' if given else ''}.",
         rule="Divisors and moduli are positive.",
         fix="Guard it, for example with attncc.maximum(1, n_k // 8).",
     )
 
 
-def check_reads(predicate: Predicate, shape: Shape) -> None:
-    """Raise TableError if a look-up can leave its table where the rest of the predicate lets it matter.
+def check(predicate: Predicate, shape: Shape) -> None:
+    """Raise TableError if a look-up can leave its table where the rest of the predicate lets it matter, and
+    PatternError if an expression can leave 64 bits.
 
     The siblings of a comparison guard it: in a conjunction they hold, in a disjunction they don't.
     """
@@ -90,11 +92,25 @@ def check_reads(predicate: Predicate, shape: Shape) -> None:
         NQ: (shape.q_len, shape.q_len),
         NK: (shape.kv_len, shape.kv_len),
     }
-    if shape.q_len and shape.kv_len and predicate.tables:
-        _check(predicate, Clause({}), box)
+    if not shape.q_len or not shape.kv_len:
+        return
+    _check_magnitudes(predicate, {symbol: high for symbol, (_, high) in box.items()})
+    if predicate.tables:
+        _check_reads(predicate, Clause({}), box)
 
 
-def _check(
+def _check_magnitudes(predicate: Predicate, largest: Mapping[sympy.Symbol, int]) -> None:
+    for atom in predicate.atoms:
+        reached = magnitude(atom.expr, largest)
+        if reached >= LIMIT:
+            raise PatternError(
+                f"Intermediate results of {expression(atom.expr)} reach {reached:.2e} at these lengths.",
+                rule="Arithmetic on positions is in 64 bits, so they stay below 2^63.",
+                fix="Compare smaller powers, or number a table's values: np.unique(table, return_inverse=True)[1].",
+            )
+
+
+def _check_reads(
     predicate: Predicate,
     guard: Clause | None,
     box: Mapping[sympy.Symbol, tuple[int, int]],
@@ -110,7 +126,7 @@ def _check(
             inner: Clause | None = guard
             for sibling in siblings:
                 inner = inner and _guarded(inner, sibling if isinstance(predicate, And) else sibling.negated())
-            _check(arg, inner, box)
+            _check_reads(arg, inner, box)
 
 
 def _guarded(guard: Clause, sibling: Predicate) -> Clause | None:
@@ -128,13 +144,13 @@ def _check_read(read: Read, guard: Clause, box: Mapping[sympy.Symbol, tuple[int,
     narrowed = {symbol: _narrowed(symbol, limits, guard) for symbol, limits in box.items()}
     if any(low > high for low, high in narrowed.values()):
         return
-    arrays: dict[sympy.Symbol, Range] = {s: (_scalar(low), _scalar(high)) for s, (low, high) in narrowed.items()}
+    arrays: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in narrowed.items()}
     for axis, (index, size) in enumerate(zip(read.indices, read.table.data.shape, strict=True)):
         low, high = _index_bounds(index, arrays, guard)
         if low <= high and (low < 0 or high >= size):
             raise TableError(
                 f"Table {read.table.name!r} has {size} entries along axis {axis}, "
-                f"but its index {index} runs from {low} to {high}.",
+                f"but its index {expression(index)} runs from {low} to {high}.",
                 rule="Every look-up lies inside the table, for all positions that the rest of the predicate admits.",
                 fix=f"Pass a table with {high + 1} entries, or guard the look-up, "
                 "as in (0 <= i - j) & (i - j < 64) & (t[i - j] != 0).",
@@ -151,7 +167,7 @@ def _narrowed(symbol: sympy.Symbol, limits: tuple[int, int], guard: Clause) -> t
 
 def _index_bounds(index: sympy.Expr, box: Mapping[sympy.Symbol, Range], guard: Clause) -> tuple[int, int]:
     """Bound an index over the box, and by the guards on the same form or its negation."""
-    low, high = (int(x) for x in bounds(index, box))
+    low, high = (int(x[0]) for x in bounds(index, box))
     for span in guard.spans.values():
         for sign in (1, -1):
             difference = index - sign * span.form
@@ -167,8 +183,4 @@ def _negative(value: int | None) -> int | None:
     return None if value is None else -value
 
 
-def _scalar(value: int) -> Array:
-    return np.array(value, dtype=object)
-
-
-__all__ = ["check_reads", "specialise"]
+__all__ = ["check", "specialise"]

@@ -1,0 +1,39 @@
+"""How large the intermediate results of an expression can become: all arithmetic on positions is in 64 bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import sympy
+
+from attncc.ir.arithmetic import floor_quotient
+from attncc.ir.tables import Read
+
+#: Intermediate results stay below this bound, so that int64 neither wraps nor hides it.
+LIMIT = 1 << 63
+
+
+def magnitude(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> int:
+    """Return a bound on |x| for every intermediate result x of `expr`, given the largest value of each symbol.
+
+    Terms are added up by absolute value, so that the order of evaluation doesn't matter.
+    """
+    match expr:
+        case sympy.Integer():
+            return abs(int(expr))
+        case sympy.Symbol():
+            return largest[expr]
+        case sympy.Mul():
+            return math.prod(max(1, magnitude(arg, largest)) for arg in expr.args)
+        case sympy.Pow():
+            return max(1, magnitude(expr.base, largest)) ** int(expr.exp)
+        case sympy.floor():
+            numerator, denominator = floor_quotient(expr)
+            return max(magnitude(numerator, largest), magnitude(denominator, largest))
+        case Read():
+            entries: int = expr.table.largest
+            return max([entries, *(magnitude(index, largest) for index in expr.indices)])
+        case sympy.Add():
+            return sum(magnitude(arg, largest) for arg in expr.args)
+    return max(magnitude(arg, largest) for arg in expr.args)
