@@ -37,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[BARS] = []
+    config.addinivalue_line("filterwarnings", "default")  # torch.compile warns of torch's own deprecations
 
 
 @pytest.fixture

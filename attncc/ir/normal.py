@@ -8,6 +8,7 @@ comparisons of the same quantity always meet in one span.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ from attncc.ir.symbols import I, J
 
 #: A predicate that needs more clauses than this is not expanded.
 MAX_CLAUSES = 64
+#: Spans with at most this many numbers between them are written as one span with holes.
+MAX_HOLES = 8
 
 
 class TooManyClausesError(AttnccError):
@@ -89,6 +92,20 @@ class Span:
         if self.high is not None:
             outside.append(Span(self.form, self.high + 1, None))
         return [span for span in map(_tidy, outside) if not span.is_empty]
+
+    def intervals(self) -> list[Span]:
+        """Return disjoint spans without holes whose union this is."""
+        edges = [None, *sorted(self.holes), None]
+        parts = [
+            Span(self.form, self.low if a is None else a + 1, self.high if b is None else b - 1)
+            for a, b in itertools.pairwise(edges)
+        ]
+        return [span for span in map(_tidy, parts) if not span.is_empty]
+
+    def leaves_out(self, value: int) -> bool:
+        """Return whether `value` is shown to be outside the span."""
+        below = self.low is not None and value < self.low
+        return below or (self.high is not None and value > self.high) or value in self.holes
 
     def __str__(self) -> str:
         return f"{self.low}<={self.form}<={self.high}!{sorted(self.holes)}"
@@ -220,7 +237,7 @@ def _absorbed(found: Iterable[Clause]) -> list[Clause]:
 
 
 def _merged(found: list[Clause]) -> list[Clause]:
-    """Join clauses that differ in one form only and whose spans there touch, until none is left."""
+    """Join clauses that differ in one form only and whose spans there leave few numbers out, until none is left."""
     work = _absorbed(found)
     for a in work:
         for b in work:
@@ -235,19 +252,24 @@ def _joined(a: Clause, b: Clause) -> Clause | None:
     different = [form for form in a.spans if a.spans[form] != b.spans[form]]
     if len(different) != 1:
         return None
-    first, second = a.spans[different[0]], b.spans[different[0]]
-    if first.holes or second.holes:
+    joined = _union(a.spans[different[0]], b.spans[different[0]])
+    if joined is None:
         return None
-    low, high = (first, second) if _or(first.low, -math.inf) <= _or(second.low, -math.inf) else (second, first)
-    if _or(low.high, math.inf) + 1 < _or(high.low, -math.inf):
-        return None
-    top = None if low.high is None or high.high is None else max(low.high, high.high)
-    hull = _tidy(Span(first.form, low.low, top))
-    return Clause({form: s for form, s in {**a.spans, first.form: hull}.items() if not s.is_free})
+    return Clause({form: s for form, s in {**a.spans, joined.form: joined}.items() if not s.is_free})
 
 
-def _or(value: int | None, default: float) -> float:
-    return default if value is None else value
+def _union(a: Span, b: Span) -> Span | None:
+    """Return the union of two spans of one form as one span, or None if more than MAX_HOLES numbers lie between."""
+    gap: range | tuple[int, ...] = ()
+    for left, right in ((a, b), (b, a)):
+        if left.high is not None and right.low is not None and left.high < right.low:
+            gap = range(left.high + 1, right.low)
+    if len(gap) > MAX_HOLES:
+        return None
+    low = None if a.low is None or b.low is None else min(a.low, b.low)
+    high = None if a.high is None or b.high is None else max(a.high, b.high)
+    holes = {hole for hole in {*a.holes, *b.holes, *gap} if a.leaves_out(hole) and b.leaves_out(hole)}
+    return _tidy(Span(a.form, low, high, frozenset(holes)))
 
 
 def _solve(relation: str, form: sympy.Expr, factor: int, constant: int) -> Span:

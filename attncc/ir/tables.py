@@ -28,17 +28,17 @@ class TableData:
         if isinstance(data, TableData):
             data = data.data
         array = _to_numpy(data)
-        if array.dtype.kind not in "biu":
-            raise TableError(
-                f"Table {name!r} has dtype {array.dtype}.",
-                rule="Tables hold integers or booleans, since they are compared exactly.",
-                fix="Convert it first, for example with .to(torch.int64) or .astype(np.int64).",
-            )
         if array.size == 0 or not 1 <= array.ndim <= 4:
             raise TableError(
                 f"Table {name!r} has shape {array.shape}.",
                 rule="A table has one to four dimensions and at least one element.",
                 fix="Pass one entry per position, or (B, N), (B, H, N), (rows, columns), ...",
+            )
+        if array.dtype.kind not in "biu":
+            raise TableError(
+                f"Table {name!r} has dtype {array.dtype}.",
+                rule="Tables hold integers or booleans, since they are compared exactly.",
+                fix="Convert it first, for example with .to(torch.int64) or .astype(np.int64).",
             )
         if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
             raise TableError(

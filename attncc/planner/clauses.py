@@ -16,7 +16,8 @@ def disjoint_clauses(predicate: Predicate) -> list[Clause]:
     Bands come first, since what is left of a later clause without a band is again a clause with a band.
     Raises TooManyClausesError if the expansion is too long to be useful.
     """
-    ordered = sorted(clauses(predicate), key=lambda clause: (_complexity(clause), str(clause)))
+    whole = [piece for clause in clauses(predicate) for piece in _without_holes(clause)]
+    ordered = sorted(whole, key=lambda clause: (_complexity(clause), str(clause)))
     pieces: list[Clause] = []
     for number, clause in enumerate(ordered):
         remaining = [clause]
@@ -28,15 +29,31 @@ def disjoint_clauses(predicate: Predicate) -> list[Clause]:
     return pieces
 
 
+def _without_holes(clause: Clause) -> list[Clause]:
+    """Cut a clause at the holes of its bands: an interval is a band, one with a hole is not."""
+    pieces = [clause]
+    for form, span in clause.spans.items():
+        if span.holes and _is_monotone(form):
+            cuts = [Clause({form: part} if not part.is_free else {}) for part in span.intervals()]
+            rest = [Clause({f: s for f, s in piece.spans.items() if f != form}) for piece in pieces]
+            pieces = [met for piece in rest for cut in cuts if (met := piece.meet(cut))]
+    return pieces
+
+
+def _is_monotone(form: sympy.Expr) -> bool:
+    """Return whether the form is a sum of a part in i and one that is monotone in j."""
+    parts = split_sum(form, I, J)
+    return parts is not None and direction(parts[1], J) is not None
+
+
 def _complexity(clause: Clause) -> int:
     return sum(_span_complexity(span) for span in clause.spans.values())
 
 
 def _span_complexity(span: Span) -> int:
-    parts = split_sum(span.form, I, J)
-    if parts and not span.holes and direction(parts[1], J) is not None:
+    if _is_monotone(span.form) and not span.holes:
         return 0
-    return 1 if parts else 2
+    return 1 if split_sum(span.form, I, J) else 2
 
 
 def _with_consequences(clause: Clause) -> Clause | None:

@@ -1,0 +1,115 @@
+"""The normal form: clauses, canonical digests, and interval bounds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import attncc
+from attncc.ir.evaluate import evaluate_predicate
+from attncc.ir.interval import ALWAYS, NEVER, verdict
+from attncc.ir.language import maximum, minimum, position, where
+from attncc.ir.magnitude import magnitude
+from attncc.ir.normal import clauses, depends_on_gap
+from attncc.ir.predicate import FALSE, TRUE
+from attncc.ir.symbols import I, J
+
+i, j = position(I), position(J)
+
+
+def key(*conditions) -> str:
+    return attncc.Pattern([condition.predicate for condition in conditions], "p").key
+
+
+EQUAL = [
+    (i - 4 <= j, j - i >= -4),
+    ((i - j) % 6 == 0, (j - i) % 6 == 0),
+    ((i - j) % 6 == 0, i % 6 == j % 6),
+    (2 * i < 2 * j + 1, i <= j),
+    (~(i < j), j <= i),
+    ((i < j) | (j < i), i != j),
+    ((j <= i) & (i - j < 8), (i - j >= 0) & (i - j <= 7)),
+    (~((i < 4) & (j < 4)), (i >= 4) | (j >= 4)),
+    ((j <= i) | (j <= i + 3), j <= i + 3),
+    ((i - j < 3) | (i - j > 4), (i - j != 3) & (i - j != 4)),
+    (where(i < 3, j < 5, j < 5), j < 5),
+    (i // 8 == j // 8, j // 8 - i // 8 == 0),
+    (i + j >= 0, j >= 0),
+]
+
+
+@pytest.mark.parametrize("pair", EQUAL, ids=lambda pair: str(pair[0]))
+def test_equal_sets_have_equal_keys(pair) -> None:
+    assert key(pair[0]) == key(pair[1])
+
+
+def test_different_sets_have_different_keys() -> None:
+    assert len({key(pair[0]) for pair in EQUAL}) >= len(EQUAL) - 2  # two pairs of the list are mod 6, two are j <= i
+
+
+def test_keys_are_the_same_in_every_process() -> None:
+    program = "import attncc; print(attncc.load('strided', l=12).key, attncc.load('document', ids=[3, 1, 3]).key)"
+    keys = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2", "77")
+    }
+    assert len(keys) == 1
+
+
+def test_contradictions_and_tautologies_are_found() -> None:
+    assert clauses(((i < 3) & (i > 5)).predicate) == ()
+    assert ((i < j) & (i >= j)).predicate == FALSE
+    assert ((i < j) | (i >= j)).predicate == TRUE
+    assert (i >= 0).predicate == TRUE
+    assert (i % 4 < 4).predicate == TRUE
+    assert (3 * i == 3 * j + 1).predicate == FALSE
+
+
+EXPRESSIONS = [
+    i - j,
+    (i - j) % 7,
+    (3 * i + 2 * j) // 5,
+    abs(i - 2 * j),
+    minimum(i, j + 3) - maximum(j, 4),
+    (i // 4) * (j % 3),
+    (i - 9) ** 2 - j,
+    ((i + j) % 12) // 5,
+]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS, ids=str)
+def test_verdicts_are_proofs(expression) -> None:
+    rng = np.random.default_rng(0)
+    low = rng.integers(0, 60, (200, 2))
+    high = low + rng.integers(0, 20, (200, 2))
+    box = {I: (low[:, 0], high[:, 0]), J: (low[:, 1], high[:, 1])}
+    for condition in (expression >= 3, expression == 2, expression != 0):
+        answers = verdict(condition.predicate, box)
+        for n in range(200):
+            rows = np.arange(low[n, 0], high[n, 0] + 1)[:, None]
+            cols = np.arange(low[n, 1], high[n, 1] + 1)[None, :]
+            holds = np.broadcast_to(evaluate_predicate(condition.predicate, {I: rows, J: cols}), (len(rows), cols.size))
+            assert answers[n] != ALWAYS or holds.all()
+            assert answers[n] != NEVER or not holds.any()
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS, ids=str)
+def test_magnitude_bounds_every_value(expression) -> None:
+    from attncc.ir.evaluate import evaluate
+
+    [(_, expr)] = expression.cases
+    values = np.asarray(evaluate(expr, {I: np.arange(50)[:, None], J: np.arange(70)[None, :]}))
+    assert np.abs(values).max() <= magnitude(expr, {I: 49, J: 69})
+
+
+def test_dependence_on_the_gap_alone() -> None:
+    assert depends_on_gap(((i - j) % 3 == 1).predicate)
+    assert depends_on_gap(((i - 4 <= j) & (j <= i)).predicate)
+    assert depends_on_gap((i % 3 == j % 3).predicate)
+    assert not depends_on_gap((i // 3 == j // 3).predicate)
+    assert not depends_on_gap((j <= i // 2).predicate)

@@ -1,0 +1,40 @@
+"""Tables and their pyramids of minima and maxima."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from attncc.ir.tables import Pyramid, TableData
+
+
+@pytest.mark.parametrize("shape", [(1,), (37,), (64,), (9, 5), (1, 33)])
+def test_pyramid_bounds_hold_and_single_entries_are_exact(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.integers(-50, 50, shape)
+    low = np.stack([rng.integers(0, n, 100) for n in shape])
+    high = np.stack([rng.integers(lo, n) for lo, n in zip(low, shape, strict=True)])
+    found = Pyramid(data).bounds(list(zip(low, high, strict=True)))
+    for n in range(100):
+        box = data[tuple(slice(lo, hi + 1) for lo, hi in zip(low[:, n], high[:, n], strict=True))]
+        assert found[0][n] <= box.min()
+        assert found[1][n] >= box.max()
+    point = Pyramid(data).bounds(list(zip(low, low, strict=True)))
+    np.testing.assert_array_equal(point[0], data[tuple(low)])
+    np.testing.assert_array_equal(point[1], data[tuple(low)])
+
+
+def test_tensors_lists_and_arrays_are_copied() -> None:
+    source = np.arange(5)
+    table = TableData(source)
+    source[0] = 9
+    assert table.data[0] == 0
+    assert TableData(torch.arange(5)).digest == table.digest == TableData([0, 1, 2, 3, 4]).digest
+    with pytest.raises(ValueError, match="read-only"):
+        table.data[0] = 1
+
+
+def test_boolean_tables_differ_from_integers() -> None:
+    assert TableData([True, False]).digest != TableData([1, 0]).digest
+    assert TableData([True, False]).is_boolean
