@@ -23,7 +23,7 @@ class Config:
     key_multiple: int = 16
     segment: int = 16
     core: int = 1024
-    chunk: int = 1 << 23
+    chunk: int = 1 << 22
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Config:

@@ -60,22 +60,31 @@ class TorchExecutable:
         grad_out, value, out = _with_lse_gradient(grad_out, grad_lse, value, out)
         query, key, value = _one_head_size(query, key, value)
         grad_out, out = (pad(x, (0, value.shape[-1] - x.shape[-1])) for x in (grad_out, out))
-        sums = tuple(
-            torch.zeros(x.shape, dtype=accumulation_dtype(x.dtype), device=x.device) for x in (query, key, value)
+        found = self._gradients(grad_out, query, out, lse, key, value, scale)
+        d_query, d_key, d_value = (
+            x[..., :dim].to(query.dtype).contiguous() for x, dim in zip(found, dims, strict=True)
         )
+        return d_query, d_key, d_value
+
+    def _gradients(
+        self, grad_out: Tensor, query: Tensor, out: Tensor, lse: Tensor, key: Tensor, value: Tensor, scale: float
+    ) -> Gradients:
+        """Return the gradients in the accumulation dtype, (B, H, N, D) with D as padded."""
+        sums: Gradients | None = None
         for group, schedule in self.groups:
             selection = Selection.of(group, query.shape[1], key.shape[1])
             run = _Run(schedule, kernel_for(query.device), scale, self.chunk)
             query_side = [selection.query_side(x) for x in (grad_out, query, out, lse)]
             key_side = [selection.key_side(x) for x in (key, value)]
             d_query, d_key, d_value = run.backward(*query_side, *key_side)
+            if selection.everything:
+                return d_query.reshape(query.shape), d_key.reshape(key.shape), d_value.reshape(value.shape)
+            sums = sums or (_sums(query), _sums(key), _sums(value))
             selection.store_query_side(sums[0], d_query)
             selection.add_key_side(sums[1], d_key)
             selection.add_key_side(sums[2], d_value)
-        d_query, d_key, d_value = (
-            x[..., :dim].to(like.dtype) for x, dim, like in zip(sums, dims, (query, key, value), strict=True)
-        )
-        return d_query, d_key, d_value
+        assert sums is not None  # a plan has a group for every head
+        return sums
 
 
 @dataclass(frozen=True)
@@ -117,9 +126,7 @@ class _Run:
     def backward(
         self, grad_out: Tensor, query: Tensor, out: Tensor, lse: Tensor, key: Tensor, value: Tensor
     ) -> Gradients:
-        sums = accumulation_dtype(query.dtype)
-        d_query = torch.zeros(query.shape, dtype=sums, device=query.device)
-        d_key, d_value = (torch.zeros(x.shape, dtype=sums, device=x.device) for x in (key, value))
+        d_query, d_key, d_value = _sums(query), _sums(key), _sums(value)
         lse = lse.masked_fill(lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
         for work in self.schedule.works:
             for part in work.chunks(self.chunk // query.shape[0]):
@@ -137,6 +144,11 @@ class _Run:
             (part.rows.put if part.first else part.rows.add)(sums[0][:, g], dq)
             part.cols.add(sums[1], dk)
             part.cols.add(sums[2], dv)
+
+
+def _sums(x: Tensor) -> Tensor:
+    """Zeros for sums of gradients of x."""
+    return torch.zeros(x.shape, dtype=accumulation_dtype(x.dtype), device=x.device)
 
 
 def _additive(part: Work, query: Tensor) -> Additive | None:
