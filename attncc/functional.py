@@ -17,7 +17,7 @@ from attncc.errors import AttnccError, BackendError, ShapeError
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern, PatternFactory, as_pattern, by_handle
 from attncc.planner.plan import Plan
-from attncc.planner.search import plan as make_plan
+from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
 
 Config = Mapping[str, object]
@@ -211,15 +211,7 @@ def _shape(pattern: Pattern, q_len: int, kv_len: int, q_offset: int, heads: int,
 @lru_cache(maxsize=32)
 def _lowered(pattern: Pattern, shape: Shape, backend: str, config: str) -> tuple[Plan, Executable]:
     found = backends.get(backend)
-    plan = make_plan(
-        pattern,
-        shape.q_len,
-        shape.kv_len,
-        q_offset=shape.q_offset,
-        heads=shape.heads,
-        batch=shape.batch,
-        tile=found.tile,
-    )
+    plan = plan_for(pattern, shape, found.tile)
     return plan, found.lower(plan, _decoded(config))
 
 

@@ -8,6 +8,8 @@ from rich.text import Text
 from attncc.cli import output
 from attncc.cli.options import AsJson, Heads, Parameters, PatternName, SeqLen, pattern_from
 
+STYLES = {"proved": "green", "refuted": "red", "undecided": "yellow"}
+
 
 def verify(
     pattern: PatternName,
@@ -16,7 +18,7 @@ def verify(
     heads: Heads = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Prove or refute: causal, no empty rows, factorisation; exits with 1 if one is refuted.
+    """Prove or refute: causal, no empty rows, factorisation; exits with 1 if one is not proved.
 
     Example: attncc verify strided -p l=16 --seq-len 256
     """
@@ -29,7 +31,7 @@ def verify(
     else:
         listing = output.table(f"{chosen!r} at {seq_len:,} positions", "property", "", "")
         for finding in findings:
-            mark = Text("proved", style="green") if finding.holds else Text("refuted", style="red")
+            mark = Text(finding.verdict, style=STYLES[finding.verdict])
             listing.add_row(finding.name, mark, finding.detail)
         output.show(listing)
     if not all(finding.holds for finding in findings):

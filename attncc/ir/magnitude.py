@@ -27,7 +27,8 @@ def magnitude(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> int:
         case sympy.Mul():
             return math.prod(max(1, magnitude(arg, largest)) for arg in expr.args)
         case sympy.Pow():
-            return max(1, magnitude(expr.base, largest)) ** int(expr.exp)
+            base = max(1, magnitude(expr.base, largest))
+            return int(base ** int(expr.exp))
         case sympy.floor():
             numerator, denominator = floor_quotient(expr)
             return max(magnitude(numerator, largest), magnitude(denominator, largest))

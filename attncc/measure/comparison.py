@@ -14,8 +14,6 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from attncc import backends
 from attncc.functional import compile
-from attncc.ir.normal import comparison as related
-from attncc.ir.symbols import I, J
 from attncc.machine import machine, versions
 from attncc.measure.accuracy import errors
 from attncc.measure.memory import peak
@@ -23,8 +21,7 @@ from attncc.measure.timing import Timing, elapsed, take_turns
 from attncc.measure.workload import Workload
 from attncc.patterns import Pattern
 from attncc.planner.plan import Plan
-from attncc.planner.search import plan as make_plan
-from attncc.planner.shape import Shape
+from attncc.proof.causality import causality
 
 Attend = Callable[[Tensor, Tensor, Tensor], Any]
 OURS, DENSE = "attncc", "dense"
@@ -74,13 +71,6 @@ def steps(*, dense: bool, rounds: int) -> int:
     return 3 + (1 + rounds) * (1 + dense)
 
 
-def sees_the_future(pattern: Pattern, shape: Shape) -> bool:
-    """Return whether any query is connected to a later key, proved by planning the edges with j > i."""
-    future = Pattern([pattern.predicate & related("ge", J - I - 1)], "future")
-    found = make_plan(future, shape.q_len, shape.kv_len, q_offset=shape.q_offset, heads=shape.heads, batch=shape.batch)
-    return found.nnz > 0
-
-
 def compare(
     pattern: Pattern,
     workload: Workload,
@@ -108,7 +98,7 @@ def compare(
         backend=backend,
     )
     plan_seconds = time.perf_counter() - begin
-    causal = not sees_the_future(pattern, shape)
+    causal = bool(causality(pattern, shape).holds)
     runs: dict[str, Attend] = {OURS: ours}
     if dense:
         runs[DENSE] = partial(scaled_dot_product_attention, is_causal=causal, enable_gqa=workload.grouped)

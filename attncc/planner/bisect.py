@@ -6,6 +6,8 @@ tiles, which are then looked at element by element while the budget lasts.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from attncc.ir.evaluate import evaluate_predicate
@@ -19,6 +21,8 @@ from attncc.planner.tiles import Tiles, from_boxes
 MAX_BOXES = 1 << 20
 #: Elements of undecided tiles that are looked at one by one.
 MAX_ELEMENTS = 1 << 23
+#: Tiles that are looked at together.
+CHUNK = 64
 
 
 def bisect(layout: Layout, offset: int, block_m: int, block_n: int) -> Tiles:
@@ -84,13 +88,19 @@ class _Grid:
         """Return the verdict on single tiles by evaluating their elements, SOMETIMES beyond the budget."""
         answer = np.full(len(corners), SOMETIMES)
         affordable = min(len(corners), MAX_ELEMENTS // int(self.block.prod()))
-        for begin in range(0, affordable, 64):
-            chunk = corners[begin : min(begin + 64, affordable)]
+        for begin in range(0, affordable, CHUNK):
+            chunk = corners[begin : min(begin + CHUNK, affordable)]
             holds, exists = self.elements(chunk)
             always = np.all(holds | ~exists, axis=(1, 2))
             never = ~np.any(holds & exists, axis=(1, 2))
             answer[begin : begin + len(chunk)] = np.where(never, NEVER, np.where(always, ALWAYS, SOMETIMES))
         return answer
+
+    def holding(self, corners: Array) -> Array:
+        """Return which pairs of single tiles are connected, bool (tiles, block_m, block_n)."""
+        holds, exists = self.elements(corners)
+        found: Array = holds & exists
+        return found
 
     def elements(self, corners: Array) -> tuple[Array, Array]:
         """Return (holds, exists), bool (tiles, block_m, block_n), for single tiles."""
@@ -115,18 +125,18 @@ class _Grid:
 def count(layout: Layout, offset: int, tiles: Tiles) -> int:
     """Return the exact number of pairs of a layout with a residual: FULL tiles by area, PARTIAL ones by element."""
     grid = _Grid(layout, offset, tiles.block_m, tiles.block_n)
-    total = 0
-    for full in (True, False):
-        chosen = tiles.full == full
-        length = (tiles.stop - tiles.start)[chosen]
-        row = np.repeat(tiles.query_tile[chosen], length)
-        col = np.arange(len(row)) - np.repeat(np.cumsum(length) - length - tiles.start[chosen], length)
-        if full:
-            height = np.minimum(tiles.block_m, layout.rows.size - row * tiles.block_m)
-            total += int(height.sum()) * tiles.block_n
-            continue
-        corners = np.column_stack([row, col])
-        for begin in range(0, len(corners), 64):
-            holds, exists = grid.elements(corners[begin : begin + 64])
-            total += int((holds & exists).sum())
-    return total
+    full, partial = tiles.corners(full=True), tiles.corners(full=False)
+    height = np.minimum(tiles.block_m, layout.rows.size - full[:, 0] * tiles.block_m)
+    looked_at = (grid.holding(partial[begin : begin + CHUNK]) for begin in range(0, len(partial), CHUNK))
+    return int(height.sum()) * tiles.block_n + sum(int(holds.sum()) for holds in looked_at)
+
+
+def pairs(layout: Layout, offset: int, tiles: Tiles) -> Iterator[tuple[Array, Array]]:
+    """Yield the pairs of a layout with a residual as (query slots, key slots), a chunk of tiles at a time."""
+    grid = _Grid(layout, offset, tiles.block_m, tiles.block_n)
+    corners = np.concatenate([tiles.corners(full=True), tiles.corners(full=False)])
+    for begin in range(0, len(corners), CHUNK):
+        chunk = corners[begin : begin + CHUNK]
+        tile, row, col = np.nonzero(grid.holding(chunk))
+        if len(tile):
+            yield chunk[tile, 0] * tiles.block_m + row, chunk[tile, 1] * tiles.block_n + col

@@ -25,6 +25,10 @@ from attncc.planner.staircase import hull
 from attncc.targets import Target
 from attncc.targets import target as find_target
 
+Tile = tuple[int, int]
+#: Query and key positions of a tile, unless a backend asks for others.
+TILE: Tile = (128, 128)
+
 
 def plan(
     pattern: Pattern | PatternFactory,
@@ -34,7 +38,7 @@ def plan(
     q_offset: int = 0,
     heads: int = 1,
     batch: int = 1,
-    tile: tuple[int, int] = (128, 128),
+    tile: Tile = TILE,
     target: str = "cpu",
 ) -> Plan:
     """Return the plan for a pattern at these lengths (`kv_len` defaults to q_offset + q_len).
@@ -45,30 +49,32 @@ def plan(
     Raises ShapeError, PatternError, TableError or ConfigError for input that can't be planned.
     """
     shape = Shape(q_len, q_offset + q_len if kv_len is None else kv_len, q_offset, heads, batch)
-    for size in tile:
-        if not isinstance(size, int) or size < 1 or size & (size - 1):
-            raise ConfigError(
-                f"tile={tile!r}.",
-                rule="Tile sizes are powers of two.",
-                fix="Use for example (128, 128).",
-            )
-    return _plan(as_pattern(pattern), shape, tile, find_target(target))
+    return plan_for(as_pattern(pattern), shape, tile, target)
 
 
 @lru_cache(maxsize=64)
-def _plan(pattern: Pattern, shape: Shape, tile: tuple[int, int], target: Target) -> Plan:
+def plan_for(pattern: Pattern, shape: Shape, tile: Tile = TILE, target: str = "cpu") -> Plan:
+    """Return the plan for a shape, as `plan` does; the last ones are kept."""
+    _check_tile(tile)
     check(pattern.predicate, shape)
     groups = tuple(
-        Group(batches, heads, _alternatives(predicate, shape, tile, target))
+        Group(batches, heads, _alternatives(predicate, shape, tile, find_target(target)))
         for batches, heads, predicate in _shared(pattern.predicate, shape)
     )
     free = pattern.predicate.free
     leading = ((shape.batch,) if B in free else ()) + ((shape.heads,) if H in free else ())
     mask_shape = (*leading, shape.q_len, shape.kv_len)
-    return Plan(pattern, shape, *tile, target.name, groups, mask_shape)
+    return Plan(pattern, shape, *tile, target, groups, mask_shape)
 
 
-Tile = tuple[int, int]
+def _check_tile(tile: Tile) -> None:
+    for size in tile:
+        if not isinstance(size, int) or size < 1 or size & (size - 1):
+            raise ConfigError(
+                f"tile={tile!r}.", rule="Tile sizes are powers of two.", fix="Use for example (128, 128)."
+            )
+
+
 Members = tuple[tuple[int, ...] | None, tuple[int, ...] | None, Predicate]
 
 

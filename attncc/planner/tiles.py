@@ -53,6 +53,14 @@ class Tiles:
         """Elements of all tiles that are not EMPTY, whole tiles counted."""
         return (self.num_full + self.num_partial) * self.block_m * self.block_n
 
+    def corners(self, *, full: bool) -> Array:
+        """Return (query tile, key tile) of every FULL or of every PARTIAL tile, int64 (count, 2)."""
+        chosen = self.full == full
+        length = (self.stop - self.start)[chosen]
+        row = np.repeat(self.query_tile[chosen], length)
+        col = np.arange(len(row)) - np.repeat(np.cumsum(length) - length - self.start[chosen], length)
+        return np.column_stack([row, col])
+
     def classify(self) -> Array:
         """Return the grid, int8 (num_query_tiles, num_key_tiles), of EMPTY, PARTIAL and FULL."""
         grid = np.zeros((self.num_query_tiles, self.num_key_tiles + 1), np.int8)

@@ -1,0 +1,26 @@
+"""Proofs: properties of a pattern at a length, decided exactly, with a counterexample where one fails."""
+
+from __future__ import annotations
+
+from attncc.patterns import Pattern, PatternFactory, as_pattern
+from attncc.planner.shape import Shape
+from attncc.proof.causality import causality
+from attncc.proof.factorisation import factorisation
+from attncc.proof.finding import Finding
+from attncc.proof.rows import no_empty_rows
+
+__all__ = ["Finding", "verify"]
+
+
+def verify(pattern: Pattern | PatternFactory, seq_len: int, *, heads: int = 1, batch: int = 1) -> tuple[Finding, ...]:
+    """Prove or refute, at `seq_len` queries and keys: causal, no empty rows, and for several subsets factorisation.
+
+    `heads` and `batch` say how many heads and batch entries are looked at where the pattern depends on them.
+    Raises ShapeError, TableError or PatternError for input that can't be planned.
+    """
+    chosen = as_pattern(pattern)
+    shape = Shape(seq_len, seq_len, 0, heads, batch)
+    findings = [causality(chosen, shape), no_empty_rows(chosen, shape)]
+    if len(chosen.subsets) > 1:
+        findings.append(factorisation(chosen, shape))
+    return tuple(findings)
