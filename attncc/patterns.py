@@ -15,7 +15,7 @@ import sympy
 
 from attncc.errors import AttnccError, ParameterError, PatternError, nearest
 from attncc.ir.language import Index, Table, position, predicate_of
-from attncc.ir.normal import comparison, digest
+from attncc.ir.normal import comparison, digest, normalised
 from attncc.ir.predicate import Predicate, conjunction, disjunction
 from attncc.ir.symbols import BY_NAME, H, I, J
 
@@ -94,8 +94,8 @@ class Pattern:
 
     @cached_property
     def predicate(self) -> Predicate:
-        """The union of the subsets."""
-        return disjunction(self.subsets)
+        """The union of the subsets, in normal form: equal keys mean equal predicates, free symbols included."""
+        return normalised(disjunction(self.subsets))
 
     @cached_property
     def key(self) -> str:

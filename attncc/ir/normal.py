@@ -150,7 +150,7 @@ class Clause:
         return sorted(self.spans.values(), key=str)
 
     def __str__(self) -> str:
-        return " & ".join(str(span) for span in self.sorted_spans)
+        return " & ".join(str(span) for span in self.sorted_spans) or "everywhere"
 
     def __hash__(self) -> int:
         return hash(frozenset(self.spans.values()))
@@ -179,6 +179,14 @@ def clauses(predicate: Predicate) -> tuple[Clause, ...]:
     Raises TooManyClausesError beyond MAX_CLAUSES.
     """
     return tuple(sorted(_merged(_expand(predicate)), key=str))
+
+
+def normalised(predicate: Predicate) -> Predicate:
+    """Return the predicate as the union of its clauses, or as it is where there are too many of them."""
+    try:
+        return disjunction(clause.predicate() for clause in clauses(predicate))
+    except TooManyClausesError:
+        return predicate
 
 
 @lru_cache(maxsize=1024)
@@ -276,7 +284,7 @@ def _solve(relation: str, form: sympy.Expr, factor: int, constant: int) -> Span:
     """Return the span of `factor * form + constant` related to 0."""
     if relation == "ge":
         limit = -constant
-        return Span(form, low=-(-limit // factor)) if factor > 0 else Span(form, high=-(limit // -factor))
+        return Span(form, low=-(-limit // factor)) if factor > 0 else Span(form, high=limit // factor)
     value, remainder = divmod(-constant, factor)
     if remainder:
         return Span(form, 1, 0) if relation == "eq" else Span(form)

@@ -1,0 +1,130 @@
+"""Checks of a pattern against its dense mask: the plan's counts and tiles, attention's outputs and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attncc.backends.reference import as_broadcast, dense_mask
+from attncc.functional import compile
+from attncc.ir.evaluate import evaluate_predicate
+from attncc.ir.symbols import I, J
+from attncc.ir.tables import Array
+from attncc.patterns import Pattern, PatternFactory, as_pattern
+from attncc.planner.plan import Group, Pass, Plan
+from attncc.planner.search import plan
+from attncc.planner.tiles import EMPTY, FULL
+from attncc.testing.oracle import Problem, Results, dense, differentiated
+
+#: Lengths at which a tile is cut off, whole, or alone.
+LENGTHS = (1, 2, 63, 64, 129)
+
+
+def check_pattern(
+    pattern: Pattern | PatternFactory,
+    *,
+    lengths: Sequence[int] = LENGTHS,
+    heads: int = 2,
+    batch: int = 2,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Check a pattern at several lengths: counts, tiles, outputs, lse and gradients against dense attention.
+
+    A plugin's test is one call of this. Raises AssertionError that says what differs, where.
+    """
+    chosen = as_pattern(pattern)
+    for length in lengths:
+        mask = dense_mask(chosen, length, heads=heads, batch=batch)
+        check_plan(plan(chosen, length, heads=heads, batch=batch, tile=(64, 64)), mask.numpy())
+        problem = Problem.drawn(length, length, batch=batch, heads=heads, kv_heads=heads, dtype=dtype)
+        check_attention(chosen, as_broadcast(mask, chosen), problem)
+
+
+def check_plan(made: Plan, mask: Array) -> None:
+    """Check a plan against a dense mask, (q_len, kv_len) with B and H in front where the pattern depends on them."""
+    where = f"{made.pattern!r} at {made.shape}"
+    assert made.mask_shape == mask.shape, f"{where}: mask shape {made.mask_shape}, wanted {mask.shape}"
+    assert made.nnz == mask.sum(), f"{where}: nnz {made.nnz}, but the mask has {mask.sum()}"
+    covered = 0
+    for group in made.groups:
+        wanted = _members(group, mask)
+        covered += len(wanted)
+        for way in group.alternatives:
+            passes = [_dense(work, made) for work in way.passes]
+            total = np.zeros(mask.shape[-2:], np.int64) + sum(part.astype(np.int64) for part in passes)
+            assert all(np.array_equal(total, one) for one in wanted), f"{where}: {way.name} covers other pairs"
+            for work, part in zip(way.passes, passes, strict=True):
+                _check_pass(work, part, f"{where}, {way.name}, pass {work.predicate}")
+    leading = int(np.prod(mask.shape[:-2], dtype=np.int64))
+    assert covered == leading, f"{where}: groups cover {covered} of {leading} heads"
+
+
+def check_attention(
+    pattern: Pattern,
+    mask: Tensor,
+    problem: Problem,
+    *,
+    q_offset: int = 0,
+    backend: str | None = None,
+    config: Mapping[str, object] | None = None,
+) -> None:
+    """Check attention and its gradients; `mask` broadcasts to (B, Hq, Nq, Nk).
+
+    The error is at most twice that of dense attention in the same dtype, plus a few roundings of that dtype.
+    """
+    leaves = problem.leaves()
+    run = compile(pattern, enable_gqa=True, q_offset=q_offset, return_lse=True, backend=backend, config=config)
+    out, lse = run(*leaves)
+    found = differentiated(out, lse, leaves, problem)
+    exact = dense(problem.to(torch.float64), mask)
+    plain = dense(problem, mask)
+    for name, value in found.items():
+        _check_close(name, value, exact, plain, f"{pattern!r}, {_sizes(problem)}, q_offset {q_offset}")
+
+
+def _members(group: Group, mask: Array) -> list[Array]:
+    """Return the dense masks of the heads and batch entries that share a group."""
+    picked = mask if group.batches is None else mask[list(group.batches)]
+    if group.heads is not None:
+        picked = picked[..., list(group.heads), :, :]
+    return list(picked.reshape(-1, *mask.shape[-2:]))
+
+
+def _dense(work: Pass, made: Plan) -> Array:
+    """Return the pairs of a pass, bool (q_len, kv_len)."""
+    shape = made.shape
+    env = {I: np.arange(shape.q_len)[:, None] + shape.q_offset, J: np.arange(shape.kv_len)[None, :]}
+    return np.array(np.broadcast_to(evaluate_predicate(work.predicate, env), (shape.q_len, shape.kv_len)))
+
+
+def _check_pass(work: Pass, part: Array, where: str) -> None:
+    """Check that the layout holds every pair, and that EMPTY and FULL tiles are what they say."""
+    laid_out = part[work.rows.places][:, work.cols.places]
+    assert laid_out.sum() == part.sum() == work.nnz, f"{where}: {work.nnz} pairs, the layout {laid_out.sum()}"
+    classes = work.tiles.classify()
+    for tile in np.ndindex(classes.shape):
+        rows, cols = (slice(t * b, (t + 1) * b) for t, b in zip(tile, (work.block_m, work.block_n), strict=True))
+        pairs = laid_out[rows, cols]
+        assert classes[tile] != EMPTY or not pairs.any(), f"{where}: tile {tile} is EMPTY and has pairs"
+        assert classes[tile] != FULL or pairs.all(), f"{where}: tile {tile} is FULL and lacks pairs"
+
+
+def _check_close(name: str, found: Tensor, exact: Results, plain: Results, where: str) -> None:
+    wanted, yardstick = getattr(exact, name), getattr(plain, name)
+    empty = wanted == -torch.inf
+    assert torch.equal(found == -torch.inf, empty), f"{where}: {name} is -inf in other places than the oracle's"
+    assert not found.isnan().any(), f"{where}: {name} has NaN"
+    error, allowance = ((x.double() - wanted).masked_fill(empty, 0.0).abs() for x in (found, yardstick))
+    if not error.numel():
+        return
+    size = float(wanted.masked_fill(empty, 0.0).abs().max())
+    floor = 16 * torch.finfo(found.dtype).eps * max(1.0, size)
+    limit = 2 * float(allowance.max()) + floor
+    assert float(error.max()) <= limit, f"{where}: {name} is off by {float(error.max()):.2e}, allowed {limit:.2e}"
+
+
+def _sizes(problem: Problem) -> str:
+    return f"query {tuple(problem.query.shape)}, key {tuple(problem.key.shape)}, {problem.query.dtype}"

@@ -1,0 +1,247 @@
+"""Hypothesis strategies over the whole grammar of patterns, each with a mask that attncc had no part in.
+
+An expression is drawn once, as a function of a world: in attncc's world it builds a predicate, in numpy's it
+computes the mask with plain integer arrays.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import reject
+from hypothesis import strategies as st
+
+from attncc.errors import PatternError
+from attncc.ir.language import Table, maximum, minimum, position, predicate_of, where
+from attncc.ir.symbols import NK, NQ, B, H, I, J
+from attncc.ir.tables import Array
+from attncc.patterns import Pattern
+
+LENGTHS = (1, 2, 3, 7, 16, 31, 63, 64, 65, 100, 127, 128, 129, 150)
+
+
+@dataclass(frozen=True)
+class World:
+    """The names that a drawn expression uses: symbols, functions, and tables."""
+
+    i: Any
+    j: Any
+    h: Any
+    b: Any
+    n_q: Any
+    n_k: Any
+    minimum: Callable[..., Any]
+    maximum: Callable[..., Any]
+    where: Callable[..., Any]
+    table: Callable[[Array], Any]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A drawn expression or condition: how it reads, and how to build it."""
+
+    text: str
+    build: Callable[[World], Any]
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pattern with the mask that it must have: bool (batch, heads, q_len, kv_len)."""
+
+    pattern: Pattern
+    text: str
+    q_len: int
+    kv_len: int
+    q_offset: int
+    heads: int
+    batch: int
+    mask: Array = field(repr=False)
+
+    def __repr__(self) -> str:
+        sizes = f"q_len={self.q_len}, kv_len={self.kv_len}, q_offset={self.q_offset}"
+        return f"Case({self.text}; {sizes}, heads={self.heads}, batch={self.batch})"
+
+
+SYMBOLIC = World(
+    position(I), position(J), position(H), position(B), position(NQ), position(NK), minimum, maximum, where, Table
+)
+
+
+def _numeric(q_len: int, kv_len: int, q_offset: int, heads: int, batch: int) -> World:
+    axes = np.ix_(np.arange(batch), np.arange(heads), np.arange(q_len) + q_offset, np.arange(kv_len))
+    b, h, i, j = axes
+    return World(i, j, h, b, np.int64(q_len), np.int64(kv_len), np.minimum, np.maximum, np.where, np.asarray)
+
+
+_COMPARISONS = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+_LOGIC = {"&": operator.and_, "|": operator.or_, "^": operator.xor}
+_ARITHMETIC = {"+": operator.add, "-": operator.sub}
+
+
+def _symbol(name: str) -> Drawn:
+    return Drawn(name, operator.attrgetter(name))
+
+
+def _binary(a: Drawn, sign: str, b: Drawn, function: Callable[[Any, Any], Any]) -> Drawn:
+    return Drawn(f"({a} {sign} {b})", lambda world: function(a.build(world), b.build(world)))
+
+
+def _with_number(a: Drawn, sign: str, number: int, function: Callable[[Any, Any], Any]) -> Drawn:
+    return Drawn(f"({a} {sign} {number})", lambda world: function(a.build(world), number))
+
+
+def _looked_up(data: Array, *indices: Drawn) -> Drawn:
+    text = f"table(shape={data.shape}, {data.ravel()[:6].tolist()}...)[{', '.join(map(str, indices))}]"
+
+    def build(world: World) -> Any:
+        parts = tuple(index.build(world) for index in indices)
+        return world.table(data)[parts if len(parts) > 1 else parts[0]]
+
+    return Drawn(text, build)
+
+
+@st.composite
+def _tables(draw: st.DrawFn, shape: tuple[int, ...], most: int) -> Array:
+    """Draw data from a seed: sorted, or scattered."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    data = rng.integers(-1, most, shape)
+    return np.sort(data, axis=None).reshape(shape) if draw(st.booleans()) else data
+
+
+@st.composite
+def _look_ups(draw: st.DrawFn, length: int) -> Drawn:
+    """Draw a look-up that stays inside its table: one-dimensional, or in blocks of two dimensions."""
+    i, j = _symbol("i"), _symbol("j")
+    if draw(st.booleans()):
+        data = draw(_tables((length,), draw(st.integers(1, 6))))
+        gap = Drawn("abs(i - j)", lambda world: abs(world.i - world.j))
+        return _looked_up(data, draw(st.sampled_from([i, j, gap])))
+    block = draw(st.sampled_from([8, 16, 50]))
+    blocks = -(-length // block)
+    data = draw(_tables((blocks, blocks), 3))
+    return _looked_up(data, *(_with_number(x, "//", block, operator.floordiv) for x in (i, j)))
+
+
+@st.composite
+def expressions(draw: st.DrawFn, length: int, depth: int) -> Drawn:
+    """Draw an integer expression over positions below `length`."""
+    number = st.integers(1, 12)
+    leaves = st.sampled_from([_symbol(name) for name in ("i", "j", "i", "j", "h", "b", "n_q", "n_k")])
+    if depth == 0:
+        return draw(leaves)
+    a = draw(expressions(length, depth - 1))
+    kind = draw(st.sampled_from(["leaf", "gap", "+", "number", "*", "//", "%", "abs", "extremum", "where", "table"]))
+    match kind:
+        case "gap":
+            return _binary(_symbol("i"), "-", _symbol("j"), operator.sub)
+        case "+":
+            sign = draw(st.sampled_from(list(_ARITHMETIC)))
+            return _binary(a, sign, draw(expressions(length, depth - 1)), _ARITHMETIC[sign])
+        case "number":
+            return _with_number(a, "+", draw(st.integers(-60, 60)), operator.add)
+        case "*":
+            return _with_number(a, "*", draw(st.integers(-3, 3)), operator.mul)
+        case "//":
+            return _with_number(a, "//", draw(number), operator.floordiv)
+        case "%":
+            return _with_number(a, "%", draw(number), operator.mod)
+        case "abs":
+            return Drawn(f"abs{a}", lambda world: abs(a.build(world)))
+        case "extremum":
+            name = draw(st.sampled_from(["minimum", "maximum"]))
+            b = draw(expressions(length, depth - 1))
+            return Drawn(f"{name}({a}, {b})", lambda world: getattr(world, name)(a.build(world), b.build(world)))
+        case "where":
+            condition, b = draw(conditions(length, 0)), draw(expressions(length, depth - 1))
+            text = f"where({condition}, {a}, {b})"
+            return Drawn(text, lambda w: w.where(condition.build(w), a.build(w), b.build(w)))
+        case "table":
+            return draw(_look_ups(length))
+    return draw(leaves)
+
+
+@st.composite
+def _bands(draw: st.DrawFn) -> Drawn:
+    low, width = draw(st.integers(-40, 80)), draw(st.integers(0, 140))
+    text = f"({low} <= i - j < {low + width})"
+    return Drawn(text, lambda world: (world.i - world.j >= low) & (world.i - world.j < low + width))
+
+
+@st.composite
+def _joins(draw: st.DrawFn, length: int) -> Drawn:
+    """Draw f(i) == f(j), or a congruence of i - j."""
+    i, j = _symbol("i"), _symbol("j")
+    modulus = draw(st.sampled_from([2, 3, 5, 8, 16, 33, 64]))
+    match draw(st.sampled_from(["mod", "gap", "block", "table"])):
+        case "gap":
+            gap = _with_number(_binary(i, "-", j, operator.sub), "%", modulus, operator.mod)
+            return _with_number(gap, "==", draw(st.integers(0, modulus - 1)), operator.eq)
+        case "block":
+            sides = [_with_number(x, "//", modulus, operator.floordiv) for x in (i, j)]
+        case "table":
+            data = draw(_tables((length,), draw(st.integers(1, 9))))
+            sides = [_looked_up(data, x) for x in (i, j)]
+        case _:
+            sides = [_with_number(x, "%", modulus, operator.mod) for x in (i, j)]
+    return _binary(sides[0], "==", sides[1], operator.eq)
+
+
+@st.composite
+def conditions(draw: st.DrawFn, length: int, depth: int = 3) -> Drawn:
+    """Draw a condition on positions below `length`."""
+    if depth == 0 or draw(st.integers(0, 3)) == 0:
+        match draw(st.sampled_from(["band", "causal", "join", "compare", "filter"])):
+            case "band":
+                return draw(_bands())
+            case "causal":
+                return _binary(_symbol("j"), "<=", _symbol("i"), operator.le)
+            case "join":
+                return draw(_joins(length))
+            case "compare":
+                sign = draw(st.sampled_from(list(_COMPARISONS)))
+                sides = draw(expressions(length, 1)), draw(expressions(length, min(depth, 2)))
+                return _binary(sides[0], sign, sides[1], _COMPARISONS[sign])
+        sign = draw(st.sampled_from(list(_COMPARISONS)))
+        filtered = _with_number(_symbol(draw(st.sampled_from("ij"))), "%", draw(st.integers(2, 40)), operator.mod)
+        return _with_number(filtered, sign, draw(st.integers(0, 12)), _COMPARISONS[sign])
+    a = draw(conditions(length, depth - 1))
+    sign = draw(st.sampled_from(["&", "&", "|", "|", "^", "~"]))
+    if sign == "~":
+        return Drawn(f"~{a}", lambda world: ~a.build(world))
+    return _binary(a, sign, draw(conditions(length, depth - 1)), _LOGIC[sign])
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw a pattern of one to three subsets, sizes, and the mask that it must have."""
+    q_len = draw(st.sampled_from(LENGTHS))
+    kv_len = draw(st.one_of(st.just(q_len), st.sampled_from(LENGTHS)))
+    q_offset = draw(st.sampled_from([0, 0, 1, 37, 128]))
+    heads, batch = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    length = max(q_offset + q_len, kv_len)
+    subsets = draw(st.lists(conditions(length), min_size=1, max_size=3))
+    world = _numeric(q_len, kv_len, q_offset, heads, batch)
+    try:
+        pattern = Pattern([predicate_of(subset.build(SYMBOLIC)) for subset in subsets], "drawn")
+    except PatternError as error:
+        if "cases" in error.problem:  # a nest of `where` that attncc refuses
+            reject()
+        raise
+    full = (batch, heads, q_len, kv_len)
+    mask = np.logical_or.reduce([np.broadcast_to(subset.build(world), full) for subset in subsets])
+    text = " , ".join(map(str, subsets))
+    return Case(pattern, text, q_len, kv_len, q_offset, heads, batch, mask)

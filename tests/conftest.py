@@ -1,0 +1,21 @@
+"""Options and Hypothesis profiles of the test suite."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--examples", type=int, default=None, help="Examples of each property, drawn anew in each run.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The same 300 examples in every run, unless --examples asks for others."""
+    common = {
+        "deadline": None,
+        "suppress_health_check": [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+    }
+    settings.register_profile("fixed", max_examples=300, derandomize=True, database=None, **common)
+    settings.register_profile("search", max_examples=config.getoption("--examples") or 1, **common)
+    settings.load_profile("search" if config.getoption("--examples") else "fixed")

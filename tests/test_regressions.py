@@ -1,0 +1,47 @@
+"""Bugs that were found once, each under the name of what went wrong."""
+
+from __future__ import annotations
+
+import attncc
+from attncc.ir.language import position
+from attncc.ir.symbols import B, I, J
+
+i, j, b = position(I), position(J), position(B)
+
+
+def drawn(condition) -> attncc.Pattern:
+    return attncc.Pattern([condition.predicate], "drawn")
+
+
+def test_everything_and_nothing_had_one_key() -> None:
+    everything, nothing = drawn(i % 2 < 2), drawn((i < 3) & (i > 5))
+    assert everything.key != nothing.key
+    assert attncc.plan(nothing, 4).nnz == 0
+    assert attncc.plan(everything, 4).nnz == 16
+
+
+def test_a_pattern_that_only_seemed_to_depend_on_b_shared_its_plan_with_one_that_did_not() -> None:
+    plain, seeming = drawn(j <= i), drawn((j <= i) | ((j <= i) & (b % 3 == 1)))
+    assert plain.key == seeming.key
+    assert attncc.plan(seeming, 100, batch=2).mask_shape == attncc.plan(plain, 100, batch=2).mask_shape == (100, 100)
+    assert attncc.dense_mask(seeming, 5, batch=2).shape == (5, 5)
+
+
+def test_an_upper_bound_that_divides_unevenly_was_rounded_up() -> None:
+    assert attncc.plan(drawn(3 * i < i), 4).nnz == 0
+    assert attncc.plan(drawn(2 * j <= 7 - 2 * i), 9).nnz == int(attncc.dense_mask(drawn(2 * j <= 7 - 2 * i), 9).sum())
+
+
+def test_not_equal_and_less_or_greater_had_different_keys() -> None:
+    assert drawn(i != j).key == drawn((i < j) | (j < i)).key
+
+
+def test_intermediate_results_beyond_64_bits_wrapped_around() -> None:
+    fourth = drawn(i**4 <= j)
+    assert attncc.plan(fourth, 300).nnz == int(attncc.dense_mask(fourth, 300).sum())
+    try:
+        attncc.plan(fourth, 300_000)
+    except attncc.PatternError as error:
+        assert "64 bits" in str(error)
+    else:
+        raise AssertionError("an expression that leaves 64 bits was planned")
