@@ -5,6 +5,7 @@ from __future__ import annotations
 import attncc
 from attncc.ir.language import position
 from attncc.ir.symbols import B, I, J
+from attncc.testing import check_pattern
 
 i, j, b = position(I), position(J), position(B)
 
@@ -30,6 +31,10 @@ def test_a_pattern_that_only_seemed_to_depend_on_b_shared_its_plan_with_one_that
 def test_an_upper_bound_that_divides_unevenly_was_rounded_up() -> None:
     assert attncc.plan(drawn(3 * i < i), 4).nnz == 0
     assert attncc.plan(drawn(2 * j <= 7 - 2 * i), 9).nnz == int(attncc.dense_mask(drawn(2 * j <= 7 - 2 * i), 9).sum())
+
+
+def test_a_mask_was_shared_by_tiles_although_it_depended_on_i() -> None:
+    check_pattern(drawn((j <= i) | (i % 3 < 1)), lengths=(128, 200), heads=1, batch=1)
 
 
 def test_not_equal_and_less_or_greater_had_different_keys() -> None:
