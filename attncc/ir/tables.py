@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from functools import cached_property
 from typing import Any, Self
 
@@ -117,7 +118,7 @@ class Pyramid:
         for lo, hi in zip(lows, highs, strict=True):
             first, last = lo >> k, hi >> k
             choices.append([first, np.minimum(first + 1, last), last])
-        corners = [(a,) for a in choices[0]] if len(choices) == 1 else [(a, b) for a in choices[0] for b in choices[1]]
+        corners = list(itertools.product(*choices))
         return (
             np.minimum.reduce([low[corner] for corner in corners]),
             np.maximum.reduce([high[corner] for corner in corners]),

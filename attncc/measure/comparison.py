@@ -21,7 +21,7 @@ from attncc.measure.timing import Timing, elapsed, take_turns
 from attncc.measure.workload import Workload
 from attncc.patterns import Pattern
 from attncc.planner.plan import Plan
-from attncc.proof.causality import causality
+from attncc.proof import causality
 
 Attend = Callable[[Tensor, Tensor, Tensor], Any]
 OURS, DENSE = "attncc", "dense"
@@ -98,7 +98,7 @@ def compare(
         backend=backend,
     )
     plan_seconds = time.perf_counter() - begin
-    causal = bool(causality(pattern, shape).holds)
+    causal = bool(causality.prove(pattern, shape).holds)
     runs: dict[str, Attend] = {OURS: ours}
     if dense:
         runs[DENSE] = partial(scaled_dot_product_attention, is_causal=causal, enable_gqa=workload.grouped)

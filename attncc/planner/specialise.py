@@ -8,6 +8,7 @@ from functools import lru_cache
 import sympy
 
 from attncc.errors import PatternError, TableError
+from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.interval import Range, bounds, exactly
 from attncc.ir.magnitude import LIMIT, magnitude
 from attncc.ir.normal import Clause, comparison, spans_of
@@ -29,11 +30,7 @@ def specialise(predicate: Predicate, shape: Shape, batch: int, head: int) -> Pre
 
 def _specialised(atom: Atom, values: Mapping[sympy.Symbol, sympy.Integer]) -> Predicate:
     expr = atom.expr.xreplace(values)
-    for division in expr.atoms(sympy.Mod, sympy.zoo, sympy.nan):
-        if not isinstance(division, sympy.Mod):
-            raise _divisor_error(atom.expr, values)
     expr = expr.xreplace({read: _sliced(read) for read in expr.atoms(Read)})
-    _check_divisors(expr)
     return comparison(atom.relation, expr)
 
 
@@ -63,24 +60,9 @@ def _slice(table: TableData, key: tuple[int, ...]) -> TableSymbol:
     return TableSymbol(TableData(table.data[key], table.name))
 
 
-def _check_divisors(expr: sympy.Expr) -> None:
-    moduli = [mod.args[1] for mod in expr.atoms(sympy.Mod)]
-    if any(modulus.is_Integer and modulus <= 0 for modulus in moduli):
-        raise _divisor_error(expr, {})
-
-
-def _divisor_error(expr: sympy.Expr, values: Mapping[sympy.Symbol, sympy.Integer]) -> PatternError:
-    given = ", ".join(f"{symbol} = {value}" for symbol, value in values.items())
-    return PatternError(
-        f"A divisor or modulus in {expression(expr)} is not positive{f' for {given}' if given else ''}.",
-        rule="Divisors and moduli are positive.",
-        fix="Guard it, for example with attncc.maximum(1, n_k // 8).",
-    )
-
-
 def check(predicate: Predicate, shape: Shape) -> None:
     """Raise TableError if a look-up can leave its table where the rest of the predicate lets it matter, and
-    PatternError if an expression can leave 64 bits.
+    PatternError if a divisor isn't shown to be positive or an expression can leave 64 bits.
 
     The siblings of a comparison guard it: in a conjunction they hold, in a disjunction they don't.
     """
@@ -94,20 +76,36 @@ def check(predicate: Predicate, shape: Shape) -> None:
     }
     if not shape.q_len or not shape.kv_len:
         return
-    _check_magnitudes(predicate, {symbol: high for symbol, (_, high) in box.items()})
+    for atom in predicate.atoms:
+        _check_divisors(atom.expr, box)
+        _check_magnitude(atom.expr, {symbol: high for symbol, (_, high) in box.items()})
     if predicate.tables:
         _check_reads(predicate, Clause({}), box)
 
 
-def _check_magnitudes(predicate: Predicate, largest: Mapping[sympy.Symbol, int]) -> None:
-    for atom in predicate.atoms:
-        reached = magnitude(atom.expr, largest)
-        if reached >= LIMIT:
+def _check_divisors(expr: sympy.Expr, box: Mapping[sympy.Symbol, tuple[int, int]]) -> None:
+    ranges: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in box.items()}
+    divisors = [mod.args[1] for mod in expr.atoms(sympy.Mod)]
+    divisors += [floor_quotient(floor)[1] for floor in expr.atoms(sympy.floor)]
+    for divisor in divisors:
+        low = int(bounds(divisor, ranges)[0][0])
+        if low < 1:
+            given = ", ".join(f"{s} up to {high}" for s, (_, high) in box.items() if s in divisor.free_symbols)
             raise PatternError(
-                f"Intermediate results of {expression(atom.expr)} reach {reached:.2e} at these lengths.",
-                rule="Arithmetic on positions is in 64 bits, so they stay below 2^63.",
-                fix="Compare smaller powers, or number a table's values: np.unique(table, return_inverse=True)[1].",
+                f"The divisor or modulus {expression(divisor)} can be {low}, for {given}.",
+                rule="Divisors and moduli are positive.",
+                fix="Guard it, for example with attncc.maximum(1, n_k // 8).",
             )
+
+
+def _check_magnitude(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> None:
+    reached = magnitude(expr, largest)
+    if reached >= LIMIT:
+        raise PatternError(
+            f"Intermediate results of {expression(expr)} reach {reached:.2e} at these lengths.",
+            rule="Arithmetic on positions is in 64 bits, so they stay below 2^63.",
+            fix="Compare smaller powers, or number a table's values: np.unique(table, return_inverse=True)[1].",
+        )
 
 
 def _check_reads(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.shape import Shape
-from attncc.proof.causality import causality
-from attncc.proof.factorisation import factorisation
+from attncc.proof import causality, factorisation, rows
 from attncc.proof.finding import Finding
-from attncc.proof.rows import no_empty_rows
 
 __all__ = ["Finding", "verify"]
 
@@ -20,7 +18,7 @@ def verify(pattern: Pattern | PatternFactory, seq_len: int, *, heads: int = 1, b
     """
     chosen = as_pattern(pattern)
     shape = Shape(seq_len, seq_len, 0, heads, batch)
-    findings = [causality(chosen, shape), no_empty_rows(chosen, shape)]
+    findings = [causality.prove(chosen, shape), rows.prove(chosen, shape)]
     if len(chosen.subsets) > 1:
-        findings.append(factorisation(chosen, shape))
+        findings.append(factorisation.prove(chosen, shape))
     return tuple(findings)

@@ -16,7 +16,7 @@ from attncc.proof.finding import Finding, named, of_group
 NAME = "causal"
 
 
-def causality(pattern: Pattern, shape: Shape) -> Finding:
+def prove(pattern: Pattern, shape: Shape) -> Finding:
     """Decide whether j <= i for every edge; the counterexample is an edge."""
     future = Pattern([pattern.predicate & comparison("ge", J - I - 1)], "future")
     for group in plan_for(future, shape).groups:

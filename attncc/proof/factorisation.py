@@ -37,7 +37,7 @@ class _TooLargeError(Exception):
     """The graph that decides the question is too large."""
 
 
-def factorisation(pattern: Pattern, shape: Shape) -> Finding:
+def prove(pattern: Pattern, shape: Shape) -> Finding:
     """Decide whether some order of the subsets connects every j <= i; the counterexample is a pair and a path.
 
     The graph has a node for each location after each step, and only those that paths from the sources reach. For

@@ -15,7 +15,7 @@ from attncc.proof.finding import Finding, named, of_group
 NAME = "no empty rows"
 
 
-def no_empty_rows(pattern: Pattern, shape: Shape) -> Finding:
+def prove(pattern: Pattern, shape: Shape) -> Finding:
     """Decide whether every query sees at least one key; the counterexample is a query."""
     for group in plan_for(pattern, shape).groups:
         blind = np.flatnonzero(~_seeing(group, shape.q_len))
