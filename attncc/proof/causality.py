@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 
 from attncc.ir.normal import comparison
@@ -11,9 +15,12 @@ from attncc.planner.bisect import pairs
 from attncc.planner.plan import Group, Pass
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
+from attncc.planner.tiles import Tiles
 from attncc.proof.finding import Finding, named, of_group
 
 NAME = "causal"
+#: Runs of tiles whose tiles are listed together.
+CHUNK = 64
 
 
 def prove(pattern: Pattern, shape: Shape) -> Finding:
@@ -35,7 +42,8 @@ def _refuted(query: int, key: int, group: Group) -> Finding:
 def _first(work: Pass) -> tuple[int, int] | None:
     """Return one edge of a pass, (query position, key position), or None if it has none."""
     if work.residual is not None:
-        found = next(pairs(work.layout, work.q_offset, work.tiles), None)
+        parts = (pairs(work.layout, work.q_offset, part) for part in _parts(work.tiles))
+        found = next(itertools.chain.from_iterable(parts), None)
         if found is None:
             return None
         rows, cols = (slots[0] for slots in found)
@@ -47,3 +55,11 @@ def _first(work: Pass) -> tuple[int, int] | None:
         rows, cols = seeing[0], start[seeing[0]]
     slots = np.array([rows]), np.array([cols])
     return int(work.rows.at(slots[0])[0]) + work.q_offset, int(work.cols.at(slots[1])[0])
+
+
+def _parts(tiles: Tiles) -> Iterator[Tiles]:
+    """Yield the runs some at a time: the list of all their tiles may not fit in memory."""
+    for begin in range(0, len(tiles.start), CHUNK):
+        at = slice(begin, begin + CHUNK)
+        columns = {name: getattr(tiles, name)[at] for name in ("query_tile", "start", "stop", "full")}
+        yield replace(tiles, **columns)

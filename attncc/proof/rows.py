@@ -10,6 +10,7 @@ from attncc.planner.bisect import pairs
 from attncc.planner.plan import Group, Pass
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
+from attncc.planner.tiles import Tiles
 from attncc.proof.finding import Finding, named, of_group
 
 NAME = "no empty rows"
@@ -32,14 +33,43 @@ def _seeing(group: Group, q_len: int) -> Array:
     """Return which query rows see a key in a group, by the alternative with the fewest passes to evaluate."""
     simplest = min(group.alternatives, key=lambda way: sum(work.residual is not None for work in way.passes))
     seeing = np.zeros(q_len, bool)
-    for work in simplest.passes:
-        seeing[work.rows.at(_slots(work))] = True
+    for work in sorted(simplest.passes, key=lambda work: work.residual is not None):
+        if work.residual is None:
+            start, stop = work.staircase.bounds()
+            seeing[work.rows.at(np.flatnonzero(stop > start))] = True
+        else:
+            _evaluate(work, seeing)
     return seeing
 
 
-def _slots(work: Pass) -> Array:
-    if work.residual is None:
-        start, stop = work.staircase.bounds()
-        return np.flatnonzero(stop > start)
-    found = [rows for rows, _ in pairs(work.layout, work.q_offset, work.tiles)]
-    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+def _evaluate(work: Pass, seeing: Array) -> None:
+    """Mark in `seeing` the rows that see a key of a pass with a residual.
+
+    The runs of each query tile are looked at in rounds of 1, 2, 4, ... tiles, as long as one of its rows is blind.
+    """
+    places, tiles = work.rows.places, work.tiles
+    query_tile = np.arange(len(places)) // tiles.block_m
+    seeing[places[np.isin(query_tile, tiles.query_tile[tiles.full])]] = True
+    begin, count = 0, 1
+    while True:
+        blind = np.unique(query_tile[~seeing[places]])
+        part = _window(tiles, blind, begin, begin + count)
+        if not len(part.query_tile):
+            return
+        for slots, _ in pairs(work.layout, work.q_offset, part):
+            seeing[places[slots]] = True
+        begin, count = begin + count, 2 * count
+
+
+def _window(tiles: Tiles, chosen: Array, begin: int, end: int) -> Tiles:
+    """Return the begin-th to before the end-th visited key tiles of the chosen query tiles, as PARTIAL runs."""
+    kept = np.isin(tiles.query_tile, chosen)
+    tile, start, stop = tiles.query_tile[kept], tiles.start[kept], tiles.stop[kept]
+    length = stop - start
+    before = np.cumsum(length) - length
+    # Tiles of the same query tile that lie in earlier runs: runs are sorted by query tile.
+    before -= before[np.searchsorted(tile, tile)]
+    first, last = start + np.maximum(begin - before, 0), np.minimum(stop, start + end - before)
+    some = last > first
+    tile, first, last = tile[some], first[some], last[some]
+    return Tiles(tiles.rows, tiles.cols, tiles.block_m, tiles.block_n, tile, first, last, np.zeros(len(tile), bool))
