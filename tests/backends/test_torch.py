@@ -1,0 +1,109 @@
+"""The torch backend's parts: slots, merging, kernels, configuration, memory."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import attncc
+from attncc.backends.torch.config import Config
+from attncc.backends.torch.kernels import FlashCPU, Written
+from attncc.backends.torch.lower import schedule
+from attncc.backends.torch.merge import merge
+from attncc.backends.torch.slots import Slots
+
+ROWS = {
+    "blocks": np.arange(24).reshape(4, 6),
+    "overlapping windows": np.arange(4)[:, None] * 3 + np.arange(7),
+    "classes": np.arange(4)[:, None] + np.arange(5) * 4,
+    "one item": np.array([[2, 5, 8]]),
+    "scattered": np.array([[3, 1, 7], [0, 9, 2]]),
+    "repeated": np.array([[3, 1, 7], [1, 3, 8]]),
+    "one row each": np.array([[4], [2], [9]]),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_slots_take_put_and_add(name: str) -> None:
+    rows = ROWS[name]
+    slots = Slots.of(rows)
+    x = torch.randn(2, 30, 3)
+    np.testing.assert_array_equal(slots.rows(), rows)
+    torch.testing.assert_close(slots.take(x), x[:, rows])
+    part = torch.randn(2, *rows.shape, 3)
+    added, wanted = x.clone(), x.clone()
+    slots.add(added, part)
+    wanted.index_put_((torch.arange(2)[:, None, None], torch.as_tensor(rows)), part, accumulate=True)
+    torch.testing.assert_close(added, wanted)
+    if len(np.unique(rows)) == rows.size:
+        put = x.clone()
+        slots.put(put, part)
+        torch.testing.assert_close(put[:, rows], part)
+    np.testing.assert_array_equal(slots.chunk(0, 1).rows(), rows[:1])
+
+
+def test_merging_handles_empty_parts() -> None:
+    out, lse = torch.zeros(1, 4, 2), torch.tensor([[-math.inf, -math.inf, 0.0, 100.0]])
+    part_lse = torch.tensor([[[-math.inf, 1.0, -math.inf, -100.0]]])
+    part = (part_lse > -math.inf).float().unsqueeze(-1).expand(1, 1, 4, 2), part_lse
+    merge(Slots.of(np.arange(4)[None]), out, lse, *part)
+    assert not out.isnan().any()
+    torch.testing.assert_close(out[0, :, 0], torch.tensor([0.0, 1.0, 0.0, 0.0]))
+    torch.testing.assert_close(lse[0], torch.tensor([-math.inf, 1.0, 0.0, 100.0]))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_both_kernels_agree(causal: bool, masked: bool) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 20, 8, dtype=torch.float64) for _ in range(3))
+    bias = torch.zeros(1, 3, 20, 20, dtype=torch.float64).masked_fill(torch.rand(3, 20, 20) < 0.3, -math.inf)
+    bias[..., 0] = 0
+    arguments = (bias if masked else None, causal, 0.3)
+    out, lse = FlashCPU().forward(q, k, v, *arguments)
+    torch.testing.assert_close(Written().forward(q, k, v, *arguments), (out, lse))
+    grad = torch.randn_like(out)
+    for a, b in zip(
+        Written().backward(grad, q, k, v, out, lse, *arguments),
+        FlashCPU().backward(grad, q, k, v, out, lse, *arguments),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", ["written", "written in row blocks"])
+def test_the_written_kernel_in_place_of_the_flash_op(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from attncc.testing import check_pattern
+
+    monkeypatch.setattr("attncc.backends.torch.execute.kernel_for", lambda device: Written())
+    if "blocks" in name:
+        monkeypatch.setattr("attncc.backends.torch.kernels.MAX_SCORES", 1000)
+    for pattern in ("strided", "fixed", "prefix"):
+        check_pattern(attncc.load(pattern), lengths=(130, 300))
+
+
+def test_chunks_bound_the_scores_of_a_call() -> None:
+    plan = attncc.plan(attncc.load("strided", l=32), 2048, tile=(64, 64))
+    found = schedule(plan.groups[0].passes, 2048, Config())
+    assert found.covered
+    for work in found.works:
+        parts = list(work.chunks(50_000))
+        assert sum(part.rows.items for part in parts) == work.rows.items
+        assert all(part.scores * part.rows.items <= max(50_000, work.scores) for part in parts)
+
+
+def test_windows_share_one_mask() -> None:
+    plan = attncc.plan(attncc.load("sliding_window", window=256), 8192, tile=(64, 64))
+    masks = [work.mask for work in schedule(plan.groups[0].passes, 8192, Config()).works if work.mask is not None]
+    assert masks
+    assert all(mask.shared for mask in masks)
+
+
+def test_an_exact_strided_plan_needs_no_mask_but_the_window() -> None:
+    plan = attncc.plan(attncc.load("strided", l=128), 8192, tile=(64, 64))
+    _, column = plan.groups[0].passes
+    assert column.layout.kind == "sorted"
+    assert all(work.mask is None for work in schedule((column,), 8192, Config()).works)

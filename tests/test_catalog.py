@@ -1,0 +1,123 @@
+"""Patterns by name: from plugins, from files, and parameters from text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import attncc
+from attncc.catalog import factories, factory, parse_parameters
+from attncc.errors import ParameterError, PatternError, PluginError, TableError
+
+MINE = """
+import attncc
+
+@attncc.pattern
+def ring(i, j, *, w: int = 4):
+    \"\"\"A ring.\"\"\"
+    return abs(i - j) < w
+
+@attncc.pattern
+def other(i, j):
+    return j <= i
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(MINE, encoding="utf-8")
+    return path
+
+
+def test_the_shipped_patterns() -> None:
+    names = {pattern.name for _, pattern in factories()}
+    assert names >= {"full", "causal", "sliding_window", "dilated_window", "prefix", "document", "block_diagonal"}
+    assert names >= {"strided", "fixed"}
+    assert attncc.load("strided", l=4) == attncc.load("sparse_transformer:strided", l=4)
+
+
+def test_patterns_of_a_file(mine: Path) -> None:
+    assert attncc.load(f"{mine}:ring", w=2).name == "ring"
+    assert factory(f"{mine}:other").parameters == ()
+
+
+def test_a_file_with_one_pattern_needs_no_name(tmp_path: Path) -> None:
+    path = tmp_path / "math.py"  # and shadows nothing
+    path.write_text("import attncc, math\n@attncc.pattern\ndef only(i, j): return i - j < math.gcd(4, 6)\n")
+    assert attncc.load(str(path)).name == "only"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("import nothing_of_this_name", "ModuleNotFoundError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("def x(:", "SyntaxError"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("x = 3", "has 0 patterns"),
+    ],
+)
+def test_files_that_do_not_import(tmp_path: Path, content: str, says: str) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(PatternError, match=says):
+        factory(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "says"),
+    [
+        ("stridde", PatternError, "Did you mean 'strided'"),
+        ("basic", PatternError, "is a plugin"),
+        ("basics:full", PluginError, "Did you mean 'basic'"),
+        ("basic:ful", PatternError, "Did you mean 'full'"),
+        ("nowhere.py:ring", PatternError, "no file"),
+        ("", PatternError, "Unknown pattern"),
+    ],
+)
+def test_unknown_names(name: str, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        factory(name)
+
+
+def test_an_unknown_name_in_a_file(mine: Path) -> None:
+    with pytest.raises(PatternError, match="Did you mean 'ring'"):
+        factory(f"{mine}:rong")
+
+
+def test_parameters_from_text(tmp_path: Path) -> None:
+    np.save(tmp_path / "ids.npy", np.array([0, 0, 1]))
+    assert parse_parameters(factory("fixed"), ["l=16", "c=2"]) == {"l": 16, "c": 2}
+    document = factory("document")
+    written, saved = (parse_parameters(document, [text]) for text in ("ids=0,0,1", f"ids=@{tmp_path / 'ids.npy'}"))
+    assert document(**written) == document(**saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error", "says"),
+    [
+        ("fixed", "l", ParameterError, "name=value"),
+        ("fixed", "k=3", ParameterError, "no parameter 'k'"),
+        ("fixed", "l=3.5", ParameterError, "an integer"),
+        ("document", "ids=a,b", ParameterError, "list of integers"),
+        ("document", "ids=@nowhere.npy", TableError, "can't be read"),
+    ],
+)
+def test_bad_parameters(name: str, text: str, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        parse_parameters(factory(name), [text])
+
+
+def test_a_table_file_with_objects_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "evil.npy"
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(TableError, match="can't be read"):
+        parse_parameters(factory("document"), [f"ids=@{path}"])
+
+
+def test_parameters_that_contradict_each_other() -> None:
+    with pytest.raises(ParameterError, match="c <= l"):
+        attncc.load("fixed", l=4, c=5)
