@@ -1,0 +1,109 @@
+"""The command line, as a user runs it: results on stdout, messages on stderr, no traceback without --debug."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = "from attncc.cli import main; main()"
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("patterns")
+    source = "import attncc\n@attncc.pattern\ndef ring(i, j, *, w: int = 4):\n    return abs(i - j) < w\n"
+    (folder / "mine.py").write_text(source, encoding="utf-8")
+    return folder
+
+
+JSON = {
+    "list": (["list"], lambda found: "strided" in {row["name"] for row in found["patterns"]}),
+    "show": (["show", "fixed", "-p", "l=16", "-p", "c=4"], lambda found: len(found["sets"]) == 2),
+    "show a file": (["show", "mine.py:ring", "-p", "w=2"], lambda found: "|i − j| ≤ 1" in found["sets"][0]),
+    "plan": (["plan", "strided", "--seq-len", "4096"], lambda found: found["edges"] == 579_648),
+    "verify": (
+        ["verify", "strided", "-p", "l=8"],
+        lambda found: all(f["verdict"] == "proved" for f in found["findings"]),
+    ),
+    "doctor": (["doctor"], lambda found: found["backends"]["torch"] == "available"),
+    "plugins": (["plugins", "doctor"], lambda found: not any(row["traceback"] for row in found["plugins"])),
+    "bench": (
+        ["bench", "strided", "--seq-len", "512", "--heads", "2", "--rounds", "1"],
+        lambda found: found["dense_baseline"] == "causal" and max(found["largest_error"].values()) < 1e-4,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_json_is_one_object_on_stdout(name: str, folder: Path) -> None:
+    arguments, holds = JSON[name]
+    found = run(*arguments, "--json", cwd=folder)
+    assert found.returncode == 0, found.stderr
+    assert holds(json.loads(found.stdout))
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_the_same_for_people(name: str, folder: Path) -> None:
+    found = run(*JSON[name][0], cwd=folder)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.strip()
+
+
+BAD = {
+    "unknown pattern": (["show", "stridde"], "Did you mean 'strided'"),
+    "unknown parameter": (["show", "strided", "-p", "q=1"], "no parameter"),
+    "bad number": (["plan", "strided", "-p", "l=0"], "at least 1"),
+    "short table": (["plan", "document", "-p", "ids=0,0,1", "--seq-len", "9"], "3 entries"),
+    "no file": (["show", "nowhere.py:ring"], "no file"),
+    "negative length": (["bench", "strided", "--seq-len", "-4"], "at least 1"),
+    "heads": (["bench", "strided", "--heads", "8", "--kv-heads", "3"], "multiple"),
+    "dtype": (["bench", "strided", "--dtype", "fp12"], "fp32"),
+    "tile": (["plan", "strided", "--tile", "3", "4"], "powers of two"),
+    "unwritable picture": (["show", "strided", "--png", "nowhere/x.png"], "can't be written"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_a_message(name: str, folder: Path) -> None:
+    arguments, says = BAD[name]
+    found = run(*arguments, cwd=folder)
+    assert found.returncode == 2
+    assert says in found.stderr
+    assert "Traceback" not in found.stderr
+    assert not found.stdout
+
+
+def test_debug_shows_the_traceback(folder: Path) -> None:
+    assert "Traceback" in run("show", "stridde", "--debug").stderr
+
+
+def test_a_refuted_property_exits_with_1() -> None:
+    found = run("verify", "full")
+    assert found.returncode == 1
+    assert "query 0 sees key 1" in found.stdout
+
+
+def test_pictures_are_saved(tmp_path: Path) -> None:
+    found = run("show", "strided", "-p", "l=8", "--png", str(tmp_path / "strided.png"))
+    assert found.returncode == 0, found.stderr
+    assert (tmp_path / "strided.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom attncc.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'sympy', 'numpy', 'matplotlib', 'networkx'} & set(sys.modules)), file=sys.stderr)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stderr.strip() == "[]"
+    assert "attncc bench strided" in found.stdout
