@@ -79,9 +79,16 @@ def _record(bars: list[Bar]) -> None:
     text = README.read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| ([^|]+?) (\|.*)$", _between(text, "bars"), flags=re.MULTILINE))
     rows |= {found.what: found.row().removeprefix(f"| {found.what} ") for found in bars}
+    rows = {"what": "| must reach | reached | spread | met |", "---": "| --- | --- | --- | --- |"} | rows
     body = "\n".join(f"| {what} {rest}" for what, rest in rows.items())
-    text = text.replace(_between(text, "bars"), f"\n{body}\n").replace(_between(text, "machine"), f"\n{where}\n")
-    README.write_text(text, encoding="utf-8")
+    README.write_text(_with(_with(text, "bars", body), "machine", where), encoding="utf-8")
+
+
+def _with(text: str, name: str, body: str) -> str:
+    """Return the text with `body` between the marks of `name`."""
+    begin, end = f"<!-- {name} -->", f"<!-- end {name} -->"
+    head, _, rest = text.partition(begin)
+    return f"{head}{begin}\n{body}\n{end}{rest.partition(end)[2]}"
 
 
 def _between(text: str, name: str) -> str:
