@@ -6,8 +6,6 @@ from functools import lru_cache
 
 import sympy
 
-from attncc.ir.tables import Read
-
 
 @lru_cache(maxsize=4096)
 def floor_quotient(expr: sympy.floor) -> tuple[sympy.Expr, sympy.Expr]:
@@ -57,8 +55,3 @@ def split_sum(expr: sympy.Expr, left: sympy.Symbol, right: sympy.Symbol) -> tupl
             return None
         (g if right in symbols else f).append(term)
     return sympy.Add(*f), sympy.Add(*g)
-
-
-def reads(expr: sympy.Expr) -> frozenset[Read]:
-    """Return the table look-ups inside `expr`."""
-    return frozenset(expr.atoms(Read))
