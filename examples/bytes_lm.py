@@ -1,172 +1,302 @@
-"""Train a byte-level language model on the Python standard library's own sources, at 8192 tokens of context.
+"""Train a small byte-level language model at 8192 tokens of context, with sparse attention.
 
-python examples/bytes_lm.py --steps 100
-python examples/bytes_lm.py --steps 20 --dense     # the same model with PyTorch's dense attention, same mask
+The text is the Python standard library's own sources, which every machine has. With `--dense` the same model,
+from the same seed, runs PyTorch's dense attention under the same mask: the loss curves agree, the speed doesn't.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 import sysconfig
 import time
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import torch
+import torch.nn.functional as F
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 import attncc
+from attncc.catalog import factory, parse_parameters
 
+VOCABULARY = 256
+FOREIGN = {"site-packages", "dist-packages"}  # installed by others, so not the same on every machine
+HELD_OUT_SHARE = 20  # one file in so many
+HELD_OUT_WINDOWS = 4
+EVALUATIONS = 5  # of the held-out text in one run
+
+#: (query, key, value) -> out, all of them (B, H, N, D).
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-#: One file in this many is held out.
-HELD_OUT = 20
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Sizes of the model."""
+class Settings:
+    """The shape of the model, and how long and how fast it learns."""
 
     context: int = 8192
-    width: int = 128
-    heads: int = 4
     layers: int = 2
+    heads: int = 4
+    width: int = 128
+    steps: int = 200
+    batch: int = 1
+    learning_rate: float = 3e-3
+    seed: int = 0
 
 
-def is_held_out(path: Path, root: Path) -> bool:
-    """Return whether a file is kept apart, by a stable hash of its name."""
-    return zlib.crc32(path.relative_to(root).as_posix().encode()) % HELD_OUT == 0
+@dataclass(frozen=True)
+class Corpus:
+    """Bytes to learn from, and bytes of other files to be judged by; uint8, one dimension."""
+
+    train: Tensor
+    held_out: Tensor
 
 
-def sources(*, held_out: bool) -> Tensor:
-    """Return the standard library's sources as bytes, uint8 (N,)."""
-    root = Path(sysconfig.get_paths()["stdlib"])
-    files = sorted(path for path in root.rglob("*.py") if "site-packages" not in path.parts)
-    text = b"".join(path.read_bytes() for path in files if is_held_out(path, root) == held_out)
-    return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+@dataclass
+class History:
+    """What a run has reached so far: bits per byte of each step, of the held-out text (step, bits), and speed."""
+
+    train: list[float] = field(default_factory=list)
+    held_out: list[tuple[int, float]] = field(default_factory=list)
+    tokens_per_second: float = 0.0  # of training steps alone, without the first, which warms up
+    interrupted: bool = False
 
 
-def batch(data: Tensor, context: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return a random stretch of `context` bytes and the bytes that follow each, (1, N) int64."""
-    start = int(torch.randint(len(data) - context - 1, (), generator=generator))
-    stretch = data[start : start + context + 1].long()[None]
-    return stretch[:, :-1], stretch[:, 1:]
+def is_held_out(name: str) -> bool:
+    """Decide by the file's relative name, so that a file keeps its side on every machine and in every version."""
+    return zlib.crc32(name.encode()) % HELD_OUT_SHARE == 0
+
+
+def split_files(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the Python sources under `root` to train on, and those held out."""
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.py") if path.is_file())
+    own = [name for name in names if FOREIGN.isdisjoint(name.split("/"))]
+    return [root / name for name in own if not is_held_out(name)], [root / name for name in own if is_held_out(name)]
+
+
+def read_corpus(root: Path, least: int) -> Corpus:
+    """Return the sources under `root`, each side at least `least` bytes long."""
+    train, held_out = (_joined(paths) for paths in split_files(root))
+    if min(len(train), len(held_out)) < least:
+        raise typer.BadParameter(
+            f"{root} has {len(train):,} bytes to train on and {len(held_out):,} held out; a window takes {least:,}."
+        )
+    return Corpus(train, held_out)
+
+
+def _joined(paths: list[Path]) -> Tensor:
+    text = b"\0".join(path.read_bytes() for path in paths)  # no source holds a zero, so it marks where a file ends
+    return torch.frombuffer(bytearray(text), dtype=torch.uint8) if text else torch.empty(0, dtype=torch.uint8)
+
+
+def windows(text: Tensor, starts: Tensor, context: int) -> tuple[Tensor, Tensor]:
+    """Return the windows of `text` at `starts`, and the byte that follows each position; int64, (B, N)."""
+    rows = text[starts[:, None] + torch.arange(context + 1)].long()
+    return rows[:, :-1], rows[:, 1:]
+
+
+def sparse_attention(pattern: attncc.Pattern, settings: Settings) -> Attend:
+    """Return attention over exactly the keys that `pattern` names, planned once, here."""
+    compiled = attncc.compile(pattern, settings.context, heads=settings.heads)
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        out = compiled(query, key, value)
+        assert isinstance(out, Tensor)  # a pair only with return_lse=True
+        return out
+
+    return attend
+
+
+def dense_attention(pattern: attncc.Pattern, settings: Settings) -> Attend:
+    """Return PyTorch's attention over all keys, with those that `pattern` doesn't name masked out."""
+    mask = attncc.dense_mask(pattern, settings.context, heads=settings.heads)
+    return partial(F.scaled_dot_product_attention, attn_mask=mask)
+
+
+def rotary_turns(context: int, head_size: int) -> Tensor:
+    """Return the turn of each position and pair of features, as complex numbers (context, head_size / 2)."""
+    speeds = 10_000.0 ** (-torch.arange(0, head_size, 2) / head_size)
+    angles = torch.outer(torch.arange(context), speeds)
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def rotated(x: Tensor, turns: Tensor) -> Tensor:
+    """Return x, (B, H, N, D), with its pairs of features turned by their position (RoPE)."""
+    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * turns).flatten(-2)
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block."""
+    """Attention and a two-layer perceptron, each on normalised input and added to the stream."""
 
-    def __init__(self, sizes: Sizes, attend: Attend) -> None:
+    def __init__(self, width: int, heads: int, attend: Attend) -> None:
         super().__init__()
-        self.heads, self.attend = sizes.heads, attend
-        self.norm_1, self.norm_2 = nn.LayerNorm(sizes.width), nn.LayerNorm(sizes.width)
-        self.qkv = nn.Linear(sizes.width, 3 * sizes.width, bias=False)
-        self.project = nn.Linear(sizes.width, sizes.width, bias=False)
-        self.mlp = nn.Sequential(
-            nn.Linear(sizes.width, 4 * sizes.width), nn.GELU(), nn.Linear(4 * sizes.width, sizes.width)
-        )
+        self.heads, self.attend = heads, attend
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.merge = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.qkv(self.norm_1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = self.attend(query, key, value)
-        x = x + self.project(seen.transpose(1, 2).flatten(2))
-        return x + self.mlp(self.norm_2(x))
+    def forward(self, x: Tensor, turns: Tensor) -> Tensor:
+        rows: Tensor = self.qkv(self.attention_norm(x))
+        query, key, value = rows.view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each (B, H, N, D)
+        out = self.attend(rotated(query, turns), rotated(key, turns), value)
+        x = x + self.merge(out.transpose(1, 2).flatten(-2))
+        added: Tensor = self.mlp(self.mlp_norm(x))
+        return x + added
 
 
-class Model(nn.Module):
-    """Bytes in, logits of the next byte out."""
+class ByteModel(nn.Module):
+    """A pre-norm transformer from bytes, (B, N), to logits of the next byte, (B, N, 256)."""
 
-    def __init__(self, sizes: Sizes, attend: Attend) -> None:
+    turns: Tensor
+
+    def __init__(self, settings: Settings, attend: Attend) -> None:
         super().__init__()
-        self.embed = nn.Embedding(256, sizes.width)
-        self.place = nn.Parameter(0.02 * torch.randn(sizes.context, sizes.width))
-        self.blocks = nn.Sequential(*(Block(sizes, attend) for _ in range(sizes.layers)))
-        self.head = nn.Sequential(nn.LayerNorm(sizes.width), nn.Linear(sizes.width, 256))
+        width, heads = settings.width, settings.heads
+        self.embedding = nn.Embedding(VOCABULARY, width)
+        self.blocks = nn.ModuleList(Block(width, heads, attend) for _ in range(settings.layers))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, VOCABULARY, bias=False)
+        self.register_buffer("turns", rotary_turns(settings.context, width // heads), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.head(self.blocks(self.embed(tokens) + self.place))
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = block(x, self.turns)
+        logits: Tensor = self.head(self.norm(x))
+        return logits
 
 
-def attention_for(pattern: attncc.Pattern, context: int, *, dense: bool) -> Attend:
-    """Return attention over (B, H, N, D): attncc's, or PyTorch's under the same mask."""
-    if not dense:
-        return attncc.compile(pattern, context)  # type: ignore[return-value]
-    mask = attncc.dense_mask(pattern, context)
-    return lambda query, key, value: scaled_dot_product_attention(query, key, value, attn_mask=mask)
-
-
-def bits(loss: Tensor) -> float:
-    """Return nats as bits."""
-    return loss.item() / math.log(2)
-
-
-def train(sizes: Sizes, attend: Attend, steps: int, rate: float, seed: int) -> dict[str, object]:
-    """Train and return the curve, the held-out bits per byte, and the tokens per second."""
-    torch.manual_seed(seed)
-    model = Model(sizes, attend)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate)
-    warm = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / 20))
-    data, generator = sources(held_out=False), torch.Generator().manual_seed(seed)
-    curve: list[float] = []
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    begin = time.perf_counter()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("training", total=steps)
-        for _ in range(steps):
-            tokens, following = batch(data, sizes.context, generator)
-            loss = cross_entropy(model(tokens).flatten(0, 1), following.flatten())
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            warm.step()
-            curve.append(bits(loss))
-            progress.update(task, advance=1, description=f"{curve[-1]:.3f} bits per byte")
-    speed = steps * sizes.context / (time.perf_counter() - begin)
-    return {"train": curve, "held_out": evaluate(model, sizes.context), "tokens_per_second": speed}
+def bits_per_byte(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean of -log2 p(next byte)."""
+    return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten()) / math.log(2)
 
 
 @torch.no_grad()
-def evaluate(model: Model, context: int, batches: int = 4) -> float:
-    """Return bits per byte on held-out files."""
-    data, generator = sources(held_out=True), torch.Generator().manual_seed(0)
-    losses = []
-    for _ in range(batches):
-        tokens, following = batch(data, context, generator)
-        losses.append(bits(cross_entropy(model(tokens).flatten(0, 1), following.flatten())))
-    return sum(losses) / batches
+def evaluate(model: nn.Module, text: Tensor, context: int) -> float:
+    """Return bits per byte of a few evenly spaced windows, one at a time to bound memory."""
+    starts = torch.linspace(0, len(text) - context - 1, HELD_OUT_WINDOWS).long()
+    return sum(bits_per_byte(model, *windows(text, start[None], context)).item() for start in starts) / len(starts)
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Rise linearly over the first tenth of the steps (20 at least), then fall along a cosine to a tenth."""
+    warmup = max(20, steps // 10)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.55 + 0.45 * math.cos(math.pi * (step - warmup) / (steps - warmup))
+
+
+def training_steps(model: nn.Module, text: Tensor, settings: Settings) -> Iterator[float]:
+    """Take one optimiser step after another; yield each one's bits per byte, measured before its update."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, settings.steps))
+    draw = torch.Generator().manual_seed(settings.seed)  # its own, so that the model's shape doesn't change the text
+    for _ in range(settings.steps):
+        starts = torch.randint(len(text) - settings.context, (settings.batch,), generator=draw)
+        bits = bits_per_byte(model, *windows(text, starts, settings.context))
+        optimizer.zero_grad()
+        torch.autograd.backward(bits)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        yield bits.item()
+
+
+def train(model: nn.Module, corpus: Corpus, settings: Settings, show: Callable[[History], None]) -> History:
+    """Train `model` in place, calling `show` after every step; Ctrl-C ends it early, with what was reached."""
+    history, seconds = History(), []
+    begin = time.perf_counter()
+    try:
+        for step, bits in enumerate(training_steps(model, corpus.train, settings), start=1):
+            seconds.append(time.perf_counter() - begin)
+            timed = seconds[1:] or seconds
+            history.tokens_per_second = settings.batch * settings.context * len(timed) / sum(timed)
+            history.train.append(bits)
+            if step % math.ceil(settings.steps / EVALUATIONS) == 0 or step == settings.steps:
+                history.held_out.append((step, evaluate(model, corpus.held_out, settings.context)))
+            show(history)
+            begin = time.perf_counter()
+    except KeyboardInterrupt:
+        history.interrupted = True
+    return history
+
+
+@contextmanager
+def progress_bar(steps: int) -> Iterator[Callable[[History], None]]:
+    """Show a progress bar on stderr; call what it yields with the history after each step."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=steps)
+
+        def show(history: History) -> None:
+            held_out = f", held out {history.held_out[-1][1]:.3f}" if history.held_out else ""
+            speed = f"{history.tokens_per_second:,.0f} tokens/s"
+            bar.update(task, advance=1, description=f"train {history.train[-1]:.3f}{held_out} bits/byte, {speed}")
+
+        yield show
+
+
+def report(title: str, history: History) -> None:
+    """Print the result for people, on stdout."""
+    print(title)
+    for step, bits in history.held_out:
+        recent = history.train[max(0, step - 20) : step]  # one window says little: texts differ
+        print(f"step {step:6,}: train {sum(recent) / len(recent):.3f} bits/byte, held out {bits:.3f}")
+    if history.interrupted:
+        reached = f", at {history.train[-1]:.3f} bits/byte" if history.train else ""
+        print(f"interrupted after {len(history.train):,} steps{reached}")
+    print(f"{history.tokens_per_second:,.0f} tokens/s")
 
 
 def main(
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 100,
-    context: Annotated[int, typer.Option(min=2, help="Tokens of context.")] = Sizes.context,
-    stride: Annotated[int, typer.Option(min=1, help="l of the strided pattern.")] = 128,
-    layers: Annotated[int, typer.Option(min=1)] = Sizes.layers,
-    width: Annotated[int, typer.Option(min=1)] = Sizes.width,
-    rate: Annotated[float, typer.Option(help="Learning rate after 20 steps of warm-up.")] = 1e-3,
-    seed: Annotated[int, typer.Option()] = 0,
+    pattern: Annotated[str, typer.Option(help="A name from `attncc list`, or file.py:name.")] = "strided",
+    param: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="A pattern's parameter.")] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Use PyTorch's dense attention under the same mask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    steps: Annotated[int, typer.Option(min=1)] = Settings.steps,
+    context: Annotated[int, typer.Option(min=1, help="Tokens in a window.")] = Settings.context,
+    batch: Annotated[int, typer.Option(min=1, help="Windows in a step.")] = Settings.batch,
+    layers: Annotated[int, typer.Option(min=1)] = Settings.layers,
+    heads: Annotated[int, typer.Option(min=1)] = Settings.heads,
+    width: Annotated[int, typer.Option(min=2, help="A multiple of twice the heads.")] = Settings.width,
+    learning_rate: Annotated[float, typer.Option(min=0.0)] = Settings.learning_rate,
+    seed: Annotated[int, typer.Option(min=0, help="Of the weights and of the windows drawn.")] = Settings.seed,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with the curves.")] = False,
 ) -> None:
-    """Train a byte-level language model. Example: python examples/bytes_lm.py --steps 100"""
-    sizes = Sizes(context=context, width=width, layers=layers)
-    pattern = attncc.load("strided", l=stride)
-    found = train(sizes, attention_for(pattern, context, dense=dense), steps, rate, seed)
+    """Train a byte-level language model on the Python standard library's sources, with sparse attention.
+
+    Example: python examples/bytes_lm.py --pattern fixed -p l=256 -p c=16 --steps 50
+    """
+    if width % (2 * heads):
+        raise typer.BadParameter(f"--width {width} is not a multiple of twice the {heads} heads.")
+    settings = Settings(context, layers, heads, width, steps, batch, learning_rate, seed)
+    declared = factory(pattern)
+    chosen = declared(**parse_parameters(declared, param or []))
+    causal = chosen.union().causal()  # so that a pattern that looks ahead can't copy its targets
+    corpus = read_corpus(Path(sysconfig.get_paths()["stdlib"]), context + 1)
+    torch.manual_seed(seed)
+    model = ByteModel(settings, (dense_attention if dense else sparse_attention)(causal, settings))
+    with progress_bar(steps) as show:
+        history = train(model, corpus, settings, show)
+    run = {"pattern": repr(chosen), "dense": dense, "settings": asdict(settings)}
     if as_json:
-        print(json.dumps(found))
-        return
-    curve = found["train"]
-    assert isinstance(curve, list)
-    print(f"train {curve[-1]:.3f}, held out {found['held_out']:.3f} bits per byte")
-    print(f"{found['tokens_per_second']:,.0f} tokens per second")
+        print(json.dumps({**run, **asdict(history)}))
+    else:
+        report(f"{chosen!r}, {'dense' if dense else 'sparse'} attention, {context:,} tokens of context", history)
+    if history.interrupted:
+        raise typer.Exit(130)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except attncc.AttnccError as error:
+        sys.exit(f"error: {error}")

@@ -8,7 +8,6 @@ import torch
 
 from attncc.backends.torch.config import Config
 from attncc.backends.torch.execute import TorchExecutable
-from attncc.backends.torch.lower import schedule
 from attncc.planner.plan import Plan
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -29,10 +28,8 @@ class TorchBackend:
         return None if dtype in DTYPES else f"it computes in {', '.join(map(str, DTYPES))}, not in {dtype}"
 
     def lower(self, plan: Plan, config: Mapping[str, object]) -> TorchExecutable:
-        """Return the schedules of all groups; see Config for the keys of `config`."""
-        chosen = Config.of(config)
-        groups = tuple((group, schedule(group.passes, plan.shape.q_len, chosen)) for group in plan.groups)
-        return TorchExecutable(groups, chosen.chunk)
+        """Return the executable; see Config for the keys of `config`."""
+        return TorchExecutable(plan, Config.of(config))
 
 
 BACKEND = TorchBackend()

@@ -12,14 +12,16 @@ from attncc.errors import ConfigError, nearest
 class Config:
     """Sizes of the torch backend's work items; all are positive integers.
 
-    query_tile: query rows of an item that needs a mask, 0 to choose by the number of keys it sees.
+    query_tile: query rows of an item that needs a mask; PyTorch's flash op multiplies blocks of 32 rows on a CPU.
+    backward_query_tile: the same for the backward, where fewer items mean fewer overlapping sums to add up.
     key_multiple: keys of such an item are rounded up to a multiple of this, so that more items are alike.
     segment: shortest run of rows that becomes a mask-free item of its own.
     core: width from which the keys that all rows of a tile see become a mask-free item of their own.
     chunk: scores, over all heads, that are computed at a time (at least one item's).
     """
 
-    query_tile: int = 0
+    query_tile: int = 32
+    backward_query_tile: int = 64
     key_multiple: int = 16
     segment: int = 16
     core: int = 1024
@@ -28,7 +30,7 @@ class Config:
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Config:
         """Return the configuration with `values` in place of defaults; raises ConfigError."""
-        known = {field.name: field.default for field in fields(cls)}
+        known = {field.name for field in fields(cls)}
         for name, value in values.items():
             if name not in known:
                 raise ConfigError(
@@ -36,7 +38,6 @@ class Config:
                     rule="The torch backend's keys are the fields of its Config.",
                     fix=nearest(name, known),
                 )
-            least = 0 if known[name] == 0 else 1
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"config {name}={value!r}.", rule=f"It is an integer of at least {least}.")
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"config {name}={value!r}.", rule="It is an integer of at least 1.")
         return cls(**values)  # type: ignore[arg-type]

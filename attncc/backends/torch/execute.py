@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from attncc.backends.base import Gradients, accumulation_dtype
+from attncc.backends.torch.config import Config
 from attncc.backends.torch.kernels import Kernel, kernel_for
-from attncc.backends.torch.lower import Schedule
+from attncc.backends.torch.lower import Schedule, schedule
 from attncc.backends.torch.masks import Additive
 from attncc.backends.torch.merge import merge
 from attncc.backends.torch.selection import Selection
 from attncc.backends.torch.work import Work
-from attncc.planner.plan import Group
+from attncc.planner.plan import Group, Plan
+
+Schedules = tuple[tuple[Group, Schedule], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class TorchExecutable:
-    """The schedules of a plan's groups; see attncc.backends.base.Executable for shapes."""
+    """A plan with its schedules, made when first needed; see attncc.backends.base.Executable for shapes."""
 
-    groups: tuple[tuple[Group, Schedule], ...]
-    chunk: int
+    plan: Plan
+    config: Config
+
+    @cached_property
+    def _forward_schedules(self) -> Schedules:
+        return _schedules(self.plan, self.config)
+
+    @cached_property
+    def _backward_schedules(self) -> Schedules:
+        return _schedules(self.plan, replace(self.config, query_tile=self.config.backward_query_tile))
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         """Return (out, lse)."""
@@ -32,9 +44,9 @@ class TorchExecutable:
         query, key, value = _one_head_size(query, key, value)
         out = query.new_empty(*query.shape[:-1], value.shape[-1])
         lse = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
-        for group, schedule in self.groups:
+        for group, works in self._forward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
-            run = _Run(schedule, kernel_for(query.device), scale, self.chunk)
+            run = _Run(works, kernel_for(query.device), scale, self.config.chunk)
             q, k, v = selection.query_side(query), selection.key_side(key), selection.key_side(value)
             part_out, part_lse = run.forward(q, k, v)
             if selection.everything:
@@ -71,9 +83,9 @@ class TorchExecutable:
     ) -> Gradients:
         """Return the gradients in the accumulation dtype, (B, H, N, D) with D as padded."""
         sums: Gradients | None = None
-        for group, schedule in self.groups:
+        for group, works in self._backward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
-            run = _Run(schedule, kernel_for(query.device), scale, self.chunk)
+            run = _Run(works, kernel_for(query.device), scale, self.config.chunk)
             query_side = [selection.query_side(x) for x in (grad_out, query, out, lse)]
             key_side = [selection.key_side(x) for x in (key, value)]
             d_query, d_key, d_value = run.backward(*query_side, *key_side)
@@ -144,6 +156,10 @@ class _Run:
             (part.rows.put if part.first else part.rows.add)(sums[0][:, g], dq)
             part.cols.add(sums[1], dk)
             part.cols.add(sums[2], dv)
+
+
+def _schedules(plan: Plan, config: Config) -> Schedules:
+    return tuple((group, schedule(group.passes, plan.shape.q_len, config)) for group in plan.groups)
 
 
 def _sums(x: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def _under_staircase(part: Pass, config: Config) -> Iterator[Work]:
     start, stop = part.staircase.bounds()
     found, rest = segments(start, stop, config.segment)
     yield from _mask_free(found, part)
-    for tile_rows in _tiles(rest, start, stop, config):
+    for tile_rows in _tiles(rest, config.query_tile):
         yield from _masked(tile_rows, start, stop, part, config)
 
 
@@ -85,11 +85,10 @@ def _slots(axis: Axis, slots: Array) -> Slots:
     return Slots.of(axis.at(slots))
 
 
-def _tiles(rows: Array, start: Array, stop: Array, config: Config) -> Iterator[Array]:
-    """Cut the remaining rows, consecutive ones together, into tiles; yield them by size, (T, L) query slots."""
+def _tiles(rows: Array, size: int) -> Iterator[Array]:
+    """Cut the remaining rows, consecutive ones together, into tiles of `size`; yield them by length, (T, L) slots."""
     if not len(rows):
         return
-    size = config.query_tile or _query_tile(stop[rows] - start[rows])
     opens = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) != 1)
     lengths = np.diff(np.append(opens, len(rows)))
     whole = lengths // size
@@ -101,11 +100,6 @@ def _tiles(rows: Array, start: Array, stop: Array, config: Config) -> Iterator[A
     for tail in np.unique(tails[tails > 0]):
         chosen = tails == tail
         yield rows[(opens + whole * size)[chosen]][:, None] + np.arange(tail)
-
-
-def _query_tile(widths: Array) -> int:
-    """A quarter of the keys that a row sees: little is wasted on the slanted ends, and products stay large."""
-    return int(np.clip(1 << max(0, int(np.median(widths)) // 4).bit_length() >> 1, 32, 128))
 
 
 def _masked(tile: Array, start: Array, stop: Array, part: Pass, config: Config) -> Iterator[Work]:
