@@ -192,7 +192,7 @@ def learning_rate_factor(step: int, steps: int) -> float:
     warmup = max(20, steps // 10)
     if step < warmup:
         return (step + 1) / warmup
-    return 0.55 + 0.45 * math.cos(math.pi * (step - warmup) / (steps - warmup))
+    return 0.55 + 0.45 * math.cos(math.pi * (step - warmup) / max(1, steps - warmup))
 
 
 def training_steps(model: nn.Module, text: Tensor, settings: Settings) -> Iterator[float]:
