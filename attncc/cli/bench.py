@@ -21,7 +21,7 @@ PHASES = ("forward", "backward", "forward + backward")
 
 def bench(
     pattern: PatternName,
-    param: Parameters = [],  # noqa: B006 - Typer's way to say "none given"
+    param: Parameters = None,
     seq_len: SeqLen = 16384,
     heads: Annotated[int, typer.Option(help="Query heads.")] = 8,
     kv_heads: Annotated[int | None, typer.Option(help="Key heads, a divisor of the query heads.")] = None,

@@ -26,7 +26,7 @@ PatternName = Annotated[
     ),
 ]
 Parameters = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option("-p", "--param", metavar="NAME=VALUE", help="A parameter; repeatable.", show_default=False),
 ]
 SeqLen = Annotated[int, typer.Option("--seq-len", "-n", help="Number of queries (and of keys).", show_default=True)]
@@ -34,9 +34,9 @@ Heads = Annotated[int, typer.Option(help="Query heads; they matter to patterns t
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")]
 
 
-def pattern_from(name: str, parameters: list[str]) -> Pattern:
+def pattern_from(name: str, parameters: list[str] | None) -> Pattern:
     """Return the pattern that the command line names; raises attncc's errors."""
     from attncc.catalog import factory, parse_parameters
 
     declared = factory(name)
-    return declared(**parse_parameters(declared, parameters))
+    return declared(**parse_parameters(declared, parameters or []))

@@ -17,7 +17,7 @@ Tile = Annotated[tuple[int, int], typer.Option(help="Query and key positions of 
 
 def plan(
     pattern: PatternName,
-    param: Parameters = [],  # noqa: B006
+    param: Parameters = None,
     seq_len: SeqLen = 16384,
     kv_len: Annotated[int | None, typer.Option(help="Number of keys, if it isn't that of the queries.")] = None,
     q_offset: Annotated[int, typer.Option(help="Position of the first query.")] = 0,

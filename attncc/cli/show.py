@@ -16,7 +16,7 @@ Png = Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture o
 
 def show(
     pattern: PatternName,
-    param: Parameters = [],  # noqa: B006 - Typer's way to say "none given"
+    param: Parameters = None,
     seq_len: SeqLen = 64,
     png: Png = None,
     as_json: AsJson = False,

@@ -13,7 +13,7 @@ STYLES = {"proved": "green", "refuted": "red", "undecided": "yellow"}
 
 def verify(
     pattern: PatternName,
-    param: Parameters = [],  # noqa: B006
+    param: Parameters = None,
     seq_len: SeqLen = 256,
     heads: Heads = 1,
     as_json: AsJson = False,

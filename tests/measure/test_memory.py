@@ -1,0 +1,20 @@
+"""Peak memory: what a call holds at its worst, even if it gives it back, and not what was held before."""
+
+from __future__ import annotations
+
+import torch
+
+from attncc.measure.memory import peak
+
+CPU = torch.device("cpu")
+MEGABYTE = 1 << 20
+
+
+def test_a_temporary_counts() -> None:
+    found = peak(lambda: torch.ones(64 * MEGABYTE, dtype=torch.uint8).max(), CPU)
+    assert 60 * MEGABYTE < found < 200 * MEGABYTE
+
+
+def test_what_was_held_before_does_not() -> None:
+    held = torch.ones(64 * MEGABYTE, dtype=torch.uint8)
+    assert peak(lambda: held[:10].sum(), CPU) < 30 * MEGABYTE

@@ -1,0 +1,42 @@
+"""The package as a whole: lazy names, and a wheel with everything that a user needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+import attncc
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_public_name_is_there() -> None:
+    assert [name for name in attncc.__all__ if not hasattr(attncc, name)] == []
+    assert set(attncc.__all__) <= set(dir(attncc))
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'atention'"):
+        _ = attncc.atention  # type: ignore[attr-defined]
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    program = "import sys, attncc; print(sorted({'torch', 'sympy', 'numpy', 'networkx', 'triton'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_wheel_holds_code_plugins_and_search_spaces(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("attncc-*.whl")
+    names = set(ZipFile(wheel).namelist())
+    assert {"attncc/functional.py", "attncc/py.typed"} <= names
+    assert {"attncc_basic/__init__.py", "attncc_sparse_transformer/__init__.py"} <= names
+    assert any("search_spaces" in name for name in names)
+    assert any(name.startswith("attncc/targets/") and name.endswith(".toml") for name in names)
+    assert not any(name.startswith(("tests/", "bench/", "attncc_template")) for name in names)
