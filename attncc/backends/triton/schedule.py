@@ -1,0 +1,138 @@
+"""Schedules: tiles as work items of a kernel's grid, longest first, none much longer than the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attncc.ir.tables import Array
+from attncc.planner.plan import Pass
+from attncc.planner.staircase import Staircase, tabulated
+from attncc.planner.tiles import Tiles, from_staircase
+
+#: A tile whose runs are longer than this many times the mean is split into several items.
+LONGER_THAN_MEAN = 4
+#: Runs of fewer tiles are never split: the parts would cost more than they save.
+SHORTEST_SPLIT = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """Work items: rows (tile, full, partial, end) of `items` say that full .. partial-1 of `runs` are runs of full
+    tiles and partial .. end-1 runs of partial ones; a run is (first, last + 1). All int32.
+
+    `tiles` is for split tiles only: rows (tile, first part, last part + 1), where part p is item p.
+    """
+
+    items: Array
+    runs: Array
+    tiles: Array
+
+
+def schedule(tiles: Tiles, *, every_tile: bool, longest: int | None = None) -> tuple[Items, Items]:
+    """Return the items of tiles that stay whole, and those of tiles that are split.
+
+    With `every_tile`, tiles without a run have an item too, so that their rows are written. `longest` is the
+    most tiles of an item; None chooses by the mean.
+    """
+    order = np.lexsort((tiles.start, ~tiles.full, tiles.query_tile))
+    tile, start, stop, full = (x[order] for x in (tiles.query_tile, tiles.start, tiles.stop, tiles.full))
+    length = stop - start
+    totals = np.bincount(tile, weights=length, minlength=tiles.num_query_tiles).astype(np.int64)
+    most = longest or _longest(totals)
+    owner, chunk, first, last = _cut(start, stop, np.cumsum(length) - length - _before(totals)[tile], most)
+    tile, full = tile[owner], full[owner]
+    is_split = totals > most
+    whole = _items(tile, chunk, first, last, full, ~is_split[tile])
+    if every_tile:
+        whole = _with_empty(whole, np.flatnonzero(totals == 0))
+    return whole, _items(tile, chunk, first, last, full, is_split[tile])
+
+
+def transposed(work: Pass) -> Tiles:
+    """Return the tiles of a pass with keys as rows: for each key tile, its runs of query tiles.
+
+    FULL tiles are whole: the last query tile, if cut off, is PARTIAL.
+    """
+    if work.residual is None and work.staircase.monotone:
+        return from_staircase(_inverse(work.staircase), work.block_n, work.block_m)
+    found = work.tiles
+    full, partial = (found.corners(full=kind)[:, ::-1] for kind in (True, False))
+    cells = np.concatenate([full, partial])
+    is_full = np.repeat([True, False], [len(full), len(partial)])
+    if found.rows % found.block_m:
+        is_full &= cells[:, 1] != found.num_query_tiles - 1
+    order = np.lexsort((cells[:, 1], cells[:, 0]))
+    (tile, other), is_full = cells[order].T, is_full[order]
+    opens = np.ones(len(tile), bool)
+    opens[1:] = (tile[1:] != tile[:-1]) | (is_full[1:] != is_full[:-1]) | (other[1:] != other[:-1] + 1)
+    first = np.flatnonzero(opens)
+    length = np.diff(np.append(first, len(tile)))
+    return Tiles(
+        found.cols,
+        found.rows,
+        found.block_n,
+        found.block_m,
+        tile[first],
+        other[first],
+        other[first] + length,
+        is_full[first],
+    )
+
+
+def _inverse(staircase: Staircase) -> Staircase:
+    """Return, for each key slot, the query slots that see it: a range, since both edges are nondecreasing."""
+    start, stop = staircase.bounds()
+    keys = np.arange(staircase.cols)
+    return tabulated(
+        np.searchsorted(stop, keys, side="right"), np.searchsorted(start, keys, side="right"), staircase.rows
+    )
+
+
+def _longest(totals: Array) -> int:
+    busy = totals[totals > 0]
+    return max(SHORTEST_SPLIT, LONGER_THAN_MEAN * int(busy.mean())) if len(busy) else SHORTEST_SPLIT
+
+
+def _before(totals: Array) -> Array:
+    """Tiles in the runs of all earlier rows."""
+    before: Array = np.cumsum(totals) - totals
+    return before
+
+
+def _cut(start: Array, stop: Array, offset: Array, most: int) -> tuple[Array, Array, Array, Array]:
+    """Cut runs where their row's tiles, counted from `offset`, reach a multiple of `most`.
+
+    Returns the run that each piece comes from, the number of its part, and where it starts and stops.
+    """
+    begin = offset // most
+    count = (offset + stop - start - 1) // most - begin + 1
+    owner = np.repeat(np.arange(len(start)), count)
+    chunk = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count - begin, count)
+    shift = start[owner] - offset[owner]
+    first = np.maximum(start[owner], chunk * most + shift)
+    last = np.minimum(stop[owner], (chunk + 1) * most + shift)
+    return owner, chunk, first, last
+
+
+def _items(tile: Array, chunk: Array, first: Array, last: Array, full: Array, chosen: Array) -> Items:
+    """Group the chosen runs, sorted by (tile, chunk, partial after full), into items, longest first."""
+    tile, chunk, first, last, full = (x[chosen] for x in (tile, chunk, first, last, full))
+    opens = np.ones(len(tile), bool)
+    opens[1:] = (tile[1:] != tile[:-1]) | (chunk[1:] != chunk[:-1])
+    begin = np.flatnonzero(opens)
+    end = np.append(begin[1:], len(tile))
+    fulls = np.add.reduceat(full, begin, dtype=np.int64) if len(begin) else begin
+    lengths = np.add.reduceat(last - first, begin) if len(begin) else begin
+    items = np.column_stack([tile[begin], begin, begin + fulls, end])
+    rows, at = np.unique(items[:, 0], return_index=True)
+    tiles = np.column_stack([rows, at, np.append(at[1:], len(items))]) if len(rows) else np.zeros((0, 3))
+    ordered = items if len(items) > len(rows) else items[np.argsort(-lengths, kind="stable")]
+    return Items(ordered.astype(np.int32), np.column_stack([first, last]).astype(np.int32), tiles.astype(np.int32))
+
+
+def _with_empty(whole: Items, tiles: Array) -> Items:
+    nothing = np.zeros((len(tiles), 4), np.int32)
+    nothing[:, 0] = tiles
+    return Items(np.concatenate([whole.items, nothing]), whole.runs, whole.tiles)
