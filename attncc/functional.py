@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from attncc import backends
 from attncc.backends.base import Executable, accumulation_dtype
-from attncc.errors import AttnccError, BackendError, ShapeError
+from attncc.errors import AttnccError, BackendError, ConfigError, ShapeError
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern, PatternFactory, as_pattern, by_handle
 from attncc.planner.plan import Plan
@@ -110,7 +111,7 @@ def compile(
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, handle: str, scale: float, q_offset: int, backend: str, config: str
 ) -> tuple[Tensor, Tensor]:
-    executable = _executable(query, key, handle, q_offset, backend, config)
+    executable = _executable(query, key, value, handle, q_offset, backend, config)
     return executable.forward(query, key, value, scale)
 
 
@@ -129,7 +130,7 @@ def _attention_backward(
     backend: str,
     config: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    executable = _executable(query, key, handle, q_offset, backend, config)
+    executable = _executable(query, key, value, handle, q_offset, backend, config)
     return executable.backward(grad_out, grad_lse, query, key, value, out, lse, scale)
 
 
@@ -190,11 +191,13 @@ _attention.register_vmap(_vmap)
 _attention_backward.register_vmap(_vmap)
 
 
-def _executable(query: Tensor, key: Tensor, handle: str, q_offset: int, backend: str, config: str) -> Executable:
+def _executable(
+    query: Tensor, key: Tensor, value: Tensor, handle: str, q_offset: int, backend: str, config: str
+) -> Executable:
     pattern = by_handle(handle)
     batch, heads, q_len, _ = query.shape
     plan, executable = _lowered(pattern, _shape(pattern, q_len, key.shape[2], q_offset, heads, batch), backend, config)
-    reason = backends.get(backend).refuses(plan, query.device, query.dtype)
+    reason = backends.get(backend).refuses(plan, query, value)
     if reason is not None:
         raise BackendError(
             f"Backend {backend!r} refuses: {reason}.", fix="Name another backend, or convert the tensors."
@@ -217,12 +220,16 @@ def _lowered(pattern: Pattern, shape: Shape, backend: str, config: str) -> tuple
 
 def _encoded(config: Config | None) -> str:
     """Return a configuration as text, since an operator takes no mapping."""
-    return "" if config is None else ",".join([f"{name}={config[name]}" for name in sorted(config)])
+    if not config:
+        return ""
+    try:
+        return json.dumps(dict(config), sort_keys=True)
+    except TypeError as error:
+        raise ConfigError(f"config={config!r}: {error}.", rule="Its values are numbers, texts, True or False.") from None
 
 
 def _decoded(config: str) -> dict[str, object]:
-    pairs = (item.partition("=") for item in config.split(",") if item)
-    return {name: int(value) if value.lstrip("-").isdigit() else value for name, _, value in pairs}
+    return json.loads(config) if config else {}
 
 
 def _autocast(*tensors: Tensor) -> list[Tensor]:

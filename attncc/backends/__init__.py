@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from attncc.backends.base import Backend
 
 #: Backend name -> module that holds its `BACKEND`, in the order of preference.
-_MODULES = {"torch": "attncc.backends.torch", "reference": "attncc.backends.reference"}
+_MODULES = {
+    "torch": "attncc.backends.torch",
+    "triton": "attncc.backends.triton",
+    "reference": "attncc.backends.reference",
+}
 
 #: What runs when no backend is named.
 DEFAULT = "torch"

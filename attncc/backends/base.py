@@ -51,8 +51,8 @@ class Backend(Protocol):
         """Return why the backend can't run on this machine, or None."""
         ...
 
-    def refuses(self, plan: Plan, device: torch.device, dtype: torch.dtype) -> str | None:
-        """Return why the backend can't take this plan for such tensors, or None."""
+    def refuses(self, plan: Plan, query: Tensor, value: Tensor) -> str | None:
+        """Return why the backend can't take this plan for tensors of such dtype, device and head sizes, or None."""
         ...
 
     def lower(self, plan: Plan, config: Mapping[str, object]) -> Executable:

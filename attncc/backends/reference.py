@@ -135,7 +135,7 @@ class ReferenceBackend:
         """Return None: it runs wherever torch does."""
         return None
 
-    def refuses(self, plan: Plan, device: torch.device, dtype: torch.dtype) -> str | None:
+    def refuses(self, plan: Plan, query: Tensor, value: Tensor) -> str | None:
         """Return None: it takes every plan."""
         return None
 

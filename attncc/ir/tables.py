@@ -70,12 +70,24 @@ class TableData:
 
     def on(self, device: Any) -> Any:
         """Return the table as an int64 torch tensor on `device` (cached per device)."""
+        return self._placed(device, np.int64)
+
+    def narrow_on(self, device: Any) -> Any:
+        """Return the table as a torch tensor on `device`, int32 where its entries fit (cached per device)."""
+        return self._placed(device, np.int32 if self.is_narrow else np.int64)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether all entries fit 32 bits."""
+        return self.largest < 1 << 31
+
+    def _placed(self, device: Any, dtype: type[np.signedinteger[Any]]) -> Any:
         cache: dict[Any, Any] = self.__dict__.setdefault("_on_device", {})
-        if device not in cache:
+        if (device, dtype) not in cache:
             import torch
 
-            cache[device] = torch.as_tensor(self.data.astype(np.int64), device=device)
-        return cache[device]
+            cache[device, dtype] = torch.as_tensor(self.data.astype(dtype), device=device)
+        return cache[device, dtype]
 
     def __repr__(self) -> str:
         return f"Table({self.name!r}, shape={self.data.shape})"

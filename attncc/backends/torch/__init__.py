@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from attncc.backends.torch.config import Config
 from attncc.backends.torch.execute import TorchExecutable
@@ -23,9 +24,9 @@ class TorchBackend:
         """Return None: it needs nothing but torch."""
         return None
 
-    def refuses(self, plan: Plan, device: torch.device, dtype: torch.dtype) -> str | None:
+    def refuses(self, plan: Plan, query: Tensor, value: Tensor) -> str | None:
         """Return why the tensors don't suit it: a dtype that isn't a float of 16, 32 or 64 bits."""
-        return None if dtype in DTYPES else f"it computes in {', '.join(map(str, DTYPES))}, not in {dtype}"
+        return None if query.dtype in DTYPES else f"it computes in {', '.join(map(str, DTYPES))}, not in {query.dtype}"
 
     def lower(self, plan: Plan, config: Mapping[str, object]) -> TorchExecutable:
         """Return the executable; see Config for the keys of `config`."""

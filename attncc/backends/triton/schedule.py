@@ -13,8 +13,10 @@ from attncc.planner.tiles import Tiles, from_staircase
 
 #: A tile whose runs are longer than this many times the mean is split into several items.
 LONGER_THAN_MEAN = 4
-#: Runs of fewer tiles are never split: the parts would cost more than they save.
-SHORTEST_SPLIT = 16
+#: Programs that a processor should get, where there is work for them.
+PROGRAMS_EACH = 2
+#: Parts are not shorter than this many tiles: they would cost more than they save.
+SHORTEST_PART = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,17 +32,27 @@ class Items:
     tiles: Array
 
 
-def schedule(tiles: Tiles, *, every_tile: bool, longest: int | None = None) -> tuple[Items, Items]:
-    """Return the items of tiles that stay whole, and those of tiles that are split.
+def longest(tiles: Tiles, members: int, processors: int) -> int:
+    """Return the most tiles that an item should have: not far beyond the mean, and all processors get work."""
+    busy = _totals(tiles)
+    busy = busy[busy > 0]
+    if not len(busy):
+        return SHORTEST_PART
+    fair = -(-int(busy.sum()) * members // (PROGRAMS_EACH * processors))
+    enough = len(busy) * members >= PROGRAMS_EACH * processors
+    beyond = LONGER_THAN_MEAN * int(busy.mean())
+    return max(SHORTEST_PART, beyond if enough else min(beyond, fair))
 
-    With `every_tile`, tiles without a run have an item too, so that their rows are written. `longest` is the
-    most tiles of an item; None chooses by the mean.
+
+def schedule(tiles: Tiles, most: int, *, every_tile: bool) -> tuple[Items, Items]:
+    """Return the items of tiles of at most `most` tiles, and those of query tiles that are split into such items.
+
+    With `every_tile`, tiles without a run have an item too, so that their rows are written.
     """
     order = np.lexsort((tiles.start, ~tiles.full, tiles.query_tile))
     tile, start, stop, full = (x[order] for x in (tiles.query_tile, tiles.start, tiles.stop, tiles.full))
     length = stop - start
-    totals = np.bincount(tile, weights=length, minlength=tiles.num_query_tiles).astype(np.int64)
-    most = longest or _longest(totals)
+    totals = _totals(tiles)
     owner, chunk, first, last = _cut(start, stop, np.cumsum(length) - length - _before(totals)[tile], most)
     tile, full = tile[owner], full[owner]
     is_split = totals > most
@@ -90,9 +102,10 @@ def _inverse(staircase: Staircase) -> Staircase:
     )
 
 
-def _longest(totals: Array) -> int:
-    busy = totals[totals > 0]
-    return max(SHORTEST_SPLIT, LONGER_THAN_MEAN * int(busy.mean())) if len(busy) else SHORTEST_SPLIT
+def _totals(tiles: Tiles) -> Array:
+    """Tiles in the runs of each row of tiles."""
+    length = tiles.stop - tiles.start
+    return np.bincount(tiles.query_tile, weights=length, minlength=tiles.num_query_tiles).astype(np.int64)
 
 
 def _before(totals: Array) -> Array:
@@ -122,7 +135,7 @@ def _items(tile: Array, chunk: Array, first: Array, last: Array, full: Array, ch
     opens = np.ones(len(tile), bool)
     opens[1:] = (tile[1:] != tile[:-1]) | (chunk[1:] != chunk[:-1])
     begin = np.flatnonzero(opens)
-    end = np.append(begin[1:], len(tile))
+    end = np.append(begin[1:], len(tile))[: len(begin)]
     fulls = np.add.reduceat(full, begin, dtype=np.int64) if len(begin) else begin
     lengths = np.add.reduceat(last - first, begin) if len(begin) else begin
     items = np.column_stack([tile[begin], begin, begin + fulls, end])

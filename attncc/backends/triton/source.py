@@ -7,7 +7,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from attncc.backends.triton.spec import KERNELS, Spec
+from attncc.backends.triton.spec import Spec
 
 #: Stands where a block of lines came out empty, until its line is dropped.
 _NOTHING = "\0"
@@ -17,7 +17,7 @@ _NOTHING = "\0"
 def render(spec: Spec) -> str:
     """Return the source of a module with one kernel, named `spec.kernel`."""
     body = _environment().get_template(f"{spec.kernel}.jinja").render(spec=spec)
-    page = _environment().get_template("module.jinja").render(spec=spec, purpose=KERNELS[spec.kernel], body=body)
+    page = _environment().get_template("module.jinja").render(spec=spec, purpose=spec.outline.purpose, body=body)
     return page.replace(f"{_NOTHING}\n", "")
 
 

@@ -9,48 +9,69 @@ from attncc.backends.triton.printer import TritonPrinter, named_tables
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import TableData
 
-#: Kernels by name: what each computes, as the header of the generated module says it.
-KERNELS = {
-    "forward": "out and lse of query tiles: an online softmax over their runs of key tiles",
-    "query_gradient": "dQ of query tiles, over their runs of key tiles",
-    "key_gradient": "dK and dV of key tiles, over their runs of query tiles",
-    "delta": "delta = rowsum(dO * O) - d_lse, and lse in base 2, +inf for queries without keys",
-    "merge": "out and lse of query tiles that were split into several items, merged by log-sum-exp",
-    "add": "gradients of tiles that were split into several items, added up",
-}
 
-#: Strides of (batch, head, row); the last dimension is contiguous.
-_STRIDES = {
-    "forward": ("query", "key", "value", "out"),
-    "query_gradient": ("query", "key", "value", "grad", "d_query"),
-    "key_gradient": ("query", "key", "value", "grad", "d_key", "d_value"),
-    "delta": ("out", "grad"),
-    "merge": ("out",),
-    "add": ("out",),
-}
-_POINTERS = {
-    "forward": ("query", "key", "value", "out", "lse", "items", "runs"),
-    "query_gradient": ("query", "key", "value", "grad", "lse", "delta", "d_query", "items", "runs"),
-    "key_gradient": ("query", "key", "value", "grad", "lse", "delta", "d_key", "d_value", "items", "runs"),
-    "delta": ("out", "grad", "lse", "grad_lse", "delta", "log_2_sum"),
-    "merge": ("out_parts", "lse_parts", "out", "lse", "tiles"),
-    "add": ("parts", "out", "tiles"),
-}
-_NUMBERS = {
-    "forward": ("heads", "group", "q_len", "rows", "cols", "q_offset", "start_shift", "stop_shift", "scale"),
-    "query_gradient": ("heads", "group", "q_len", "rows", "cols", "q_offset", "start_shift", "stop_shift", "scale"),
-    "key_gradient": ("heads", "group", "q_len", "rows", "cols", "q_offset", "start_shift", "stop_shift", "scale"),
-    "delta": ("heads", "q_len"),
-    "merge": ("heads", "q_len", "rows", "parts_count"),
-    "add": ("heads", "rows", "parts_count"),
-}
-_CONSTANTS = {
-    "forward": ("HEAD_DIM", "VALUE_DIM", "BLOCK_D", "BLOCK_V", "BLOCK_M", "BLOCK_N", "PRECISION"),
-    "query_gradient": ("HEAD_DIM", "VALUE_DIM", "BLOCK_D", "BLOCK_V", "BLOCK_M", "BLOCK_N", "PRECISION"),
-    "key_gradient": ("HEAD_DIM", "VALUE_DIM", "BLOCK_D", "BLOCK_V", "BLOCK_M", "BLOCK_N", "PRECISION"),
-    "delta": ("VALUE_DIM", "BLOCK_V", "BLOCK_M"),
-    "merge": ("VALUE_DIM", "BLOCK_V", "BLOCK_M"),
-    "add": ("HEAD_DIM", "BLOCK_D", "BLOCK_M"),
+@dataclass(frozen=True)
+class Outline:
+    """What all forms of a kernel have in common.
+
+    purpose: what it computes, as the header of the generated module says it. tensors: arguments that come with the
+    strides of (batch, head, row); their last dimension is contiguous. arrays: other pointers. numbers: integers,
+    and `scale`. constants: compile-time constants.
+    """
+
+    purpose: str
+    tensors: tuple[str, ...]
+    arrays: tuple[str, ...]
+    numbers: tuple[str, ...]
+    constants: tuple[str, ...]
+
+
+_OF_PASS = ("count", "heads", "group", "q_len", "rows", "cols", "q_offset", "start_shift", "stop_shift", "scale")
+_OF_TILE = ("HEAD_DIM", "VALUE_DIM", "BLOCK_D", "BLOCK_V", "BLOCK_M", "BLOCK_N", "PRECISION")
+
+KERNELS = {
+    "forward": Outline(
+        "out and lse of query tiles: an online softmax over their runs of key tiles",
+        ("query", "key", "value", "out"),
+        ("lse", "items", "runs"),
+        _OF_PASS,
+        _OF_TILE,
+    ),
+    "query_gradient": Outline(
+        "dQ of query tiles, over their runs of key tiles",
+        ("query", "key", "value", "grad", "d_query"),
+        ("lse", "delta", "items", "runs"),
+        _OF_PASS,
+        _OF_TILE,
+    ),
+    "key_gradient": Outline(
+        "dK and dV of key tiles, over their runs of query tiles",
+        ("query", "key", "value", "grad", "d_query", "d_key", "d_value"),
+        ("lse", "delta", "items", "runs"),
+        _OF_PASS,
+        _OF_TILE,
+    ),
+    "delta": Outline(
+        "delta = rowsum(dO * O) - d_lse, and lse in base 2, +inf for queries without keys",
+        ("out", "grad"),
+        ("lse", "grad_lse", "delta", "log_2_sum"),
+        ("count", "heads", "q_len"),
+        ("VALUE_DIM", "BLOCK_V", "BLOCK_M"),
+    ),
+    "merge": Outline(
+        "out and lse of query tiles that were split into several items, merged by log-sum-exp",
+        ("out",),
+        ("out_parts", "lse_parts", "lse", "tiles"),
+        ("count", "heads", "group", "q_len", "rows", "parts_count"),
+        ("VALUE_DIM", "BLOCK_V", "BLOCK_M"),
+    ),
+    "add": Outline(
+        "gradients of tiles that were split into several items, added up",
+        ("out",),
+        ("parts", "tiles"),
+        ("count", "heads", "group", "rows", "parts_count"),
+        ("HEAD_DIM", "BLOCK_D", "BLOCK_M"),
+    ),
 }
 
 
@@ -63,8 +84,11 @@ class Spec:
     residual: what a partial tile has to check beside the edges; `wide` says that it needs 64-bit arithmetic.
     gather_rows, gather_cols: slots are not positions; these are read from an array.
     members: heads are picked from a list of (batch entry * heads + query head).
+    packed: one tile holds the rows of all heads that share a key head.
     continues: earlier results are read and added to. split: results go to a workspace, one part an item.
     padded_head, padded_value: the head size is not a power of two.
+    grad_lse: lse has a gradient, too. atomic: dQ is added up along the way, with atomics.
+    of_keys: the tiles are of keys, not of queries.
     """
 
     kernel: str
@@ -76,11 +100,14 @@ class Spec:
     gather_rows: bool = False
     gather_cols: bool = False
     members: bool = False
+    packed: bool = False
     continues: bool = False
     split: bool = False
     padded_head: bool = False
     padded_value: bool = False
     grad_lse: bool = False
+    atomic: bool = False
+    of_keys: bool = False
 
     @cached_property
     def tables(self) -> tuple[tuple[str, TableData], ...]:
@@ -95,35 +122,46 @@ class Spec:
         return TritonPrinter({table.digest: name for name, table in self.tables}).predicate(self.residual)
 
     @property
+    def outline(self) -> Outline:
+        return KERNELS[self.kernel]
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the arguments that are tensors with strides of (batch, head, row)."""
+        left_out = {"d_query"} if self.kernel == "key_gradient" and not self.atomic else set()
+        return tuple(name for name in self.outline.tensors if name not in left_out)
+
+    @cached_property
     def pointers(self) -> tuple[str, ...]:
-        """Names of the arguments that are tensors."""
+        """Names of all arguments in memory: tensors, arrays, tables."""
+        arrays = tuple(name for name in self.outline.arrays if name != "grad_lse" or self.grad_lse)
         optional = {
-            "grad_lse": self.grad_lse,
             "members": self.members,
+            "owners": self.members and (self.of_keys or self.kernel == "key_gradient"),
             "row_positions": self.gather_rows,
             "col_positions": self.gather_cols,
             "start_slots": self.start == "stored",
             "stop_slots": self.stop == "stored",
         }
-        always = tuple(name for name in _POINTERS[self.kernel] if optional.pop(name, True))
-        return (*always, *(name for name, used in optional.items() if used), *(name for name, _ in self.tables))
+        used = tuple(name for name, wanted in optional.items() if wanted)
+        return (*self.tensors, *arrays, *used, *(name for name, _ in self.tables))
 
-    @property
+    @cached_property
     def strides(self) -> tuple[str, ...]:
         """Names of the arguments that are strides, in elements."""
-        return tuple(f"{name}_{axis}" for name in _STRIDES[self.kernel] for axis in ("b", "h", "n"))
+        return tuple(f"{name}_{axis}" for name in self.tensors for axis in ("b", "h", "n"))
 
     @property
     def numbers(self) -> tuple[str, ...]:
         """Names of the arguments that are other numbers."""
-        return _NUMBERS[self.kernel]
+        return self.outline.numbers
 
     @property
     def constants(self) -> tuple[str, ...]:
         """Names of the compile-time constants."""
-        return _CONSTANTS[self.kernel]
+        return self.outline.constants
 
-    @property
+    @cached_property
     def arguments(self) -> tuple[str, ...]:
         """Names of all arguments, in their order."""
         return (*self.pointers, *self.strides, *self.numbers, *self.constants)

@@ -1,0 +1,51 @@
+"""The triton backend: generated block-sparse kernels, forward and backward; the default on a GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from attncc.backends.triton import interpreter
+from attncc.backends.triton.config import Config
+from attncc.backends.triton.execute import TritonExecutable
+from attncc.planner.plan import Plan
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+MAX_HEAD_DIM = 256
+
+
+class TritonBackend:
+    """Generates a kernel for each kind of pass, and launches it on the pass's work items."""
+
+    name = "triton"
+    tile = (128, 64)
+
+    def unavailable(self) -> str | None:
+        """Return why no kernel can run on this machine: there is no triton, or nothing that it runs on."""
+        if importlib.util.find_spec("triton") is None:
+            return "triton is not installed"
+        if not torch.cuda.is_available() and not interpreter.is_on():
+            return "there is no GPU (TRITON_INTERPRET=1 runs its kernels on the CPU, slowly)"
+        return None
+
+    def refuses(self, plan: Plan, query: Tensor, value: Tensor) -> str | None:
+        """Return why the tensors don't suit it: their dtype, head size or device."""
+        if query.dtype not in DTYPES:
+            return f"it computes in {', '.join(map(str, DTYPES))}, not in {query.dtype}"
+        largest = max(query.shape[-1], value.shape[-1])
+        if largest > MAX_HEAD_DIM:
+            return f"its head sizes are 1 to {MAX_HEAD_DIM}, not {largest}"
+        if query.device.type != "cuda" and not interpreter.is_on():
+            return f"it runs on GPUs, not on {query.device} (unless TRITON_INTERPRET=1)"
+        return None
+
+    def lower(self, plan: Plan, config: Mapping[str, object]) -> TritonExecutable:
+        """Return the executable; see attncc.backends.triton.config for the keys of `config`."""
+        Config.default(64, 2).changed(config)
+        return TritonExecutable(plan, config)
+
+
+BACKEND = TritonBackend()

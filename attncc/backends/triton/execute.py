@@ -1,0 +1,216 @@
+"""Execution: a program's kernels on tensors, pass after pass."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from attncc.backends.base import Gradients
+from attncc.backends.triton import interpreter
+from attncc.backends.triton.config import Blocks, Config
+from attncc.backends.triton.launch import Launch, Sizes
+from attncc.backends.triton.lower import Lowering
+from attncc.backends.triton.modules import kernel
+from attncc.backends.triton.program import Part, Program, Side
+from attncc.backends.triton.spec import Spec
+from attncc.planner.plan import Plan
+
+LOG_2_E = math.log2(math.e)
+#: Rows of a program of the delta kernel.
+DELTA = Blocks(64, 16, 4, 1)
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class TritonExecutable:
+    """A plan with its programs, one for each kind of tensors; see attncc.backends.base.Executable for shapes."""
+
+    plan: Plan
+    config: Mapping[str, object]
+    _programs: dict[object, Program] = field(default_factory=dict, repr=False)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        """Return (out, lse)."""
+        if scale < 0:
+            return self.forward(-query, key, value, -scale)  # the running maximum wants a scale that keeps the order
+        query, key, value = (_rows_of(x) for x in (query, key, value))
+        side = (program := self._program(query, key, value)).forward
+        out = query.new_empty(*query.shape[:-1], value.shape[-1], dtype=_kept(side, query))
+        lse = query.new_empty(query.shape[:-1], dtype=torch.float32)
+        if not side.covers:
+            out.zero_()
+            lse.fill_(-math.inf)
+        run = _Run(program, query, key, scale)
+        for part in side.parts:
+            run.forward(part, {"query": query, "key": key, "value": value, "out": out, "lse": lse})
+        return out.to(query.dtype), lse
+
+    def backward(
+        self,
+        grad_out: Tensor,
+        grad_lse: Tensor | None,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        scale: float,
+    ) -> Gradients:
+        """Return the gradients of query, key and value."""
+        if scale < 0:
+            d_query, d_key, d_value = self.backward(grad_out, grad_lse, -query, key, value, out, lse, -scale)
+            return -d_query, d_key, d_value
+        query, key, value, grad, out = (_rows_of(x) for x in (query, key, value, grad_out, out))
+        program = self._program(query, key, value)
+        run = _Run(program, query, key, scale)
+        rows = run.delta(grad, grad_lse, out, lse)
+        inputs = {"query": query, "key": key, "value": value, "grad": grad, **rows}
+        d_query = _results(query, program.query_gradient if not run.atomic else None)
+        d_key, d_value = (_results(x, program.key_gradient) for x in (key, value))
+        if not run.atomic:
+            for part in program.query_gradient.parts:
+                run.gradient(part, {**inputs, "d_query": d_query}, ("d_query",))
+        for part in program.key_gradient.parts:
+            outputs = {"d_query": d_query, "d_key": d_key, "d_value": d_value}
+            run.gradient(part, {**inputs, **outputs}, ("d_key", "d_value"))
+        return d_query.to(query.dtype), d_key.to(key.dtype), d_value.to(value.dtype)
+
+    def _program(self, query: Tensor, key: Tensor, value: Tensor) -> Program:
+        known = (query.shape, key.shape, value.shape, query.dtype, query.device)
+        if known not in self._programs:
+            self._programs[known] = self._made(query, key, value)
+        return self._programs[known]
+
+    def _made(self, query: Tensor, key: Tensor, value: Tensor) -> Program:
+        batch, heads, _, head_dim = query.shape
+        sizes = Sizes(head_dim, value.shape[-1], query.element_size(), heads // key.shape[1])
+        if interpreter.is_on():
+            interpreter.prepare()
+        config = Config.default(max(head_dim, value.shape[-1]), sizes.itemsize).changed(self.config)
+        lowering = Lowering(sizes, config, _processors(query.device))
+        return Program(self.plan, lowering, batch, heads, key.shape[1], query.device)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One call's kernels: what they all get."""
+
+    program: Program
+    query: Tensor
+    key: Tensor
+    scale: float
+
+    @property
+    def atomic(self) -> bool:
+        return self.program.lowering.config.atomic
+
+    def forward(self, part: Part, tensors: Tensors) -> None:
+        """Run one part's forward kernels."""
+        work = part.work
+        if work.whole:
+            self.launch(work.whole, part, tensors)
+        if work.split:
+            rows = self._programs(work.split, part) * work.split.blocks.block_m
+            out_parts = self.query.new_empty(rows, tensors["value"].shape[-1], dtype=torch.float32)
+            lse_parts = self.query.new_empty(rows, dtype=torch.float32)
+            self.launch(work.split, part, {**tensors, "out": _as_rows(out_parts), "lse": lse_parts})
+            (join,) = work.joins
+            self.launch(join, part, {**tensors, "out_parts": out_parts, "lse_parts": lse_parts})
+
+    def gradient(self, part: Part, tensors: Tensors, outputs: tuple[str, ...]) -> None:
+        """Run one part's kernels that compute the gradients `outputs`."""
+        work = part.work
+        if work.whole:
+            self.launch(work.whole, part, tensors)
+        if work.split:
+            parts = {name: self._workspace(work.split, part, tensors[name]) for name in outputs}
+            self.launch(work.split, part, {**tensors, **{name: _as_rows(x) for name, x in parts.items()}})
+            for join, (name, summands) in zip(work.joins, parts.items(), strict=True):
+                self.launch(join, part, {"parts": summands, "out": tensors[name]})
+
+    def delta(self, grad: Tensor, grad_lse: Tensor | None, out: Tensor, lse: Tensor) -> dict[str, Tensor]:
+        """Return what the gradient kernels read for each query row: `delta`, and `lse` in base 2."""
+        sizes, rows = self.program.lowering.sizes, self.query.shape[2]
+        spec = Spec("delta", padded_value=sizes.padded_value, grad_lse=grad_lse is not None)
+        launch = Launch(spec, sizes, DELTA, -(-rows // DELTA.block_m), {}, {})
+        delta, log_2_sum = torch.empty_like(lse), torch.empty_like(lse)
+        tensors = {"grad": grad, "out": out, "lse": lse, "delta": delta, "log_2_sum": log_2_sum}
+        if grad_lse is not None:
+            tensors["grad_lse"] = grad_lse.to(torch.float32).contiguous()
+        if lse.numel():
+            self._call(launch, launch.count * self.query.shape[0] * self.query.shape[1], tensors)
+        return {"delta": delta, "lse": log_2_sum}
+
+    def launch(self, launch: Launch, part: Part, tensors: Tensors) -> None:
+        """Launch one kernel."""
+        self._call(launch, self._programs(launch, part), tensors)
+
+    def _programs(self, launch: Launch, part: Part) -> int:
+        spec = launch.spec
+        by_key = spec.packed or spec.of_keys or spec.kernel == "key_gradient"
+        return launch.count * (part.members.keys if by_key else part.members.queries)
+
+    def _workspace(self, launch: Launch, part: Part, like: Tensor) -> Tensor:
+        """Return room for one part an item, (rows, D), float32."""
+        of_keys = launch.spec.kernel == "key_gradient"
+        rows = launch.blocks.block_n if of_keys else launch.blocks.block_m
+        return like.new_empty(self._programs(launch, part) * rows, like.shape[-1], dtype=torch.float32)
+
+    def _call(self, launch: Launch, programs: int, tensors: Tensors) -> None:
+        config = self.program.lowering.config
+        values: dict[str, object] = {**launch.arrays, **launch.numbers, **launch.constants(config.precision)}
+        for name, table in launch.spec.tables:
+            values[name] = table.narrow_on(self.query.device)
+        for name, tensor in tensors.items():
+            values[name] = tensor
+        for name in launch.spec.tensors:
+            values |= zip((f"{name}_b", f"{name}_h", f"{name}_n"), tensors[name].stride(), strict=False)
+        heads, group = self.query.shape[1], self.program.lowering.sizes.group
+        values |= {"count": launch.count, "heads": heads, "group": group, "q_len": self.query.shape[2]}
+        values["scale"] = self.scale * LOG_2_E
+        blocks = launch.blocks
+        with _current(self.query.device):
+            kernel(launch.spec)[(programs,)](
+                *(values[name] for name in launch.spec.arguments),
+                num_warps=blocks.num_warps,
+                num_stages=blocks.num_stages,
+                enable_fp_fusion=True,
+            )
+
+
+def _rows_of(x: Tensor) -> Tensor:
+    """Return x with rows of contiguous elements."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _as_rows(x: Tensor) -> Tensor:
+    """Return a workspace (rows, D) as a tensor with strides of (batch, head, row), which its kernel doesn't use."""
+    return x[None, None]
+
+
+def _kept(side: Side, x: Tensor) -> torch.dtype:
+    """Return the dtype of results: partial ones stay in float32."""
+    return x.dtype if side.once else torch.float32
+
+
+def _results(x: Tensor, side: Side | None) -> Tensor:
+    """Return a tensor for the gradient of x: uninitialised if its kernels write all of it, else zeros."""
+    if side is None:  # added up with atomics
+        return torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+    empty = torch.empty if side.covers else torch.zeros
+    return empty(x.shape, dtype=_kept(side, x), device=x.device)
+
+
+def _processors(device: torch.device) -> int:
+    """Return the number of streaming multiprocessors, or of the interpreter's one thread."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
+def _current(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()

@@ -1,0 +1,163 @@
+"""Lowering: passes become launches of generated kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from attncc.backends.triton.config import Blocks, Config
+from attncc.backends.triton.edges import edge
+from attncc.backends.triton.launch import Launch, Sizes, Work, power_of_two
+from attncc.backends.triton.members import Members
+from attncc.backends.triton.schedule import Items, longest, schedule, transposed
+from attncc.backends.triton.spec import Spec
+from attncc.ir.magnitude import magnitude
+from attncc.ir.notation import condition
+from attncc.ir.symbols import I, J
+from attncc.ir.tables import Array
+from attncc.planner.plan import Pass
+from attncc.planner.tiles import Tiles
+
+#: Rows of the largest tile that holds those of several heads.
+PACKED_ROWS = 128
+#: Integers below this bound are computed in 32 bits; the printer's rounding down takes another bit.
+NARROW = 1 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class Lowering:
+    """How passes are lowered: for tensors of these sizes, a configuration, and a device of so many processors."""
+
+    sizes: Sizes
+    config: Config
+    processors: int
+
+    def forward(self, work: Pass, members: Members, *, opens: bool) -> Work:
+        """Return the launches of the forward kernel; `opens`: it is the first to write its rows, and writes all."""
+        if self._packs(work, members):
+            return self._packed_forward(work, members, opens=opens)
+        cut = _cut("forward", work, self.config.forward, members, self.sizes)
+        join = Spec("merge", gather_rows=cut.spec.gather_rows, members=cut.spec.members)
+        return cut.over(self._items(cut.work.tiles, members.queries, opens), [(join, self.sizes)], opens)
+
+    def query_gradient(self, work: Pass, members: Members, *, opens: bool) -> Work:
+        """Return the launches of the dQ kernel."""
+        cut = _cut("query_gradient", work, self.config.query_gradient, members, self.sizes)
+        join = Spec("add", gather_rows=cut.spec.gather_rows, members=cut.spec.members)
+        return cut.over(self._items(cut.work.tiles, members.queries, opens), [(join, self.sizes)], opens)
+
+    def key_gradient(self, work: Pass, members: Members, *, opens: bool) -> Work:
+        """Return the launches of the dK and dV kernel."""
+        cut = _cut("key_gradient", work, self.config.key_gradient, members, self.sizes)
+        cut = replace(cut, spec=replace(cut.spec, atomic=self.config.atomic))
+        join = Spec("add", gather_cols=cut.spec.gather_cols, members=cut.spec.members, of_keys=True)
+        of_value = replace(self.sizes, head_dim=self.sizes.value_dim)
+        joins = [(join, self.sizes), (join, of_value)]
+        return cut.over(self._items(transposed(cut.work), members.keys, opens), joins, opens)
+
+    def _packs(self, work: Pass, members: Members) -> bool:
+        """Return whether one tile can hold the rows of all heads that share a key head, so that keys are read once."""
+        few = self.sizes.group > 1 and power_of_two(work.rows.size) * self.sizes.group <= PACKED_ROWS
+        return few and members.listed is None
+
+    def _packed_forward(self, work: Pass, members: Members, *, opens: bool) -> Work:
+        height = max(16, power_of_two(work.rows.size * self.sizes.group))
+        blocks = replace(self.config.forward, block_m=height)
+        cut = _cut("forward", work, blocks, members, self.sizes, rows_of_tile=power_of_two(work.rows.size))
+        cut = replace(cut, blocks=replace(cut.blocks, block_m=height), spec=replace(cut.spec, packed=True))
+        join = Spec("merge", gather_rows=cut.spec.gather_rows, packed=True)
+        return cut.over(self._items(cut.work.tiles, members.keys, opens), [(join, self.sizes)], opens)
+
+    def _items(self, tiles: Tiles, members: int, every_tile: bool) -> tuple[Items, Items]:
+        most = self.config.item_tiles or longest(tiles, members, self.processors)
+        return schedule(tiles, most, every_tile=every_tile)
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A pass cut into a kernel's tiles: its spec, and what the kernel reads beside tensors and items."""
+
+    work: Pass
+    sizes: Sizes
+    blocks: Blocks
+    spec: Spec
+    arrays: Mapping[str, Array]
+    numbers: Mapping[str, int]
+
+    def over(self, items: tuple[Items, Items], joins: list[tuple[Spec, Sizes]], opens: bool) -> Work:
+        """Return the launches over whole and split items; `joins` are the kernels that put split tiles together."""
+        whole, split = items
+        joined = (self._join(spec, sizes, split, opens) for spec, sizes in joins)
+        return Work(
+            self._launch(replace(self.spec, continues=not opens), whole),
+            self._launch(replace(self.spec, split=True), split),
+            tuple(joined) if len(split.items) else (),
+        )
+
+    def _launch(self, spec: Spec, items: Items) -> Launch | None:
+        if not len(items.items):
+            return None
+        arrays = {**self.arrays, "items": items.items, "runs": items.runs}
+        return Launch(spec, self.sizes, self.blocks, len(items.items), arrays, self.numbers)
+
+    def _join(self, spec: Spec, sizes: Sizes, split: Items, opens: bool) -> Launch:
+        """`add` and `merge` know one kind of rows: those of the kernel's tiles."""
+        rows, height = (
+            (self.work.cols.size, self.blocks.block_n)
+            if spec.of_keys
+            else (self.work.rows.size, self.blocks.block_m)
+        )
+        spec = replace(spec, continues=not opens, padded_head=sizes.padded_head, padded_value=sizes.padded_value)
+        blocks = replace(self.blocks, block_m=height, num_stages=1)
+        numbers = {"rows": rows, "parts_count": len(split.items)}
+        return Launch(spec, sizes, blocks, len(split.tiles), {**self.arrays, "tiles": split.tiles}, numbers)
+
+
+def _cut(
+    kernel: str, work: Pass, blocks: Blocks, members: Members, sizes: Sizes, rows_of_tile: int | None = None
+) -> Cut:
+    """Cut a pass into blocks no larger than its axes, so that few rows don't pay for many."""
+    rows, cols = (max(16, power_of_two(axis.size)) for axis in (work.rows, work.cols))
+    blocks = replace(blocks, block_m=min(blocks.block_m, rows), block_n=min(blocks.block_n, cols))
+    tiled = replace(work, block_m=rows_of_tile or blocks.block_m, block_n=blocks.block_n)
+    bounds = work.staircase.bounds()
+    start, stop = edge(bounds[0], work.cols.size, 0), edge(bounds[1], work.cols.size, work.cols.size)
+    arrays = {
+        "row_positions": work.rows.positions,
+        "col_positions": work.cols.positions,
+        "start_slots": start.slots,
+        "stop_slots": stop.slots,
+    }
+    spec = Spec(
+        kernel,
+        sets=condition(work.predicate),
+        start=start.kind,
+        stop=stop.kind,
+        residual=work.residual,
+        wide=_is_wide(work),
+        gather_rows=work.rows.positions is not None,
+        gather_cols=work.cols.positions is not None,
+        members=members.listed is not None,
+        padded_head=sizes.padded_head,
+        padded_value=sizes.padded_value,
+    )
+    numbers = {
+        "rows": work.rows.size,
+        "cols": work.cols.size,
+        "q_offset": work.q_offset,
+        "start_shift": start.shift,
+        "stop_shift": stop.shift,
+    }
+    kept = {name: array.astype(np.int32) for name, array in arrays.items() if array is not None}
+    return Cut(tiled, sizes, blocks, spec, {**kept, **members.arrays()}, numbers)
+
+
+def _is_wide(work: Pass) -> bool:
+    """Return whether the residual can leave 32 bits."""
+    if work.residual is None:
+        return False
+    largest = {I: work.q_offset + work.rows.length, J: work.cols.length}
+    reached = [magnitude(atom.expr, largest) for atom in work.residual.atoms]
+    return max(reached + [table.data.size for table in work.residual.tables]) >= NARROW

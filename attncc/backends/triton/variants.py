@@ -1,0 +1,86 @@
+"""Variants: kernels with the types of their arguments, as they are compiled ahead of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from attncc.backends.triton.config import Config
+from attncc.backends.triton.execute import DELTA
+from attncc.backends.triton.launch import Launch
+from attncc.backends.triton.program import Program, Side
+from attncc.backends.triton.spec import Spec
+
+#: Arguments in the dtype of the inputs.
+_INPUTS = {"query", "key", "value", "grad"}
+_ARRAYS = {"items", "runs", "tiles", "members", "owners", "row_positions", "col_positions", "start_slots", "stop_slots"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kernel as it is compiled.
+
+    types: of the arguments at run time, by name, as Triton writes them: "*bf16", "*i32", "i32", "fp32". constants:
+    compile-time constants by name. aligned: arguments that are divisible by 16: pointers, and strides of such rows.
+    """
+
+    spec: Spec
+    types: tuple[tuple[str, str], ...]
+    constants: tuple[tuple[str, int | str], ...]
+    aligned: frozenset[str]
+    num_warps: int
+    num_stages: int
+
+
+def variants(program: Program, dtype: str, *, backward: bool = True) -> list[Variant]:
+    """Return the kernels of a program, each once, for inputs of a dtype ("bf16", "fp16" or "fp32")."""
+    found: dict[Variant, None] = {}
+    for launch, side in _launches(program, backward):
+        found[_variant(launch, side, dtype, program.lowering.config)] = None
+    return list(found)
+
+
+def _launches(program: Program, backward: bool) -> Iterator[tuple[Launch, Side]]:
+    sides = [program.forward]
+    if backward:
+        sizes = program.lowering.sizes
+        spec = Spec("delta", padded_value=sizes.padded_value)
+        yield Launch(spec, sizes, DELTA, 1, {}, {}), replace(program.forward, once=True)
+        sides += [program.key_gradient] if program.lowering.config.atomic else [program.query_gradient, program.key_gradient]
+    for side in sides:
+        for part in side.parts:
+            for launch in (part.work.whole, part.work.split, *part.work.joins):
+                if launch is not None:
+                    yield launch, side
+
+
+def _variant(launch: Launch, side: Side, dtype: str, config: Config) -> Variant:
+    spec = launch.spec
+    constants: dict[str, int | str] = launch.constants(config.precision)
+    types = {name: _pointer(name, spec, side, dtype) for name in spec.pointers}
+    types |= {name: f"*{'i32' if table.is_narrow else 'i64'}" for name, table in spec.tables}
+    types |= dict.fromkeys((*spec.strides, *spec.numbers), "i32")
+    if "scale" in types:
+        types["scale"] = "fp32"
+    if "group" in types and launch.sizes.group == 1:
+        constants["group"] = int(types.pop("group") and 1)
+    rows = {"value": launch.sizes.value_dim, "out": launch.sizes.value_dim, "grad": launch.sizes.value_dim}
+    strides = {name for name in spec.strides if rows.get(name.rpartition("_")[0], launch.sizes.head_dim) % 16 == 0}
+    return Variant(
+        spec,
+        tuple((name, types[name]) for name in spec.arguments if name in types),
+        tuple(constants.items()),
+        frozenset({*spec.pointers, *strides}),
+        launch.blocks.num_warps,
+        launch.blocks.num_stages,
+    )
+
+
+def _pointer(name: str, spec: Spec, side: Side, dtype: str) -> str:
+    if name in _ARRAYS:
+        return "*i32"
+    if name in _INPUTS:
+        return f"*{dtype}"
+    results = ("out", "d_query", "d_key", "d_value")
+    summed = spec.split or (spec.atomic and name == "d_query")
+    return f"*{dtype}" if name in results and side.once and not summed else "*fp32"
