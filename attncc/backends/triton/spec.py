@@ -122,6 +122,11 @@ class Spec:
         return TritonPrinter({table.digest: name for name, table in self.tables}).predicate(self.residual)
 
     @property
+    def index(self) -> str:
+        """Triton's type of positions in the residual."""
+        return "tl.int64" if self.wide else "tl.int32"
+
+    @property
     def outline(self) -> Outline:
         return KERNELS[self.kernel]
 
