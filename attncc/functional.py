@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from attncc.patterns import Pattern, PatternFactory, as_pattern, by_handle
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
+
+LOG = logging.getLogger("attncc")
 
 Config = Mapping[str, object]
 Result = Tensor | tuple[Tensor, Tensor]
@@ -42,7 +45,8 @@ def attention(
 
     query: (B, Hq, Nq, D); key: (B, Hkv, Nk, D); value: (B, Hkv, Nk, Dv); one floating dtype and device. With
     `enable_gqa`, Hq is a multiple of Hkv and query head h uses key head h // (Hq / Hkv). `scale` defaults to
-    1/sqrt(D). Query row r stands at position `q_offset + r`. `backend` names a backend, with its `config`.
+    1/sqrt(D). Query row r stands at position `q_offset + r`. `backend` names a backend, with its `config`; without
+    one it is triton on a GPU and torch elsewhere (and on a GPU what triton refuses, which is logged).
 
     Returns out, (B, Hq, Nq, Dv) in the query's dtype, and with `return_lse` also the natural-log sum of
     exponentials, (B, Hq, Nq), float32 (float64 for float64); both are differentiable. A query without keys gives
@@ -53,9 +57,8 @@ def attention(
     chosen = as_pattern(pattern)
     query, key, value = _autocast(query, key, value)
     _check(query, key, value, enable_gqa, q_offset)
-    name = backends.DEFAULT if backend is None else backend
     factor = _scale(scale, query)
-    out, lse = _attention(query, key, value, chosen.handle, factor, q_offset, name, _encoded(config))
+    out, lse = _attention(query, key, value, chosen.handle, factor, q_offset, backend or "", _encoded(config))
     return (out, lse) if return_lse else out
 
 
@@ -101,7 +104,8 @@ def compile(
     }
     if q_len is None:
         return Attention(chosen, options)
-    name = backends.DEFAULT if backend is None else backend
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = backend or backends.preferred(device)[0]
     keys = q_offset + q_len if kv_len is None else kv_len
     lowered = _lowered(chosen, _shape(chosen, q_len, keys, q_offset, heads, batch), name, _encoded(config))
     return Attention(chosen, options, lowered[0])
@@ -196,13 +200,25 @@ def _executable(
 ) -> Executable:
     pattern = by_handle(handle)
     batch, heads, q_len, _ = query.shape
-    plan, executable = _lowered(pattern, _shape(pattern, q_len, key.shape[2], q_offset, heads, batch), backend, config)
-    reason = backends.get(backend).refuses(plan, query, value)
-    if reason is not None:
-        raise BackendError(
-            f"Backend {backend!r} refuses: {reason}.", fix="Name another backend, or convert the tensors."
-        )
-    return executable
+    shape = _shape(pattern, q_len, key.shape[2], q_offset, heads, batch)
+    reasons = {}
+    for name in [backend] if backend else backends.preferred(query.device):
+        plan, executable = _lowered(pattern, shape, name, config)
+        reasons[name] = backends.get(name).refuses(plan, query, value)
+        if reasons[name] is None:
+            _log_choice(name, tuple(f"{other}: {reason}" for other, reason in reasons.items() if reason))
+            return executable
+    raise BackendError(
+        " ".join(f"Backend {name!r} refuses: {reason}." for name, reason in reasons.items()),
+        fix="Name another backend, or convert the tensors.",
+    )
+
+
+@cache
+def _log_choice(name: str, refusals: tuple[str, ...]) -> None:
+    """Say once that a backend runs because another one refused."""
+    if refusals:
+        LOG.warning("attention runs on backend %r (%s)", name, "; ".join(refusals))
 
 
 def _shape(pattern: Pattern, q_len: int, kv_len: int, q_offset: int, heads: int, batch: int) -> Shape:
@@ -225,11 +241,14 @@ def _encoded(config: Config | None) -> str:
     try:
         return json.dumps(dict(config), sort_keys=True)
     except TypeError as error:
-        raise ConfigError(f"config={config!r}: {error}.", rule="Its values are numbers, texts, True or False.") from None
+        raise ConfigError(
+            f"config={config!r}: {error}.", rule="Its values are numbers, texts, True or False."
+        ) from None
 
 
 def _decoded(config: str) -> dict[str, object]:
-    return json.loads(config) if config else {}
+    decoded: dict[str, object] = json.loads(config) if config else {}
+    return decoded
 
 
 def _autocast(*tensors: Tensor) -> list[Tensor]:

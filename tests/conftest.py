@@ -1,9 +1,15 @@
-"""Options and Hypothesis profiles of the test suite."""
+"""Options and Hypothesis profiles of the test suite, and where Triton's kernels run."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

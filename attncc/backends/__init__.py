@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from attncc.errors import BackendError, nearest
 
 if TYPE_CHECKING:
+    import torch
+
     from attncc.backends.base import Backend
 
 #: Backend name -> module that holds its `BACKEND`, in the order of preference.
@@ -18,9 +20,6 @@ _MODULES = {
     "triton": "attncc.backends.triton",
     "reference": "attncc.backends.reference",
 }
-
-#: What runs when no backend is named.
-DEFAULT = "torch"
 
 
 def names() -> list[str]:
@@ -40,6 +39,12 @@ def get(name: str) -> Backend:
     if reason is not None:
         raise BackendError(f"Backend {name!r} is not available: {reason}.", fix="Run `attncc doctor` for all backends.")
     return backend
+
+
+def preferred(device: torch.device) -> list[str]:
+    """Return the backends to try for tensors on `device` when none is named, best first."""
+    on_gpu = device.type == "cuda" and dict(report())["triton"] is None
+    return ["triton", "torch"] if on_gpu else ["torch"]
 
 
 def report() -> Iterator[tuple[str, str | None]]:

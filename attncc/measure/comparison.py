@@ -86,7 +86,6 @@ def compare(
     `on_step` gets the name of each step before it begins; `steps` says how many there are.
     """
     shape = workload.shape
-    ran = backends.DEFAULT if backend is None else backend
     on_step("planning")
     begin = time.perf_counter()
     ours = compile(
@@ -104,6 +103,7 @@ def compare(
         runs[DENSE] = partial(scaled_dot_product_attention, is_causal=causal, enable_gqa=workload.grouped)
 
     query, key, value, grad = workload.tensors()
+    ran = backend or backends.preferred(query.device)[0]
     calls = {name: partial(_step, run, query, key, value, grad) for name, run in runs.items()}
     on_step("warm-up")
     calls[OURS]()

@@ -164,11 +164,9 @@ class _Run:
 
     def _call(self, launch: Launch, programs: int, tensors: Tensors) -> None:
         config = self.program.lowering.config
-        values: dict[str, object] = {**launch.arrays, **launch.numbers, **launch.constants(config.precision)}
+        values: dict[str, object] = {**launch.arrays, **launch.numbers, **launch.constants(config.precision), **tensors}
         for name, table in launch.spec.tables:
             values[name] = table.narrow_on(self.query.device)
-        for name, tensor in tensors.items():
-            values[name] = tensor
         for name in launch.spec.tensors:
             values |= zip((f"{name}_b", f"{name}_h", f"{name}_n"), tensors[name].stride(), strict=False)
         heads, group = self.query.shape[1], self.program.lowering.sizes.group

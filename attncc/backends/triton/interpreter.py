@@ -17,7 +17,7 @@ def is_on() -> bool:
 
 @cache
 def prepare() -> None:
-    """Give the interpreter's dot the numbers of bfloat16 tiles: it keeps them as 16-bit integers and multiplies those."""
+    """Give the interpreter's dot the numbers of bfloat16 tiles: it would multiply the integers that hold their bits."""
     from triton.runtime import interpreter
 
     product = interpreter.InterpreterBuilder.create_dot

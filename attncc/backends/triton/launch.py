@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from attncc.backends.triton.config import Blocks
 from attncc.backends.triton.spec import Spec
-from attncc.ir.tables import Array
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,16 @@ class Sizes:
 
 @dataclass(frozen=True, eq=False)
 class Launch:
-    """A kernel's launch: `count` programs for each member, `arrays` (int32) and `numbers` by argument name."""
+    """A kernel's launch: `count` programs for each member, `arrays` and `numbers` by argument name.
+
+    The arrays are int32: numpy's as lowered, tensors once they are on a device.
+    """
 
     spec: Spec
     sizes: Sizes
     blocks: Blocks
     count: int
-    arrays: Mapping[str, Array]
+    arrays: Mapping[str, Any]
     numbers: Mapping[str, int]
 
     def constants(self, precision: str) -> dict[str, int | str]:

@@ -105,9 +105,7 @@ class Cut:
     def _join(self, spec: Spec, sizes: Sizes, split: Items, opens: bool) -> Launch:
         """`add` and `merge` know one kind of rows: those of the kernel's tiles."""
         rows, height = (
-            (self.work.cols.size, self.blocks.block_n)
-            if spec.of_keys
-            else (self.work.rows.size, self.blocks.block_m)
+            (self.work.cols.size, self.blocks.block_n) if spec.of_keys else (self.work.rows.size, self.blocks.block_m)
         )
         spec = replace(spec, continues=not opens, padded_head=sizes.padded_head, padded_value=sizes.padded_value)
         blocks = replace(self.blocks, block_m=height, num_stages=1)

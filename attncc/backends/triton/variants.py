@@ -46,7 +46,9 @@ def _launches(program: Program, backward: bool) -> Iterator[tuple[Launch, Side]]
         sizes = program.lowering.sizes
         spec = Spec("delta", padded_value=sizes.padded_value)
         yield Launch(spec, sizes, DELTA, 1, {}, {}), replace(program.forward, once=True)
-        sides += [program.key_gradient] if program.lowering.config.atomic else [program.query_gradient, program.key_gradient]
+        sides += (
+            [program.key_gradient] if program.lowering.config.atomic else [program.query_gradient, program.key_gradient]
+        )
     for side in sides:
         for part in side.parts:
             for launch in (part.work.whole, part.work.split, *part.work.joins):
