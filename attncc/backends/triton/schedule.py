@@ -11,8 +11,6 @@ from attncc.planner.plan import Pass
 from attncc.planner.staircase import Staircase, tabulated
 from attncc.planner.tiles import Tiles, from_staircase
 
-#: A tile whose runs are longer than this many times the mean is split into several items.
-LONGER_THAN_MEAN = 4
 #: Programs that a processor should get, where there is work for them.
 PROGRAMS_EACH = 2
 #: Parts are not shorter than this many tiles: they would cost more than they save.
@@ -33,15 +31,11 @@ class Items:
 
 
 def longest(tiles: Tiles, members: int, processors: int) -> int:
-    """Return the most tiles that an item should have: not far beyond the mean, and all processors get work."""
-    busy = _totals(tiles)
-    busy = busy[busy > 0]
-    if not len(busy):
-        return SHORTEST_PART
-    fair = -(-int(busy.sum()) * members // (PROGRAMS_EACH * processors))
-    enough = len(busy) * members >= PROGRAMS_EACH * processors
-    beyond = LONGER_THAN_MEAN * int(busy.mean())
-    return max(SHORTEST_PART, beyond if enough else min(beyond, fair))
+    """Return the most tiles that an item should have: a fair share of all work, unless no row has twice that."""
+    totals = _totals(tiles) if len(tiles.start) else np.zeros(1, np.int64)
+    fair = max(SHORTEST_PART, -(-int(totals.sum()) * members // (PROGRAMS_EACH * processors)))
+    most = int(totals.max())
+    return fair if most > 2 * fair else max(most, 1)
 
 
 def schedule(tiles: Tiles, most: int, *, every_tile: bool) -> tuple[Items, Items]:
