@@ -62,7 +62,12 @@ class Root(_RealFunction):
 
     @classmethod
     def eval(cls, x: sympy.Expr) -> sympy.Expr | None:
-        return sympy.sqrt(x) if x.is_number and x >= 0 else None
+        if not x.is_number:
+            return None
+        if x < 0:
+            return sympy.S.NaN
+        root = sympy.sqrt(x)
+        return root if root.is_Rational else sympy.Float(root)
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         return 1 / (2 * self)
@@ -73,7 +78,11 @@ class Logarithm(_RealFunction):
 
     @classmethod
     def eval(cls, x: sympy.Expr) -> sympy.Expr | None:
-        return sympy.Float(math.log(x)) if x.is_number and x > 0 else None
+        if not x.is_number:
+            return None
+        if x == 0:
+            return sympy.S.NegativeInfinity
+        return sympy.Float(math.log(x)) if x > 0 else sympy.S.NaN
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         return 1 / self.args[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
 import sympy
 
@@ -82,15 +82,31 @@ class Index(Symbolic):
         """Return the index as a real expression."""
         return chosen([(guard, AsReal(expr)) for guard, expr in self.cases])
 
+    @overload
+    def __add__(self, other: Index | int) -> Index: ...
+    @overload
+    def __add__(self, other: object) -> Any: ...
     def __add__(self, other: object) -> Any:
         return _arithmetic(operator.add, self, other)
 
+    @overload
+    def __sub__(self, other: Index | int) -> Index: ...
+    @overload
+    def __sub__(self, other: object) -> Any: ...
     def __sub__(self, other: object) -> Any:
         return _arithmetic(operator.sub, self, other)
 
+    @overload
+    def __rsub__(self, other: Index | int) -> Index: ...
+    @overload
+    def __rsub__(self, other: object) -> Any: ...
     def __rsub__(self, other: object) -> Any:
         return _arithmetic(operator.sub, other, self)
 
+    @overload
+    def __mul__(self, other: Index | int) -> Index: ...
+    @overload
+    def __mul__(self, other: object) -> Any: ...
     def __mul__(self, other: object) -> Any:
         return _arithmetic(operator.mul, self, other)
 
@@ -121,7 +137,7 @@ class Index(Symbolic):
         return Real(self.real()) / other
 
     def __rtruediv__(self, other: object) -> Real:
-        return other / Real(self.real())  # type: ignore[operator,no-any-return]
+        return other / Real(self.real())
 
     def __pow__(self, exponent: object) -> Any:
         if not isinstance(exponent, int) or isinstance(exponent, bool) or exponent not in range(-4, 5):
@@ -132,7 +148,7 @@ class Index(Symbolic):
         return _apply(lambda a: a**exponent, self) if exponent >= 0 else Real(self.real()) ** exponent
 
     def __rpow__(self, base: object) -> Real:
-        return base ** Real(self.real())  # type: ignore[operator,no-any-return]
+        return base ** Real(self.real())
 
     def __le__(self, other: object) -> Condition:
         return _compare("ge", index_of(other) - self)

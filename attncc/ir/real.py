@@ -102,7 +102,7 @@ class Real(Symbolic):
         )
 
     __lt__ = __le__ = __gt__ = __ge__ = _refused
-    __eq__ = __ne__ = _refused  # type: ignore[assignment]
+    __eq__ = __ne__ = _refused
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _refused
 
     def __index__(self) -> NoReturn:

@@ -23,8 +23,6 @@ class Weights:
     """
 
     def __init__(self, tensor: Any, name: str = "weights", slot: int = 0) -> None:
-        if isinstance(tensor, Weights):
-            tensor = tensor.tensor
         if not hasattr(tensor, "requires_grad") or not tensor.dtype.is_floating_point:
             kind = getattr(tensor, "dtype", type(tensor).__name__)
             raise TableError(
@@ -38,7 +36,7 @@ class Weights:
                 rule=f"Weights have one to {MAX_DIMENSIONS} dimensions and at least one element.",
                 fix="Pass one entry per head, (H,), per head and bucket, (H, buckets), or (B, H, Nq, Nk).",
             )
-        self.tensor = tensor
+        self.tensor: Any = tensor
         self.name = name
         self.slot = slot
 
