@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from attncc.backends.reference import dense_mask as dense_mask
     from attncc.catalog import factory as factory
     from attncc.catalog import load as load
+    from attncc.declarations import Bounds as Bounds
     from attncc.errors import AttnccError as AttnccError
     from attncc.errors import BackendError as BackendError
     from attncc.errors import ConfigError as ConfigError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from attncc.errors import PatternError as PatternError
     from attncc.errors import PlanError as PlanError
     from attncc.errors import PluginError as PluginError
+    from attncc.errors import ScoreError as ScoreError
     from attncc.errors import ShapeError as ShapeError
     from attncc.errors import TableError as TableError
     from attncc.functional import attention as attention
@@ -29,7 +31,12 @@ if TYPE_CHECKING:
     from attncc.ir.language import maximum as maximum
     from attncc.ir.language import minimum as minimum
     from attncc.ir.language import where as where
-    from attncc.patterns import Bounds as Bounds
+    from attncc.ir.real import Real as Real
+    from attncc.ir.real import exp as exp
+    from attncc.ir.real import log as log
+    from attncc.ir.real import sqrt as sqrt
+    from attncc.ir.real import tanh as tanh
+    from attncc.ir.weights import Weights as Weights
     from attncc.patterns import Pattern as Pattern
     from attncc.patterns import PatternFactory as PatternFactory
     from attncc.patterns import pattern as pattern
@@ -37,6 +44,9 @@ if TYPE_CHECKING:
     from attncc.planner.plan import Plan as Plan
     from attncc.planner.search import plan as plan
     from attncc.proof import verify as verify
+    from attncc.scores import Score as Score
+    from attncc.scores import ScoreFactory as ScoreFactory
+    from attncc.scores import score as score
 
 __version__ = "0.1.0"
 
@@ -44,6 +54,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "attncc.backends.reference": ["dense_mask"],
     "attncc.catalog": ["factory", "load"],
+    "attncc.declarations": ["Bounds"],
     "attncc.errors": [
         "AttnccError",
         "BackendError",
@@ -52,15 +63,19 @@ _EXPORTS = {
         "PatternError",
         "PlanError",
         "PluginError",
+        "ScoreError",
         "ShapeError",
         "TableError",
     ],
     "attncc.functional": ["attention", "compile"],
     "attncc.ir.language": ["Condition", "Index", "Table", "maximum", "minimum", "where"],
-    "attncc.patterns": ["Bounds", "Pattern", "PatternFactory", "pattern", "per_head"],
+    "attncc.ir.real": ["Real", "exp", "log", "sqrt", "tanh"],
+    "attncc.ir.weights": ["Weights"],
+    "attncc.patterns": ["Pattern", "PatternFactory", "pattern", "per_head"],
     "attncc.planner.plan": ["Plan"],
     "attncc.planner.search": ["plan"],
     "attncc.proof": ["verify"],
+    "attncc.scores": ["Score", "ScoreFactory", "score"],
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from attncc import plugins
+from attncc.declarations import Parameter
 from attncc.errors import AttnccError, ParameterError, PatternError, PluginError, TableError, nearest
 from attncc.ir.language import Table
-from attncc.patterns import Parameter, Pattern, PatternFactory
+from attncc.patterns import Pattern, PatternFactory
 
 
 def load(name: str, **parameters: Any) -> Pattern:

@@ -23,12 +23,16 @@ class PatternError(AttnccError):
     """A predicate is not a valid connectivity set."""
 
 
+class ScoreError(AttnccError):
+    """A score is not a valid expression."""
+
+
 class ParameterError(AttnccError, ValueError):
-    """A pattern got a parameter that is missing, unknown, of the wrong type or out of bounds."""
+    """A pattern or score got a parameter that is missing, unknown, of the wrong type or out of bounds."""
 
 
 class TableError(AttnccError, ValueError):
-    """A table has the wrong length, dtype, shape or device."""
+    """A table, or weights, have the wrong length, dtype, shape or device."""
 
 
 class ShapeError(AttnccError, ValueError):

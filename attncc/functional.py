@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
@@ -15,12 +15,16 @@ from torch import Tensor
 
 from attncc import backends
 from attncc.backends.base import Executable, accumulation_dtype
-from attncc.errors import AttnccError, BackendError, ConfigError, ShapeError
+from attncc.errors import AttnccError, BackendError, ConfigError, ShapeError, TableError
+from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import B, H
+from attncc.ir.weights import Weights
 from attncc.patterns import Pattern, PatternFactory, as_pattern, by_handle
+from attncc.planner.checks import check_score
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
+from attncc.scores import Score, ScoreFactory, as_score
 
 LOG = logging.getLogger("attncc")
 
@@ -34,6 +38,7 @@ def attention(
     value: Tensor,
     pattern: Pattern | PatternFactory,
     *,
+    score: Score | ScoreFactory | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     q_offset: int = 0,
@@ -45,20 +50,25 @@ def attention(
 
     query: (B, Hq, Nq, D); key: (B, Hkv, Nk, D); value: (B, Hkv, Nk, Dv); one floating dtype and device. With
     `enable_gqa`, Hq is a multiple of Hkv and query head h uses key head h // (Hq / Hkv). `scale` defaults to
-    1/sqrt(D). Query row r stands at position `q_offset + r`. `backend` names a backend, with its `config`; without
-    one it is triton on a GPU and torch elsewhere (and on a GPU what triton refuses, which is logged).
+    1/sqrt(D). Query row r stands at position `q_offset + r`. `score` is what becomes of the scaled scores before the
+    softmax (see attncc.score); its weights get gradients. `backend` names a backend, with its `config`; without one
+    it is triton on a GPU and torch elsewhere (and on a GPU what triton refuses, which is logged).
 
     Returns out, (B, Hq, Nq, Dv) in the query's dtype, and with `return_lse` also the natural-log sum of
-    exponentials, (B, Hq, Nq), float32 (float64 for float64); both are differentiable. A query without keys gives
-    out 0, lse -inf and zero gradients. Plans are kept for the last shapes: a second call plans nothing.
+    exponentials, (B, Hq, Nq), float32 (float64 for float64); both are differentiable. A query without keys, or whose
+    scores are all -inf, gives out 0, lse -inf and zero gradients. Plans are kept for the last shapes: a second call
+    plans nothing.
 
-    Raises ShapeError, BackendError, ConfigError, PatternError or TableError.
+    Raises ShapeError, BackendError, ConfigError, PatternError, ScoreError or TableError.
     """
-    chosen = as_pattern(pattern)
+    chosen, scored = as_pattern(pattern), as_score(score)
     query, key, value = _autocast(query, key, value)
     _check(query, key, value, enable_gqa, q_offset)
+    _check_weights(scored.weights, query)
     factor = _scale(scale, query)
-    out, lse = _attention(query, key, value, chosen.handle, factor, q_offset, backend or "", _encoded(config))
+    out, lse = _attention(
+        query, key, value, scored.tensors, chosen.handle, scored.key, factor, q_offset, backend or "", _encoded(config)
+    )
     return (out, lse) if return_lse else out
 
 
@@ -82,6 +92,7 @@ def compile(
     *,
     heads: int = 1,
     batch: int = 1,
+    score: Score | ScoreFactory | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     q_offset: int = 0,
@@ -91,10 +102,11 @@ def compile(
 ) -> Attention:
     """Return a callable of (query, key, value) for `pattern`; given `q_len`, plan and lower it now.
 
-    `heads` and `batch` matter only to patterns that depend on h or b. Options are those of `attention`.
+    `heads` and `batch` matter only to patterns and scores that depend on h or b. Options are those of `attention`.
     """
-    chosen = as_pattern(pattern)
+    chosen, scored = as_pattern(pattern), as_score(score)
     options = {
+        "score": score if score is None else scored,
         "scale": scale,
         "enable_gqa": enable_gqa,
         "q_offset": q_offset,
@@ -107,16 +119,25 @@ def compile(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = backend or backends.preferred(device)[0]
     keys = q_offset + q_len if kv_len is None else kv_len
-    lowered = _lowered(chosen, _shape(chosen, q_len, keys, q_offset, heads, batch), name, _encoded(config))
-    return Attention(chosen, options, lowered[0])
+    shape = _shape(chosen, scored.expression, q_len, keys, q_offset, heads, batch)
+    return Attention(chosen, options, _lowered(chosen, scored.expression, shape, name, _encoded(config))[0])
 
 
 @torch.library.custom_op("attncc::attention", mutates_args=())
 def _attention(
-    query: Tensor, key: Tensor, value: Tensor, handle: str, scale: float, q_offset: int, backend: str, config: str
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    weights: Sequence[Tensor],
+    pattern: str,
+    score: str,
+    scale: float,
+    q_offset: int,
+    backend: str,
+    config: str,
 ) -> tuple[Tensor, Tensor]:
-    executable = _executable(query, key, value, handle, q_offset, backend, config)
-    return executable.forward(query, key, value, scale)
+    executable = _executable(query, key, value, pattern, score, q_offset, backend, config)
+    return executable.forward(query, key, value, weights, scale)
 
 
 @torch.library.custom_op("attncc::attention_backward", mutates_args=())
@@ -126,22 +147,26 @@ def _attention_backward(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    weights: Sequence[Tensor],
     out: Tensor,
     lse: Tensor,
-    handle: str,
+    with_weights: bool,
+    pattern: str,
+    score: str,
     scale: float,
     q_offset: int,
     backend: str,
     config: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    executable = _executable(query, key, value, handle, q_offset, backend, config)
-    return executable.backward(grad_out, grad_lse, query, key, value, out, lse, scale)
+) -> list[Tensor]:
+    executable = _executable(query, key, value, pattern, score, q_offset, backend, config)
+    d_query, d_key, d_value, d_weights = executable.backward(
+        grad_out, grad_lse, query, key, value, weights, out, lse, scale, with_weights
+    )
+    return [d_query, d_key, d_value, *d_weights]
 
 
 @_attention.register_fake
-def _(
-    query: Tensor, key: Tensor, value: Tensor, handle: str, scale: float, q_offset: int, backend: str, config: str
-) -> tuple[Tensor, Tensor]:
+def _(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     out = query.new_empty(*query.shape[:-1], value.shape[-1])
     return out, query.new_empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype))
 
@@ -153,24 +178,31 @@ def _(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    weights: Sequence[Tensor],
+    out: Tensor,
+    lse: Tensor,
+    with_weights: bool,
     *rest: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
-    d_query, d_key, d_value = (x.new_empty(x.shape) for x in (query, key, value))
-    return d_query, d_key, d_value
+) -> list[Tensor]:
+    return [x.new_empty(x.shape) for x in (query, key, value, *(weights if with_weights else ()))]
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, *ctx.options = inputs
+    query, key, value, weights, *ctx.options = inputs
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(query, key, value, *output)
+    ctx.save_for_backward(query, key, value, *output, *weights)
 
 
-def _backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
-    query, key, value, out, lse = ctx.saved_tensors
+def _backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
+    query, key, value, out, lse, *weights = ctx.saved_tensors
     if grad_out is None:
         grad_out = torch.zeros_like(out)
-    gradients = _attention_backward(grad_out, grad_lse, query, key, value, out, lse, *ctx.options)
-    return (*gradients, *(None for _ in ctx.options))
+    with_weights = any(ctx.needs_input_grad[3])
+    d_query, d_key, d_value, *d_weights = _attention_backward(
+        grad_out, grad_lse, query, key, value, weights, out, lse, with_weights, *ctx.options
+    )
+    per_slot = d_weights if with_weights else [None] * len(weights)
+    return d_query, d_key, d_value, per_slot, *(None for _ in ctx.options)
 
 
 def _double_backward(ctx: Any, *gradients: Tensor) -> None:
@@ -196,14 +228,14 @@ _attention_backward.register_vmap(_vmap)
 
 
 def _executable(
-    query: Tensor, key: Tensor, value: Tensor, handle: str, q_offset: int, backend: str, config: str
+    query: Tensor, key: Tensor, value: Tensor, pattern: str, score: str, q_offset: int, backend: str, config: str
 ) -> Executable:
-    pattern = by_handle(handle)
+    connected, expression = by_handle(pattern), by_key(score)
     batch, heads, q_len, _ = query.shape
-    shape = _shape(pattern, q_len, key.shape[2], q_offset, heads, batch)
+    shape = _shape(connected, expression, q_len, key.shape[2], q_offset, heads, batch)
     reasons = {}
     for name in [backend] if backend else backends.preferred(query.device):
-        plan, executable = _lowered(pattern, shape, name, config)
+        plan, executable = _lowered(connected, expression, shape, name, config)
         reasons[name] = backends.get(name).refuses(plan, query, value)
         if reasons[name] is None:
             _log_choice(name, tuple(f"{other}: {reason}" for other, reason in reasons.items() if reason))
@@ -221,17 +253,22 @@ def _log_choice(name: str, refusals: tuple[str, ...]) -> None:
         LOG.warning("attention runs on backend %r (%s)", name, "; ".join(refusals))
 
 
-def _shape(pattern: Pattern, q_len: int, kv_len: int, q_offset: int, heads: int, batch: int) -> Shape:
-    """Return the shape with heads and batch entries counted only where the pattern depends on them."""
-    free = pattern.predicate.free
+def _shape(
+    pattern: Pattern, score: ScoreExpression, q_len: int, kv_len: int, q_offset: int, heads: int, batch: int
+) -> Shape:
+    """Return the shape with heads and batch entries counted only where the pattern or the score depends on them."""
+    free = pattern.predicate.free | score.free
     return Shape(q_len, kv_len, q_offset, heads if H in free else 1, batch if B in free else 1)
 
 
 @lru_cache(maxsize=32)
-def _lowered(pattern: Pattern, shape: Shape, backend: str, config: str) -> tuple[Plan, Executable]:
+def _lowered(
+    pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, config: str
+) -> tuple[Plan, Executable]:
     found = backends.get(backend)
     plan = plan_for(pattern, shape, found.tile)
-    return plan, found.lower(plan, _decoded(config))
+    check_score(score, pattern.predicate, shape)
+    return plan, found.lower(plan, score, _decoded(config))
 
 
 def _encoded(config: Config | None) -> str:
@@ -289,6 +326,17 @@ def _check(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q_offset
     _check_heads(query.shape[1], key.shape[1], enable_gqa)
     if not isinstance(q_offset, int) or isinstance(q_offset, bool) or q_offset < 0:
         raise ShapeError(f"q_offset={q_offset!r}.", rule="It is the position of the first query, an integer from 0.")
+
+
+def _check_weights(weights: Sequence[Weights], query: Tensor) -> None:
+    """Raise TableError unless a score's weights lie where the query does."""
+    for entry in weights:
+        if entry.tensor.device != query.device:
+            raise TableError(
+                f"Weights {entry.name!r} are on {entry.tensor.device}, query on {query.device}.",
+                rule="A score's weights are on the tensors' device.",
+                fix=f"Move them first: .to({str(query.device)!r}).",
+            )
 
 
 def _check_heads(query_heads: int, key_heads: int, enable_gqa: bool) -> None:

@@ -2,72 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
-import typing
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import sympy
 
-from attncc.errors import AttnccError, ParameterError, PatternError, nearest
+from attncc.declarations import Declaration
+from attncc.errors import PatternError
 from attncc.ir.language import Index, Table, position, predicate_of
 from attncc.ir.normal import comparison, digest, normalised
 from attncc.ir.predicate import Predicate, conjunction, disjunction
 from attncc.ir.symbols import BY_NAME, H, I, J
-
-REQUIRED = inspect.Parameter.empty
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Limits of an integer parameter: `l: Annotated[int, attncc.Bounds(minimum=1)]`."""
-
-    minimum: int | None = None
-    maximum: int | None = None
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a pattern: its type (int, bool or Table), default and limits."""
-
-    name: str
-    type: type
-    default: Any = REQUIRED
-    bounds: Bounds = Bounds()
-
-    @property
-    def required(self) -> bool:
-        return self.default is REQUIRED
-
-    def checked(self, value: Any) -> Any:
-        """Return `value` as the pattern's function gets it, or raise ParameterError or TableError."""
-        if self.type is Table:
-            return Table(value, name=self.name)
-        if self.type is bool and isinstance(value, bool):
-            return value
-        if self.type is int and not isinstance(value, bool) and hasattr(value, "__index__"):
-            return self._within(value.__index__())
-        raise ParameterError(
-            f"{self.name}={value!r} ({type(value).__name__}).",
-            rule=f"Parameter {self.name!r} is declared as {self.type.__name__}.",
-            fix=f"Pass {'an integer' if self.type is int else 'True or False'}.",
-        )
-
-    def _within(self, value: int) -> int:
-        low, high = self.bounds.minimum, self.bounds.maximum
-        if (low is not None and value < low) or (high is not None and value > high):
-            limits = " and ".join([f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None))
-            raise ParameterError(f"{self.name}={value}.", rule=f"Parameter {self.name!r} is {limits}.")
-        return value
-
-    def __str__(self) -> str:
-        suffix = "" if self.required else f"={self.default!r}"
-        return f"{self.name}: {self.type.__name__}{suffix}"
-
 
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
 _serial = itertools.count()
@@ -148,21 +96,19 @@ class Pattern:
         return f"{self.name}({arguments})"
 
 
-@dataclass(frozen=True, eq=False)
-class PatternFactory:
+class PatternFactory(Declaration):
     """What `@attncc.pattern` makes of a function: call it with parameters to get a Pattern."""
 
-    function: Callable[..., Any]
-    name: str
-    doc: str
-    symbols: tuple[str, ...]
-    parameters: tuple[Parameter, ...]
+    kind = "pattern"
+    error = PatternError
+    returns = "conditions on positions"
+    known_symbols: ClassVar[Mapping[str, Index]] = {name: position(symbol) for name, symbol in BY_NAME.items()}
+    known_types = (int, bool, Table)
 
     def __call__(self, **values: Any) -> Pattern:
         """Return the pattern for these parameters; raises ParameterError, TableError or PatternError."""
-        checked = self._checked(values)
-        arguments = {name: position(BY_NAME[name]) for name in self.symbols}
-        result = self._declared(**arguments, **checked)
+        checked = self.checked(values)
+        result = self.evaluated(checked)
         subsets = result if isinstance(result, tuple | list) else (result,)
         if not subsets:
             raise PatternError(
@@ -171,43 +117,6 @@ class PatternFactory:
                 fix="Return the predicate, as in `return (j <= i) & (i - j < window)`.",
             )
         return Pattern([predicate_of(subset) for subset in subsets], self.name, checked)
-
-    def _declared(self, **arguments: Any) -> Any:
-        try:
-            return self.function(**arguments)
-        except AttnccError:
-            raise
-        except Exception as error:
-            code = self.function.__code__
-            raise PatternError(
-                f"Pattern {self.name!r} raised {type(error).__name__}: {error}.",
-                rule=f"Its function, at {code.co_filename}:{code.co_firstlineno}, returns conditions on positions.",
-            ) from error
-
-    def _checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        known = {parameter.name: parameter for parameter in self.parameters}
-        for name in values:
-            if name not in known:
-                raise ParameterError(
-                    f"Pattern {self.name!r} has no parameter {name!r}.",
-                    rule=f"It is declared as {self.signature}.",
-                    fix=nearest(name, known),
-                )
-        missing = [p.name for p in self.parameters if p.required and p.name not in values]
-        if missing:
-            raise ParameterError(
-                f"Pattern {self.name!r} needs {', '.join(missing)}.",
-                rule=f"It is declared as {self.signature}.",
-            )
-        return {name: p.checked(values.get(name, p.default)) for name, p in known.items()}
-
-    @property
-    def signature(self) -> str:
-        """The declaration, for messages and lists: `strided(l: int)`."""
-        return f"{self.name}({', '.join(map(str, self.parameters))})"
-
-    def __repr__(self) -> str:
-        return f"<pattern {self.signature}>"
 
 
 def pattern(function: Callable[..., Any]) -> PatternFactory:
@@ -219,13 +128,7 @@ def pattern(function: Callable[..., Any]) -> PatternFactory:
 
     Raises PatternError for a parameter without a usable annotation.
     """
-    name = function.__name__
-    declared = inspect.signature(function).parameters.values()
-    hints = _hints(function)
-    parameters = tuple(_parameter(name, p, hints.get(p.name)) for p in declared if p.name not in BY_NAME)
-    symbols = tuple(p.name for p in declared if p.name in BY_NAME)
-    doc = inspect.getdoc(function) or ""
-    return PatternFactory(function, name, doc, symbols, parameters)
+    return PatternFactory.of(function)
 
 
 def per_head(patterns: Sequence[Pattern | PatternFactory]) -> Pattern:
@@ -274,37 +177,8 @@ def _by_head(predicates: Sequence[Predicate], name: str, parameters: Mapping[str
     return Pattern([disjunction(parts)], name, parameters)
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise PatternError(
-            f"Pattern {function.__name__!r} has an annotation that can't be resolved: {error}.",
-            rule="Parameters are annotated with int, bool or attncc.Table.",
-        ) from error
-
-
-def _parameter(pattern_name: str, declared: inspect.Parameter, hint: Any) -> Parameter:
-    bounds, kind = Bounds(), hint
-    if typing.get_origin(hint) is typing.Annotated:
-        kind, *extras = typing.get_args(hint)
-        bounds = next((extra for extra in extras if isinstance(extra, Bounds)), bounds)
-    if kind not in (int, bool, Table) or declared.kind in (
-        declared.VAR_POSITIONAL,
-        declared.VAR_KEYWORD,
-    ):
-        raise PatternError(
-            f"Pattern {pattern_name!r} declares {declared.name!r} as {getattr(kind, '__name__', kind)}.",
-            rule=f"Symbols are {', '.join(BY_NAME)}; other parameters are annotated with int, bool or attncc.Table.",
-            fix=f"Write `*, {declared.name}: int`, or use one of the symbols. {nearest(declared.name, BY_NAME)}",
-        )
-    return Parameter(declared.name, kind, declared.default, bounds)
-
-
 __all__ = [
-    "Bounds",
     "Index",
-    "Parameter",
     "Pattern",
     "PatternFactory",
     "Table",

@@ -1,16 +1,24 @@
-"""What a backend is: it lowers a plan to an executable, or says why it can't."""
+"""What a backend is: it lowers a plan and a score to an executable, or says why it can't."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
 
-Gradients = tuple[Tensor, Tensor, Tensor]
+
+class Gradients(NamedTuple):
+    """Gradients of the inputs, each in its shape and dtype; `weights` is empty where they weren't asked for."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    weights: Sequence[Tensor] = ()
 
 
 class Executable(Protocol):
@@ -18,10 +26,13 @@ class Executable(Protocol):
 
     query (B, Hq, Nq, D), key (B, Hkv, Nk, D), value (B, Hkv, Nk, Dv); query head h uses key head h // (Hq / Hkv).
     lse is the natural-log sum of exponentials, (B, Hq, Nq), float32 (float64 for float64 inputs); a query
-    without keys has out 0, lse -inf and zero gradients.
+    without keys has out 0, lse -inf and zero gradients. `weights` are the score's, by slot, of any floating dtype.
+    The score takes the place of scale * <q, k>; a pair whose score is -inf counts as not connected.
     """
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
+    ) -> tuple[Tensor, Tensor]:
         """Return (out, lse), out (B, Hq, Nq, Dv) in the query's dtype."""
         ...
 
@@ -32,11 +43,13 @@ class Executable(Protocol):
         query: Tensor,
         key: Tensor,
         value: Tensor,
+        weights: Sequence[Tensor],
         out: Tensor,
         lse: Tensor,
         scale: float,
+        with_weights: bool,
     ) -> Gradients:
-        """Return the gradients of query, key and value in their dtypes, given forward's results."""
+        """Return the gradients, given forward's results; those of the weights only `with_weights`."""
         ...
 
 
@@ -55,8 +68,11 @@ class Backend(Protocol):
         """Return why the backend can't take this plan for tensors of such dtype, device and head sizes, or None."""
         ...
 
-    def lower(self, plan: Plan, config: Mapping[str, object]) -> Executable:
-        """Return the executable; raises ConfigError for an unknown key or bad value in `config`."""
+    def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> Executable:
+        """Return the executable; `score` is attncc.ir.score.IDENTITY where there is none.
+
+        Raises ConfigError for an unknown key or bad value in `config`.
+        """
         ...
 
 

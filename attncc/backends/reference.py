@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from attncc.backends.base import Gradients, accumulation_dtype
+from attncc.backends.scoring import ScoredBlock
 from attncc.errors import ConfigError
 from attncc.ir.evaluate import evaluate_predicate
+from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.patterns import Pattern, PatternFactory, as_pattern
+from attncc.planner.checks import check
 from attncc.planner.plan import Plan
 from attncc.planner.shape import Shape
-from attncc.planner.specialise import check
 
 
 def dense_mask(
@@ -66,11 +68,14 @@ class ReferenceExecutable:
     """Dense attention; every intermediate is (B, Hq, Nq, Nk)."""
 
     plan: Plan
+    score: ScoreExpression
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
+    ) -> tuple[Tensor, Tensor]:
         """See attncc.backends.base.Executable."""
         dtype = accumulation_dtype(query.dtype)
-        scores = self._scores(query, key, scale)
+        scores, _ = self._scores(query, key, weights, scale)
         lse = torch.logsumexp(scores, dim=-1)
         out = self._probabilities(scores, lse) @ _expanded(value, query).to(dtype)
         return out.to(query.dtype), lse
@@ -82,27 +87,45 @@ class ReferenceExecutable:
         query: Tensor,
         key: Tensor,
         value: Tensor,
+        weights: Sequence[Tensor],
         out: Tensor,
         lse: Tensor,
         scale: float,
+        with_weights: bool,
     ) -> Gradients:
         """See attncc.backends.base.Executable."""
         dtype = accumulation_dtype(query.dtype)
         d_out = grad_out.to(dtype)
-        p = self._probabilities(self._scores(query, key, scale), lse)
+        scores, scored = self._scores(query, key, weights, scale)
+        p = self._probabilities(scores, lse)
         delta = (d_out * out.to(dtype)).sum(-1, keepdim=True)
         if grad_lse is not None:
             delta = delta - grad_lse.to(dtype).unsqueeze(-1)
-        d_scores = p * (d_out @ _expanded(value, query).to(dtype).mT - delta) * scale
+        changes = p * (d_out @ _expanded(value, query).to(dtype).mT - delta)
+        d_scores = scored.by_score(changes, scores) * scale
         d_query = d_scores @ _expanded(key, query).to(dtype)
         d_key = _summed(d_scores.mT @ query.to(dtype), key)
         d_value = _summed(p.mT @ d_out, value)
-        return d_query.to(query.dtype), d_key.to(key.dtype), d_value.to(value.dtype)
+        d_weights = [torch.zeros(x.shape, dtype=dtype, device=x.device) for x in weights if with_weights]
+        if with_weights:
+            scored.add_by_weights(d_weights, changes, scores)
+        return Gradients(
+            d_query.to(query.dtype),
+            d_key.to(key.dtype),
+            d_value.to(value.dtype),
+            [d.to(x.dtype) for d, x in zip(d_weights, weights, strict=False)],
+        )
 
-    def _scores(self, query: Tensor, key: Tensor, scale: float) -> Tensor:
-        dtype = accumulation_dtype(query.dtype)
-        scores = query.to(dtype) @ _expanded(key, query).to(dtype).mT * scale
-        return scores.masked_fill(~self._mask(query), -math.inf)
+    def _scores(
+        self, query: Tensor, key: Tensor, weights: Sequence[Tensor], scale: float
+    ) -> tuple[Tensor, ScoredBlock]:
+        """Return the scores, -inf where there is no pair, and how they came from the raw ones."""
+        dtype, shape = accumulation_dtype(query.dtype), self.plan.shape
+        raw = query.to(dtype) @ _expanded(key, query).to(dtype).mT * scale
+        b, h, rows, cols = (torch.arange(n, device=query.device) for n in raw.shape)
+        axes = {B: b.view(-1, 1, 1, 1), H: h.view(-1, 1, 1), I: rows.view(-1, 1) + shape.q_offset, J: cols}
+        scored = ScoredBlock(self.score, raw, {**axes, NQ: shape.q_len, NK: shape.kv_len}, weights)
+        return scored.value().masked_fill(~self._mask(query), -math.inf), scored
 
     def _mask(self, query: Tensor) -> Tensor:
         shape = self.plan.shape
@@ -139,11 +162,11 @@ class ReferenceBackend:
         """Return None: it takes every plan."""
         return None
 
-    def lower(self, plan: Plan, config: Mapping[str, object]) -> ReferenceExecutable:
+    def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> ReferenceExecutable:
         """Return the dense executable; it has no choices to configure."""
         if config:
             raise ConfigError(f"config={dict(config)!r}.", rule="The reference backend has no configuration.")
-        return ReferenceExecutable(plan)
+        return ReferenceExecutable(plan, score)
 
 
 BACKEND = ReferenceBackend()

@@ -1,21 +1,24 @@
-"""What the body of a pattern sees: `Index` for positions, `Condition` for comparisons, and `Table`.
+"""What the body of a pattern or score sees: `Index` for positions, `Condition` for comparisons, and `Table`.
 
 An Index is a list of guarded cases, (guard, expression), whose guards are disjoint and cover everything: that
 is how `where` and conditions inside index arithmetic disappear before anything else looks at the predicate.
+Arithmetic that leaves the integers gives a Real.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
 import sympy
 
 from attncc.errors import PatternError
+from attncc.ir.functions import AsReal
 from attncc.ir.normal import comparison
 from attncc.ir.notation import expression
 from attncc.ir.predicate import FALSE, TRUE, Predicate, conjunction, disjunction
+from attncc.ir.real import Real, Symbolic, chosen, is_real, larger, real_of, smaller
 from attncc.ir.symbols import B, H, I, J
 from attncc.ir.tables import Read, TableData, TableSymbol
 
@@ -25,20 +28,7 @@ MAX_CASES = 64
 Case = tuple[Predicate, sympy.Expr]
 
 
-class _Symbolic:
-    """Refuses to be decided by Python: shared by Index and Condition."""
-
-    __array_ufunc__ = None  # numpy scalars hand the operation to our reflected operators
-
-    def __bool__(self) -> NoReturn:
-        raise PatternError(
-            "A comparison of positions was used as True or False: `and`, `or`, `not`, `if` or a chained `a < b < c`.",
-            rule="i and j stand for all positions at once, so Python can't decide the comparison.",
-            fix="Write & for and, | for or, ~ for not, attncc.where(c, x, y) for if, (a < b) & (b < c) for a chain.",
-        )
-
-
-class Condition(_Symbolic):
+class Condition(Symbolic):
     """A predicate in the making; combine with `& | ~ ^`, compare with `==` and `!=`."""
 
     __hash__ = None  # type: ignore[assignment]
@@ -66,12 +56,17 @@ class Condition(_Symbolic):
     def __ne__(self, other: object) -> Condition:  # type: ignore[override]
         return self ^ other
 
+    def real(self) -> NoReturn:
+        """Refuse: a comparison is not a number."""
+        index_of(self)
+        raise TypeError(type(self))
+
     def __repr__(self) -> str:
         return f"Condition({self.predicate})"
 
 
-class Index(_Symbolic):
-    """An integer expression over positions; supports `+ - * // % abs` and comparisons."""
+class Index(Symbolic):
+    """An integer expression over positions; supports `+ - * // % abs` and comparisons, and `/` for a Real."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -83,17 +78,37 @@ class Index(_Symbolic):
         """Return `expr` as an index with a single case."""
         return cls((TRUE, expr))
 
-    def __add__(self, other: object) -> Index:
-        return _apply(lambda a, b: a + b, self, other)
+    def real(self) -> sympy.Expr:
+        """Return the index as a real expression."""
+        return chosen([(guard, AsReal(expr)) for guard, expr in self.cases])
 
-    def __sub__(self, other: object) -> Index:
-        return _apply(lambda a, b: a - b, self, other)
+    @overload
+    def __add__(self, other: Index | int) -> Index: ...
+    @overload
+    def __add__(self, other: object) -> Any: ...
+    def __add__(self, other: object) -> Any:
+        return _arithmetic(operator.add, self, other)
 
-    def __rsub__(self, other: object) -> Index:
-        return _apply(lambda a, b: b - a, self, other)
+    @overload
+    def __sub__(self, other: Index | int) -> Index: ...
+    @overload
+    def __sub__(self, other: object) -> Any: ...
+    def __sub__(self, other: object) -> Any:
+        return _arithmetic(operator.sub, self, other)
 
-    def __mul__(self, other: object) -> Index:
-        return _apply(lambda a, b: a * b, self, other)
+    @overload
+    def __rsub__(self, other: Index | int) -> Index: ...
+    @overload
+    def __rsub__(self, other: object) -> Any: ...
+    def __rsub__(self, other: object) -> Any:
+        return _arithmetic(operator.sub, other, self)
+
+    @overload
+    def __mul__(self, other: Index | int) -> Index: ...
+    @overload
+    def __mul__(self, other: object) -> Any: ...
+    def __mul__(self, other: object) -> Any:
+        return _arithmetic(operator.mul, self, other)
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -118,22 +133,22 @@ class Index(_Symbolic):
     def __abs__(self) -> Index:
         return _apply(sympy.Abs, self)
 
-    def __truediv__(self, other: object) -> NoReturn:
-        raise PatternError(
-            "`/` was used on a position.",
-            rule="Index expressions are integers.",
-            fix="Write `//` for the quotient rounded down.",
-        )
+    def __truediv__(self, other: object) -> Real:
+        return Real(self.real()) / other
 
-    __rtruediv__ = __truediv__
+    def __rtruediv__(self, other: object) -> Real:
+        return other / Real(self.real())
 
-    def __pow__(self, exponent: object) -> Index:
-        if not isinstance(exponent, int) or isinstance(exponent, bool) or not 0 <= exponent <= 4:
+    def __pow__(self, exponent: object) -> Any:
+        if not isinstance(exponent, int) or isinstance(exponent, bool) or exponent not in range(-4, 5):
             raise PatternError(
                 f"A position was raised to the power {exponent!r}.",
-                rule="Powers are integers from 0 to 4.",
+                rule="Powers are integers from 0 to 4, or from -4 where a real number is wanted.",
             )
-        return _apply(lambda a: a**exponent, self)
+        return _apply(lambda a: a**exponent, self) if exponent >= 0 else Real(self.real()) ** exponent
+
+    def __rpow__(self, base: object) -> Real:
+        return base ** Real(self.real())
 
     def __le__(self, other: object) -> Condition:
         return _compare("ge", index_of(other) - self)
@@ -191,23 +206,25 @@ class Table(TableData):
         return value != 0 if self.is_boolean else value
 
 
-def minimum(a: object, b: object) -> Index:
-    """Return the smaller of two index expressions."""
-    return _apply(sympy.Min, a, b)
+def minimum(a: object, b: object) -> Any:
+    """Return the smaller of two index expressions, or of two numbers."""
+    return smaller(a, b) if is_real(a) or is_real(b) else _apply(sympy.Min, a, b)
 
 
-def maximum(a: object, b: object) -> Index:
-    """Return the larger of two index expressions."""
-    return _apply(sympy.Max, a, b)
+def maximum(a: object, b: object) -> Any:
+    """Return the larger of two index expressions, or of two numbers."""
+    return larger(a, b) if is_real(a) or is_real(b) else _apply(sympy.Max, a, b)
 
 
 def where(condition: object, yes: Any, no: Any) -> Any:
-    """Return `yes` where `condition` holds, else `no`; both are index expressions, or both conditions."""
+    """Return `yes` where `condition` holds, else `no`: both conditions, both index expressions, or both numbers."""
     guard = predicate_of(condition)
     if isinstance(yes, Condition | bool) and isinstance(no, Condition | bool):
         return Condition((guard & predicate_of(yes)) | (~guard & predicate_of(no)))
-    chosen = [(guard & g, e) for g, e in index_of(yes).cases] + [(~guard & g, e) for g, e in index_of(no).cases]
-    return Index(*_live(chosen))
+    if is_real(yes) or is_real(no):
+        return Real(chosen([(guard, real_of(yes)), (~guard, real_of(no))]))
+    cases = [(guard & g, e) for g, e in index_of(yes).cases] + [(~guard & g, e) for g, e in index_of(no).cases]
+    return Index(*_live(cases))
 
 
 def position(symbol: sympy.Symbol) -> Index:
@@ -248,13 +265,25 @@ def predicate_of(value: object) -> Predicate:
     )
 
 
-def _apply(function: Callable[..., sympy.Expr], *values: object) -> Index:
-    """Apply `function` to every combination of cases."""
+def combinations(*values: object) -> list[tuple[Predicate, tuple[sympy.Expr, ...]]]:
+    """Return every combination of cases of several indices: (guard, their expressions)."""
     combined: list[tuple[Predicate, tuple[sympy.Expr, ...]]] = [(TRUE, ())]
     for value in values:
         cases = index_of(value).cases
         combined = [(guard & g, (*args, e)) for guard, args in combined for g, e in cases]
-    return Index(*_live([(guard, function(*args)) for guard, args in combined]))
+    return combined
+
+
+def _apply(function: Callable[..., sympy.Expr], *values: object) -> Index:
+    """Apply `function` to every combination of cases."""
+    return Index(*_live([(guard, function(*args)) for guard, args in combinations(*values)]))
+
+
+def _arithmetic(function: Callable[[Any, Any], Any], a: object, b: object) -> Any:
+    """Apply an operator to two indices, or, if one of them has left the integers, to two real expressions."""
+    if is_real(a) or is_real(b):
+        return Real(function(real_of(a), real_of(b)))
+    return _apply(function, a, b)
 
 
 def _live(cases: list[Case]) -> list[Case]:

@@ -1,4 +1,4 @@
-"""The symbols of a predicate: query and key position, head, batch entry, and the two lengths."""
+"""The symbols: query and key position, head, batch entry, the two lengths, and the score of a pair."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ B = sympy.Symbol("b", integer=True, nonnegative=True)
 #: Number of queries and of keys.
 NQ = sympy.Symbol("n_q", integer=True, nonnegative=True)
 NK = sympy.Symbol("n_k", integer=True, nonnegative=True)
+
+#: The scaled score of a pair, scale * <q, k>, in the expression of a score.
+SCORE = sympy.Symbol("score", real=True)
 
 #: By the name that a pattern function gives them.
 BY_NAME: dict[str, sympy.Symbol] = {symbol.name: symbol for symbol in (I, J, H, B, NQ, NK)}

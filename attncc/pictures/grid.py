@@ -12,9 +12,10 @@ from attncc.ir.tables import Array
 from attncc.patterns import Pattern
 from attncc.planner import bisect
 from attncc.planner.axis import Axis
+from attncc.planner.checks import check
 from attncc.planner.layout import Layout
 from attncc.planner.shape import Shape
-from attncc.planner.specialise import check, specialise
+from attncc.planner.specialise import specialise
 from attncc.planner.staircase import everything
 
 

@@ -15,12 +15,13 @@ from attncc.ir.symbols import B, H, I, J
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner import cost
 from attncc.planner.axis import Axis
+from attncc.planner.checks import check
 from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.layout import Layout, lay_out
 from attncc.planner.plan import Alternative, Group, Pass, Plan
 from attncc.planner.relation import relate
 from attncc.planner.shape import Shape
-from attncc.planner.specialise import check, specialise
+from attncc.planner.specialise import specialise
 from attncc.planner.staircase import hull
 from attncc.targets import Target
 from attncc.targets import target as find_target

@@ -18,8 +18,9 @@ from attncc.ir.normal import digest
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern
+from attncc.planner.checks import check
 from attncc.planner.shape import Shape
-from attncc.planner.specialise import check, specialise
+from attncc.planner.specialise import specialise
 from attncc.proof.finding import Finding, named, place
 from attncc.proof.paths import Paths, TooLargeError
 from attncc.proof.period import period

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attncc.backends.torch.config import Config
 from attncc.backends.torch.execute import TorchExecutable
+from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -28,9 +29,9 @@ class TorchBackend:
         """Return why the tensors don't suit it: a dtype that isn't a float of 16, 32 or 64 bits."""
         return None if query.dtype in DTYPES else f"it computes in {', '.join(map(str, DTYPES))}, not in {query.dtype}"
 
-    def lower(self, plan: Plan, config: Mapping[str, object]) -> TorchExecutable:
+    def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> TorchExecutable:
         """Return the executable; see Config for the keys of `config`."""
-        return TorchExecutable(plan, Config.of(config))
+        return TorchExecutable(plan, score, Config.of(config))
 
 
 BACKEND = TorchBackend()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,10 +17,13 @@ from attncc.backends.torch.kernels import Kernel, kernel_for
 from attncc.backends.torch.lower import Schedule, schedule
 from attncc.backends.torch.masks import Additive
 from attncc.backends.torch.merge import merge
+from attncc.backends.torch.scores import GroupScore
 from attncc.backends.torch.selection import Selection
 from attncc.backends.torch.work import Work
+from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Group, Plan
 
+Parts = tuple[Tensor, Tensor, Tensor]
 Schedules = tuple[tuple[Group, Schedule], ...]
 
 
@@ -28,6 +32,7 @@ class TorchExecutable:
     """A plan with its schedules, made when first needed; see attncc.backends.base.Executable for shapes."""
 
     plan: Plan
+    score: ScoreExpression
     config: Config
 
     @cached_property
@@ -38,7 +43,9 @@ class TorchExecutable:
     def _backward_schedules(self) -> Schedules:
         return _schedules(self.plan, replace(self.config, query_tile=self.config.backward_query_tile))
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
+    ) -> tuple[Tensor, Tensor]:
         """Return (out, lse)."""
         value_dim = value.shape[-1]
         query, key, value = _one_head_size(query, key, value)
@@ -46,7 +53,7 @@ class TorchExecutable:
         lse = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
         for group, works in self._forward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
-            run = _Run(works, kernel_for(query.device), scale, self.config.chunk)
+            run = self._run(works, selection, query, weights, (), scale)
             q, k, v = selection.query_side(query), selection.key_side(key), selection.key_side(value)
             part_out, part_lse = run.forward(q, k, v)
             if selection.everything:
@@ -63,29 +70,42 @@ class TorchExecutable:
         query: Tensor,
         key: Tensor,
         value: Tensor,
+        weights: Sequence[Tensor],
         out: Tensor,
         lse: Tensor,
         scale: float,
+        with_weights: bool,
     ) -> Gradients:
-        """Return the gradients of query, key and value."""
+        """Return the gradients of query, key and value, and of the weights."""
         dims = query.shape[-1], key.shape[-1], value.shape[-1]
         grad_out, value, out = _with_lse_gradient(grad_out, grad_lse, value, out)
         query, key, value = _one_head_size(query, key, value)
         grad_out, out = (pad(x, (0, value.shape[-1] - x.shape[-1])) for x in (grad_out, out))
-        found = self._gradients(grad_out, query, out, lse, key, value, scale)
+        d_weights = [_sums(x, query.dtype) for x in weights if with_weights]
+        found = self._gradients(grad_out, query, out, lse, key, value, weights, d_weights, scale)
         d_query, d_key, d_value = (
             x[..., :dim].to(query.dtype).contiguous() for x, dim in zip(found, dims, strict=True)
         )
-        return d_query, d_key, d_value
+        typed = [sums.to(x.dtype) for sums, x in zip(d_weights, weights, strict=False)]
+        return Gradients(d_query, d_key, d_value, typed)
 
     def _gradients(
-        self, grad_out: Tensor, query: Tensor, out: Tensor, lse: Tensor, key: Tensor, value: Tensor, scale: float
-    ) -> Gradients:
-        """Return the gradients in the accumulation dtype, (B, H, N, D) with D as padded."""
-        sums: Gradients | None = None
+        self,
+        grad_out: Tensor,
+        query: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        key: Tensor,
+        value: Tensor,
+        weights: Sequence[Tensor],
+        d_weights: Sequence[Tensor],
+        scale: float,
+    ) -> Parts:
+        """Return the gradients in the accumulation dtype, (B, H, N, D) with D as padded; add to those of weights."""
+        sums: Parts | None = None
         for group, works in self._backward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
-            run = _Run(works, kernel_for(query.device), scale, self.config.chunk)
+            run = self._run(works, selection, query, weights, d_weights, scale)
             query_side = [selection.query_side(x) for x in (grad_out, query, out, lse)]
             key_side = [selection.key_side(x) for x in (key, value)]
             d_query, d_key, d_value = run.backward(*query_side, *key_side)
@@ -98,13 +118,28 @@ class TorchExecutable:
         assert sums is not None  # a plan has a group for every head
         return sums
 
+    def _run(
+        self,
+        works: Schedule,
+        selection: Selection,
+        query: Tensor,
+        weights: Sequence[Tensor],
+        sums: Sequence[Tensor],
+        scale: float,
+    ) -> _Run:
+        score = None
+        if not self.score.is_identity:
+            score = GroupScore.of(self.score, weights, sums, self.plan.shape, selection, query)
+        return _Run(works, query.device, score, scale, self.config.chunk)
+
 
 @dataclass(frozen=True)
 class _Run:
     """One group's schedule on folded tensors: queries (X, G, N, D), keys (X, N, D), values (X, N, Dv)."""
 
     schedule: Schedule
-    kernel: Kernel
+    device: torch.device
+    score: GroupScore | None
     scale: float
     chunk: int
 
@@ -114,9 +149,9 @@ class _Run:
             for part in work.chunks(self.chunk // query.shape[0]):
                 mask = _additive(part, query)
                 k, v = part.cols.take(key), part.cols.take(value)
-                for g in range(query.shape[1]):
+                for g, kernel in enumerate(self._kernels(part, query.shape[1])):
                     q = part.rows.take(query[:, g])
-                    o, s = self.kernel.forward(q, k, v, _bias(mask), part.causal, self.scale)
+                    o, s = kernel.forward(q, k, v, _bias(mask), part.causal, self.scale)
                     o, s = _without_empty_rows(o, s, mask)
                     if work.first:
                         part.rows.put(out[:, g], o)
@@ -135,9 +170,7 @@ class _Run:
             lse.fill_(-math.inf)
         return out, lse
 
-    def backward(
-        self, grad_out: Tensor, query: Tensor, out: Tensor, lse: Tensor, key: Tensor, value: Tensor
-    ) -> Gradients:
+    def backward(self, grad_out: Tensor, query: Tensor, out: Tensor, lse: Tensor, key: Tensor, value: Tensor) -> Parts:
         d_query, d_key, d_value = _sums(query), _sums(key), _sums(value)
         lse = lse.masked_fill(lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
         for work in self.schedule.works:
@@ -146,25 +179,29 @@ class _Run:
                 self._backward_part(part, mask, (grad_out, query, out, lse, key, value), (d_query, d_key, d_value))
         return d_query, d_key, d_value
 
-    def _backward_part(
-        self, part: Work, mask: Additive | None, inputs: tuple[Tensor, ...], sums: tuple[Tensor, Tensor, Tensor]
-    ) -> None:
+    def _backward_part(self, part: Work, mask: Additive | None, inputs: tuple[Tensor, ...], sums: Parts) -> None:
         k, v = (part.cols.take(x) for x in inputs[4:])
-        for g in range(inputs[1].shape[1]):
+        for g, kernel in enumerate(self._kernels(part, inputs[1].shape[1])):
             do, q, o, s = (part.rows.take(x[:, g]) for x in inputs[:4])
-            dq, dk, dv = self.kernel.backward(do, q, k, v, o, s, _bias(mask), part.causal, self.scale)
+            dq, dk, dv = kernel.backward(do, q, k, v, o, s, _bias(mask), part.causal, self.scale)
             (part.rows.put if part.first else part.rows.add)(sums[0][:, g], dq)
             part.cols.add(sums[1], dk)
             part.cols.add(sums[2], dv)
+
+    def _kernels(self, part: Work, group: int) -> list[Kernel]:
+        """Return the kernel for each of the `group` query heads that share keys."""
+        if self.score is None:
+            return [kernel_for(self.device)] * group
+        return [kernel_for(self.device, score) for score in self.score.on(part)]
 
 
 def _schedules(plan: Plan, config: Config) -> Schedules:
     return tuple((group, schedule(group.passes, plan.shape.q_len, config)) for group in plan.groups)
 
 
-def _sums(x: Tensor) -> Tensor:
-    """Zeros for sums of gradients of x."""
-    return torch.zeros(x.shape, dtype=accumulation_dtype(x.dtype), device=x.device)
+def _sums(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Zeros for sums of gradients of x, which is computed with in `dtype` (None: its own)."""
+    return torch.zeros(x.shape, dtype=accumulation_dtype(dtype or x.dtype), device=x.device)
 
 
 def _additive(part: Work, query: Tensor) -> Additive | None:

@@ -8,15 +8,21 @@ without any key the results of either kernel are meaningless and the caller repl
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Gradients, accumulation_dtype
+from attncc.backends.base import accumulation_dtype
+from attncc.backends.scoring import ScoredBlock
+from attncc.backends.torch.scores import PartScore
 
-#: Scores that the written-out kernel holds at a time.
-MAX_SCORES = 1 << 25
+Gradients = tuple[Tensor, Tensor, Tensor]
+
+#: Scores that are held at a time.
+MAX_SCORES = 1 << 22
 
 
 class Kernel(Protocol):
@@ -75,21 +81,25 @@ class FlashCPU:
         return result
 
 
-class Written:
-    """Matrix products and a softmax in the accumulation dtype, in row blocks: runs on any device."""
+class BiasedFlashCPU:
+    """The flash op under a bias that doesn't depend on the score, evaluated for a block of pairs at a time."""
+
+    def __init__(self, score: PartScore) -> None:
+        self._score = score
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> tuple[Tensor, Tensor]:
         """See Kernel."""
-        dtype = accumulation_dtype(query.dtype)
         out = query.new_empty(*query.shape[:-1], value.shape[-1])
-        lse = torch.empty(query.shape[:-1], dtype=dtype, device=query.device)
-        for rows in _row_blocks(query, key):
-            scores = _scores(query, key, bias, causal, scale, rows)
-            lse[:, :, rows] = torch.logsumexp(scores, -1)
-            p = torch.exp(scores - _finite(lse[:, :, rows]))
-            out[:, :, rows] = (p @ value.to(dtype)).to(out.dtype)
+        lse = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
+        for block in _blocks(query, key, causal):
+            added = self._bias(block, query, bias, causal)
+            q, k, v = block.of_rows(query), block.of_keys(key), block.of_keys(value)
+            o, s = FlashCPU().forward(q, k, v, added, False, scale)
+            empty = (added == -math.inf).all(-1)
+            block.of_rows(out).copy_(o.masked_fill(empty.unsqueeze(-1), 0.0))
+            block.of_rows(lse).copy_(s.masked_fill(empty, -math.inf))
         return out, lse
 
     def backward(
@@ -105,41 +115,147 @@ class Written:
         scale: float,
     ) -> Gradients:
         """See Kernel."""
+        sums = _zeros(query, key, value)
+        for block in _blocks(query, key, causal):
+            added = self._bias(block, query, bias, causal)
+            k, v = block.of_keys(key), block.of_keys(value)
+            do, q, o, s = (block.of_rows(x) for x in (grad_out, query, out, lse))
+            block.add(sums, FlashCPU().backward(do, q, k, v, o, s, added, False, scale))
+        return sums
+
+    def _bias(self, block: Block, query: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
         dtype = accumulation_dtype(query.dtype)
-        d_query = torch.empty(query.shape, dtype=dtype, device=query.device)
-        d_key, d_value = (torch.zeros(x.shape, dtype=dtype, device=x.device) for x in (key, value))
-        for rows in _row_blocks(query, key):
-            p = torch.exp(_scores(query, key, bias, causal, scale, rows) - _finite(lse[:, :, rows]))
-            d_out = grad_out[:, :, rows].to(dtype)
-            delta = (d_out * out[:, :, rows].to(dtype)).sum(-1, keepdim=True)
-            d_scores = p * (d_out @ value.to(dtype).mT - delta) * scale
-            d_query[:, :, rows] = d_scores @ key.to(dtype)
-            d_key += d_scores.mT @ query[:, :, rows].to(dtype)
-            d_value += p.mT @ d_out
-        return d_query, d_key, d_value
+        added = self._score.bias(block.items, block.rows, block.keys, dtype, query.device)
+        rows, keys = block.rows.stop - block.rows.start, block.keys.stop
+        return block.masked(added.expand(*added.shape[:2], rows, keys), bias, causal)
 
 
-def kernel_for(device: torch.device) -> Kernel:
-    """Return the fastest kernel for tensors on `device`."""
-    return FlashCPU() if device.type == "cpu" else Written()
+class Written:
+    """Matrix products and a softmax in the accumulation dtype, a block at a time: any device, and any score.
+
+    The gradients of the score's weights are added to where the score keeps them.
+    """
+
+    def __init__(self, score: PartScore | None = None) -> None:
+        self._score = score
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, causal: bool, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """See Kernel."""
+        dtype = accumulation_dtype(query.dtype)
+        out = query.new_empty(*query.shape[:-1], value.shape[-1])
+        lse = torch.empty(query.shape[:-1], dtype=dtype, device=query.device)
+        query, key, value = (x.to(dtype) for x in (query, key, value))
+        for block in _blocks(query, key, causal):
+            scores = self._scores(block, query, key, scale)[0]
+            scores = block.masked(scores, bias, causal)
+            log_sum = torch.logsumexp(scores, -1)
+            block.of_rows(lse).copy_(log_sum)
+            p = torch.exp(scores - _finite(log_sum))
+            block.of_rows(out).copy_(p @ block.of_keys(value))
+        return out, lse
+
+    def backward(
+        self,
+        grad_out: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        bias: Tensor | None,
+        causal: bool,
+        scale: float,
+    ) -> Gradients:
+        """See Kernel."""
+        sums = _zeros(query, key, value)
+        query, key, value, grad_out, out = (x.to(sums[0].dtype) for x in (query, key, value, grad_out, out))
+        for block in _blocks(query, key, causal):
+            scores, scored = self._scores(block, query, key, scale)
+            scores = block.masked(scores, bias, causal)
+            p = torch.exp(scores - _finite(block.of_rows(lse)))
+            d_out = block.of_rows(grad_out)
+            delta = (d_out * block.of_rows(out)).sum(-1, keepdim=True)
+            d_scores = p * (d_out @ block.of_keys(value).mT - delta)
+            if scored is not None and self._score is not None:
+                if self._score.sums:
+                    scored.add_by_weights(self._score.sums, d_scores, scores)
+                d_scores = scored.by_score(d_scores, scores)
+            d_scores = d_scores * scale
+            d_query = d_scores @ block.of_keys(key)
+            block.add(sums, (d_query, d_scores.mT @ block.of_rows(query), p.mT @ d_out))
+        return sums
+
+    def _scores(self, block: Block, query: Tensor, key: Tensor, scale: float) -> tuple[Tensor, ScoredBlock | None]:
+        scores = block.of_rows(query) @ block.of_keys(key).mT * scale
+        if self._score is None:
+            return scores, None
+        scored = self._score.block(block.items, block.rows, block.keys, scores)
+        return scored.value(), scored
 
 
-def _row_blocks(query: Tensor, key: Tensor) -> list[slice]:
-    length = query.shape[2]
-    block = max(1, MAX_SCORES // max(1, query.shape[0] * query.shape[1] * key.shape[2]))
-    return [slice(first, min(first + block, length)) for first in range(0, length, block)]
+def kernel_for(device: torch.device, score: PartScore | None = None) -> Kernel:
+    """Return the fastest kernel for tensors on `device` under a score (None: as it is)."""
+    if device.type != "cpu":
+        return Written(score)
+    if score is None:
+        return FlashCPU()
+    return BiasedFlashCPU(score) if score.is_bias and not score.sums else Written(score)
 
 
-def _scores(query: Tensor, key: Tensor, bias: Tensor | None, causal: bool, scale: float, rows: slice) -> Tensor:
-    dtype = accumulation_dtype(query.dtype)
-    scores = query[:, :, rows].to(dtype) @ key.to(dtype).mT * scale
-    if bias is not None:
-        scores = scores + bias[:, :, rows].to(dtype)
-    if causal:
-        row = torch.arange(rows.start, rows.stop, device=query.device)
-        future = torch.arange(key.shape[2], device=query.device) > row.unsqueeze(1)
-        scores = scores.masked_fill(future, -math.inf)
-    return scores
+@dataclass(frozen=True)
+class Block:
+    """Part of the pairs of items: a range of leading entries, of query rows, and of keys from 0."""
+
+    items: slice
+    rows: slice
+    keys: slice
+
+    def of_rows(self, x: Tensor) -> Tensor:
+        """Return the block's part of x (X, T, L, ...), a view."""
+        return x[self.items, :, self.rows]
+
+    def of_keys(self, x: Tensor) -> Tensor:
+        """Return the block's part of x (X, T, M, ...), a view."""
+        return x[self.items, :, self.keys]
+
+    def add(self, sums: Gradients, parts: Gradients) -> None:
+        """Add gradients of the block."""
+        for place, part in zip(
+            (self.of_rows(sums[0]), self.of_keys(sums[1]), self.of_keys(sums[2])), parts, strict=True
+        ):
+            place += part
+
+    def masked(self, scores: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
+        """Return scores (X or 1, T or 1, rows, keys) with -inf where `bias` or `causal` masks a pair, whatever stood
+        there."""
+        if bias is not None:
+            leading = self.items if len(bias) > 1 else slice(None)
+            scores = scores.masked_fill(bias[leading, :, self.rows, self.keys] == -math.inf, -math.inf)
+        if causal:
+            row = torch.arange(self.rows.start, self.rows.stop, device=scores.device)
+            future = torch.arange(self.keys.stop, device=scores.device) > row.unsqueeze(1)
+            scores = scores.masked_fill(future, -math.inf)
+        return scores
+
+
+def _blocks(query: Tensor, key: Tensor, causal: bool) -> Iterator[Block]:
+    """Yield blocks of at most MAX_SCORES scores (or one row); rows that see no later key get none."""
+    leading, items, length, keys = *query.shape[:3], key.shape[2]
+    step = min(leading, max(1, MAX_SCORES // max(1, items * length * keys)))
+    rows = min(length, max(1, MAX_SCORES // max(1, step * items * keys)))
+    for first in range(0, leading, step):
+        for row in range(0, length, rows):
+            last = min(row + rows, length)
+            seen = min(last, keys) if causal else keys
+            yield Block(slice(first, min(first + step, leading)), slice(row, last), slice(0, seen))
+
+
+def _zeros(*tensors: Tensor) -> Gradients:
+    dtype = accumulation_dtype(tensors[0].dtype)
+    d_query, d_key, d_value = (torch.zeros(x.shape, dtype=dtype, device=x.device) for x in tensors)
+    return d_query, d_key, d_value
 
 
 def _finite(lse: Tensor) -> Tensor:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from attncc.ir.tables import Array
 from attncc.planner.plan import Group
 
 Members = tuple[int, ...] | None
@@ -32,6 +34,13 @@ class Selection:
         if group.heads is None:
             return cls(group.batches, None, None, sharing)
         return cls(group.batches, group.heads, tuple(head // sharing for head in group.heads), 1)
+
+    def members(self, batch: int, heads: int) -> tuple[Array, Array]:
+        """Return the batch entry of each row of X, (X,), and its query heads, (X, G), out of `batch` and `heads`."""
+        chosen = np.arange(heads) if self.heads is None else np.array(self.heads)
+        shared = chosen.reshape(-1, self.group_size)
+        entries = np.arange(batch) if self.batches is None else np.array(self.batches)
+        return np.repeat(entries, len(shared)), np.tile(shared, (len(entries), 1))
 
     def query_side(self, x: Tensor) -> Tensor:
         """Return the selected part of x (B, Hq, N, ...) as (X, G, N, ...); a view where strides allow."""

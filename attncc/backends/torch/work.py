@@ -27,10 +27,18 @@ class Work:
         """Scores per item."""
         return self.rows.length * self.cols.length
 
+    @property
+    def is_translation(self) -> bool:
+        """Whether all items are the first one moved along the diagonal, rows and keys by as much."""
+        return self.rows.index is None and self.cols.index is None and self.rows.item_step == self.cols.item_step
+
     def chunks(self, budget: int) -> Iterator[Work]:
         """Yield the work in parts of at most `budget` scores (or one item)."""
         step = max(1, budget // max(1, self.scores))
         for first in range(0, self.rows.items, step):
-            last = min(first + step, self.rows.items)
-            mask = self.mask and self.mask.chunk(first, last)
-            yield replace(self, rows=self.rows.chunk(first, last), cols=self.cols.chunk(first, last), mask=mask)
+            yield self.chunk(first, min(first + step, self.rows.items))
+
+    def chunk(self, first: int, last: int) -> Work:
+        """Return items first .. last-1."""
+        mask = self.mask and self.mask.chunk(first, last)
+        return replace(self, rows=self.rows.chunk(first, last), cols=self.cols.chunk(first, last), mask=mask)

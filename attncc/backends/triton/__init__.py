@@ -11,6 +11,7 @@ from torch import Tensor
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.config import Config
 from attncc.backends.triton.execute import TritonExecutable
+from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -42,10 +43,10 @@ class TritonBackend:
             return f"it runs on GPUs, not on {query.device} (unless TRITON_INTERPRET=1)"
         return None
 
-    def lower(self, plan: Plan, config: Mapping[str, object]) -> TritonExecutable:
+    def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> TritonExecutable:
         """Return the executable; see attncc.backends.triton.config for the keys of `config`."""
         Config.default(64, 2).changed(config)
-        return TritonExecutable(plan, config)
+        return TritonExecutable(plan, score, config)
 
 
 BACKEND = TritonBackend()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +18,7 @@ from attncc.backends.triton.lower import Lowering
 from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.program import Part, Program, Side
 from attncc.backends.triton.spec import Spec
+from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
 
 LOG_2_E = math.log2(math.e)
@@ -32,13 +33,18 @@ class TritonExecutable:
     """A plan with its programs, one for each kind of tensors; see attncc.backends.base.Executable for shapes."""
 
     plan: Plan
+    score: ScoreExpression
     config: Mapping[str, object]
     _programs: dict[object, Program] = field(default_factory=dict, repr=False)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
+    ) -> tuple[Tensor, Tensor]:
         """Return (out, lse)."""
         if scale < 0:
-            return self.forward(-query, key, value, -scale)  # the running maximum wants a scale that keeps the order
+            return self.forward(
+                -query, key, value, weights, -scale
+            )  # the running maximum wants a scale that keeps the order
         query, key, value = (_rows_of(x) for x in (query, key, value))
         side = (program := self._program(query, key, value)).forward
         out = query.new_empty(*query.shape[:-1], value.shape[-1], dtype=_kept(side, query))
@@ -47,8 +53,9 @@ class TritonExecutable:
             out.zero_()
             lse.fill_(-math.inf)
         run = _Run(program, query, key, scale)
+        tensors = {"query": query, "key": key, "value": value, "out": out, "lse": lse, **_named("weights", weights)}
         for part in side.parts:
-            run.forward(part, {"query": query, "key": key, "value": value, "out": out, "lse": lse})
+            run.forward(part, tensors)
         return out.to(query.dtype), lse
 
     def backward(
@@ -58,42 +65,53 @@ class TritonExecutable:
         query: Tensor,
         key: Tensor,
         value: Tensor,
+        weights: Sequence[Tensor],
         out: Tensor,
         lse: Tensor,
         scale: float,
+        with_weights: bool,
     ) -> Gradients:
-        """Return the gradients of query, key and value."""
+        """Return the gradients of query, key and value, and of the weights."""
         if scale < 0:
-            d_query, d_key, d_value = self.backward(grad_out, grad_lse, -query, key, value, out, lse, -scale)
-            return -d_query, d_key, d_value
+            found = self.backward(grad_out, grad_lse, -query, key, value, weights, out, lse, -scale, with_weights)
+            return found._replace(query=-found.query)
         query, key, value, grad, out = (_rows_of(x) for x in (query, key, value, grad_out, out))
-        program = self._program(query, key, value)
+        program = self._program(query, key, value, weighted=with_weights and bool(self.score.lookups))
         run = _Run(program, query, key, scale)
-        rows = run.delta(grad, grad_lse, out, lse)
-        inputs = {"query": query, "key": key, "value": value, "grad": grad, **rows}
-        d_query = _results(query, program.query_gradient if not run.atomic else None)
-        d_key, d_value = (_results(x, program.key_gradient) for x in (key, value))
-        if not run.atomic:
-            for part in program.query_gradient.parts:
-                run.gradient(part, {**inputs, "d_query": d_query}, ("d_query",))
+        sums = [torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in weights if with_weights]
+        results = {
+            "d_query": _results(query, None if program.atomic else program.query_gradient),
+            "d_key": _results(key, program.key_gradient),
+            "d_value": _results(value, program.key_gradient),
+        }
+        tensors = {
+            **{"query": query, "key": key, "value": value, "grad": grad},
+            **run.delta(grad, grad_lse, out, lse),
+            **results,
+            **_named("weights", weights),
+            **_named("d_weights", sums),
+        }
+        for part in () if program.atomic else program.query_gradient.parts:
+            run.gradient(part, tensors, ("d_query",))
         for part in program.key_gradient.parts:
-            outputs = {"d_query": d_query, "d_key": d_key, "d_value": d_value}
-            run.gradient(part, {**inputs, **outputs}, ("d_key", "d_value"))
-        return d_query.to(query.dtype), d_key.to(key.dtype), d_value.to(value.dtype)
+            run.gradient(part, tensors, ("d_key", "d_value"))
+        d_query, d_key, d_value = (x.to(query.dtype) for x in results.values())
+        return Gradients(d_query, d_key, d_value, [d.to(x.dtype) for d, x in zip(sums, weights, strict=False)])
 
-    def _program(self, query: Tensor, key: Tensor, value: Tensor) -> Program:
-        known = (query.shape, key.shape, value.shape, query.dtype, query.device)
+    def _program(self, query: Tensor, key: Tensor, value: Tensor, *, weighted: bool = False) -> Program:
+        known = (query.shape, key.shape, value.shape, query.dtype, query.device, weighted)
         if known not in self._programs:
-            self._programs[known] = self._made(query, key, value)
+            self._programs[known] = self._made(query, key, value, weighted)
         return self._programs[known]
 
-    def _made(self, query: Tensor, key: Tensor, value: Tensor) -> Program:
-        batch, heads, _, head_dim = query.shape
-        sizes = Sizes(head_dim, value.shape[-1], query.element_size(), heads // key.shape[1])
+    def _made(self, query: Tensor, key: Tensor, value: Tensor, weighted: bool) -> Program:
         if interpreter.is_on():
             interpreter.prepare()
+        batch, heads, _, head_dim = query.shape
+        sizes = Sizes(head_dim, value.shape[-1], query.element_size(), heads // key.shape[1])
         config = Config.default(max(head_dim, value.shape[-1]), sizes.itemsize).changed(self.config)
-        lowering = Lowering(sizes, config, _processors(query.device))
+        score = None if self.score.is_identity else self.score
+        lowering = Lowering(sizes, config, _processors(query.device), score, weighted)
         return Program(self.plan, lowering, batch, heads, key.shape[1], query.device)
 
 
@@ -105,10 +123,6 @@ class _Run:
     query: Tensor
     key: Tensor
     scale: float
-
-    @property
-    def atomic(self) -> bool:
-        return self.program.lowering.config.atomic
 
     def forward(self, part: Part, tensors: Tensors) -> None:
         """Run one part's forward kernels."""
@@ -171,7 +185,7 @@ class _Run:
             values |= zip((f"{name}_b", f"{name}_h", f"{name}_n"), tensors[name].stride(), strict=False)
         heads, group = self.query.shape[1], self.program.lowering.sizes.group
         values |= {"count": launch.count, "heads": heads, "group": group, "q_len": self.query.shape[2]}
-        values["scale"] = self.scale * LOG_2_E
+        values |= {"kv_len": self.key.shape[2], "scale": self.scale * (1 if launch.spec.score else LOG_2_E)}
         blocks = launch.blocks
         with _current(self.query.device):
             kernel(launch.spec)[(programs,)](
@@ -180,6 +194,11 @@ class _Run:
                 num_stages=blocks.num_stages,
                 enable_fp_fusion=True,
             )
+
+
+def _named(kind: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return weights, or their gradients, by argument name."""
+    return {f"{kind}_{slot}": tensor.contiguous() for slot, tensor in enumerate(tensors)}
 
 
 def _rows_of(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import sympy
 
 from attncc.backends.triton.config import Blocks, Config
 from attncc.backends.triton.edges import edge
@@ -13,10 +14,12 @@ from attncc.backends.triton.launch import Launch, Sizes, Work, power_of_two
 from attncc.backends.triton.members import Members
 from attncc.backends.triton.schedule import Items, longest, schedule, transposed
 from attncc.backends.triton.spec import Spec
+from attncc.ir.functions import Choice
 from attncc.ir.magnitude import magnitude
 from attncc.ir.notation import condition
-from attncc.ir.symbols import I, J
-from attncc.ir.tables import Array
+from attncc.ir.score import ScoreExpression
+from attncc.ir.symbols import NK, NQ, B, H, I, J
+from attncc.ir.tables import Array, TableData
 from attncc.planner.plan import Pass
 from attncc.planner.tiles import Tiles
 
@@ -28,30 +31,38 @@ NARROW = 1 << 30
 
 @dataclass(frozen=True, eq=False)
 class Lowering:
-    """How passes are lowered: for tensors of these sizes, a configuration, and a device of so many processors."""
+    """How passes are lowered: for tensors of these sizes, a configuration, and a device of so many processors.
+
+    score: what takes the scores' place (None: nothing does); weighted: its weights' gradients are wanted.
+    """
 
     sizes: Sizes
     config: Config
     processors: int
+    score: ScoreExpression | None = None
+    weighted: bool = False
 
     def forward(self, work: Pass, members: Members, *, opens: bool) -> Work:
         """Return the launches of the forward kernel; `opens`: it is the first to write its rows, and writes all."""
         if self._packs(work, members):
             return self._packed_forward(work, members, opens=opens)
-        cut = _cut("forward", work, self.config.forward, members, self.sizes)
+        cut = self._cut("forward", work, self.config.forward, members)
         join = Spec("merge", gather_rows=cut.spec.gather_rows, members=cut.spec.members)
         return cut.over(self._items(cut.work.tiles, members.queries, opens), [(join, self.sizes)], opens)
 
     def query_gradient(self, work: Pass, members: Members, *, opens: bool) -> Work:
         """Return the launches of the dQ kernel."""
-        cut = _cut("query_gradient", work, self.config.query_gradient, members, self.sizes)
+        cut = self._cut("query_gradient", work, self.config.query_gradient, members)
+        cut = replace(cut, spec=replace(cut.spec, weighted=self.weighted))
         join = Spec("add", gather_rows=cut.spec.gather_rows, members=cut.spec.members)
         return cut.over(self._items(cut.work.tiles, members.queries, opens), [(join, self.sizes)], opens)
 
     def key_gradient(self, work: Pass, members: Members, *, opens: bool) -> Work:
         """Return the launches of the dK and dV kernel."""
-        cut = _cut("key_gradient", work, self.config.key_gradient, members, self.sizes)
-        cut = replace(cut, spec=replace(cut.spec, atomic=self.config.atomic))
+        cut = self._cut("key_gradient", work, self.config.key_gradient, members)
+        cut = replace(
+            cut, spec=replace(cut.spec, atomic=self.config.atomic, weighted=self.weighted and self.config.atomic)
+        )
         join = Spec("add", gather_cols=cut.spec.gather_cols, members=cut.spec.members, of_keys=True)
         of_value = replace(self.sizes, head_dim=self.sizes.value_dim)
         joins = [(join, self.sizes), (join, of_value)]
@@ -65,7 +76,7 @@ class Lowering:
     def _packed_forward(self, work: Pass, members: Members, *, opens: bool) -> Work:
         height = max(16, power_of_two(work.rows.size * self.sizes.group))
         blocks = replace(self.config.forward, block_m=height)
-        cut = _cut("forward", work, blocks, members, self.sizes, rows_of_tile=power_of_two(work.rows.size))
+        cut = self._cut("forward", work, blocks, members, rows_of_tile=power_of_two(work.rows.size))
         cut = replace(cut, blocks=replace(cut.blocks, block_m=height), spec=replace(cut.spec, packed=True))
         join = Spec("merge", gather_rows=cut.spec.gather_rows, packed=True)
         return cut.over(self._items(cut.work.tiles, members.keys, opens), [(join, self.sizes)], opens)
@@ -73,6 +84,43 @@ class Lowering:
     def _items(self, tiles: Tiles, members: int, every_tile: bool) -> tuple[Items, Items]:
         most = self.config.item_tiles or longest(tiles, members, self.processors)
         return schedule(tiles, most, every_tile=every_tile)
+
+    def _cut(self, kernel: str, work: Pass, blocks: Blocks, members: Members, rows_of_tile: int | None = None) -> Cut:
+        """Cut a pass into blocks no larger than its axes, so that few rows don't pay for many."""
+        rows, cols = (max(16, power_of_two(axis.size)) for axis in (work.rows, work.cols))
+        blocks = replace(blocks, block_m=min(blocks.block_m, rows), block_n=min(blocks.block_n, cols))
+        tiled = replace(work, block_m=rows_of_tile or blocks.block_m, block_n=blocks.block_n)
+        bounds = work.staircase.bounds()
+        start, stop = edge(bounds[0], work.cols.size, 0), edge(bounds[1], work.cols.size, work.cols.size)
+        arrays = {
+            "row_positions": work.rows.positions,
+            "col_positions": work.cols.positions,
+            "start_slots": start.slots,
+            "stop_slots": stop.slots,
+        }
+        spec = Spec(
+            kernel,
+            sets=condition(work.predicate),
+            start=start.kind,
+            stop=stop.kind,
+            residual=work.residual,
+            wide=_is_wide(work, self.score),
+            gather_rows=work.rows.positions is not None,
+            gather_cols=work.cols.positions is not None,
+            members=members.listed is not None,
+            padded_head=self.sizes.padded_head,
+            padded_value=self.sizes.padded_value,
+            score=self.score,
+        )
+        numbers = {
+            "rows": work.rows.size,
+            "cols": work.cols.size,
+            "q_offset": work.q_offset,
+            "start_shift": start.shift,
+            "stop_shift": stop.shift,
+        }
+        kept = {name: array.astype(np.int32) for name, array in arrays.items() if array is not None}
+        return Cut(tiled, self.sizes, blocks, spec, {**kept, **members.arrays()}, numbers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,49 +161,18 @@ class Cut:
         return Launch(spec, sizes, blocks, len(split.tiles), {**self.arrays, "tiles": split.tiles}, numbers)
 
 
-def _cut(
-    kernel: str, work: Pass, blocks: Blocks, members: Members, sizes: Sizes, rows_of_tile: int | None = None
-) -> Cut:
-    """Cut a pass into blocks no larger than its axes, so that few rows don't pay for many."""
-    rows, cols = (max(16, power_of_two(axis.size)) for axis in (work.rows, work.cols))
-    blocks = replace(blocks, block_m=min(blocks.block_m, rows), block_n=min(blocks.block_n, cols))
-    tiled = replace(work, block_m=rows_of_tile or blocks.block_m, block_n=blocks.block_n)
-    bounds = work.staircase.bounds()
-    start, stop = edge(bounds[0], work.cols.size, 0), edge(bounds[1], work.cols.size, work.cols.size)
-    arrays = {
-        "row_positions": work.rows.positions,
-        "col_positions": work.cols.positions,
-        "start_slots": start.slots,
-        "stop_slots": stop.slots,
-    }
-    spec = Spec(
-        kernel,
-        sets=condition(work.predicate),
-        start=start.kind,
-        stop=stop.kind,
-        residual=work.residual,
-        wide=_is_wide(work),
-        gather_rows=work.rows.positions is not None,
-        gather_cols=work.cols.positions is not None,
-        members=members.listed is not None,
-        padded_head=sizes.padded_head,
-        padded_value=sizes.padded_value,
-    )
-    numbers = {
-        "rows": work.rows.size,
-        "cols": work.cols.size,
-        "q_offset": work.q_offset,
-        "start_shift": start.shift,
-        "stop_shift": stop.shift,
-    }
-    kept = {name: array.astype(np.int32) for name, array in arrays.items() if array is not None}
-    return Cut(tiled, sizes, blocks, spec, {**kept, **members.arrays()}, numbers)
-
-
-def _is_wide(work: Pass) -> bool:
-    """Return whether the residual can leave 32 bits."""
-    if work.residual is None:
-        return False
-    largest = {I: work.q_offset + work.rows.length, J: work.cols.length}
-    reached = [magnitude(atom.expr, largest) for atom in work.residual.atoms]
-    return max(reached + [table.data.size for table in work.residual.tables]) >= NARROW
+def _is_wide(work: Pass, score: ScoreExpression | None) -> bool:
+    """Return whether the residual, or an index expression of the score, can leave 32 bits."""
+    largest = {I: work.q_offset + work.rows.length, J: work.cols.length, H: 1 << 16, B: 1 << 16}
+    largest |= {NQ: work.rows.length, NK: work.cols.length}
+    predicates = [work.residual] if work.residual else []
+    indices: list[sympy.Expr] = []
+    tables: set[TableData] = set()
+    if score is not None:
+        predicates += [choice.predicate for choice in score.expr.atoms(Choice)]
+        indices += score.indices()
+        tables |= score.tables
+    indices += [atom.expr for predicate in predicates for atom in predicate.atoms]
+    tables |= {table for predicate in predicates for table in predicate.tables}
+    reached = [magnitude(index, largest) for index in indices] + [table.data.size for table in tables]
+    return max(reached, default=0) >= NARROW

@@ -6,7 +6,7 @@ attncc towards minus infinity; where an operand may be negative the printed arit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 
 import sympy
 from sympy.printing.str import StrPrinter
@@ -19,11 +19,11 @@ _SIGN = {"ge": ">=", "eq": "==", "ne": "!="}
 
 
 class TritonPrinter(StrPrinter):  # type: ignore[misc]
-    """Prints expressions; `tables` names the pointer argument of each table."""
+    """Prints expressions; `tables` are (pointer argument, table)."""
 
-    def __init__(self, tables: Mapping[str, str]) -> None:
+    def __init__(self, tables: Iterable[tuple[str, TableData]]) -> None:
         super().__init__()
-        self.tables = tables
+        self.tables = {table.digest: name for name, table in tables}
 
     def predicate(self, predicate: Predicate) -> str:
         """Return a predicate as a Boolean expression, fully parenthesised."""
@@ -61,12 +61,16 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         return "(" + " * ".join([f"({self._print(expr.base)})"] * int(expr.exp)) + ")"
 
     def _print_Read(self, expr: Read) -> str:
-        """A look-up, clipped to the table: outside it only stands in branches whose guard is false."""
+        place = self.place(expr.indices, expr.table.data.shape)
+        return f"tl.load({self.tables[expr.table.digest]} + {place})"
+
+    def place(self, indices: Sequence[sympy.Expr], shape: Sequence[int]) -> str:
+        """Return the offset of an entry, clipped: outside its table it only stands where a guard is false."""
         offset = ""
-        for index, size in zip(expr.indices, expr.table.data.shape, strict=True):
+        for index, size in zip(indices, shape, strict=True):
             inside = f"tl.minimum(tl.maximum({self._print(index)}, 0), {size - 1})"
             offset = inside if not offset else f"({offset}) * {size} + {inside}"
-        return f"tl.load({self.tables[expr.table.digest]} + {offset})"
+        return offset
 
     def _folded(self, function: str, args: tuple[sympy.Expr, ...]) -> str:
         printed: str
@@ -76,7 +80,7 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         return printed
 
 
-def named_tables(predicate: Predicate | None) -> tuple[tuple[str, TableData], ...]:
-    """Return (argument name, table) of every table that a predicate reads, in the order of their content."""
-    found = () if predicate is None else sorted(predicate.tables, key=lambda table: table.digest)
+def named_tables(tables: Iterable[TableData]) -> tuple[tuple[str, TableData], ...]:
+    """Return (argument name, table) of tables, in the order of their content."""
+    found = sorted(set(tables), key=lambda table: table.digest)
     return tuple((f"table_{number}", table) for number, table in enumerate(found))

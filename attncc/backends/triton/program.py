@@ -52,6 +52,11 @@ class Program:
     device: torch.device
     _resident: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
+    @property
+    def atomic(self) -> bool:
+        """Whether the key-gradient kernels add up dQ."""
+        return self.lowering.config.atomic
+
     @cached_property
     def forward(self) -> Side:
         """The forward kernels; their rows are queries."""

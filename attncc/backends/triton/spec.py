@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from attncc.backends.triton.printer import TritonPrinter, named_tables
+from attncc.backends.triton.scores import PrintedScore, ScorePrinter, printed
 from attncc.ir.predicate import Predicate
+from attncc.ir.score import ScoreExpression
+from attncc.ir.symbols import NK
 from attncc.ir.tables import TableData
 
 
@@ -89,6 +92,7 @@ class Spec:
     padded_head, padded_value: the head size is not a power of two.
     grad_lse: lse has a gradient, too. atomic: dQ is added up along the way, with atomics.
     of_keys: the tiles are of keys, not of queries.
+    score: what takes the score's place (None: nothing does). weighted: its weights' gradients are added up, too.
     """
 
     kernel: str
@@ -108,18 +112,24 @@ class Spec:
     grad_lse: bool = False
     atomic: bool = False
     of_keys: bool = False
+    score: ScoreExpression | None = None
+    weighted: bool = False
 
     @cached_property
     def tables(self) -> tuple[tuple[str, TableData], ...]:
-        """(argument name, table) of the tables that the residual reads."""
-        return named_tables(self.residual)
+        """(argument name, table) of the tables that the residual and the score read."""
+        of_residual = self.residual.tables if self.residual else frozenset()
+        return named_tables(of_residual | (self.score.tables if self.score else frozenset()))
 
     @property
     def condition(self) -> str:
         """The residual as Triton source over `i` and `j`; empty if there is none."""
-        if self.residual is None:
-            return ""
-        return TritonPrinter({table.digest: name for name, table in self.tables}).predicate(self.residual)
+        return "" if self.residual is None else TritonPrinter(self.tables).predicate(self.residual)
+
+    @cached_property
+    def printed(self) -> PrintedScore | None:
+        """The score as Triton source."""
+        return None if self.score is None else printed(self.score, ScorePrinter(self.tables))
 
     @property
     def index(self) -> str:
@@ -149,7 +159,14 @@ class Spec:
             "stop_slots": self.stop == "stored",
         }
         used = tuple(name for name, wanted in optional.items() if wanted)
-        return (*self.tensors, *arrays, *used, *(name for name, _ in self.tables))
+        return (*self.tensors, *arrays, *used, *(name for name, _ in self.tables), *self.weights)
+
+    @cached_property
+    def weights(self) -> tuple[str, ...]:
+        """Names of the arguments that are the score's weights, and their gradients."""
+        slots = sorted({lookup.weights.slot for lookup in self.score.lookups}) if self.score else []
+        kinds = ("weights", "d_weights") if self.weighted else ("weights",)
+        return tuple(f"{kind}_{slot}" for kind in kinds for slot in slots)
 
     @cached_property
     def strides(self) -> tuple[str, ...]:
@@ -159,7 +176,7 @@ class Spec:
     @property
     def numbers(self) -> tuple[str, ...]:
         """Names of the arguments that are other numbers."""
-        return self.outline.numbers
+        return (*self.outline.numbers, *(["kv_len"] if self.score and NK in self.score.free else []))
 
     @property
     def constants(self) -> tuple[str, ...]:

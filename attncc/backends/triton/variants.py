@@ -62,6 +62,7 @@ def _variant(launch: Launch, side: Side, dtype: str, config: Config) -> Variant:
     types = {name: _pointer(name, spec, side, dtype) for name in spec.pointers}
     types |= {name: f"*{'i32' if table.is_narrow else 'i64'}" for name, table in spec.tables}
     types |= dict.fromkeys((*spec.strides, *spec.numbers), "i32")
+    types |= dict.fromkeys(spec.weights, "*fp32")
     if "scale" in types:
         types["scale"] = "fp32"
     if "group" in types and launch.sizes.group == 1:

@@ -1,0 +1,180 @@
+"""Declarations: a function whose arguments are symbols and typed parameters, as @pattern and @score read it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+import typing
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from attncc.errors import AttnccError, ParameterError, PatternError, nearest
+from attncc.ir.language import Table
+from attncc.ir.weights import Weights
+
+REQUIRED = inspect.Parameter.empty
+
+_WANTED = {int: "an integer", float: "a finite number", bool: "True or False"}
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Limits of a number: `l: Annotated[int, attncc.Bounds(minimum=1)]`."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a declaration: its type (int, float, bool, Table or Weights), default and limits."""
+
+    name: str
+    type: type
+    default: Any = REQUIRED
+    bounds: Bounds = Bounds()
+
+    @property
+    def required(self) -> bool:
+        return self.default is REQUIRED
+
+    def checked(self, value: Any) -> Any:
+        """Return `value` as the function gets it, or raise ParameterError or TableError."""
+        if self.type in (Table, Weights):
+            return self.type(value, name=self.name)
+        if self.type is bool and isinstance(value, bool):
+            return value
+        if self.type is int and not isinstance(value, bool) and hasattr(value, "__index__"):
+            return self._within(value.__index__())
+        if self.type is float and _is_finite(value):
+            return self._within(float(value))
+        raise ParameterError(
+            f"{self.name}={value!r} ({type(value).__name__}).",
+            rule=f"Parameter {self.name!r} is declared as {self.type.__name__}.",
+            fix=f"Pass {_WANTED[self.type]}.",
+        )
+
+    def _within(self, value: float) -> float:
+        low, high = self.bounds.minimum, self.bounds.maximum
+        if (low is not None and value < low) or (high is not None and value > high):
+            limits = " and ".join([f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None))
+            raise ParameterError(f"{self.name}={value}.", rule=f"Parameter {self.name!r} is {limits}.")
+        return value
+
+    def __str__(self) -> str:
+        suffix = "" if self.required else f"={self.default!r}"
+        return f"{self.name}: {self.type.__name__}{suffix}"
+
+
+@dataclass(frozen=True, eq=False)
+class Declaration:
+    """A declared function, its name, first-line documentation, symbols and parameters.
+
+    Subclasses say what is declared (`kind`), with which symbols and types of parameters, and what to raise.
+    """
+
+    kind: typing.ClassVar[str]
+    error: typing.ClassVar[type[AttnccError]]
+    known_symbols: typing.ClassVar[Mapping[str, Any]]
+    known_types: typing.ClassVar[Collection[type]]
+
+    function: Callable[..., Any]
+    name: str
+    doc: str
+    symbols: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Self:
+        """Read a function's signature; raises `error` for a parameter without a usable annotation."""
+        declared = inspect.signature(function).parameters.values()
+        hints = cls._hints(function)
+        parameters = tuple(
+            cls._parameter(function.__name__, p, hints.get(p.name)) for p in declared if p.name not in cls.known_symbols
+        )
+        symbols = tuple(p.name for p in declared if p.name in cls.known_symbols)
+        return cls(function, function.__name__, inspect.getdoc(function) or "", symbols, parameters)
+
+    def evaluated(self, values: Mapping[str, Any]) -> Any:
+        """Return what the function makes of the symbols and of parameters that `checked` has returned."""
+        try:
+            return self.function(**{name: self.known_symbols[name] for name in self.symbols}, **values)
+        except PatternError as error:
+            raise self.error(error.problem, rule=error.rule, fix=error.fix) from error
+        except AttnccError:
+            raise
+        except Exception as error:
+            code = self.function.__code__
+            raise self.error(
+                f"{self._title} {self.name!r} raised {type(error).__name__}: {error}.",
+                rule=f"Its function, at {code.co_filename}:{code.co_firstlineno}, returns {self.returns}.",
+            ) from error
+
+    #: What the function returns, for messages.
+    returns: typing.ClassVar[str]
+
+    def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all parameters, defaults included; raises ParameterError or TableError."""
+        known = {parameter.name: parameter for parameter in self.parameters}
+        for name in values:
+            if name not in known:
+                raise ParameterError(
+                    f"{self._title} {self.name!r} has no parameter {name!r}.",
+                    rule=f"It is declared as {self.signature}.",
+                    fix=nearest(name, known),
+                )
+        missing = [p.name for p in self.parameters if p.required and p.name not in values]
+        if missing:
+            raise ParameterError(
+                f"{self._title} {self.name!r} needs {', '.join(missing)}.",
+                rule=f"It is declared as {self.signature}.",
+            )
+        return {name: p.checked(values.get(name, p.default)) for name, p in known.items()}
+
+    @property
+    def signature(self) -> str:
+        """The declaration, for messages and lists: `strided(l: int)`."""
+        return f"{self.name}({', '.join(map(str, self.parameters))})"
+
+    @property
+    def _title(self) -> str:
+        return self.kind.capitalize()
+
+    @classmethod
+    def _types(cls) -> str:
+        names = [t.__name__ if t.__module__ == "builtins" else f"attncc.{t.__name__}" for t in cls.known_types]
+        return f"{', '.join(names[:-1])} or {names[-1]}"
+
+    @classmethod
+    def _hints(cls, function: Callable[..., Any]) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(function, include_extras=True)
+        except NameError as error:
+            raise cls.error(
+                f"{cls.kind.capitalize()} {function.__name__!r} has an annotation that can't be resolved: {error}.",
+                rule=f"Parameters are annotated with {cls._types()}.",
+            ) from error
+
+    @classmethod
+    def _parameter(cls, owner: str, declared: inspect.Parameter, hint: Any) -> Parameter:
+        bounds, kind = Bounds(), hint
+        if typing.get_origin(hint) is typing.Annotated:
+            kind, *extras = typing.get_args(hint)
+            bounds = next((extra for extra in extras if isinstance(extra, Bounds)), bounds)
+        if kind not in cls.known_types or declared.kind in (declared.VAR_POSITIONAL, declared.VAR_KEYWORD):
+            raise cls.error(
+                f"{cls.kind.capitalize()} {owner!r} declares {declared.name!r} as {getattr(kind, '__name__', kind)}.",
+                rule=f"Symbols are {', '.join(cls.known_symbols)}; other parameters are annotated with {cls._types()}.",
+                fix=f"Write `*, {declared.name}: int`, or use one of the symbols. "
+                f"{nearest(declared.name, cls.known_symbols)}",
+            )
+        return Parameter(declared.name, kind, declared.default, bounds)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.signature}>"
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

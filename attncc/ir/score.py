@@ -1,0 +1,147 @@
+"""The symbolic part of a score: the expression that replaces the scaled score, and its derivatives by sympy."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections.abc import Iterator
+from functools import cached_property
+
+import sympy
+from sympy.printing.str import StrPrinter
+
+from attncc.errors import PatternError
+from attncc.ir.functions import AsReal, Choice, Lookup
+from attncc.ir.normal import depends_on_gap
+from attncc.ir.notation import expression
+from attncc.ir.symbols import SCORE, I, J
+from attncc.ir.tables import Read, TableData
+
+_registry: weakref.WeakValueDictionary[str, ScoreExpression] = weakref.WeakValueDictionary()
+
+
+class ScoreExpression:
+    """A real expression of the score, positions, head, batch entry, lengths and weights; see attncc.ir.functions
+    for its nodes. Where it is -inf the pair is masked.
+
+    Equal expressions have equal keys, in every process; weights count by slot and shape, not by their values.
+    Raises PatternError for an infinity or NaN among its numbers; -inf may only be all of it or a branch of a choice.
+    """
+
+    def __init__(self, expr: sympy.Expr) -> None:
+        _check_numbers(expr)
+        self.expr = expr
+        _registry.setdefault(self.key, self)
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the expression as sympy has put it in order, numbers in full precision."""
+        return hashlib.sha256(_Canonical().doprint(self.expr).encode()).hexdigest()
+
+    @cached_property
+    def derivative(self) -> sympy.Expr:
+        """The derivative by the score, of the same nodes and `Sign`."""
+        return self.expr.diff(SCORE)
+
+    @cached_property
+    def lookups(self) -> tuple[Lookup, ...]:
+        """The different look-ups of weights, in a fixed order."""
+        return tuple(sorted(self.expr.atoms(Lookup), key=sympy.default_sort_key))
+
+    @cached_property
+    def gradients(self) -> tuple[tuple[Lookup, sympy.Expr], ...]:
+        """(look-up, derivative by it) of every look-up of weights; an entry's gradient sums over all of them."""
+        return tuple((lookup, self._by(lookup)) for lookup in self.lookups)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether scores stay as they are."""
+        return bool(self.expr == SCORE)
+
+    @property
+    def is_additive(self) -> bool:
+        """Whether a bias that doesn't depend on the score is added to it."""
+        return bool(self.derivative == 1)
+
+    @cached_property
+    def bias(self) -> sympy.Expr:
+        """What is added to the score, if it is additive."""
+        return self.expr.xreplace({SCORE: sympy.S.Zero})
+
+    @cached_property
+    def free(self) -> frozenset[sympy.Symbol]:
+        """The symbols that the expression depends on, conditions included."""
+        return frozenset(self.expr.free_symbols)
+
+    @cached_property
+    def tables(self) -> frozenset[TableData]:
+        """The integer tables that indices and conditions read."""
+        reads = {read for index in self.indices() for read in index.atoms(Read)}
+        from_conditions = {table for choice in self.expr.atoms(Choice) for table in choice.predicate.tables}
+        return frozenset(read.table for read in reads) | from_conditions
+
+    @cached_property
+    def depends_on_gap(self) -> bool:
+        """Whether, beside the score, it is shown to depend on i - j alone, so that it is the same along diagonals."""
+        along = (J not in sympy.expand(index.xreplace({I: I + J})).free_symbols for index in self.indices())
+        return all(along) and all(depends_on_gap(choice.predicate) for choice in self.expr.atoms(Choice))
+
+    def indices(self) -> Iterator[sympy.Expr]:
+        """Yield the index expressions: what is converted to a real number, and what weights are looked up by."""
+        for node in self.expr.atoms(AsReal):
+            yield node.args[0]
+        for lookup in self.lookups:
+            yield from lookup.indices
+
+    def _by(self, lookup: Lookup) -> sympy.Expr:
+        entry = sympy.Dummy(real=True)
+        return self.expr.xreplace({lookup: entry}).diff(entry).xreplace({entry: lookup})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ScoreExpression) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __str__(self) -> str:
+        return expression(self.expr)
+
+
+def by_key(key: str) -> ScoreExpression:
+    """Return the living expression with this key; raises PatternError if it is gone."""
+    found = IDENTITY if not key else _registry.get(key)
+    if found is None:
+        raise PatternError(
+            f"The score {key[:12]} no longer exists.",
+            rule="A compiled graph refers to its score by its key and doesn't keep it alive.",
+            fix="Keep the score in a variable or module attribute as long as the graph is used.",
+        )
+    return found
+
+
+def _check_numbers(expr: sympy.Expr) -> None:
+    """Raise PatternError where a number of the expression isn't finite, but for -inf as a whole branch."""
+    if expr == sympy.S.NegativeInfinity:
+        return
+    branches = expr.args[1:] if isinstance(expr, Choice) else ()
+    if expr in (sympy.S.Infinity, sympy.S.ComplexInfinity, sympy.S.NaN, sympy.S.ImaginaryUnit) or (
+        not branches and sympy.S.NegativeInfinity in expr.args
+    ):
+        raise PatternError(
+            f"A score computes with {expr}.",
+            rule="Its numbers are finite; -inf, which masks a pair, may only be the whole of a choice.",
+            fix="Write attncc.where(condition, score, -math.inf), or put the condition into the pattern.",
+        )
+    for arg in branches or (() if isinstance(expr, AsReal | Lookup) else expr.args):
+        _check_numbers(arg)
+
+
+class _Canonical(StrPrinter):  # type: ignore[misc]
+    """One text for one expression: floats as they are stored."""
+
+    def _print_Float(self, expr: sympy.Float) -> str:
+        return float(expr).hex()
+
+
+#: The score as it is.
+IDENTITY = ScoreExpression(SCORE)

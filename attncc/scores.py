@@ -1,0 +1,136 @@
+"""Scores: what becomes of the scaled score of a pair before the softmax: biases, soft caps, anything real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from attncc.declarations import Declaration
+from attncc.errors import PatternError, ScoreError
+from attncc.ir.functions import Lookup, WeightsSymbol
+from attncc.ir.language import Table, position
+from attncc.ir.real import Real, Symbolic, real_of
+from attncc.ir.score import IDENTITY, ScoreExpression
+from attncc.ir.symbols import BY_NAME, SCORE
+from attncc.ir.weights import Weights
+
+
+class Score:
+    """A score: its expression, and the live tensors that it looks up.
+
+    `name` and `parameters` say where it came from; scores of equal `expression` run the same code.
+    """
+
+    def __init__(
+        self,
+        expression: ScoreExpression,
+        weights: tuple[Weights, ...] = (),
+        name: str = "score",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.expression = expression
+        self.weights = weights
+        #: The weights' tensors, by slot.
+        self.tensors = [entry.tensor for entry in weights]
+        self.key = expression.key
+        self.name = name
+        self.parameters = dict(parameters or {})
+
+    def with_weights(self, **tensors: Any) -> Score:
+        """Return the same score on other tensors of the same shapes, without building its expression again.
+
+        Raises ScoreError for an unknown name or another shape, TableError for what can't be weights.
+        """
+        known = {entry.name: entry for entry in self.weights}
+        for name, tensor in tensors.items():
+            if name not in known or tuple(tensor.shape) != known[name].shape:
+                raise ScoreError(
+                    f"{name} of shape {tuple(tensor.shape)} in place of weights of {self!r}.",
+                    rule=f"Its weights are {', '.join(f'{w.name} {w.shape}' for w in self.weights)}.",
+                )
+        changed = [Weights(tensors.get(w.name, w.tensor), w.name, w.slot) for w in self.weights]
+        return Score(self.expression, tuple(changed), self.name, self.parameters | tensors)
+
+    def then(self, other: Score) -> Score:
+        """Return this score followed by another, which gets its result: `alibi(...).then(softcap(cap=50.0))`."""
+        shift = len(self.weights)
+        moved = {read: _moved(read, shift) for read in other.expression.lookups}
+        expr = other.expression.expr.xreplace(moved).xreplace({SCORE: self.expression.expr})
+        weights = [Weights(w.tensor, w.name, slot) for slot, w in enumerate((*self.weights, *other.weights))]
+        return Score(ScoreExpression(expr), tuple(weights), f"{self.name}.then({other.name})")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Score) or self.key != other.key:
+            return False
+        return all(a is b for a, b in zip(self.tensors, other.tensors, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        shown = {name: repr(value) for name, value in self.parameters.items()}
+        return f"{self.name}({', '.join(f'{name}={value}' for name, value in shown.items())})"
+
+
+class ScoreFactory(Declaration):
+    """What `@attncc.score` makes of a function: call it with parameters to get a Score."""
+
+    kind = "score"
+    error = ScoreError
+    returns = "a real expression of the score and positions"
+    known_symbols: ClassVar[Mapping[str, Symbolic]] = {
+        SCORE.name: Real(SCORE),
+        **{name: position(symbol) for name, symbol in BY_NAME.items()},
+    }
+    known_types = (int, float, bool, Table, Weights)
+
+    def __call__(self, **values: Any) -> Score:
+        """Return the score for these parameters; raises ParameterError, TableError or ScoreError."""
+        checked = self.checked(values)
+        named = [value for value in checked.values() if isinstance(value, Weights)]
+        for slot, weights in enumerate(named):
+            weights.slot = slot
+        result = self.evaluated(checked)
+        try:
+            expr = real_of(result)
+            whole = expr if SCORE.name in self.symbols else SCORE + expr
+            return Score(ScoreExpression(whole), tuple(named), self.name, checked)
+        except PatternError as error:
+            raise ScoreError(error.problem, rule=error.rule, fix=error.fix) from error
+
+
+def score(function: Callable[..., Any]) -> ScoreFactory:
+    """Declare a score (decorator).
+
+    The function names the symbols it uses among score (scale * <q_i, k_j>), i, j, h, b, n_q, n_k; every other
+    parameter is annotated with int, float, bool, `attncc.Table` (integers) or `attncc.Weights` (a floating-point
+    tensor, with gradient). It returns what takes the score's place, or, if it doesn't name `score`, a bias that is
+    added to it. A result of -inf masks the pair.
+
+    Raises ScoreError for a parameter without a usable annotation.
+    """
+    return ScoreFactory.of(function)
+
+
+def as_score(value: object) -> Score:
+    """Return `value` as a score: a Score, a declared score that needs no parameters, or None for the score as it is."""
+    if value is None:
+        return PLAIN
+    if isinstance(value, Score):
+        return value
+    if isinstance(value, ScoreFactory):
+        return value()
+    raise ScoreError(
+        f"{value!r} ({type(value).__name__}) is not a score.",
+        rule="A score is made by a function under @attncc.score.",
+        fix="Call the declared score with its parameters, as in softcap(cap=50.0).",
+    )
+
+
+def _moved(read: Lookup, shift: int) -> Lookup:
+    old = read.weights
+    return Lookup(WeightsSymbol(old.slot + shift, old.shape, old.label), *read.indices)
+
+
+#: The score as it is.
+PLAIN = Score(IDENTITY, name="plain")
