@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
-import triton
 import yardstick
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
-from attncc.machine_code.loops import full_and_partial, main_loops
-from attncc.machine_code.resources import Compiled
+from attncc.machine_code.compiled import Compiled
+from attncc.machine_code.compiler import Source, compile
+from attncc.machine_code.loops import Loop, full_and_partial, main_loops
 from attncc.machine_code.throughput import Throughput, Work, combined, predict
 from attncc.targets import gpu
 
@@ -35,16 +34,17 @@ BLOCKS = {64: Blocks(128, 64, 4, 2), 128: Blocks(128, 64, 8, 2)}
 @cache
 def dense(target: str, head_dim: int, blocks: Blocks, *, causal: bool) -> Compiled:
     """Compile the yardstick, fp16."""
-    on = gpu(target)
     constants = {"HEAD_DIM": head_dim, "BLOCK_M": blocks.block_m, "BLOCK_N": blocks.block_n, "CAUSAL": causal}
-    signature = yardstick.SIGNATURE | dict.fromkeys(constants, "constexpr")
-    aligned = {(list(signature).index(name),): [["tt.divisibility", 16]] for name in POINTERS}
-    kernel = triton.compile(
-        ASTSource(yardstick.dense, signature, constants, aligned),
-        target=GPUTarget(on.backend, on.triton_arch, on.warp_size),
-        options={"num_warps": blocks.num_warps, "num_stages": blocks.num_stages, "enable_fp_fusion": True},
+    source = Source(
+        path=Path(yardstick.__file__),
+        name="dense",
+        types=tuple(yardstick.SIGNATURE.items()),
+        constants=tuple(constants.items()),
+        aligned=frozenset(POINTERS),
+        num_warps=blocks.num_warps,
+        num_stages=blocks.num_stages,
     )
-    return Compiled.of(kernel)
+    return compile(source, gpu(target))
 
 
 def predicted(target: str, head_dim: int, length: int, *, causal: bool) -> float:
@@ -56,8 +56,9 @@ def predicted(target: str, head_dim: int, length: int, *, causal: bool) -> float
     # Keys and values of a head come from memory once for all query tiles at work on it; the cache holds the rest.
     moved = 2.0 * blocks.block_n * head_dim * 2 * blocks.block_m / length
 
-    def of(loop: object, useful: float) -> Throughput:
-        return predict(loop.mix, compiled.resources, gpu(target), Work(useful, moved))  # type: ignore[attr-defined]
+    def of(loop: Loop | None, useful: float) -> Throughput:
+        assert loop is not None
+        return predict(loop.mix, compiled.resources, gpu(target), Work(useful, moved))
 
     if not causal:
         return of(full, tile).flops
