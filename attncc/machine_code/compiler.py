@@ -5,46 +5,38 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 from attncc.errors import BackendError
-from attncc.machine_code import tools
+from attncc.machine_code import store, tools
 from attncc.machine_code.compiled import Compiled
+from attncc.machine_code.source import Source
 from attncc.targets import Gpu
 
 _INTERPRET = "TRITON_INTERPRET"
 
 
-@dataclass(frozen=True)
-class Source:
-    """A kernel to be compiled: the function `name` of the Python file `path`.
-
-    types: of its arguments at run time, as triton writes them ("*bf16", "i32", "fp32"); constants: of the others.
-    aligned: arguments that are divisible by 16.
-    """
-
-    path: Path
-    name: str
-    types: tuple[tuple[str, str], ...]
-    constants: tuple[tuple[str, int | str | bool], ...]
-    aligned: frozenset[str]
-    num_warps: int
-    num_stages: int
-
-
 def compile(source: Source, gpu: Gpu) -> Compiled:
-    """Compile a kernel in this process; triton's cache answers at once for what it has seen before.
+    """Compile a kernel in this process, or take it from the cache of compiled kernels.
 
     Floating-point fusion is on, whatever triton's default is. Raises BackendError with the compiler's message, under
     TRITON_INTERPRET=1, or where ptxas is missing.
     """
-    _require_compiler(gpu)
+    _require_triton()
+    path = store.path_of(source, gpu)
+    found = store.load(path)
+    if found is None:
+        _require_assembler(gpu)
+        found = _compiled_now(source, gpu)
+        store.save(path, found)
+    return found
+
+
+def _compiled_now(source: Source, gpu: Gpu) -> Compiled:
     if os.environ.get(_INTERPRET, "0") not in ("", "0"):
         raise BackendError(
             f"{_INTERPRET}={os.environ[_INTERPRET]} is set.",
@@ -83,11 +75,11 @@ def compile_all(
 
     `on_done` gets each source when it is compiled; the results are in the sources' order. Raises as `compile` does.
     """
-    _require_compiler(gpu)
+    _require_triton()
     listed = list(sources)
     context = get_context("spawn")
     with ProcessPoolExecutor(max(1, min(workers, len(listed))), context, initializer=_worker) as pool:
-        futures = {pool.submit(_compiled, source, gpu): at for at, source in enumerate(listed)}
+        futures = {pool.submit(_compiled_there, source, gpu): at for at, source in enumerate(listed)}
         found: dict[int, Compiled] = {}
         try:
             for future in as_completed(futures):
@@ -110,7 +102,7 @@ def _worker() -> None:
     os.environ.pop(_INTERPRET, None)
 
 
-def _compiled(source: Source, gpu: Gpu) -> Compiled | tuple[str, str, str]:
+def _compiled_there(source: Source, gpu: Gpu) -> Compiled | tuple[str, str, str]:
     """Compile; an error comes as its three texts, since exceptions lose them on the way between processes."""
     try:
         return compile(source, gpu)
@@ -137,16 +129,15 @@ def _function(source: Source) -> Any:
     return getattr(sys.modules[name], source.name)
 
 
-def _require_compiler(gpu: Gpu) -> None:
+def _require_triton() -> None:
     if importlib.util.find_spec("triton") is None:
         raise BackendError("triton is not installed.", rule="It compiles the kernels.", fix="pip install triton")
-    for name, variable in _assemblers(gpu):
-        if variable not in os.environ:
-            tools.path(name)
 
 
-def _assemblers(gpu: Gpu) -> Iterator[tuple[str, str]]:
-    """The assembler that triton will call, and the environment variable that may name another."""
+def _require_assembler(gpu: Gpu) -> None:
+    """Raise BackendError if triton would look for ptxas in vain; a variable of the environment may name another one."""
     if gpu.backend == "cuda":
         blackwell = int(gpu.triton_arch) >= 100
-        yield ("ptxas-blackwell", "TRITON_PTXAS_BLACKWELL_PATH") if blackwell else ("ptxas", "TRITON_PTXAS_PATH")
+        variable = "TRITON_PTXAS_BLACKWELL_PATH" if blackwell else "TRITON_PTXAS_PATH"
+        if variable not in os.environ:
+            tools.path("ptxas-blackwell" if blackwell else "ptxas")

@@ -12,7 +12,7 @@ from attncc.backends.triton.modules import path_of
 from attncc.backends.triton.program import Program
 from attncc.backends.triton.variants import Variant, variants
 from attncc.errors import BackendError, nearest
-from attncc.machine_code.compiler import Source
+from attncc.machine_code.source import Source
 from attncc.planner.plan import Plan
 from attncc.targets import Gpu
 
