@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import sys
-import tempfile
 import warnings
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from platformdirs import user_cache_path
-
 from attncc.backends.triton.source import render
 from attncc.backends.triton.spec import Spec
-
-#: Where caches lie, instead of the platform's place for them.
-ENVIRONMENT = "ATTNCC_CACHE_DIR"
-
-
-class KernelCacheWarning(UserWarning):
-    """A file of the kernel cache wasn't what was written there; it was written again."""
-
+from attncc.storage import CacheWarning, cache_folder, write
 
 def folder() -> Path:
     """Return the folder of generated modules."""
-    chosen = os.environ.get(ENVIRONMENT)
-    return (Path(chosen) if chosen else user_cache_path("attncc")) / "kernels"
+    return cache_folder("kernels")
 
 
 def path_of(spec: Spec) -> Path:
@@ -39,8 +27,8 @@ def path_of(spec: Spec) -> Path:
     if path.exists():
         if _read(path) == text:
             return path
-        warnings.warn(f"{path} was damaged and has been generated again.", KernelCacheWarning, stacklevel=2)
-    _write(path, text)
+        warnings.warn(f"{path} was damaged and has been generated again.", CacheWarning, stacklevel=2)
+    write(path, text.encode())
     return path
 
 
@@ -66,18 +54,3 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file in one step, so that a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
 
 from attncc.backends.triton.spec import Spec
+from attncc.storage import cache_folder
 
 #: Stands where a block of lines came out empty, until its line is dropped.
 _NOTHING = "\0"
@@ -23,6 +24,8 @@ def render(spec: Spec) -> str:
 
 @cache
 def _environment() -> Environment:
+    folder = cache_folder("templates")  # compiled templates: compiling them takes longer than all the rest
+    folder.mkdir(parents=True, exist_ok=True)
     environment = Environment(
         loader=PackageLoader("attncc.backends.triton"),
         undefined=StrictUndefined,
@@ -30,6 +33,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
+        bytecode_cache=FileSystemBytecodeCache(str(folder)),
     )
     environment.globals.update(log_2_e=math.log2(math.e), ln_2=math.log(2))
     environment.filters["block"] = lambda text: text.rstrip("\n") or _NOTHING

@@ -1,0 +1,66 @@
+"""Ahead of time: a plan's kernels as sources that the compiler takes, for a GPU that need not be there."""
+
+from __future__ import annotations
+
+import torch
+
+from attncc.backends.triton import MAX_HEAD_DIM
+from attncc.backends.triton.config import Config
+from attncc.backends.triton.launch import Sizes
+from attncc.backends.triton.lower import Lowering
+from attncc.backends.triton.modules import path_of
+from attncc.backends.triton.program import Program
+from attncc.backends.triton.variants import Variant, variants
+from attncc.errors import BackendError, nearest
+from attncc.machine_code.source import Source
+from attncc.planner.plan import Plan
+from attncc.targets import Gpu
+
+#: Element types by the name that triton gives them, with their size in bytes.
+DTYPES = {"fp16": 2, "bf16": 2, "fp32": 4}
+
+
+def program(
+    plan: Plan,
+    gpu: Gpu,
+    dtype: str,
+    head_dim: int,
+    *,
+    value_dim: int | None = None,
+    kv_heads: int | None = None,
+    config: dict[str, object] | None = None,
+) -> Program:
+    """Lower a plan for a GPU: its kernels, and the work items that they get.
+
+    Raises BackendError for an unknown dtype or a head size that the backend doesn't take, ConfigError for `config`.
+    """
+    value_dim, kv_heads = value_dim or head_dim, kv_heads or plan.shape.heads
+    if dtype not in DTYPES:
+        raise BackendError(
+            f"dtype {dtype!r}.", rule=f"Kernels are generated for {', '.join(DTYPES)}.", fix=nearest(dtype, DTYPES)
+        )
+    for size in (head_dim, value_dim):
+        if not 1 <= size <= MAX_HEAD_DIM:
+            raise BackendError(f"Head size {size}.", rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.")
+    sizes = Sizes(head_dim, value_dim, DTYPES[dtype], plan.shape.heads // kv_heads)
+    chosen = Config.default(max(head_dim, value_dim), sizes.itemsize).changed(config or {})
+    lowering = Lowering(sizes, chosen, gpu.multiprocessors)
+    return Program(plan, lowering, plan.shape.batch, plan.shape.heads, kv_heads, torch.device("cpu"))
+
+
+def sources(lowered: Program, dtype: str, *, backward: bool = True) -> list[tuple[Variant, Source]]:
+    """Return the kernels of a program with the sources to compile them from, which lie in the kernel cache."""
+    return [(each, source(each)) for each in variants(lowered, dtype, backward=backward)]
+
+
+def source(variant: Variant) -> Source:
+    """Return a variant as the compiler takes it; its module is written to the kernel cache."""
+    return Source(
+        path=path_of(variant.spec),
+        name=variant.spec.kernel,
+        types=variant.types,
+        constants=variant.constants,
+        aligned=variant.aligned,
+        num_warps=variant.num_warps,
+        num_stages=variant.num_stages,
+    )

@@ -1,0 +1,96 @@
+"""Compiled kernels: every stage of the compiler, and what is read from the last one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from attncc.machine_code import amdgcn, sass, tools
+from attncc.machine_code.instructions import Instruction, Kind
+from attncc.machine_code.resources import Resources
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel as triton compiled it.
+
+    name: of its entry point. stages: `ttir`, `ttgir`, `llir`, then `ptx` and `cubin` or `amdgcn` and `hsaco`.
+    shared: bytes of dynamic shared memory; warps: of a block; scratch: bytes of global memory that a block needs.
+    """
+
+    name: str
+    backend: str
+    stages: Mapping[str, str | bytes]
+    shared: int
+    warps: int
+    scratch: int
+
+    @classmethod
+    def of(cls, kernel: Any) -> Compiled:
+        """Take what is needed from a triton CompiledKernel."""
+        metadata = kernel.metadata
+        stages = {name: kernel.asm[name] for name in kernel.asm if name != "source"}
+        scratch = getattr(metadata, "global_scratch_size", 0)
+        return cls(
+            metadata.name, metadata.target.backend, stages, metadata.shared, metadata.num_warps, scratch
+        )
+
+    @property
+    def binary(self) -> bytes:
+        """The cubin or hsaco."""
+        found = self.stages["cubin" if self.backend == "cuda" else "hsaco"]
+        assert isinstance(found, bytes)
+        return found
+
+    @cached_property
+    def listing(self) -> str:
+        """SASS, or the amdgcn text."""
+        return tools.cuobjdump(self.binary, "-sass") if self.backend == "cuda" else self._text("amdgcn")
+
+    @cached_property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """All instructions, in the order of the code."""
+        return tuple((sass if self.backend == "cuda" else amdgcn).parse(self.listing))
+
+    @property
+    def parameters(self) -> int:
+        """How many arguments the entry point takes: the kernel's own, then pointers to scratch memory."""
+        if self.backend == "cuda":
+            entry = self._text("ptx").partition(".entry")[2].partition("{")[0]
+            return entry.count(".param")
+        arguments = self._text("amdgcn").partition("    .args:")[2].partition(".group_segment_fixed_size")[0]
+        return len(re.findall(r"\.value_kind:\s+(?:global_buffer|by_value)", arguments))
+
+    @cached_property
+    def resources(self) -> Resources:
+        """What it takes, read from the compiled code."""
+        return self._cuda() if self.backend == "cuda" else self._hip()
+
+    def _cuda(self) -> Resources:
+        usage = tools.cuobjdump(self.binary, "-res-usage")
+        spills = sum(i.kind is Kind.SPILL for i in self.instructions)
+        return Resources(_number(r"\bREG:", usage), _number(r"\bSTACK:", usage), spills, self.shared, self.warps)
+
+    def _hip(self) -> Resources:
+        text = self._text("amdgcn")
+        return Resources(
+            registers=_number(r"\.vgpr_count:", text),
+            stack=_number(r"\.private_segment_fixed_size:", text),
+            spills=_number(r"\.vgpr_spill_count:", text) + _number(r"\.sgpr_spill_count:", text),
+            shared=max(self.shared, _number(r"\.group_segment_fixed_size:", text)),
+            warps=self.warps,
+            scalar_registers=_number(r"\.sgpr_count:", text),
+        )
+
+    def _text(self, stage: str) -> str:
+        found = self.stages[stage]
+        assert isinstance(found, str)
+        return found
+
+
+def _number(name: str, text: str) -> int:
+    found = re.search(rf"{name}\s*(\d+)", text)
+    return int(found[1]) if found else 0

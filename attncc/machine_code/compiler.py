@@ -1,0 +1,143 @@
+"""Compiling triton kernels for GPUs that need not be there, in processes of their own or in this one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any
+
+from attncc.errors import BackendError
+from attncc.machine_code import store, tools
+from attncc.machine_code.compiled import Compiled
+from attncc.machine_code.source import Source
+from attncc.targets import Gpu
+
+_INTERPRET = "TRITON_INTERPRET"
+
+
+def compile(source: Source, gpu: Gpu) -> Compiled:
+    """Compile a kernel in this process, or take it from the cache of compiled kernels.
+
+    Floating-point fusion is on, whatever triton's default is. Raises BackendError with the compiler's message, under
+    TRITON_INTERPRET=1, or where ptxas is missing.
+    """
+    _require_triton()
+    path = store.path_of(source, gpu)
+    found = store.load(path)
+    if found is None:
+        _require_assembler(gpu)
+        found = _compiled_now(source, gpu)
+        store.save(path, found)
+    return found
+
+
+def _compiled_now(source: Source, gpu: Gpu) -> Compiled:
+    if os.environ.get(_INTERPRET, "0") not in ("", "0"):
+        raise BackendError(
+            f"{_INTERPRET}={os.environ[_INTERPRET]} is set.",
+            rule="Triton compiles nothing while it interprets.",
+            fix="Unset it to compile.",
+        )
+    from triton import compile as triton_compile
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    function = _function(source)
+    types, constants = dict(source.types), dict(source.constants)
+    signature = {name: types.get(name, "constexpr") for name in function.arg_names}
+    aligned = {
+        (at,): [["tt.divisibility", 16]]
+        for at, name in enumerate(function.arg_names)
+        if name in source.aligned and name in types
+    }
+    options = {"num_warps": source.num_warps, "num_stages": source.num_stages, "enable_fp_fusion": True}
+    target = GPUTarget(gpu.backend, gpu.triton_arch, gpu.warp_size)
+    try:
+        kernel = triton_compile(ASTSource(function, signature, constants, aligned), target=target, options=options)
+    except Exception as error:  # the compiler's passes raise whatever they please
+        raise BackendError(
+            f"triton could not compile {source.name} for {gpu.arch}: {error}",
+            rule=f"The source is {source.path}.",
+            fix="Try other blocks, warps or stages.",
+        ) from error
+    return Compiled.of(kernel)
+
+
+def compile_all(
+    sources: Iterable[Source], gpu: Gpu, *, workers: int, on_done: Callable[[Source], None] = lambda source: None
+) -> list[Compiled]:
+    """Compile kernels side by side in processes of their own, so that a crash of the compiler is an error like another.
+
+    `on_done` gets each source when it is compiled; the results are in the sources' order. Raises as `compile` does.
+    """
+    _require_triton()
+    listed = list(sources)
+    context = get_context("spawn")
+    with ProcessPoolExecutor(max(1, min(workers, len(listed))), context, initializer=_worker) as pool:
+        futures = {pool.submit(_compiled_there, source, gpu): at for at, source in enumerate(listed)}
+        found: dict[int, Compiled] = {}
+        try:
+            for future in as_completed(futures):
+                at = futures[future]
+                found[at] = _result(future.result())
+                on_done(listed[at])
+        except BrokenProcessPool as error:
+            raise BackendError(
+                f"The compiler crashed on one of {', '.join(sorted({source.name for source in listed}))} for {gpu.arch}.",
+                rule="Triton's compiler aborts where it meets a configuration that it has no code for.",
+                fix="Try other blocks, warps or stages.",
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [found[at] for at in range(len(listed))]
+
+
+def _worker() -> None:
+    """Compile, whatever this process was asked to do with kernels that it runs."""
+    os.environ.pop(_INTERPRET, None)
+
+
+def _compiled_there(source: Source, gpu: Gpu) -> Compiled | tuple[str, str, str]:
+    """Compile; an error comes as its three texts, since exceptions lose them on the way between processes."""
+    try:
+        return compile(source, gpu)
+    except BackendError as error:
+        return error.problem, error.rule, error.fix
+
+
+def _result(found: Compiled | tuple[str, str, str]) -> Compiled:
+    if isinstance(found, tuple):
+        problem, rule, fix = found
+        raise BackendError(problem, rule=rule, fix=fix)
+    return found
+
+
+def _function(source: Source) -> Any:
+    """Return the triton function of a source, whose file is imported under a name of its own."""
+    name = f"attncc_compiled.{source.path.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, source.path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return getattr(sys.modules[name], source.name)
+
+
+def _require_triton() -> None:
+    if importlib.util.find_spec("triton") is None:
+        raise BackendError("triton is not installed.", rule="It compiles the kernels.", fix="pip install triton")
+
+
+def _require_assembler(gpu: Gpu) -> None:
+    """Raise BackendError if triton would look for ptxas in vain; a variable of the environment may name another one."""
+    if gpu.backend == "cuda":
+        blackwell = int(gpu.triton_arch) >= 100
+        variable = "TRITON_PTXAS_BLACKWELL_PATH" if blackwell else "TRITON_PTXAS_PATH"
+        if variable not in os.environ:
+            tools.path("ptxas-blackwell" if blackwell else "ptxas")

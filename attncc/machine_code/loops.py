@@ -1,0 +1,109 @@
+"""Loops of a kernel, from its control flow: natural loops of the dominator tree (Aho, Lam, Sethi, Ullman, 9.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+
+from attncc.machine_code.instructions import Instruction, Kind, Mix, mix
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop: its instructions in the order of their addresses, the first of its header at `start`.
+
+    Arms of a branch and waits that are laid out elsewhere belong to it; each instruction is there once.
+    """
+
+    start: int
+    instructions: tuple[Instruction, ...]
+
+    @property
+    def mix(self) -> Mix:
+        """Its instructions by kind."""
+        return mix(self.instructions)
+
+
+def main_loops(instructions: Sequence[Instruction]) -> list[Loop]:
+    """Return the innermost loops that do a kernel's work, in the order of the code.
+
+    They hold matrix products; where a kernel has none in any loop (float32 without matrix units, merging of parts),
+    exponentials.
+    """
+    loops = _natural_loops(instructions)
+    for kind in (Kind.TENSOR, Kind.SPECIAL):
+        working = [loop for loop in loops if any(i.kind is kind for i in loop.instructions)]
+        if working:
+            return [loop for loop in working if not any(_within(other, loop) for other in working)]
+    return []
+
+
+def full_and_partial(loops: Sequence[Loop]) -> tuple[Loop | None, Loop | None]:
+    """Return the loop over full runs and the loop over partial runs.
+
+    Of two, the partial one compares and selects more. A single one is partial if it selects at least half as often
+    as it exponentiates, since a masked score is selected once and exponentiated once. Of more there is no telling.
+    """
+    match list(loops):
+        case [first, second]:
+            full, partial = sorted((first, second), key=lambda loop: loop.mix.predicate)
+            return full, partial
+        case [only]:
+            found = only.mix
+            masked = 2 * found.count(Kind.SELECT) >= max(1, found.count(Kind.SPECIAL))
+            return (None, only) if masked else (only, None)
+        case _:
+            return None, None
+
+
+def _natural_loops(instructions: Sequence[Instruction]) -> list[Loop]:
+    flow = _flow(instructions)
+    if not flow:
+        return []
+    dominators = nx.immediate_dominators(flow, instructions[0].address)
+    bodies: dict[int, set[int]] = {}
+    for source, header in flow.edges:
+        entered_twice = flow.in_degree(header) > 1  # from before the loop, and from its end
+        if entered_twice and source in dominators and _dominates(dominators, header, source):
+            bodies.setdefault(header, {header}).update(_reaching(flow, source, header))
+    return [
+        Loop(header, tuple(i for i in instructions if i.address in body)) for header, body in sorted(bodies.items())
+    ]
+
+
+def _flow(instructions: Sequence[Instruction]) -> nx.DiGraph:
+    """Control flow between instructions."""
+    flow = nx.DiGraph()
+    addresses = {i.address for i in instructions}
+    for at, following in zip(instructions, [*instructions[1:], None], strict=True):
+        if at.target in addresses:
+            flow.add_edge(at.address, at.target)
+        if at.goes_on and following is not None:
+            flow.add_edge(at.address, following.address)
+    return flow
+
+
+def _dominates(dominators: dict[int, int | None], header: int, node: int) -> bool:
+    """Whether every way to `node` leads through `header`."""
+    step: int | None = node
+    while step is not None and step != header:
+        above = dominators.get(step)  # networkx leaves the first instruction out, or has it above itself
+        step = None if above == step else above
+    return step == header
+
+
+def _reaching(flow: nx.DiGraph, source: int, header: int) -> set[int]:
+    """Instructions from which `source` is reached without passing `header`."""
+    seen, pending = {header}, [source]
+    while pending:
+        node = pending.pop()
+        if node not in seen:
+            seen.add(node)
+            pending.extend(flow.predecessors(node))
+    return seen
+
+
+def _within(inner: Loop, outer: Loop) -> bool:
+    return inner.start != outer.start and set(inner.instructions) < set(outer.instructions)

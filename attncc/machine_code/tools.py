@@ -1,0 +1,42 @@
+"""NVIDIA's tools for compiled code, those that lie in the triton wheel."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from attncc.errors import BackendError
+
+
+@cache
+def path(name: str) -> Path:
+    """Return the path of `cuobjdump`, `ptxas` or another tool in triton's wheel; raises BackendError without it."""
+    package = find_spec("triton")
+    folders = list(package.submodule_search_locations or []) if package else []
+    for folder in folders:
+        found = Path(folder) / "backends" / "nvidia" / "bin" / name
+        if found.is_file():
+            return found
+    raise BackendError(
+        f"{name} was not found{f' in {folders[0]}/backends/nvidia/bin' if folders else ': triton is not installed'}.",
+        rule="Compiled kernels are made and read with the tools that the triton wheel brings.",
+        fix="Install triton 3.6 or later from its wheel.",
+    )
+
+
+def cuobjdump(cubin: bytes, *options: str) -> str:
+    """Return what cuobjdump prints about a cubin; raises BackendError with its message if it fails."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [str(path("cuobjdump")), *options, file.name]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise BackendError(
+            f"cuobjdump failed: {found.stderr.strip() or f'exit status {found.returncode}'}.",
+            rule="It reads cubins of the architectures that its triton knows.",
+        )
+    return found.stdout

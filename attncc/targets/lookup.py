@@ -1,0 +1,83 @@
+"""Finding a target: by its name, by an architecture, or by what a driver calls a device."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cache
+from importlib import resources
+
+from attncc.errors import ConfigError, nearest
+from attncc.targets.facts import Gpu, Target, parsed
+
+_PACKAGE = "attncc.targets"
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Return the names of the shipped targets."""
+    files = (entry.name for entry in resources.files(_PACKAGE).iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
+
+
+@cache
+def target(name: str) -> Target:
+    """Return a target by its name, or by its architecture (`sm_90`: the first name that has it); raises ConfigError."""
+    if name in names():
+        text = resources.files(_PACKAGE).joinpath(f"{name}.toml").read_text("utf-8")
+        return parsed(name, tomllib.loads(text))
+    for known in _gpus():
+        if known.gpu is not None and known.gpu.arch == name:
+            return known
+    raise ConfigError(
+        f"Unknown target {name!r}.",
+        rule=f"A target is one of {', '.join(names())}, or an architecture, one of {', '.join(_architectures())}.",
+        fix=nearest(name, (*names(), *_architectures())),
+    )
+
+
+def gpu(name: str) -> Gpu:
+    """Return the facts of a GPU by its target's name or architecture; raises ConfigError, also for a CPU."""
+    found = target(name)
+    if found.gpu is None:
+        raise ConfigError(
+            f"Target {name!r} is not a GPU.",
+            rule="Kernels are compiled for GPUs.",
+            fix=f"Choose one of {', '.join(known.name for known in _gpus())}.",
+        )
+    return found.gpu
+
+
+def for_device(device_name: str, arch: str) -> Target:
+    """Return the target of a live device, by its name and architecture as its driver gives them.
+
+    Where no target has its name, it is the one of the nearest architecture of the same generation, such as rtx4090
+    for an sm_86; `attncc doctor` says which. Raises ConfigError if there is none.
+    """
+    same = [known for known in _gpus() if known.gpu is not None and _generation(known.gpu.arch) == _generation(arch)]
+    if not same:
+        raise ConfigError(
+            f"No target is known for {device_name!r} ({arch}).",
+            rule=f"Known architectures are {', '.join(_architectures())}.",
+            fix="Name a target that comes near it, or add a file to attncc/targets.",
+        )
+    named = [known for known in same if re.search(known.device, device_name, re.IGNORECASE)]
+    return min(named or same, key=lambda known: _distance(known, arch))
+
+
+def _gpus() -> list[Target]:
+    return [found for found in map(target, names()) if found.gpu is not None]
+
+
+def _architectures() -> list[str]:
+    return sorted({known.gpu.arch for known in _gpus() if known.gpu is not None})
+
+
+def _generation(arch: str) -> str:
+    """All but the last digit: sm_8 for sm_86, sm_10 for sm_100, gfx94 for gfx942."""
+    return arch.partition(":")[0][:-1]
+
+
+def _distance(known: Target, arch: str) -> int:
+    assert known.gpu is not None
+    return abs(int(known.gpu.arch[-1], 16) - int(arch.partition(":")[0][-1], 16))
