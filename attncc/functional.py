@@ -156,6 +156,7 @@ def _(
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     query, key, value, *ctx.options = inputs
+    ctx.pattern = by_handle(ctx.options[0])  # kept alive until the backward, which names it by its handle
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(query, key, value, *output)
 
