@@ -189,6 +189,7 @@ def _(
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     query, key, value, weights, *ctx.options = inputs
+    ctx.kept = by_handle(ctx.options[0]), by_key(ctx.options[1])  # alive until the backward, which names them
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(query, key, value, *output, *weights)
 

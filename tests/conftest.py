@@ -25,3 +25,10 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("fixed", max_examples=300, derandomize=True, database=None, **common)
     settings.register_profile("search", max_examples=config.getoption("--examples") or 1, **common)
     settings.load_profile("search" if config.getoption("--examples") else "fixed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A search for counterexamples takes as long as it takes: no time limit under --examples."""
+    if config.getoption("--examples"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 import attncc
-from attncc.ir.language import position
+from attncc.backends.torch.config import Config
+from attncc.backends.torch.lower import schedule
+from attncc.ir.language import maximum, minimum, position
 from attncc.ir.symbols import B, I, J
 from attncc.testing import check_pattern
 
@@ -48,3 +50,30 @@ def test_intermediate_results_beyond_64_bits_wrapped_around() -> None:
     assert attncc.plan(fourth, 300).nnz == int(attncc.dense_mask(fourth, 300).sum())
     with pytest.raises(attncc.PatternError, match="64 bits"):
         attncc.plan(fourth, 300_000)
+
+
+@pytest.mark.parametrize(
+    ("folded", "plain"),
+    [
+        (abs(i - j) <= 4, (i - j <= 4) & (j - i <= 4)),
+        (abs(i // 8 - j // 8) < 2, (i // 8 - j // 8 < 2) & (j // 8 - i // 8 < 2)),
+        (j >= maximum(i - 4, 8), (j >= i - 4) & (j >= 8)),
+        (minimum(i, j) >= 3, (i >= 3) & (j >= 3)),
+        (maximum(i, j) > 9, (i > 9) | (j > 9)),
+        (maximum(i, j) == 7, ((i == 7) & (j <= 7)) | ((j == 7) & (i <= 7))),
+    ],
+    ids=lambda condition: str(condition),
+)
+def test_a_band_written_with_abs_minimum_or_maximum_was_evaluated_for_every_pair(folded, plain) -> None:
+    assert drawn(folded).key == drawn(plain).key
+    assert attncc.plan(drawn(folded), 40).nnz == int(attncc.dense_mask(drawn(folded), 40).sum())
+
+
+def test_one_odd_item_at_the_end_made_every_item_of_a_two_sided_window_a_gather_with_a_mask_of_its_own() -> None:
+    passes = attncc.plan(drawn((i - j <= 64) & (j - i <= 64)), 8192).groups[0].passes
+    works = schedule(passes, 8192, Config()).works
+    most = max(works, key=lambda work: work.rows.items)
+    assert most.rows.items > 200
+    assert most.cols.index is None
+    assert most.mask is not None
+    assert most.mask.shared

@@ -30,6 +30,7 @@ from attncc.ir.predicate import (
     disjunction,
 )
 from attncc.ir.symbols import I, J
+from attncc.ir.unfold import unfolded
 
 #: A predicate that needs more clauses than this is not expanded.
 MAX_CLAUSES = 64
@@ -219,7 +220,8 @@ def _expand(predicate: Predicate) -> list[Clause]:
     if isinstance(predicate, Constant):
         return [Clause({})] if predicate.value else []
     if isinstance(predicate, Atom):
-        return [_clause(span) for span in spans_of(predicate)]
+        branches = unfolded(predicate)
+        return [_clause(span) for span in spans_of(predicate)] if branches is None else _expand(branches)
     if isinstance(predicate, Or):
         return _bounded(_absorbed([clause for arg in predicate.args for clause in _expand(arg)]))
     assert isinstance(predicate, And)

@@ -34,9 +34,7 @@ class Compiled:
         metadata = kernel.metadata
         stages = {name: kernel.asm[name] for name in kernel.asm if name != "source"}
         scratch = getattr(metadata, "global_scratch_size", 0)
-        return cls(
-            metadata.name, metadata.target.backend, stages, metadata.shared, metadata.num_warps, scratch
-        )
+        return cls(metadata.name, metadata.target.backend, stages, metadata.shared, metadata.num_warps, scratch)
 
     @property
     def binary(self) -> bytes:

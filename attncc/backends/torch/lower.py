@@ -123,9 +123,20 @@ def _range(
     first = np.maximum(high - width, 0)  # what rounding adds lies to the left, where a causal tile has room
     clipped = high < width
     for keys, cut in np.unique(np.column_stack([width, clipped])[high > low], axis=0):
-        chosen = (width == keys) & (clipped == cut) & (high > low)
-        mask = staircase_mask(begin[chosen], end[chosen], first[chosen], int(keys))
-        yield _block(part, np.column_stack([tile[chosen, 0], first[chosen]]), tile.shape[1], int(keys), mask)
+        chosen = np.flatnonzero((width == keys) & (clipped == cut) & (high > low))
+        edges = np.hstack([begin[chosen], end[chosen]]) - first[chosen, None]
+        for members in _alike(chosen, edges):
+            mask = staircase_mask(begin[members], end[members], first[members], int(keys))
+            yield _block(part, np.column_stack([tile[members, 0], first[members]]), tile.shape[1], int(keys), mask)
+
+
+def _alike(items: Array, edges: Array) -> list[Array]:
+    """Part the items (T,) that have the middle one's edges (T, 2L) from the rest, where most do.
+
+    One odd item, at the end of the sequence say, would keep all others from being views and sharing one mask.
+    """
+    same = (edges == edges[len(edges) // 2]).all(1)
+    return [items[same], items[~same]] if len(items) / 2 < same.sum() < len(items) else [items]
 
 
 def _tiled_by_plan(part: Pass, config: Config) -> Iterator[Work]:

@@ -15,6 +15,7 @@ from attncc.backends.triton.source import render
 from attncc.backends.triton.spec import Spec
 from attncc.storage import CacheWarning, cache_folder, write
 
+
 def folder() -> Path:
     """Return the folder of generated modules."""
     return cache_folder("kernels")
