@@ -14,7 +14,7 @@ from attncc.backends.base import Gradients
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.config import Blocks, Config
 from attncc.backends.triton.launch import Launch, Sizes
-from attncc.backends.triton.lower import Lowering
+from attncc.backends.triton.lower import NARROW, Lowering
 from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.program import Part, Program, Side
 from attncc.backends.triton.spec import Spec
@@ -76,7 +76,7 @@ class TritonExecutable:
             found = self.backward(grad_out, grad_lse, -query, key, value, weights, out, lse, -scale, with_weights)
             return found._replace(query=-found.query)
         query, key, value, grad, out = (_rows_of(x) for x in (query, key, value, grad_out, out))
-        program = self._program(query, key, value, weighted=with_weights and bool(self.score.lookups))
+        program = self._program(query, key, value, grad, weighted=with_weights and bool(self.score.lookups))
         run = _Run(program, query, key, scale)
         sums = [torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in weights if with_weights]
         results = {
@@ -98,20 +98,22 @@ class TritonExecutable:
         d_query, d_key, d_value = (x.to(query.dtype) for x in results.values())
         return Gradients(d_query, d_key, d_value, [d.to(x.dtype) for d, x in zip(sums, weights, strict=False)])
 
-    def _program(self, query: Tensor, key: Tensor, value: Tensor, *, weighted: bool = False) -> Program:
-        known = (query.shape, key.shape, value.shape, query.dtype, query.device, weighted)
+    def _program(self, query: Tensor, *others: Tensor, weighted: bool = False) -> Program:
+        key, value = others[:2]
+        far = any(x.shape[2] * x.stride(2) >= NARROW for x in (query, *others))
+        known = (query.shape, key.shape, value.shape, query.dtype, query.device, weighted, far)
         if known not in self._programs:
-            self._programs[known] = self._made(query, key, value, weighted)
+            self._programs[known] = self._made(query, key, value, weighted, far)
         return self._programs[known]
 
-    def _made(self, query: Tensor, key: Tensor, value: Tensor, weighted: bool) -> Program:
+    def _made(self, query: Tensor, key: Tensor, value: Tensor, weighted: bool, far: bool) -> Program:
         if interpreter.is_on():
             interpreter.prepare()
         batch, heads, _, head_dim = query.shape
         sizes = Sizes(head_dim, value.shape[-1], query.element_size(), heads // key.shape[1])
         config = Config.default(max(head_dim, value.shape[-1]), sizes.itemsize).changed(self.config)
         score = None if self.score.is_identity else self.score
-        lowering = Lowering(sizes, config, _processors(query.device), score, weighted)
+        lowering = Lowering(sizes, config, _processors(query.device), score, weighted, far)
         return Program(self.plan, lowering, batch, heads, key.shape[1], query.device)
 
 

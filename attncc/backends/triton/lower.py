@@ -34,6 +34,7 @@ class Lowering:
     """How passes are lowered: for tensors of these sizes, a configuration, and a device of so many processors.
 
     score: what takes the scores' place (None: nothing does); weighted: its weights' gradients are wanted.
+    far: a head's rows reach beyond 2^31 elements.
     """
 
     sizes: Sizes
@@ -41,6 +42,7 @@ class Lowering:
     processors: int
     score: ScoreExpression | None = None
     weighted: bool = False
+    far: bool = False
 
     def forward(self, work: Pass, members: Members, *, opens: bool) -> Work:
         """Return the launches of the forward kernel; `opens`: it is the first to write its rows, and writes all."""
@@ -105,6 +107,7 @@ class Lowering:
             stop=stop.kind,
             residual=work.residual,
             wide=_is_wide(work, self.score),
+            far=self.far,
             gather_rows=work.rows.positions is not None,
             gather_cols=work.cols.positions is not None,
             members=members.listed is not None,

@@ -85,6 +85,7 @@ class Spec:
     sets: the pass's pairs in mathematical notation, for the header.
     start, stop: how the edges of the staircase come, see attncc.backends.triton.edges.
     residual: what a partial tile has to check beside the edges; `wide` says that it needs 64-bit arithmetic.
+    far: offsets of rows from the first one of their head can leave 32 bits.
     gather_rows, gather_cols: slots are not positions; these are read from an array.
     members: heads are picked from a list of (batch entry * heads + query head).
     packed: one tile holds the rows of all heads that share a key head.
@@ -101,6 +102,7 @@ class Spec:
     stop: str = "open"
     residual: Predicate | None = None
     wide: bool = False
+    far: bool = False
     gather_rows: bool = False
     gather_cols: bool = False
     members: bool = False
@@ -135,6 +137,11 @@ class Spec:
     def index(self) -> str:
         """Triton's type of positions in the residual."""
         return "tl.int64" if self.wide else "tl.int32"
+
+    @property
+    def offset(self) -> str:
+        """Triton's type of the offsets of rows in the inner loops."""
+        return "tl.int64" if self.far else "tl.int32"
 
     @property
     def outline(self) -> Outline:
