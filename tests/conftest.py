@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+os.environ.setdefault("ATTNCC_CACHE_DIR", tempfile.mkdtemp(prefix="attncc-tests-"))
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--examples", type=int, default=None, help="Examples of each property, drawn anew in each run.")
+    parser.addoption("--golden", action="store_true", help="Write the generated sources that tests compare with.")
 
 
 def pytest_configure(config: pytest.Config) -> None:

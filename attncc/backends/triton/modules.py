@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
+import shutil
 import sys
+import tempfile
 import warnings
 from functools import cache
 from pathlib import Path
@@ -22,15 +25,32 @@ def folder() -> Path:
 
 
 def path_of(spec: Spec) -> Path:
-    """Return the file of a kernel, written if it isn't there; a damaged one is written again, with a warning."""
+    """Return the file of a kernel, written if it isn't there.
+
+    A damaged file is written again, and where the cache can't be written to, the file is a temporary one: either
+    with a warning.
+    """
     text = render(spec)
-    path = folder() / f"{spec.kernel}_{hashlib.sha256(text.encode()).hexdigest()[:32]}.py"
+    name = f"{spec.kernel}_{hashlib.sha256(text.encode()).hexdigest()[:32]}.py"
+    path = folder() / name
     if path.exists():
         if _read(path) == text:
             return path
         warnings.warn(f"{path} was damaged and has been generated again.", CacheWarning, stacklevel=2)
-    write(path, text.encode())
+    try:
+        write(path, text.encode())
+    except OSError as error:
+        warnings.warn(f"{path} can't be written ({error}): kernels are not kept.", CacheWarning, stacklevel=2)
+        path = _temporary() / name
+        write(path, text.encode())
     return path
+
+
+@cache
+def _temporary() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="attncc-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @cache

@@ -1,0 +1,165 @@
+"""Generated kernels against dense attention in float64: outputs, lse and all gradients."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import attncc
+from attncc.backends.reference import as_broadcast, dense_mask
+from attncc.testing.check import check_attention
+from attncc.testing.oracle import Problem
+
+HEAD_DIMS = (16, 40, 64, 80, 128)
+LENGTHS = (1, 15, 63, 64, 65, 113, 127, 129, 203)
+GROUPS = (1, 2, 4)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+#: Small blocks, so that short sequences have many tiles.
+SMALL = {
+    f"{kernel}.block_{axis}": 16 for kernel in ("forward", "query_gradient", "key_gradient") for axis in ("m", "n")
+}
+
+
+@attncc.pattern
+def sparse_rows(i, j):
+    """Every third query sees nothing."""
+    return (i % 3 != 0) & (j <= i)
+
+
+@attncc.pattern
+def blocks(i, j, *, chosen: attncc.Table):
+    """Blocks of 16 that a table names, and the last 16 keys."""
+    return (chosen[i // 16, j // 16] == 1) & (j <= i) | (i - j < 16) & (j <= i)
+
+
+def _patterns(length: int) -> dict[str, attncc.Pattern]:
+    random = np.random.default_rng(length)
+    count = -(-length // 16)
+    documents = np.sort(random.integers(0, 4, length))
+    return {
+        "causal": attncc.load("causal"),
+        "window": attncc.load("sliding_window", window=20),
+        "strided": attncc.load("strided", l=8),
+        "strided by head": attncc.load("strided", l=8).heads(),
+        "fixed": attncc.load("fixed", l=16, c=3),
+        "document": attncc.load("document", ids=documents),
+        "document by batch entry": attncc.load("document", ids=np.stack([documents, np.zeros_like(documents)])),
+        "table": blocks(chosen=random.integers(0, 2, (count, count))),
+        "empty rows": sparse_rows(),
+        "per head": attncc.per_head([attncc.load("causal"), sparse_rows(), attncc.load("prefix", length=9)]),
+    }
+
+
+def check(pattern: attncc.Pattern, q_len: int, kv_len: int | None = None, *, q_offset=0, config=None, **sizes) -> None:
+    problem = Problem.drawn(q_len, kv_len or q_len, **sizes)
+    heads, batch = sizes.get("heads", 1), sizes.get("batch", 1)
+    mask = dense_mask(pattern, q_len, kv_len or q_len, q_offset=q_offset, heads=heads, batch=batch)
+    check_attention(pattern, as_broadcast(mask, pattern), problem, q_offset=q_offset, backend="triton", config=config)
+
+
+NAMES = list(_patterns(16))
+COMBINED = list(itertools.product(LENGTHS, HEAD_DIMS))
+#: Short sequences keep the interpreter quick; each pattern has tiles of all classes at this length.
+SHORT = 49
+
+
+@pytest.mark.parametrize(("length", "head_dim"), COMBINED)
+def test_lengths_and_head_sizes(length: int, head_dim: int) -> None:
+    number = COMBINED.index((length, head_dim))
+    name, group, dtype = NAMES[number % len(NAMES)], GROUPS[number % 3], DTYPES[number // 3 % 3]
+    kv_heads = 1 if group > 1 else 2
+    sizes = {"heads": kv_heads * group, "kv_heads": kv_heads, "head_dim": head_dim, "value_dim": head_dim}
+    check(_patterns(length)[name], length, batch=2 if "batch" in name else 1, dtype=dtype, **sizes)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_patterns_in_small_blocks(name: str, dtype: torch.dtype) -> None:
+    check(_patterns(SHORT)[name], SHORT, batch=2, heads=3, kv_heads=3, dtype=dtype, config=SMALL)
+
+
+@pytest.mark.parametrize("name", ["causal", "strided", "strided by head", "table"])
+def test_split_items_merge(name: str) -> None:
+    config = {**SMALL, "item_tiles": 2}
+    check(_patterns(97)[name], 97, heads=4, kv_heads=2, value_dim=40, config=config)
+
+
+@pytest.mark.parametrize("name", ["window", "strided by head", "table"])
+def test_query_gradients_with_atomics(name: str) -> None:
+    check(_patterns(65)[name], 65, heads=4, kv_heads=2, head_dim=40, config={**SMALL, "atomic": True})
+
+
+@pytest.mark.parametrize(("q_len", "kv_len", "q_offset"), [(20, 65, 45), (65, 20, 0), (1, 97, 96), (31, 33, 500)])
+@pytest.mark.parametrize("name", ["causal", "strided", "fixed"])
+def test_lengths_that_differ(name: str, q_len: int, kv_len: int, q_offset: int) -> None:
+    check(_patterns(700)[name], q_len, kv_len, q_offset=q_offset, heads=2, kv_heads=2, config=SMALL)
+
+
+@pytest.mark.parametrize("group", [1, 3, 8])
+@pytest.mark.parametrize("q_len", [1, 3, 16])
+def test_decoding_splits_the_keys(q_len: int, group: int) -> None:
+    pattern = attncc.load("sliding_window", window=150)
+    config = {"item_tiles": 1, "forward.block_n": 16}
+    check(pattern, q_len, 203, q_offset=203 - q_len, heads=2 * group, kv_heads=2, batch=2, config=config)
+
+
+def test_heads_that_share_keys_are_packed_into_one_tile() -> None:
+    pattern = attncc.load("causal")
+    query, key = torch.randn(1, 8, 1, 16), torch.randn(1, 2, 65, 16)
+    run = attncc.compile(pattern, 1, 65, q_offset=64, enable_gqa=True, backend="triton")
+    run(query, key, key)
+    (program,) = _programs(pattern, query, key)
+    assert [part.work.whole.spec.packed for part in program.forward.parts] == [True]
+
+
+def _programs(pattern: attncc.Pattern, query: torch.Tensor, key: torch.Tensor):
+    from attncc.functional import _executable
+    from attncc.ir.score import IDENTITY
+
+    found = _executable(query, key, key, pattern.handle, IDENTITY.key, key.shape[2] - query.shape[2], "triton", "")
+    return found._programs.values()
+
+
+@pytest.mark.parametrize("config", [SMALL, {**SMALL, "item_tiles": 2}], ids=["whole", "split"])
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_is_written(name: str, config, poisoned) -> None:
+    check(_patterns(33)[name], 33, batch=2, heads=4, kv_heads=2, config=config)
+
+
+@pytest.mark.parametrize(("q_len", "kv_len"), [(0, 5), (5, 0)])
+def test_no_queries_or_no_keys(q_len: int, kv_len: int, poisoned) -> None:
+    query, key = torch.randn(1, 2, q_len, 16, requires_grad=True), torch.randn(1, 2, kv_len, 16, requires_grad=True)
+    run = attncc.compile(attncc.load("full"), q_len, kv_len, return_lse=True, backend="triton")
+    out, lse = run(query, key, key)
+    assert (out == 0).all()
+    assert (lse == -torch.inf).all()
+    d_query, d_key = torch.autograd.grad(out.sum(), (query, key))
+    assert not d_query.any()
+    assert not d_key.any()
+
+
+def test_negative_scale() -> None:
+    pattern = attncc.load("strided", l=8)
+    leaves = [torch.randn(1, 2, 65, 16, requires_grad=True) for _ in range(3)]
+    results = []
+    for backend in ("triton", "reference"):
+        out = attncc.attention(*leaves, pattern, scale=-0.5, backend=backend)
+        results.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
+    for found, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_far_apart_are_reached_by_64_bit_offsets() -> None:
+    """Rows that lie more than 2^31 elements apart; of the storage only their pages are ever touched."""
+    pattern, rows = attncc.load("strided", l=4), 20
+    distance = -(-(1 << 31) // (rows - 1))
+    storage = torch.empty(rows * distance, dtype=torch.float16)
+    spaced = [storage.as_strided((1, 1, rows, 16), (0, 0, distance, 1), offset) for offset in (0, 16, 32)]
+    for x in spaced:
+        x.copy_(torch.randn(1, 1, rows, 16))
+    found = attncc.attention(*spaced, pattern, backend="triton", config=SMALL)
+    wanted = attncc.attention(*(x.contiguous() for x in spaced), pattern, backend="reference")
+    torch.testing.assert_close(found, wanted, atol=2e-3, rtol=2e-3)
