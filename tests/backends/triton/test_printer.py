@@ -38,7 +38,7 @@ class _Pointer:
         self.data, self.offset = data, offset
 
     def __add__(self, offset: np.ndarray) -> _Pointer:
-        return _Pointer(self.data, offset)
+        return _Pointer(self.data, self.offset + offset)
 
     def entries(self) -> np.ndarray:
         return self.data[np.asarray(self.offset)].view(Truncated)
