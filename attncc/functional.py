@@ -1,34 +1,23 @@
-"""attention(): the plan and the executable for a pattern and a shape, as a differentiable operator."""
+"""attention() and compile(): what users call, with their arguments checked."""
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attncc import backends
-from attncc.backends.base import Executable, accumulation_dtype
-from attncc.errors import AttnccError, BackendError, ConfigError, ShapeError, TableError
-from attncc.ir.score import ScoreExpression, by_key
-from attncc.ir.symbols import B, H
+from attncc import backends, executables, operators
+from attncc.errors import ShapeError, TableError
+from attncc.executables import Config
 from attncc.ir.weights import Weights
-from attncc.patterns import Pattern, PatternFactory, as_pattern, by_handle
-from attncc.planner.checks import check_score
+from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.plan import Plan
-from attncc.planner.search import plan_for
-from attncc.planner.shape import Shape
 from attncc.scores import Score, ScoreFactory, as_score
 
-LOG = logging.getLogger("attncc")
-
-Config = Mapping[str, object]
 Result = Tensor | tuple[Tensor, Tensor]
 
 
@@ -66,9 +55,11 @@ def attention(
     _check(query, key, value, enable_gqa, q_offset)
     _check_weights(scored.weights, query)
     factor = _scale(scale, query)
-    out, lse = _attention(
-        query, key, value, scored.tensors, chosen.handle, scored.key, factor, q_offset, backend or "", _encoded(config)
-    )
+    options = (chosen.handle, scored.key, factor, q_offset, backend or "", executables.encoded(config))
+    if scored.tensors:
+        out, lse = operators.weighted_attention(query, key, value, scored.tensors, *options)
+    else:
+        out, lse = operators.attention(query, key, value, *options)
     return (out, lse) if return_lse else out
 
 
@@ -119,174 +110,10 @@ def compile(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = backend or backends.preferred(device)[0]
     keys = q_offset + q_len if kv_len is None else kv_len
-    shape = _shape(chosen, scored.expression, q_len, keys, q_offset, heads, batch)
-    return Attention(chosen, options, _lowered(chosen, scored.expression, shape, name, _encoded(config))[0])
-
-
-@torch.library.custom_op("attncc::attention", mutates_args=())
-def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    weights: Sequence[Tensor],
-    pattern: str,
-    score: str,
-    scale: float,
-    q_offset: int,
-    backend: str,
-    config: str,
-) -> tuple[Tensor, Tensor]:
-    executable = _executable(query, key, value, pattern, score, q_offset, backend, config)
-    return executable.forward(query, key, value, weights, scale)
-
-
-@torch.library.custom_op("attncc::attention_backward", mutates_args=())
-def _attention_backward(
-    grad_out: Tensor,
-    grad_lse: Tensor | None,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    weights: Sequence[Tensor],
-    out: Tensor,
-    lse: Tensor,
-    with_weights: bool,
-    pattern: str,
-    score: str,
-    scale: float,
-    q_offset: int,
-    backend: str,
-    config: str,
-) -> list[Tensor]:
-    executable = _executable(query, key, value, pattern, score, q_offset, backend, config)
-    d_query, d_key, d_value, d_weights = executable.backward(
-        grad_out, grad_lse, query, key, value, weights, out, lse, scale, with_weights
+    shape = executables.shape_for(chosen, scored.expression, q_len, keys, q_offset, heads, batch)
+    return Attention(
+        chosen, options, executables.lowered(chosen, scored.expression, shape, name, executables.encoded(config))[0]
     )
-    return [d_query, d_key, d_value, *d_weights]
-
-
-@_attention.register_fake
-def _(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    out = query.new_empty(*query.shape[:-1], value.shape[-1])
-    return out, query.new_empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype))
-
-
-@_attention_backward.register_fake
-def _(
-    grad_out: Tensor,
-    grad_lse: Tensor | None,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    weights: Sequence[Tensor],
-    out: Tensor,
-    lse: Tensor,
-    with_weights: bool,
-    *rest: Any,
-) -> list[Tensor]:
-    return [x.new_empty(x.shape) for x in (query, key, value, *(weights if with_weights else ()))]
-
-
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, weights, *ctx.options = inputs
-    ctx.kept = by_handle(ctx.options[0]), by_key(ctx.options[1])  # alive until the backward, which names them
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(query, key, value, *output, *weights)
-
-
-def _backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
-    query, key, value, out, lse, *weights = ctx.saved_tensors
-    if grad_out is None:
-        grad_out = torch.zeros_like(out)
-    with_weights = any(ctx.needs_input_grad[3])
-    d_query, d_key, d_value, *d_weights = _attention_backward(
-        grad_out, grad_lse, query, key, value, weights, out, lse, with_weights, *ctx.options
-    )
-    per_slot = d_weights if with_weights else [None] * len(weights)
-    return d_query, d_key, d_value, per_slot, *(None for _ in ctx.options)
-
-
-def _double_backward(ctx: Any, *gradients: Tensor) -> None:
-    raise AttnccError(
-        "The gradient of attention was differentiated again.",
-        rule="attncc has first derivatives only.",
-        fix="Use backend-free dense attention (scaled_dot_product_attention) where second derivatives are needed.",
-    )
-
-
-def _vmap(*arguments: Any) -> None:
-    raise AttnccError(
-        "attncc.attention was called under torch.vmap.",
-        rule="Batch entries are the first dimension of query, key and value.",
-        fix="Put the mapped dimension into B (or into H, for a pattern without h).",
-    )
-
-
-_attention.register_autograd(_backward, setup_context=_setup_context)
-_attention_backward.register_autograd(_double_backward)
-_attention.register_vmap(_vmap)
-_attention_backward.register_vmap(_vmap)
-
-
-def _executable(
-    query: Tensor, key: Tensor, value: Tensor, pattern: str, score: str, q_offset: int, backend: str, config: str
-) -> Executable:
-    connected, expression = by_handle(pattern), by_key(score)
-    batch, heads, q_len, _ = query.shape
-    shape = _shape(connected, expression, q_len, key.shape[2], q_offset, heads, batch)
-    reasons = {}
-    for name in [backend] if backend else backends.preferred(query.device):
-        plan, executable = _lowered(connected, expression, shape, name, config)
-        reasons[name] = backends.get(name).refuses(plan, query, value)
-        if reasons[name] is None:
-            _log_choice(name, tuple(f"{other}: {reason}" for other, reason in reasons.items() if reason))
-            return executable
-    raise BackendError(
-        " ".join(f"Backend {name!r} refuses: {reason}." for name, reason in reasons.items()),
-        fix="Name another backend, or convert the tensors.",
-    )
-
-
-@cache
-def _log_choice(name: str, refusals: tuple[str, ...]) -> None:
-    """Say once that a backend runs because another one refused."""
-    if refusals:
-        LOG.warning("attention runs on backend %r (%s)", name, "; ".join(refusals))
-
-
-def _shape(
-    pattern: Pattern, score: ScoreExpression, q_len: int, kv_len: int, q_offset: int, heads: int, batch: int
-) -> Shape:
-    """Return the shape with heads and batch entries counted only where the pattern or the score depends on them."""
-    free = pattern.predicate.free | score.free
-    return Shape(q_len, kv_len, q_offset, heads if H in free else 1, batch if B in free else 1)
-
-
-@lru_cache(maxsize=32)
-def _lowered(
-    pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, config: str
-) -> tuple[Plan, Executable]:
-    found = backends.get(backend)
-    plan = plan_for(pattern, shape, found.tile)
-    check_score(score, pattern.predicate, shape)
-    return plan, found.lower(plan, score, _decoded(config))
-
-
-def _encoded(config: Config | None) -> str:
-    """Return a configuration as text, since an operator takes no mapping."""
-    if not config:
-        return ""
-    try:
-        return json.dumps(dict(config), sort_keys=True)
-    except TypeError as error:
-        raise ConfigError(
-            f"config={config!r}: {error}.", rule="Its values are numbers, texts, True or False."
-        ) from None
-
-
-def _decoded(config: str) -> dict[str, object]:
-    decoded: dict[str, object] = json.loads(config) if config else {}
-    return decoded
 
 
 def _autocast(*tensors: Tensor) -> list[Tensor]:
