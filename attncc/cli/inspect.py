@@ -13,8 +13,11 @@ from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_
 from attncc.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from attncc.backends.triton.inspect import Inspection
 
+KernelName = Annotated[str, typer.Option(help="forward, query_gradient, key_gradient, delta, merge or add.")]
 STAGES = ("clauses", "plan", "triton", "ttir", "ttgir", "llir", "ptx", "sass", "amdgcn", "resources", "mix")
 
 
@@ -22,9 +25,7 @@ def inspect(
     pattern: PatternName,
     stage: Annotated[str, typer.Option(help=f"One of {', '.join(STAGES)}.")] = "triton",
     target: kernels.TargetName = "h100",
-    kernel: Annotated[
-        str, typer.Option(help="forward, query_gradient, key_gradient, delta, merge or add.")
-    ] = "forward",
+    kernel: KernelName = "forward",
     param: Parameters = None,
     seq_len: SeqLen = 16384,
     dtype: kernels.Dtype = "bf16",
@@ -109,7 +110,7 @@ def _described(found: Inspection, stage: str) -> dict[str, Any]:
     return {"kernel": found.title, "text": found.text(stage)}
 
 
-def _rendered(described: dict[str, Any], stage: str) -> list[output.RenderableType]:
+def _rendered(described: dict[str, Any], stage: str) -> list[RenderableType]:
     title = described["kernel"]
     if stage == "resources":
         return [output.facts(title, {name: str(value) for name, value in described["resources"].items()}), ""]
@@ -119,19 +120,18 @@ def _rendered(described: dict[str, Any], stage: str) -> list[output.RenderableTy
     return [Text(f"{mark}{title}", style="bold"), Text(described["text"])]
 
 
-def _mix(title: str, mix: dict[str, Any], predicted: dict[str, Any]) -> list[output.RenderableType]:
+def _mix(title: str, mix: dict[str, Any], predicted: dict[str, Any]) -> list[RenderableType]:
     if not mix:
         return [Text(title, style="bold"), "Its loops were unrolled: there is none to count."]
     listing = output.table(title, "instructions", *mix, numbers=tuple(mix))
     for kind in {kind: None for counts in mix.values() for kind in counts if kind != "all"} | {"all": None}:
         listing.add_row(kind, *(f"{counts.get(kind, 0):,}" for counts in mix.values()))
-    lines: list[output.RenderableType] = [listing, ""]
+    lines: list[RenderableType] = [listing, ""]
     for loop, each in predicted.items():
         lines.append(f"{loop}: {output.quantity(each['flops'], 'FLOP/s')} predicted, bound by {each['bound']}")
         lines.append(f"  {each['cycles']:.0f} clocks for a tile, {each['blocks']} blocks on a multiprocessor")
-        lines.append(
-            "  busy: " + ", ".join(f"{part} {clocks:.0f}" for part, clocks in each["demand"].items() if clocks)
-        )
+        busy = (f"{part} {clocks:.0f}" for part, clocks in each["demand"].items() if clocks)
+        lines.append(f"  busy: {', '.join(busy)}")
     if predicted:
         lines += ["the prediction leaves out:", *(f"  {each}" for each in next(iter(predicted.values()))["leaves_out"])]
     return lines

@@ -11,6 +11,8 @@ from attncc.cli import output
 from attncc.cli.options import AsJson
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from attncc.targets import Gpu, Target
 
 
@@ -33,7 +35,7 @@ def targets(
         output.show(_listing(found))
 
 
-def _listing(found: list[Target]) -> output.RenderableType:
+def _listing(found: list[Target]) -> RenderableType:
     numbers = ("SMs", "clock", "memory", "bandwidth", "fp16, dense", "shared")
     listing = output.table("", "target", "arch", *numbers, numbers=numbers)
     for each in found:
@@ -53,7 +55,7 @@ def _row(gpu: Gpu) -> list[str]:
     ]
 
 
-def _facts(found: Target) -> output.RenderableType:
+def _facts(found: Target) -> RenderableType:
     planner = ("flops", "bandwidth", "elements", "masked", "launch")
     rows = {f"planner: {name}": f"{getattr(found, name):.3g}" for name in planner}
     gpu = asdict(found.gpu) if found.gpu else {}
