@@ -1,4 +1,4 @@
-"""Machine code for GPUs that aren't there: generated loops beside the yardstick's, and the model beside published figures."""
+"""Machine code for GPUs that aren't there: loops beside the yardstick's, predictions beside published figures."""
 
 from __future__ import annotations
 

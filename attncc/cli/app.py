@@ -8,11 +8,14 @@ import typer
 
 from attncc import __version__
 from attncc.cli.bench import bench
+from attncc.cli.compile import compile_pattern
 from attncc.cli.doctor import doctor
+from attncc.cli.inspect import inspect
 from attncc.cli.listing import list_patterns
 from attncc.cli.plan import plan
 from attncc.cli.plugins import app as plugins_app
 from attncc.cli.show import show
+from attncc.cli.targets import targets
 from attncc.cli.verify import verify
 
 app = typer.Typer(
@@ -27,6 +30,9 @@ app.command()(show)
 app.command()(plan)
 app.command()(bench)
 app.command()(verify)
+app.command()(inspect)
+app.command("compile")(compile_pattern)
+app.command()(targets)
 app.command()(doctor)
 app.add_typer(plugins_app, name="plugins")
 

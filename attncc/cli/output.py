@@ -83,7 +83,7 @@ def seconds(value: float) -> str:
 
 def quantity(value: float, unit: str = "") -> str:
     """Return a large number with three digits and a prefix: 1.23 G."""
-    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:.3g} {prefix}{unit}"
     return f"{value:.3g} {unit}".rstrip()

@@ -77,7 +77,7 @@ class Compiled:
         return Resources(
             registers=_number(r"\.vgpr_count:", text),
             stack=_number(r"\.private_segment_fixed_size:", text),
-            spills=_number(r"\.vgpr_spill_count:", text) + _number(r"\.sgpr_spill_count:", text),
+            spills=_number(r"\.vgpr_spill_count:", text),
             shared=max(self.shared, _number(r"\.group_segment_fixed_size:", text)),
             warps=self.warps,
             scalar_registers=_number(r"\.sgpr_count:", text),

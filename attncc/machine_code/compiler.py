@@ -87,8 +87,9 @@ def compile_all(
                 found[at] = _result(future.result())
                 on_done(listed[at])
         except BrokenProcessPool as error:
+            names = ", ".join(sorted({source.name for source in listed}))
             raise BackendError(
-                f"The compiler crashed on one of {', '.join(sorted({source.name for source in listed}))} for {gpu.arch}.",
+                f"The compiler crashed on one of {names} for {gpu.arch}.",
                 rule="Triton's compiler aborts where it meets a configuration that it has no code for.",
                 fix="Try other blocks, warps or stages.",
             ) from error

@@ -51,7 +51,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Mix:
-    """Instructions of a stretch of code, by kind, with the work of its matrix products and its shared memory traffic."""
+    """Instructions of a stretch of code by kind, the FLOP of its matrix products, the bytes of its shared memory."""
 
     counts: dict[Kind, int]
     tensor_flops: float | None

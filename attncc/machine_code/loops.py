@@ -43,8 +43,8 @@ def main_loops(instructions: Sequence[Instruction]) -> list[Loop]:
 def full_and_partial(loops: Sequence[Loop]) -> tuple[Loop | None, Loop | None]:
     """Return the loop over full runs and the loop over partial runs.
 
-    Of two, the partial one compares and selects more. A single one is partial if it selects at least half as often
-    as it exponentiates, since a masked score is selected once and exponentiated once. Of more there is no telling.
+    Of two, the partial one compares and selects more. A single one is partial if it compares and selects at least
+    half as often as it exponentiates, since a masked score is all of that once. Of more there is no telling.
     """
     match list(loops):
         case [first, second]:
@@ -52,20 +52,21 @@ def full_and_partial(loops: Sequence[Loop]) -> tuple[Loop | None, Loop | None]:
             return full, partial
         case [only]:
             found = only.mix
-            masked = 2 * found.count(Kind.SELECT) >= max(1, found.count(Kind.SPECIAL))
+            scores = max(1, found.count(Kind.SPECIAL))
+            masked = all(2 * found.count(kind) >= scores for kind in (Kind.COMPARE, Kind.SELECT))
             return (None, only) if masked else (only, None)
         case _:
             return None, None
 
 
 def _natural_loops(instructions: Sequence[Instruction]) -> list[Loop]:
-    flow = _flow(instructions)
-    if not flow:
+    if not instructions:
         return []
+    flow = _flow(instructions)
     dominators = nx.immediate_dominators(flow, instructions[0].address)
     bodies: dict[int, set[int]] = {}
     for source, header in flow.edges:
-        entered_twice = flow.in_degree(header) > 1  # from before the loop, and from its end
+        entered_twice = flow.in_degree(header) > (header != instructions[0].address)  # from before it, and its end
         if entered_twice and source in dominators and _dominates(dominators, header, source):
             bodies.setdefault(header, {header}).update(_reaching(flow, source, header))
     return [
@@ -76,6 +77,7 @@ def _natural_loops(instructions: Sequence[Instruction]) -> list[Loop]:
 def _flow(instructions: Sequence[Instruction]) -> nx.DiGraph:
     """Control flow between instructions."""
     flow = nx.DiGraph()
+    flow.add_node(instructions[0].address)
     addresses = {i.address for i in instructions}
     for at, following in zip(instructions, [*instructions[1:], None], strict=True):
         if at.target in addresses:

@@ -12,8 +12,8 @@ from attncc.targets import Gpu
 class Resources:
     """Registers of a thread (AMD: vector registers, accumulators included), stack bytes of a thread, spills.
 
-    spills: instructions that go to the stack (AMD: registers that do); shared: bytes of a block; scalar_registers: of a
-    wave, AMD only. warps: of a block.
+    spills: instructions that go to the stack (AMD: vector registers that do; scalar ones go to vector registers).
+    shared: bytes of a block; warps: of a block; scalar_registers: of a wave, AMD only.
     """
 
     registers: int

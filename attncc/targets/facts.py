@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from types import MappingProxyType
 from typing import Any
 
 #: Integer instructions of a predicate for one score: two comparisons of a band and a remainder by a constant.
@@ -118,5 +117,5 @@ def _gpu(facts: Mapping[str, Any]) -> Gpu:
     values = {field.name: facts[field.name] for field in fields(Gpu)}
     values["lanes"] = Lanes(**facts["lanes"])
     for table in ("tensor", "links"):
-        values[table] = MappingProxyType(dict(facts[table]))
+        values[table] = dict(facts[table])
     return Gpu(**values)

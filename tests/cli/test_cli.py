@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ PROGRAM = "from attncc.cli import main; main()"
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", PROGRAM, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    compiling = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=compiling)
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+#: Kernels that compile fast.
+SMALL = ["--head-dim", "16", "-c", "forward.block_m=32", "-c", "forward.block_n=16", "-c", "forward.num_warps=1"]
 JSON = {
     "list": (["list"], lambda found: "strided" in {row["name"] for row in found["patterns"]}),
     "show": (["show", "fixed", "-p", "l=16", "-p", "c=4"], lambda found: len(found["sets"]) == 2),
@@ -36,6 +40,24 @@ JSON = {
     ),
     "doctor": (["doctor"], lambda found: found["backends"]["torch"] == "available"),
     "plugins": (["plugins", "doctor"], lambda found: not any(row["traceback"] for row in found["plugins"])),
+    "targets": (["targets"], lambda found: "h100" in {row["name"] for row in found["targets"]}),
+    "one target": (["targets", "sm_90"], lambda found: found["targets"][0]["gpu"]["multiprocessors"] == 132),
+    "inspect clauses": (
+        ["inspect", "strided", "-p", "l=128", "--stage", "clauses"],
+        lambda found: len(found["clauses"]) == 2,
+    ),
+    "inspect triton": (
+        ["inspect", "causal", "--seq-len", "512"],
+        lambda found: "def forward(" in found["kernels"][0]["text"],
+    ),
+    "inspect mix": (
+        ["inspect", "causal", "--stage", "mix", "--seq-len", "512", *SMALL],
+        lambda found: found["kernels"][0]["throughput"]["full runs"]["flops"] > 0,
+    ),
+    "compile": (
+        ["compile", "causal", "--no-backward", "--seq-len", "512", "--out", "compiled", *SMALL],
+        lambda found: any(name.endswith(".cubin") for name in found["files"]),
+    ),
     "bench": (
         ["bench", "strided", "--seq-len", "512", "--heads", "2", "--rounds", "1"],
         lambda found: found["dense_baseline"] == "causal" and max(found["largest_error"].values()) < 1e-4,
@@ -68,6 +90,11 @@ BAD = {
     "heads": (["bench", "strided", "--heads", "8", "--kv-heads", "3"], "multiple"),
     "dtype": (["bench", "strided", "--dtype", "fp12"], "fp32"),
     "tile": (["plan", "strided", "--tile", "3", "4"], "powers of two"),
+    "unknown target": (["compile", "causal", "--target", "h10", "--out", "x"], "Did you mean 'h100'"),
+    "head size": (["compile", "causal", "--head-dim", "257", "--out", "x"], "1 to 256"),
+    "stage of another compiler": (["inspect", "causal", "--stage", "sass", "--target", "mi300x"], "Ask for amdgcn"),
+    "kernel": (["inspect", "causal", "--kernel", "froward"], "Did you mean 'forward'"),
+    "config": (["inspect", "causal", "-c", "forward"], "KEY=VALUE"),
     "unwritable picture": (["show", "strided", "--png", "nowhere/x.png"], "can't be written"),
 }
 

@@ -132,7 +132,7 @@ class _Run:
         if work.whole:
             self.launch(work.whole, part, tensors)
         if work.split:
-            rows = self._programs(work.split, part) * work.split.blocks.block_m
+            rows = part.programs(work.split) * work.split.blocks.block_m
             out_parts = self.query.new_empty(rows, tensors["value"].shape[-1], dtype=torch.float32)
             lse_parts = self.query.new_empty(rows, dtype=torch.float32)
             self.launch(work.split, part, {**tensors, "out": _as_rows(out_parts), "lse": lse_parts})
@@ -165,18 +165,13 @@ class _Run:
 
     def launch(self, launch: Launch, part: Part, tensors: Tensors) -> None:
         """Launch one kernel."""
-        self._call(launch, self._programs(launch, part), tensors)
-
-    def _programs(self, launch: Launch, part: Part) -> int:
-        spec = launch.spec
-        by_key = spec.packed or spec.of_keys or spec.kernel == "key_gradient"
-        return launch.count * (part.members.keys if by_key else part.members.queries)
+        self._call(launch, part.programs(launch), tensors)
 
     def _workspace(self, launch: Launch, part: Part, like: Tensor) -> Tensor:
         """Return room for one part an item, (rows, D), float32."""
         of_keys = launch.spec.kernel == "key_gradient"
         rows = launch.blocks.block_n if of_keys else launch.blocks.block_m
-        return like.new_empty(self._programs(launch, part) * rows, like.shape[-1], dtype=torch.float32)
+        return like.new_empty(part.programs(launch) * rows, like.shape[-1], dtype=torch.float32)
 
     def _call(self, launch: Launch, programs: int, tensors: Tensors) -> None:
         config = self.program.lowering.config

@@ -26,6 +26,12 @@ class Part:
     work: Work
     members: Members
 
+    def programs(self, launch: Launch) -> int:
+        """Return the size of a launch's grid: its count for each member, of queries or of keys."""
+        spec = launch.spec
+        by_key = spec.packed or spec.of_keys or spec.kernel == "key_gradient"
+        return launch.count * (self.members.keys if by_key else self.members.queries)
+
 
 @dataclass(frozen=True, eq=False)
 class Side:

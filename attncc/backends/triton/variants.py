@@ -36,7 +36,7 @@ def variants(program: Program, dtype: str, *, backward: bool = True) -> list[Var
     """Return the kernels of a program, each once, for inputs of a dtype ("bf16", "fp16" or "fp32")."""
     found: dict[Variant, None] = {}
     for launch, side in _launches(program, backward):
-        found[_variant(launch, side, dtype, program.lowering.config)] = None
+        found[variant_of(launch, side, dtype, program.lowering.config)] = None
     return list(found)
 
 
@@ -56,7 +56,8 @@ def _launches(program: Program, backward: bool) -> Iterator[tuple[Launch, Side]]
                     yield launch, side
 
 
-def _variant(launch: Launch, side: Side, dtype: str, config: Config) -> Variant:
+def variant_of(launch: Launch, side: Side, dtype: str, config: Config) -> Variant:
+    """Return the kernel of one launch."""
     spec = launch.spec
     constants: dict[str, int | str] = launch.constants(config.precision)
     types = {name: _pointer(name, spec, side, dtype) for name in spec.pointers}

@@ -1,0 +1,91 @@
+"""Any stage of a kernel, from its source to its machine code, and what the last one says about its speed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from attncc.backends.triton.aot import source
+from attncc.backends.triton.variants import Variant
+from attncc.errors import BackendError
+from attncc.machine_code.compiled import Compiled
+from attncc.machine_code.compiler import compile
+from attncc.machine_code.loops import Loop, full_and_partial, main_loops
+from attncc.machine_code.throughput import Throughput, Work, predict
+from attncc.targets import Gpu
+
+#: Stages that are text, by what compiles them; `triton` is the generated source.
+TEXTS = {
+    "cuda": ("triton", "ttir", "ttgir", "llir", "ptx", "sass"),
+    "hip": ("triton", "ttir", "ttgir", "llir", "amdgcn"),
+}
+#: Products of a tile, in terms of the sizes of keys' and of values' heads.
+_PRODUCTS = {"forward": (1, 1), "query_gradient": (2, 1), "key_gradient": (2, 2)}
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """One kernel, for inputs of a dtype on a GPU; it is compiled when a stage asks for it."""
+
+    variant: Variant
+    dtype: str
+    gpu: Gpu
+
+    @property
+    def title(self) -> str:
+        """Its name, and in what it differs from the plain form."""
+        spec = self.variant.spec
+        names = ("gather_rows", "gather_cols", "members", "packed", "continues", "split", "atomic", "of_keys")
+        marks = [name.replace("_", " ").replace("cols", "keys") for name in names if getattr(spec, name)]
+        return ", ".join([spec.kernel, *marks]) + (f": {spec.sets}" if spec.sets else "")
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The compiled kernel; raises BackendError if it can't be compiled."""
+        return compile(source(self.variant), self.gpu)
+
+    def text(self, stage: str) -> str:
+        """Return a stage as text; raises BackendError for one that the target's compiler doesn't have."""
+        known = TEXTS[self.gpu.backend]
+        if stage not in known:
+            raise BackendError(
+                f"There is no stage {stage!r} for {self.gpu.arch}.",
+                rule=f"Its stages are {', '.join(known)}.",
+                fix=f"Ask for {known[-1]}, its machine code.",
+            )
+        if stage == "triton":
+            return source(self.variant).path.read_text("utf-8")
+        if stage == "sass":
+            return self.compiled.listing
+        found = self.compiled.stages[stage]
+        assert isinstance(found, str)
+        return found
+
+    def resources(self) -> dict[str, Any]:
+        """Return what it takes, how many blocks fit on a multiprocessor, and the limit that it passes, if any."""
+        found = self.compiled.resources
+        return asdict(found) | {"blocks": found.occupancy(self.gpu), "beyond the limits": found.excess(self.gpu)}
+
+    def mix(self) -> dict[str, dict[str, int]]:
+        """Return, for the loops over full and over partial runs, how many instructions there are of each kind."""
+        return {
+            name: {str(kind): count for kind, count in loop.mix.counts.items()} | {"all": loop.mix.total}
+            for name, loop in self._loops.items()
+        }
+
+    def throughput(self) -> dict[str, Throughput]:
+        """Return the predicted throughput of each loop; empty for a kernel without products, or one that can't run."""
+        if self.variant.spec.kernel not in _PRODUCTS or self.compiled.resources.excess(self.gpu):
+            return {}
+        constants: dict[str, Any] = dict(self.variant.constants)
+        keys, values = _PRODUCTS[self.variant.spec.kernel]
+        depth = keys * constants["HEAD_DIM"] + values * constants["VALUE_DIM"]
+        dtype = "tf32" if constants["PRECISION"] == "tf32" and self.dtype == "fp32" else self.dtype
+        work = Work(2.0 * constants["BLOCK_M"] * constants["BLOCK_N"] * depth, dtype=dtype)
+        return {name: predict(loop.mix, self.compiled.resources, self.gpu, work) for name, loop in self._loops.items()}
+
+    @cached_property
+    def _loops(self) -> dict[str, Loop]:
+        full, partial = full_and_partial(main_loops(self.compiled.instructions))
+        return {name: loop for name, loop in (("full runs", full), ("partial runs", partial)) if loop is not None}

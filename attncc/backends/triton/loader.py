@@ -1,0 +1,188 @@
+"""Runs the attention kernels beside this file on a GPU. It needs PyTorch and the GPU's driver, nothing else:
+
+    from loader import Attention
+    attention = Attention()                                # reads manifest.json, where this file lies
+    out, lse = attention.forward(query, key, value)        # (B, Hq, N, D), (B, Hkv, Nk, D), (B, Hkv, Nk, Dv)
+    d_query, d_key, d_value = attention.backward(grad_out, query, key, value, out, lse)
+
+Sizes and dtype are those that manifest.json was made for. lse is (B, Hq, N), natural logarithm, float32; a query that
+sees no key has out 0 and lse -inf.
+"""
+
+import ctypes
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_SCALARS = {"i32": ctypes.c_int32, "i64": ctypes.c_int64, "fp32": ctypes.c_float}
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "i32": torch.int32, "i64": torch.int64}
+#: CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, and HIP's of the same meaning.
+_DYNAMIC_SHARED = 8
+
+
+class Driver:
+    """The driver's functions for modules: libcuda's, or those of HIP, which take the same arguments."""
+
+    def __init__(self, backend: str) -> None:
+        cuda = backend == "cuda"
+        self._library = ctypes.CDLL("libcuda.so.1" if cuda else "libamdhip64.so")
+        names = ("cuModuleLoadData", "cuModuleGetFunction", "cuFuncSetAttribute", "cuLaunchKernel")
+        hip = ("hipModuleLoadData", "hipModuleGetFunction", "hipFuncSetAttribute", "hipModuleLaunchKernel")
+        self._load, self._get, self._set, self._launch = (getattr(self._library, n) for n in (names if cuda else hip))
+
+    def function(self, binary: bytes, entry: str, shared: int) -> Any:
+        """Load a binary into the current context; return its function, allowed this much shared memory."""
+        torch.cuda.current_stream()  # PyTorch makes the context
+        module, function = ctypes.c_void_p(), ctypes.c_void_p()
+        self._check(self._load(ctypes.byref(module), binary), entry)
+        self._check(self._get(ctypes.byref(function), module, entry.encode()), entry)
+        if shared > 48 * 1024:
+            self._check(self._set(function, _DYNAMIC_SHARED, shared), entry)
+        return function
+
+    def launch(self, function: Any, programs: int, threads: int, shared: int, arguments: list[Any]) -> None:
+        """Launch a function on PyTorch's current stream."""
+        pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
+        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+        sizes = (programs, 1, 1, threads, 1, 1, shared)
+        self._check(self._launch(function, *sizes, stream, pointers, None), f"launch of {programs} programs")
+
+    def _check(self, status: int, what: str) -> None:
+        if status:
+            raise RuntimeError(f"{what}: the driver's error {status}")
+
+
+class Kernel:
+    """One kernel: a binary, and how its arguments are passed."""
+
+    def __init__(self, folder: Path, described: dict[str, Any], driver: Any) -> None:
+        self._described, self._driver = described, driver
+        binary = (folder / described["file"]).read_bytes()
+        self._function = driver.function(binary, described["entry"], described["shared"])
+
+    def launch(self, programs: int, values: dict[str, Any]) -> None:
+        """Launch `programs` programs with arguments by name: tensors and numbers."""
+        described = self._described
+        device = next(value.device for value in values.values() if isinstance(value, Tensor))
+        # Where the compiler wants memory of its own, it is the next to last argument; the last is for profilers.
+        scratch = torch.empty(described["scratch_bytes"] * programs, dtype=torch.uint8, device=device)
+        arguments = [_passed(kind, values[name]) for name, kind in described["arguments"]]
+        extra = [scratch.data_ptr() if scratch.numel() else 0, 0][: described["scratch_arguments"]]
+        arguments += [ctypes.c_void_p(address) for address in extra]
+        self._driver.launch(self._function, programs, described["threads"], described["shared"], arguments)
+
+
+class Attention:
+    """The kernels of one pattern at the sizes of its manifest."""
+
+    def __init__(self, folder: Path | None = None, device: str = "cuda", driver: Any = None) -> None:
+        folder = folder or Path(__file__).parent
+        self.manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        driver = driver or Driver(self.manifest["target"]["backend"])
+        self._kernels = {name: Kernel(folder, each, driver) for name, each in self.manifest["kernels"].items()}
+        self._arrays = _arrays(folder, self.manifest["arrays"], device)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> tuple[Tensor, Tensor]:
+        """Return (out, lse); `scale` defaults to 1 / sqrt(D)."""
+        self._require(query, key, value)
+        side = self.manifest["forward"]
+        kept = query.dtype if side["once"] else torch.float32
+        out = query.new_empty(*query.shape[:-1], value.shape[-1], dtype=kept)
+        lse = query.new_empty(query.shape[:-1], dtype=torch.float32)
+        if not side["covers"]:
+            out.zero_()
+            lse.fill_(-math.inf)
+        tensors = {"query": query, "key": key, "value": value, "out": out, "lse": lse}
+        self._run(side, tensors, {"out": "out_parts", "lse": "lse_parts"}, scale)
+        return out.to(query.dtype), lse
+
+    def backward(
+        self,
+        grad: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        scale: float | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradients of query, key and value, given the gradient of `out` and what forward returned."""
+        self._require(query, key, value)
+        grad, out = grad.contiguous(), out.contiguous()
+        delta, log_2_sum = torch.empty_like(lse), torch.empty_like(lse)
+        rows = {"grad": grad, "out": out, "lse": lse, "delta": delta, "log_2_sum": log_2_sum, "query": query}
+        self._run(self.manifest["delta"], rows, {}, scale)
+        tensors = {"query": query, "key": key, "value": value, "grad": grad, "delta": delta, "lse": log_2_sum}
+        found: dict[str, Tensor] = {}
+        for side in self.manifest["backward"]:
+            for name in side["writes"]:
+                of = tensors[name.removeprefix("d_")]
+                atomic = name in side["atomic"]
+                kept = of.dtype if side["once"] and not atomic else torch.float32
+                found[name] = (torch.empty_like if side["covers"] and not atomic else torch.zeros_like)(of, dtype=kept)
+            split = {name: "parts" for name in side["writes"] if name not in side["atomic"]}
+            self._run(side, tensors | found, split, scale)
+        return found["d_query"].to(query.dtype), found["d_key"].to(key.dtype), found["d_value"].to(value.dtype)
+
+    def _run(
+        self, side: dict[str, Any], tensors: dict[str, Tensor], split: dict[str, str], scale: float | None
+    ) -> None:
+        """Launch a side's kernels in order; `split` says what a join calls the parts of each result."""
+        scale = tensors["query"].shape[-1] ** -0.5 if scale is None else scale
+        parts: dict[str, Tensor] = {}
+        for step in side["steps"]:
+            values: dict[str, Any] = dict(tensors)
+            if step["role"] == "split":
+                rows = step["programs"] * step["rows"]
+                like = tensors["query"]
+                parts = {
+                    name: like.new_empty((1, 1, rows, *tensors[name].shape[3:]), dtype=torch.float32) for name in split
+                }
+                values |= parts
+            if step["role"] == "join":
+                names = list(split) if step["result"] is None else [step["result"]]
+                values |= {split[name]: parts[name] for name in names}
+                if step["result"] is not None:
+                    values["out"] = tensors[step["result"]]
+            for name in step["strided"]:
+                values |= zip((f"{name}_b", f"{name}_h", f"{name}_n"), values[name].stride(), strict=False)
+            values |= {name: self._arrays[array] for name, array in step["arrays"].items()}
+            values |= step["numbers"] | {"scale": scale * math.log2(math.e)}
+            self._kernels[step["kernel"]].launch(step["programs"], values)
+
+    def _require(self, query: Tensor, key: Tensor, value: Tensor) -> None:
+        """Raise ValueError unless the tensors are what the kernels were compiled for."""
+        want = self.manifest["sizes"]
+        batch, heads, kv_heads = want["batch"], want["heads"], want["kv_heads"]
+        shapes = {
+            "query": (query, (batch, heads, want["q_len"], want["head_dim"])),
+            "key": (key, (batch, kv_heads, want["kv_len"], want["head_dim"])),
+            "value": (value, (batch, kv_heads, want["kv_len"], want["value_dim"])),
+        }
+        for name, (tensor, shape) in shapes.items():
+            if tuple(tensor.shape) != shape or tensor.dtype != _DTYPES[want["dtype"]] or tensor.stride(-1) != 1:
+                here = f"{tuple(tensor.shape)} {tensor.dtype}, strides {tensor.stride()}"
+                raise ValueError(f"{name} is {here}; the kernels want {shape} {want['dtype']} with contiguous rows.")
+            if shape[-1] % 16 == 0 and any(stride % 16 for stride in tensor.stride()[:-1]):
+                raise ValueError(f"{name} has strides {tensor.stride()}, the kernels want multiples of 16.")
+
+
+def _passed(kind: str, value: Any) -> Any:
+    if kind.startswith("*"):
+        return ctypes.c_void_p(value.data_ptr())
+    return _SCALARS[kind](value)
+
+
+def _arrays(folder: Path, described: dict[str, Any], device: str) -> dict[str, Tensor]:
+    """Read arrays.bin: integers, one array after the other."""
+    content = bytearray((folder / "arrays.bin").read_bytes())
+    found = {}
+    for name, each in described.items():
+        dtype = _DTYPES[each["dtype"]]
+        array = torch.frombuffer(content, dtype=dtype, count=math.prod(each["shape"]), offset=each["offset"])
+        found[name] = array.reshape(each["shape"]).to(device)
+    return found

@@ -1,0 +1,137 @@
+"""`attncc inspect`: any stage on the way from a pattern to machine code."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from attncc.cli import kernels, output
+from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
+from attncc.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from attncc.backends.triton.inspect import Inspection
+
+KernelName = Annotated[str, typer.Option(help="forward, query_gradient, key_gradient, delta, merge or add.")]
+STAGES = ("clauses", "plan", "triton", "ttir", "ttgir", "llir", "ptx", "sass", "amdgcn", "resources", "mix")
+
+
+def inspect(
+    pattern: PatternName,
+    stage: Annotated[str, typer.Option(help=f"One of {', '.join(STAGES)}.")] = "triton",
+    target: kernels.TargetName = "h100",
+    kernel: KernelName = "forward",
+    param: Parameters = None,
+    seq_len: SeqLen = 16384,
+    dtype: kernels.Dtype = "bf16",
+    head_dim: kernels.HeadDim = 64,
+    value_dim: kernels.ValueDim = None,
+    heads: kernels.QueryHeads = 1,
+    kv_heads: kernels.KvHeads = None,
+    batch: kernels.Batch = 1,
+    config: kernels.Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print one stage of a pattern's kernels, for a GPU that need not be there.
+
+    Example: attncc inspect strided -p l=128 --stage mix --target sm_90
+    """
+    if stage not in STAGES:
+        raise ConfigError(
+            f"Unknown stage {stage!r}.", rule=f"A stage is one of {', '.join(STAGES)}.", fix=nearest(stage, STAGES)
+        )
+    program = kernels.lowered(
+        pattern_from(pattern, param),
+        target,
+        dtype,
+        head_dim,
+        seq_len=seq_len,
+        value_dim=value_dim,
+        heads=heads,
+        kv_heads=kv_heads,
+        batch=batch,
+        changes=config,
+    )
+    if stage in ("clauses", "plan"):
+        _show_plan(program.plan, stage, as_json)
+        return
+    from attncc.backends.triton.inspect import Inspection
+    from attncc.backends.triton.variants import variants
+    from attncc.targets import gpu
+
+    listed = variants(program, dtype, backward=kernel not in ("forward", "merge"))
+    found = [Inspection(each, dtype, gpu(target)) for each in listed if each.spec.kernel == kernel]
+    if not found:
+        known = sorted({each.spec.kernel for each in listed})
+        raise ConfigError(
+            f"The program has no kernel {kernel!r}.", rule=f"It has {', '.join(known)}.", fix=nearest(kernel, known)
+        )
+    described = [_described(each, stage) for each in found]
+    if as_json:
+        output.show_json(
+            {"pattern": repr(program.plan.pattern), "target": target, "stage": stage, "kernels": described}
+        )
+        return
+    for each in described:
+        output.show(*_rendered(each, stage))
+
+
+def _show_plan(plan: Any, stage: str, as_json: bool) -> None:
+    found = plan.describe()
+    if stage == "clauses":
+        found = [
+            {"clause": work["clause"], "layout": work["layout"], "edges": work["edges"]}
+            for group in found["groups"]
+            for work in group["passes"]
+        ]
+    if as_json:
+        output.show_json({stage: found})
+    elif stage == "plan":
+        output.show(plan.explain())
+    else:
+        listing = output.table("", "pass", "clause", "layout", "edges", numbers=("edges",))
+        for number, work in enumerate(found, start=1):
+            listing.add_row(str(number), Text(work["clause"]), work["layout"], f"{work['edges']:,}")
+        output.show(listing)
+
+
+def _described(found: Inspection, stage: str) -> dict[str, Any]:
+    """One kernel's stage as JSON-able data."""
+    if stage == "resources":
+        return {"kernel": found.title, "resources": found.resources()}
+    if stage == "mix":
+        predicted = {loop: asdict(each) for loop, each in found.throughput().items()}
+        return {"kernel": found.title, "mix": found.mix(), "throughput": predicted}
+    return {"kernel": found.title, "text": found.text(stage)}
+
+
+def _rendered(described: dict[str, Any], stage: str) -> list[RenderableType]:
+    title = described["kernel"]
+    if stage == "resources":
+        return [output.facts(title, {name: str(value) for name, value in described["resources"].items()}), ""]
+    if stage == "mix":
+        return [*_mix(title, described["mix"], described["throughput"]), ""]
+    mark = "# " if stage == "triton" else "// "
+    return [Text(f"{mark}{title}", style="bold"), Text(described["text"])]
+
+
+def _mix(title: str, mix: dict[str, Any], predicted: dict[str, Any]) -> list[RenderableType]:
+    if not mix:
+        return [Text(title, style="bold"), "Its loops were unrolled: there is none to count."]
+    listing = output.table(title, "instructions", *mix, numbers=tuple(mix))
+    for kind in {kind: None for counts in mix.values() for kind in counts if kind != "all"} | {"all": None}:
+        listing.add_row(kind, *(f"{counts.get(kind, 0):,}" for counts in mix.values()))
+    lines: list[RenderableType] = [listing, ""]
+    for loop, each in predicted.items():
+        lines.append(f"{loop}: {output.quantity(each['flops'], 'FLOP/s')} predicted, bound by {each['bound']}")
+        lines.append(f"  {each['cycles']:.0f} clocks for a tile, {each['blocks']} blocks on a multiprocessor")
+        busy = (f"{part} {clocks:.0f}" for part, clocks in each["demand"].items() if clocks)
+        lines.append(f"  busy: {', '.join(busy)}")
+    if predicted:
+        lines += ["the prediction leaves out:", *(f"  {each}" for each in next(iter(predicted.values()))["leaves_out"])]
+    return lines

@@ -1,0 +1,67 @@
+"""`attncc targets`: the devices that plans and kernels are made for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attncc.cli import output
+from attncc.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from attncc.targets import Gpu, Target
+
+
+def targets(
+    name: Annotated[str | None, typer.Argument(help="One target, or an architecture such as sm_90.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the known targets, or all facts about one; attncc/targets holds the source of each figure.
+
+    Example: attncc targets h100
+    """
+    from attncc.targets import names, target
+
+    found = [target(each) for each in ([name] if name else names())]
+    if as_json:
+        output.show_json({"targets": [asdict(each) for each in found]})
+    elif name:
+        output.show(_facts(found[0]))
+    else:
+        output.show(_listing(found))
+
+
+def _listing(found: list[Target]) -> RenderableType:
+    numbers = ("SMs", "clock", "memory", "bandwidth", "fp16, dense", "shared")
+    listing = output.table("", "target", "arch", *numbers, numbers=numbers)
+    for each in found:
+        listing.add_row(each.name, *(_row(each.gpu) if each.gpu else [""] * 7))
+    return listing
+
+
+def _row(gpu: Gpu) -> list[str]:
+    return [
+        gpu.arch,
+        str(gpu.multiprocessors),
+        output.quantity(gpu.clock, "Hz"),
+        output.quantity(gpu.memory, "B"),
+        output.quantity(gpu.bandwidth, "B/s"),
+        output.quantity(gpu.tensor["fp16"], "FLOP/s"),
+        f"{gpu.shared_per_block // 1024} KiB",
+    ]
+
+
+def _facts(found: Target) -> RenderableType:
+    planner = ("flops", "bandwidth", "elements", "masked", "launch")
+    rows = {f"planner: {name}": f"{getattr(found, name):.3g}" for name in planner}
+    gpu = asdict(found.gpu) if found.gpu else {}
+    for name, value in gpu.items():
+        if isinstance(value, dict):
+            rows |= {f"{name}: {key}": f"{each:,.10g}" for key, each in value.items()}
+        else:
+            rows[name.replace("_", " ")] = value if isinstance(value, str) else f"{value:,.10g}"
+    return output.facts(f"{found.name}: {found.title}", rows)

@@ -1,0 +1,131 @@
+"""Packages: their loader's launches, with the interpreter in the driver's place, against the oracle."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+import attncc
+from attncc.backends.triton import BACKEND, aot, interpreter
+from attncc.backends.triton.modules import kernel
+from attncc.backends.triton.package import Package
+from attncc.backends.triton.variants import Variant
+from attncc.targets import gpu
+from attncc.testing.oracle import Problem, dense
+
+BATCH, HEADS, KV_HEADS, LENGTH, HEAD_DIM = 2, 4, 2, 113, 24
+#: Small tiles compile fast.
+CONFIG: dict[str, object] = {"item_tiles": 2} | {
+    f"{kernel}.block_{axis}": 16 for kernel in ("forward", "query_gradient", "key_gradient") for axis in ("m", "n")
+}
+SIZES = {"batch": BATCH, "heads": HEADS, "kv_heads": KV_HEADS, "head_dim": HEAD_DIM, "value_dim": HEAD_DIM}
+DRAWN = Problem.drawn(LENGTH, LENGTH, dtype=torch.float16, **SIZES)
+PROBLEM = replace(DRAWN, grad_lse=torch.zeros_like(DRAWN.grad_lse))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Package]:
+    """A package of a pattern with two passes, one of them gathered; items are cut short, so that tiles split."""
+    plan = attncc.plan(attncc.load("strided", l=16), LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target="a100")
+    program = aot.program(plan, gpu("a100"), "fp16", HEAD_DIM, kv_heads=KV_HEADS, config=CONFIG)
+    made = Package.made(program, "fp16", "a100", gpu("a100"))
+    folder = tmp_path_factory.mktemp("package")
+    made.write(folder)
+    return folder, made
+
+
+class Interpreter:
+    """Stands for the driver: functions are kernels' names, and launches run in the interpreter on the CPU's memory."""
+
+    def __init__(self, kernels: dict[str, Variant]) -> None:
+        self.kernels = kernels
+        self.entered: list[str] = []
+
+    def function(self, binary: bytes, entry: str, shared: int) -> str:
+        assert binary.startswith(b"\x7fELF")
+        name = list(self.kernels)[len(self.entered)]
+        self.entered.append(name)
+        assert name.startswith(entry)
+        return name
+
+    def launch(self, function: str, programs: int, threads: int, shared: int, arguments: list[Any]) -> None:
+        variant = self.kernels[function]
+        types, constants = dict(variant.types), dict(variant.constants)
+        assert len(arguments) == len(types) + 2
+        values = dict(zip(types, arguments, strict=False))
+        passed = (
+            _unpacked(types[name], values[name]) if name in types else constants[name]
+            for name in variant.spec.arguments
+        )
+        kernel(variant.spec)[(programs,)](*passed)
+
+
+def _unpacked(kind: str, argument: Any) -> Any:
+    """Return a number, or for an address a tensor there; the interpreter reads and writes what it points to."""
+    if not kind.startswith("*"):
+        return argument.value
+    dtype = {"*fp16": torch.float16, "*fp32": torch.float32, "*i32": torch.int32, "*i64": torch.int64}[kind]
+    memory = (ctypes.c_char * 8).from_address(argument.value)
+    return torch.frombuffer(memory, dtype=dtype)
+
+
+def loader(folder: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("written_loader", folder / "loader.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_manifest_says_what_a_launch_needs(written: tuple[Path, Package]) -> None:
+    folder, _ = written
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert {step["role"] for step in manifest["forward"]["steps"]} == {"whole", "split", "join"}
+    for described in manifest["kernels"].values():
+        assert (folder / described["file"]).is_file()
+        assert described["threads"] == 32 * described["num_warps"]
+        assert described["scratch_arguments"] == 2
+    used = {step["kernel"] for side in ("forward", "delta") for step in manifest[side]["steps"]}
+    used |= {step["kernel"] for side in manifest["backward"] for step in side["steps"]}
+    assert used == manifest["kernels"].keys()
+    assert manifest["target"] == {"name": "a100", "backend": "cuda", "arch": "sm_80", "warp_size": 32}
+    assert len(manifest["sets"]) == 2
+
+
+def test_the_loader_needs_neither_attncc_nor_triton(written: tuple[Path, Package]) -> None:
+    text = (written[0] / "loader.py").read_text(encoding="utf-8")
+    imports = [line for line in text.splitlines() if line.startswith(("import ", "from "))]
+    assert not any("attncc" in line or "triton" in line for line in imports)
+
+
+@pytest.mark.skipif(not interpreter.is_on(), reason="runs in triton's interpreter")
+def test_the_loader_computes_attention(written: tuple[Path, Package]) -> None:
+    folder, made = written
+    driver = Interpreter({name: variant for name, (variant, _) in made.kernels.items()})
+    attention = loader(folder).Attention(folder, device="cpu", driver=driver)
+    out, lse = attention.forward(PROBLEM.query, PROBLEM.key, PROBLEM.value)
+    gradients = attention.backward(PROBLEM.grad_out, PROBLEM.query, PROBLEM.key, PROBLEM.value, out, lse)
+    pattern = made.program.plan.pattern
+    oracle = dense(PROBLEM.to(torch.float64), attncc.dense_mask(pattern, LENGTH))
+    for (name, expected), found in zip(oracle.items(), (out, lse, *gradients), strict=True):
+        torch.testing.assert_close(found.double(), expected, rtol=1e-2, atol=1e-2, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_the_loader_refuses_other_tensors(written: tuple[Path, Package]) -> None:
+    folder, made = written
+    driver = Interpreter({name: variant for name, (variant, _) in made.kernels.items()})
+    attention = loader(folder).Attention(folder, device="cpu", driver=driver)
+    query, key, value = PROBLEM.query, PROBLEM.key, PROBLEM.value
+    with pytest.raises(ValueError, match=r"query is \(2, 4, 112, 24\)"):
+        attention.forward(query[:, :, 1:], key, value)
+    with pytest.raises(ValueError, match="key is"):
+        attention.forward(query, key.float(), value)

@@ -1,0 +1,107 @@
+"""Compiling for GPUs that aren't there: what comes out, what is kept, and what goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from attncc.errors import BackendError
+from attncc.machine_code import store, tools
+from attncc.machine_code.compiler import compile, compile_all
+from attncc.machine_code.instructions import Kind
+from attncc.machine_code.source import Source
+from attncc.storage import CacheWarning
+from attncc.targets import gpu
+
+KERNEL = """
+import triton
+import triton.language as tl
+
+@triton.jit
+def scaled(x, out, size, SCALE: tl.constexpr, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + at, tl.exp2(tl.load(x + at, mask=at < size)) * SCALE, mask=at < size)
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def source(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(cache))
+    path = cache / "scaled.py"
+    path.write_text(KERNEL, encoding="utf-8")
+    return Source(
+        path,
+        "scaled",
+        types=(("x", "*fp32"), ("out", "*fp32"), ("size", "i32")),
+        constants=(("SCALE", 2), ("BLOCK", 256)),
+        aligned=frozenset({"x", "out"}),
+        num_warps=2,
+        num_stages=1,
+    )
+
+
+@pytest.mark.parametrize("target", ["a100", "mi300x"])
+def test_compiled_and_read(source: Source, target: str) -> None:
+    (found,) = compile_all([source], gpu(target), workers=1)
+    assert found.name == "scaled"
+    assert found.resources.warps == 2
+    assert found.resources.stack == found.resources.spills == 0
+    assert 0 < found.resources.registers < 64
+    assert any(i.kind is Kind.SPECIAL for i in found.instructions)
+    assert found.parameters == 3 + 2  # and triton's two pointers to scratch memory
+    assert store.load(store.path_of(source, gpu(target))) == found
+
+
+def test_the_cache_answers_and_recovers(source: Source) -> None:
+    (found,) = compile_all([source], gpu("a100"), workers=1)
+    path = store.path_of(source, gpu("a100"))
+    assert compile(source, gpu("a100")) == found  # though this process interprets kernels
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.warns(CacheWarning, match="compiled again"):
+        assert store.load(path) is None
+    store.save(path, found)
+    assert store.load(path) == found
+
+
+def test_what_the_code_depends_on_is_in_the_key(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(changed: Source, target: str = "a100") -> Path:
+        return store.path_of(changed, gpu(target))
+
+    known = {key(source), key(source, "h100"), key(replace(source, num_warps=4))}
+    known |= {key(replace(source, constants=(("SCALE", 3), ("BLOCK", 256)))), key(replace(source, aligned=frozenset()))}
+    monkeypatch.setenv("TRITON_PTXAS_PATH", "/elsewhere/ptxas")
+    known.add(key(source))
+    source.path.write_text(KERNEL + "\n", encoding="utf-8")
+    known.add(key(source))
+    assert len(known) == 7
+
+
+def test_errors_are_messages(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = replace(source, constants=(("SCALE", 2), ("BLOCK", 100)))
+    with pytest.raises(BackendError, match="triton could not compile scaled for sm_80"):
+        compile_all([broken], gpu("a100"), workers=1)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    with pytest.raises(BackendError, match="Unset it to compile"):
+        compile(replace(source, num_warps=8), gpu("a100"))
+
+
+def test_missing_tools(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Path:
+        raise BackendError(f"{name} was not found.")
+
+    monkeypatch.setattr(tools, "path", missing)
+    for name, target in (("ptxas", "h100"), ("ptxas-blackwell", "b200")):
+        with pytest.raises(BackendError, match=f"^{name} was not found"):
+            compile(replace(source, num_warps=8), gpu(target))
+    monkeypatch.undo()
+    with pytest.raises(BackendError, match="nosuchtool was not found in"):
+        tools.path("nosuchtool")
+    with pytest.raises(BackendError, match="cuobjdump failed"):
+        tools.cuobjdump(b"no cubin", "-sass")

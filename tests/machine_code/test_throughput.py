@@ -1,0 +1,82 @@
+"""The throughput model: its bounds, and what each of its rules does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from attncc.errors import ConfigError
+from attncc.machine_code.instructions import Kind, Mix
+from attncc.machine_code.resources import Resources
+from attncc.machine_code.throughput import Work, combined, predict
+from attncc.targets import gpu
+
+TILE = 4.0 * 128 * 64 * 64
+H100 = gpu("h100")
+#: The full-run loop of the yardstick on sm_90, D = 64, in round figures.
+LOOP = Mix(
+    {Kind.TENSOR: 16, Kind.SPECIAL: 68, Kind.FP32: 208, Kind.MINMAX: 72, Kind.CONVERT: 32, Kind.SYNC: 12},
+    tensor_flops=TILE / 4,
+    shared_bytes=0,
+)
+TWO_BLOCKS = Resources(registers=250, stack=0, spills=0, shared=49152, warps=4)
+
+
+def test_demand_is_work_over_published_rates() -> None:
+    found = predict(LOOP, TWO_BLOCKS, H100, Work(TILE))
+    assert found.demand["tensor"] == pytest.approx(TILE / 4096, rel=1e-3)
+    assert found.demand["special"] == 68 * 4 * 32 / 16
+    assert found.demand["fp32"] == 208 * 4 * 32 / 128
+    assert found.demand["integer"] == (72 + 32) * 4 * 32 / 64
+    assert found.demand["issue"] == LOOP.total
+    assert found.bound == "special"
+
+
+def test_more_blocks_overlap_more_but_never_beat_the_busiest_part() -> None:
+    cycles = [
+        predict(LOOP, replace(TWO_BLOCKS, registers=registers, shared=1024), H100, Work(TILE)).cycles
+        for registers in (250, 120, 56, 32)
+    ]
+    assert cycles == sorted(cycles, reverse=True)
+    assert cycles[-1] > 544
+    alone = predict(LOOP, replace(TWO_BLOCKS, shared=200_000), H100, Work(TILE))
+    assert alone.blocks == 1
+    parts = (alone.demand[part] for part in ("tensor", "special", "fp32", "integer", "shuffle"))
+    assert alone.cycles == pytest.approx(sum(parts))
+
+
+def test_warps_of_a_block_hide_half_of_what_is_not_busiest() -> None:
+    pair = replace(TWO_BLOCKS, registers=128, shared=200_000, warps=8)
+    half = Mix({kind: count // 2 for kind, count in LOOP.counts.items()}, TILE / 8, 0)
+    found = predict(half, pair, H100, Work(TILE))
+    others = sum(found.demand[part] for part in ("tensor", "fp32", "integer", "shuffle"))
+    assert found.cycles == pytest.approx(found.demand["special"] + others / 2)
+
+
+def test_memory_bounds_it() -> None:
+    starved = predict(LOOP, TWO_BLOCKS, H100, Work(TILE, bytes=1e6))
+    assert starved.bound == "memory"
+    assert starved.flops == pytest.approx(TILE / 1e6 * H100.bandwidth)
+
+
+def test_a_shape_that_the_text_hides_comes_from_the_work() -> None:
+    hidden = predict(replace(LOOP, tensor_flops=None), TWO_BLOCKS, H100, Work(TILE))
+    assert hidden.demand["tensor"] == pytest.approx(predict(LOOP, TWO_BLOCKS, H100, Work(TILE)).demand["tensor"])
+
+
+def test_predictions_say_what_they_leave_out() -> None:
+    assert any("latency" in line for line in predict(LOOP, TWO_BLOCKS, H100, Work(TILE)).leaves_out)
+
+
+def test_loops_in_a_row() -> None:
+    found = predict(LOOP, TWO_BLOCKS, H100, Work(TILE))
+    assert combined([(3, TILE, found), (5, TILE, found)]) == pytest.approx(found.flops)
+    assert combined([(1, TILE, found), (1, TILE / 2, replace(found, flops=found.flops / 2))]) == pytest.approx(
+        0.75 * found.flops
+    )
+
+
+def test_what_does_not_fit_is_not_predicted() -> None:
+    with pytest.raises(ConfigError, match="shared memory"):
+        predict(LOOP, replace(TWO_BLOCKS, shared=300_000), H100, Work(TILE))

@@ -1,0 +1,74 @@
+"""Targets: facts that agree with one another, and finding one by name, architecture or device."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import attncc
+from attncc.errors import ConfigError
+from attncc.targets import for_device, gpu, names, target
+
+GPUS = ("a100", "b200", "h100", "h200", "mi300x", "rtx4090")
+
+
+def test_names() -> None:
+    assert names() == ("a100", "b200", "cpu", "h100", "h200", "mi300x", "rtx4090")
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_peaks_follow_from_clocks_and_units(name: str) -> None:
+    """Matrix units do a power of two of FLOP a clock; lanes two each, up to what clocks differ between data sheets."""
+    found = gpu(name)
+    rate = found.tensor_flops_per_clock("fp16")
+    nearest_power = 2.0 ** round(math.log2(rate))
+    assert rate == pytest.approx(nearest_power, rel=0.005)
+    assert found.tensor["fp16"] == found.tensor["bf16"] == 2 * found.tensor["tf32"]
+    lanes = 4 * found.lanes.fp32 if found.backend == "hip" else 2 * found.lanes.fp32
+    assert found.tensor_flops_per_clock("fp32") == pytest.approx(lanes, rel=0.1)
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_limits_agree(name: str) -> None:
+    found = gpu(name)
+    assert found.shared_per_block + found.shared_reserved == found.shared
+    assert 0 < found.sustained <= 1
+    assert found.registers % found.register_unit == 0
+    assert found.warps * found.register_unit <= found.registers
+
+
+@pytest.mark.parametrize("name", names())
+def test_plans_are_made_for_every_target(name: str) -> None:
+    assert attncc.plan(attncc.load("strided", l=64), 1024, target=name).target == name
+
+
+def test_architectures() -> None:
+    assert target("sm_90").name == "h100"
+    assert target("gfx942").name == "mi300x"
+    assert gpu("sm_100").triton_arch == 100
+    assert gpu("mi300x").triton_arch == "gfx942"
+
+
+@pytest.mark.parametrize(
+    ("device", "arch", "name"),
+    [
+        ("NVIDIA H200", "sm_90", "h200"),
+        ("NVIDIA H100 80GB HBM3", "sm_90", "h100"),
+        ("NVIDIA A100-SXM4-40GB", "sm_80", "a100"),
+        ("NVIDIA RTX A6000", "sm_86", "rtx4090"),
+        ("NVIDIA B300", "sm_103", "b200"),
+        ("AMD Instinct MI325X", "gfx942:sramecc+:xnack-", "mi300x"),
+    ],
+)
+def test_live_devices(device: str, arch: str, name: str) -> None:
+    assert for_device(device, arch).name == name
+
+
+def test_unknown_ones() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'h100'"):
+        target("h10")
+    with pytest.raises(ConfigError, match="not a GPU"):
+        gpu("cpu")
+    with pytest.raises(ConfigError, match="No target is known"):
+        for_device("NVIDIA GeForce RTX 5090", "sm_120")
