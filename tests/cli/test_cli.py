@@ -68,6 +68,9 @@ BAD = {
     "heads": (["bench", "strided", "--heads", "8", "--kv-heads", "3"], "multiple"),
     "dtype": (["bench", "strided", "--dtype", "fp12"], "fp32"),
     "tile": (["plan", "strided", "--tile", "3", "4"], "powers of two"),
+    "seed": (["bench", "strided", "--seed", "-1"], "equal to 0"),
+    "memory": (["bench", "causal", "--seq-len", "2000000000"], "not enough memory"),
+    "numbers beyond 64 bits": (["show", "strided", "-p", "l=99999999999999999999"], "64 bits"),
     "unwritable picture": (["show", "strided", "--png", "nowhere/x.png"], "can't be written"),
 }
 
