@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ def load(name: str, **parameters: Any) -> Pattern:
 
 def factory(name: str) -> PatternFactory:
     """Return the declared pattern `name`; see `load` for the forms of names."""
+    if not isinstance(name, str):
+        raise PatternError(
+            f"The name {name!r} ({type(name).__name__}).", rule='Patterns are named by a text: "strided".'
+        )
     place, _, pattern = name.rpartition(":")
     if pattern.endswith(".py") or (not place and name.endswith(".py")):
         return _from_file(Path(name), "")
@@ -89,7 +94,7 @@ def _parsed_table(name: str, text: str) -> Table:
         return Table(np.load(text[1:], allow_pickle=False), name)
     except (OSError, ValueError, EOFError) as error:
         raise TableError(
-            f"{text[1:]!r} can't be read as a table: {error}.",
+            f"{text[1:]!r} can't be read as a table: {str(error).rstrip('.')}.",
             rule="A table file is an array of integers or booleans saved by numpy.save.",
         ) from error
 
@@ -152,13 +157,19 @@ def _module(path: Path) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)  # modules beside the file, as when Python runs it
     try:
-        spec.loader.exec_module(module)
+        with redirect_stdout(sys.stderr):  # what the file prints is no result of attncc's
+            spec.loader.exec_module(module)
     except AttnccError:
         raise
     except (Exception, SystemExit) as error:
         raise PatternError(
             f"{str(path)!r} can't be imported: {type(error).__name__}: {error}.",
             rule="A pattern file is a Python module that declares patterns.",
+            fix=f"Run `python {path}` to see where it fails.",
         ) from error
+    finally:
+        sys.path.remove(folder)
     return module

@@ -89,6 +89,8 @@ class Declaration:
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Self:
         """Read a function's signature; raises `error` for a parameter without a usable annotation."""
+        if not inspect.isroutine(function):
+            raise cls.error(f"{function!r} was declared as a {cls.kind}.", rule="The decorator stands on a function.")
         declared = inspect.signature(function).parameters.values()
         hints = cls._hints(function)
         parameters = tuple(

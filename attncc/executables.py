@@ -15,7 +15,7 @@ from attncc.errors import BackendError, ConfigError
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern, by_handle
-from attncc.planner.checks import check_score
+from attncc.planner.checks import check_score, check_sizes
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
@@ -70,6 +70,7 @@ def lowered(
     """Return the plan and the executable of a backend; raises TableError where a look-up of the score leaves its data."""
     found = backends.get(backend)
     plan = plan_for(pattern, shape, found.tile)
+    check_sizes(pattern.predicate, shape)
     check_score(score, pattern.predicate, shape)
     return plan, found.lower(plan, score, _decoded(config))
 
@@ -78,6 +79,8 @@ def encoded(config: Config | None) -> str:
     """Return a configuration as text, since an operator takes no mapping."""
     if not config:
         return ""
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"config={config!r}.", rule="It is a mapping from names to values.")
     try:
         return json.dumps(dict(config), sort_keys=True)
     except TypeError as error:

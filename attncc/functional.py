@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from attncc import backends, executables, operators
-from attncc.errors import ShapeError, TableError
+from attncc.errors import BackendError, ShapeError, TableError
 from attncc.executables import Config
 from attncc.ir.weights import Weights
 from attncc.patterns import Pattern, PatternFactory, as_pattern
@@ -51,6 +52,7 @@ def attention(
     Raises ShapeError, BackendError, ConfigError, PatternError, ScoreError or TableError.
     """
     chosen, scored = as_pattern(pattern), as_score(score)
+    _check_types(query, key, value, backend)
     query, key, value = _autocast(query, key, value)
     _check(query, key, value, enable_gqa, q_offset)
     _check_weights(scored.weights, query)
@@ -119,7 +121,7 @@ def compile(
 def _autocast(*tensors: Tensor) -> list[Tensor]:
     """Cast as autocast does for scaled_dot_product_attention: all but float64 to the region's dtype."""
     device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device):
+    if device == "meta" or not torch.is_autocast_enabled(device):
         return list(tensors)
     dtype = torch.get_autocast_dtype(device)
     return [x if x.dtype == torch.float64 else x.to(dtype) for x in tensors]
@@ -128,11 +130,23 @@ def _autocast(*tensors: Tensor) -> list[Tensor]:
 def _scale(scale: float | None, query: Tensor) -> float:
     if scale is None:
         return 1.0 / math.sqrt(query.shape[-1])
-    if not isinstance(scale, int | float) or not math.isfinite(scale):
+    if not isinstance(scale, numbers.Real) or not math.isfinite(scale):
         raise ShapeError(
-            f"scale={scale!r}.", rule="The scale is a finite number; NaN or infinity makes every output NaN."
+            f"scale={scale!r}.",
+            rule="The scale is a finite number; NaN or infinity makes every output NaN.",
+            fix="Multiply the query by a scale that is a tensor, and pass scale=1.0." * isinstance(scale, Tensor),
         )
     return float(scale)
+
+
+def _check_types(query: object, key: object, value: object, backend: object) -> None:
+    """Raise ShapeError or BackendError for arguments that aren't strided tensors and a name."""
+    for name, x in (("query", query), ("key", key), ("value", value)):
+        if not isinstance(x, Tensor) or x.layout != torch.strided:
+            kind = f"tensor with layout {x.layout}" if isinstance(x, Tensor) else type(x).__name__
+            raise ShapeError(f"{name} is a {kind}.", rule="query, key and value are strided tensors (B, H, N, D).")
+    if not isinstance(backend, str | None):
+        raise BackendError(f"backend={backend!r}.", rule="It is the name of a backend, or None.")
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q_offset: int) -> None:

@@ -61,6 +61,8 @@ class Pattern:
 
     def layers(self, n: int) -> Pattern:
         """The subset of residual block n, that is n mod p (Child et al. 2019, section 4.2, interleaved)."""
+        if not isinstance(n, int):
+            raise PatternError(f"layers({n!r}).", rule="It takes the number of a residual block, an integer.")
         return Pattern(
             [self.subsets[n % len(self.subsets)]],
             f"{self.name}.layers({n})",
@@ -76,11 +78,13 @@ class Pattern:
             self.parameters,
         )
 
-    def __and__(self, other: Pattern) -> Pattern:
-        return Pattern([self.predicate & other.predicate], f"({self.name} & {other.name})")
+    def __and__(self, other: Pattern | PatternFactory) -> Pattern:
+        right = as_pattern(other)
+        return Pattern([self.predicate & right.predicate], f"({self.name} & {right.name})")
 
-    def __or__(self, other: Pattern) -> Pattern:
-        return Pattern([self.predicate | other.predicate], f"({self.name} | {other.name})")
+    def __or__(self, other: Pattern | PatternFactory) -> Pattern:
+        right = as_pattern(other)
+        return Pattern([self.predicate | right.predicate], f"({self.name} | {right.name})")
 
     def __invert__(self) -> Pattern:
         return Pattern([~self.predicate], f"~{self.name}")

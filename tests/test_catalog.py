@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,17 @@ def test_files_that_do_not_import(tmp_path: Path, content: str, says: str) -> No
         factory(str(path))
 
 
+def test_a_file_imports_its_neighbours_and_prints_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "neighbour_of_mine.py").write_text("WIDTH = 4", encoding="utf-8")
+    text = "from neighbour_of_mine import WIDTH\nimport attncc\nprint('hello')\n"
+    text += "@attncc.pattern\ndef near(i, j):\n    return abs(i - j) < WIDTH\n"
+    (tmp_path / "mine.py").write_text(text, encoding="utf-8")
+    before = list(sys.path)
+    assert attncc.plan(factory(str(tmp_path / "mine.py"))(), 9).nnz == 51
+    assert capsys.readouterr().out == ""
+    assert sys.path == before
+
+
 @pytest.mark.parametrize(
     ("name", "error", "says"),
     [
@@ -76,6 +88,7 @@ def test_files_that_do_not_import(tmp_path: Path, content: str, says: str) -> No
         ("basic:ful", PatternError, "Did you mean 'full'"),
         ("nowhere.py:ring", PatternError, "no file"),
         ("", PatternError, "Unknown pattern"),
+        (3, PatternError, "named by a text"),
     ],
 )
 def test_unknown_names(name: str, error: type[Exception], says: str) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+
+import numpy as np
 import pytest
+import torch
 
 import attncc
+from attncc import functional
 from attncc.backends.torch.config import Config
 from attncc.backends.torch.lower import schedule
 from attncc.ir.language import maximum, minimum, position
-from attncc.ir.symbols import B, I, J
+from attncc.ir.score import ScoreExpression, by_key
+from attncc.ir.symbols import SCORE, B, I, J
 from attncc.testing import check_pattern
 
 i, j, b = position(I), position(J), position(B)
@@ -77,3 +83,53 @@ def test_one_odd_item_at_the_end_made_every_item_of_a_two_sided_window_a_gather_
     assert most.cols.index is None
     assert most.mask is not None
     assert most.mask.shared
+
+
+def test_a_pattern_and_a_score_made_for_one_call_were_gone_before_its_backward() -> None:
+    @attncc.score
+    def capped(score, *, c: float):
+        return c * attncc.tanh(score / c)
+
+    query, key, value = (torch.randn(1, 1, 9, 4, requires_grad=True) for _ in range(3))
+    for _ in range(2):  # the second is equal to the first, which the cache of plans keeps alive
+        out = attncc.attention(query, key, value, attncc.load("strided", l=3), score=capped(c=2.0))
+        functional._lowered.cache_clear()
+        gc.collect()
+        out.sum().backward()
+
+
+def test_one_of_two_equal_scores_took_the_other_with_it() -> None:
+    first, second = ScoreExpression(SCORE * 3), ScoreExpression(3 * SCORE)
+    key = first.key
+    del first
+    gc.collect()
+    assert by_key(key) is second
+
+
+def test_tensors_on_meta_were_asked_for_their_autocast() -> None:
+    query = torch.empty(1, 2, 64, 8, device="meta")
+    assert attncc.attention(query, query, query, attncc.load("causal")).shape == (1, 2, 64, 8)
+
+
+def test_a_guard_that_unfolds_still_guards_what_is_inside_an_absolute_value() -> None:
+    table = attncc.Table(np.arange(8) % 2)
+    near = drawn((abs(i - j) < 8) & (table[7 - abs(i - j)] != 0))
+    assert attncc.plan(near, 100).nnz == int(attncc.dense_mask(near, 100).sum())
+    with pytest.raises(attncc.TableError, match="8 entries"):
+        attncc.plan(drawn((abs(i - j) < 9) & (table[abs(i - j)] != 0)), 100)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: j <= i & i - j < 4, "parentheses around each comparison"),
+        (lambda: max(i, 3), "attncc.maximum"),
+        (lambda: attncc.load("causal") & 3, "not a pattern"),
+        (lambda: attncc.load("strided").layers(0.5), "residual block"),
+        (lambda: attncc.pattern(3), "stands on a function"),
+        (lambda: attncc.plan(attncc.load("causal"), 9, tile=128), "a pair"),
+    ],
+)
+def test_messages_that_were_tracebacks(call, says: str) -> None:
+    with pytest.raises(attncc.AttnccError, match=says):
+        call()

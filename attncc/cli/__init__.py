@@ -35,6 +35,10 @@ def main() -> None:
 
 
 def _unexpected(error: Exception) -> AttnccError:
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        return AttnccError(
+            "There is not enough memory.", rule=str(error), fix="Ask for a shorter length, or fewer heads and entries."
+        )
     return AttnccError(
         f"{type(error).__name__}: {error}",
         rule="attncc did not expect this.",

@@ -32,7 +32,7 @@ def bench(
     backend: Annotated[str | None, typer.Option(help="The backend to run.")] = None,
     dense: Annotated[bool, typer.Option(help="Run dense attention beside it; it takes time in N squared.")] = True,
     rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each contestant, in turn.")] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random inputs.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run a pattern forward and backward beside dense attention: time, speed-up, memory, error.

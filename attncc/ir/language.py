@@ -150,6 +150,15 @@ class Index(Symbolic):
     def __rpow__(self, base: object) -> Real:
         return base ** Real(self.real())
 
+    def __and__(self, other: object) -> NoReturn:
+        raise PatternError(
+            "`&`, `|` or `^` was used on a position.",
+            rule="They join comparisons, and bind tighter than < and ==.",
+            fix="Put parentheses around each comparison, as in (j <= i) & (i - j < 64).",
+        )
+
+    __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __and__
+
     def __le__(self, other: object) -> Condition:
         return _compare("ge", index_of(other) - self)
 

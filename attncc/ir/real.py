@@ -24,9 +24,11 @@ class Symbolic:
 
     def __bool__(self) -> NoReturn:
         raise PatternError(
-            "A comparison of positions was used as True or False: `and`, `or`, `not`, `if` or a chained `a < b < c`.",
+            "A comparison of positions was used as True or False: `and`, `or`, `not`, `if`, `in`, max(), min() or a "
+            "chained `a < b < c`.",
             rule="i and j stand for all positions at once, so Python can't decide the comparison.",
-            fix="Write & for and, | for or, ~ for not, attncc.where(c, x, y) for if, (a < b) & (b < c) for a chain.",
+            fix="Write & for and, | for or, ~ for not, attncc.where(c, x, y) for if, attncc.maximum for max, "
+            "(a < b) & (b < c) for a chain.",
         )
 
     def real(self) -> sympy.Expr:

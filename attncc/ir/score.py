@@ -6,6 +6,7 @@ import hashlib
 import weakref
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Self
 
 import sympy
 from sympy.printing.str import StrPrinter
@@ -28,15 +29,17 @@ class ScoreExpression:
     Raises PatternError for an infinity or NaN among its numbers; -inf may only be all of it or a branch of a choice.
     """
 
-    def __init__(self, expr: sympy.Expr) -> None:
-        _check_numbers(expr)
-        self.expr = expr
-        _registry.setdefault(self.key, self)
+    expr: sympy.Expr
+    #: SHA-256 of the expression as sympy has put it in order, numbers in full precision.
+    key: str
 
-    @cached_property
-    def key(self) -> str:
-        """SHA-256 of the expression as sympy has put it in order, numbers in full precision."""
-        return hashlib.sha256(_Canonical().doprint(self.expr).encode()).hexdigest()
+    def __new__(cls, expr: sympy.Expr) -> Self:
+        """Return the living expression that is equal, if there is one: its key then names one that lives as long."""
+        _check_numbers(expr)
+        key = hashlib.sha256(_Canonical().doprint(expr).encode()).hexdigest()
+        made = super().__new__(cls)
+        made.expr, made.key = expr, key
+        return _registry.setdefault(key, made)  # type: ignore[return-value]
 
     @cached_property
     def derivative(self) -> sympy.Expr:

@@ -151,12 +151,12 @@ def _floor_log2(x: Array) -> Array:
 
 
 def _to_numpy(data: Any) -> Array:
-    if hasattr(data, "detach"):  # a tensor, on any device
-        data = data.detach().cpu().numpy()
     try:
+        if hasattr(data, "detach"):  # a tensor, on any device
+            data = data.detach().cpu().numpy()
         return np.asarray(data)
-    except (ValueError, TypeError) as error:
-        raise TableError(f"{type(data).__name__} can't be read as a table: {error}.") from error
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise TableError(f"{type(data).__name__} can't be read as a table: {error}".rstrip(".") + ".") from error
 
 
 class TableSymbol(sympy.AtomicExpr):  # type: ignore[misc]

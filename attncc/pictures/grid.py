@@ -39,7 +39,8 @@ def grid(pattern: Pattern, seq_len: int, most: int, *, head: int = 0) -> Grid:
     Cells are powers of two wide and classified by the planner's bisection: EMPTY and FULL are proved.
     """
     shape = Shape(seq_len, seq_len, heads=head + 1)
-    check(pattern.predicate, shape)
+    for subset in pattern.subsets:
+        check(subset, shape)
     side = 1
     while -(-seq_len // side) > most:
         side *= 2

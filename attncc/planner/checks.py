@@ -19,6 +19,9 @@ from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Read
 from attncc.planner.shape import Shape
 
+#: Stands for a form that a guard bounds.
+_BOUNDED = sympy.Dummy(integer=True)
+
 Box = Mapping[sympy.Symbol, tuple[int, int]]
 
 
@@ -35,6 +38,20 @@ def check(predicate: Predicate, shape: Shape) -> None:
         _check_arithmetic(atom.expr, box)
     if predicate.tables:
         _check_reads(predicate, Clause({}), box)
+
+
+def check_sizes(predicate: Predicate, shape: Shape) -> None:
+    """Raise TableError unless tables that differ by batch entry or head have one entry for each, and no more."""
+    expected = {B: ("batch entries", shape.batch), H: ("heads", shape.heads)}
+    for read in {read for atom in predicate.atoms for read in atom.expr.atoms(Read)}:
+        for index, size in zip(read.indices, read.table.data.shape, strict=True):
+            what, number = expected.get(index, ("", size))
+            if size != number:
+                raise TableError(
+                    f"Table {read.table.name!r} has {size} {what}, the tensors have {number}.",
+                    rule="A table that differs by batch entry or head has one entry for each of them.",
+                    fix="Slice the table, or give the dimension size 1 to share it.",
+                )
 
 
 def check_score(score: ScoreExpression, predicate: Predicate, shape: Shape) -> None:
@@ -184,9 +201,15 @@ def _narrowed(symbol: sympy.Symbol, limits: tuple[int, int], guard: Clause) -> t
 
 
 def _index_bounds(index: sympy.Expr, box: Mapping[sympy.Symbol, Range], guard: Clause) -> tuple[int, int]:
-    """Bound an index over the box, and by the guards on the same form or its negation."""
+    """Bound an index over the box, and by the guards on the same form, its negation, or a part, as in |i - j|."""
     low, high = (int(x[0]) for x in bounds(index, box))
     for span in guard.spans.values():
+        within = index.xreplace({span.form: _BOUNDED})
+        if within != index:
+            least, most = (int(x[0]) for x in bounds(span.form, box))
+            least, most = (least if span.low is None else span.low), (most if span.high is None else span.high)
+            inner = bounds(within, {**box, _BOUNDED: (exactly(least), exactly(most))})
+            low, high = max(low, int(inner[0][0])), min(high, int(inner[1][0]))
         for sign in (1, -1):
             difference = index - sign * span.form
             if difference.is_Integer:

@@ -69,11 +69,13 @@ def plan_for(pattern: Pattern, shape: Shape, tile: Tile = TILE, target: str = "c
 
 
 def _check_tile(tile: Tile) -> None:
-    for size in tile:
-        if not isinstance(size, int) or size < 1 or size & (size - 1):
-            raise ConfigError(
-                f"tile={tile!r}.", rule="Tile sizes are powers of two.", fix="Use for example (128, 128)."
-            )
+    sizes = tile if isinstance(tile, tuple) and len(tile) == 2 else (0,)
+    if not all(isinstance(size, int) and size >= 1 and not size & (size - 1) for size in sizes):
+        raise ConfigError(
+            f"tile={tile!r}.",
+            rule="A tile is a pair of query and key positions, powers of two.",
+            fix="Use for example (128, 128).",
+        )
 
 
 Members = tuple[tuple[int, ...] | None, tuple[int, ...] | None, Predicate]

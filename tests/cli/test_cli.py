@@ -95,6 +95,9 @@ BAD = {
     "stage of another compiler": (["inspect", "causal", "--stage", "sass", "--target", "mi300x"], "Ask for amdgcn"),
     "kernel": (["inspect", "causal", "--kernel", "froward"], "Did you mean 'forward'"),
     "config": (["inspect", "causal", "-c", "forward"], "KEY=VALUE"),
+    "seed": (["bench", "strided", "--seed", "-1"], "equal to 0"),
+    "memory": (["bench", "causal", "--seq-len", "2000000000"], "not enough memory"),
+    "numbers beyond 64 bits": (["show", "strided", "-p", "l=99999999999999999999"], "64 bits"),
     "unwritable picture": (["show", "strided", "--png", "nowhere/x.png"], "can't be written"),
 }
 
