@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attncc import backends
 from attncc.backends.base import Executable
+from attncc.backends.device import target_name
 from attncc.errors import BackendError, ConfigError
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import B, H
@@ -30,14 +31,14 @@ def executable_for(
 ) -> Executable:
     """Return what runs a pattern (by handle) under a score (by key) on these tensors.
 
-    Without a `backend` it is the first preferred one that doesn't refuse. Raises what planning raises, and BackendError.
+    Without a `backend` it is the first preferred one that doesn't refuse. Raises BackendError, and what planning does.
     """
     connected, expression = by_handle(pattern), by_key(score)
     batch, heads, q_len, _ = query.shape
     found = shape_for(connected, expression, q_len, key.shape[2], q_offset, heads, batch)
     reasons = {}
     for name in [backend] if backend else backends.preferred(query.device):
-        plan, executable = lowered(connected, expression, found, name, config)
+        plan, executable = lowered(connected, expression, found, name, config, target_name(query.device))
         reasons[name] = backends.get(name).refuses(plan, query, value)
         if reasons[name] is None:
             _log_choice(name, tuple(f"{other}: {reason}" for other, reason in reasons.items() if reason))
@@ -65,11 +66,11 @@ def shape_for(
 
 @lru_cache(maxsize=32)
 def lowered(
-    pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, config: str
+    pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, config: str, target: str
 ) -> tuple[Plan, Executable]:
-    """Return the plan and the executable of a backend; raises TableError where a look-up of the score leaves its data."""
+    """Return the plan for a target and a backend's executable; raises TableError where a score leaves its weights."""
     found = backends.get(backend)
-    plan = plan_for(pattern, shape, found.tile)
+    plan = plan_for(pattern, shape, found.tile, target)
     check_sizes(pattern.predicate, shape)
     check_score(score, pattern.predicate, shape)
     return plan, found.lower(plan, score, _decoded(config))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from attncc import backends, executables, operators
+from attncc.backends.device import target_name
 from attncc.errors import BackendError, ShapeError, TableError
 from attncc.executables import Config
 from attncc.ir.weights import Weights
@@ -113,9 +114,9 @@ def compile(
     name = backend or backends.preferred(device)[0]
     keys = q_offset + q_len if kv_len is None else kv_len
     shape = executables.shape_for(chosen, scored.expression, q_len, keys, q_offset, heads, batch)
-    return Attention(
-        chosen, options, executables.lowered(chosen, scored.expression, shape, name, executables.encoded(config))[0]
-    )
+    text = executables.encoded(config)
+    plan, _ = executables.lowered(chosen, scored.expression, shape, name, text, target_name(device))
+    return Attention(chosen, options, plan)
 
 
 def _autocast(*tensors: Tensor) -> list[Tensor]:

@@ -1,0 +1,35 @@
+"""The device that tensors are on, as attncc.targets knows it."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+import torch
+
+from attncc import targets
+from attncc.errors import ConfigError
+
+LOG = logging.getLogger("attncc")
+#: What plans are ranked for on a GPU that no target comes near.
+UNKNOWN_GPU = "a100"
+
+
+def architecture(device: torch.device) -> str:
+    """Return the architecture of a GPU as targets have it: sm_90, gfx942."""
+    properties = torch.cuda.get_device_properties(device)
+    if torch.version.hip:
+        return str(properties.gcnArchName.partition(":")[0])
+    return f"sm_{properties.major}{properties.minor}"
+
+
+@cache
+def target_name(device: torch.device) -> str:
+    """Return the name of the target that plans for tensors on `device` are ranked for."""
+    if device.type != "cuda":
+        return "cpu"
+    try:
+        return targets.for_device(torch.cuda.get_device_name(device), architecture(device)).name
+    except ConfigError as error:
+        LOG.warning("%s Plans are ranked for %s.", error.problem, UNKNOWN_GPU)
+        return UNKNOWN_GPU
