@@ -30,7 +30,7 @@ def executable_for(
 ) -> Executable:
     """Return what runs a pattern (by handle) under a score (by key) on these tensors.
 
-    Without a `backend` it is the first preferred one that doesn't refuse. Raises what planning raises, and BackendError.
+    Without a `backend` it is the first preferred one that doesn't refuse. Raises BackendError, and what planning does.
     """
     connected, expression = by_handle(pattern), by_key(score)
     batch, heads, q_len, _ = query.shape
@@ -67,7 +67,7 @@ def shape_for(
 def lowered(
     pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, config: str
 ) -> tuple[Plan, Executable]:
-    """Return the plan and the executable of a backend; raises TableError where a look-up of the score leaves its data."""
+    """Return the plan and the executable of a backend; raises what they and the checks of the score raise."""
     found = backends.get(backend)
     plan = plan_for(pattern, shape, found.tile)
     check_score(score, pattern.predicate, shape)
