@@ -68,7 +68,7 @@ def shape_for(
 def lowered(
     pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, config: str, target: str
 ) -> tuple[Plan, Executable]:
-    """Return the plan for a target and a backend's executable; raises TableError where a score leaves its weights."""
+    """Return the plan for a target, and a backend's executable; raises what they and the checks of the score raise."""
     found = backends.get(backend)
     plan = plan_for(pattern, shape, found.tile, target)
     check_sizes(pattern.predicate, shape)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from attncc.declarations import Declaration
-from attncc.errors import PatternError, ScoreError
+from attncc.errors import PatternError, ScoreError, nearest
 from attncc.ir.functions import Lookup, WeightsSymbol
 from attncc.ir.language import Table, position
 from attncc.ir.real import Real, Symbolic, real_of
@@ -41,23 +41,36 @@ class Score:
 
         Raises ScoreError for an unknown name or another shape, TableError for what can't be weights.
         """
-        known = {entry.name: entry for entry in self.weights}
-        for name, tensor in tensors.items():
-            if name not in known or tuple(tensor.shape) != known[name].shape:
+        known = [entry.name for entry in self.weights]
+        for name in tensors:
+            if name not in known:
+                raise ScoreError(f"{self.name!r} has no weights {name!r}.", fix=nearest(name, known))
+        return self.on([tensors.get(entry.name, entry.tensor) for entry in self.weights])
+
+    def on(self, tensors: Sequence[Any]) -> Score:
+        """Return the same score on other tensors, one for each of `weights`; raises as `with_weights` does."""
+        changed = [Weights(x, w.name, w.slot) for w, x in zip(self.weights, tensors, strict=True)]
+        for old, new in zip(self.weights, changed, strict=True):
+            if old.shape != new.shape:
                 raise ScoreError(
-                    f"{name} of shape {tuple(tensor.shape)} in place of weights of {self!r}.",
-                    rule=f"Its weights are {', '.join(f'{w.name} {w.shape}' for w in self.weights)}.",
+                    f"Weights {old.name!r} of shape {new.shape} in place of {old.shape}.",
+                    rule="A score's expression is for weights of certain shapes.",
+                    fix="Call the declared score again with these weights.",
                 )
-        changed = [Weights(tensors.get(w.name, w.tensor), w.name, w.slot) for w in self.weights]
-        return Score(self.expression, tuple(changed), self.name, self.parameters | tensors)
+        parameters = self.parameters | {entry.name: entry for entry in changed if entry.name in self.parameters}
+        return Score(self.expression, tuple(changed), self.name, parameters)
 
     def then(self, other: Score) -> Score:
         """Return this score followed by another, which gets its result: `alibi(...).then(softcap(cap=50.0))`."""
         shift = len(self.weights)
         moved = {read: _moved(read, shift) for read in other.expression.lookups}
         expr = other.expression.expr.xreplace(moved).xreplace({SCORE: self.expression.expr})
-        weights = [Weights(w.tensor, w.name, slot) for slot, w in enumerate((*self.weights, *other.weights))]
-        return Score(ScoreExpression(expr), tuple(weights), f"{self.name}.then({other.name})")
+        taken = {entry.name for entry in self.weights}
+        added = [
+            Weights(w.tensor, f"{w.name}_{w.slot + shift}" if w.name in taken else w.name, w.slot + shift)
+            for w in other.weights
+        ]
+        return Score(ScoreExpression(expr), (*self.weights, *added), f"{self.name}.then({other.name})")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Score) or self.key != other.key:
@@ -68,8 +81,7 @@ class Score:
         return hash(self.key)
 
     def __repr__(self) -> str:
-        shown = {name: repr(value) for name, value in self.parameters.items()}
-        return f"{self.name}({', '.join(f'{name}={value}' for name, value in shown.items())})"
+        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.parameters.items())})"
 
 
 class ScoreFactory(Declaration):

@@ -92,7 +92,7 @@ class Evaluation:
         return _UNARY[type(expr)](self(expr.args[0]))
 
     def _tensor(self, value: Any) -> Tensor:
-        return torch.as_tensor(value, device=self._device).to(self._dtype)
+        return torch.as_tensor(value, dtype=self._dtype, device=self._device)
 
 
 class ScoredBlock:

@@ -17,7 +17,8 @@ from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.plan import Group, Pass, Plan
 from attncc.planner.search import plan
 from attncc.planner.tiles import EMPTY, FULL
-from attncc.testing.oracle import Problem, Results, dense, differentiated
+from attncc.scores import Score
+from attncc.testing.oracle import Formula, Problem, dense, differentiated
 
 #: Lengths at which a tile is cut off, whole, or alone.
 LENGTHS = (1, 2, 63, 64, 129)
@@ -67,22 +68,28 @@ def check_attention(
     mask: Tensor,
     problem: Problem,
     *,
+    score: Score | None = None,
+    formula: Formula | None = None,
     q_offset: int = 0,
     backend: str | None = None,
     config: Mapping[str, object] | None = None,
 ) -> None:
     """Check attention and its gradients; `mask` broadcasts to (B, Hq, Nq, Nk).
 
+    `formula` is what `score` must do, written in torch; the problem holds the values of the score's weights.
     The error is at most twice that of dense attention in the same dtype, plus a few roundings of that dtype.
     """
     leaves = problem.leaves()
-    run = compile(pattern, enable_gqa=True, q_offset=q_offset, return_lse=True, backend=backend, config=config)
-    out, lse = run(*leaves)
+    chosen = None if score is None else score.on(leaves[3:])
+    run = compile(
+        pattern, score=chosen, enable_gqa=True, q_offset=q_offset, return_lse=True, backend=backend, config=config
+    )
+    out, lse = run(*leaves[:3])
     found = differentiated(out, lse, leaves, problem)
-    exact = dense(problem.to(torch.float64), mask)
-    plain = dense(problem, mask)
-    for name, value in found.items():
-        _check_close(name, value, exact, plain, f"{pattern!r}, {_sizes(problem)}, q_offset {q_offset}")
+    exact, plain = (dense(x, mask, formula).items() for x in (problem.to(torch.float64), problem))
+    where = f"{pattern!r}, {_sizes(problem)}, q_offset {q_offset}" + (f", score {score.expression}" if score else "")
+    for (name, value), (_, wanted), (_, yardstick) in zip(found.items(), exact, plain, strict=True):
+        _check_close(name, value, wanted, yardstick, where)
 
 
 def _members(group: Group, mask: Array) -> list[Array]:
@@ -112,8 +119,7 @@ def _check_pass(work: Pass, part: Array, where: str) -> None:
         assert classes[tile] != FULL or pairs.all(), f"{where}: tile {tile} is FULL and lacks pairs"
 
 
-def _check_close(name: str, found: Tensor, exact: Results, plain: Results, where: str) -> None:
-    wanted, yardstick = getattr(exact, name), getattr(plain, name)
+def _check_close(name: str, found: Tensor, wanted: Tensor, yardstick: Tensor, where: str) -> None:
     empty = wanted == -torch.inf
     assert torch.equal(found == -torch.inf, empty), f"{where}: {name} is -inf in other places than the oracle's"
     assert not found.isnan().any(), f"{where}: {name} has NaN"

@@ -4,10 +4,14 @@ the dtype under test."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+#: What takes the place of scaled scores (B, Hq, Nq, Nk), given a score's weights by slot.
+Formula = Callable[[Tensor, Sequence[Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -19,15 +23,19 @@ class Results:
     d_query: Tensor
     d_key: Tensor
     d_value: Tensor
+    d_weights: tuple[Tensor, ...] = ()
 
     def items(self) -> list[tuple[str, Tensor]]:
         """Return (name, tensor) of everything."""
-        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+        names = ("out", "lse", "d_query", "d_key", "d_value")
+        weights = [(f"d_weights[{slot}]", gradient) for slot, gradient in enumerate(self.d_weights)]
+        return [*((name, getattr(self, name)) for name in names), *weights]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Inputs: query (B, Hq, Nq, D), key (B, Hkv, Nk, D), value (B, Hkv, Nk, Dv), and the gradients of out and lse."""
+    """Inputs: query (B, Hq, Nq, D), key (B, Hkv, Nk, D), value (B, Hkv, Nk, Dv), the gradients of out and lse, and
+    a score's weights by slot."""
 
     query: Tensor
     key: Tensor
@@ -35,6 +43,7 @@ class Problem:
     grad_out: Tensor
     grad_lse: Tensor
     scale: float
+    weights: tuple[Tensor, ...] = ()
 
     @classmethod
     def drawn(
@@ -74,33 +83,44 @@ class Problem:
             self.grad_out.to(dtype),
             self.grad_lse.to(dtype),
             self.scale,
+            tuple(x.to(dtype) for x in self.weights),
         )
 
-    def leaves(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return query, key and value as leaves that collect gradients."""
-        query, key, value = (x.detach().clone().requires_grad_() for x in (self.query, self.key, self.value))
-        return query, key, value
+    def with_weights(self, weights: Sequence[Tensor]) -> Problem:
+        """Return the problem with a score's weights, in its dtype."""
+        return replace(self, weights=tuple(x.to(self.query.dtype) for x in weights))
+
+    def leaves(self) -> tuple[Tensor, ...]:
+        """Return query, key, value and the weights as leaves that collect gradients."""
+        inputs = (self.query, self.key, self.value, *self.weights)
+        return tuple(x.detach().clone().requires_grad_() for x in inputs)
 
 
 def differentiated(out: Tensor, lse: Tensor, leaves: tuple[Tensor, ...], problem: Problem) -> Results:
     """Return outputs with the gradients of <out, grad_out> + <lse, grad_lse>; rows without keys have no lse."""
     seen = lse.detach() > -math.inf
     loss = (out * problem.grad_out.to(out.dtype)).sum() + (lse[seen] * problem.grad_lse.to(lse.dtype)[seen]).sum()
-    return Results(out.detach(), lse.detach(), *torch.autograd.grad(loss, leaves))
+    d_query, d_key, d_value, *d_weights = torch.autograd.grad(loss, leaves, materialize_grads=True)
+    return Results(out.detach(), lse.detach(), d_query, d_key, d_value, tuple(d_weights))
 
 
-def dense(problem: Problem, mask: Tensor) -> Results:
+def dense(problem: Problem, mask: Tensor, formula: Formula | None = None) -> Results:
     """Return attention under a bool mask that broadcasts to (B, Hq, Nq, Nk), computed in the problem's dtype.
 
-    A query without keys gives out 0, lse -inf and no gradient.
+    `formula` changes the scaled scores, in float32 at least. A query without keys, or whose scores are all -inf,
+    gives out 0, lse -inf and no gradient.
     """
     leaves = problem.leaves()
-    query, key, value = leaves
+    query, key, value, *weights = leaves
     group = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
     scores = (query @ key.mT) * problem.scale
-    seen = mask.any(-1, keepdim=True).expand(*scores.shape[:-1], 1)
-    scores = scores.masked_fill(~mask, -math.inf).masked_fill(~seen, 0.0)
-    weights = torch.softmax(scores, -1) * seen
+    if formula is not None:
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        scores = formula(scores.to(wide), [x.to(wide) for x in weights]).to(scores.dtype)
+    scores = scores.masked_fill(~mask, -math.inf)
+    seen = (scores > -math.inf).any(-1, keepdim=True)
+    scores = scores.masked_fill(~seen, 0.0)
+    probabilities = torch.softmax(scores, -1) * seen
     lse = torch.logsumexp(scores, -1).masked_fill(~seen[..., 0], -math.inf)
-    return differentiated(weights @ value, lse, leaves, problem)
+    return differentiated(probabilities @ value, lse, leaves, problem)

@@ -74,7 +74,8 @@ SYMBOLIC = World(
 )
 
 
-def _numeric(q_len: int, kv_len: int, q_offset: int, heads: int, batch: int) -> World:
+def numeric(q_len: int, kv_len: int, q_offset: int, heads: int, batch: int) -> World:
+    """Return numpy's world: positions as int64 arrays that broadcast to (batch, heads, q_len, kv_len)."""
     axes = np.ix_(np.arange(batch), np.arange(heads), np.arange(q_len) + q_offset, np.arange(kv_len))
     b, h, i, j = axes
     return World(i, j, h, b, np.int64(q_len), np.int64(kv_len), np.minimum, np.maximum, np.where, np.asarray)
@@ -234,7 +235,7 @@ def cases(draw: st.DrawFn) -> Case:
     heads, batch = draw(st.integers(1, 3)), draw(st.integers(1, 2))
     length = max(q_offset + q_len, kv_len)
     subsets = draw(st.lists(conditions(length), min_size=1, max_size=3))
-    world = _numeric(q_len, kv_len, q_offset, heads, batch)
+    world = numeric(q_len, kv_len, q_offset, heads, batch)
     try:
         pattern = Pattern([predicate_of(subset.build(SYMBOLIC)) for subset in subsets], "drawn")
     except PatternError as error:

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncc.testing.check import check_attention
 from attncc.testing.oracle import Problem
-from attncc.testing.strategies import Case, cases, mask_for_heads
+from attncc.testing.score_strategies import score_cases
+from attncc.testing.strategies import Case, cases
 
-#: Under the interpreter, where each example takes seconds; `--examples` searches further.
-FEWER = settings(max_examples=min(60, settings.default.max_examples)) if settings.default else settings()
-
+#: The interpreter takes a second for an example; `--examples` searches further.
+MOST = 60
 SMALL = {
     f"{kernel}.block_{axis}": 16 for kernel in ("forward", "query_gradient", "key_gradient") for axis in ("m", "n")
 }
 CONFIGS = [{}, SMALL, {**SMALL, "item_tiles": 2}, {**SMALL, "atomic": True}]
+DTYPES = [torch.float32, torch.float32, torch.bfloat16, torch.float16]
 
 
-@given(
-    cases(),
-    st.sampled_from([torch.float32, torch.float32, torch.bfloat16, torch.float16]),
-    st.sampled_from([1, 2]),
-    st.sampled_from(CONFIGS),
-    st.data(),
-)
-@FEWER
-def test_attention_and_gradients(case: Case, dtype: torch.dtype, group: int, config, data: st.DataObject) -> None:
-    problem = Problem.drawn(
+def few(test):
+    """Run as many examples as the profile says, but no more than MOST unless it searches."""
+    chosen = settings()
+    return test if not chosen.derandomize else settings(max_examples=min(MOST, chosen.max_examples))(test)
+
+
+def group_of(case: Case, data: st.DataObject) -> int:
+    """Draw how many query heads share a key head; a pattern by head has the heads that its mask has."""
+    by_head = "h" in {symbol.name for symbol in case.pattern.predicate.free}
+    return 1 if by_head else data.draw(st.sampled_from([1, 2]))
+
+
+def problem_for(case: Case, group: int, data: st.DataObject) -> Problem:
+    return Problem.drawn(
         case.q_len,
         case.kv_len,
         batch=case.batch,
@@ -36,7 +42,36 @@ def test_attention_and_gradients(case: Case, dtype: torch.dtype, group: int, con
         kv_heads=case.heads if data.draw(st.booleans()) else 1,
         head_dim=data.draw(st.sampled_from([1, 16, 24])),
         value_dim=data.draw(st.sampled_from([16, 17])),
-        dtype=dtype,
+        dtype=data.draw(st.sampled_from(DTYPES)),
     )
-    mask = mask_for_heads(case, case.heads * group)
-    check_attention(case.pattern, mask, problem, q_offset=case.q_offset, backend="triton", config=config)
+
+
+def mask_of(case: Case, group: int) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(case.mask if group == 1 else case.mask[:, :1]))
+
+
+@few
+@given(cases(), st.sampled_from(CONFIGS), st.data())
+def test_attention_and_gradients(case: Case, config, data: st.DataObject) -> None:
+    group = group_of(case, data)
+    problem = problem_for(case, group, data)
+    check_attention(
+        case.pattern, mask_of(case, group), problem, q_offset=case.q_offset, backend="triton", config=config
+    )
+
+
+@few
+@given(cases(), st.sampled_from(CONFIGS), st.data())
+def test_scores_and_gradients(case: Case, config, data: st.DataObject) -> None:
+    group = group_of(case, data)
+    drawn = data.draw(score_cases(case, case.heads * group))
+    check_attention(
+        case.pattern,
+        mask_of(case, group),
+        problem_for(case, group, data).with_weights(drawn.weights),
+        score=drawn.score,
+        formula=drawn.formula,
+        q_offset=case.q_offset,
+        backend="triton",
+        config=config,
+    )

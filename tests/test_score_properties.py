@@ -1,0 +1,61 @@
+"""Properties over the grammar of scores: attention and all gradients agree with a formula that torch computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attncc.testing.check import check_attention
+from attncc.testing.oracle import Problem
+from attncc.testing.score_strategies import score_cases
+from attncc.testing.strategies import Case, cases
+
+DTYPES = [torch.float32, torch.float64, torch.float64, torch.bfloat16, torch.float16]
+CONFIGS = [None, {"segment": 2, "core": 32, "query_tile": 16, "chunk": 4096}]
+
+
+def check(case: Case, backend: str, config, data: st.DataObject) -> None:
+    by_head = "h" in {symbol.name for symbol in case.pattern.predicate.free}
+    group = 1 if by_head else data.draw(st.sampled_from([1, 2]))
+    drawn = data.draw(score_cases(case, case.heads * group))
+    problem = Problem.drawn(
+        case.q_len,
+        case.kv_len,
+        batch=case.batch,
+        heads=case.heads * group,
+        kv_heads=case.heads if data.draw(st.booleans()) else 1,
+        head_dim=data.draw(st.sampled_from([1, 8, 24])),
+        value_dim=data.draw(st.sampled_from([8, 17])),
+        dtype=data.draw(st.sampled_from(DTYPES)),
+    ).with_weights(drawn.weights)
+    mask = torch.from_numpy(np.ascontiguousarray(case.mask if group == 1 else case.mask[:, :1]))
+    check_attention(
+        case.pattern,
+        mask,
+        problem,
+        score=drawn.score,
+        formula=drawn.formula,
+        q_offset=case.q_offset,
+        backend=backend,
+        config=config,
+    )
+
+
+@given(cases(), st.sampled_from(CONFIGS), st.data())
+def test_scores_on_the_torch_backend(case: Case, config, data: st.DataObject) -> None:
+    check(case, "torch", config, data)
+
+
+@given(cases(), st.data())
+def test_scores_on_the_reference_backend(case: Case, data: st.DataObject) -> None:
+    check(case, "reference", None, data)
+
+
+@given(cases(), st.data())
+def test_scores_in_small_blocks(case: Case, data: st.DataObject) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("attncc.backends.torch.kernels.MAX_SCORES", 700)
+        check(case, "torch", None, data)
