@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from triton.runtime.errors import OutOfResources
 
 from attncc.backends.base import Gradients
 from attncc.backends.triton import interpreter
@@ -18,6 +19,7 @@ from attncc.backends.triton.lower import NARROW, Lowering
 from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.program import Part, Program, Side
 from attncc.backends.triton.spec import Spec
+from attncc.errors import ConfigError
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
 
@@ -183,14 +185,24 @@ class _Run:
         heads, group = self.query.shape[1], self.program.lowering.sizes.group
         values |= {"count": launch.count, "heads": heads, "group": group, "q_len": self.query.shape[2]}
         values |= {"kv_len": self.key.shape[2], "scale": self.scale * (1 if launch.spec.score else LOG_2_E)}
-        blocks = launch.blocks
+        arguments = [values[name] for name in launch.spec.arguments]
         with _current(self.query.device):
-            kernel(launch.spec)[(programs,)](
-                *(values[name] for name in launch.spec.arguments),
-                num_warps=blocks.num_warps,
-                num_stages=blocks.num_stages,
-                enable_fp_fusion=True,
-            )
+            _start(launch, programs, arguments)
+
+
+def _start(launch: Launch, programs: int, arguments: list[object]) -> None:
+    """Launch a kernel; raises ConfigError if its blocks need more of the GPU than there is."""
+    blocks = launch.blocks
+    try:
+        kernel(launch.spec)[(programs,)](
+            *arguments, num_warps=blocks.num_warps, num_stages=blocks.num_stages, enable_fp_fusion=True
+        )
+    except OutOfResources as error:
+        raise ConfigError(
+            f"The {launch.spec.kernel} kernel with {blocks}: {error}.",
+            rule="A kernel's tiles fit the registers and the shared memory of a multiprocessor.",
+            fix="Choose smaller blocks or fewer stages in `config`.",
+        ) from error
 
 
 def _named(kind: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import sympy
 from sympy.printing.str import StrPrinter
 
+from attncc.errors import BackendError
 from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.predicate import And, Atom, Constant, Or, Predicate
 from attncc.ir.tables import Read, TableData
@@ -34,6 +35,13 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         assert isinstance(predicate, And | Or)
         sign = " & " if isinstance(predicate, And) else " | "
         return f"({sign.join(sorted(map(self.predicate, predicate.args)))})"
+
+    def _print_Function(self, expr: sympy.Function) -> str:
+        raise BackendError(
+            f"{type(expr).__name__} can't be printed as Triton source.",
+            rule="The triton backend prints what the language of patterns and scores has.",
+            fix="Write the expression with attncc's own functions, or name backend='torch'.",
+        )
 
     def _print_Mod(self, expr: sympy.Mod) -> str:
         dividend, modulus = (f"({self._print(arg)})" for arg in expr.args)

@@ -10,6 +10,8 @@ import torch
 
 import attncc
 from attncc.backends.reference import as_broadcast, dense_mask
+from attncc.executables import executable_for
+from attncc.ir.score import IDENTITY
 from attncc.testing.check import check_attention
 from attncc.testing.oracle import Problem
 
@@ -109,18 +111,10 @@ def test_decoding_splits_the_keys(q_len: int, group: int) -> None:
 def test_heads_that_share_keys_are_packed_into_one_tile() -> None:
     pattern = attncc.load("causal")
     query, key = torch.randn(1, 8, 1, 16), torch.randn(1, 2, 65, 16)
-    run = attncc.compile(pattern, 1, 65, q_offset=64, enable_gqa=True, backend="triton")
-    run(query, key, key)
-    (program,) = _programs(pattern, query, key)
+    executable = executable_for(query, key, key, pattern.handle, IDENTITY.key, 64, "triton", "")
+    executable.forward(query, key, key, (), 1.0)
+    (program,) = executable._programs.values()
     assert [part.work.whole.spec.packed for part in program.forward.parts] == [True]
-
-
-def _programs(pattern: attncc.Pattern, query: torch.Tensor, key: torch.Tensor):
-    from attncc.functional import _executable
-    from attncc.ir.score import IDENTITY
-
-    found = _executable(query, key, key, pattern.handle, IDENTITY.key, key.shape[2] - query.shape[2], "triton", "")
-    return found._programs.values()
 
 
 @pytest.mark.parametrize("config", [SMALL, {**SMALL, "item_tiles": 2}], ids=["whole", "split"])

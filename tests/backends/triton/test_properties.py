@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,8 +13,10 @@ from attncc.testing.oracle import Problem
 from attncc.testing.score_strategies import score_cases
 from attncc.testing.strategies import Case, cases
 
+pytestmark = pytest.mark.timeout(1200)
+
 #: The interpreter takes a second for an example; `--examples` searches further.
-MOST = 60
+MOST = 40
 SMALL = {
     f"{kernel}.block_{axis}": 16 for kernel in ("forward", "query_gradient", "key_gradient") for axis in ("m", "n")
 }
