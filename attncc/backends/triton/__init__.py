@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.config import Config
-from attncc.backends.triton.execute import TritonExecutable
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
+
+if TYPE_CHECKING:
+    from attncc.backends.triton.execute import TritonExecutable
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 MAX_HEAD_DIM = 256
@@ -46,6 +49,8 @@ class TritonBackend:
     def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> TritonExecutable:
         """Return the executable; see attncc.backends.triton.config for the keys of `config`."""
         Config.default(64, 2).changed(config)
+        from attncc.backends.triton.execute import TritonExecutable  # needs triton, which not every system has
+
         return TritonExecutable(plan, score, config)
 
 

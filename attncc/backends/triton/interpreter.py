@@ -6,12 +6,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import triton
-import triton.language as tl
 
 
 def is_on() -> bool:
     """Return whether triton interprets kernels."""
+    import triton
+
     return bool(triton.knobs.runtime.interpret)
 
 
@@ -30,6 +30,7 @@ def prepare() -> None:
 
 def _numbers(tile: Any) -> Any:
     """Return a bfloat16 tile in float32, which holds its numbers exactly."""
+    import triton.language as tl
     from triton.runtime.interpreter import TensorHandle
 
     if tile.dtype.scalar != tl.bfloat16:

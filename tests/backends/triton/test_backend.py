@@ -1,0 +1,82 @@
+"""What the backend takes, what it refuses, and when it is there at all."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import attncc
+from attncc import backends
+from attncc.backends.triton import BACKEND
+from attncc.backends.triton.config import Config, keys
+
+CAUSAL = attncc.load("causal")
+
+
+def tensors(head_dim: int = 16, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    return [torch.randn(1, 1, 20, head_dim, dtype=dtype) for _ in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("head_dim", "dtype", "reason"),
+    [(16, torch.float64, "not in torch.float64"), (257, torch.float32, "1 to 256, not 257")],
+)
+def test_refusals(head_dim: int, dtype: torch.dtype, reason: str) -> None:
+    with pytest.raises(attncc.BackendError, match=reason):
+        attncc.attention(*tensors(head_dim, dtype), CAUSAL, backend="triton")
+
+
+def test_without_an_interpreter_or_a_gpu_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("attncc.backends.triton.interpreter.is_on", lambda: False)
+    assert "no GPU" in str(BACKEND.unavailable())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert BACKEND.unavailable() == "triton is not installed"
+
+
+def test_listing_backends_imports_no_triton() -> None:
+    program = "import sys; from attncc import backends; import attncc.backends.triton; print('triton' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+def test_torch_is_preferred_on_a_cpu() -> None:
+    assert backends.preferred(torch.device("cpu")) == ["torch"]
+
+
+BAD = {
+    "unknown": ({"forward.block_o": 64}, "Did you mean 'forward.block_"),
+    "no power of two": ({"forward.block_m": 48}, "power of two"),
+    "too small": ({"forward.block_m": 8}, "at least 16"),
+    "negative": ({"item_tiles": -1}, "at least 0"),
+    "no number": ({"forward.num_stages": "two"}, "integer"),
+    "a number": ({"atomic": 1}, "True or False"),
+    "precision": ({"precision": "fp8"}, "ieee, tf32"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_configurations(name: str) -> None:
+    config, message = BAD[name]
+    with pytest.raises(attncc.ConfigError, match=message):
+        attncc.attention(*tensors(), CAUSAL, backend="triton", config=config)
+
+
+def test_all_choices_can_be_changed() -> None:
+    values = {"precision": "tf32", "atomic": True, "item_tiles": 3}
+    wanted = {name: values.get(name, 16) for name in keys()}
+    config = Config.default(64, 2).changed(wanted)
+    assert (config.forward.block_m, config.key_gradient.num_warps, config.item_tiles) == (16, 16, 3)
+
+
+def test_it_runs_under_torch_compile() -> None:
+    query, key, value = tensors()
+    step = torch.compile(
+        lambda q, k, v: attncc.attention(q, k, v, CAUSAL, backend="triton") * 2, backend="eager", fullgraph=True
+    )
+    wanted = attncc.attention(query, key, value, CAUSAL, backend="reference") * 2
+    torch.testing.assert_close(step(query, key, value), wanted, atol=1e-5, rtol=1e-5)
