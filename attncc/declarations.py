@@ -112,6 +112,8 @@ class Declaration:
             raise self.error(
                 f"{self._title} {self.name!r} raised {type(error).__name__}: {error}.",
                 rule=f"Its function, at {code.co_filename}:{code.co_firstlineno}, returns {self.returns}.",
+                fix="In it, look data up through attncc.Table and choose with attncc.where; "
+                "positions are not tensors or arrays.",
             ) from error
 
     #: What the function returns, for messages.

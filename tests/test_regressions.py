@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import attncc
-from attncc import functional
+from attncc import executables
 from attncc.backends.torch.config import Config
 from attncc.backends.torch.lower import schedule
 from attncc.ir.language import maximum, minimum, position
@@ -93,7 +93,7 @@ def test_a_pattern_and_a_score_made_for_one_call_were_gone_before_its_backward()
     query, key, value = (torch.randn(1, 1, 9, 4, requires_grad=True) for _ in range(3))
     for _ in range(2):  # the second is equal to the first, which the cache of plans keeps alive
         out = attncc.attention(query, key, value, attncc.load("strided", l=3), score=capped(c=2.0))
-        functional._lowered.cache_clear()
+        executables.lowered.cache_clear()
         gc.collect()
         out.sum().backward()
 

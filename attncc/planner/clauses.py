@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import sympy
 
 from attncc.ir.arithmetic import direction, split_sum
@@ -10,7 +12,8 @@ from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import I, J
 
 
-def disjoint_clauses(predicate: Predicate) -> list[Clause]:
+@lru_cache(maxsize=64)
+def disjoint_clauses(predicate: Predicate) -> tuple[Clause, ...]:
     """Return clauses that cover `predicate` without overlap, so that their partial results can be merged.
 
     Bands come first, since what is left of a later clause without a band is again a clause with a band.
@@ -26,7 +29,7 @@ def disjoint_clauses(predicate: Predicate) -> list[Clause]:
         pieces += [tightened for piece in remaining if (tightened := _with_consequences(piece))]
         if len(pieces) > MAX_CLAUSES:
             raise TooManyClausesError(f"More than {MAX_CLAUSES} disjoint clauses.")
-    return pieces
+    return tuple(pieces)
 
 
 def _without_holes(clause: Clause) -> list[Clause]:

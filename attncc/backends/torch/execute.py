@@ -149,15 +149,16 @@ class _Run:
             for part in work.chunks(self.chunk // query.shape[0]):
                 mask = _additive(part, query)
                 k, v = part.cols.take(key), part.cols.take(value)
-                for g, kernel in enumerate(self._kernels(part, query.shape[1])):
-                    q = part.rows.take(query[:, g])
-                    o, s = kernel.forward(q, k, v, _bias(mask), part.causal, self.scale)
-                    o, s = _without_empty_rows(o, s, mask)
-                    if work.first:
-                        part.rows.put(out[:, g], o)
-                        part.rows.put(lse[:, g], s)
-                    else:
-                        merge(part.rows, out[:, g], lse[:, g], o, s)
+                for kernel, heads in self._kernels(part, query.shape[1]):
+                    seen = mask and mask.for_heads(len(heads))
+                    o, s = kernel.forward(_stacked(part, query, heads), k, v, _bias(seen), part.causal, self.scale)
+                    o, s = _without_empty_rows(o, s, seen)
+                    for g, o_g, s_g in zip(heads, _unstacked(part, o), _unstacked(part, s), strict=True):
+                        if work.first:
+                            part.rows.put(out[:, g], o_g)
+                            part.rows.put(lse[:, g], s_g)
+                        else:
+                            merge(part.rows, out[:, g], lse[:, g], o_g, s_g)
         return out.to(query.dtype), lse
 
     def _accumulators(self, query: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,18 +182,24 @@ class _Run:
 
     def _backward_part(self, part: Work, mask: Additive | None, inputs: tuple[Tensor, ...], sums: Parts) -> None:
         k, v = (part.cols.take(x) for x in inputs[4:])
-        for g, kernel in enumerate(self._kernels(part, inputs[1].shape[1])):
-            do, q, o, s = (part.rows.take(x[:, g]) for x in inputs[:4])
-            dq, dk, dv = kernel.backward(do, q, k, v, o, s, _bias(mask), part.causal, self.scale)
-            (part.rows.put if part.first else part.rows.add)(sums[0][:, g], dq)
+        for kernel, heads in self._kernels(part, inputs[1].shape[1]):
+            do, q, o, s = (_stacked(part, x, heads) for x in inputs[:4])
+            bias = _bias(mask and mask.for_heads(len(heads)))
+            dq, dk, dv = kernel.backward(do, q, k, v, o, s, bias, part.causal, self.scale)
+            for g, dq_g in zip(heads, _unstacked(part, dq), strict=True):
+                (part.rows.put if part.first else part.rows.add)(sums[0][:, g], dq_g)
             part.cols.add(sums[1], dk)
             part.cols.add(sums[2], dv)
 
-    def _kernels(self, part: Work, group: int) -> list[Kernel]:
-        """Return the kernel for each of the `group` query heads that share keys."""
-        if self.score is None:
-            return [kernel_for(self.device)] * group
-        return [kernel_for(self.device, score) for score in self.score.on(part)]
+    def _kernels(self, part: Work, group: int) -> list[tuple[Kernel, list[int]]]:
+        """Return (kernel, heads) that cover the `group` query heads that share keys.
+
+        Heads that run together are rows of one item, which reads its keys once.
+        """
+        if self.score is not None:
+            return [(kernel_for(self.device, score), [g]) for g, score in enumerate(self.score.on(part))]
+        kernel = kernel_for(self.device)
+        return [(kernel, [g]) for g in range(group)] if part.causal else [(kernel, list(range(group)))]
 
 
 def _schedules(plan: Plan, config: Config) -> Schedules:
@@ -202,6 +209,17 @@ def _schedules(plan: Plan, config: Config) -> Schedules:
 def _sums(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Zeros for sums of gradients of x, which is computed with in `dtype` (None: its own)."""
     return torch.zeros(x.shape, dtype=accumulation_dtype(dtype or x.dtype), device=x.device)
+
+
+def _stacked(part: Work, x: Tensor, heads: list[int]) -> Tensor:
+    """Return the part's rows of some heads of x (X, G, N, ...) below each other, (X, T, heads * L, ...)."""
+    taken = [part.rows.take(x[:, g]) for g in heads]
+    return taken[0] if len(taken) == 1 else torch.cat(taken, 2)
+
+
+def _unstacked(part: Work, x: Tensor) -> tuple[Tensor, ...]:
+    """Undo `_stacked`: return (X, T, L, ...) of each head."""
+    return torch.split(x, part.rows.length, 2)
 
 
 def _additive(part: Work, query: Tensor) -> Additive | None:

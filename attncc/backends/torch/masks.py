@@ -24,6 +24,13 @@ class Additive:
     bias: Tensor
     empty: Tensor | None
 
+    def for_heads(self, heads: int) -> Additive:
+        """Return the mask of items whose rows are those of several heads, below each other."""
+        if heads == 1:
+            return self
+        empty = None if self.empty is None else self.empty.repeat(1, 1, heads)
+        return Additive(self.bias.repeat(1, 1, heads, 1), empty)
+
 
 @dataclass(frozen=True, eq=False)
 class Mask:
