@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attncc import targets as targets
     from attncc.backends.reference import dense_mask as dense_mask
     from attncc.catalog import factory as factory
     from attncc.catalog import load as load
@@ -77,12 +78,16 @@ _EXPORTS = {
     "attncc.proof": ["verify"],
     "attncc.scores": ["Score", "ScoreFactory", "score"],
 }
+#: Modules that are public as such.
+_MODULES = ("targets",)
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = ["__version__", *sorted([*_HOME, *_MODULES])]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"attncc.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'attncc' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

@@ -7,7 +7,7 @@ import torch
 from attncc.backends.triton import MAX_HEAD_DIM
 from attncc.backends.triton.config import Config
 from attncc.backends.triton.launch import Sizes
-from attncc.backends.triton.lower import Lowering
+from attncc.backends.triton.lower import NARROW, Lowering
 from attncc.backends.triton.modules import path_of
 from attncc.backends.triton.program import Program
 from attncc.backends.triton.variants import Variant, variants
@@ -44,7 +44,8 @@ def program(
             raise BackendError(f"Head size {size}.", rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.")
     sizes = Sizes(head_dim, value_dim, DTYPES[dtype], plan.shape.heads // kv_heads)
     chosen = Config.default(max(head_dim, value_dim), sizes.itemsize).changed(config or {})
-    lowering = Lowering(sizes, chosen, gpu.multiprocessors)
+    far = max(plan.shape.q_len, plan.shape.kv_len) * max(head_dim, value_dim) >= NARROW
+    lowering = Lowering(sizes, chosen, gpu.multiprocessors, far=far)
     return Program(plan, lowering, plan.shape.batch, plan.shape.heads, kv_heads, torch.device("cpu"))
 
 

@@ -20,6 +20,8 @@ from torch import Tensor
 
 _SCALARS = {"i32": ctypes.c_int32, "i64": ctypes.c_int64, "fp32": ctypes.c_float}
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "i32": torch.int32, "i64": torch.int64}
+#: Kernels that weren't compiled for more compute offsets of rows in 32 bits, below this.
+_NARROW = 1 << 30
 #: CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, and HIP's of the same meaning.
 _DYNAMIC_SHARED = 8
 
@@ -167,6 +169,8 @@ class Attention:
             if tuple(tensor.shape) != shape or tensor.dtype != _DTYPES[want["dtype"]] or tensor.stride(-1) != 1:
                 here = f"{tuple(tensor.shape)} {tensor.dtype}, strides {tensor.stride()}"
                 raise ValueError(f"{name} is {here}; the kernels want {shape} {want['dtype']} with contiguous rows.")
+            if tensor.shape[2] * tensor.stride(2) >= _NARROW and not want["far"]:
+                raise ValueError(f"{name} has rows {tensor.stride(2)} elements apart, too far for 32-bit offsets.")
             if shape[-1] % 16 == 0 and any(stride % 16 for stride in tensor.stride()[:-1]):
                 raise ValueError(f"{name} has strides {tensor.stride()}, the kernels want multiples of 16.")
 

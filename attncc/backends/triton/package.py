@@ -106,6 +106,7 @@ class Package:
                 "q_offset": shape.q_offset,
                 "head_dim": sizes.head_dim,
                 "value_dim": sizes.value_dim,
+                "far": program.lowering.far,
             },
             "config": asdict(program.lowering.config),
             "kernels": {name: self._kernel(name, *each) for name, each in self.kernels.items()},
