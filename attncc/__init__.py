@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attncc import targets as targets
     from attncc.backends.reference import dense_mask as dense_mask
+    from attncc.biases import alibi as alibi
+    from attncc.biases import alibi_slopes as alibi_slopes
+    from attncc.biases import softcap as softcap
+    from attncc.biases import t5_bias as t5_bias
+    from attncc.biases import t5_buckets as t5_buckets
     from attncc.catalog import factory as factory
     from attncc.catalog import load as load
     from attncc.declarations import Bounds as Bounds
@@ -54,6 +59,7 @@ __version__ = "0.1.0"
 #: Module -> the public names that it provides.
 _EXPORTS = {
     "attncc.backends.reference": ["dense_mask"],
+    "attncc.biases": ["alibi", "alibi_slopes", "softcap", "t5_bias", "t5_buckets"],
     "attncc.catalog": ["factory", "load"],
     "attncc.declarations": ["Bounds"],
     "attncc.errors": [

@@ -44,18 +44,12 @@ def check(case: Case, backend: str, config, data: st.DataObject) -> None:
     )
 
 
-@given(cases(), st.sampled_from(CONFIGS), st.data())
-def test_scores_on_the_torch_backend(case: Case, config, data: st.DataObject) -> None:
-    check(case, "torch", config, data)
+WAYS = [("torch", 1 << 22), ("torch", 1 << 22), ("torch", 700), ("reference", 0)]
 
 
-@given(cases(), st.data())
-def test_scores_on_the_reference_backend(case: Case, data: st.DataObject) -> None:
-    check(case, "reference", None, data)
-
-
-@given(cases(), st.data())
-def test_scores_in_small_blocks(case: Case, data: st.DataObject) -> None:
+@given(cases(), st.sampled_from(WAYS), st.data())
+def test_scores_and_all_gradients(case: Case, way: tuple[str, int], data: st.DataObject) -> None:
+    backend, block = way
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("attncc.backends.torch.kernels.MAX_SCORES", 700)
-        check(case, "torch", None, data)
+        patch.setattr("attncc.backends.torch.kernels.MAX_SCORES", block)
+        check(case, backend, data.draw(st.sampled_from(CONFIGS)) if backend == "torch" else None, data)

@@ -253,7 +253,7 @@ def index_of(value: object) -> Index:
         )
     try:
         return Index.of(sympy.Integer(operator.index(value)))  # type: ignore[arg-type]
-    except TypeError:
+    except (TypeError, PatternError):
         raise PatternError(
             f"{value!r} ({type(value).__name__}) was used in an index expression.",
             rule="Index expressions are made of positions, integers and tables.",

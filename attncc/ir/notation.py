@@ -10,6 +10,7 @@ from attncc.ir.predicate import And, Atom, Constant, Or, Predicate
 from attncc.ir.symbols import I, J
 
 _SIGN = {"ge": "≥", "eq": "=", "ne": "≠"}
+_FUNCTIONS = {"Logarithm": "log", "Smaller": "min", "Larger": "max", "Sign": "sign"}
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -32,12 +33,36 @@ class _Printer(StrPrinter):  # type: ignore[misc]
         indices = ", ".join(self._print(index) for index in expr.indices)
         return f"{expr.table.name}[{indices}]"
 
+    def _print_AsReal(self, expr: sympy.Expr) -> str:
+        inner = self._print(expr.args[0])
+        return f"({inner})" if expr.args[0].is_Add else str(inner)
+
+    def _print_Lookup(self, expr: sympy.Expr) -> str:
+        return f"{expr.weights.label}[{', '.join(self._print(index) for index in expr.indices)}]"
+
+    def _print_Choice(self, expr: sympy.Expr) -> str:
+        _, yes, no = (self._print(arg) for arg in expr.args)
+        return f"({yes} if {condition(expr.predicate)} else {no})"
+
+    def _print_NegativeInfinity(self, expr: sympy.Expr) -> str:
+        return "−∞"
+
+    def _print_Magnitude(self, expr: sympy.Expr) -> str:
+        return self._print_Abs(expr)
+
+    def _print_Root(self, expr: sympy.Expr) -> str:
+        return f"√({self._print(expr.args[0])})"
+
+    def _print_Function(self, expr: sympy.Function) -> str:
+        name = _FUNCTIONS.get(type(expr).__name__, type(expr).__name__)
+        return f"{name}({', '.join(map(self._print, expr.args))})"
+
     def doprint(self, expr: sympy.Expr) -> str:
         return str(super().doprint(expr)).replace("*", "·").replace(" - ", " − ").replace("<=", "≤")
 
 
 def expression(expr: sympy.Expr) -> str:
-    """Return an integer expression, such as `⌊i / 64⌋`."""
+    """Return an integer or real expression, such as `⌊i / 64⌋` or `score − slopes[h]·|i − j|`."""
     return _Printer().doprint(expr)
 
 
