@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ from attncc.backends.triton.lower import NARROW, Lowering
 from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.program import Part, Program, Side
 from attncc.backends.triton.spec import Spec
-from attncc.errors import ConfigError
+from attncc.errors import BackendError, ConfigError
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
 
@@ -78,7 +79,11 @@ class TritonExecutable:
             found = self.backward(grad_out, grad_lse, -query, key, value, weights, out, lse, -scale, with_weights)
             return found._replace(query=-found.query)
         query, key, value, grad, out = (_rows_of(x) for x in (query, key, value, grad_out, out))
+        if with_weights and self.score.lookups:
+            _warn_of_order("the gradients of a score's weights")
         program = self._program(query, key, value, grad, weighted=with_weights and bool(self.score.lookups))
+        if program.atomic:
+            _warn_of_order("dQ, under config atomic=True,")
         run = _Run(program, query, key, scale)
         sums = [torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in weights if with_weights]
         results = {
@@ -203,6 +208,20 @@ def _start(launch: Launch, programs: int, arguments: list[object]) -> None:
             rule="A kernel's tiles fit the registers and the shared memory of a multiprocessor.",
             fix="Choose smaller blocks or fewer stages in `config`.",
         ) from error
+
+
+def _warn_of_order(what: str) -> None:
+    """Raise BackendError, or warn, where torch is told to keep to algorithms whose sums have one order."""
+    if not torch.are_deterministic_algorithms_enabled():
+        return
+    if torch.is_deterministic_algorithms_warn_only_enabled():
+        warnings.warn(f"The triton backend adds up {what} with atomics.", stacklevel=2)
+        return
+    raise BackendError(
+        f"The triton backend adds up {what} with atomics.",
+        rule="torch.use_deterministic_algorithms(True) allows sums of one order only.",
+        fix="Name backend='torch', or allow it with warn_only=True.",
+    )
 
 
 def _named(kind: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
