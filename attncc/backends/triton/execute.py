@@ -14,6 +14,7 @@ from triton.runtime.errors import OutOfResources
 from attncc.backends.base import Gradients
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.config import Blocks, Config
+from attncc.backends.triton.defaults import ANY
 from attncc.backends.triton.launch import Launch, Sizes
 from attncc.backends.triton.lower import NARROW, Lowering
 from attncc.backends.triton.modules import kernel
@@ -113,7 +114,8 @@ class TritonExecutable:
             interpreter.prepare()
         batch, heads, _, head_dim = query.shape
         sizes = Sizes(head_dim, value.shape[-1], query.element_size(), heads // key.shape[1])
-        config = Config.default(max(head_dim, value.shape[-1]), sizes.itemsize).changed(self.config)
+        arch = _architecture(query.device)
+        config = Config.default(arch, max(head_dim, value.shape[-1]), sizes.itemsize).changed(self.config)
         score = None if self.score.is_identity else self.score
         lowering = Lowering(sizes, config, _processors(query.device), score, weighted, far)
         return Program(self.plan, lowering, batch, heads, key.shape[1], query.device)
@@ -236,6 +238,16 @@ def _results(x: Tensor, side: Side | None) -> Tensor:
 def _processors(device: torch.device) -> int:
     """Return the number of streaming multiprocessors, or of the interpreter's one thread."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
+def _architecture(device: torch.device) -> str:
+    """Return a GPU's architecture, as attncc.targets has it."""
+    if device.type != "cuda":
+        return ANY
+    if torch.version.hip:
+        return str(torch.cuda.get_device_properties(device).gcnArchName)
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
 
 
 def _current(device: torch.device) -> contextlib.AbstractContextManager[object]:
