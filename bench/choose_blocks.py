@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -147,9 +147,9 @@ def plan(name: str, arch: str) -> Plan:
     return attncc.plan(patterns(LENGTH)[name], LENGTH, tile=BACKEND.tile, target=arch)
 
 
-def cases(task: Task, blocks: Blocks) -> Iterator[Case]:
-    """Return the launches of the kernel over all patterns."""
-    for name in ORDER:
+def cases(task: Task, blocks: Blocks, names: Sequence[str] = ORDER) -> Iterator[Case]:
+    """Return the launches of the kernel over patterns."""
+    for name in names:
         config = {f"{task.kernel}.{key}": value for key, value in asdict(blocks).items()}
         program = aot.program(plan(name, task.arch), task.gpu, task.dtype, task.head_dim, config=config)
         side = getattr(program, task.kernel)
@@ -200,11 +200,11 @@ def refused(task: Task, found: Measured | str) -> str:
     return spilt or taken.excess(task.gpu)
 
 
-def choose(task: Task, stages: int, compiler: Compiler) -> Blocks | None:
+def choose(task: Task, tried: Iterable[Blocks], names: Sequence[str], compiler: Compiler) -> Blocks | None:
     """Return the blocks with the least predicted time of those that fit, or None."""
     queue = []
-    for number, blocks in enumerate(candidates(task, stages)):
-        listed = list(cases(task, blocks))
+    for number, blocks in enumerate(tried):
+        listed = list(cases(task, blocks, names))
         queue.append(Candidate(sum(bound(task, case) for case in listed), number, blocks, listed))
     heapq.heapify(queue)
     while queue:
@@ -235,14 +235,19 @@ def main(
     dtype: Annotated[str, typer.Option()] = "fp16",
     kernel: Annotated[list[str] | None, typer.Option()] = None,
     stages: Annotated[int, typer.Option()] = 2,
+    among: Annotated[list[str] | None, typer.Option(help="block_m,block_n,num_warps; all by default.")] = None,
+    pattern: Annotated[list[str] | None, typer.Option()] = None,
 ) -> None:
     """Print the chosen blocks of an architecture; with fewer stages where nothing fits."""
+    named = [tuple(map(int, each.split(","))) for each in among or ()]
     compiler = Compiler()
     for size in head_dim:
         for name in kernel or PRODUCTS:
             task = Task(arch, name, size, dtype)
-            tried = (choose(task, number, compiler) for number in range(stages, 0, -1))
-            found = next(filter(None, tried), None)
+            found = None
+            for number in range(stages, 0, -1):
+                tried = [Blocks(*each, number) for each in named] or candidates(task, number)
+                found = found or choose(task, tried, pattern or ORDER, compiler)
             shown = f"[{', '.join(map(str, asdict(found).values()))}]" if found else "none fits"
             print(f"{arch} {8 * task.itemsize} bits, {size}: {name} = {shown}", flush=True)
 

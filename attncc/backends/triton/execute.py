@@ -22,6 +22,7 @@ from attncc.backends.triton.program import Part, Program, Side
 from attncc.backends.triton.spec import Spec
 from attncc.errors import ConfigError
 from attncc.ir.score import ScoreExpression
+from attncc.machine_code.options import options
 from attncc.planner.plan import Plan
 
 LOG_2_E = math.log2(math.e)
@@ -197,7 +198,7 @@ def _start(launch: Launch, programs: int, arguments: list[object]) -> None:
     blocks = launch.blocks
     try:
         kernel(launch.spec)[(programs,)](
-            *arguments, num_warps=blocks.num_warps, num_stages=blocks.num_stages, enable_fp_fusion=True
+            *arguments, num_warps=blocks.num_warps, num_stages=blocks.num_stages, **options(_compiler())
         )
     except OutOfResources as error:
         raise ConfigError(
@@ -238,6 +239,13 @@ def _results(x: Tensor, side: Side | None) -> Tensor:
 def _processors(device: torch.device) -> int:
     """Return the number of streaming multiprocessors, or of the interpreter's one thread."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
+def _compiler() -> str:
+    """Return which of triton's backends compiles the kernels, or that none does."""
+    if interpreter.is_on():
+        return "interpreter"
+    return "hip" if torch.version.hip else "cuda"
 
 
 def _architecture(device: torch.device) -> str:
