@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import yardstick
 
 import attncc
 from attncc.backends.triton import BACKEND, aot
-from attncc.backends.triton.variants import Variant
+from attncc.backends.triton.variants import Variant, variants
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.compiler import compile
 from attncc.machine_code.loops import Loop, full_and_partial, main_loops
@@ -32,7 +32,7 @@ class Blocks:
     num_stages: int
 
 
-#: What the triton backend takes by default, by head size.
+#: Of the kernels whose loops are compared, by head size.
 BLOCKS = {64: Blocks(128, 64, 4, 2), 128: Blocks(128, 64, 8, 2)}
 
 
@@ -95,12 +95,19 @@ def bigbird(i: attncc.Index, j: attncc.Index, *, chosen: attncc.Table) -> attncc
     return near | (i < 128) | (j < 128) | (chosen[i // 64, j // 64] == 1)
 
 
-def kernels(name: str, target: str, dtype: str, head_dim: int, length: int) -> list[tuple[Variant, Source]]:
-    """Return the kernels of a pattern, forward and backward, without the sets in their headers: shared where equal."""
+def kernels(
+    name: str, target: str, dtype: str, head_dim: int, length: int, forward: Blocks | None = None
+) -> list[tuple[Variant, Source]]:
+    """Return the kernels of a pattern, forward and backward; by default in the backend's own blocks."""
+    config = {f"forward.{key}": value for key, value in asdict(forward).items()} if forward else {}
     made = attncc.plan(patterns(length)[name], length, tile=BACKEND.tile, target=target)
-    lowered = aot.program(made, gpu(target), dtype, head_dim)
-    found = [replace(each, spec=replace(each.spec, sets="")) for each, _ in aot.sources(lowered, dtype)]
-    return [(each, aot.source(each)) for each in found]
+    lowered = aot.program(made, gpu(target), dtype, head_dim, config=config)
+    return [(each, normal_source(each)) for each in variants(lowered, dtype)]
+
+
+def normal_source(variant: Variant) -> Source:
+    """Return a kernel's source without the sets in its header, so that equal ones of different patterns are one."""
+    return aot.source(replace(variant, spec=replace(variant.spec, sets="")))
 
 
 @cache
@@ -108,7 +115,7 @@ def forward(name: str, target: str, head_dim: int, *, gathered: bool) -> Compile
     """Compile the forward kernel of a pattern's pass in identity order, or in a layout that gathers keys."""
     found = (
         source
-        for variant, source in kernels(name, target, "fp16", head_dim, 32768)
+        for variant, source in kernels(name, target, "fp16", head_dim, 32768, BLOCKS[head_dim])
         if source.name == "forward" and variant.spec.gather_cols == gathered and not variant.spec.split
     )
     return compile(next(found), gpu(target))

@@ -14,6 +14,7 @@ from typing import Any
 from attncc.errors import BackendError
 from attncc.machine_code import store, tools
 from attncc.machine_code.compiled import Compiled
+from attncc.machine_code.options import options
 from attncc.machine_code.source import Source
 from attncc.targets import Gpu
 
@@ -23,7 +24,7 @@ _INTERPRET = "TRITON_INTERPRET"
 def compile(source: Source, gpu: Gpu) -> Compiled:
     """Compile a kernel in this process, or take it from the cache of compiled kernels.
 
-    Floating-point fusion is on, whatever triton's default is. Raises BackendError with the compiler's message, under
+    Raises BackendError with the compiler's message, under
     TRITON_INTERPRET=1, or where ptxas is missing.
     """
     _require_triton()
@@ -55,10 +56,10 @@ def _compiled_now(source: Source, gpu: Gpu) -> Compiled:
         for at, name in enumerate(function.arg_names)
         if name in source.aligned and name in types
     }
-    options = {"num_warps": source.num_warps, "num_stages": source.num_stages, "enable_fp_fusion": True}
+    chosen = {"num_warps": source.num_warps, "num_stages": source.num_stages, **options(gpu.backend)}
     target = GPUTarget(gpu.backend, gpu.triton_arch, gpu.warp_size)
     try:
-        kernel = triton_compile(ASTSource(function, signature, constants, aligned), target=target, options=options)
+        kernel = triton_compile(ASTSource(function, signature, constants, aligned), target=target, options=chosen)
     except Exception as error:  # the compiler's passes raise whatever they please
         raise BackendError(
             f"triton could not compile {source.name} for {gpu.arch}: {error}",

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from attncc.machine_code.compiled import Compiled
+from attncc.machine_code.options import options
 from attncc.machine_code.source import Source
 from attncc.storage import CacheWarning, cache_folder, write
 from attncc.targets import Gpu
@@ -32,6 +33,7 @@ def path_of(source: Source, gpu: Gpu) -> Path:
         "aligned": sorted(source.aligned),
         "target": [gpu.backend, gpu.arch, gpu.warp_size],
         "triton": version("triton"),
+        "options": options(gpu.backend),
         "settings": sorted((k, v) for k, v in os.environ.items() if k.startswith("TRITON_") and k not in _HARMLESS),
     }
     key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.config import Config
+from attncc.backends.triton.defaults import ANY
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
 
@@ -48,7 +49,7 @@ class TritonBackend:
 
     def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> TritonExecutable:
         """Return the executable; see attncc.backends.triton.config for the keys of `config`."""
-        Config.default(64, 2).changed(config)
+        Config.default(ANY, MAX_HEAD_DIM, 4).changed(config)
         from attncc.backends.triton.execute import TritonExecutable  # needs triton, which not every system has
 
         return TritonExecutable(plan, score, config)

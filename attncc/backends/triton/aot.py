@@ -43,7 +43,7 @@ def program(
         if not 1 <= size <= MAX_HEAD_DIM:
             raise BackendError(f"Head size {size}.", rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.")
     sizes = Sizes(head_dim, value_dim, DTYPES[dtype], plan.shape.heads // kv_heads)
-    chosen = Config.default(max(head_dim, value_dim), sizes.itemsize).changed(config or {})
+    chosen = Config.default(gpu.arch, max(head_dim, value_dim), sizes.itemsize).changed(config or {})
     far = max(plan.shape.q_len, plan.shape.kv_len) * max(head_dim, value_dim) >= NARROW
     lowering = Lowering(sizes, chosen, gpu.multiprocessors, far=far)
     return Program(plan, lowering, plan.shape.batch, plan.shape.heads, kv_heads, torch.device("cpu"))

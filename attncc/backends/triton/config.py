@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from attncc.backends.triton import defaults
 from attncc.errors import ConfigError, nearest
 
 PRECISIONS = ("ieee", "tf32")
+#: Kernels that have blocks of their own.
+KERNELS = ("forward", "query_gradient", "key_gradient")
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,15 @@ class Config:
     atomic: bool = False
 
     @classmethod
-    def default(cls, head_dim: int, itemsize: int) -> Config:
-        """Return a configuration for head sizes up to `head_dim` and elements of `itemsize` bytes.
+    def default(cls, arch: str, head_dim: int, itemsize: int) -> Config:
+        """Return the configuration of an architecture ("sm_90"; "any" suits all) for head sizes up to 256.
 
-        It fits the shared memory and registers of every shipped target without spills; see docs/triton.md.
+        `itemsize` is in bytes, of an element of the inputs. Where it was chosen, its kernels take neither stack nor
+        spills and stay within the limits; see defaults.toml.
         """
-        wide, precise = head_dim > 64, itemsize > 2
-        if head_dim > 128 or (precise and wide):
-            small = Blocks(32, 32, 4, 1)
-            return cls(Blocks(64, 32, 4, 1), small, small)
-        if precise:
-            return cls(Blocks(64, 32, 4, 2), Blocks(64, 32, 4, 1), Blocks(32, 64, 4, 1))
-        if wide:
-            return cls(Blocks(128, 64, 8, 2), Blocks(64, 32, 4, 2), Blocks(32, 64, 4, 2))
-        return cls(Blocks(128, 64, 4, 2), Blocks(64, 64, 4, 2), Blocks(64, 64, 4, 2))
+        found = defaults.blocks(arch, head_dim, itemsize)
+        forward, query_gradient, key_gradient = (Blocks(*found[kernel]) for kernel in KERNELS)
+        return cls(forward, query_gradient, key_gradient)
 
     def changed(self, values: Mapping[str, object]) -> Config:
         """Return the configuration with `values`, named as in `keys()`, in place of its own; raises ConfigError."""
@@ -69,9 +67,8 @@ class Config:
 
 def keys() -> list[str]:
     """Return the names of all choices: forward.block_m, ..., key_gradient.num_stages, item_tiles, ..."""
-    kernels = ("forward", "query_gradient", "key_gradient")
-    return [f"{kernel}.{field.name}" for kernel in kernels for field in fields(Blocks)] + [
-        field.name for field in fields(Config) if field.name not in kernels
+    return [f"{kernel}.{field.name}" for kernel in KERNELS for field in fields(Blocks)] + [
+        field.name for field in fields(Config) if field.name not in KERNELS
     ]
 
 

@@ -15,6 +15,7 @@ from triton.runtime.errors import OutOfResources
 from attncc.backends.base import Gradients
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.config import Blocks, Config
+from attncc.backends.triton.defaults import ANY
 from attncc.backends.triton.launch import Launch, Sizes
 from attncc.backends.triton.lower import NARROW, Lowering
 from attncc.backends.triton.modules import kernel
@@ -22,6 +23,7 @@ from attncc.backends.triton.program import Part, Program, Side
 from attncc.backends.triton.spec import Spec
 from attncc.errors import BackendError, ConfigError
 from attncc.ir.score import ScoreExpression
+from attncc.machine_code.options import options
 from attncc.planner.plan import Plan
 
 LOG_2_E = math.log2(math.e)
@@ -118,7 +120,8 @@ class TritonExecutable:
             interpreter.prepare()
         batch, heads, _, head_dim = query.shape
         sizes = Sizes(head_dim, value.shape[-1], query.element_size(), heads // key.shape[1])
-        config = Config.default(max(head_dim, value.shape[-1]), sizes.itemsize).changed(self.config)
+        arch = _architecture(query.device)
+        config = Config.default(arch, max(head_dim, value.shape[-1]), sizes.itemsize).changed(self.config)
         score = None if self.score.is_identity else self.score
         lowering = Lowering(sizes, config, _processors(query.device), score, weighted, far)
         return Program(self.plan, lowering, batch, heads, key.shape[1], query.device)
@@ -200,7 +203,7 @@ def _start(launch: Launch, programs: int, arguments: list[object]) -> None:
     blocks = launch.blocks
     try:
         kernel(launch.spec)[(programs,)](
-            *arguments, num_warps=blocks.num_warps, num_stages=blocks.num_stages, enable_fp_fusion=True
+            *arguments, num_warps=blocks.num_warps, num_stages=blocks.num_stages, **options(_compiler())
         )
     except OutOfResources as error:
         raise ConfigError(
@@ -255,6 +258,23 @@ def _results(x: Tensor, side: Side | None) -> Tensor:
 def _processors(device: torch.device) -> int:
     """Return the number of streaming multiprocessors, or of the interpreter's one thread."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
+def _compiler() -> str:
+    """Return which of triton's backends compiles the kernels, or that none does."""
+    if interpreter.is_on():
+        return "interpreter"
+    return "hip" if torch.version.hip else "cuda"
+
+
+def _architecture(device: torch.device) -> str:
+    """Return a GPU's architecture, as attncc.targets has it."""
+    if device.type != "cuda":
+        return ANY
+    if torch.version.hip:
+        return str(torch.cuda.get_device_properties(device).gcnArchName)
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
 
 
 def _current(device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -11,6 +11,7 @@ import torch
 
 import attncc
 from attncc.backends.triton.config import Config
+from attncc.backends.triton.defaults import ANY
 from attncc.backends.triton.launch import Sizes
 from attncc.backends.triton.lower import Lowering
 from attncc.backends.triton.program import Program
@@ -44,7 +45,7 @@ SCORES = {"causal": softcap(cap=50.0).expression}
 
 def sources(name: str) -> dict[str, str]:
     """Return the kernels' modules by file name."""
-    lowering = Lowering(Sizes(64, 64, 2, 1), Config.default(64, 2), 132, SCORES.get(name))
+    lowering = Lowering(Sizes(64, 64, 2, 1), Config.default(ANY, 64, 2), 132, SCORES.get(name))
     program = Program(attncc.plan(PATTERNS[name], LENGTH), lowering, 1, 8, 8, torch.device("cpu"))
     found = {}
     for side in (program.forward, program.query_gradient, program.key_gradient):

@@ -92,6 +92,11 @@ def query_gradient(
             change = weights * (d_weights - shift[:, None])
             sums = tl.dot(change.to(key_tile.dtype), key_tile, sums, input_precision=PRECISION)
 
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slot < rows
+    row = slot.to(tl.int64)
     for run in range(partial, end):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
         for n in range(first, last):
@@ -110,6 +115,11 @@ def query_gradient(
             change = weights * (d_weights - shift[:, None])
             sums = tl.dot(change.to(key_tile.dtype), key_tile, sums, input_precision=PRECISION)
 
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slot < rows
+    row = slot.to(tl.int64)
     sums *= (scale * 0.6931471805599453)
     out_offset = batch * d_query_b + head * d_query_h + row * d_query_n
     result = sums.to(d_query.dtype.element_ty)

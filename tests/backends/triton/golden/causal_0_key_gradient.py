@@ -109,6 +109,11 @@ def key_gradient(
                 change = change.to(query_tile.dtype)
                 key_sums = tl.dot(change, query_tile, key_sums, input_precision=PRECISION)
 
+        # Where its rows lie is found again, not kept: it would take registers of the loop.
+        tile = tl.load(item, volatile=True)
+        slot_k = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+        inside = slot_k < cols
+        place = slot_k.to(tl.int64)
         for run in range(partial, end):
             first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
             for n in range(first, last):
@@ -136,6 +141,11 @@ def key_gradient(
                 change = change.to(query_tile.dtype)
                 key_sums = tl.dot(change, query_tile, key_sums, input_precision=PRECISION)
 
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    slot_k = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+    inside = slot_k < cols
+    place = slot_k.to(tl.int64)
     key_sums *= scale
     key_offset = batch * d_key_b + key_head * d_key_h + place * d_key_n
     value_offset = batch * d_value_b + key_head * d_value_h + place * d_value_n

@@ -74,7 +74,6 @@ def query_gradient(
     slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     inside = slot < rows
     row = slot.to(tl.int64)
-    stop = tl.minimum(tl.maximum(slot + stop_shift, 0), cols)
     query_tile = tl.load(query + (row * query_n)[:, None] + wide[None, :], mask=inside[:, None], other=0.0)
     grad_tile = tl.load(grad + (row * grad_n)[:, None] + wide_v[None, :], mask=inside[:, None], other=0.0)
     lse_row = (batch * heads + head) * q_len + row
@@ -100,6 +99,12 @@ def query_gradient(
             change = tl.where(masked, 0.0, change * (1 - (((2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0)) * ((2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0)))))
             sums = tl.dot(change.to(key_tile.dtype), key_tile, sums, input_precision=PRECISION)
 
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slot < rows
+    row = slot.to(tl.int64)
+    stop = tl.minimum(tl.maximum(slot + stop_shift, 0), cols)
     for run in range(partial, end):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
         for n in range(first, last):
@@ -122,6 +127,11 @@ def query_gradient(
             change = tl.where(masked, 0.0, change * (1 - (((2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0)) * ((2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0)))))
             sums = tl.dot(change.to(key_tile.dtype), key_tile, sums, input_precision=PRECISION)
 
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slot < rows
+    row = slot.to(tl.int64)
     sums *= scale
     out_offset = batch * d_query_b + head * d_query_h + row * d_query_n
     result = sums.to(d_query.dtype.element_ty)

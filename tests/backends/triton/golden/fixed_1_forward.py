@@ -61,14 +61,13 @@ def forward(
     head = (member % heads).to(tl.int64)
     key_head = head // group
     slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slot < rows
+    row = slot.to(tl.int64)
     query += batch * query_b
     key += batch * key_b + key_head * key_h
     value += batch * value_b + key_head * value_h
     wide, wide_v = tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_V)
 
-    inside = slot < rows
-    row = slot.to(tl.int64)
-    stop = tl.load(stop_slots + slot, mask=inside, other=0)
     query_tile = tl.load(query + (head * query_h + row * query_n)[:, None] + wide[None, :], mask=inside[:, None], other=0.0)
     out_offset = batch * out_b + head * out_h + row * out_n
     lse_row = (batch * heads + head) * q_len + row
@@ -93,6 +92,16 @@ def forward(
             sums = tl.dot(weights.to(value_tile.dtype), value_tile, sums, input_precision=PRECISION)
             peak = highest
 
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    member = program // count
+    batch = (member // heads).to(tl.int64)
+    head = (member % heads).to(tl.int64)
+    key_head = head // group
+    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slot < rows
+    row = slot.to(tl.int64)
+    stop = tl.load(stop_slots + slot, mask=inside, other=0)
     for run in range(partial, end):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
         for n in range(first, last):
@@ -113,6 +122,17 @@ def forward(
             sums = tl.dot(weights.to(value_tile.dtype), value_tile, sums, input_precision=PRECISION)
             peak = highest
 
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    member = program // count
+    batch = (member // heads).to(tl.int64)
+    head = (member % heads).to(tl.int64)
+    key_head = head // group
+    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slot < rows
+    row = slot.to(tl.int64)
+    out_offset = batch * out_b + head * out_h + row * out_n
+    lse_row = (batch * heads + head) * q_len + row
     # A query without keys gets 0 and -inf.
     divisor = tl.where(total == 0.0, 1.0, total)
     result = (sums / divisor[:, None]).to(out.dtype.element_ty)

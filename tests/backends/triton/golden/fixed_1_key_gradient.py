@@ -104,6 +104,11 @@ def key_gradient(
                 change = change.to(query_tile.dtype)
                 key_sums = tl.dot(change, query_tile, key_sums, input_precision=PRECISION)
 
+        # Where its rows lie is found again, not kept: it would take registers of the loop.
+        tile = tl.load(item, volatile=True)
+        slot_k = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+        inside = slot_k < cols
+        place = tl.load(col_positions + slot_k, mask=inside, other=0).to(tl.int64)
         for run in range(partial, end):
             first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
             for n in range(first, last):
@@ -125,6 +130,11 @@ def key_gradient(
                 change = change.to(query_tile.dtype)
                 key_sums = tl.dot(change, query_tile, key_sums, input_precision=PRECISION)
 
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    slot_k = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+    inside = slot_k < cols
+    place = tl.load(col_positions + slot_k, mask=inside, other=0).to(tl.int64)
     key_sums *= (scale * 0.6931471805599453)
     key_offset = batch * d_key_b + key_head * d_key_h + place * d_key_n
     value_offset = batch * d_value_b + key_head * d_value_h + place * d_value_n

@@ -75,8 +75,6 @@ def query_gradient(
     slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     inside = slot < rows
     row = tl.load(row_positions + slot, mask=inside, other=0).to(tl.int64)
-    start = tl.load(start_slots + slot, mask=inside, other=0)
-    stop = tl.load(stop_slots + slot, mask=inside, other=0)
     query_tile = tl.load(query + (row * query_n)[:, None] + wide[None, :], mask=inside[:, None], other=0.0)
     grad_tile = tl.load(grad + (row * grad_n)[:, None] + wide_v[None, :], mask=inside[:, None], other=0.0)
     lse_row = (batch * heads + head) * q_len + row
@@ -96,6 +94,13 @@ def query_gradient(
             change = weights * (d_weights - shift[:, None])
             sums = tl.dot(change.to(key_tile.dtype), key_tile, sums, input_precision=PRECISION)
 
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slot < rows
+    row = tl.load(row_positions + slot, mask=inside, other=0).to(tl.int64)
+    start = tl.load(start_slots + slot, mask=inside, other=0)
+    stop = tl.load(stop_slots + slot, mask=inside, other=0)
     for run in range(partial, end):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
         for n in range(first, last):
@@ -112,6 +117,11 @@ def query_gradient(
             change = weights * (d_weights - shift[:, None])
             sums = tl.dot(change.to(key_tile.dtype), key_tile, sums, input_precision=PRECISION)
 
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slot < rows
+    row = tl.load(row_positions + slot, mask=inside, other=0).to(tl.int64)
     sums *= (scale * 0.6931471805599453)
     out_offset = batch * d_query_b + head * d_query_h + row * d_query_n
     earlier = tl.load(d_query + out_offset[:, None] + wide[None, :], mask=inside[:, None], other=0.0)

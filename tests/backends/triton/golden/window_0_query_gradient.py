@@ -73,8 +73,6 @@ def query_gradient(
     slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     inside = slot < rows
     row = slot.to(tl.int64)
-    start = tl.minimum(tl.maximum(slot + start_shift, 0), cols)
-    stop = tl.minimum(tl.maximum(slot + stop_shift, 0), cols)
     query_tile = tl.load(query + (row * query_n)[:, None] + wide[None, :], mask=inside[:, None], other=0.0)
     grad_tile = tl.load(grad + (row * grad_n)[:, None] + wide_v[None, :], mask=inside[:, None], other=0.0)
     lse_row = (batch * heads + head) * q_len + row
@@ -93,6 +91,13 @@ def query_gradient(
             change = weights * (d_weights - shift[:, None])
             sums = tl.dot(change.to(key_tile.dtype), key_tile, sums, input_precision=PRECISION)
 
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slot < rows
+    row = slot.to(tl.int64)
+    start = tl.minimum(tl.maximum(slot + start_shift, 0), cols)
+    stop = tl.minimum(tl.maximum(slot + stop_shift, 0), cols)
     for run in range(partial, end):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
         for n in range(first, last):
@@ -108,6 +113,11 @@ def query_gradient(
             change = weights * (d_weights - shift[:, None])
             sums = tl.dot(change.to(key_tile.dtype), key_tile, sums, input_precision=PRECISION)
 
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slot < rows
+    row = slot.to(tl.int64)
     sums *= (scale * 0.6931471805599453)
     out_offset = batch * d_query_b + head * d_query_h + row * d_query_n
     result = sums.to(d_query.dtype.element_ty)
