@@ -16,7 +16,7 @@ from attncc.testing.oracle import Problem, dense
 @pytest.mark.parametrize("causal", [False, True])
 def test_yardstick_against_the_oracle(causal: bool) -> None:
     length, head_dim, heads = 128, 16, 2
-    problem = Problem.drawn(length, length, heads=heads, head_dim=head_dim, dtype=torch.float16)
+    problem = Problem.drawn(length, length, heads=heads, kv_heads=heads, head_dim=head_dim, dtype=torch.float16)
     out = torch.full_like(problem.query, math.nan)
     lse = torch.full((heads, length), math.nan)
     scale = problem.scale * math.log2(math.e)
