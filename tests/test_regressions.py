@@ -13,6 +13,7 @@ from attncc import executables
 from attncc.backends.torch.config import Config
 from attncc.backends.torch.lower import schedule
 from attncc.ir.language import maximum, minimum, position
+from attncc.ir.normal import depends_on_gap
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import SCORE, B, I, J
 from attncc.testing import check_pattern
@@ -133,3 +134,8 @@ def test_a_guard_that_unfolds_still_guards_what_is_inside_an_absolute_value() ->
 def test_messages_that_were_tracebacks(call, says: str) -> None:
     with pytest.raises(attncc.AttnccError, match=says):
         call()
+
+
+def test_what_depends_on_more_than_the_gap_only_before_the_diagonal_was_taken_to_depend_on_the_gap() -> None:
+    assert not depends_on_gap(((maximum(i, j) - i) * j <= 5).predicate)  # 0 wherever i >= j
+    assert depends_on_gap((abs(i - j) <= 5).predicate)

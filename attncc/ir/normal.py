@@ -38,6 +38,10 @@ MAX_CLAUSES = 64
 MAX_HOLES = 8
 
 
+#: i - j, which unlike i may be negative.
+_GAP = sympy.Dummy("gap", integer=True)
+
+
 class TooManyClausesError(AttnccError):
     """The union of clauses would be too long to be useful; the planner then keeps the predicate whole."""
 
@@ -208,8 +212,12 @@ def simplified(predicate: Predicate) -> Predicate:
 @lru_cache(maxsize=1024)
 def depends_on_gap(predicate: Predicate) -> bool:
     """Return whether the predicate is shown to depend on i - j alone, so that it is the same along diagonals."""
-    # No simplification by bounds here: the gap that stands in for i may be negative.
-    return all(J not in sympy.expand(atom.expr.xreplace({I: I + J})).free_symbols for atom in predicate.atoms)
+    return all(free_along_diagonals(atom.expr) for atom in predicate.atoms)
+
+
+def free_along_diagonals(expr: sympy.Expr) -> bool:
+    """Return whether an index expression is shown to depend on i - j alone, for gaps of either sign."""
+    return J not in sympy.expand(expr.xreplace({I: _GAP + J})).free_symbols
 
 
 def _clause(span: Span) -> Clause:

@@ -13,9 +13,9 @@ from sympy.printing.str import StrPrinter
 
 from attncc.errors import PatternError
 from attncc.ir.functions import AsReal, Choice, Lookup
-from attncc.ir.normal import depends_on_gap
+from attncc.ir.normal import depends_on_gap, free_along_diagonals
 from attncc.ir.notation import expression
-from attncc.ir.symbols import SCORE, I, J
+from attncc.ir.symbols import SCORE
 from attncc.ir.tables import Read, TableData
 
 _registry: weakref.WeakValueDictionary[str, ScoreExpression] = weakref.WeakValueDictionary()
@@ -86,8 +86,9 @@ class ScoreExpression:
     @cached_property
     def depends_on_gap(self) -> bool:
         """Whether, beside the score, it is shown to depend on i - j alone, so that it is the same along diagonals."""
-        along = (J not in sympy.expand(index.xreplace({I: I + J})).free_symbols for index in self.indices())
-        return all(along) and all(depends_on_gap(choice.predicate) for choice in self.expr.atoms(Choice))
+        return all(map(free_along_diagonals, self.indices())) and all(
+            depends_on_gap(choice.predicate) for choice in self.expr.atoms(Choice)
+        )
 
     def indices(self) -> Iterator[sympy.Expr]:
         """Yield the index expressions: what is converted to a real number, and what weights are looked up by."""

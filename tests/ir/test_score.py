@@ -130,6 +130,7 @@ def test_dependence_on_the_gap() -> None:
         (score + i, False),
         (table[h, j], False),
         (where(j < 3, score, 2 * score), False),
+        (score + 0.5 * ((maximum(i, j) - i) * j), False),  # 0 where i >= j
     ):
         assert ScoreExpression(made.real()).depends_on_gap == along
 

@@ -49,12 +49,14 @@ class GroupScore:
 
         Along diagonals it is evaluated once for all items, if they are translations of one another.
         """
-        first = part.chunk(0, 1) if self.expression.depends_on_gap and part.is_translation else part
+        along = self.expression.depends_on_gap and part.is_translation
+        diagonal = along and part.rows.row_step == part.cols.row_step
+        first = part.chunk(0, 1) if along else part
         rows, cols = (torch.as_tensor(x.rows(), device=self.heads.device) for x in (first.rows, first.cols))
         query, key = (rows + self.shape.q_offset).unsqueeze(2), cols.unsqueeze(1)
         lengths = {NQ: self.shape.q_len, NK: self.shape.kv_len}
         return [
-            PartScore(self.expression, self.weights, self.sums, query, key, self.batches, heads, lengths)
+            PartScore(self.expression, self.weights, self.sums, query, key, self.batches, heads, lengths, diagonal)
             for heads in self.heads.unbind(1)
         ]
 
@@ -62,7 +64,7 @@ class GroupScore:
 @dataclass(frozen=True, eq=False)
 class PartScore:
     """A score at the query positions (T or 1, L, 1), key positions (T or 1, 1, M), batch entries (X,) and heads (X,)
-    of items."""
+    of items; `diagonal` says that it is the same along the diagonals of every item."""
 
     expression: ScoreExpression
     weights: Sequence[Tensor]
@@ -72,6 +74,7 @@ class PartScore:
     batches: Tensor
     heads: Tensor
     lengths: Mapping[sympy.Symbol, int]
+    diagonal: bool
 
     @property
     def is_bias(self) -> bool:
@@ -84,9 +87,25 @@ class PartScore:
 
     def bias(self, items: slice, rows: slice, keys: slice, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Return what is added to the scores of a block, (X or 1, T or 1, rows or 1, keys or 1)."""
-        found = Evaluation(self._positions(items, rows, keys), self.weights, dtype, device)(self.expression.bias)
-        return found.reshape((1,) * (4 - found.ndim) + found.shape)
+        positions = self._positions(items, rows, keys)
+        if self.diagonal:
+            positions |= _border(positions[I], positions[J])
+        found = Evaluation(positions, self.weights, dtype, device)(self.expression.bias)
+        found = found.reshape((1,) * (4 - found.ndim) + found.shape)
+        if not self.diagonal or found.shape[-1] == 1:
+            return found
+        width = keys.stop - keys.start  # row r reads the border from its own first pair on
+        return found.squeeze(2).unfold(-1, width, 1).flip(-2)
 
     def _positions(self, items: slice, rows: slice, keys: slice) -> dict[sympy.Symbol, Any]:
         batches, heads = (x[items].view(-1, 1, 1, 1) for x in (self.batches, self.heads))
         return {I: self.query[:, rows], J: self.key[..., keys], B: batches, H: heads, **self.lengths}
+
+
+def _border(query: Tensor, key: Tensor) -> dict[sympy.Symbol, Tensor]:
+    """Return one pair for each diagonal of a block, along its first column, upwards, and then along its first row."""
+    rows, keys = query.reshape(-1), key.reshape(-1)
+    return {
+        I: torch.cat([rows.flip(0), rows[:1].expand(len(keys) - 1)]),
+        J: torch.cat([keys[:1].expand(len(rows)), keys[1:]]),
+    }
