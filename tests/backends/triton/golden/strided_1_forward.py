@@ -113,7 +113,9 @@ def forward(
             place = tl.load(col_positions + n * BLOCK_N + tl.arange(0, BLOCK_N), mask=present, other=0)
             key_tile = tl.load(key + (place.to(tl.int32) * key_n)[:, None] + wide[None, :])
             scores = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION)
-            seen = (slot_k[None, :] >= start[:, None]) & (slot_k[None, :] < stop[:, None])
+            # start <= slot_k < stop in one comparison: below start the difference wraps around.
+            beyond = (slot_k[None, :] - start[:, None]).to(tl.uint32, bitcast=True)
+            seen = (beyond < (stop - start).to(tl.uint32, bitcast=True)[:, None])
             scores = tl.where(seen, scores, -float("inf"))
             highest = tl.maximum(peak, tl.max(scores, 1) * scale)
             level = tl.where(highest == -float("inf"), 0.0, highest)

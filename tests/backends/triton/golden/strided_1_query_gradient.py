@@ -110,7 +110,9 @@ def query_gradient(
             key_tile = tl.load(key + (place.to(tl.int32) * key_n)[:, None] + wide[None, :])
             value_tile = tl.load(value + (place.to(tl.int32) * value_n)[:, None] + wide_v[None, :])
             scores = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION)
-            seen = (slot_k[None, :] >= start[:, None]) & (slot_k[None, :] < stop[:, None])
+            # start <= slot_k < stop in one comparison: below start the difference wraps around.
+            beyond = (slot_k[None, :] - start[:, None]).to(tl.uint32, bitcast=True)
+            seen = (beyond < (stop - start).to(tl.uint32, bitcast=True)[:, None])
             weights = tl.exp2(scores * scale - log_sum[:, None])
             weights = tl.where(seen, weights, 0.0)
             d_weights = tl.dot(grad_tile, tl.trans(value_tile), input_precision=PRECISION)

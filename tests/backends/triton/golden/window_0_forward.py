@@ -106,7 +106,9 @@ def forward(
             present = slot_k < cols
             key_tile = tl.load(key + tl.cast(n, tl.int64) * BLOCK_N * key_n + key_rows, mask=present[:, None], other=0.0)
             scores = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION)
-            seen = (slot_k[None, :] >= start[:, None]) & (slot_k[None, :] < stop[:, None])
+            # start <= slot_k < stop in one comparison: below start the difference wraps around.
+            beyond = (slot_k[None, :] - start[:, None]).to(tl.uint32, bitcast=True)
+            seen = (beyond < (stop - start).to(tl.uint32, bitcast=True)[:, None])
             scores = tl.where(seen, scores, -float("inf"))
             highest = tl.maximum(peak, tl.max(scores, 1) * scale)
             level = tl.where(highest == -float("inf"), 0.0, highest)
