@@ -15,21 +15,29 @@ LOG = logging.getLogger("attncc")
 UNKNOWN_GPU = "a100"
 
 
-def architecture(device: torch.device) -> str:
-    """Return the architecture of a GPU as targets have it: sm_90, gfx942."""
+def architecture(device: torch.device) -> str | None:
+    """Return the architecture of a GPU as targets have it, sm_90 or gfx942, or None for another device."""
+    if device.type != "cuda":
+        return None
     properties = torch.cuda.get_device_properties(device)
     if torch.version.hip:
         return str(properties.gcnArchName.partition(":")[0])
     return f"sm_{properties.major}{properties.minor}"
 
 
+def processors(device: torch.device) -> int:
+    """Return the number of multiprocessors of a GPU, 1 for another device."""
+    return int(torch.cuda.get_device_properties(device).multi_processor_count) if device.type == "cuda" else 1
+
+
 @cache
 def target_name(device: torch.device) -> str:
     """Return the name of the target that plans for tensors on `device` are ranked for."""
-    if device.type != "cuda":
+    arch = architecture(device)
+    if arch is None:
         return "cpu"
     try:
-        return targets.for_device(torch.cuda.get_device_name(device), architecture(device)).name
+        return targets.for_device(torch.cuda.get_device_name(device), arch).name
     except ConfigError as error:
         LOG.warning("%s Plans are ranked for %s.", error.problem, UNKNOWN_GPU)
         return UNKNOWN_GPU

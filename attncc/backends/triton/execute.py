@@ -13,6 +13,7 @@ from torch import Tensor
 from triton.runtime.errors import OutOfResources
 
 from attncc.backends.base import Gradients
+from attncc.backends.device import architecture, processors
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.config import Blocks, Config
 from attncc.backends.triton.defaults import ANY
@@ -120,10 +121,11 @@ class TritonExecutable:
             interpreter.prepare()
         batch, heads, _, head_dim = query.shape
         sizes = Sizes(head_dim, value.shape[-1], query.element_size(), heads // key.shape[1])
-        arch = _architecture(query.device)
-        config = Config.default(arch, max(head_dim, value.shape[-1]), sizes.itemsize).changed(self.config)
+        config = Config.default(
+            architecture(query.device) or ANY, max(head_dim, value.shape[-1]), sizes.itemsize
+        ).changed(self.config)
         score = None if self.score.is_identity else self.score
-        lowering = Lowering(sizes, config, _processors(query.device), score, weighted, far)
+        lowering = Lowering(sizes, config, processors(query.device), score, weighted, far)
         return Program(self.plan, lowering, batch, heads, key.shape[1], query.device)
 
 
@@ -255,26 +257,11 @@ def _results(x: Tensor, side: Side | None) -> Tensor:
     return empty(x.shape, dtype=_kept(side, x), device=x.device)
 
 
-def _processors(device: torch.device) -> int:
-    """Return the number of streaming multiprocessors, or of the interpreter's one thread."""
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-
-
 def _compiler() -> str:
     """Return which of triton's backends compiles the kernels, or that none does."""
     if interpreter.is_on():
         return "interpreter"
     return "hip" if torch.version.hip else "cuda"
-
-
-def _architecture(device: torch.device) -> str:
-    """Return a GPU's architecture, as attncc.targets has it."""
-    if device.type != "cuda":
-        return ANY
-    if torch.version.hip:
-        return str(torch.cuda.get_device_properties(device).gcnArchName)
-    major, minor = torch.cuda.get_device_capability(device)
-    return f"sm_{major}{minor}"
 
 
 def _current(device: torch.device) -> contextlib.AbstractContextManager[object]:
