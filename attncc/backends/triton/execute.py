@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 from triton.runtime.errors import OutOfResources
@@ -265,4 +266,5 @@ def _compiler() -> str:
 
 
 def _current(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    """Make a GPU the current one; the interpreter computes with numpy, which shall be as silent as a GPU."""
+    return torch.cuda.device(device) if device.type == "cuda" else np.errstate(all="ignore")

@@ -131,8 +131,8 @@ def key_gradient(
                 j = place.to(tl.int32)[:, None]
                 score = scores * scale
                 scores = (50*(2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0))
+                scores = tl.where(seen & present[None, :], scores, -float("inf"))
                 weights = tl.exp2(scores * 1.4426950408889634 - log_sum[None, :])
-                weights = tl.where(seen, weights, 0.0)
                 value_sums = tl.dot(weights.to(grad_tile.dtype), grad_tile, value_sums, input_precision=PRECISION)
                 d_weights = tl.dot(value_tile, tl.trans(grad_tile), input_precision=PRECISION)
                 change = weights * (d_weights - shift[None, :])

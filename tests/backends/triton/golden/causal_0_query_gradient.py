@@ -119,8 +119,8 @@ def query_gradient(
             j = place.to(tl.int32)[None, :]
             score = scores * scale
             scores = (50*(2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0))
+            scores = tl.where(seen, scores, -float("inf"))
             weights = tl.exp2(scores * 1.4426950408889634 - log_sum[:, None])
-            weights = tl.where(seen, weights, 0.0)
             d_weights = tl.dot(grad_tile, tl.trans(value_tile), input_precision=PRECISION)
             change = weights * (d_weights - shift[:, None])
             masked = scores == -float("inf")
