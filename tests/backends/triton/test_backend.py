@@ -69,7 +69,7 @@ def test_bad_configurations(name: str) -> None:
 def test_all_choices_can_be_changed() -> None:
     values = {"precision": "tf32", "atomic": True, "item_tiles": 3}
     wanted = {name: values.get(name, 16) for name in keys()}
-    config = Config.default(64, 2).changed(wanted)
+    config = Config.default("any", 64, 2).changed(wanted)
     assert (config.forward.block_m, config.key_gradient.num_warps, config.item_tiles) == (16, 16, 3)
 
 

@@ -120,9 +120,7 @@ def key_gradient(
                 scores = tl.dot(key_tile, tl.trans(query_tile), input_precision=PRECISION)
                 start = tl.minimum(tl.maximum(slot_q + start_shift, 0), cols)
                 stop = tl.minimum(tl.maximum(slot_q + stop_shift, 0), cols)
-                # start <= slot_k < stop in one comparison: below start the difference wraps around.
-                beyond = (slot_k[:, None] - start[None, :]).to(tl.uint32, bitcast=True)
-                seen = (beyond < (stop - start).to(tl.uint32, bitcast=True)[None, :])
+                seen = (slot_k[:, None] >= start[None, :]) & (slot_k[:, None] < stop[None, :])
                 weights = tl.exp2(scores * scale - log_sum[None, :])
                 weights = tl.where(seen, weights, 0.0)
                 value_sums = tl.dot(weights.to(grad_tile.dtype), grad_tile, value_sums, input_precision=PRECISION)
