@@ -56,7 +56,7 @@ class Program:
     heads: int
     kv_heads: int
     device: torch.device
-    _resident: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    _resident: dict[int, tuple[Array, Tensor]] = field(default_factory=dict, repr=False)
 
     @property
     def atomic(self) -> bool:
@@ -112,8 +112,9 @@ class Program:
     def _tensor(self, array: Array) -> Tensor:
         """Return an array on the device; launches of a pass share it."""
         if id(array) not in self._resident:
-            self._resident[id(array)] = torch.as_tensor(array, device=self.device)
-        return self._resident[id(array)]
+            # The array is kept, too: its id must not become another one's.
+            self._resident[id(array)] = array, torch.as_tensor(array, device=self.device)
+        return self._resident[id(array)][1]
 
 
 def _covers_queries(work: Pass) -> bool:

@@ -1,4 +1,4 @@
-"""Scores in the generated kernels, beside the reference: biases, caps, gradients of weights, and what is off the axis."""
+"""Scores in the generated kernels, beside the reference: biases, caps, weights and their gradients."""
 
 from __future__ import annotations
 
