@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-from triton.runtime.errors import OutOfResources
+from triton.compiler.errors import CompilationError
+from triton.runtime.errors import OutOfResources, PTXASError
 
 from attncc.backends.base import Gradients
 from attncc.backends.device import architecture, processors
@@ -48,10 +49,10 @@ class TritonExecutable:
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
     ) -> tuple[Tensor, Tensor]:
         """Return (out, lse)."""
-        if scale < 0:
-            return self.forward(
-                -query, key, value, weights, -scale
-            )  # the running maximum wants a scale that keeps the order
+        if _vanishes(scale):
+            return self.forward(torch.zeros_like(query), key, value, weights, 1.0)
+        if scale < 0:  # the running maximum wants a scale that keeps the order
+            return self.forward(-query, key, value, weights, -scale)
         query, key, value = (_rows_of(x) for x in (query, key, value))
         side = (program := self._program(query, key, value)).forward
         out = query.new_empty(*query.shape[:-1], value.shape[-1], dtype=_kept(side, query))
@@ -79,6 +80,10 @@ class TritonExecutable:
         with_weights: bool,
     ) -> Gradients:
         """Return the gradients of query, key and value, and of the weights."""
+        if _vanishes(scale):
+            zeros = torch.zeros_like(query)
+            found = self.backward(grad_out, grad_lse, zeros, key, value, weights, out, lse, 1.0, with_weights)
+            return found._replace(query=torch.zeros_like(query), key=torch.zeros_like(key))
         if scale < 0:
             found = self.backward(grad_out, grad_lse, -query, key, value, weights, out, lse, -scale, with_weights)
             return found._replace(query=-found.query)
@@ -214,6 +219,17 @@ def _start(launch: Launch, programs: int, arguments: list[object]) -> None:
             rule="A kernel's tiles fit the registers and the shared memory of a multiprocessor.",
             fix="Choose smaller blocks or fewer stages in `config`.",
         ) from error
+    except (CompilationError, PTXASError) as error:
+        raise BackendError(
+            f"Triton could not compile the {launch.spec.kernel} kernel with {blocks}: {error}",
+            rule="The kernels are compiled when they are first launched.",
+            fix="Choose other blocks in `config`, or name backend='torch'.",
+        ) from error
+
+
+def _vanishes(scale: float) -> bool:
+    """Return whether a scale is 0 in float32, where it would make NaN of the -inf of pairs that aren't connected."""
+    return bool(np.float32(scale * LOG_2_E) == 0)
 
 
 def _warn_of_order(what: str) -> None:

@@ -30,7 +30,7 @@ class Driver:
     """The driver's functions for modules: libcuda's, or those of HIP, which take the same arguments."""
 
     def __init__(self, backend: str) -> None:
-        cuda = backend == "cuda"
+        self._limited = cuda = backend == "cuda"  # on AMD shared memory needs no leave
         self._library = ctypes.CDLL("libcuda.so.1" if cuda else "libamdhip64.so")
         names = ("cuModuleLoadData", "cuModuleGetFunction", "cuFuncSetAttribute", "cuLaunchKernel")
         hip = ("hipModuleLoadData", "hipModuleGetFunction", "hipFuncSetAttribute", "hipModuleLaunchKernel")
@@ -42,7 +42,7 @@ class Driver:
         module, function = ctypes.c_void_p(), ctypes.c_void_p()
         self._check(self._load(ctypes.byref(module), binary), entry)
         self._check(self._get(ctypes.byref(function), module, entry.encode()), entry)
-        if shared > 48 * 1024:
+        if self._limited and shared > 48 * 1024:
             self._check(self._set(function, _DYNAMIC_SHARED, shared), entry)
         return function
 
@@ -135,6 +135,8 @@ class Attention:
     ) -> None:
         """Launch a side's kernels in order; `split` says what a join calls the parts of each result."""
         scale = tensors["query"].shape[-1] ** -0.5 if scale is None else scale
+        if not scale > 0:
+            raise ValueError(f"scale={scale}; the kernels want it above 0. Negate the query for a negative one.")
         parts: dict[str, Tensor] = {}
         for step in side["steps"]:
             values: dict[str, Any] = dict(tensors)
@@ -171,6 +173,8 @@ class Attention:
                 raise ValueError(f"{name} is {here}; the kernels want {shape} {want['dtype']} with contiguous rows.")
             if tensor.shape[2] * tensor.stride(2) >= _NARROW and not want["far"]:
                 raise ValueError(f"{name} has rows {tensor.stride(2)} elements apart, too far for 32-bit offsets.")
+            if tensor.data_ptr() % 16:
+                raise ValueError(f"{name} begins at address {tensor.data_ptr()}, the kernels want a multiple of 16.")
             if shape[-1] % 16 == 0 and any(stride % 16 for stride in tensor.stride()[:-1]):
                 raise ValueError(f"{name} has strides {tensor.stride()}, the kernels want multiples of 16.")
 

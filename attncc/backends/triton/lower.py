@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -177,5 +178,7 @@ def _is_wide(work: Pass, score: ScoreExpression | None) -> bool:
         tables |= score.tables
     indices += [atom.expr for predicate in predicates for atom in predicate.atoms]
     tables |= {table for predicate in predicates for table in predicate.tables}
-    reached = [magnitude(index, largest) for index in indices] + [table.data.size for table in tables]
+    sizes = [table.data.size for table in tables]
+    sizes += [math.prod(lookup.weights.shape) for lookup in (score.lookups if score else ())]
+    reached = [magnitude(index, largest) for index in indices] + sizes
     return max(reached, default=0) >= NARROW

@@ -24,8 +24,6 @@ def render(spec: Spec) -> str:
 
 @cache
 def _environment() -> Environment:
-    folder = cache_folder("templates")  # compiled templates: compiling them takes longer than all the rest
-    folder.mkdir(parents=True, exist_ok=True)
     environment = Environment(
         loader=PackageLoader("attncc.backends.triton"),
         undefined=StrictUndefined,
@@ -33,8 +31,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
-        bytecode_cache=FileSystemBytecodeCache(str(folder)),
+        bytecode_cache=_bytecode(),
     )
     environment.globals.update(log_2_e=math.log2(math.e), ln_2=math.log(2))
     environment.filters["block"] = lambda text: text.rstrip("\n") or _NOTHING
     return environment
+
+
+def _bytecode() -> FileSystemBytecodeCache | None:
+    """Return where compiled templates are kept, since compiling them takes longer than all the rest."""
+    folder = cache_folder("templates")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # the kernel cache beside it warns of that
+        return None
+    return FileSystemBytecodeCache(str(folder))

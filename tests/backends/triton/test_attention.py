@@ -10,6 +10,10 @@ import torch
 
 import attncc
 from attncc.backends.reference import as_broadcast, dense_mask
+from attncc.backends.triton.config import Config
+from attncc.backends.triton.launch import Sizes
+from attncc.backends.triton.lower import Lowering
+from attncc.backends.triton.program import Program
 from attncc.executables import executable_for
 from attncc.ir.score import IDENTITY
 from attncc.testing.check import check_attention
@@ -135,12 +139,13 @@ def test_no_queries_or_no_keys(q_len: int, kv_len: int, poisoned) -> None:
     assert not d_key.any()
 
 
-def test_negative_scale() -> None:
+@pytest.mark.parametrize("scale", [-0.5, 0.0, 1e-60])
+def test_scales_that_are_not_positive(scale: float) -> None:
     pattern = attncc.load("strided", l=8)
     leaves = [torch.randn(1, 2, 65, 16, requires_grad=True) for _ in range(3)]
     results = []
     for backend in ("triton", "reference"):
-        out = attncc.attention(*leaves, pattern, scale=-0.5, backend=backend)
+        out = attncc.attention(*leaves, pattern, scale=scale, backend=backend)
         results.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
     for found, wanted in zip(*results, strict=True):
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
@@ -157,3 +162,28 @@ def test_rows_far_apart_are_reached_by_64_bit_offsets() -> None:
     found = attncc.attention(*spaced, pattern, backend="triton", config=SMALL)
     wanted = attncc.attention(*(x.contiguous() for x in spaced), pattern, backend="reference")
     torch.testing.assert_close(found, wanted, atol=2e-3, rtol=2e-3)
+
+
+def test_what_stands_in_row_0_is_nothing_to_others(device: str) -> None:
+    """Keys beyond a gathered axis once read row 0, and 0 * NaN is NaN."""
+    pattern = attncc.load("strided", l=4).layers(1)
+    query, key, value = (torch.randn(1, 1, 21, 16) for _ in range(3))
+    value[:, :, 0] = torch.nan
+    out = attncc.attention(query, key, value, pattern, backend="triton", config=SMALL)
+    clean = attncc.attention(query, key, value.nan_to_num(), pattern, backend="reference")
+    last = torch.arange(21) % 4 == 3  # sorted by class, their tile of keys holds those of their own class alone
+    torch.testing.assert_close(out[:, :, last], clean[:, :, last], atol=1e-5, rtol=1e-5)
+
+
+def test_arrays_keep_their_own_tensors() -> None:
+    """A host array that was freed once left its place, and its id, to another one's."""
+    plan = attncc.plan(attncc.load("strided", l=32), 2048, tile=(128, 64))
+    config = Config.default("any", 64, 2)
+    program = Program(plan, Lowering(Sizes(64, 64, 2, 1), config, 132), 1, 8, 8, torch.device("meta"))
+    for side in (program.forward, program.query_gradient, program.key_gradient):
+        for part in side.parts:
+            for launch in filter(None, (part.work.whole, part.work.split, *part.work.joins)):
+                assert all(launch.arrays[name].device.type == "meta" for name in launch.arrays)
+    for number, (array, tensor) in program._resident.items():
+        assert id(array) == number
+        assert array.shape == tuple(tensor.shape)

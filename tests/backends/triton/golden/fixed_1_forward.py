@@ -108,7 +108,7 @@ def forward(
             slot_k = n * BLOCK_N + tl.arange(0, BLOCK_N)
             present = slot_k < cols
             place = tl.load(col_positions + n * BLOCK_N + tl.arange(0, BLOCK_N), mask=present, other=0)
-            key_tile = tl.load(key + (place.to(tl.int32) * key_n)[:, None] + wide[None, :])
+            key_tile = tl.load(key + (place.to(tl.int32) * key_n)[:, None] + wide[None, :], mask=present[:, None], other=0.0)
             scores = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION)
             seen = (slot_k[None, :] < stop[:, None])
             scores = tl.where(seen, scores, -float("inf"))
@@ -118,7 +118,7 @@ def forward(
             decay = tl.exp2(peak - level)
             total = total * decay + tl.sum(weights, 1)
             sums = sums * decay[:, None]
-            value_tile = tl.load(value + (place.to(tl.int32) * value_n)[:, None] + wide_v[None, :])
+            value_tile = tl.load(value + (place.to(tl.int32) * value_n)[:, None] + wide_v[None, :], mask=present[:, None], other=0.0)
             sums = tl.dot(weights.to(value_tile.dtype), value_tile, sums, input_precision=PRECISION)
             peak = highest
 

@@ -104,8 +104,8 @@ def query_gradient(
             slot_k = n * BLOCK_N + tl.arange(0, BLOCK_N)
             present = slot_k < cols
             place = tl.load(col_positions + n * BLOCK_N + tl.arange(0, BLOCK_N), mask=present, other=0)
-            key_tile = tl.load(key + (place.to(tl.int32) * key_n)[:, None] + wide[None, :])
-            value_tile = tl.load(value + (place.to(tl.int32) * value_n)[:, None] + wide_v[None, :])
+            key_tile = tl.load(key + (place.to(tl.int32) * key_n)[:, None] + wide[None, :], mask=present[:, None], other=0.0)
+            value_tile = tl.load(value + (place.to(tl.int32) * value_n)[:, None] + wide_v[None, :], mask=present[:, None], other=0.0)
             scores = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION)
             seen = (slot_k[None, :] < stop[:, None])
             weights = tl.exp2(scores * scale - log_sum[:, None])
