@@ -11,7 +11,7 @@ import sympy
 
 from attncc.backends.triton.config import Blocks, Config
 from attncc.backends.triton.edges import edge
-from attncc.backends.triton.launch import Launch, Sizes, Work, power_of_two
+from attncc.backends.triton.launch import Launch, Sizes, Work, power_of_two, width
 from attncc.backends.triton.members import Members
 from attncc.backends.triton.schedule import Items, longest, schedule, transposed
 from attncc.backends.triton.spec import Spec
@@ -26,6 +26,8 @@ from attncc.planner.tiles import Tiles
 
 #: Rows of the largest tile that holds those of several heads.
 PACKED_ROWS = 128
+#: Elements of a split tile that a warp puts together.
+ELEMENTS_OF_WARP = 1024
 #: Integers below this bound are computed in 32 bits; the printer's rounding down takes another bit.
 NARROW = 1 << 30
 
@@ -160,7 +162,8 @@ class Cut:
             (self.work.cols.size, self.blocks.block_n) if spec.of_keys else (self.work.rows.size, self.blocks.block_m)
         )
         spec = replace(spec, continues=not opens, padded_head=sizes.padded_head, padded_value=sizes.padded_value)
-        blocks = replace(self.blocks, block_m=height, num_stages=1)
+        warps = min(16, max(4, height * width(max(sizes.head_dim, sizes.value_dim)) // ELEMENTS_OF_WARP))
+        blocks = replace(self.blocks, block_m=height, num_warps=warps, num_stages=1)
         numbers = {"rows": rows, "parts_count": len(split.items)}
         return Launch(spec, sizes, blocks, len(split.tiles), {**self.arrays, "tiles": split.tiles}, numbers)
 
