@@ -31,7 +31,7 @@ from attncc.planner.plan import Plan
 
 LOG_2_E = math.log2(math.e)
 #: Rows of a program of the delta kernel.
-DELTA = Blocks(32, 16, 4, 1)
+DELTA = Blocks(16, 16, 4, 1)
 
 Tensors = Mapping[str, Tensor]
 

@@ -162,7 +162,9 @@ class Cut:
             (self.work.cols.size, self.blocks.block_n) if spec.of_keys else (self.work.rows.size, self.blocks.block_m)
         )
         spec = replace(spec, continues=not opens, padded_head=sizes.padded_head, padded_value=sizes.padded_value)
-        warps = min(16, max(4, height * width(max(sizes.head_dim, sizes.value_dim)) // ELEMENTS_OF_WARP))
+        warps = self.blocks.num_warps
+        if spec.kernel == "merge":  # it holds two tiles at a time
+            warps = min(16, max(4, height * width(sizes.value_dim) // ELEMENTS_OF_WARP))
         blocks = replace(self.blocks, block_m=height, num_warps=warps, num_stages=1)
         numbers = {"rows": rows, "parts_count": len(split.items)}
         return Launch(spec, sizes, blocks, len(split.tiles), {**self.arrays, "tiles": split.tiles}, numbers)
