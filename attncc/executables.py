@@ -38,11 +38,10 @@ def executable_for(
     found = shape_for(connected, expression, q_len, key.shape[2], q_offset, heads, batch)
     reasons = {}
     for name in [backend] if backend else backends.preferred(query.device):
-        plan, executable = lowered(connected, expression, found, name, config, target_name(query.device))
-        reasons[name] = backends.get(name).refuses(plan, query, value)
+        reasons[name] = backends.get(name).refuses(query, value)
         if reasons[name] is None:
             _log_choice(name, tuple(f"{other}: {reason}" for other, reason in reasons.items() if reason))
-            return executable
+            return lowered(connected, expression, found, name, config, target_name(query.device))[1]
     raise BackendError(
         " ".join(f"Backend {name!r} refuses: {reason}." for name, reason in reasons.items()),
         fix="Name another backend, or convert the tensors.",

@@ -64,8 +64,8 @@ class Backend(Protocol):
         """Return why the backend can't run on this machine, or None."""
         ...
 
-    def refuses(self, plan: Plan, query: Tensor, value: Tensor) -> str | None:
-        """Return why the backend can't take this plan for tensors of such dtype, device and head sizes, or None."""
+    def refuses(self, query: Tensor, value: Tensor) -> str | None:
+        """Return why the backend can't take tensors of such dtype, device and head sizes, or None."""
         ...
 
     def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> Executable:

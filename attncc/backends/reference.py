@@ -158,8 +158,8 @@ class ReferenceBackend:
         """Return None: it runs wherever torch does."""
         return None
 
-    def refuses(self, plan: Plan, query: Tensor, value: Tensor) -> str | None:
-        """Return None: it takes every plan."""
+    def refuses(self, query: Tensor, value: Tensor) -> str | None:
+        """Return None: it takes all tensors."""
         return None
 
     def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> ReferenceExecutable:

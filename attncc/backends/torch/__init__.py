@@ -25,7 +25,7 @@ class TorchBackend:
         """Return None: it needs nothing but torch."""
         return None
 
-    def refuses(self, plan: Plan, query: Tensor, value: Tensor) -> str | None:
+    def refuses(self, query: Tensor, value: Tensor) -> str | None:
         """Return why the tensors don't suit it: a dtype that isn't a float of 16, 32 or 64 bits."""
         return None if query.dtype in DTYPES else f"it computes in {', '.join(map(str, DTYPES))}, not in {query.dtype}"
 

@@ -36,7 +36,7 @@ class TritonBackend:
             return "there is no GPU (TRITON_INTERPRET=1 runs its kernels on the CPU, slowly)"
         return None
 
-    def refuses(self, plan: Plan, query: Tensor, value: Tensor) -> str | None:
+    def refuses(self, query: Tensor, value: Tensor) -> str | None:
         """Return why the tensors don't suit it: their dtype, head size or device."""
         if query.dtype not in DTYPES:
             return f"it computes in {', '.join(map(str, DTYPES))}, not in {query.dtype}"

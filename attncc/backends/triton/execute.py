@@ -17,21 +17,18 @@ from triton.runtime.errors import OutOfResources, PTXASError
 from attncc.backends.base import Gradients
 from attncc.backends.device import architecture, processors
 from attncc.backends.triton import interpreter
-from attncc.backends.triton.config import Blocks, Config
+from attncc.backends.triton.config import Config
 from attncc.backends.triton.defaults import ANY
 from attncc.backends.triton.launch import Launch, Sizes
 from attncc.backends.triton.lower import NARROW, Lowering
 from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.program import Part, Program, Side
-from attncc.backends.triton.spec import Spec
 from attncc.errors import BackendError, ConfigError
 from attncc.ir.score import ScoreExpression
 from attncc.machine_code.options import options
 from attncc.planner.plan import Plan
 
 LOG_2_E = math.log2(math.e)
-#: Rows of a program of the delta kernel.
-DELTA = Blocks(16, 16, 4, 1)
 
 Tensors = Mapping[str, Tensor]
 
@@ -170,9 +167,7 @@ class _Run:
 
     def delta(self, grad: Tensor, grad_lse: Tensor | None, out: Tensor, lse: Tensor) -> dict[str, Tensor]:
         """Return what the gradient kernels read for each query row: `delta`, and `lse` in base 2."""
-        sizes, rows = self.program.lowering.sizes, self.query.shape[2]
-        spec = Spec("delta", padded_value=sizes.padded_value, grad_lse=grad_lse is not None)
-        launch = Launch(spec, sizes, DELTA, -(-rows // DELTA.block_m), {}, {})
+        launch = self.program.delta(grad_lse=grad_lse is not None)
         delta, log_2_sum = torch.empty_like(lse), torch.empty_like(lse)
         tensors = {"grad": grad, "out": out, "lse": lse, "delta": delta, "log_2_sum": log_2_sum}
         if grad_lse is not None:

@@ -19,10 +19,8 @@ import torch
 from torch import Tensor
 
 from attncc.backends.triton.aot import source
-from attncc.backends.triton.execute import DELTA
 from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.program import Part, Program, Side
-from attncc.backends.triton.spec import Spec
 from attncc.backends.triton.variants import Variant, variant_of, variants
 from attncc.ir.notation import connectivity
 from attncc.machine import versions
@@ -132,7 +130,7 @@ class Package:
         }
 
     def _backward(self) -> list[dict[str, Any]]:
-        program, atomic = self.program, self.program.lowering.config.atomic
+        program, atomic = self.program, self.program.atomic
         keys = self._side(program.key_gradient, ("d_key", "d_value"))
         if atomic:
             writes = ["d_query", *keys["writes"]]
@@ -141,8 +139,7 @@ class Package:
 
     def _delta(self) -> dict[str, Any]:
         program = self.program
-        spec = Spec("delta", padded_value=program.lowering.sizes.padded_value)
-        launch = Launch(spec, program.lowering.sizes, DELTA, -(-program.plan.shape.q_len // DELTA.block_m), {}, {})
+        launch = program.delta(grad_lse=False)
         side = Side((), covers=True, once=True)
         programs = launch.count * program.batch * program.heads
         return {"steps": [self._step(launch, side, programs, "whole", None)]}

@@ -9,11 +9,16 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from attncc.backends.triton.config import Blocks
 from attncc.backends.triton.launch import Launch, Work
 from attncc.backends.triton.lower import Lowering
 from attncc.backends.triton.members import Members
+from attncc.backends.triton.spec import Spec
 from attncc.ir.tables import Array
 from attncc.planner.plan import Group, Pass, Plan
+
+#: Rows of a program of the delta kernel, its warps and stages; it has no tiles of keys.
+DELTA = Blocks(16, 16, 4, 1)
 
 #: Lowers one pass: Lowering.forward, .query_gradient or .key_gradient.
 Lower = Callable[..., Work]
@@ -77,6 +82,12 @@ class Program:
     def key_gradient(self) -> Side:
         """The dK and dV kernels; their rows are keys, which groups of query heads may share."""
         return self._side(self.lowering.key_gradient, _covers_keys, whole_heads=self.heads == self.kv_heads)
+
+    def delta(self, *, grad_lse: bool) -> Launch:
+        """Return the launch that prepares the backward; `grad_lse`: lse has a gradient, too."""
+        sizes = self.lowering.sizes
+        spec = Spec("delta", padded_value=sizes.padded_value, grad_lse=grad_lse)
+        return Launch(spec, sizes, DELTA, -(-self.plan.shape.q_len // DELTA.block_m), {}, {})
 
     def _side(self, lower: Lower, covers: Callable[[Pass], bool], *, whole_heads: bool) -> Side:
         parts, covered, once = [], True, True

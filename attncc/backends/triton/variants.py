@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from attncc.backends.triton.config import Config
-from attncc.backends.triton.execute import DELTA
 from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.program import Program, Side
 from attncc.backends.triton.spec import Spec
@@ -43,12 +42,8 @@ def variants(program: Program, dtype: str, *, backward: bool = True) -> list[Var
 def _launches(program: Program, backward: bool) -> Iterator[tuple[Launch, Side]]:
     sides = [program.forward]
     if backward:
-        sizes = program.lowering.sizes
-        spec = Spec("delta", padded_value=sizes.padded_value)
-        yield Launch(spec, sizes, DELTA, 1, {}, {}), replace(program.forward, once=True)
-        sides += (
-            [program.key_gradient] if program.lowering.config.atomic else [program.query_gradient, program.key_gradient]
-        )
+        yield program.delta(grad_lse=False), replace(program.forward, once=True)
+        sides += [program.key_gradient] if program.atomic else [program.query_gradient, program.key_gradient]
     for side in sides:
         for part in side.parts:
             for launch in (part.work.whole, part.work.split, *part.work.joins):
@@ -67,7 +62,8 @@ def variant_of(launch: Launch, side: Side, dtype: str, config: Config) -> Varian
     if "scale" in types:
         types["scale"] = "fp32"
     if "group" in types and launch.sizes.group == 1:
-        constants["group"] = int(types.pop("group") and 1)
+        del types["group"]  # as triton does with integers that are 1
+        constants["group"] = 1
     rows = {"value": launch.sizes.value_dim, "out": launch.sizes.value_dim, "grad": launch.sizes.value_dim}
     strides = {name for name in spec.strides if rows.get(name.rpartition("_")[0], launch.sizes.head_dim) % 16 == 0}
     return Variant(
