@@ -17,6 +17,7 @@ from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern, by_handle
 from attncc.planner.checks import check_score, check_sizes
+from attncc.planner.choice import Choice, separated
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
@@ -27,9 +28,17 @@ Config = Mapping[str, object]
 
 
 def executable_for(
-    query: Tensor, key: Tensor, value: Tensor, pattern: str, score: str, q_offset: int, backend: str, config: str
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    direction: str,
+    pattern: str,
+    score: str,
+    q_offset: int,
+    backend: str,
+    config: str,
 ) -> Executable:
-    """Return what runs a pattern (by handle) under a score (by key) on these tensors.
+    """Return what runs a direction of a pattern (by handle) under a score (by key) on these tensors.
 
     Without a `backend` it is the first preferred one that doesn't refuse. Raises BackendError, and what planning does.
     """
@@ -41,7 +50,7 @@ def executable_for(
         reasons[name] = backends.get(name).refuses(query, value)
         if reasons[name] is None:
             _log_choice(name, tuple(f"{other}: {reason}" for other, reason in reasons.items() if reason))
-            return lowered(connected, expression, found, name, config, target_name(query.device))[1]
+            return lowered(connected, expression, found, name, direction, config, target_name(query.device))[1]
     raise BackendError(
         " ".join(f"Backend {name!r} refuses: {reason}." for name, reason in reasons.items()),
         fix="Name another backend, or convert the tensors.",
@@ -63,13 +72,23 @@ def shape_for(
     return Shape(q_len, kv_len, q_offset, heads if H in free else 1, batch if B in free else 1)
 
 
-@lru_cache(maxsize=32)
 def lowered(
-    pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, config: str, target: str
+    pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, direction: str, config: str, target: str
 ) -> tuple[Plan, Executable]:
-    """Return the plan for a target, and a backend's executable; raises what they and the checks of the score raise."""
+    """Return the plan for a target, and a backend's executable; raises what they and the checks of the score raise.
+
+    `direction` is `forward` or `backward`: their plans may differ. Executables run both.
+    """
+    choice, rest = separated(_decoded(config), direction)
+    return _lowered(pattern, score, shape, backend, choice, encoded(rest), target)
+
+
+@lru_cache(maxsize=32)
+def _lowered(
+    pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, choice: Choice, config: str, target: str
+) -> tuple[Plan, Executable]:
     found = backends.get(backend)
-    plan = plan_for(pattern, shape, found.tile, target)
+    plan = plan_for(pattern, shape, choice.tile(found.tile), target).preferring(choice.plan)
     check_sizes(pattern.predicate, shape)
     check_score(score, pattern.predicate, shape)
     return plan, found.lower(plan, score, _decoded(config))
@@ -89,6 +108,7 @@ def encoded(config: Config | None) -> str:
         ) from None
 
 
-def _decoded(config: str) -> dict[str, object]:
+@lru_cache(maxsize=32)
+def _decoded(config: str) -> Mapping[str, object]:
     decoded: dict[str, object] = json.loads(config) if config else {}
     return decoded

@@ -115,7 +115,7 @@ def compile(
     keys = q_offset + q_len if kv_len is None else kv_len
     shape = executables.shape_for(chosen, scored.expression, q_len, keys, q_offset, heads, batch)
     text = executables.encoded(config)
-    plan, _ = executables.lowered(chosen, scored.expression, shape, name, text, target_name(device))
+    plan, _ = executables.lowered(chosen, scored.expression, shape, name, "forward", text, target_name(device))
     return Attention(chosen, options, plan)
 
 

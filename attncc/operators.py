@@ -32,7 +32,7 @@ def attention(
     config: str,
 ) -> tuple[Tensor, Tensor]:
     """Return (out, lse), see attncc.backends.base.Executable."""
-    found = executable_for(query, key, value, pattern, score, q_offset, backend, config)
+    found = executable_for(query, key, value, "forward", pattern, score, q_offset, backend, config)
     return found.forward(query, key, value, (), scale)
 
 
@@ -50,7 +50,7 @@ def weighted_attention(
     config: str,
 ) -> tuple[Tensor, Tensor]:
     """Return (out, lse) under a score that looks `weights` up."""
-    found = executable_for(query, key, value, pattern, score, q_offset, backend, config)
+    found = executable_for(query, key, value, "forward", pattern, score, q_offset, backend, config)
     return found.forward(query, key, value, weights, scale)
 
 
@@ -70,7 +70,7 @@ def _attention_backward(
     backend: str,
     config: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    found = executable_for(query, key, value, pattern, score, q_offset, backend, config)
+    found = executable_for(query, key, value, "backward", pattern, score, q_offset, backend, config)
     gradients = found.backward(grad_out, grad_lse, query, key, value, (), out, lse, scale, False)
     return gradients.query, gradients.key, gradients.value
 
@@ -93,7 +93,7 @@ def _weighted_attention_backward(
     backend: str,
     config: str,
 ) -> list[Tensor]:
-    found = executable_for(query, key, value, pattern, score, q_offset, backend, config)
+    found = executable_for(query, key, value, "backward", pattern, score, q_offset, backend, config)
     d_query, d_key, d_value, d_weights = found.backward(
         grad_out, grad_lse, query, key, value, weights, out, lse, scale, with_weights
     )

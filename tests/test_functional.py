@@ -207,9 +207,13 @@ REFUSED = {
     "tensor scale": (lambda: attncc.attention(Q, K, V, STRIDED, scale="big"), ShapeError, "finite"),
     "negative offset": (lambda: attncc.attention(Q, K, V, STRIDED, q_offset=-1), ShapeError, "from 0"),
     "unknown backend": (lambda: attncc.attention(Q, K, V, STRIDED, backend="tourch"), BackendError, "'torch'"),
-    "unknown config": (lambda: attncc.attention(Q, K, V, STRIDED, config={"chunks": 3}), ConfigError, "'chunk'"),
-    "bad config": (lambda: attncc.attention(Q, K, V, STRIDED, config={"chunk": 0}), ConfigError, "at least 1"),
-    "text in config": (lambda: attncc.attention(Q, K, V, STRIDED, config={"chunk": "big"}), ConfigError, "integer"),
+    "unknown config": (lambda: attncc.attention(Q, K, V, STRIDED, config={"chunks": 3}), ConfigError, "forward.chunk"),
+    "bad config": (lambda: attncc.attention(Q, K, V, STRIDED, config={"forward.chunk": 0}), ConfigError, "at least 1"),
+    "text in config": (
+        lambda: attncc.attention(Q, K, V, STRIDED, config={"forward.chunk": "big"}),
+        ConfigError,
+        "integer",
+    ),
     "reference config": (
         lambda: attncc.attention(Q, K, V, STRIDED, backend="reference", config={"chunk": 3}),
         ConfigError,

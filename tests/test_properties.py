@@ -46,7 +46,8 @@ def test_dense_mask_is_the_predicate(case: Case) -> None:
 
 
 DTYPES = [torch.float32, torch.float32, torch.float64, torch.bfloat16, torch.float16]
-CONFIGS = [None, {"segment": 2, "core": 32, "query_tile": 16, "chunk": 4096}]
+SMALL = {"segment": 2, "core": 32, "query_tile": 16, "chunk": 4096}
+CONFIGS = [None, {f"{side}.{name}": size for side in ("forward", "backward") for name, size in SMALL.items()}]
 
 
 @given(cases(), st.sampled_from(DTYPES), st.sampled_from([1, 2]), st.sampled_from(CONFIGS), st.data())

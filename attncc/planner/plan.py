@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from attncc.ir.predicate import Predicate
@@ -81,8 +81,8 @@ class Alternative:
 class Group:
     """Heads and batch entries that share a predicate (None: all of them), and the passes that compute it.
 
-    The group covers every batch entry in `batches` with every head in `heads`. `alternatives` are in the order
-    of their predicted time; the first is the one that runs.
+    The group covers every batch entry in `batches` with every head in `heads`. The first of `alternatives` is the one
+    that runs: the cheapest by prediction, unless another was preferred.
     """
 
     batches: tuple[int, ...] | None
@@ -121,6 +121,14 @@ class Plan:
     def tile(self) -> tuple[int, int]:
         """(block_m, block_n)."""
         return self.block_m, self.block_n
+
+    def preferring(self, way: str) -> Plan:
+        """Return the plan that runs the alternatives of this name, where a group has one."""
+        groups = tuple(
+            replace(group, alternatives=tuple(sorted(group.alternatives, key=lambda each: each.name != way)))
+            for group in self.groups
+        )
+        return replace(self, groups=groups)
 
     def members(self, group: Group) -> int:
         """Number of leading entries of the dense mask that a group stands for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from attncc.backends.base import Gradients, accumulation_dtype
-from attncc.backends.torch.config import Config
+from attncc.backends.torch.config import Config, Items
 from attncc.backends.torch.kernels import Kernel, kernel_for
 from attncc.backends.torch.lower import Schedule, schedule
 from attncc.backends.torch.masks import Additive
@@ -37,11 +37,11 @@ class TorchExecutable:
 
     @cached_property
     def _forward_schedules(self) -> Schedules:
-        return _schedules(self.plan, self.config)
+        return _schedules(self.plan, self.config.forward)
 
     @cached_property
     def _backward_schedules(self) -> Schedules:
-        return _schedules(self.plan, replace(self.config, query_tile=self.config.backward_query_tile))
+        return _schedules(self.plan, self.config.backward)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
@@ -53,7 +53,7 @@ class TorchExecutable:
         lse = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
         for group, works in self._forward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
-            run = self._run(works, selection, query, weights, (), scale)
+            run = self._run(works, self.config.forward, selection, query, weights, (), scale)
             q, k, v = selection.query_side(query), selection.key_side(key), selection.key_side(value)
             part_out, part_lse = run.forward(q, k, v)
             if selection.everything:
@@ -105,7 +105,7 @@ class TorchExecutable:
         sums: Parts | None = None
         for group, works in self._backward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
-            run = self._run(works, selection, query, weights, d_weights, scale)
+            run = self._run(works, self.config.backward, selection, query, weights, d_weights, scale)
             query_side = [selection.query_side(x) for x in (grad_out, query, out, lse)]
             key_side = [selection.key_side(x) for x in (key, value)]
             d_query, d_key, d_value = run.backward(*query_side, *key_side)
@@ -121,6 +121,7 @@ class TorchExecutable:
     def _run(
         self,
         works: Schedule,
+        items: Items,
         selection: Selection,
         query: Tensor,
         weights: Sequence[Tensor],
@@ -130,7 +131,7 @@ class TorchExecutable:
         score = None
         if not self.score.is_identity:
             score = GroupScore.of(self.score, weights, sums, self.plan.shape, selection, query)
-        return _Run(works, query.device, score, scale, self.config.chunk)
+        return _Run(works, query.device, score, scale, items.chunk)
 
 
 @dataclass(frozen=True)
@@ -202,8 +203,8 @@ class _Run:
         return [(kernel, [g]) for g in range(group)] if part.causal else [(kernel, list(range(group)))]
 
 
-def _schedules(plan: Plan, config: Config) -> Schedules:
-    return tuple((group, schedule(group.passes, plan.shape.q_len, config)) for group in plan.groups)
+def _schedules(plan: Plan, items: Items) -> Schedules:
+    return tuple((group, schedule(group.passes, plan.shape.q_len, items)) for group in plan.groups)
 
 
 def _sums(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:

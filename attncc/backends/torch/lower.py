@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attncc.backends.torch.config import Config
+from attncc.backends.torch.config import Items
 from attncc.backends.torch.masks import Mask, staircase_mask
 from attncc.backends.torch.slots import Slots
 from attncc.backends.torch.work import Work
@@ -30,13 +30,13 @@ class Schedule:
     covered: bool
 
 
-def schedule(passes: tuple[Pass, ...], q_len: int, config: Config) -> Schedule:
+def schedule(passes: tuple[Pass, ...], q_len: int, items: Items) -> Schedule:
     """Return the works of disjoint passes over `q_len` query rows."""
     touched = np.zeros(q_len, bool)
     stored = np.zeros(q_len, bool)
     works = []
     for part in passes:
-        for work in _works(part, config):
+        for work in _works(part, items):
             rows = work.rows.rows()
             first = not touched[rows].any()
             touched[rows] = True
@@ -46,16 +46,16 @@ def schedule(passes: tuple[Pass, ...], q_len: int, config: Config) -> Schedule:
     return Schedule(tuple(works), bool(stored.all()))
 
 
-def _works(part: Pass, config: Config) -> Iterator[Work]:
-    return _tiled_by_plan(part, config) if part.residual is not None else _under_staircase(part, config)
+def _works(part: Pass, items: Items) -> Iterator[Work]:
+    return _tiled_by_plan(part, items) if part.residual is not None else _under_staircase(part, items)
 
 
-def _under_staircase(part: Pass, config: Config) -> Iterator[Work]:
+def _under_staircase(part: Pass, items: Items) -> Iterator[Work]:
     start, stop = part.staircase.bounds()
-    found, rest = segments(start, stop, config.segment)
+    found, rest = segments(start, stop, items.segment)
     yield from _mask_free(found, part)
-    for tile_rows in _tiles(rest, config.query_tile):
-        yield from _masked(tile_rows, start, stop, part, config)
+    for tile_rows in _tiles(rest, items.query_tile):
+        yield from _masked(tile_rows, start, stop, part, items)
 
 
 def _mask_free(found: list[Segment], part: Pass) -> Iterator[Work]:
@@ -102,22 +102,20 @@ def _tiles(rows: Array, size: int) -> Iterator[Array]:
         yield rows[(opens + whole * size)[chosen]][:, None] + np.arange(tail)
 
 
-def _masked(tile: Array, start: Array, stop: Array, part: Pass, config: Config) -> Iterator[Work]:
+def _masked(tile: Array, start: Array, stop: Array, part: Pass, items: Items) -> Iterator[Work]:
     """Masked items for tiles of rows (T, L); a wide range of keys that all rows see is split off, without mask."""
     begin, end = start[tile], stop[tile]
     low, core_low, core_high, high = begin.min(1), begin.max(1), end.min(1), end.max(1)
-    wide = core_high - core_low >= config.core
+    wide = core_high - core_low >= items.core
     core_low, core_high = np.where(wide, core_low, high), np.where(wide, core_high, high)
     for first, last in ((low, core_low), (core_low, core_high), (core_high, high)):
-        yield from _range(tile, first, last, begin, end, part, config)
+        yield from _range(tile, first, last, begin, end, part, items)
 
 
-def _range(
-    tile: Array, low: Array, high: Array, begin: Array, end: Array, part: Pass, config: Config
-) -> Iterator[Work]:
+def _range(tile: Array, low: Array, high: Array, begin: Array, end: Array, part: Pass, items: Items) -> Iterator[Work]:
     """Items of rows `tile` (T, L) on the key slots low .. high-1 of each, batched by rounded width."""
     begin, end = np.maximum(begin, low[:, None]), np.minimum(end, high[:, None])
-    rounded = -(-(high - low) // config.key_multiple) * config.key_multiple
+    rounded = -(-(high - low) // items.key_multiple) * items.key_multiple
     width = np.where((begin == low[:, None]).all(1) & (end == high[:, None]).all(1), high - low, rounded)
     width = np.minimum(width, part.cols.size)
     first = np.maximum(high - width, 0)  # what rounding adds lies to the left, where a causal tile has room
@@ -139,26 +137,26 @@ def _alike(items: Array, edges: Array) -> list[Array]:
     return [items[same], items[~same]] if len(items) / 2 < same.sum() < len(items) else [items]
 
 
-def _tiled_by_plan(part: Pass, config: Config) -> Iterator[Work]:
+def _tiled_by_plan(part: Pass, items: Items) -> Iterator[Work]:
     """Items of a pass with a residual: one per query tile and bundle of key tiles."""
     found = part.tiles
-    long = found.full & ((found.stop - found.start) * found.block_n >= config.core)
+    long = found.full & ((found.stop - found.start) * found.block_n >= items.core)
     for run in np.flatnonzero(long):
         tile, first = int(found.query_tile[run]), int(found.start[run]) * found.block_n
         rows = np.arange(tile * found.block_m, min((tile + 1) * found.block_m, found.rows))
         keys = np.arange(first, int(found.stop[run]) * found.block_n)
         yield Work(_slots(part.rows, rows[None]), _slots(part.cols, keys[None]))
-    yield from _bundles(part, ~long, config)
+    yield from _bundles(part, ~long, items)
 
 
-def _bundles(part: Pass, chosen: Array, config: Config) -> Iterator[Work]:
+def _bundles(part: Pass, chosen: Array, items: Items) -> Iterator[Work]:
     found = part.tiles
     length = (found.stop - found.start)[chosen]
     row = np.repeat(found.query_tile[chosen], length)
     col = np.arange(len(row)) - np.repeat(np.cumsum(length) - length - found.start[chosen], length)
     opens = np.flatnonzero(np.diff(row, prepend=-1))
     counts = np.diff(np.append(opens, len(row)))
-    most = max(1, config.core // found.block_n * 8)
+    most = max(1, items.core // found.block_n * 8)
     pieces: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
     for begin, count in zip(opens, counts, strict=True):
         rows = min(found.block_m, found.rows - int(row[begin]) * found.block_m)

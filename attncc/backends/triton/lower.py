@@ -53,14 +53,14 @@ class Lowering:
             return self._packed_forward(work, members, opens=opens)
         cut = self._cut("forward", work, self.config.forward, members)
         join = Spec("merge", gather_rows=cut.spec.gather_rows, members=cut.spec.members)
-        return cut.over(self._items(cut.work.tiles, members.queries, opens), [(join, self.sizes)], opens)
+        return cut.over(self._items(cut, cut.work.tiles, members.queries, opens), [(join, self.sizes)], opens)
 
     def query_gradient(self, work: Pass, members: Members, *, opens: bool) -> Work:
         """Return the launches of the dQ kernel."""
         cut = self._cut("query_gradient", work, self.config.query_gradient, members)
         cut = replace(cut, spec=replace(cut.spec, weighted=self.weighted))
         join = Spec("add", gather_rows=cut.spec.gather_rows, members=cut.spec.members)
-        return cut.over(self._items(cut.work.tiles, members.queries, opens), [(join, self.sizes)], opens)
+        return cut.over(self._items(cut, cut.work.tiles, members.queries, opens), [(join, self.sizes)], opens)
 
     def key_gradient(self, work: Pass, members: Members, *, opens: bool) -> Work:
         """Return the launches of the dK and dV kernel."""
@@ -71,7 +71,7 @@ class Lowering:
         join = Spec("add", gather_cols=cut.spec.gather_cols, members=cut.spec.members, of_keys=True)
         of_value = replace(self.sizes, head_dim=self.sizes.value_dim)
         joins = [(join, self.sizes), (join, of_value)]
-        return cut.over(self._items(transposed(cut.work), members.keys, opens), joins, opens)
+        return cut.over(self._items(cut, transposed(cut.work), members.keys, opens), joins, opens)
 
     def _packs(self, work: Pass, members: Members) -> bool:
         """Return whether one tile can hold the rows of all heads that share a key head, so that keys are read once."""
@@ -84,10 +84,10 @@ class Lowering:
         cut = self._cut("forward", work, blocks, members, rows_of_tile=power_of_two(work.rows.size))
         cut = replace(cut, blocks=replace(cut.blocks, block_m=height), spec=replace(cut.spec, packed=True))
         join = Spec("merge", gather_rows=cut.spec.gather_rows, packed=True)
-        return cut.over(self._items(cut.work.tiles, members.keys, opens), [(join, self.sizes)], opens)
+        return cut.over(self._items(cut, cut.work.tiles, members.keys, opens), [(join, self.sizes)], opens)
 
-    def _items(self, tiles: Tiles, members: int, every_tile: bool) -> tuple[Items, Items]:
-        most = self.config.item_tiles or longest(tiles, members, self.processors)
+    def _items(self, cut: Cut, tiles: Tiles, members: int, every_tile: bool) -> tuple[Items, Items]:
+        most = cut.blocks.item_tiles or longest(tiles, members, self.processors)
         return schedule(tiles, most, every_tile=every_tile)
 
     def _cut(self, kernel: str, work: Pass, blocks: Blocks, members: Members, rows_of_tile: int | None = None) -> Cut:

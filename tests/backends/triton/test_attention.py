@@ -24,9 +24,9 @@ LENGTHS = (1, 15, 63, 64, 65, 113, 127, 129, 203)
 GROUPS = (1, 2, 4)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 #: Small blocks, so that short sequences have many tiles.
-SMALL = {
-    f"{kernel}.block_{axis}": 16 for kernel in ("forward", "query_gradient", "key_gradient") for axis in ("m", "n")
-}
+KERNELS = ("forward", "query_gradient", "key_gradient")
+SMALL = {f"{kernel}.block_{axis}": 16 for kernel in KERNELS for axis in ("m", "n")}
+SPLIT = {f"{kernel}.item_tiles": 2 for kernel in KERNELS}
 
 
 @attncc.pattern
@@ -89,7 +89,7 @@ def test_patterns_in_small_blocks(name: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("name", ["causal", "strided", "strided by head", "table"])
 def test_split_items_merge(name: str) -> None:
-    config = {**SMALL, "item_tiles": 2}
+    config = {**SMALL, **SPLIT}
     check(_patterns(97)[name], 97, heads=4, kv_heads=2, value_dim=40, config=config)
 
 
@@ -108,7 +108,7 @@ def test_lengths_that_differ(name: str, q_len: int, kv_len: int, q_offset: int) 
 @pytest.mark.parametrize("q_len", [1, 3, 16])
 def test_decoding_splits_the_keys(q_len: int, group: int) -> None:
     pattern = attncc.load("sliding_window", window=150)
-    config = {"item_tiles": 1, "forward.block_n": 16}
+    config = {"forward.item_tiles": 1, "forward.block_n": 16}
     check(pattern, q_len, 203, q_offset=203 - q_len, heads=2 * group, kv_heads=2, batch=2, config=config)
 
 
@@ -121,7 +121,7 @@ def test_heads_that_share_keys_are_packed_into_one_tile() -> None:
     assert [part.work.whole.spec.packed for part in program.forward.parts] == [True]
 
 
-@pytest.mark.parametrize("config", [SMALL, {**SMALL, "item_tiles": 2}], ids=["whole", "split"])
+@pytest.mark.parametrize("config", [SMALL, {**SMALL, **SPLIT}], ids=["whole", "split"])
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_is_written(name: str, config, poisoned) -> None:
     check(_patterns(33)[name], 33, batch=2, heads=4, kv_heads=2, config=config)

@@ -11,8 +11,9 @@ import torch
 
 import attncc
 from attncc import backends
+from attncc.backends.choices import names
 from attncc.backends.triton import BACKEND
-from attncc.backends.triton.config import Config, keys
+from attncc.backends.triton.config import Config
 
 CAUSAL = attncc.load("causal")
 
@@ -52,7 +53,7 @@ BAD = {
     "unknown": ({"forward.block_o": 64}, "Did you mean 'forward.block_"),
     "no power of two": ({"forward.block_m": 48}, "power of two"),
     "too small": ({"forward.block_m": 8}, "at least 16"),
-    "negative": ({"item_tiles": -1}, "at least 0"),
+    "negative": ({"forward.item_tiles": -1}, "at least 0"),
     "no number": ({"forward.num_stages": "two"}, "integer"),
     "a number": ({"atomic": 1}, "True or False"),
     "precision": ({"precision": "fp8"}, "ieee, tf32"),
@@ -67,10 +68,11 @@ def test_bad_configurations(name: str) -> None:
 
 
 def test_all_choices_can_be_changed() -> None:
-    values = {"precision": "tf32", "atomic": True, "item_tiles": 3}
-    wanted = {name: values.get(name, 16) for name in keys()}
-    config = Config.default("any", 64, 2).changed(wanted)
-    assert (config.forward.block_m, config.key_gradient.num_warps, config.item_tiles) == (16, 16, 3)
+    default = Config.default("any", 64, 2)
+    wanted = {name: {"precision": "tf32", "atomic": True}.get(name, 16) for name in names(default)}
+    config = default.changed(wanted)
+    assert (config.forward.block_m, config.key_gradient.num_warps, config.forward.item_tiles) == (16, 16, 16)
+    assert (config.precision, config.atomic) == ("tf32", True)
 
 
 def test_it_runs_under_torch_compile() -> None:

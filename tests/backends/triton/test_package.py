@@ -23,8 +23,10 @@ from attncc.testing.oracle import Problem, dense
 
 BATCH, HEADS, KV_HEADS, LENGTH, HEAD_DIM = 2, 2, 1, 113, 24
 #: Small tiles compile fast.
-CONFIG: dict[str, object] = {"item_tiles": 2} | {
-    f"{kernel}.block_{axis}": 16 for kernel in ("forward", "query_gradient", "key_gradient") for axis in ("m", "n")
+CONFIG: dict[str, object] = {
+    f"{kernel}.{name}": value
+    for kernel in ("forward", "query_gradient", "key_gradient")
+    for name, value in {"block_m": 16, "block_n": 16, "item_tiles": 2}.items()
 }
 SIZES = {"batch": BATCH, "heads": HEADS, "kv_heads": KV_HEADS, "head_dim": HEAD_DIM, "value_dim": HEAD_DIM}
 DRAWN = Problem.drawn(LENGTH, LENGTH, dtype=torch.float16, **SIZES)

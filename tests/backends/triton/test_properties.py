@@ -17,10 +17,10 @@ pytestmark = pytest.mark.timeout(1200)
 
 #: The interpreter takes a second for an example; `--examples` searches further.
 MOST = 40
-SMALL = {
-    f"{kernel}.block_{axis}": 16 for kernel in ("forward", "query_gradient", "key_gradient") for axis in ("m", "n")
-}
-CONFIGS = [{}, SMALL, {**SMALL, "item_tiles": 2}, {**SMALL, "atomic": True}]
+KERNELS = ("forward", "query_gradient", "key_gradient")
+SMALL = {f"{kernel}.block_{axis}": 16 for kernel in KERNELS for axis in ("m", "n")}
+SPLIT = {f"{kernel}.item_tiles": 2 for kernel in KERNELS}
+CONFIGS = [{}, SMALL, {**SMALL, **SPLIT}, {**SMALL, "atomic": True}]
 DTYPES = [torch.float32, torch.float32, torch.bfloat16, torch.float16]
 
 

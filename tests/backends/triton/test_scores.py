@@ -9,10 +9,10 @@ import torch
 
 import attncc
 
-SMALL = {
-    f"{kernel}.block_{axis}": 16 for kernel in ("forward", "query_gradient", "key_gradient") for axis in ("m", "n")
-}
-CONFIGS = {"default": {}, "small": SMALL, "split": {**SMALL, "item_tiles": 2}, "atomic": {**SMALL, "atomic": True}}
+KERNELS = ("forward", "query_gradient", "key_gradient")
+SMALL = {f"{kernel}.block_{axis}": 16 for kernel in KERNELS for axis in ("m", "n")}
+SPLIT = {f"{kernel}.item_tiles": 2 for kernel in KERNELS}
+CONFIGS = {"default": {}, "small": SMALL, "split": {**SMALL, **SPLIT}, "atomic": {**SMALL, "atomic": True}}
 HEADS, LENGTH = 4, 49
 
 
