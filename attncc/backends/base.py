@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,6 +11,34 @@ from torch import Tensor
 
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
+
+#: Bytes of an element by the short names of types.
+ITEMSIZES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Sizes of query (batch, heads, Nq, head_dim), key (batch, kv_heads, Nk, head_dim), value (..., Nk, value_dim).
+
+    dtype: of all three, a name in ITEMSIZES. The lengths are the plan's.
+    """
+
+    batch: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    value_dim: int
+    dtype: str
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return ITEMSIZES[self.dtype]
+
+    @property
+    def group(self) -> int:
+        """Query heads that share a key head."""
+        return self.heads // self.kv_heads
 
 
 class Gradients(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import attncc
-from attncc.backends.torch.config import Config
+from attncc.backends.torch.config import Items
 from attncc.backends.torch.kernels import FlashCPU, Written
 from attncc.backends.torch.lower import schedule
 from attncc.backends.torch.merge import merge
@@ -87,7 +87,7 @@ def test_the_written_kernel_in_place_of_the_flash_op(name: str, monkeypatch: pyt
 
 def test_chunks_bound_the_scores_of_a_call() -> None:
     plan = attncc.plan(attncc.load("strided", l=32), 2048, tile=(64, 64))
-    found = schedule(plan.groups[0].passes, 2048, Config())
+    found = schedule(plan.groups[0].passes, 2048, Items())
     assert found.covered
     for work in found.works:
         parts = list(work.chunks(50_000))
@@ -97,7 +97,7 @@ def test_chunks_bound_the_scores_of_a_call() -> None:
 
 def test_windows_share_one_mask() -> None:
     plan = attncc.plan(attncc.load("sliding_window", window=256), 8192, tile=(64, 64))
-    masks = [work.mask for work in schedule(plan.groups[0].passes, 8192, Config()).works if work.mask is not None]
+    masks = [work.mask for work in schedule(plan.groups[0].passes, 8192, Items()).works if work.mask is not None]
     assert masks
     assert all(mask.shared for mask in masks)
 
@@ -106,4 +106,4 @@ def test_an_exact_strided_plan_needs_no_mask_but_the_window() -> None:
     plan = attncc.plan(attncc.load("strided", l=128), 8192, tile=(64, 64))
     _, column = plan.groups[0].passes
     assert column.layout.kind == "sorted"
-    assert all(work.mask is None for work in schedule((column,), 8192, Config()).works)
+    assert all(work.mask is None for work in schedule((column,), 8192, Items()).works)
