@@ -115,7 +115,7 @@ def test_decoding_splits_the_keys(q_len: int, group: int) -> None:
 def test_heads_that_share_keys_are_packed_into_one_tile() -> None:
     pattern = attncc.load("causal")
     query, key = torch.randn(1, 8, 1, 16), torch.randn(1, 2, 65, 16)
-    executable = executable_for(query, key, key, pattern.handle, IDENTITY.key, 64, "triton", "")
+    executable = executable_for(query, key, key, "forward", pattern.handle, IDENTITY.key, 64, "triton", "")
     executable.forward(query, key, key, (), 1.0)
     (program,) = executable._programs.values()
     assert [part.work.whole.spec.packed for part in program.forward.parts] == [True]
