@@ -28,13 +28,20 @@ def names() -> list[str]:
 
 
 @cache
-def get(name: str) -> Backend:
-    """Return the backend of this name; raises BackendError if it is unknown or can't run on this machine."""
+def known(name: str) -> Backend:
+    """Return the backend of this name, whether it can run here or not; raises BackendError if it is unknown."""
     if name not in _MODULES:
         raise BackendError(
             f"Unknown backend {name!r}.", rule="Backends are found by name.", fix=nearest(name, _MODULES)
         )
     backend: Backend = importlib.import_module(_MODULES[name]).BACKEND
+    return backend
+
+
+@cache
+def get(name: str) -> Backend:
+    """Return the backend of this name; raises BackendError if it is unknown or can't run on this machine."""
+    backend = known(name)
     reason = backend.unavailable()
     if reason is not None:
         raise BackendError(f"Backend {name!r} is not available: {reason}.", fix="Run `attncc doctor` for all backends.")

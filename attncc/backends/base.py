@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from attncc.errors import ShapeError, nearest
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
 
@@ -20,7 +21,7 @@ ITEMSIZES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
 class Inputs:
     """Sizes of query (batch, heads, Nq, head_dim), key (batch, kv_heads, Nk, head_dim), value (..., Nk, value_dim).
 
-    dtype: of all three, a name in ITEMSIZES. The lengths are the plan's.
+    dtype: of all three, a name in ITEMSIZES. The lengths are the plan's. Raises ShapeError for sizes that can't be.
     """
 
     batch: int
@@ -29,6 +30,19 @@ class Inputs:
     head_dim: int
     value_dim: int
     dtype: str
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "heads", "kv_heads", "head_dim", "value_dim"):
+            if getattr(self, name) < 1:
+                raise ShapeError(f"{name}={getattr(self, name)}.", rule="Sizes are at least 1.")
+        if self.heads % self.kv_heads:
+            raise ShapeError(
+                f"{self.heads} query heads on {self.kv_heads} key heads.",
+                rule="The number of query heads is a multiple of the number of key heads.",
+            )
+        if self.dtype not in ITEMSIZES:
+            rule = f"It is one of {', '.join(ITEMSIZES)}."
+            raise ShapeError(f"dtype {self.dtype!r}.", rule=rule, fix=nearest(self.dtype, ITEMSIZES))
 
     @property
     def itemsize(self) -> int:

@@ -16,6 +16,7 @@ from attncc.cli.plan import plan
 from attncc.cli.plugins import app as plugins_app
 from attncc.cli.show import show
 from attncc.cli.targets import targets
+from attncc.cli.tune import tune
 from attncc.cli.verify import verify
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.command()(show)
 app.command()(plan)
 app.command()(bench)
 app.command()(verify)
+app.command()(tune)
 app.command()(inspect)
 app.command("compile")(compile_pattern)
 app.command()(targets)

@@ -76,6 +76,11 @@ def report_error(error: AttnccError) -> None:
     Console(stderr=True).print(Panel(text, title="error", title_align="left", border_style="red"))
 
 
+def note(text: str) -> None:
+    """Say something on stderr, beside the result."""
+    Console(stderr=True, highlight=False, markup=False).print(text, style="dim")
+
+
 def seconds(value: float) -> str:
     """Return a duration with three digits: 1.23 s, 45.6 ms."""
     return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"

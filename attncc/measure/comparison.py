@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from attncc import backends
 from attncc.functional import compile
 from attncc.machine import machine, versions
-from attncc.measure.accuracy import errors
+from attncc.measure.accuracy import accuracy
 from attncc.measure.memory import peak
 from attncc.measure.timing import Timing, elapsed, take_turns
 from attncc.measure.workload import Workload
@@ -113,7 +113,7 @@ def compare(
         memory[name] = peak(step, query.device)
     timings = take_turns(calls, rounds, on_step)
     on_step("error against float64")
-    found = errors(ours, query, key, value, pattern, shape, workload.seed)
+    found = accuracy(ours, query, key, value, pattern, shape, workload.seed).errors
     assert ours.plan is not None
     return Comparison(workload, ran, ours.plan, plan_seconds, "causal" if causal else "full", timings, memory, found)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attncc.errors import BackendError, ShapeError, nearest
+from attncc.backends.base import Inputs
+from attncc.errors import BackendError, ShapeError
 from attncc.planner.shape import Shape
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
@@ -30,18 +31,9 @@ class Workload:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("seq_len", "batch", "heads", "kv_heads", "head_dim"):
-            if getattr(self, name) < 1:
-                raise ShapeError(f"{name}={getattr(self, name)}.", rule="Sizes are at least 1.")
-        if self.heads % self.kv_heads:
-            raise ShapeError(
-                f"{self.heads} query heads on {self.kv_heads} key heads.",
-                rule="The number of query heads is a multiple of the number of key heads.",
-            )
-        if self.dtype not in DTYPES:
-            raise ShapeError(
-                f"dtype {self.dtype!r}.", rule=f"It is one of {', '.join(DTYPES)}.", fix=nearest(self.dtype, DTYPES)
-            )
+        if self.seq_len < 1:
+            raise ShapeError(f"seq_len={self.seq_len}.", rule="Sizes are at least 1.")
+        Inputs(self.batch, self.heads, self.kv_heads, self.head_dim, self.head_dim, self.dtype)
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:

@@ -1,0 +1,77 @@
+"""Jobs: what is tuned, in one direction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from attncc import backends
+from attncc.backends.base import Inputs
+from attncc.configs.environment import Environment
+from attncc.configs.key import Key
+from attncc.ir.score import IDENTITY
+from attncc.ir.symbols import B, H
+from attncc.patterns import Pattern
+from attncc.planner.plan import Plan
+from attncc.planner.search import Tile, plan_for
+from attncc.planner.shape import Shape
+from attncc.targets import Target
+from attncc.targets import target as find_target
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A pattern at a shape with inputs of given sizes, in one direction, for a backend and a target.
+
+    shape: with all heads and batch entries of the inputs. device: where it is measured, as torch names it; empty for a target that isn't here.
+    """
+
+    pattern: Pattern
+    shape: Shape
+    inputs: Inputs
+    direction: str
+    backend: str
+    target: str
+    device: str = ""
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan in the backend's own tiles, for what is known before anything is chosen."""
+        return self.planned(backends.known(self.backend).tile)
+
+    def planned(self, tile: Tile) -> Plan:
+        """Return the plan in tiles of some size; the last ones are kept."""
+        return plan_for(self.pattern, self.planned_shape, tile, self.target)
+
+    @cached_property
+    def planned_shape(self) -> Shape:
+        """The shape with heads and batch entries counted only where the pattern depends on them."""
+        free = self.pattern.predicate.free
+        heads, batch = self.shape.heads if H in free else 1, self.shape.batch if B in free else 1
+        return replace(self.shape, heads=heads, batch=batch)
+
+    @property
+    def facts(self) -> Target:
+        """What is known of the target."""
+        return find_target(self.target)
+
+    @cached_property
+    def key(self) -> Key:
+        """What the result is remembered under."""
+        return Key.of(
+            self.pattern, IDENTITY.key, self.planned_shape, self.inputs, self.direction, self.backend, self.target
+        )
+
+    @cached_property
+    def environment(self) -> Environment:
+        """What else the result depends on."""
+        return Environment.of(self.backend, self.target)
+
+    @property
+    def about(self) -> dict[str, object]:
+        """What people want to read beside the key."""
+        return {"pattern": repr(self.pattern), "q_len": self.shape.q_len, "kv_len": self.shape.kv_len}
+
+    def towards(self, direction: str) -> Job:
+        """Return the job of another direction."""
+        return replace(self, direction=direction)

@@ -1,0 +1,186 @@
+"""Measurements: a direction of attention timed on a device of this machine, under one configuration after another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from attncc.functional import attention
+from attncc.measure.accuracy import Accuracy, accuracy
+from attncc.measure.timing import elapsed
+from attncc.measure.workload import DTYPES
+from attncc.planner.choice import DIRECTIONS
+from attncc.proof import causality
+from attncc.storage import cache_folder
+from attncc.tune.job import Job
+
+FORWARD, BACKWARD = DIRECTIONS
+#: Bytes that are written between two calls, so that a call doesn't find its inputs in the caches.
+FLUSHED = 1 << 26
+
+Config = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How often a configuration is called: until the samples' spread is small, within bounds.
+
+    least, most: samples; spread: half the range over the median, at which it's enough; hopeless: a first sample this
+    many times slower than the best configuration so far is the only one.
+    """
+
+    least: int = 3
+    most: int = 7
+    spread: float = 0.03
+    hopeless: float = 1.5
+
+    def enough(self, samples: list[float], best: float | None) -> bool:
+        """Return whether the samples say enough, given the best median so far."""
+        if best is not None and min(samples) > self.hopeless * best:
+            return True
+        if len(samples) < self.least:
+            return False
+        ordered = sorted(samples)
+        half = (ordered[-1] - ordered[0]) / 2
+        return len(samples) >= self.most or half <= self.spread * ordered[len(ordered) // 2]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A question: time a configuration, given the best median so far."""
+
+    config: Config
+    best: float | None
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class Turns:
+    """A question: time each contestant once, in turn; `config` None is dense attention."""
+
+    configs: tuple[Config | None, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A question: the error of a configuration against dense attention in float64, and what is allowed."""
+
+    config: Config
+
+
+def measuring(job: Job, seed: int) -> Callable[[Any], Any]:
+    """Set a worker up: its inputs; return what answers Timed (samples), Turns (seconds) and Checked (Accuracy)."""
+    bench = _Bench(job, seed)
+
+    def answer(question: Timed | Turns | Checked) -> Any:
+        match question:
+            case Timed():
+                return bench.timed(question)
+            case Turns():
+                return [bench.once(config) for config in question.configs]
+            case Checked():
+                return bench.checked(question.config)
+
+    return answer
+
+
+class _Bench:
+    """Inputs of a job on its device, and calls of one direction on them."""
+
+    def __init__(self, job: Job, seed: int) -> None:
+        self.job = job
+        self.device = torch.device(job.device)
+        self.query, self.key, self.value, self.grad = _tensors(job, seed)
+        self.flushed = torch.empty(FLUSHED // 4, device=self.device)
+        # Whatever else measures on this device waits: timings that overlap say nothing.
+        folder = cache_folder("locks")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(folder / f"{job.device.replace(':', '-')}.lock")
+        self._calls: dict[str, Callable[[], object]] = {}
+
+    def timed(self, question: Timed) -> list[float]:
+        """Return seconds of repeated calls, after one that plans, lowers and compiles."""
+        call = self._call(question.config)
+        samples: list[float] = []
+        with self.lock:
+            call()
+            while not samples or not question.policy.enough(samples, question.best):
+                samples.append(self._sample(call))
+        return samples
+
+    def once(self, config: Config | None) -> float:
+        """Return the seconds of one call; each contestant's first call isn't counted."""
+        name = repr(config)
+        with self.lock:
+            if name not in self._calls:
+                self._calls[name] = self._dense() if config is None else self._call(config)
+                self._calls[name]()
+            return self._sample(self._calls[name])
+
+    def checked(self, config: Config) -> Accuracy:
+        """Return the errors of out and gradients."""
+        return accuracy(self._attend(config), self.query, self.key, self.value, self.job.pattern, self.job.shape)
+
+    def _sample(self, call: Callable[[], object]) -> float:
+        self.flushed.zero_()
+        return elapsed(call, self.device)
+
+    def _attend(self, config: Config) -> Callable[[Tensor, Tensor, Tensor], Any]:
+        return partial(
+            attention,
+            pattern=self.job.pattern,
+            q_offset=self.job.shape.q_offset,
+            enable_gqa=True,
+            backend=self.job.backend,
+            config=config,
+        )
+
+    def _call(self, config: Config) -> Callable[[], object]:
+        return self._directed(self._attend(config))
+
+    def _dense(self) -> Callable[[], object]:
+        """Dense attention: causal where the pattern sees no later key, which halves its work."""
+        shape = self.job.shape
+        causal = shape.q_len == shape.kv_len and bool(causality.prove(self.job.pattern, shape).holds)
+        return self._directed(partial(scaled_dot_product_attention, is_causal=causal, enable_gqa=True))
+
+    def _directed(self, attend: Callable[[Tensor, Tensor, Tensor], Any]) -> Callable[[], object]:
+        """Return a call of the job's direction; of a backward, the forward runs once, before."""
+        if self.job.direction == FORWARD:
+            return partial(_without_gradients, attend, self.query, self.key, self.value)
+        leaves = [x.detach().requires_grad_() for x in (self.query, self.key, self.value)]
+        out = attend(*leaves)
+        return lambda: torch.autograd.grad(out, leaves, self.grad, retain_graph=True)
+
+
+def _without_gradients(attend: Callable[..., Any], *inputs: Tensor) -> Any:
+    with torch.no_grad():
+        return attend(*inputs)
+
+
+def _tensors(job: Job, seed: int) -> list[Tensor]:
+    """Return query, key, value and the output's gradient, from a normal distribution."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs, shape = job.inputs, job.shape
+    sizes = [
+        (inputs.heads, shape.q_len, inputs.head_dim),
+        (inputs.kv_heads, shape.kv_len, inputs.head_dim),
+        (inputs.kv_heads, shape.kv_len, inputs.value_dim),
+        (inputs.heads, shape.q_len, inputs.value_dim),
+    ]
+    drawn = (torch.randn(inputs.batch, *size, generator=generator) for size in sizes)
+    return [x.to(job.device, DTYPES[inputs.dtype]) for x in drawn]
+
+
+def deadline(seconds: float) -> Callable[[], float]:
+    """Return a function that says how many seconds are left."""
+    end = time.monotonic() + seconds
+    return lambda: end - time.monotonic()

@@ -1,0 +1,130 @@
+"""Modelled: trials for a GPU that isn't here, compiled in workers and timed by the model of their machine code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from types import TracebackType
+
+from attncc.backends import known
+from attncc.backends.triton import aot, model
+from attncc.backends.triton.program import Program
+from attncc.errors import AttnccError, BackendError
+from attncc.machine_code.compiled import Compiled
+from attncc.machine_code.source import Source
+from attncc.ir.language import Condition, Index
+from attncc.patterns import pattern
+from attncc.planner.choice import separated
+from attncc.proof import causality
+from attncc.targets import gpu
+from attncc.tune.compilers import Compilers
+from attncc.tune.job import Job
+from attncc.tune.measured import Finals
+from attncc.tune.outcome import Config, Outcome
+
+#: Seconds that the compiler may take for a kernel before it counts as hung.
+COMPILE_LIMIT = 60.0
+
+
+@pattern
+def causal(i: Index, j: Index) -> Condition:
+    """What dense attention computes of a pattern that sees no later key."""
+    return j <= i
+
+
+@pattern
+def full(i: Index, j: Index) -> Condition:
+    """What dense attention computes of any other one."""
+    return i == i  # noqa: PLR0124
+
+
+class Modelled:
+    """Compiles the configurations of a job for its target, and models their time; as many at a time as keep workers busy.
+
+    Resources beyond the target's, a stack or spills are hard constraints: such a configuration has no seconds.
+    """
+
+    def __init__(self, job: Job, workers: int) -> None:
+        if job.backend != "triton":
+            raise BackendError(
+                f"Backend {job.backend!r} can't be modelled.",
+                rule="The model reads the machine code of the triton backend's kernels.",
+                fix="Leave --backend out.",
+            )
+        self._job, self._gpu = job, gpu(job.target)
+        self._compilers = Compilers(self._gpu, workers, COMPILE_LIMIT)
+        self.batch = 2 * workers
+
+    def __enter__(self) -> Modelled:
+        self._compilers.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._compilers.__exit__(kind, value, trace)
+
+    def __call__(self, configs: Sequence[Config], best: float | None) -> list[Outcome]:
+        """Return the outcome of each configuration."""
+        return self._outcomes(self._job, configs)
+
+    def finals(
+        self, contestants: Sequence[Config], *, dense: bool, rounds: int, left: Callable[[], float]
+    ) -> Finals:
+        """Return the modelled seconds of the contestants, and of the same kernels on a dense pattern."""
+        outcomes = self._outcomes(self._job, contestants)
+        samples = tuple(() if each.seconds is None else (each.seconds,) for each in outcomes)
+        errors = {place: each.reason for place, each in enumerate(outcomes) if each.reason and place}
+        (of_dense,) = self._outcomes(_dense(self._job), [{}])
+        return Finals(samples, () if of_dense.seconds is None else (of_dense.seconds,), errors)
+
+    def _outcomes(self, job: Job, configs: Sequence[Config]) -> list[Outcome]:
+        programs = [self._program(job, config) for config in configs]
+        kernels = [_sources(each, job) for each in programs]
+        compiled = self._compilers.compile(list(dict.fromkeys(source for each in kernels for source in each)))
+        return [self._outcome(job, program, each, compiled) for program, each in zip(programs, kernels, strict=True)]
+
+    def _program(self, job: Job, config: Config) -> Program | str:
+        """Lower a configuration, or return why it can't be."""
+        choice, rest = separated(config, job.direction)
+        inputs = job.inputs
+        try:
+            plan = job.planned(choice.tile(known(job.backend).tile)).preferring(choice.plan)
+            return aot.program(
+                plan,
+                self._gpu,
+                inputs.dtype,
+                inputs.head_dim,
+                value_dim=inputs.value_dim,
+                heads=inputs.heads,
+                kv_heads=inputs.kv_heads,
+                batch=inputs.batch,
+                config=rest,
+            )
+        except AttnccError as error:
+            return error.problem
+
+    def _outcome(
+        self, job: Job, program: Program | str, sources: list[Source], compiled: Mapping[Source, Compiled | str]
+    ) -> Outcome:
+        if isinstance(program, str):
+            return Outcome(None, reason=program)
+        found = {source: each for source in sources if isinstance(each := compiled[source], Compiled)}
+        if len(found) < len(sources):
+            return Outcome(None, reason=next(str(compiled[source]) for source in sources if source not in found))
+        modelled = model.modelled(program, job.direction, self._gpu, job.inputs.dtype, found)
+        resources = tuple(asdict(kernel) for kernel in modelled.kernels)
+        if modelled.excess:
+            return Outcome(None, reason=modelled.excess, resources=resources)
+        return Outcome(modelled.seconds, (modelled.seconds,), resources=resources)
+
+
+def _sources(program: Program | str, job: Job) -> list[Source]:
+    return [] if isinstance(program, str) else model.sources(program, job.inputs.dtype, job.direction)
+
+
+def _dense(job: Job) -> Job:
+    """The same sizes under dense attention: causal where the pattern sees no later key, which halves its work."""
+    shape = job.shape
+    is_causal = shape.q_len == shape.kv_len and bool(causality.prove(job.pattern, shape).holds)
+    return replace(job, pattern=(causal if is_causal else full)())

@@ -1,0 +1,76 @@
+"""Reports: a page with the result and Optuna's own plots of the search."""
+
+from __future__ import annotations
+
+import io
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.importance import PedAnovaImportanceEvaluator
+
+from attncc import storage
+from attncc.errors import ConfigError
+from attncc.machine import machine, versions
+from attncc.tune.result import Result, Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def write(results: Results, path: Path) -> None:
+    """Write the report, one HTML file that needs no other; raises ConfigError where the file can't be written."""
+    template = resources.files(__package__).joinpath("report.jinja").read_text("utf-8")
+    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
+    directions = [{"described": each.describe(), "plots": _plots(each)} for each in results.each]
+    text = page.render(
+        title=repr(results.each[0].job.pattern),
+        described=results.describe(),
+        directions=directions,
+        machine=machine(),
+        versions=versions(("attncc", "torch", "triton", "optuna")),
+    )
+    try:
+        storage.write(path, text.encode())
+    except OSError as error:
+        raise ConfigError(f"--report {path}: {error.strerror}.", rule="It is a file that can be written.") from error
+
+
+def _plots(result: Result) -> dict[str, str]:
+    """Return SVG texts by title; a plot that has too few trials to say anything is left out."""
+    study = _study(result)
+    if len(study.trials) < 3:
+        return {}
+    from optuna.visualization import matplotlib as plots
+
+    drawn = {"History": plots.plot_optimization_history(study, target_name="ms")}
+    if len({trial.value for trial in study.trials}) > 1:
+        by_ped_anova = PedAnovaImportanceEvaluator()
+        drawn["Importance"] = plots.plot_param_importances(study, evaluator=by_ped_anova, target_name="ms")
+        drawn["Parallel coordinates"] = plots.plot_parallel_coordinate(study, target_name="ms")
+    return {title: _svg(axes) for title, axes in drawn.items()}
+
+
+def _study(result: Result) -> optuna.Study:
+    """Return the trials that ran, in milliseconds, with values in place of the places in their lists."""
+    study = optuna.create_study(direction="minimize")
+    timed = [(config, outcome.seconds) for config, outcome in result.tried if outcome.seconds is not None]
+    values = {name: sorted({config[name] for config, _ in timed}) for name in (timed[0][0] if timed else ())}
+    kinds = {name: CategoricalDistribution(each) for name, each in values.items()}
+    for config, seconds in timed:
+        study.add_trial(optuna.trial.create_trial(params=dict(config), distributions=kinds, value=1e3 * seconds))
+    return study
+
+
+def _svg(axes: Axes | Any) -> str:
+    from matplotlib import pyplot
+
+    figure = axes.figure
+    figure.set_size_inches(9, 4.5)
+    content = io.StringIO()
+    figure.savefig(content, format="svg", bbox_inches="tight")
+    pyplot.close(figure)
+    return content.getvalue()[content.getvalue().index("<svg") :]

@@ -1,0 +1,130 @@
+"""Results: what tuning one direction found, and several of them together."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from attncc.configs.entry import Entry
+from attncc.planner.choice import separated
+from attncc.tune.job import Job
+from attncc.tune.outcome import Config, Outcome
+
+#: How the command line names directions.
+SHORT = {"forward": "fwd", "backward": "bwd"}
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What is known of the best configuration of a job.
+
+    source: `tuned` by this call, or `cached` by an earlier one. reasons: how often a trial failed for a reason.
+    kept_default: nothing beat the default beyond the noise. space_size: feasible configurations.
+    tried: all configurations of the search, with what became of them.
+    """
+
+    job: Job
+    entry: Entry
+    source: str
+    trials_run: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    space_size: int = 0
+    notes: Sequence[str] = ()
+    tried: Sequence[tuple[Config, Outcome]] = ()
+
+    @property
+    def kept_default(self) -> bool:
+        """Whether the best configuration is the default one."""
+        return not self.entry.config
+
+    @property
+    def over_default(self) -> float | None:
+        """The default's seconds over the best ones, or None if the default didn't run."""
+        return self._over("default")
+
+    @property
+    def over_dense(self) -> float | None:
+        """Dense attention's seconds over the best ones, or None if it didn't run."""
+        return self._over("dense")
+
+    @property
+    def plan(self) -> list[dict[str, object]]:
+        """Which alternative runs for each group of heads, and in which layouts."""
+        choice, _ = separated(self.entry.config, self.job.direction)
+        groups = self.job.plan.preferring(choice.plan).groups
+        return [
+            {"plan": group.alternatives[0].name, "layouts": [work.layout.kind for work in group.passes]}
+            for group in groups
+        ]
+
+    def describe(self) -> dict[str, object]:
+        """Return the result as JSON-able data."""
+        entry = self.entry
+        return {
+            "direction": SHORT[self.job.direction],
+            "key": self.job.key.digest,
+            "source": self.source,
+            "mode": entry.mode,
+            "trials_run": self.trials_run,
+            "config": dict(entry.config),
+            "plan": self.plan,
+            "seconds": dict(entry.seconds),
+            "samples": {name: list(samples) for name, samples in entry.samples.items()},
+            "speedup": {"over_default": self.over_default, "over_dense": self.over_dense},
+            "expected_error": entry.expected_error,
+            "resources": [dict(each) for each in entry.resources],
+            "failed_trials": dict(self.reasons),
+            "notes": list(self.notes),
+        }
+
+    def _over(self, other: str) -> float | None:
+        seconds = self.entry.seconds.get(other)
+        return seconds / self.entry.seconds["best"] if seconds else None
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The results of all directions that were asked for."""
+
+    each: Sequence[Result]
+
+    @property
+    def config(self) -> dict[str, object]:
+        """The configuration of all directions, as `attncc.attention` takes it."""
+        return {name: value for result in self.each for name, value in result.entry.config.items()}
+
+    @property
+    def key(self) -> str:
+        """The key of the one direction, or a hash of both."""
+        keys = [result.job.key.digest for result in self.each]
+        return keys[0] if len(keys) == 1 else hashlib.sha256("+".join(keys).encode()).hexdigest()[: len(keys[0])]
+
+    def describe(self) -> dict[str, object]:
+        """Return one object of JSON-able data; its sums are over the directions."""
+        first = self.each[0]
+        sources = {result.source for result in self.each}
+        return {
+            "key": self.key,
+            "pattern": repr(first.job.pattern),
+            "target": first.job.target,
+            "backend": first.job.backend,
+            "direction": "both" if len(self.each) > 1 else SHORT[first.job.direction],
+            "mode": first.entry.mode,
+            "source": "tuned" if "tuned" in sources else "cached",
+            "trials_run": sum(result.trials_run for result in self.each),
+            "config": self.config,
+            "plan": {SHORT[result.job.direction]: result.plan for result in self.each},
+            "samples": {SHORT[result.job.direction]: result.describe()["samples"] for result in self.each},
+            "speedup": {"over_default": self.over("default"), "over_dense": self.over("dense")},
+            "expected_error": first.entry.expected_error,
+            "directions": [result.describe() for result in self.each],
+        }
+
+    def over(self, other: str) -> float | None:
+        """Return the summed seconds of `default` or `dense` over the best ones, or None if one didn't run."""
+        seconds = [result.entry.seconds for result in self.each]
+        if not all(each.get(other) for each in seconds):
+            return None
+        return math.fsum(each[other] for each in seconds) / math.fsum(each["best"] for each in seconds)

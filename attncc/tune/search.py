@@ -1,0 +1,132 @@
+"""The search: proposals by prediction and by Optuna's sampler in turn, evaluated until trials, time or space run out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import NamedTuple
+
+from attncc.tune.outcome import Config, Evaluator, Outcome
+from attncc.tune.space import Space
+from attncc.tune.study import Asked, Places, Study
+
+#: Proposals of the sampler in a row that are known or excluded, after which the next one by prediction is taken.
+PATIENCE = 16
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a search ends: trials in its study, whoever ran them, and the seconds that are left."""
+
+    trials: int
+    left: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a search stands: what was just tried, and all that is known."""
+
+    config: Config
+    outcome: Outcome
+    finished: Mapping[Places, Outcome]
+    ran: int
+    limits: Limits
+
+
+class Ranked(NamedTuple):
+    """A feasible candidate with the seconds that the backend's cost model predicts."""
+
+    seconds: float
+    places: Places
+
+
+@dataclass(eq=False)
+class Search:
+    """A search over the feasible candidates of a space.
+
+    first: candidates to try before all others: the default, seeds, what was best nearby. ranked: all feasible ones,
+    by prediction.
+    """
+
+    space: Space
+    study: Study
+    evaluate: Evaluator
+    limits: Limits
+    first: Sequence[Places]
+    ranked: Sequence[Ranked]
+    on_progress: Callable[[Progress], None] = lambda progress: None
+    finished: dict[Places, Outcome] = field(default_factory=dict)
+    begun: set[Places] = field(default_factory=set)
+    ran: int = 0
+
+    def run(self) -> dict[Places, Outcome]:
+        """Run to the end; return the outcomes of all evaluated candidates."""
+        self.finished = self.study.finished()
+        proposals = self._proposals()
+        while len(self.finished) < self.limits.trials and self.limits.left() > 0:
+            batch = list(islice(proposals, min(self.evaluate.batch, self.limits.trials - len(self.finished))))
+            if not batch:
+                break
+            self._evaluate(batch)
+        return self.finished
+
+    def _evaluate(self, batch: list[Asked]) -> None:
+        configs = [self.space.candidate(asked.places) for asked in batch]
+        outcomes = self.evaluate(configs, best(self.finished))
+        for asked, config, outcome in zip(batch, configs, outcomes, strict=True):
+            self.study.tell(asked, outcome)
+            self.finished[asked.places] = outcome
+            self.begun.discard(asked.places)
+            self.ran += 1
+            self.on_progress(Progress(config, outcome, self.finished, self.ran, self.limits))
+        self.finished |= self.study.finished()
+
+    def _proposals(self) -> Iterator[Asked]:
+        """Yield trials of new candidates: first ones, then the best by prediction and the sampler's in turn.
+
+        Where the trials are enough for all candidates, the sampler has nothing to add.
+        """
+        for places in self.first:
+            yield from self._begun(places)
+        for each in self.ranked:
+            yield from self._begun(each.places)
+            if len(self.ranked) > self.limits.trials:
+                yield from self._sampled()
+
+    def _begun(self, places: Places) -> Iterator[Asked]:
+        if self._is_new(places):
+            self.begun.add(places)
+            yield self.study.begin(places)
+
+    def _sampled(self) -> Iterator[Asked]:
+        """Yield the sampler's next proposal that is new and feasible, unless that takes too long."""
+        for _ in range(PATIENCE):
+            asked = self.study.ask()
+            if asked.places in self.finished:
+                self.study.repeat(asked, self.finished[asked.places])
+            elif asked.places not in self._feasible or not self._is_new(asked.places):
+                self.study.refuse(asked)
+            else:
+                self.begun.add(asked.places)
+                yield asked
+                return
+
+    def _is_new(self, places: Places) -> bool:
+        return places not in self.finished and places not in self.begun and places not in self.study.elsewhere()
+
+    @cached_property
+    def _feasible(self) -> frozenset[Places]:
+        return frozenset(each.places for each in self.ranked)
+
+
+def best(finished: Mapping[Places, Outcome]) -> float | None:
+    """Return the least seconds, or None before there are any."""
+    return min((each.seconds for each in finished.values() if each.seconds is not None), default=None)
+
+
+def fastest(finished: Mapping[Places, Outcome], most: int) -> list[Places]:
+    """Return the fastest candidates, at most so many."""
+    timed = [(each.seconds, places) for places, each in finished.items() if each.seconds is not None]
+    return [places for _, places in sorted(timed)[:most]]

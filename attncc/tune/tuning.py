@@ -1,0 +1,248 @@
+"""Tuning: a job's best configuration, from the cache or by a search, and remembered."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from attncc import __version__, backends
+from attncc.configs.entry import Entry
+from attncc.configs.lookup import nearest_entry
+from attncc.configs.store import user_store
+from attncc.errors import ConfigError
+from attncc.planner.choice import separated
+from attncc.tune import trials
+from attncc.tune.facts import default, facts
+from attncc.tune.job import Job
+from attncc.tune.measured import Finals, Measured
+from attncc.tune.measurement import Policy, deadline
+from attncc.tune.modelled import EXPECTED_ERROR, Modelled
+from attncc.tune.outcome import Config, Evaluator, Outcome, Resources
+from attncc.tune.result import Result
+from attncc.tune.search import Limits, Progress, Ranked, Search, fastest
+from attncc.tune.space import Constraint, Space
+from attncc.tune.study import Places, Study, reasons
+from attncc.tune.worker import Failure
+
+#: The share of the budget that is kept for the finals.
+FOR_FINALS = 0.25
+#: Seconds that a trial may take before it counts as hung.
+TRIAL_LIMIT = 60.0
+#: Dense attention takes part in the finals if its call is predicted to take no longer than this.
+DENSE_LIMIT = 10.0
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to look: trials and seconds of a direction, finalists beside the default, rounds of the finals."""
+
+    trials: int
+    seconds: float
+    finalists: int
+    rounds: int
+
+
+#: By mode and name.
+EFFORTS = {
+    "measured": {"quick": Effort(48, 60.0, 3, 7), "full": Effort(400, 900.0, 5, 15)},
+    "modelled": {"quick": Effort(24, 130.0, 1, 1), "full": Effort(200, 1800.0, 1, 1)},
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a job is tuned.
+
+    mode: `measured` or `modelled`; effort: a name in EFFORTS. budget, trials: in place of the effort's. space: a file
+    that adds to the shipped space; storage: the URL of a database that several hosts share; force: tune again what is
+    cached.
+    """
+
+    mode: str
+    effort: str = "quick"
+    budget: float | None = None
+    trials: int | None = None
+    workers: int = 2
+    seed: int = 0
+    space: Path | None = None
+    storage: str | None = None
+    force: bool = False
+
+    @property
+    def allowance(self) -> Effort:
+        """The effort with what was given in place of its own."""
+        chosen = EFFORTS[self.mode][self.effort]
+        return replace(chosen, trials=self.trials or chosen.trials, seconds=self.budget or chosen.seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """What there is to choose from: the space with the default in it, its feasible candidates, best predicted first."""
+
+    space: Space
+    default: Config
+    ranked: Sequence[Ranked]
+    removed: Sequence[tuple[Constraint, int]]
+
+    def describe(self, most: int) -> dict[str, Any]:
+        """Return the space as JSON-able data, with the `most` best by prediction."""
+        return {
+            "size": self.space.size,
+            "feasible": len(self.ranked),
+            "parameters": {name: list(values) for name, values in self.space.parameters.items()},
+            "constraints": [{"rule": each.rule, "why": each.why, "removes": count} for each, count in self.removed],
+            "ranking": [
+                {"predicted_s": each.seconds, "config": self.space.candidate(each.places)} for each in self.ranked[:most]
+            ],
+        }
+
+
+def field_of(job: Job, options: Options) -> Field:
+    """Load a job's space and rank its candidates; raises ConfigError if there is nothing to choose from."""
+    base = default(job.backend, job.direction, job.inputs, job.facts)
+    space = Space.load(job.backend, job.direction, options.space).including(base)
+    known = facts(job.plan, job.inputs, job.facts)
+    ranked = sorted(Ranked(predicted(job, each), space.places(each)) for each in space.feasible(known))
+    return Field(space, base, ranked, space.removed(known))
+
+
+def predicted(job: Job, config: Config) -> float:
+    """Return the seconds that the backend's cost model predicts."""
+    choice, rest = separated(config, job.direction)
+    backend = backends.known(job.backend)
+    plan = job.planned(choice.tile(backend.tile)).preferring(choice.plan)
+    return backend.predict(plan, job.inputs, job.direction, rest, job.facts)
+
+
+def tune(job: Job, options: Options, on_progress: Callable[[Progress], None] = lambda progress: None) -> Result:
+    """Return the best configuration of a job, from the cache if it was tuned as hard before.
+
+    Raises ConfigError for options that leave nothing to try, and what planning raises.
+    """
+    found = None if options.force else cached(job, options)
+    return found or _Tuning(job, options, on_progress).result()
+
+
+def cached(job: Job, options: Options) -> Result | None:
+    """Return what an earlier call found with the same space and at least as many trials, measured if that is asked."""
+    entry = user_store().load(job.environment, job.key)
+    space = Space.load(job.backend, job.direction, options.space).digest
+    if entry is None or entry.space != space or (options.mode == "measured") > (entry.mode == "measured"):
+        return None
+    listed = list(EFFORTS[options.mode])
+    if listed.index(entry.effort) < listed.index(options.effort) or entry.trials < (options.trials or 0):
+        return None
+    return Result(job, entry, "cached", 0)
+
+
+class _Tuning:
+    """One job's tuning."""
+
+    def __init__(self, job: Job, options: Options, on_progress: Callable[[Progress], None]) -> None:
+        self.job, self.options, self.on_progress = job, options, on_progress
+        self.allowance = options.allowance
+        self.left = deadline(self.allowance.seconds)
+        self.field = field_of(job, options)
+
+    def result(self) -> Result:
+        """Search, decide and remember."""
+        study = self._study()
+        with evaluator(self.job, self.options) as evaluate:
+            search = self._search(study, evaluate)
+            finished = search.run()
+            if not any(outcome.seconds is not None for outcome in finished.values()):
+                raise self._nothing_ran(finished)
+            entry, notes = self._decided(evaluate, finished)
+        user_store().save(entry)
+        failed = reasons(list(finished.values()))
+        tried = [(self.field.space.candidate(places), outcome) for places, outcome in finished.items()]
+        return Result(self.job, entry, "tuned", search.ran, failed, len(self.field.ranked), notes, tried)
+
+    def _study(self) -> Study:
+        """Open the trials of this job over this space: what was tried before is not tried again."""
+        name = f"{self.job.key.digest}-{self.field.space.digest[:16]}-{self.options.mode}"
+        path = user_store().trials(self.job.environment, name)
+        counts = {name: len(values) for name, values in self.field.space.parameters.items()}
+        return Study.of(trials.storage(path, self.options.storage), name, counts, self.options.seed)
+
+    def _search(self, study: Study, evaluate: Evaluator) -> Search:
+        share = 1 - (FOR_FINALS if self.options.mode == "measured" else 0)
+        limits = Limits(self.allowance.trials, lambda: self.left() - (1 - share) * self.allowance.seconds)
+        return Search(
+            self.field.space, study, evaluate, limits, self._first(), self.field.ranked, self.on_progress
+        )
+
+    def _first(self) -> list[Places]:
+        """What is tried before all else: the default, what was best nearby, and the space's seeds."""
+        space, base = self.field.space, self.field.default
+        nearby = nearest_entry(self.job.key, self.job.environment)
+        known = {each.places for each in self.field.ranked}
+        proposed = [base, *([{**base, **nearby.config}] if nearby else []), *space.seeded(base)]
+        return [places for each in proposed if (places := space.places_or_none(each)) in known or each is base]
+
+    def _decided(self, evaluate: Evaluator, finished: Mapping[Places, Outcome]) -> tuple[Entry, list[str]]:
+        """Let the fastest compete with the default; return what to remember, and what to tell."""
+        space, base = self.field.space, self.field.default
+        places = [each for each in fastest(finished, self.allowance.finalists + 1) if space.candidate(each) != base]
+        contestants = [base, *map(space.candidate, places[: self.allowance.finalists])]
+        finals = evaluate.finals(contestants, dense=self._dense_is_short(), rounds=self.allowance.rounds, left=self.left)
+        if isinstance(finals, Failure):
+            raise ConfigError(
+                f"The finals of {self.job.pattern!r} did not end: {finals.reason}.",
+                rule="The fastest configurations and the default one run in turn.",
+                fix="Give it more time with --budget, or look at the device.",
+            )
+        notes = [f"{contestants[place]} was out: {text}" for place, text in finals.errors.items()]
+        resources = finished[places[finals.winner - 1]].resources if finals.winner else ()
+        return self._entry(contestants[finals.winner], finals, resources, len(finished)), notes
+
+    def _entry(self, config: Config, finals: Finals, resources: Sequence[Resources], tried: int) -> Entry:
+        samples = {"best": finals.samples[finals.winner], "default": finals.samples[0], "dense": finals.dense}
+        samples = {name: each for name, each in samples.items() if each}
+        return Entry(
+            key=self.job.key,
+            environment=self.job.environment,
+            config=dict(config) if finals.winner else {},
+            mode=self.options.mode,
+            seconds={name: statistics.median(each) for name, each in samples.items()},
+            samples=samples,
+            resources=tuple(resources),
+            expected_error=EXPECTED_ERROR if self.options.mode == "modelled" else None,
+            trials=tried,
+            effort=self.options.effort,
+            seed=self.options.seed,
+            space=self.field.space.digest,
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            version=__version__,
+            about=self.job.about,
+        )
+
+    def _dense_is_short(self) -> bool:
+        shape, inputs = self.job.shape, self.job.inputs
+        flops = 2.0 * inputs.batch * inputs.heads * shape.q_len * shape.kv_len * (inputs.head_dim + inputs.value_dim)
+        return flops / self.job.facts.flops < DENSE_LIMIT
+
+    def _nothing_ran(self, finished: Mapping[Places, Outcome]) -> ConfigError:
+        if not finished:
+            return ConfigError(
+                f"The budget of {self.allowance.seconds:.3g} s ended before one trial did.",
+                rule="A trial plans, compiles and runs one configuration.",
+                fix="Give it more, for example --budget 300s.",
+            )
+        common = ", ".join(f"{reason} ({count} x)" for reason, count in reasons(list(finished.values())).most_common(3))
+        return ConfigError(
+            f"None of {len(finished)} configurations ran: {common}.",
+            rule="At least one has to.",
+            fix="Add others with --space FILE, or choose a smaller shape.",
+        )
+
+
+def evaluator(job: Job, options: Options) -> Evaluator:
+    """Return what tries configurations: a device of this machine, or the model of one that isn't here."""
+    if options.mode == "modelled":
+        return Modelled(job, options.workers)
+    return Measured(job, options.seed, Policy(), TRIAL_LIMIT)

@@ -1,0 +1,91 @@
+"""The log of trials: whole lines count, whoever died; what can't be written goes on in memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import InMemoryStorage, JournalStorage
+
+from attncc.errors import ConfigError
+from attncc.storage import CacheWarning
+from attncc.tune.trials import TrialLog, storage
+
+LOGS = [{"op_code": 0, "n": number} for number in range(3)]
+
+
+def test_readers_see_what_writers_appended(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    writer, reader = TrialLog(path), TrialLog(path)
+    writer.append_logs(LOGS[:2])
+    assert list(reader.read_logs(0)) == LOGS[:2]
+    reader.append_logs(LOGS[2:])
+    assert list(writer.read_logs(1)) == LOGS[1:]
+
+
+@pytest.mark.parametrize("torn", ['{"op_code": 4, "tri', '{"op_code": 4}', "\x00\x00", '["a list"]\n', "garbage\n"])
+def test_a_torn_line_is_skipped_by_everyone(tmp_path: Path, torn: str) -> None:
+    path = tmp_path / "trials.jsonl"
+    before = TrialLog(path)
+    before.append_logs(LOGS[:1])
+    assert list(before.read_logs(0)) == LOGS[:1]
+    with path.open("a") as file:
+        file.write(torn)
+    after = TrialLog(path)
+    after.append_logs(LOGS[1:])
+    whole = [json.loads(torn)] if torn == '{"op_code": 4}' else []
+    for log in (before, after, TrialLog(path)):
+        assert list(log.read_logs(0)) == [LOGS[0], *whole, *LOGS[1:]]
+
+
+def test_a_line_under_way_is_not_read_in_part(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    log = TrialLog(path)
+    line = json.dumps(LOGS[0])
+    path.write_text(line[:5])
+    assert list(log.read_logs(0)) == []
+    path.write_text(line + "\n")
+    assert list(log.read_logs(0)) == LOGS[:1]
+
+
+def test_a_full_disk_is_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = TrialLog(tmp_path / "trials.jsonl")
+    log.append_logs(LOGS[:1])
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.warns(CacheWarning, match="No space left"):
+        log.append_logs(LOGS[1:2])
+    log.append_logs(LOGS[2:])
+    assert list(log.read_logs(0))[-2:] == LOGS[1:]
+
+
+def test_a_folder_that_cannot_be_made_means_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.warns(CacheWarning, match="not written down"):
+        assert isinstance(storage(tmp_path / "file" / "trials.jsonl", None), InMemoryStorage)
+
+
+def test_a_log_that_was_tampered_with_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    path.write_text('{"op_code": 4, "worker_id": "x"}\n')
+    with pytest.warns(CacheWarning, match=r"trials\.damaged"):
+        found = storage(path, None)
+    assert isinstance(found, JournalStorage)
+    assert (tmp_path / "trials.damaged").exists()
+    optuna.create_study(storage=found)
+
+
+def test_a_database_is_named_by_its_url(tmp_path: Path) -> None:
+    found = storage(None, f"sqlite:///{tmp_path}/trials.db")
+    optuna.create_study(storage=found, study_name="a")
+    assert optuna.get_all_study_names(storage(None, f"sqlite:///{tmp_path}/trials.db")) == ["a"]
+
+
+def test_a_bad_url_says_what_one_is() -> None:
+    with pytest.raises(ConfigError, match="sqlite:///"):
+        storage(None, "nowhere")

@@ -1,0 +1,90 @@
+"""Workers: whatever happens in one costs one question."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from attncc.errors import ConfigError
+from attncc.tune.worker import Failure, Worker
+
+
+def answering(base: int) -> Callable[[Any], Any]:
+    """Set up: answers numbers, and does as it is told."""
+
+    def answer(question: Any) -> Any:
+        match question:
+            case "crash":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "abort":
+                os.abort()
+            case "leave":
+                os._exit(3)
+            case "hang":
+                time.sleep(60)
+            case "raise":
+                raise ValueError("no such thing\nat all")
+            case "refuse":
+                raise ConfigError("Too large.", rule="It fits.")
+            case "memory":
+                raise MemoryError
+            case "variable":
+                return os.environ["ATTNCC_CACHE"]
+        return base + question
+
+    return answer
+
+
+def failing() -> Callable[[Any], Any]:
+    raise RuntimeError("no inputs")
+
+
+@pytest.fixture
+def worker() -> Any:
+    with Worker(answering, (1,), {"ATTNCC_CACHE": "off"}) as made:
+        yield made
+
+
+def test_it_answers(worker: Worker) -> None:
+    assert [worker.ask(each, 60) for each in (1, 2)] == [2, 3]
+    assert worker.ask("variable", 60) == "off"
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [("crash", "SIGSEGV"), ("abort", "SIGABRT"), ("leave", "exit status 3")],
+)
+def test_a_crash_costs_one_question(worker: Worker, question: str, reason: str) -> None:
+    found = worker.ask(question, 60)
+    assert isinstance(found, Failure)
+    assert found.fatal
+    assert reason in found.reason
+    assert worker.ask(1, 60) == 2
+
+
+def test_a_hang_costs_its_limit(worker: Worker) -> None:
+    assert worker.ask(1, 60) == 2
+    begin = time.monotonic()
+    assert worker.ask("hang", 0.5) == Failure("it took more than 0.5 s", fatal=True)
+    assert time.monotonic() - begin < 20
+    assert worker.ask(1, 60) == 2
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [("raise", "ValueError: no such thing"), ("refuse", "Too large."), ("memory", "there was not enough memory")],
+)
+def test_an_error_is_a_failure_of_one_line(worker: Worker, question: str, reason: str) -> None:
+    assert worker.ask(question, 60) == Failure(reason)
+    assert worker.ask(1, 60) == 2
+
+
+def test_a_failed_setup_is_told_each_time() -> None:
+    with Worker(failing, ()) as worker:
+        for _ in range(2):
+            assert worker.ask(1, 60) == Failure("RuntimeError: no inputs", fatal=True)
