@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +22,7 @@ from attncc.errors import AttnccError
 START_LIMIT = 120.0
 #: Characters of a message that a report has room for.
 LONGEST = 300
+READY = "ready"
 
 Answer = Callable[[Any], Any]
 
@@ -34,17 +38,19 @@ class Failure:
 class Worker:
     """A process that calls `setup(*arguments)` once, and then what that returned with each question.
 
-    `setup` is a function of a module, since the process is spawned: a crash, a hang or an abort of a compiler takes
-    that process down and nothing else, and the next question goes to a new one. `environment` holds variables that the
-    process sees in place of its parent's.
+    A crash, a hang or an abort of a compiler takes that process down and nothing else, and the next question goes to a
+    new one. `setup` is a function of a module that can be imported. `environment` holds variables that the process
+    sees in place of its parent's. It runs no code of the parent's main module, as multiprocessing's would.
     """
 
     def __init__(
         self, setup: Callable[..., Answer], arguments: tuple[Any, ...], environment: Mapping[str, str] | None = None
     ) -> None:
-        self._task = setup, arguments, dict(environment or {})
-        self._process: BaseProcess | None = None
+        self._task = setup, arguments
+        self._environment = dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
+        self._failed: Failure | None = None
 
     def __enter__(self) -> Worker:
         return self
@@ -61,23 +67,13 @@ class Worker:
 
     def post(self, question: Any) -> None:
         """Send a question; `collect` waits for its answer."""
-        if self._process is None:
-            failed = self._start()
-            if failed:
-                self._failed: Failure | None = failed
-                return
-        self._failed = None
-        assert self._pipe is not None
-        try:
-            self._pipe.send(question)
-        except (BrokenPipeError, OSError):
-            self._failed = self._lost()
+        self._failed = self._start() if self._pipe is None else None
+        if self._failed is None:
+            self._failed = self._sent(question)
 
     def collect(self, limit: float) -> Any:
         """Return the answer to the question that was posted, or a Failure."""
-        if self._failed is not None:
-            return self._failed
-        return self._received(limit, f"it took more than {limit:.3g} s")
+        return self._failed or self._received(limit, f"it took more than {limit:.3g} s")
 
     @property
     def pipe(self) -> Connection | None:
@@ -88,22 +84,34 @@ class Worker:
         """End the process."""
         if self._process is not None:
             self._process.kill()
-            self._process.join()
-            assert self._pipe is not None
+            self._process.wait()
+        if self._pipe is not None:
             self._pipe.close()
-            self._process = self._pipe = None
+        self._process = self._pipe = None
 
     def _start(self) -> Failure | None:
-        context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, *self._task), daemon=True)
-        self._process.start()
+        """Start a process; return why it can't serve, if so."""
+        self._pipe, theirs = Pipe()
+        program = f"from attncc.tune.worker import serve; serve({theirs.fileno()})"
+        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        environment = {**os.environ, **self._environment, "PYTHONPATH": paths}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program], pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL
+        )
         theirs.close()
-        ready = self._received(START_LIMIT, f"it did not start within {START_LIMIT:.0f} s")
-        if not isinstance(ready, Failure):
+        found = self._sent(self._task) or self._received(START_LIMIT, f"it took more than {START_LIMIT:.0f} s to start")
+        if found == READY:
             return None
         self.close()
-        return Failure(ready.reason, fatal=True)
+        return Failure(found.reason, fatal=True)
+
+    def _sent(self, message: Any) -> Failure | None:
+        assert self._pipe is not None
+        try:
+            self._pipe.send(message)
+        except OSError:
+            return self._lost()
+        return None
 
     def _received(self, limit: float, late: str) -> Any:
         assert self._pipe is not None
@@ -117,8 +125,10 @@ class Worker:
 
     def _lost(self) -> Failure:
         assert self._process is not None
-        self._process.join(1.0)
-        code = self._process.exitcode
+        try:
+            code = self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            code = None
         self.close()
         return Failure(f"it crashed ({_cause(code)})", fatal=True)
 
@@ -132,25 +142,27 @@ def _cause(code: int | None) -> str:
         return f"signal {-code}"
 
 
-def _serve(
-    pipe: Connection, setup: Callable[..., Answer], arguments: tuple[Any, ...], environment: Mapping[str, str]
-) -> None:
-    """Answer until the parent hangs up; an error is a Failure, and only a crash ends the process."""
+def serve(handle: int) -> None:
+    """Be a worker on one end of a pipe: an error is a Failure, and only a crash ends the process before the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    os.environ.update(environment)
     sys.stdout = sys.stderr  # a compiler's prints are no result
-    answer: Answer | None = None
-    first = _tried(lambda: setup(*arguments))
-    pipe.send(first if isinstance(first, Failure) else "ready")
-    if isinstance(first, Failure):
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    pipe = Connection(handle)
+    try:
+        setup, arguments = pipe.recv()
+        answer = _tried(lambda: setup(*arguments))
+        pipe.send(answer if isinstance(answer, Failure) else READY)
+        while not isinstance(answer, Failure):
+            pipe.send(_tried(partial(answer, pipe.recv())))
+    except (EOFError, OSError):  # the parent is gone
         return
-    answer = first
-    while True:
-        try:
-            question = pipe.recv()
-        except (EOFError, OSError):
-            return
-        pipe.send(_tried(lambda question=question: answer(question)))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent died, whatever it is doing."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _tried(call: Callable[[], Any]) -> Any:
