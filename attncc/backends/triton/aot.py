@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attncc.backends.triton import MAX_HEAD_DIM
+from attncc.backends.triton import MAX_HEAD_DIM, reads
 from attncc.backends.triton.config import Config
 from attncc.backends.triton.launch import Sizes
 from attncc.backends.triton.lower import NARROW, Lowering
@@ -45,7 +45,7 @@ def program(
     sizes = Sizes(head_dim, value_dim, DTYPES[dtype], plan.shape.heads // kv_heads)
     chosen = Config.default(gpu.arch, max(head_dim, value_dim), sizes.itemsize).changed(config or {})
     far = max(plan.shape.q_len, plan.shape.kv_len) * max(head_dim, value_dim) >= NARROW
-    lowering = Lowering(sizes, chosen, gpu.multiprocessors, far=far)
+    lowering = Lowering(sizes, chosen, gpu.multiprocessors, far=far, unpipelined=not reads.are_pipelined(gpu.arch))
     return Program(plan, lowering, plan.shape.batch, plan.shape.heads, kv_heads, torch.device("cpu"))
 
 

@@ -16,7 +16,7 @@ from triton.runtime.errors import OutOfResources, PTXASError
 
 from attncc.backends.base import Gradients
 from attncc.backends.device import architecture, processors
-from attncc.backends.triton import interpreter
+from attncc.backends.triton import interpreter, reads
 from attncc.backends.triton.config import Config
 from attncc.backends.triton.defaults import ANY
 from attncc.backends.triton.launch import Launch, Sizes
@@ -124,11 +124,12 @@ class TritonExecutable:
             interpreter.prepare()
         batch, heads, _, head_dim = query.shape
         sizes = Sizes(head_dim, value.shape[-1], query.element_size(), heads // key.shape[1])
-        config = Config.default(
-            architecture(query.device) or ANY, max(head_dim, value.shape[-1]), sizes.itemsize
-        ).changed(self.config)
+        arch = architecture(query.device) or ANY
+        config = Config.default(arch, max(head_dim, value.shape[-1]), sizes.itemsize).changed(self.config)
         score = None if self.score.is_identity else self.score
-        lowering = Lowering(sizes, config, processors(query.device), score, weighted, far)
+        lowering = Lowering(
+            sizes, config, processors(query.device), score, weighted, far, not reads.are_pipelined(arch)
+        )
         return Program(self.plan, lowering, batch, heads, key.shape[1], query.device)
 
 

@@ -37,7 +37,7 @@ class Lowering:
     """How passes are lowered: for tensors of these sizes, a configuration, and a device of so many processors.
 
     score: what takes the scores' place (None: nothing does); weighted: its weights' gradients are wanted.
-    far: a head's rows reach beyond 2^31 elements.
+    far: a head's rows reach beyond 2^31 elements. unpipelined: see Spec.
     """
 
     sizes: Sizes
@@ -46,6 +46,7 @@ class Lowering:
     score: ScoreExpression | None = None
     weighted: bool = False
     far: bool = False
+    unpipelined: bool = False
 
     def forward(self, work: Pass, members: Members, *, opens: bool) -> Work:
         """Return the launches of the forward kernel; `opens`: it is the first to write its rows, and writes all."""
@@ -117,6 +118,7 @@ class Lowering:
             padded_head=self.sizes.padded_head,
             padded_value=self.sizes.padded_value,
             score=self.score,
+            unpipelined=self.unpipelined,
         )
         numbers = {
             "rows": work.rows.size,

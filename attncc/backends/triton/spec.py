@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from attncc.backends.triton import reads
 from attncc.backends.triton.printer import TritonPrinter, named_tables
 from attncc.backends.triton.scores import PrintedScore, ScorePrinter, printed
 from attncc.ir.predicate import Predicate
@@ -94,6 +95,7 @@ class Spec:
     grad_lse: lse has a gradient, too. atomic: dQ is added up along the way, with atomics.
     of_keys: the tiles are of keys, not of queries.
     score: what takes the score's place (None: nothing does). weighted: its weights' gradients are added up, too.
+    unpipelined: loops that read tables by pairs of positions don't load ahead.
     """
 
     kernel: str
@@ -116,6 +118,7 @@ class Spec:
     of_keys: bool = False
     score: ScoreExpression | None = None
     weighted: bool = False
+    unpipelined: bool = False
 
     @cached_property
     def tables(self) -> tuple[tuple[str, TableData], ...]:
@@ -132,6 +135,11 @@ class Spec:
     def printed(self) -> PrintedScore | None:
         """The score as Triton source."""
         return None if self.score is None else printed(self.score, ScorePrinter(self.tables))
+
+    def loads_ahead(self, *, partial: bool) -> bool:
+        """Return whether the loop over full or over partial tiles may be pipelined."""
+        by_pairs = reads.in_score(self.score, packed=self.packed) or (partial and reads.in_predicate(self.residual))
+        return not (self.unpipelined and by_pairs)
 
     @property
     def index(self) -> str:
