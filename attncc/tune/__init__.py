@@ -1,0 +1,1 @@
+"""The autotuner: what it chooses among, how candidates are tried, and what is reported."""
