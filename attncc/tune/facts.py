@@ -1,0 +1,104 @@
+"""Facts that constraints may name: sizes of the inputs, what the plan's ways look like, limits of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+
+from attncc.backends.base import Inputs
+from attncc.planner.choice import WAYS
+from attncc.planner.plan import Group, Pass, Plan
+from attncc.planner.segments import segments
+from attncc.targets import Gpu, Target
+from attncc.tune.parameters import Value, default, names
+
+__all__ = ["TARGET_NAMES", "default", "facts", "known"]
+
+#: A segment of fewer rows than this is no run.
+SHORTEST_RUN = 2
+#: The cost model's times are rough: it may be wrong by this factor.
+NEAR = 4
+_SIZES = ("q_len", "kv_len", "batch", "heads", "kv_heads", "group", "head_dim", "value_dim", "itemsize")
+_PADDED = ("padded_head", "padded_value")
+_PLAN = ("ways", "near_ways", "exact_ways", "residual_ways", "residual", "shortest_run", "longest_run", "widest_row")
+#: Facts of a device; those of a GPU are there only for a GPU.
+TARGET_NAMES = tuple(
+    dict.fromkeys(
+        f"target.{field.name}"
+        for kind in (Target, Gpu)
+        for field in fields(kind)
+        if field.type in ("str", "int", "float")
+    )
+)
+
+
+def known(backend: str, direction: str) -> tuple[str, ...]:
+    """Return all names that a constraint may have: facts, parameters, and `default.` with a parameter."""
+    own = names(backend, direction)
+    return (*_SIZES, *_PADDED, *_PLAN, *TARGET_NAMES, *own, *(f"default.{name}" for name in own))
+
+
+def facts(plan: Plan, inputs: Inputs, target: Target) -> dict[str, object]:
+    """Return the facts of a plan in the backend's own tiles, by name.
+
+    ways: `cheapest`, and names of alternatives that would change what runs for some heads.
+    near_ways: those of `ways` whose predicted time is at most NEAR times the cheapest's.
+    exact_ways, residual_ways: those under which some pass needs no predicate, or evaluates one.
+    residual: whether there are residual_ways, so that tiles of the plan matter.
+    shortest_run, longest_run: rows of mask-free runs (0: there is none); widest_row: most keys of a row, both of
+    exact passes. padded_head, padded_value: head sizes as kernels have them.
+    """
+    ways = [WAYS[0], *(way for way in WAYS[1:] if any(_changes(group, way) for group in plan.groups))]
+    passes = {way: plan.preferring(way).all_passes() for way in ways}
+    exact = _distinct(work for each in passes.values() for work in each if work.residual is None)
+    runs = [run.rows for work in exact for run in segments(*work.staircase.bounds(), SHORTEST_RUN)[0]]
+    residual = tuple(way for way in ways if any(work.residual is not None for work in passes[way]))
+    return {
+        "q_len": plan.shape.q_len,
+        "kv_len": plan.shape.kv_len,
+        **{name: getattr(inputs, name) for name in _SIZES[2:]},
+        "padded_head": _padded(inputs.head_dim),
+        "padded_value": _padded(inputs.value_dim),
+        "ways": tuple(ways),
+        "near_ways": tuple(way for way in ways if _seconds(plan, way) <= NEAR * _seconds(plan, WAYS[0])),
+        "exact_ways": tuple(way for way in ways if any(work.residual is None for work in passes[way])),
+        "residual_ways": residual,
+        "residual": bool(residual),
+        "shortest_run": min(runs, default=0),
+        "longest_run": max(runs, default=0),
+        "widest_row": max((_widest(work) for work in exact), default=0),
+        **_of(target),
+    }
+
+
+def _changes(group: Group, way: str) -> bool:
+    """Return whether preferring a way changes what runs: the group has it, and not as its cheapest."""
+    return way in [other.name for other in group.alternatives[1:]] and way != group.alternatives[0].name
+
+
+def _seconds(plan: Plan, way: str) -> float:
+    """Return the predicted time of a way, over all heads and batch entries that the plan tells apart."""
+    return sum(plan.members(group) * group.alternatives[0].seconds for group in plan.preferring(way).groups)
+
+
+def _distinct(passes: Iterable[Pass]) -> list[Pass]:
+    """Return each pass once: several ways may share it, and several groups don't."""
+    return list({id(work): work for work in passes}.values())
+
+
+def _widest(work: Pass) -> int:
+    start, stop = work.staircase.bounds()
+    return int((stop - start).max(initial=0))
+
+
+def _padded(size: int) -> int:
+    return max(16, 1 << (size - 1).bit_length())
+
+
+def _of(target: Target) -> Mapping[str, Value | float]:
+    found = {}
+    for name in TARGET_NAMES:
+        owners = [owner for owner in (target, target.gpu) if hasattr(owner, name.partition(".")[2])]
+        if owners:
+            found[name] = getattr(owners[0], name.partition(".")[2])
+    return found

@@ -1,0 +1,187 @@
+"""Search spaces: ordered lists of values, constraints between them, and seeds; which candidates there are."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from attncc.errors import ConfigError, nearest
+from attncc.tune import facts as facts_of
+from attncc.tune import merging
+from attncc.tune.files import Constraint
+from attncc.tune.parameters import Candidate, Value
+
+Facts = Mapping[str, object]
+#: Combinations of a space's values, before constraints, that are still gone through.
+MOST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Space:
+    """What one direction of a backend is tuned over. A candidate has a value for each parameter.
+
+    parameters: ordered lists of values; neighbours are alike. constraints: rules over parameters, facts and
+    defaults. seeds: parts of candidates to try first. default: values that run without any config (see `including`).
+    """
+
+    parameters: Mapping[str, tuple[Value, ...]]
+    constraints: tuple[Constraint, ...] = ()
+    seeds: tuple[Candidate, ...] = ()
+    default: Candidate = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.parameters:
+            raise ConfigError("The search space is empty.", rule="It has at least one parameter.", fix=_ADD)
+        if self.size > MOST:
+            raise ConfigError(
+                f"The search space has {self.size} combinations.",
+                rule=f"There are at most {MOST}.",
+                fix="Shorten the longest lists of [parameters]; constraints come after that.",
+            )
+
+    @classmethod
+    def load(cls, backend: str, direction: str, extra: Path | None = None) -> Space:
+        """Return the shipped space of a backend's direction, with what a user's file adds or replaces.
+
+        Raises ConfigError for files that can't be read, unknown names, values that the backend doesn't take.
+        """
+        parts = merging.merged(backend, direction, extra)
+        known = facts_of.known(backend, direction)
+        for constraint in parts.constraints:
+            constraint.expression.check(known)
+        return cls(parts.parameters, parts.constraints, parts.seeds)
+
+    @property
+    def size(self) -> int:
+        """Combinations before constraints."""
+        return math.prod(map(len, self.parameters.values()))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of parameters in their order, rules and seeds; titles, reasons and files don't matter."""
+        content = [
+            [[name, list(values)] for name, values in self.parameters.items()],
+            sorted(constraint.rule for constraint in self.constraints),
+            [dict(sorted(seed.items())) for seed in self.seeds],
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def including(self, default: Candidate) -> Space:
+        """Return the space with the default's values in the lists; it is then a candidate whatever the constraints."""
+        own = {name: default[name] for name in self.parameters}
+        lists = {name: _with(values, own[name]) for name, values in self.parameters.items()}
+        return replace(self, parameters=lists, default=own)
+
+    def feasible(self, facts: Facts) -> list[dict[str, Value]]:
+        """Return the candidates that keep all constraints, and the default, in lexicographic order of the lists.
+
+        Raises ConfigError where the constraints leave nothing, and what evaluating them raises.
+        """
+        kept = list(self._kept(facts, self.constraints))
+        if not kept:
+            raise self._nothing(facts)
+        if self.default and self.default not in kept:
+            bisect.insort(kept, dict(self.default), key=self.index)
+        return kept
+
+    def admits(self, candidate: Candidate, facts: Facts) -> bool:
+        """Return whether a candidate is the default or keeps all constraints."""
+        names = {**self._names(facts), **candidate}
+        return candidate == self.default or all(constraint.holds(names) for constraint in self.constraints)
+
+    def removed(self, facts: Facts) -> tuple[list[tuple[Constraint, int]], int]:
+        """Return how many of all combinations each constraint would remove by itself, and how many all leave."""
+        alone = [
+            (constraint, self.size - sum(1 for _ in self._kept(facts, (constraint,))))
+            for constraint in self.constraints
+        ]
+        return alone, len(self.feasible(facts))
+
+    def seeded(self, facts: Facts) -> list[dict[str, Value]]:
+        """Return the default, then the feasible seeds completed with it, each once; needs `including`."""
+        found = [dict(self.default)]
+        for seed in self.seeds:
+            candidate = {**self.default, **seed}
+            inside = all(value in self.parameters[name] for name, value in candidate.items())
+            if inside and candidate not in found and self.admits(candidate, facts):
+                found.append(candidate)
+        return found
+
+    def index(self, candidate: Candidate) -> tuple[int, ...]:
+        """Return the places of a candidate's values in their lists; raises ConfigError for a value that isn't there."""
+        if candidate.keys() != self.parameters.keys():
+            differing = sorted(candidate.keys() ^ self.parameters.keys())
+            raise ConfigError(
+                f"A candidate has or lacks {', '.join(differing)}.",
+                rule="It has a value for each parameter of the space, and no other.",
+                fix=nearest(differing[0], self.parameters),
+            )
+        return tuple(_place(name, values, candidate[name]) for name, values in self.parameters.items())
+
+    def candidate(self, indices: Sequence[int]) -> dict[str, Value]:
+        """Return the candidate whose values are at these places of the lists, in the order of `parameters`."""
+        pairs = zip(self.parameters.items(), indices, strict=True)
+        return {name: values[index] for (name, values), index in pairs}
+
+    def _kept(self, facts: Facts, constraints: Sequence[Constraint]) -> Iterator[dict[str, Value]]:
+        """Yield the candidates that keep `constraints`, each of which is asked as soon as its parameters are set."""
+        order = list(self.parameters)
+        due: list[list[Constraint]] = [[] for _ in range(len(order) + 1)]
+        for constraint in constraints:
+            places = [order.index(name) + 1 for name in constraint.expression.names if name in self.parameters]
+            due[max(places, default=0)].append(constraint)
+        names = self._names(facts)
+        if all(constraint.holds(names) for constraint in due[0]):
+            yield from self._below(order, 0, due, names)
+
+    def _below(
+        self, order: list[str], depth: int, due: list[list[Constraint]], names: dict[str, object]
+    ) -> Iterator[dict[str, Value]]:
+        if depth == len(order):
+            yield {name: names[name] for name in order}  # type: ignore[misc]
+            return
+        for value in self.parameters[order[depth]]:
+            names[order[depth]] = value
+            if all(constraint.holds(names) for constraint in due[depth + 1]):
+                yield from self._below(order, depth + 1, due, names)
+
+    def _names(self, facts: Facts) -> dict[str, object]:
+        return {**facts, **{f"default.{name}": value for name, value in self.default.items()}}
+
+    def _nothing(self, facts: Facts) -> ConfigError:
+        """Return the error that names the constraint after which nothing is left."""
+        counts = range(len(self.constraints) + 1)
+        left = [sum(1 for _ in self._kept(facts, self.constraints[:count])) for count in counts]
+        last = self.constraints[left.index(0) - 1]
+        alone = not any(True for _ in self._kept(facts, (last,)))
+        asked = sorted(last.expression.names)
+        lists = ", ".join(f"{name} = {list(self.parameters[name])}" for name in asked if name in self.parameters)
+        known = ", ".join(f"{name} is {facts[name]!r}" for name in asked if name in facts)
+        removes = f"all {self.size} combinations" if alone else f"the last {left[left.index(0) - 1]} combinations"
+        return ConfigError(
+            f"{last.where}: rule {last.rule!r} removes {removes}. {last.why}".strip(),
+            rule=f"Constraints leave something to choose. {f'Here {known}.' if known else ''}".strip(),
+            fix=f"Relax the rule{f', or change the lists: {lists}' if lists else ''}.",
+        )
+
+
+_ADD = "Give --space FILE with [parameters], or name a backend that has a search space."
+
+
+def _with(values: tuple[Value, ...], added: Value) -> tuple[Value, ...]:
+    """Return the list with a value in its place; texts come first."""
+    if added in values:
+        return values
+    return tuple(sorted((*values, added))) if isinstance(added, int) else (added, *values)
+
+
+def _place(name: str, values: tuple[Value, ...], value: Value) -> int:
+    if value not in values:
+        raise ConfigError(f"{name}={value!r} is not in the search space.", rule=f"Its values are {list(values)}.")
+    return values.index(value)
