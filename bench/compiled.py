@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -102,12 +102,7 @@ def kernels(
     config = {f"forward.{key}": value for key, value in asdict(forward).items()} if forward else {}
     made = attncc.plan(patterns(length)[name], length, tile=BACKEND.tile, target=target)
     lowered = aot.program(made, gpu(target), dtype, head_dim, config=config)
-    return [(each, normal_source(each)) for each in variants(lowered, dtype)]
-
-
-def normal_source(variant: Variant) -> Source:
-    """Return a kernel's source without the sets in its header, so that equal ones of different patterns are one."""
-    return aot.source(replace(variant, spec=replace(variant.spec, sets="")))
+    return [(each, aot.unnamed_source(each)) for each in variants(lowered, dtype)]
 
 
 @cache

@@ -12,6 +12,7 @@ from torch import Tensor
 from attncc.errors import ShapeError, nearest
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
+from attncc.targets import Target
 
 #: Bytes of an element by the short names of types.
 ITEMSIZES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
@@ -115,6 +116,16 @@ class Backend(Protocol):
         """Return the executable; `score` is attncc.ir.score.IDENTITY where there is none.
 
         Raises ConfigError for an unknown key or bad value in `config`.
+        """
+        ...
+
+    def predict(
+        self, plan: Plan, inputs: Inputs, direction: str, config: Mapping[str, object], target: Target
+    ) -> float:
+        """Return the seconds that a direction is predicted to take on a target, without compiling or running.
+
+        Only ratios matter to a ranking. `direction` is `forward` or `backward`, `config` as for `lower`. Raises as
+        `lower` does, and BackendError or ConfigError for inputs or a target that the backend doesn't take.
         """
         ...
 

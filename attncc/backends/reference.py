@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Gradients, accumulation_dtype
+from attncc.backends.base import Gradients, Inputs, accumulation_dtype
 from attncc.backends.scoring import ScoredBlock
 from attncc.errors import ConfigError
 from attncc.ir.evaluate import evaluate_predicate
@@ -19,6 +19,7 @@ from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.checks import check
 from attncc.planner.plan import Plan
 from attncc.planner.shape import Shape
+from attncc.targets import Target
 
 
 def dense_mask(
@@ -164,9 +165,22 @@ class ReferenceBackend:
 
     def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> ReferenceExecutable:
         """Return the dense executable; it has no choices to configure."""
+        self._require_empty(config)
+        return ReferenceExecutable(plan, score)
+
+    def predict(
+        self, plan: Plan, inputs: Inputs, direction: str, config: Mapping[str, object], target: Target
+    ) -> float:
+        """Return the time of the products over all pairs: two forward, five backward; `config` has no choices."""
+        self._require_empty(config)
+        keys, values = (1, 1) if direction == "forward" else (3, 2)
+        pairs = inputs.batch * inputs.heads * plan.shape.q_len * plan.shape.kv_len
+        return 2.0 * pairs * (keys * inputs.head_dim + values * inputs.value_dim) / target.flops
+
+    @staticmethod
+    def _require_empty(config: Mapping[str, object]) -> None:
         if config:
             raise ConfigError(f"config={dict(config)!r}.", rule="The reference backend has no configuration.")
-        return ReferenceExecutable(plan, score)
 
 
 BACKEND = ReferenceBackend()

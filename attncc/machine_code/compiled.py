@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from attncc.machine_code import amdgcn, sass, tools
-from attncc.machine_code.instructions import Instruction, Kind
+from attncc.machine_code import amdgcn, loops, sass, tools
+from attncc.machine_code.instructions import Instruction, Kind, Mix
 from attncc.machine_code.resources import Resources
 
 
@@ -66,6 +66,11 @@ class Compiled:
     def resources(self) -> Resources:
         """What it takes, read from the compiled code."""
         return self._cuda() if self.backend == "cuda" else self._hip()
+
+    @cached_property
+    def mixes(self) -> tuple[Mix, Mix] | None:
+        """Instructions of the loops over full and over partial runs, None if there is no loop; see loops.mixes."""
+        return loops.mixes(self.instructions)
 
     def _cuda(self) -> Resources:
         usage = tools.cuobjdump(self.binary, "-res-usage")

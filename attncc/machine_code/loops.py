@@ -59,6 +59,19 @@ def full_and_partial(loops: Sequence[Loop]) -> tuple[Loop | None, Loop | None]:
             return None, None
 
 
+def mixes(instructions: Sequence[Instruction]) -> tuple[Mix, Mix] | None:
+    """Return what the loops over full and over partial runs hold, or None if there are no loops.
+
+    Where there is no telling which is which, they are those that compare and select the least and the most.
+    """
+    loops = main_loops(instructions)
+    if not loops:
+        return None
+    full, partial = full_and_partial(loops)
+    ordered = sorted((loop.mix for loop in loops), key=lambda found: found.predicate)
+    return full.mix if full else ordered[0], partial.mix if partial else ordered[-1]
+
+
 def _natural_loops(instructions: Sequence[Instruction]) -> list[Loop]:
     if not instructions:
         return []

@@ -58,7 +58,7 @@ def load(path: Path) -> Compiled | None:
 
 
 def save(path: Path, compiled: Compiled) -> None:
-    """Write a kernel's archive."""
+    """Write a kernel's archive; where the cache can't be written to, a warning says so."""
     fields = ("name", "backend", "shared", "warps", "scratch")
     binary = {name: isinstance(content, bytes) for name, content in compiled.stages.items()}
     header = {field: getattr(compiled, field) for field in fields} | {"stages": binary}
@@ -67,4 +67,7 @@ def save(path: Path, compiled: Compiled) -> None:
         archive.writestr(_HEADER, json.dumps(header))
         for name, stage in compiled.stages.items():
             archive.writestr(name, stage)
-    write(path, content.getvalue())
+    try:
+        write(path, content.getvalue())
+    except OSError as error:
+        warnings.warn(f"{path} can't be written ({error}): compiled kernels are not kept.", CacheWarning, stacklevel=2)

@@ -63,8 +63,11 @@ class Throughput:
     leaves_out: tuple[str, ...] = LEAVES_OUT
 
 
-def predict(loop: Mix, resources: Resources, gpu: Gpu, work: Work) -> Throughput:
-    """Predict the throughput of a loop; raises ConfigError if the kernel does not fit on the GPU."""
+def predict(loop: Mix, resources: Resources, gpu: Gpu, work: Work, resident: int | None = None) -> Throughput:
+    """Predict the throughput of a loop, with `resident` blocks on a multiprocessor: as many as fit, by default.
+
+    Raises ConfigError if the kernel does not fit on the GPU.
+    """
     resources.require(gpu, "The kernel")
     parts = _demand(loop, resources.warps, gpu, work)
     clock = gpu.clock * gpu.sustained
@@ -72,7 +75,7 @@ def predict(loop: Mix, resources: Resources, gpu: Gpu, work: Work) -> Throughput
         "issue": loop.total * resources.warps / gpu.issue,
         "memory": work.bytes * gpu.multiprocessors * clock / gpu.bandwidth,
     }
-    blocks = resources.occupancy(gpu)
+    blocks = resources.occupancy(gpu) if resident is None else resident
     stations = _in_step(_stations(parts, gpu), max(1, resources.warps // gpu.schedulers))
     cycles = max(1 / _mean_value_analysis(stations, blocks), *bounds.values())
     demand = parts | bounds

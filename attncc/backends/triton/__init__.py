@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from attncc.backends.base import Inputs
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.config import Config
 from attncc.backends.triton.defaults import ANY
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
+from attncc.targets import Target
+from attncc.targets import gpu as find_gpu
 
 if TYPE_CHECKING:
     from attncc.backends.triton.execute import TritonExecutable
@@ -53,6 +56,27 @@ class TritonBackend:
         from attncc.backends.triton.execute import TritonExecutable  # needs triton, which not every system has
 
         return TritonExecutable(plan, score, config)
+
+    def predict(
+        self, plan: Plan, inputs: Inputs, direction: str, config: Mapping[str, object], target: Target
+    ) -> float:
+        """Return the roofline of attncc.backends.triton.model; raises ConfigError for a target that isn't a GPU."""
+        from attncc.backends.triton import aot
+        from attncc.backends.triton.model import roofline
+
+        gpu = target.gpu or find_gpu(target.name)
+        program = aot.program(
+            plan,
+            gpu,
+            inputs.dtype,
+            inputs.head_dim,
+            value_dim=inputs.value_dim,
+            heads=inputs.heads,
+            kv_heads=inputs.kv_heads,
+            batch=inputs.batch,
+            config=config,
+        )
+        return roofline(program, direction, gpu, inputs.dtype)
 
 
 BACKEND = TritonBackend()

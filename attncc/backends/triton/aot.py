@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
 
 from attncc.backends.triton import MAX_HEAD_DIM, reads
@@ -27,14 +30,18 @@ def program(
     head_dim: int,
     *,
     value_dim: int | None = None,
+    heads: int | None = None,
     kv_heads: int | None = None,
-    config: dict[str, object] | None = None,
+    batch: int | None = None,
+    config: Mapping[str, object] | None = None,
 ) -> Program:
     """Lower a plan for a GPU: its kernels, and the work items that they get.
 
+    Query heads and batch entries are by default the plan's, which has one where the pattern is the same for all.
     Raises BackendError for an unknown dtype or a head size that the backend doesn't take, ConfigError for `config`.
     """
-    value_dim, kv_heads = value_dim or head_dim, kv_heads or plan.shape.heads
+    value_dim, heads, batch = value_dim or head_dim, heads or plan.shape.heads, batch or plan.shape.batch
+    kv_heads = kv_heads or heads
     if dtype not in DTYPES:
         raise BackendError(
             f"dtype {dtype!r}.", rule=f"Kernels are generated for {', '.join(DTYPES)}.", fix=nearest(dtype, DTYPES)
@@ -42,11 +49,11 @@ def program(
     for size in (head_dim, value_dim):
         if not 1 <= size <= MAX_HEAD_DIM:
             raise BackendError(f"Head size {size}.", rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.")
-    sizes = Sizes(head_dim, value_dim, DTYPES[dtype], plan.shape.heads // kv_heads)
+    sizes = Sizes(head_dim, value_dim, DTYPES[dtype], heads // kv_heads)
     chosen = Config.default(gpu.arch, max(head_dim, value_dim), sizes.itemsize).changed(config or {})
     far = max(plan.shape.q_len, plan.shape.kv_len) * max(head_dim, value_dim) >= NARROW
     lowering = Lowering(sizes, chosen, gpu.multiprocessors, far=far, unpipelined=not reads.are_pipelined(gpu.arch))
-    return Program(plan, lowering, plan.shape.batch, plan.shape.heads, kv_heads, torch.device("cpu"))
+    return Program(plan, lowering, batch, heads, kv_heads, torch.device(\"cpu\"))
 
 
 def sources(lowered: Program, dtype: str, *, backward: bool = True) -> list[tuple[Variant, Source]]:
@@ -65,3 +72,8 @@ def source(variant: Variant) -> Source:
         num_warps=variant.num_warps,
         num_stages=variant.num_stages,
     )
+
+
+def unnamed_source(variant: Variant) -> Source:
+    """Return a variant's source without the sets in its header, so that kernels of different sets can be one."""
+    return source(replace(variant, spec=replace(variant.spec, sets="")))

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from attncc.backends.triton import tile
 from attncc.backends.triton.aot import source
 from attncc.backends.triton.variants import Variant
 from attncc.errors import BackendError
@@ -20,8 +21,6 @@ TEXTS = {
     "cuda": ("triton", "ttir", "ttgir", "llir", "ptx", "sass"),
     "hip": ("triton", "ttir", "ttgir", "llir", "amdgcn"),
 }
-#: Products of a tile, in terms of the sizes of keys' and of values' heads.
-_PRODUCTS = {"forward": (1, 1), "query_gradient": (2, 1), "key_gradient": (2, 2)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +75,10 @@ class Inspection:
 
     def throughput(self) -> dict[str, Throughput]:
         """Return the predicted throughput of each loop; empty for a kernel without products, or one that can't run."""
-        if self.variant.spec.kernel not in _PRODUCTS or self.compiled.resources.excess(self.gpu):
+        if self.variant.spec.kernel not in tile.PRODUCTS or self.compiled.resources.excess(self.gpu):
             return {}
         constants: dict[str, Any] = dict(self.variant.constants)
-        keys, values = _PRODUCTS[self.variant.spec.kernel]
-        depth = keys * constants["HEAD_DIM"] + values * constants["VALUE_DIM"]
-        dtype = "tf32" if constants["PRECISION"] == "tf32" and self.dtype == "fp32" else self.dtype
-        work = Work(2.0 * constants["BLOCK_M"] * constants["BLOCK_N"] * depth, dtype=dtype)
+        work = Work(tile.flops(self.variant.spec, constants), dtype=tile.product_dtype(constants, self.dtype))
         return {name: predict(loop.mix, self.compiled.resources, self.gpu, work) for name, loop in self._loops.items()}
 
     @cached_property

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from attncc.backends.triton.config import Config
 from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.program import Program, Side
 from attncc.backends.triton.spec import Spec
+from attncc.backends.triton.steps import steps
+from attncc.planner.choice import DIRECTIONS
 
 #: Arguments in the dtype of the inputs.
 _INPUTS = {"query", "key", "value", "grad"}
@@ -34,21 +35,10 @@ class Variant:
 def variants(program: Program, dtype: str, *, backward: bool = True) -> list[Variant]:
     """Return the kernels of a program, each once, for inputs of a dtype ("bf16", "fp16" or "fp32")."""
     found: dict[Variant, None] = {}
-    for launch, side in _launches(program, backward):
-        found[variant_of(launch, side, dtype, program.lowering.config)] = None
+    for direction in DIRECTIONS if backward else DIRECTIONS[:1]:
+        for step in steps(program, direction):
+            found[variant_of(step.launch, step.side, dtype, program.lowering.config)] = None
     return list(found)
-
-
-def _launches(program: Program, backward: bool) -> Iterator[tuple[Launch, Side]]:
-    sides = [program.forward]
-    if backward:
-        yield program.delta(grad_lse=False), replace(program.forward, once=True)
-        sides += [program.key_gradient] if program.atomic else [program.query_gradient, program.key_gradient]
-    for side in sides:
-        for part in side.parts:
-            for launch in (part.work.whole, part.work.split, *part.work.joins):
-                if launch is not None:
-                    yield launch, side
 
 
 def variant_of(launch: Launch, side: Side, dtype: str, config: Config) -> Variant:

@@ -1,0 +1,154 @@
+"""Processes that compile: what a compiler that crashes, hangs or raises costs, and what is left of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from attncc.errors import ConfigError
+from attncc.machine_code import store
+from attncc.machine_code.compiled import Compiled
+from attncc.machine_code.source import Source
+from attncc.targets import gpu
+from attncc.tune.compilers import Compilers
+
+A100 = gpu("a100")
+KERNEL = """
+import triton
+import triton.language as tl
+
+@triton.jit
+def scaled(x, out, size, SCALE: tl.constexpr, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + at, tl.load(x + at, mask=at < size) * SCALE, mask=at < size)
+"""
+BROKEN = {
+    "aborts": "import os\nos.abort()\n",
+    "faults": "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n",
+    "leaves": "raise SystemExit(3)\n",
+    "raises": "raise RuntimeError('no\\nsuch luck')\n",
+    "hangs": "import pathlib, os, time\npathlib.Path(__file__).with_suffix('.pid').write_text(str(os.getpid()))\n"
+    "time.sleep(600)\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def source(folder: Path, name: str, text: str = KERNEL, scale: int = 2) -> Source:
+    path = folder / f"{name}.py"
+    path.write_text(text, encoding="utf-8")
+    types = (("x", "*fp32"), ("out", "*fp32"), ("size", "i32"))
+    return Source(path, "scaled", types, (("SCALE", scale), ("BLOCK", 256)), frozenset({"x", "out"}), 2, 1)
+
+
+@pytest.fixture
+def compilers() -> Iterator[Compilers]:
+    with Compilers(A100, 1, 60.0) as found:
+        yield found
+
+
+def test_each_broken_source_costs_itself(folder: Path, compilers: Compilers) -> None:
+    sound, *broken = (source(folder, name, text) for name, text in {"sound": KERNEL, **BROKEN}.items())
+    hung = broken.pop()
+    missing = replace(sound, path=folder / "missing.py")
+    found = compilers.compile([*broken, missing, sound, sound])
+    assert list(found) == [*broken, missing, sound]
+    compiled = found[sound]
+    assert isinstance(compiled, Compiled)
+    assert compiled.resources.warps == 2
+    assert store.load(store.path_of(sound, A100)) is not None
+    reasons = [found[each] for each in (*broken, missing)]
+    assert reasons[:4] == [
+        "the compiler crashed (SIGABRT)",
+        "the compiler crashed (SIGSEGV)",
+        "the compiler crashed (exit status 3)",
+        "RuntimeError: no such luck",
+    ]
+    assert str(reasons[4]).startswith("FileNotFoundError: ")
+
+    compilers.limit_seconds = 1.0
+    begin = time.monotonic()
+    assert compilers.compile([hung]) == {hung: "the compiler took more than 1 s"}
+    assert time.monotonic() - begin < 30
+    assert not _lives(int(hung.path.with_suffix(".pid").read_text()))
+
+
+def test_what_is_cached_needs_no_process(folder: Path) -> None:
+    known = source(folder, "known")
+    kept = Compiled("scaled", "cuda", {"cubin": b"", "ptx": ""}, 0, 2, 0)
+    store.save(store.path_of(known, A100), kept)
+    with Compilers(A100, 2, 60.0) as compilers:
+        assert compilers.compile([known]) == {known: kept}
+        assert not compilers._pool
+
+
+def test_nothing_is_left_at_work(folder: Path) -> None:
+    """Not after results that nobody waits for, nor after the block."""
+    quick, hung = source(folder, "quick"), source(folder, "hangs", BROKEN["hangs"])
+    with Compilers(A100, 2, 60.0) as compilers:
+        for done, _ in compilers.completed([hung, quick]):
+            assert done == quick
+            break
+        assert all(worker.source is None for worker in compilers._pool)
+        rest = [worker.process.pid for worker in compilers._pool]
+    assert not any(_lives(pid) for pid in rest if pid)
+    note = hung.path.with_suffix(".pid")
+    assert not (note.exists() and _lives(int(note.read_text())))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from attncc.machine_code.source import Source
+from attncc.targets import gpu
+from attncc.tune.compilers import Compilers
+
+if __name__ == "__main__":
+    with Compilers(gpu("a100"), 1, 2.0) as compilers:
+        compilers.compile([Source(Path(sys.argv[1]), "scaled", (), (), frozenset(), 2, 1)])
+"""
+
+
+def test_processes_end_with_a_killed_parent(folder: Path) -> None:
+    hung = source(folder, "hangs", BROKEN["hangs"])
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    parent = subprocess.Popen([sys.executable, script, hung.path])
+    note = hung.path.with_suffix(".pid")
+    _until(lambda: note.exists() and bool(note.read_text()))
+    parent.kill()
+    parent.wait()
+    _until(lambda: not _lives(int(note.read_text())))
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(0, 1.0), (1, 0.0)])
+def test_no_workers_or_no_time(workers: int, seconds: float) -> None:
+    with pytest.raises(ConfigError, match="more than 0"):
+        Compilers(A100, workers, seconds)
+
+
+def _until(holds) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process runs; one that nobody has waited for (a zombie) doesn't."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
