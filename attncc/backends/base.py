@@ -14,6 +14,7 @@ from attncc.planner.plan import Plan
 
 #: Bytes of an element by the short names of types.
 ITEMSIZES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
+_NAMES = {torch.float64: "fp64", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,13 @@ class Inputs:
     head_dim: int
     value_dim: int
     dtype: str
+
+    @classmethod
+    def of(cls, query: Tensor, key: Tensor, value: Tensor) -> Inputs:
+        """Return the sizes of tensors; a type that no backend computes in keeps torch's name."""
+        dtype = _NAMES.get(query.dtype) or str(query.dtype).removeprefix("torch.")
+        batch, heads, _, head_dim = query.shape
+        return cls(batch, heads, key.shape[1], head_dim, value.shape[3], dtype)
 
     @property
     def itemsize(self) -> int:
