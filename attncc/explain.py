@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from attncc import backends, targets
-from attncc.backends.base import Inputs
+from attncc.backends.base import ITEMSIZES, Inputs
 from attncc.backends.device import target_name
 from attncc.configs.environment import SOURCES
 from attncc.configs.key import Key
@@ -108,6 +108,8 @@ def _found(key: Key) -> Found:
 
 
 def _check(inputs: Inputs) -> None:
+    if inputs.dtype not in ITEMSIZES:
+        raise ShapeError(f"dtype={inputs.dtype!r}.", rule=f"It is one of {', '.join(ITEMSIZES)}.")
     sizes = (inputs.batch, inputs.heads, inputs.kv_heads, inputs.head_dim, inputs.value_dim)
     if min(sizes) < 1 or inputs.heads % inputs.kv_heads:
         raise ShapeError(f"{inputs}.", rule="Sizes are at least 1, and the heads are a multiple of the key heads.")

@@ -89,7 +89,7 @@ class Environment:
 
     def differences(self, other: Environment) -> dict[str, tuple[object, object]]:
         """Return (mine, theirs) of each field that differs, such as "packages.torch"; None where one lacks it."""
-        mine, theirs = _flat(self.describe()), _flat(other.describe())
+        mine, theirs = flat(self.describe()), flat(other.describe())
         names = [*mine, *(name for name in theirs if name not in mine)]
         return {n: (mine.get(n), theirs.get(n)) for n in names if mine.get(n) != theirs.get(n)}
 
@@ -107,7 +107,8 @@ def _plain(value: object) -> object:
     return dict(value) if isinstance(value, tuple) else value
 
 
-def _flat(described: dict[str, Any]) -> dict[str, object]:
+def flat(described: dict[str, Any]) -> dict[str, object]:
+    """Return a described environment without nesting, names such as "packages.torch"."""
     found: dict[str, object] = {}
     for name, value in described.items():
         found |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}

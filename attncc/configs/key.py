@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -133,11 +132,6 @@ def half_octaves(length: int) -> int:
 def length_of(bucket: int) -> str:
     """Return about which length a bucket stands for, "~5,793"."""
     return f"~{round(2 ** (bucket / 2)):,}" if bucket < 128 else "too long"
-
-
-def is_digest(name: str) -> bool:
-    """Return whether a file or folder may be named by a digest."""
-    return re.fullmatch(r"[0-9a-f]{32}", name) is not None
 
 
 def _octaves(one: int, other: int) -> float:

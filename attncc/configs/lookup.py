@@ -144,7 +144,7 @@ def _exact(key: Key, environment: Environment, places: tuple[Layer, ...]) -> Fou
 
 
 def _nearest(key: Key, environment: Environment, places: tuple[Layer, ...]) -> Found | None:
-    """Return the least distant entry within REACH; of several a measured one, of this environment, the first layer's."""
+    """Return the least distant entry within REACH; of several a measured one, of this environment, the first."""
     best: tuple[tuple[float, bool, bool], Entry, Layer] | None = None
     for layer in places:
         for entry in layer.entries(environment):

@@ -44,6 +44,16 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def is_digest(name: str) -> bool:
+    """Return whether a file or folder may be named by a digest."""
+    return re.fullmatch(r"[0-9a-f]{32}", name) is not None
+
+
+def said(error: Exception) -> str:
+    """Return what is wrong with a file, in a line."""
+    return " ".join(filter(None, (error.problem, error.rule))) if isinstance(error, ConfigError) else f"{error}."
+
+
 def digest(value: object) -> str:
     """Return the first 32 hexadecimal digits of the SHA-256 of a value's canonical text."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
@@ -54,9 +64,7 @@ def record(value: object, names: Collection[str], what: str) -> dict[str, Any]:
     found = mapping(value, what)
     if set(found) != set(names):
         wrong = sorted(set(found) ^ set(names))
-        refuse(
-            f"{what} has the names {', '.join(map(str, sorted(found)))[:200]}", f"{wrong[0]!r} is missing or unknown."
-        )
+        refuse(f"{what} has the names {', '.join(sorted(found))[:200]}", f"{wrong[0]!r} is missing or unknown.")
     return found
 
 

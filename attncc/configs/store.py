@@ -12,7 +12,7 @@ from pathlib import Path
 from attncc.configs import reading
 from attncc.configs.entry import MAX_BYTES, Entry
 from attncc.configs.environment import Environment
-from attncc.configs.key import Key, is_digest
+from attncc.configs.key import Key
 from attncc.errors import ConfigError
 from attncc.storage import CacheWarning, cache_folder, write
 
@@ -78,7 +78,7 @@ class Store:
 
     def remove_environment(self, digest: str) -> None:
         """Remove an environment's folder with all that is in it; raises OSError."""
-        if is_digest(digest):
+        if reading.is_digest(digest):
             shutil.rmtree(self.root / digest)
 
     def entries(self, environment: Environment | None = None) -> Iterator[Entry]:
@@ -96,7 +96,7 @@ class Store:
 
     def environments(self) -> list[Path]:
         """Return the folders of environments."""
-        return list(_children(self.root, lambda path: is_digest(path.name) and path.is_dir()))
+        return list(_children(self.root, lambda path: reading.is_digest(path.name) and path.is_dir()))
 
     def described(self, folder: Path) -> Environment | None:
         """Return the environment that a folder says it is of, or None where it doesn't say, or isn't."""
@@ -159,8 +159,7 @@ def _read(path: Path, *version: int) -> Entry | None:
     except FileNotFoundError:
         return None
     except (OSError, ConfigError) as error:
-        reason = error.problem if isinstance(error, ConfigError) else str(error)
-        warn_once(f"{path} is not used: {reason} `attncc cache verify` lists such files.", str(path))
+        warn_once(f"{path} is not used: {reading.said(error)} `attncc cache verify` lists such files.", str(path))
         return None
 
 
