@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from attncc.errors import ScoreError as ScoreError
     from attncc.errors import ShapeError as ShapeError
     from attncc.errors import TableError as TableError
+    from attncc.explain import explain_config as explain_config
     from attncc.functional import attention as attention
     from attncc.functional import compile as compile
     from attncc.ir.language import Condition as Condition
@@ -74,6 +75,7 @@ _EXPORTS = {
         "ShapeError",
         "TableError",
     ],
+    "attncc.explain": ["explain_config"],
     "attncc.functional": ["attention", "compile"],
     "attncc.ir.language": ["Condition", "Index", "Table", "maximum", "minimum", "where"],
     "attncc.ir.real": ["Real", "exp", "log", "sqrt", "tanh"],

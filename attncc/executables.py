@@ -10,9 +10,12 @@ from functools import cache, lru_cache
 from torch import Tensor
 
 from attncc import backends
-from attncc.backends.base import Executable
+from attncc.backends.base import Executable, Inputs
 from attncc.backends.device import target_name
-from attncc.errors import BackendError, ConfigError
+from attncc.configs import memo
+from attncc.configs.lookup import Found
+from attncc.configs.store import warn_once
+from attncc.errors import AttnccError, BackendError, ConfigError
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern, by_handle
@@ -25,6 +28,8 @@ from attncc.planner.shape import Shape
 LOG = logging.getLogger("attncc")
 
 Config = Mapping[str, object]
+#: (backend, direction, configuration) of what was found and couldn't be lowered.
+_refused: set[tuple[str, str, str]] = set()
 
 
 def executable_for(
@@ -40,7 +45,8 @@ def executable_for(
 ) -> Executable:
     """Return what runs a direction of a pattern (by handle) under a score (by key) on these tensors.
 
-    Without a `backend` it is the first preferred one that doesn't refuse. Raises BackendError, and what planning does.
+    Without a `backend` it is the first preferred one that doesn't refuse; without a `config` it is what was tuned, as
+    attncc.configs finds it. Raises BackendError, and what looking up and planning do.
     """
     connected, expression = by_handle(pattern), by_key(score)
     batch, heads, q_len, _ = query.shape
@@ -50,11 +56,34 @@ def executable_for(
         reasons[name] = backends.get(name).refuses(query, value)
         if reasons[name] is None:
             _log_choice(name, tuple(f"{other}: {reason}" for other, reason in reasons.items() if reason))
-            return lowered(connected, expression, found, name, direction, config, target_name(query.device))[1]
+            target = target_name(query.device)
+            if config:
+                return lowered(connected, expression, found, name, direction, config, target)[1]
+            tuned = memo.remembered(
+                connected, expression.key, found, Inputs.of(query, key, value), direction, name, target
+            )
+            return _as_found(tuned, connected, expression, found, name, direction, target)
     raise BackendError(
         " ".join(f"Backend {name!r} refuses: {reason}." for name, reason in reasons.items()),
         fix="Name another backend, or convert the tensors.",
     )
+
+
+def _as_found(
+    tuned: Found, pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, direction: str, target: str
+) -> Executable:
+    """Lower under a configuration that was found; one that can't be is warned of once, and not used again."""
+    refused = (backend, direction, tuned.text)
+    if tuned.text and refused not in _refused:
+        try:
+            return lowered(pattern, score, shape, backend, direction, tuned.text, target)[1]
+        except AttnccError as error:
+            problem = error.problem
+    executable = lowered(pattern, score, shape, backend, direction, "", target)[1]
+    if tuned.text and refused not in _refused:
+        _refused.add(refused)
+        warn_once(f"A configuration from {tuned.layer} is not used: {problem}", tuned.text)
+    return executable
 
 
 @cache
@@ -79,8 +108,8 @@ def lowered(
 
     `direction` is `forward` or `backward`: their plans may differ. Executables run both.
     """
-    choice, rest = separated(_decoded(config), direction)
-    return _lowered(pattern, score, shape, backend, choice, encoded(rest), target)
+    choice, rest = _parted(config, direction)
+    return _lowered(pattern, score, shape, backend, choice, rest, target)
 
 
 @lru_cache(maxsize=32)
@@ -94,9 +123,16 @@ def _lowered(
     return plan, found.lower(plan, score, _decoded(config))
 
 
+@lru_cache(maxsize=64)
+def _parted(config: str, direction: str) -> tuple[Choice, str]:
+    """Return the planner's choice, and what is the backend's as text."""
+    choice, rest = separated(_decoded(config), direction)
+    return choice, encoded(rest)
+
+
 def encoded(config: Config | None) -> str:
-    """Return a configuration as text, since an operator takes no mapping."""
-    if not config:
+    """Return a configuration as text, since an operator takes no mapping; "" is none, so that one is looked up."""
+    if config is None:
         return ""
     if not isinstance(config, Mapping):
         raise ConfigError(f"config={config!r}.", rule="It is a mapping from names to values.")

@@ -9,13 +9,14 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from attncc.errors import ShapeError, nearest
+from attncc.errors import ShapeError
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
 from attncc.targets import Target
 
 #: Bytes of an element by the short names of types.
 ITEMSIZES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
+_NAMES = {torch.float64: "fp64", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,13 @@ class Inputs:
                 f"{self.heads} query heads on {self.kv_heads} key heads.",
                 rule="The number of query heads is a multiple of the number of key heads.",
             )
-        if self.dtype not in ITEMSIZES:
-            rule = f"It is one of {', '.join(ITEMSIZES)}."
-            raise ShapeError(f"dtype {self.dtype!r}.", rule=rule, fix=nearest(self.dtype, ITEMSIZES))
+
+    @classmethod
+    def of(cls, query: Tensor, key: Tensor, value: Tensor) -> Inputs:
+        """Return the sizes of tensors; a type that no backend computes in keeps torch's name."""
+        dtype = _NAMES.get(query.dtype) or str(query.dtype).removeprefix("torch.")
+        batch, heads, _, head_dim = query.shape
+        return cls(batch, heads, key.shape[1], head_dim, value.shape[3], dtype)
 
     @property
     def itemsize(self) -> int:

@@ -8,6 +8,7 @@ import typer
 
 from attncc import __version__
 from attncc.cli.bench import bench
+from attncc.cli.cache import app as cache_app
 from attncc.cli.compile import compile_pattern
 from attncc.cli.doctor import doctor
 from attncc.cli.inspect import inspect
@@ -36,6 +37,7 @@ app.command()(inspect)
 app.command("compile")(compile_pattern)
 app.command()(targets)
 app.command()(doctor)
+app.add_typer(cache_app, name="cache")
 app.add_typer(plugins_app, name="plugins")
 
 

@@ -200,8 +200,18 @@ def digest(predicate: Predicate) -> str:
     try:
         text = " | ".join(str(clause) for clause in clauses(predicate))
     except TooManyClausesError:
-        text = _structure(predicate)
+        text = structure(predicate)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def structure(predicate: Predicate) -> str:
+    """Return the predicate as it is written, the parts of each union and intersection in a fixed order."""
+    if isinstance(predicate, And | Or):
+        inner = sorted(structure(arg) for arg in predicate.args)
+        return f"{type(predicate).__name__}({', '.join(inner)})"
+    if isinstance(predicate, Atom):
+        return f"{predicate.relation}({predicate.expr})"
+    return str(predicate == TRUE)
 
 
 def simplified(predicate: Predicate) -> Predicate:
@@ -364,12 +374,3 @@ def _congruence(expr: sympy.Expr) -> sympy.Expr:
         if constant == 0 and factor < 0:
             return sympy.Mod(-factor * form, modulus)
     return expr
-
-
-def _structure(predicate: Predicate) -> str:
-    if isinstance(predicate, And | Or):
-        inner = sorted(_structure(arg) for arg in predicate.args)
-        return f"{type(predicate).__name__}({', '.join(inner)})"
-    if isinstance(predicate, Atom):
-        return f"{predicate.relation}({predicate.expr})"
-    return str(predicate == TRUE)

@@ -26,6 +26,11 @@ _HEADER = "kernel.json"
 _HARMLESS = {"TRITON_CACHE_DIR", "TRITON_INTERPRET", "TRITON_HOME", "TRITON_DUMP_DIR", "TRITON_PRINT_AUTOTUNING"}
 
 
+def settings() -> list[tuple[str, str]]:
+    """Return the environment variables that change the code that triton makes, sorted."""
+    return sorted((k, v) for k, v in os.environ.items() if k.startswith("TRITON_") and k not in _HARMLESS)
+
+
 def path_of(source: Source, gpu: Gpu) -> Path:
     """Return the archive of a kernel, whether it is there or not."""
     described = asdict(source) | {
@@ -34,7 +39,7 @@ def path_of(source: Source, gpu: Gpu) -> Path:
         "target": [gpu.backend, gpu.arch, gpu.warp_size],
         "triton": version("triton"),
         "options": options(gpu.backend),
-        "settings": sorted((k, v) for k, v in os.environ.items() if k.startswith("TRITON_") and k not in _HARMLESS),
+        "settings": settings(),
     }
     key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
     return cache_folder("compiled") / f"{source.name}_{gpu.arch}_{key[:32]}.zip"

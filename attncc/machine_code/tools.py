@@ -27,6 +27,17 @@ def path(name: str) -> Path:
     )
 
 
+@cache
+def release(name: str) -> str:
+    """Return the release of one of the tools, such as "13.1, V13.1.80", or "not installed"."""
+    try:
+        command = [str(path(name)), "--version"]
+    except BackendError:
+        return "not installed"
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return found.rpartition("release ")[2].partition("\n")[0].strip() or "unknown"
+
+
 def cuobjdump(cubin: bytes, *options: str) -> str:
     """Return what cuobjdump prints about a cubin; raises BackendError with its message if it fails."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:

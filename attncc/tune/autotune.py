@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from attncc import targets
-from attncc.backends.base import Inputs
+from attncc.backends.base import ITEMSIZES, Inputs
 from attncc.backends.device import target_name
 from attncc.errors import ConfigError, nearest
 from attncc.patterns import Pattern, PatternFactory, as_pattern
@@ -67,6 +67,8 @@ class Request:
 
     def __post_init__(self) -> None:
         _require("direction", self.direction, DIRECTIONS)
+        if self.dtype is not None:
+            _require("dtype", self.dtype, ITEMSIZES)
         _require("effort", self.effort, EFFORTS[MODES[0]])
         for name in ("budget", "trials", "workers"):
             value = getattr(self, name)

@@ -53,7 +53,7 @@ def program(
     chosen = Config.default(gpu.arch, max(head_dim, value_dim), sizes.itemsize).changed(config or {})
     far = max(plan.shape.q_len, plan.shape.kv_len) * max(head_dim, value_dim) >= NARROW
     lowering = Lowering(sizes, chosen, gpu.multiprocessors, far=far, unpipelined=not reads.are_pipelined(gpu.arch))
-    return Program(plan, lowering, batch, heads, kv_heads, torch.device(\"cpu\"))
+    return Program(plan, lowering, batch, heads, kv_heads, torch.device("cpu"))
 
 
 def sources(lowered: Program, dtype: str, *, backward: bool = True) -> list[tuple[Variant, Source]]:

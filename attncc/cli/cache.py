@@ -1,0 +1,232 @@
+"""`attncc cache`: what is remembered of tuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attncc.cli import entries, kernels, output
+from attncc.cli.options import AsJson, Parameters, pattern_from
+from attncc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from attncc.explain import Explanation
+
+app = typer.Typer(no_args_is_help=True, help="What is remembered of tuning: list, export, import, verify, prune.")
+
+Direction = Annotated[str, typer.Option(help="fwd, bwd or both.")]
+DIRECTIONS = {"fwd": "forward", "bwd": "backward", "both": None}
+
+
+@app.callback()
+def cache() -> None:
+    """What is remembered of tuning."""
+
+
+@app.command("path")
+def show_path(as_json: AsJson = False) -> None:
+    """Print the folder of this user's cache; ATTNCC_CACHE_DIR moves it.
+
+    Example: attncc cache path
+    """
+    from attncc.configs.store import user_store
+
+    root = user_store().root
+    if as_json:
+        output.show_json({"path": str(root)})
+    else:
+        print(root)
+
+
+@app.command("list")
+def list_entries(as_json: AsJson = False) -> None:
+    """List the entries of the cache.
+
+    Example: attncc cache list --json
+    """
+    from attncc.configs.store import user_store
+
+    store = user_store()
+    found = sorted(store.entries(), key=lambda entry: (entry.pattern, entry.key.direction, entry.made))
+    if as_json:
+        output.show_json({"path": str(store.root), "entries": [entries.row(entry) for entry in found]})
+    else:
+        output.show(entries.listing(found, f"{store.root}: {len(found)} entries"))
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(metavar="KEY|PATTERN", help="The beginning of a key, or a pattern.")],
+    param: Parameters = None,
+    seq_len: Annotated[int | None, typer.Option("--seq-len", "-n", help="Queries; what is named is a pattern.")] = None,
+    kv_len: Annotated[int | None, typer.Option(help="Keys, if not as many as queries.")] = None,
+    heads: kernels.QueryHeads = 8,
+    kv_heads: kernels.KvHeads = None,
+    head_dim: kernels.HeadDim = 64,
+    value_dim: kernels.ValueDim = None,
+    batch: kernels.Batch = 1,
+    dtype: Annotated[str, typer.Option(help="Element type: fp64, fp32, bf16 or fp16.")] = "fp32",
+    backend: Annotated[str | None, typer.Option(help="The backend, if not this machine's.")] = None,
+    target: Annotated[str | None, typer.Option(help="The target, if not this machine.")] = None,
+    direction: Direction = "both",
+    why_miss: Annotated[bool, typer.Option(help="Say which fields of the nearest entries differ.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show entries by the beginning of their key, or with --seq-len what attention() finds for a pattern.
+
+    Example: attncc cache show strided -p l=128 --seq-len 16384 --why-miss
+    """
+    if seq_len is None:
+        _show_entries(what, as_json)
+        return
+    from attncc.explain import explain_config
+
+    if direction not in DIRECTIONS:
+        raise ConfigError(f"--direction {direction}.", rule=f"It is one of {', '.join(DIRECTIONS)}.")
+    explained = explain_config(
+        pattern_from(what, param),
+        seq_len,
+        kv_len,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        value_dim=value_dim,
+        batch=batch,
+        dtype=dtype,
+        backend=backend,
+        target=target,
+        direction=DIRECTIONS[direction],
+    )
+    _show_explained(explained, why_miss, as_json)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the bundle goes.")],
+    target: Annotated[str | None, typer.Option(help="Only the entries of this target.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the entries of the cache to one file, to be imported elsewhere.
+
+    Example: attncc cache export tuned.json --target h100
+    """
+    from attncc.configs import bundle
+    from attncc.configs.store import user_store
+
+    found = [entry for entry in user_store().entries() if target in (None, entry.key.target)]
+    bundle.save(found, file)
+    if as_json:
+        output.show_json({"file": str(file), "entries": len(found)})
+    else:
+        output.show(f"{len(found)} entries written to {file}")
+
+
+@app.command("import")
+def import_bundle(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `attncc cache export` wrote.")],
+    to: Annotated[Path | None, typer.Option(metavar="DIR", help="Another folder, such as a plugin's configs.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add the entries of a file to the cache, or to a folder that ships with a plugin; exits with 1 if one is refused.
+
+    Example: attncc cache import tuned.json
+    """
+    from attncc.configs import bundle
+    from attncc.configs.store import Store, user_store
+
+    store = user_store() if to is None else Store(to)
+    found = bundle.load(file, store)
+    if as_json:
+        counts = {"written": len(found.written), "kept": len(found.kept), "refused": list(found.refused)}
+        output.show_json({"path": str(store.root), **counts})
+    else:
+        kept = f", {len(found.kept)} not written (see the warnings, or measured ones are there)" if found.kept else ""
+        output.show(f"{len(found.written)} entries written to {store.root}{kept}", *found.refused)
+    if found.refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(as_json: AsJson = False) -> None:
+    """Read every entry of the cache; list the damaged files, and exit with 1 if there are any.
+
+    Example: attncc cache verify
+    """
+    from attncc.configs.store import user_store
+    from attncc.configs.upkeep import damaged
+
+    store = user_store()
+    found = list(damaged(store))
+    count = sum(1 for _ in store.files())
+    if as_json:
+        rows = [{"file": str(each.path), "reason": each.reason} for each in found]
+        output.show_json({"path": str(store.root), "files": count, "damaged": rows})
+    else:
+        output.show(f"{count} files, {len(found)} damaged", *(f"{each.path}: {each.reason}" for each in found))
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    everything: Annotated[bool, typer.Option("--all", help="Remove every environment.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove damaged files, and what was tuned with other versions of attncc, of packages or of a target's facts.
+
+    Example: attncc cache prune --dry-run
+    """
+    from attncc.configs.store import user_store
+    from attncc.configs.upkeep import damaged, outdated
+
+    store = user_store()
+    folders = store.environments() if everything else outdated(store)
+    files = [each.path for each in damaged(store) if each.path.parent.parent not in folders]
+    if not dry_run:
+        try:
+            for folder in folders:
+                store.remove_environment(folder.name)
+            for file in files:
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{error.filename}: {error.strerror}.", rule="The cache's files can be removed."
+            ) from error
+    if as_json:
+        output.show_json(
+            {"environments": [str(f) for f in folders], "files": [str(f) for f in files], "dry_run": dry_run}
+        )
+    else:
+        done = "would be removed" if dry_run else "removed"
+        output.show(f"{len(folders)} environments and {len(files)} damaged files {done}", *map(str, [*folders, *files]))
+
+
+def _show_entries(beginning: str, as_json: bool) -> None:
+    from attncc.configs.store import user_store
+
+    found = [entry for entry in user_store().entries() if entry.key.digest.startswith(beginning)]
+    if not found:
+        raise ConfigError(
+            f"No entry's key begins with {beginning!r}.",
+            rule="Keys are listed by `attncc cache list`.",
+            fix="Give --seq-len to look a pattern up.",
+        )
+    if as_json:
+        output.show_json({"entries": [{"digest": entry.key.digest, **entry.describe()} for entry in found]})
+    else:
+        output.show(*(part for entry in found for part in (entries.facts(entry), "")))
+
+
+def _show_explained(explained: Explanation, why_miss: bool, as_json: bool) -> None:
+    misses = {each.key.direction: each.why_miss() if why_miss else [] for each in explained.directions}
+    if as_json:
+        described = {name: [miss.describe() for miss in found] for name, found in misses.items()}
+        output.show_json(explained.describe() | ({"why_miss": described} if why_miss else {}))
+        return
+    output.show(str(explained))
+    if why_miss:
+        for name, found in misses.items():
+            output.show(f"{name}, nearest entries:", *(f"  {miss}" for miss in found))

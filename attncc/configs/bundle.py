@@ -1,0 +1,88 @@
+"""Bundles: entries as one file, for a fleet of machines. No name in the file becomes a path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from attncc.configs import reading
+from attncc.configs.entry import Entry
+from attncc.configs.store import Store
+from attncc.errors import ConfigError
+from attncc.storage import write
+
+FORMAT = 1
+MAX_BYTES = 64 << 20
+MAX_ENTRIES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of an import: entries written, those that the store kept its own of, and why others were refused."""
+
+    written: tuple[Entry, ...]
+    kept: tuple[Entry, ...]
+    refused: tuple[str, ...]
+
+
+def content(entries: Iterable[Entry]) -> bytes:
+    """Return a bundle; raises ConfigError where it would be too large to be read again."""
+    described = [entry.describe() for entry in entries]
+    found = (json.dumps({"format": FORMAT, "entries": described}, indent=1, allow_nan=False) + "\n").encode()
+    if len(found) > MAX_BYTES or len(described) > MAX_ENTRIES:
+        reading.refuse(
+            f"The bundle has {len(described):,} entries and {len(found):,} bytes",
+            f"A bundle has at most {MAX_ENTRIES:,} and {MAX_BYTES:,}",
+        )
+    return found
+
+
+def save(entries: Iterable[Entry], path: Path) -> None:
+    """Write a bundle; raises ConfigError, also for a file that can't be written."""
+    try:
+        write(path, content(entries))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}.", rule="It is a file that can be written.") from error
+
+
+def parsed(text: bytes) -> tuple[list[Entry], list[str]]:
+    """Return the entries of a bundle, and what is wrong with each that isn't one; raises ConfigError for no bundle."""
+    found = reading.record(reading.decoded(text), ("format", "entries"), "A bundle")
+    if found["format"] != FORMAT:
+        reading.refuse(f"format is {found['format']!r:.60}", f"This attncc reads bundles of format {FORMAT}.")
+    entries, refused = [], []
+    for number, value in enumerate(reading.sequence(found["entries"], "entries", MAX_ENTRIES), start=1):
+        try:
+            entry = Entry.parse(value)
+            entry.content()
+        except ConfigError as error:
+            refused.append(f"Entry {number}{_called(value)}: {reading.said(error)}")
+        else:
+            entries.append(entry)
+    return entries, refused
+
+
+def load(path: Path, store: Store) -> Imported:
+    """Save the entries of a bundle in a store, under the names that their contents have.
+
+    A measured entry is never replaced by a modelled one. Raises ConfigError for a file that is no bundle.
+    """
+    try:
+        text = reading.content(path, MAX_BYTES)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}.", rule="It is a file that `attncc cache export` wrote."
+        ) from error
+    entries, refused = parsed(text)
+    saved = [(entry, store.save(entry)) for entry in entries]
+    written = tuple(entry for entry, done in saved if done)
+    return Imported(written, tuple(entry for entry, done in saved if not done), tuple(refused))
+
+
+def _called(value: object) -> str:
+    """Return the pattern that an entry says it is of, if it says so printably."""
+    about = value.get("about") if isinstance(value, dict) else None
+    name = about.get("pattern") if isinstance(about, dict) else None
+    return f" ({name:.60})" if isinstance(name, str) and name.isprintable() else ""

@@ -1,0 +1,37 @@
+"""How dense a pattern with tables is: from a sample of pairs, the same in every process."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from attncc.ir.evaluate import evaluate_predicate
+from attncc.ir.predicate import Predicate
+from attncc.ir.symbols import NK, NQ, B, H, I, J
+from attncc.planner.checks import check
+from attncc.planner.shape import Shape
+
+PAIRS = 1 << 16
+
+
+@lru_cache(maxsize=256)
+def density(predicate: Predicate, shape: Shape) -> int | None:
+    """Return log2 of the share of connected pairs, rounded, at least -16; None without tables, or without pairs.
+
+    Raises TableError where a table doesn't fit the shape.
+    """
+    if not predicate.tables or not shape.q_len or not shape.kv_len:
+        return None
+    check(predicate, shape)
+    draw = np.random.default_rng(0)
+    ranges = {
+        I: (shape.q_offset, shape.q_offset + shape.q_len),
+        J: (0, shape.kv_len),
+        H: (0, shape.heads),
+        B: (0, shape.batch),
+    }
+    pairs = {symbol: draw.integers(low, high, PAIRS) for symbol, (low, high) in ranges.items()}
+    holds = evaluate_predicate(predicate, {**pairs, NQ: shape.q_len, NK: shape.kv_len})
+    return round(math.log2(max(float(np.mean(holds)), 1 / PAIRS)))

@@ -1,0 +1,163 @@
+"""Entries: one tuned configuration, with what it was tuned for, how, and how sure it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from attncc import __version__
+from attncc.configs import reading
+from attncc.configs.environment import Environment
+from attncc.configs.key import Key
+from attncc.errors import ConfigError
+from attncc.planner.choice import separated
+
+FORMAT = 1
+#: Bytes of an entry's file; one of a thousand samples has some 30 KiB.
+MAX_BYTES = 1 << 20
+MODES = ("measured", "modelled")
+CONTESTANTS = ("best", "default", "dense")
+MAX_SAMPLES = 10_000
+MAX_REPR = 1000
+#: Values of a configuration are below this: sizes of tiles and chunks.
+MAX_VALUE = 1 << 31
+_CONFIG_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A configuration that won.
+
+    seconds: of a call under the configuration ("best"), under the default one, and of dense attention where it ran;
+    samples: what they are the medians of. mode: whether seconds were measured or predicted; expected_error: of a
+    prediction, relative. resources: of kernels. space: the hash of the search space. about: the pattern's repr and
+    lengths, for people. Raises ConfigError for a value that no entry has.
+    """
+
+    key: Key
+    environment: Environment
+    config: Mapping[str, object]
+    mode: str
+    seconds: Mapping[str, float]
+    samples: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    resources: Sequence[Mapping[str, object]] = ()
+    expected_error: float | None = None
+    trials: int = 0
+    effort: str = ""
+    seed: int = 0
+    space: str = ""
+    made: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    version: str = __version__
+    about: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.key.backend, self.key.target) != (self.environment.backend, self.environment.target):
+            reading.refuse("Its key and its environment are of different backends or targets")
+        check_config(self.config, self.key.direction)
+        reading.member(self.mode, "mode", MODES)
+        _check_times(self.seconds, self.samples)
+        for kernel in reading.sequence(self.resources, "resources", 256):
+            _check_plain(reading.mapping(kernel, "resources"))
+        if self.expected_error is not None:
+            reading.number(self.expected_error, "expected_error")
+        reading.integer(self.trials, "trials")
+        reading.integer(self.seed, "seed")
+        for name in ("effort", "space", "version"):
+            reading.text(getattr(self, name), name)
+        _check_time(self.made)
+        _check_plain(reading.mapping(self.about, "about", 16))
+
+    @classmethod
+    def parse(cls, value: object) -> Entry:
+        """Return the entry that `describe` described; raises ConfigError for anything else."""
+        names = [f.name for f in fields(cls)]
+        found = reading.record(value, ["format", *names], "An entry")
+        if found["format"] != FORMAT:
+            reading.refuse(f"format is {found['format']!r:.60}", f"This attncc reads format {FORMAT}.")
+        key, environment = Key.parse(found["key"]), Environment.parse(found["environment"])
+        rest = {name: found[name] for name in names if name not in ("key", "environment")}
+        return cls(key=key, environment=environment, **rest)
+
+    @classmethod
+    def read(cls, path: Path) -> Entry:
+        """Return the entry of a file; raises ConfigError for one that isn't an entry's, or OSError."""
+        return cls.parse(reading.decoded(reading.content(path, MAX_BYTES)))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the entry as JSON-able data."""
+        found: dict[str, Any] = {"format": FORMAT} | {f.name: getattr(self, f.name) for f in fields(self)}
+        return found | {"key": self.key.describe(), "environment": self.environment.describe()}
+
+    def content(self) -> bytes:
+        """Return the entry's file."""
+        content = (json.dumps(self.describe(), indent=1, allow_nan=False) + "\n").encode()
+        if len(content) > MAX_BYTES:
+            reading.refuse(f"The entry takes {len(content):,} bytes", f"An entry takes at most {MAX_BYTES:,}.")
+        return content
+
+    @cached_property
+    def speedup(self) -> float | None:
+        """How many times faster than the default the configuration is, if that is known."""
+        best, default = self.seconds.get("best"), self.seconds.get("default")
+        return default / best if best and default else None
+
+    @property
+    def pattern(self) -> str:
+        """What the pattern was called."""
+        return str(self.about.get("pattern", self.key.pattern[:12]))
+
+
+def about(pattern: object, q_len: int, kv_len: int) -> dict[str, object]:
+    """Return what an entry says to people of the pattern and the lengths that it was tuned with."""
+    printable = "".join(each if each.isprintable() else " " for each in repr(pattern))
+    shortened = printable if len(printable) <= MAX_REPR else printable[: MAX_REPR - 3] + "..."
+    return {"pattern": shortened, "q_len": q_len, "kv_len": kv_len}
+
+
+def check_config(config: Mapping[str, object], direction: str) -> None:
+    """Raise ConfigError unless names and values are such as a configuration's, the planner's those of its choices."""
+    for name, value in reading.mapping(config, "config", 64).items():
+        if not _CONFIG_NAME.fullmatch(name):
+            reading.refuse(f"config has a name {name!r:.60}", 'Names are such as "forward.plan".')
+        if isinstance(value, str):
+            reading.text(value, f"config {name}", 64)
+        elif not isinstance(value, int) or abs(value) >= MAX_VALUE:
+            reading.refuse(f"config {name} is {value!r:.60}", "It is an integer below 2^31, a text, true or false.")
+    separated(config, direction)
+
+
+def _check_times(seconds: Mapping[str, float], samples: Mapping[str, Sequence[float]]) -> None:
+    for name, value in reading.mapping(seconds, "seconds").items():
+        reading.member(name, "a name in seconds", CONTESTANTS)
+        reading.number(value, f"seconds of {name}")
+    if "best" not in seconds or "default" not in seconds:
+        reading.refuse("seconds lacks best or default")
+    for name, values in reading.mapping(samples, "samples").items():
+        reading.member(name, "a name in samples", CONTESTANTS)
+        for value in reading.sequence(values, f"samples of {name}", MAX_SAMPLES):
+            reading.number(value, f"samples of {name}")
+
+
+def _check_plain(values: Mapping[str, object]) -> None:
+    for name, value in values.items():
+        if isinstance(value, str):
+            reading.text(value, name, MAX_REPR)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            reading.number(value, name)
+        elif not isinstance(value, bool | None):
+            reading.refuse(f"{name} is a {type(value).__name__}", "It is a number, a text, true, false or null.")
+
+
+def _check_time(value: object) -> None:
+    try:
+        aware = datetime.fromisoformat(reading.text(value, "made", 40)).tzinfo is not None
+    except ValueError:
+        aware = False
+    if not aware:
+        raise ConfigError(f"made is {value!r:.60}.", rule="It is a time with its zone, as ISO 8601 writes it.")

@@ -1,0 +1,144 @@
+"""Environments: everything but the key that a result depends on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, fields
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import attncc
+from attncc.configs import reading
+from attncc.errors import ConfigError, nearest
+from attncc.machine import processor, versions
+from attncc.machine_code import tools
+from attncc.machine_code.store import settings
+from attncc.targets import target as find_target
+
+#: Backends that are tuned, and the files whose code their results depend on, relative to the package.
+SOURCES = {
+    "torch": ("planner", "backends/torch", "backends/choices.py", "backends/scoring.py"),
+    "triton": ("planner", "backends/triton", "backends/choices.py", "backends/scoring.py", "machine_code/options.py"),
+}
+#: What differs between two machines with one installation.
+PLACES = ("machine", "settings")
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What runs a backend for a target.
+
+    sources, facts: hashes of the planner's and the backend's code, and of what is known of the target. packages:
+    versions of what the backend runs on. machine: the processor and its threads, where they compute. settings:
+    environment variables that change kernels. Raises ConfigError for a value that no environment has.
+    """
+
+    backend: str
+    target: str
+    sources: str
+    facts: str
+    packages: Pairs
+    machine: Pairs = ()
+    settings: Pairs = ()
+
+    def __post_init__(self) -> None:
+        for name in ("backend", "target"):
+            reading.name(getattr(self, name), name)
+        for name in ("sources", "facts"):
+            reading.hexadecimal(getattr(self, name), name)
+
+    @classmethod
+    def of(cls, backend: str, target: str) -> Environment:
+        """Return the environment of this process; raises ConfigError for a backend that isn't tuned, or no target."""
+        if backend not in SOURCES:
+            raise ConfigError(
+                f"Backend {backend!r} has nothing to tune.",
+                rule=f"Configurations are kept for {', '.join(SOURCES)}.",
+                fix=nearest(backend, SOURCES),
+            )
+        return cls(
+            backend=backend,
+            target=target,
+            sources=_sources(backend),
+            facts=reading.digest(asdict(find_target(target))),
+            packages=_packages(backend, target),
+            machine=_machine() if target == "cpu" else (),
+            settings=tuple(settings()) if backend == "triton" else (),
+        )
+
+    @classmethod
+    def parse(cls, value: object) -> Environment:
+        """Return the environment that `describe` described; raises ConfigError for anything else."""
+        found = reading.record(value, [field.name for field in fields(cls)], "environment")
+        for name in ("packages", *PLACES):
+            entries = reading.mapping(found[name], name)
+            found[name] = tuple(sorted((key, reading.text(each, key, 4096)) for key, each in entries.items()))
+        return cls(**found)
+
+    @cached_property
+    def digest(self) -> str:
+        """What folders are named by: equal environments have equal digests, on every machine."""
+        return reading.digest(self.describe())
+
+    def describe(self) -> dict[str, Any]:
+        """Return the environment as JSON-able data."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    def differences(self, other: Environment) -> dict[str, tuple[object, object]]:
+        """Return (mine, theirs) of each field that differs, such as "packages.torch"; None where one lacks it."""
+        mine, theirs = flat(self.describe()), flat(other.describe())
+        names = [*mine, *(name for name in theirs if name not in mine)]
+        return {n: (mine.get(n), theirs.get(n)) for n in names if mine.get(n) != theirs.get(n)}
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether no machine with this installation can be in it: code, packages or facts have changed since."""
+        try:
+            differences = self.differences(Environment.of(self.backend, self.target))
+        except ConfigError:  # its backend or target is gone
+            return True
+        return any(name.partition(".")[0] not in PLACES for name in differences)
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, tuple) else value
+
+
+def flat(described: dict[str, Any]) -> dict[str, object]:
+    """Return a described environment without nesting, names such as "packages.torch"."""
+    found: dict[str, object] = {}
+    for name, value in described.items():
+        found |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return found
+
+
+@cache
+def _sources(backend: str) -> str:
+    """Hash the contents of the files in SOURCES, once a process."""
+    package = Path(attncc.__file__).parent
+    found = hashlib.sha256()
+    for place in SOURCES[backend]:
+        path = package / place
+        files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+        for file in files:
+            if "__pycache__" not in file.parts:
+                content = file.read_bytes()
+                found.update(f"{file.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
+    return found.hexdigest()[:32]
+
+
+@cache
+def _packages(backend: str, target: str) -> Pairs:
+    found = versions([backend])
+    if backend == "triton" and target != "cpu" and find_target(target).gpu.backend == "cuda":  # type: ignore[union-attr]
+        found["ptxas"] = tools.release("ptxas")
+    return tuple(sorted(found.items()))
+
+
+def _machine() -> Pairs:
+    import torch
+
+    return ("processor", processor()), ("threads", str(torch.get_num_threads()))

@@ -1,0 +1,138 @@
+"""Keys: what a configuration was tuned for, as far as it matters to which one is best."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from attncc.configs import reading
+from attncc.planner.choice import DIRECTIONS
+
+if TYPE_CHECKING:
+    from attncc.backends.base import Inputs
+    from attncc.patterns import Pattern
+    from attncc.planner.shape import Shape
+
+#: What must be equal for one key's configuration to be tried under another.
+SAME = ("pattern", "score", "direction", "backend", "target", "dtype")
+#: The weight of an octave of heads times batch entries, or of queries a key head: they fill the device, no more.
+HEADS_WEIGHT = 0.25
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a configuration is for.
+
+    pattern: the outline of the predicate (attncc.ir.outline). density: log2 of the share of connected pairs, rounded,
+    of a pattern with tables; None without, where the pattern and the lengths decide it. score: its key, "" for none.
+    q_len, kv_len: in half octaves, round(2 log2 n). The rest is as it is in attncc.backends.base.Inputs.
+
+    Raises ConfigError for a value that no key has.
+    """
+
+    pattern: str
+    density: int | None
+    score: str
+    direction: str
+    backend: str
+    target: str
+    dtype: str
+    head_dim: int
+    value_dim: int
+    heads: int
+    kv_heads: int
+    batch: int
+    q_len: int
+    kv_len: int
+
+    def __post_init__(self) -> None:
+        reading.hexadecimal(self.pattern, "pattern")
+        if self.density is not None:
+            reading.integer(-self.density if type(self.density) is int else self.density, "minus density")
+        if self.score:
+            reading.hexadecimal(self.score, "score")
+        reading.member(self.direction, "direction", DIRECTIONS)
+        for name in ("backend", "target", "dtype"):
+            reading.name(getattr(self, name), name)
+        for name in ("head_dim", "value_dim", "heads", "kv_heads", "batch"):
+            reading.integer(getattr(self, name), name, 1)
+        for name in ("q_len", "kv_len"):
+            reading.integer(getattr(self, name), name)
+
+    @classmethod
+    def of(
+        cls, pattern: Pattern, score_key: str, shape: Shape, inputs: Inputs, direction: str, backend: str, target: str
+    ) -> Key:
+        """Return the key of a pattern under a score at a shape; raises TableError where a table doesn't fit it."""
+        from attncc.configs.density import density
+        from attncc.ir.outline import outline
+        from attncc.ir.score import IDENTITY
+
+        return cls(
+            pattern=outline(pattern.predicate),
+            density=density(pattern.predicate, shape),
+            score="" if score_key == IDENTITY.key else score_key,
+            direction=direction,
+            backend=backend,
+            target=target,
+            dtype=inputs.dtype,
+            head_dim=inputs.head_dim,
+            value_dim=inputs.value_dim,
+            heads=inputs.heads,
+            kv_heads=inputs.kv_heads,
+            batch=inputs.batch,
+            q_len=half_octaves(shape.q_len),
+            kv_len=half_octaves(shape.kv_len),
+        )
+
+    @classmethod
+    def parse(cls, value: object) -> Key:
+        """Return the key that `describe` described; raises ConfigError for anything else."""
+        return cls(**reading.record(value, [field.name for field in fields(cls)], "key"))
+
+    @cached_property
+    def digest(self) -> str:
+        """What files are named by: equal keys have equal digests, in every process."""
+        return reading.digest(self.describe())
+
+    def describe(self) -> dict[str, object]:
+        """Return the key as JSON-able data."""
+        return asdict(self)
+
+    def distance(self, other: Key) -> float | None:
+        """Return how many octaves lie between two keys, or None where one's configuration means nothing to the other.
+
+        The greater of the two lengths' ratios counts, and of the two head sizes'; heads, batch entries and grouping
+        count HEADS_WEIGHT times; density counts fully.
+        """
+        if any(getattr(self, name) != getattr(other, name) for name in SAME):
+            return None
+        if (self.density is None) != (other.density is None):
+            return None
+        lengths = max(abs(self.q_len - other.q_len), abs(self.kv_len - other.kv_len)) / 2
+        sizes = max(_octaves(self.head_dim, other.head_dim), _octaves(self.value_dim, other.value_dim))
+        heads = _octaves(self.heads * self.batch, other.heads * other.batch)
+        groups = _octaves(self.heads * other.kv_heads, other.heads * self.kv_heads)
+        density = abs((self.density or 0) - (other.density or 0))
+        return lengths + sizes + HEADS_WEIGHT * (heads + groups) + density
+
+    def differences(self, other: Key) -> dict[str, tuple[object, object]]:
+        """Return (mine, theirs) of each field that differs."""
+        mine, theirs = self.describe(), other.describe()
+        return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+
+def half_octaves(length: int) -> int:
+    """Return the bucket of a length; an empty one is in that of 1."""
+    return round(2 * math.log2(max(length, 1)))
+
+
+def length_of(bucket: int) -> str:
+    """Return about which length a bucket stands for, "~5,793"."""
+    return f"~{round(2 ** (bucket / 2)):,}" if bucket < 128 else "too long"
+
+
+def _octaves(one: int, other: int) -> float:
+    return abs(math.log2(one / other))

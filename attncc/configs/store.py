@@ -1,0 +1,171 @@
+"""Stores: folders of entries, one file each, that many processes read and write at once."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from attncc.configs import reading
+from attncc.configs.entry import MAX_BYTES, Entry
+from attncc.configs.environment import Environment
+from attncc.configs.key import Key
+from attncc.errors import ConfigError
+from attncc.storage import CacheWarning, cache_folder, write
+
+#: Seconds to wait for another process that writes the same entry.
+PATIENCE = 30
+_DESCRIPTION = "environment.json"
+_warned: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder: `<environment's digest>/winners/<key's digest>.json`, and trials of tuning beside the winners."""
+
+    root: Path
+
+    def folder(self, environment: Environment) -> Path:
+        """Return the folder of an environment; it need not exist."""
+        return self.root / environment.digest
+
+    def winners(self, environment: Environment) -> Path:
+        """Return the folder of an environment's entries; it need not exist."""
+        return self.folder(environment) / "winners"
+
+    def path(self, environment: Environment, key: Key) -> Path:
+        """Return the file of an entry; it need not exist."""
+        return self.winners(environment) / f"{key.digest}.json"
+
+    def trials(self, environment: Environment, name: str) -> Path:
+        """Return where the tuner may keep a file of this name; its folder is made, unless the disk won't have it."""
+        path = self.folder(environment) / "trials" / reading.name(name, "The name of a file of trials")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._describe(environment)
+        except OSError as error:
+            self._complain(error)
+        return path
+
+    def load(self, environment: Environment, key: Key) -> Entry | None:
+        """Return an entry, or None without one; a file that isn't its entry is a miss, with one warning."""
+        return _entry(self.path(environment, key))
+
+    def save(self, entry: Entry) -> bool:
+        """Write an entry and return whether it was written.
+
+        It isn't where it is modelled and a measured one is there, nor where the disk won't have it, which is warned of.
+        Raises ConfigError for an entry too large to be read again.
+        """
+        from filelock import FileLock, Timeout
+
+        content = entry.content()
+        lock = self.folder(entry.environment) / "locks" / f"{entry.key.digest}.lock"
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock, timeout=PATIENCE):
+                return self._write(entry, content)
+        except (OSError, Timeout, NotImplementedError) as error:
+            self._complain(error)
+            return False
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry's file, if it is there; raises OSError."""
+        self.path(entry.environment, entry.key).unlink(missing_ok=True)
+
+    def remove_environment(self, digest: str) -> None:
+        """Remove an environment's folder with all that is in it; raises OSError."""
+        if reading.is_digest(digest):
+            shutil.rmtree(self.root / digest)
+
+    def entries(self, environment: Environment | None = None) -> Iterator[Entry]:
+        """Yield the entries of an environment, or of all; files that aren't their entries are warned of once."""
+        for path in self.files(environment):
+            found = _entry(path)
+            if found is not None:
+                yield found
+
+    def files(self, environment: Environment | None = None) -> Iterator[Path]:
+        """Yield the entries' files, of an environment or of all, in a fixed order."""
+        folders = self.environments() if environment is None else [self.folder(environment)]
+        for folder in folders:
+            yield from _children(folder / "winners", lambda path: path.suffix == ".json")
+
+    def environments(self) -> list[Path]:
+        """Return the folders of environments."""
+        return list(_children(self.root, lambda path: reading.is_digest(path.name) and path.is_dir()))
+
+    def described(self, folder: Path) -> Environment | None:
+        """Return the environment that a folder says it is of, or None where it doesn't say, or isn't."""
+        try:
+            found = Environment.parse(reading.decoded(reading.content(folder / _DESCRIPTION, MAX_BYTES)))
+        except (OSError, ConfigError):
+            return None
+        return found if found.digest == folder.name else None
+
+    def _write(self, entry: Entry, content: bytes) -> bool:
+        there = self.load(entry.environment, entry.key)
+        if there is not None and there.mode == "measured" and entry.mode == "modelled":
+            return False
+        self._describe(entry.environment)
+        write(self.path(entry.environment, entry.key), content)
+        return True
+
+    def _describe(self, environment: Environment) -> None:
+        path = self.folder(environment) / _DESCRIPTION
+        if self.described(path.parent) is None:
+            write(path, reading.canonical(environment.describe()).encode())
+
+    def _complain(self, error: Exception) -> None:
+        warn_once(f"{self.root} can't be written to ({error}): what is tuned is not remembered there.", str(self.root))
+
+
+def user_store() -> Store:
+    """Return the store of this user, under ATTNCC_CACHE_DIR or the platform's place for caches."""
+    return Store(cache_folder("tuned"))
+
+
+def checked(path: Path) -> Entry:
+    """Return the entry of a store's file; raises OSError, or ConfigError where it isn't the one it is named for."""
+    found = Entry.read(path)
+    if (found.key.digest, found.environment.digest) != (path.stem, path.parent.parent.name):
+        reading.refuse(f"{path} holds an entry of another key or environment")
+    return found
+
+
+def warn_once(message: str, about: str) -> None:
+    """Warn of a file or folder, once in a process."""
+    if about not in _warned:
+        _warned.add(about)
+        warnings.warn(message, CacheWarning, stacklevel=3)
+
+
+def _entry(path: Path) -> Entry | None:
+    try:
+        found = path.stat()
+    except OSError:  # none there, or none that may be read
+        return None
+    return _read(path, found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, *version: int) -> Entry | None:
+    """Read a version of a file."""
+    try:
+        return checked(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ConfigError) as error:
+        warn_once(f"{path} is not used: {reading.said(error)} `attncc cache verify` lists such files.", str(path))
+        return None
+
+
+def _children(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
+    try:
+        found = sorted(folder.iterdir())
+    except OSError:
+        return
+    yield from filter(wanted, found)

@@ -1,0 +1,40 @@
+"""Upkeep of a store: which of its files are damaged, and which of its environments no longer exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from attncc.configs import reading
+from attncc.configs.store import Store, checked
+from attncc.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that isn't the entry that it is named for, and what is wrong with it."""
+
+    path: Path
+    reason: str
+
+
+def damaged(store: Store) -> Iterator[Damage]:
+    """Yield the files that look-ups pass over."""
+    for path in store.files():
+        try:
+            checked(path)
+        except FileNotFoundError:  # another process has removed it
+            continue
+        except (OSError, ConfigError) as error:
+            yield Damage(path, reading.said(error))
+
+
+def outdated(store: Store) -> list[Path]:
+    """Return the folders of environments that aren't current: code, packages or facts have changed since.
+
+    Those of other machines and settings are current, as are those of other targets; a folder that doesn't say what it
+    is of isn't.
+    """
+    described = ((folder, store.described(folder)) for folder in store.environments())
+    return [folder for folder, environment in described if environment is None or environment.is_outdated]
