@@ -34,9 +34,7 @@ def tune(
     value_dim: kernels.ValueDim = None,
     batch: kernels.Batch = 1,
     dtype: Annotated[str | None, typer.Option(help="fp32, bf16, fp16 or fp64. [default: fp32, on a GPU bf16]")] = None,
-    target: Annotated[
-        str, typer.Option(help="auto for the device at hand, or a name from `attncc targets`.")
-    ] = "auto",
+    target: Annotated[str, typer.Option(help="auto for the device at hand, or a name from `attncc targets`.")] = "auto",
     direction: Annotated[str, typer.Option(help="fwd, bwd or both.")] = "both",
     effort: Annotated[str, typer.Option(help="quick or full.")] = "quick",
     budget: Annotated[str | None, typer.Option(metavar="TIME", help="Time in all, such as 300s or 5m.")] = None,
@@ -97,9 +95,9 @@ def tune(
         return
     found = _tuned(request)
     if export is not None:
-        from attncc.configs.bundle import export_entries
+        from attncc.configs import bundle
 
-        export_entries([result.entry for result in found.each], export)
+        bundle.save([result.entry for result in found.each], export)
     if report is not None:
         from attncc.tune.report import write
 

@@ -110,10 +110,7 @@ def find(key: Key, environment: Environment | None = None) -> Found:
     if how == OFF:
         return Found()
     here = environment or Environment.of(key.backend, key.target)
-    places = layers()
-    found = _exact(key, here, places)
-    if found is None and how == NEAREST:
-        found = _nearest(key, here, places)
+    found = best_known(key, here) if how == NEAREST else _exact(key, here, layers())
     if found is None and how == ASSERT:
         raise ConfigError(
             f"There is no tuned configuration for {key.direction} {key.digest} on {key.target}.",
@@ -121,6 +118,12 @@ def find(key: Key, environment: Environment | None = None) -> Found:
             fix=f"Tune it, or import one (attncc cache import), or set {SETTING}={NEAREST}.",
         )
     return found or Found()
+
+
+def best_known(key: Key, environment: Environment) -> Found | None:
+    """Return what the layers have for a key, or near it, whatever ATTNCC_CACHE says; the tuner begins with it."""
+    places = layers()
+    return _exact(key, environment, places) or _nearest(key, environment, places)
 
 
 def why_miss(key: Key, environment: Environment | None = None, most: int = 3) -> list[Miss]:

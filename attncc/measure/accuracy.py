@@ -35,7 +35,9 @@ class Accuracy:
     def excess(self) -> str:
         """What is off by more than is allowed, or an empty string."""
         beyond = [name for name, error in self.errors.items() if not error <= self.allowed[name]]
-        return ", ".join(f"{name} is off by {self.errors[name]:.1e}, allowed {self.allowed[name]:.1e}" for name in beyond)
+        return ", ".join(
+            f"{name} is off by {self.errors[name]:.1e}, allowed {self.allowed[name]:.1e}" for name in beyond
+        )
 
 
 def accuracy(

@@ -156,9 +156,11 @@ def _mode(mode: str | None, target: str, device: str) -> str:
     return chosen
 
 
-def _require(name: str, value: object, known: Iterable[str]) -> None:
+def _require(name: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
-        raise ConfigError(f"{name} {value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(str(value), known))
+        raise ConfigError(
+            f"{name} {value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(str(value), known)
+        )
 
 
 def _towards(job: Job, on_progress: OnProgress) -> Callable[[Progress], None]:

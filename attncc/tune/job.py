@@ -23,7 +23,8 @@ from attncc.targets import target as find_target
 class Job:
     """A pattern at a shape with inputs of given sizes, in one direction, for a backend and a target.
 
-    shape: with all heads and batch entries of the inputs. device: where it is measured, as torch names it; empty for a target that isn't here.
+    shape: with all heads and batch entries of the inputs. device: where it is measured, as torch names it; empty for a
+    target that isn't here.
     """
 
     pattern: Pattern

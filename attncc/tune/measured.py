@@ -4,54 +4,23 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import ClassVar
 
+from attncc.errors import ConfigError
 from attncc.measure.accuracy import Accuracy
 from attncc.tune.job import Job
 from attncc.tune.measurement import Checked, Policy, Timed, Turns, measuring
-from attncc.tune.outcome import Config, Outcome
+from attncc.tune.outcome import Config, Finals, Outcome
 from attncc.tune.worker import Failure, Worker
 
-#: A challenger replaces the default if it is faster by this factor in the median of the rounds ...
-MARGIN = 1.02
-#: ... and faster at all in this share of them.
-CONFIDENCE = 0.75
 #: Look-ups are off where configurations are measured, and kernels are compiled, not interpreted.
 ENVIRONMENT = {"ATTNCC_CACHE": "off"}
-
-
-@dataclass(frozen=True)
-class Finals:
-    """Seconds of the contestants, round by round; `samples[0]` are the default's, `dense` those of dense attention.
-
-    errors: why a challenger was refused, by its place.
-    """
-
-    samples: tuple[tuple[float, ...], ...]
-    dense: tuple[float, ...]
-    errors: dict[int, str]
-
-    @property
-    def winner(self) -> int:
-        """The place of the configuration to keep: a challenger's only if it beats the default beyond the noise."""
-        medians = [statistics.median(each) if each else float("inf") for each in self.samples]
-        by_time = sorted(range(1, len(medians)), key=medians.__getitem__)
-        return next((place for place in by_time if place not in self.errors and self._beats_default(place)), 0)
-
-    def _beats_default(self, place: int) -> bool:
-        ratios = [ours / theirs for ours, theirs in zip(self.samples[0], self.samples[place], strict=False)]
-        if not ratios:
-            return False
-        faster = sum(ratio > 1 for ratio in ratios) / len(ratios)
-        return statistics.median(ratios) >= MARGIN and faster >= CONFIDENCE
 
 
 class Measured:
     """Times configurations of a job one by one; `limit` seconds are what a trial may take."""
 
-    batch: ClassVar[int] = 1
+    batch = 1
 
     def __init__(self, job: Job, seed: int, policy: Policy, limit: float) -> None:
         self._worker = Worker(measuring, (job, seed), ENVIRONMENT)
@@ -75,13 +44,8 @@ class Measured:
             return Outcome(None, reason=answer.reason)
         return Outcome(statistics.median(answer), tuple(answer))
 
-    def finals(
-        self, contestants: Sequence[Config], *, dense: bool, rounds: int, left: Callable[[], float]
-    ) -> Finals | Failure:
-        """Check the contestants, the default first, and let them take turns; fewer rounds where time runs out.
-
-        A challenger whose results are wrong, or that fails, is out.
-        """
+    def finals(self, contestants: Sequence[Config], *, dense: bool, rounds: int, left: Callable[[], float]) -> Finals:
+        """Check the contestants' results, and let those take turns that are right."""
         errors = {place: text for place, config in enumerate(contestants) if (text := self._error(config)) and place}
         standing = [place for place in range(len(contestants)) if place not in errors]
         samples: list[list[float]] = [[] for _ in contestants]
@@ -91,7 +55,11 @@ class Measured:
             turn = (*(contestants[place] for place in standing), *([None] if with_dense else []))
             answer = self._worker.ask(Turns(turn), self._limit * len(turn))
             if isinstance(answer, Failure):
-                return answer
+                raise ConfigError(
+                    f"The finals did not end: {answer.reason}.",
+                    rule="The fastest configurations and the default one run in turn.",
+                    fix="Give it more time with --budget, or look at the device.",
+                )
             for place, seconds in zip(standing, answer, strict=False):
                 samples[place].append(seconds)
             of_dense += answer[len(standing) :]

@@ -10,17 +10,16 @@ from attncc.backends import known
 from attncc.backends.triton import aot, model
 from attncc.backends.triton.program import Program
 from attncc.errors import AttnccError, BackendError
+from attncc.ir.language import Condition, Index
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.source import Source
-from attncc.ir.language import Condition, Index
 from attncc.patterns import pattern
 from attncc.planner.choice import separated
 from attncc.proof import causality
 from attncc.targets import gpu
 from attncc.tune.compilers import Compilers
 from attncc.tune.job import Job
-from attncc.tune.measured import Finals
-from attncc.tune.outcome import Config, Outcome
+from attncc.tune.outcome import Config, Finals, Outcome
 
 #: Seconds that the compiler may take for a kernel before it counts as hung.
 COMPILE_LIMIT = 60.0
@@ -35,11 +34,11 @@ def causal(i: Index, j: Index) -> Condition:
 @pattern
 def full(i: Index, j: Index) -> Condition:
     """What dense attention computes of any other one."""
-    return i == i  # noqa: PLR0124
+    return i == i
 
 
 class Modelled:
-    """Compiles the configurations of a job for its target, and models their time; as many at a time as keep workers busy.
+    """Compiles the configurations of a job for its target, as many at a time as keep workers busy, and models their time.
 
     Resources beyond the target's, a stack or spills are hard constraints: such a configuration has no seconds.
     """
@@ -68,9 +67,7 @@ class Modelled:
         """Return the outcome of each configuration."""
         return self._outcomes(self._job, configs)
 
-    def finals(
-        self, contestants: Sequence[Config], *, dense: bool, rounds: int, left: Callable[[], float]
-    ) -> Finals:
+    def finals(self, contestants: Sequence[Config], *, dense: bool, rounds: int, left: Callable[[], float]) -> Finals:
         """Return the modelled seconds of the contestants, and of the same kernels on a dense pattern."""
         outcomes = self._outcomes(self._job, contestants)
         samples = tuple(() if each.seconds is None else (each.seconds,) for each in outcomes)

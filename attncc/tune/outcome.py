@@ -1,14 +1,21 @@
-"""Outcomes: what became of trying one configuration."""
+"""Outcomes: what became of trying one configuration, and what tries them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 Config = Mapping[str, object]
 #: What a kernel takes, by name: registers, shared bytes and so on.
 Resources = Mapping[str, object]
+
+#: A challenger replaces the default if it is faster by this factor in the median of the rounds ...
+MARGIN = 1.02
+#: ... and faster at all in this share of them.
+CONFIDENCE = 0.75
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,51 @@ class Outcome:
     resources: tuple[Resources, ...] = ()
 
 
-class Evaluator(Protocol):
-    """Tries configurations, `batch` at a time."""
+@dataclass(frozen=True)
+class Finals:
+    """Seconds of the contestants, round by round; `samples[0]` are the default's, `dense` those of dense attention.
 
-    batch: int
+    errors: why a challenger was refused, by its place.
+    """
+
+    samples: tuple[tuple[float, ...], ...]
+    dense: tuple[float, ...]
+    errors: dict[int, str]
+
+    @property
+    def winner(self) -> int:
+        """The place of the configuration to keep: a challenger's only if it beats the default beyond the noise."""
+        medians = [statistics.median(each) if each else float("inf") for each in self.samples]
+        by_time = sorted(range(1, len(medians)), key=medians.__getitem__)
+        return next((place for place in by_time if place not in self.errors and self._beats_default(place)), 0)
+
+    def _beats_default(self, place: int) -> bool:
+        ratios = [ours / theirs for ours, theirs in zip(self.samples[0], self.samples[place], strict=False)]
+        if not ratios:
+            return False
+        faster = sum(ratio > 1 for ratio in ratios) / len(ratios)
+        return statistics.median(ratios) >= MARGIN and faster >= CONFIDENCE
+
+
+class Evaluator(Protocol):
+    """Tries configurations, `batch` at a time; a context manager that owns what they run on."""
+
+    @property
+    def batch(self) -> int: ...
 
     def __call__(self, configs: Sequence[Config], best: float | None) -> list[Outcome]:
         """Return an outcome each, in order; `best` is the least seconds so far, for giving up on hopeless ones."""
         ...
+
+    def finals(self, contestants: Sequence[Config], *, dense: bool, rounds: int, left: Callable[[], float]) -> Finals:
+        """Let the contestants, the default first, compete; raises ConfigError where that can't be brought to an end.
+
+        dense: dense attention takes part, too. rounds: fewer are run where `left` says that there is no time.
+        """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

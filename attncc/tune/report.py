@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 
 from attncc import storage
 from attncc.errors import ConfigError
 from attncc.machine import machine, versions
 from attncc.tune.result import Result, Results
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def write(results: Results, path: Path) -> None:
@@ -58,14 +56,19 @@ def _study(result: Result) -> optuna.Study:
     """Return the trials that ran, in milliseconds, with values in place of the places in their lists."""
     study = optuna.create_study(direction="minimize")
     timed = [(config, outcome.seconds) for config, outcome in result.tried if outcome.seconds is not None]
-    values = {name: sorted({config[name] for config, _ in timed}) for name in (timed[0][0] if timed else ())}
-    kinds = {name: CategoricalDistribution(each) for name, each in values.items()}
+    names = timed[0][0] if timed else ()
+    kinds: dict[str, BaseDistribution] = {name: _kind([config[name] for config, _ in timed]) for name in names}
     for config, seconds in timed:
         study.add_trial(optuna.trial.create_trial(params=dict(config), distributions=kinds, value=1e3 * seconds))
     return study
 
 
-def _svg(axes: Axes | Any) -> str:
+def _kind(values: Sequence[Any]) -> CategoricalDistribution:
+    return CategoricalDistribution(sorted(set(values)))
+
+
+def _svg(axes: Any) -> str:
+    """Return a drawing as SVG, and forget it."""
     from matplotlib import pyplot
 
     figure = axes.figure

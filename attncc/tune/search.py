@@ -1,4 +1,4 @@
-"""The search: proposals by prediction and by Optuna's sampler in turn, evaluated until trials, time or space run out."""
+"""The search: proposals by prediction and by Optuna's sampler in turn, until trials, time or space run out."""
 
 from __future__ import annotations
 

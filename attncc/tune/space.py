@@ -108,10 +108,14 @@ class Space:
         found = [dict(self.default)]
         for seed in self.seeds:
             candidate = {**self.default, **seed}
-            inside = all(value in self.parameters[name] for name, value in candidate.items())
-            if inside and candidate not in found and self.admits(candidate, facts):
+            if self.contains(candidate) and candidate not in found and self.admits(candidate, facts):
                 found.append(candidate)
         return found
+
+    def contains(self, candidate: Candidate) -> bool:
+        """Return whether a candidate has a value of each list, and no other."""
+        same = candidate.keys() == self.parameters.keys()
+        return same and all(candidate[name] in values for name, values in self.parameters.items())
 
     def index(self, candidate: Candidate) -> tuple[int, ...]:
         """Return the places of a candidate's values in their lists; raises ConfigError for a value that isn't there."""

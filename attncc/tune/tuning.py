@@ -10,23 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from attncc import __version__, backends
+from attncc.backends.triton.model import EXPECTED_ERROR
 from attncc.configs.entry import Entry
-from attncc.configs.lookup import nearest_entry
+from attncc.configs.lookup import best_known
 from attncc.configs.store import user_store
 from attncc.errors import ConfigError
 from attncc.planner.choice import separated
 from attncc.tune import trials
 from attncc.tune.facts import default, facts
 from attncc.tune.job import Job
-from attncc.tune.measured import Finals, Measured
+from attncc.tune.measured import Measured
 from attncc.tune.measurement import Policy, deadline
-from attncc.tune.modelled import EXPECTED_ERROR, Modelled
-from attncc.tune.outcome import Config, Evaluator, Outcome, Resources
+from attncc.tune.modelled import Modelled
+from attncc.tune.outcome import Config, Evaluator, Finals, Outcome, Resources
+from attncc.tune.parameters import Candidate
 from attncc.tune.result import Result
 from attncc.tune.search import Limits, Progress, Ranked, Search, fastest
-from attncc.tune.space import Constraint, Space
+from attncc.tune.space import Space
 from attncc.tune.study import Places, Study, reasons
-from attncc.tune.worker import Failure
 
 #: The share of the budget that is kept for the finals.
 FOR_FINALS = 0.25
@@ -84,19 +85,20 @@ class Field:
     """What there is to choose from: the space with the default in it, its feasible candidates, best predicted first."""
 
     space: Space
-    default: Config
+    facts: Mapping[str, object]
     ranked: Sequence[Ranked]
-    removed: Sequence[tuple[Constraint, int]]
 
     def describe(self, most: int) -> dict[str, Any]:
         """Return the space as JSON-able data, with the `most` best by prediction."""
+        removed, _ = self.space.removed(self.facts)
         return {
             "size": self.space.size,
             "feasible": len(self.ranked),
             "parameters": {name: list(values) for name, values in self.space.parameters.items()},
-            "constraints": [{"rule": each.rule, "why": each.why, "removes": count} for each, count in self.removed],
+            "constraints": [{"rule": each.rule, "why": each.why, "removes": count} for each, count in removed],
             "ranking": [
-                {"predicted_s": each.seconds, "config": self.space.candidate(each.places)} for each in self.ranked[:most]
+                {"predicted_s": seconds, "config": self.space.candidate(places)}
+                for seconds, places in self.ranked[:most]
             ],
         }
 
@@ -106,8 +108,8 @@ def field_of(job: Job, options: Options) -> Field:
     base = default(job.backend, job.direction, job.inputs, job.facts)
     space = Space.load(job.backend, job.direction, options.space).including(base)
     known = facts(job.plan, job.inputs, job.facts)
-    ranked = sorted(Ranked(predicted(job, each), space.places(each)) for each in space.feasible(known))
-    return Field(space, base, ranked, space.removed(known))
+    ranked = sorted(Ranked(predicted(job, each), space.index(each)) for each in space.feasible(known))
+    return Field(space, known, ranked)
 
 
 def predicted(job: Job, config: Config) -> float:
@@ -172,30 +174,25 @@ class _Tuning:
     def _search(self, study: Study, evaluate: Evaluator) -> Search:
         share = 1 - (FOR_FINALS if self.options.mode == "measured" else 0)
         limits = Limits(self.allowance.trials, lambda: self.left() - (1 - share) * self.allowance.seconds)
-        return Search(
-            self.field.space, study, evaluate, limits, self._first(), self.field.ranked, self.on_progress
-        )
+        return Search(self.field.space, study, evaluate, limits, self._first(), self.field.ranked, self.on_progress)
 
     def _first(self) -> list[Places]:
         """What is tried before all else: the default, what was best nearby, and the space's seeds."""
-        space, base = self.field.space, self.field.default
-        nearby = nearest_entry(self.job.key, self.job.environment)
-        known = {each.places for each in self.field.ranked}
-        proposed = [base, *([{**base, **nearby.config}] if nearby else []), *space.seeded(base)]
-        return [places for each in proposed if (places := space.places_or_none(each)) in known or each is base]
+        space = self.field.space
+        nearby = best_known(self.job.key, self.job.environment)
+        near: Candidate = {**space.default, **(nearby.config if nearby else {})}  # type: ignore[dict-item]
+        feasible = {each.places: None for each in self.field.ranked}
+        default, *seeds = space.seeded(self.field.facts)
+        proposed = (space.index(each) for each in (default, near, *seeds) if space.contains(each))
+        return [places for places in dict.fromkeys(proposed) if places in feasible]
 
     def _decided(self, evaluate: Evaluator, finished: Mapping[Places, Outcome]) -> tuple[Entry, list[str]]:
         """Let the fastest compete with the default; return what to remember, and what to tell."""
-        space, base = self.field.space, self.field.default
+        space, base = self.field.space, self.field.space.default
         places = [each for each in fastest(finished, self.allowance.finalists + 1) if space.candidate(each) != base]
         contestants = [base, *map(space.candidate, places[: self.allowance.finalists])]
-        finals = evaluate.finals(contestants, dense=self._dense_is_short(), rounds=self.allowance.rounds, left=self.left)
-        if isinstance(finals, Failure):
-            raise ConfigError(
-                f"The finals of {self.job.pattern!r} did not end: {finals.reason}.",
-                rule="The fastest configurations and the default one run in turn.",
-                fix="Give it more time with --budget, or look at the device.",
-            )
+        dense, rounds = self._dense_is_short(), self.allowance.rounds
+        finals = evaluate.finals(contestants, dense=dense, rounds=rounds, left=self.left)
         notes = [f"{contestants[place]} was out: {text}" for place, text in finals.errors.items()]
         resources = finished[places[finals.winner - 1]].resources if finals.winner else ()
         return self._entry(contestants[finals.winner], finals, resources, len(finished)), notes
@@ -206,7 +203,7 @@ class _Tuning:
         return Entry(
             key=self.job.key,
             environment=self.job.environment,
-            config=dict(config) if finals.winner else {},
+            config={name: value for name, value in config.items() if value != self.field.space.default[name]},
             mode=self.options.mode,
             seconds={name: statistics.median(each) for name, each in samples.items()},
             samples=samples,
