@@ -105,7 +105,7 @@ def _tree(text: str) -> ast.expr:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a doubtful literal is an error here
-            return ast.parse(text.strip(), mode="eval").body
+            return ast.parse(f"({text}\n)", mode="eval").body  # in brackets, lines may break anywhere
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
         raise _Wrong(f"It can't be read: {reason}.") from None
@@ -126,7 +126,7 @@ def _compiled(node: ast.expr, names: set[str], depth: int) -> Part:
             name = _dotted(node)
             names.add(name)
             return operator.itemgetter(name)
-        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+        case ast.Tuple(elts=parts) | ast.List(elts=parts) if parts:
             listed = [inner(part) for part in parts]
             return lambda given: tuple([part(given) for part in listed])
         case ast.UnaryOp(op=ast.Not(), operand=part):

@@ -20,7 +20,7 @@ SHORTEST_RUN = 2
 NEAR = 4
 _SIZES = ("q_len", "kv_len", "batch", "heads", "kv_heads", "group", "head_dim", "value_dim", "itemsize")
 _PADDED = ("padded_head", "padded_value")
-_PLAN = ("ways", "near_ways", "exact_ways", "residual_ways", "residual", "shortest_run", "longest_run", "widest_row")
+_PLAN = ("ways", "near_ways", "exact_ways", "residual_ways", "residual", "shortest_run", "longest_run", "loose_rows", "widest_row")
 #: Facts of a device; those of a GPU are there only for a GPU.
 TARGET_NAMES = tuple(
     dict.fromkeys(
@@ -45,13 +45,14 @@ def facts(plan: Plan, inputs: Inputs, target: Target) -> dict[str, object]:
     near_ways: those of `ways` whose predicted time is at most NEAR times the cheapest's.
     exact_ways, residual_ways: those under which some pass needs no predicate, or evaluates one.
     residual: whether there are residual_ways, so that tiles of the plan matter.
-    shortest_run, longest_run: rows of mask-free runs (0: there is none); widest_row: most keys of a row, both of
-    exact passes. padded_head, padded_value: head sizes as kernels have them.
+    shortest_run, longest_run: rows of mask-free runs (0: there is none); loose_rows: rows in none; widest_row: most
+    keys of a row; all of exact passes. padded_head, padded_value: head sizes as kernels have them.
     """
     ways = [WAYS[0], *(way for way in WAYS[1:] if any(_changes(group, way) for group in plan.groups))]
     passes = {way: plan.preferring(way).all_passes() for way in ways}
     exact = _distinct(work for each in passes.values() for work in each if work.residual is None)
-    runs = [run.rows for work in exact for run in segments(*work.staircase.bounds(), SHORTEST_RUN)[0]]
+    parted = [segments(*work.staircase.bounds(), SHORTEST_RUN) for work in exact]
+    runs = [run.rows for found, _ in parted for run in found]
     residual = tuple(way for way in ways if any(work.residual is not None for work in passes[way]))
     return {
         "q_len": plan.shape.q_len,
@@ -66,6 +67,7 @@ def facts(plan: Plan, inputs: Inputs, target: Target) -> dict[str, object]:
         "residual": bool(residual),
         "shortest_run": min(runs, default=0),
         "longest_run": max(runs, default=0),
+        "loose_rows": sum(len(rows) for _, rows in parted),
         "widest_row": max((_widest(work) for work in exact), default=0),
         **_of(target),
     }

@@ -9,8 +9,9 @@ from attncc.backends.base import Inputs
 from attncc.backends.torch import BACKEND as TORCH
 from attncc.backends.torch.config import Config as TorchConfig
 from attncc.backends.triton import BACKEND as TRITON
+from attncc.backends.triton import MAX_HEAD_DIM
 from attncc.backends.triton.config import Config as TritonConfig
-from attncc.backends.triton.defaults import ANY
+from attncc.backends.triton.defaults import ANY, BITS
 from attncc.errors import ConfigError, nearest
 from attncc.planner import choice
 from attncc.targets import Target
@@ -64,8 +65,14 @@ def check(backend: str, values: Mapping[str, object]) -> None:
 def _config(backend: str, inputs: Inputs, target: Target) -> Config:
     if backend == "torch":
         return TorchConfig()
-    arch = target.gpu.arch if target.gpu else ANY
-    return TritonConfig.default(arch, max(inputs.head_dim, inputs.value_dim), inputs.itemsize)
+    head_dim = max(inputs.head_dim, inputs.value_dim)
+    if head_dim > MAX_HEAD_DIM or 8 * inputs.itemsize > max(BITS):
+        raise ConfigError(
+            f"{inputs.dtype} with head size {head_dim}.",
+            rule=f"The {backend} backend takes elements of {' or '.join(map(str, BITS))} bits, heads to {MAX_HEAD_DIM}.",
+            fix="Tune another backend.",
+        )
+    return TritonConfig.default(target.gpu.arch if target.gpu else ANY, head_dim, inputs.itemsize)
 
 
 def _any(backend: str) -> Config:

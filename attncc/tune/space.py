@@ -83,7 +83,7 @@ class Space:
 
         Raises ConfigError where the constraints leave nothing, and what evaluating them raises.
         """
-        kept = list(self._kept(facts, self.constraints))
+        kept = list(_kept(self.parameters, self.constraints, self._names(facts)))
         if not kept:
             raise self._nothing(facts)
         if self.default and self.default not in kept:
@@ -97,10 +97,12 @@ class Space:
 
     def removed(self, facts: Facts) -> tuple[list[tuple[Constraint, int]], int]:
         """Return how many of all combinations each constraint would remove by itself, and how many all leave."""
-        alone = [
-            (constraint, self.size - sum(1 for _ in self._kept(facts, (constraint,))))
-            for constraint in self.constraints
-        ]
+        names = self._names(facts)
+        alone = []
+        for constraint in self.constraints:
+            own = {name: self.parameters[name] for name in self.parameters if name in constraint.expression.names}
+            others = self.size // math.prod(map(len, own.values()))
+            alone.append((constraint, self.size - others * _count(own, (constraint,), names)))
         return alone, len(self.feasible(facts))
 
     def seeded(self, facts: Facts) -> list[dict[str, Value]]:
@@ -133,37 +135,15 @@ class Space:
         pairs = zip(self.parameters.items(), indices, strict=True)
         return {name: values[index] for (name, values), index in pairs}
 
-    def _kept(self, facts: Facts, constraints: Sequence[Constraint]) -> Iterator[dict[str, Value]]:
-        """Yield the candidates that keep `constraints`, each of which is asked as soon as its parameters are set."""
-        order = list(self.parameters)
-        due: list[list[Constraint]] = [[] for _ in range(len(order) + 1)]
-        for constraint in constraints:
-            places = [order.index(name) + 1 for name in constraint.expression.names if name in self.parameters]
-            due[max(places, default=0)].append(constraint)
-        names = self._names(facts)
-        if all(constraint.holds(names) for constraint in due[0]):
-            yield from self._below(order, 0, due, names)
-
-    def _below(
-        self, order: list[str], depth: int, due: list[list[Constraint]], names: dict[str, object]
-    ) -> Iterator[dict[str, Value]]:
-        if depth == len(order):
-            yield {name: names[name] for name in order}  # type: ignore[misc]
-            return
-        for value in self.parameters[order[depth]]:
-            names[order[depth]] = value
-            if all(constraint.holds(names) for constraint in due[depth + 1]):
-                yield from self._below(order, depth + 1, due, names)
-
     def _names(self, facts: Facts) -> dict[str, object]:
         return {**facts, **{f"default.{name}": value for name, value in self.default.items()}}
 
     def _nothing(self, facts: Facts) -> ConfigError:
         """Return the error that names the constraint after which nothing is left."""
-        counts = range(len(self.constraints) + 1)
-        left = [sum(1 for _ in self._kept(facts, self.constraints[:count])) for count in counts]
+        names, counts = self._names(facts), range(len(self.constraints) + 1)
+        left = [_count(self.parameters, self.constraints[:count], names) for count in counts]
         last = self.constraints[left.index(0) - 1]
-        alone = not any(True for _ in self._kept(facts, (last,)))
+        alone = not _count(self.parameters, (last,), names)
         asked = sorted(last.expression.names)
         lists = ", ".join(f"{name} = {list(self.parameters[name])}" for name in asked if name in self.parameters)
         known = ", ".join(f"{name} is {facts[name]!r}" for name in asked if name in facts)
@@ -176,6 +156,36 @@ class Space:
 
 
 _ADD = "Give --space FILE with [parameters], or name a backend that has a search space."
+
+
+def _kept(
+    lists: Mapping[str, tuple[Value, ...]], constraints: Sequence[Constraint], names: Mapping[str, object]
+) -> Iterator[dict[str, Value]]:
+    """Yield the candidates that keep constraints, each of which is asked as soon as its parameters are set."""
+    order = list(lists)
+    due: list[list[Constraint]] = [[] for _ in range(len(order) + 1)]
+    for constraint in constraints:
+        places = [order.index(name) + 1 for name in constraint.expression.names if name in lists]
+        due[max(places, default=0)].append(constraint)
+    known, candidate = dict(names), dict[str, Value]()
+
+    def below(depth: int) -> Iterator[dict[str, Value]]:
+        if not all(constraint.holds(known) for constraint in due[depth]):
+            return
+        if depth == len(order):
+            yield dict(candidate)
+            return
+        for value in lists[order[depth]]:
+            known[order[depth]] = candidate[order[depth]] = value
+            yield from below(depth + 1)
+
+    return below(0)
+
+
+def _count(
+    lists: Mapping[str, tuple[Value, ...]], constraints: Sequence[Constraint], names: Mapping[str, object]
+) -> int:
+    return sum(1 for _ in _kept(lists, constraints, names))
 
 
 def _with(values: tuple[Value, ...], added: Value) -> tuple[Value, ...]:
