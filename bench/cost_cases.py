@@ -16,17 +16,16 @@ import attncc
 from attncc import backends
 from attncc.backends.base import Executable, Inputs
 from attncc.ir.score import IDENTITY
-from attncc.measure.timing import elapsed
 from attncc.planner.choice import separated
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
 
 TORCH = backends.get("torch")
-CPU = torch.device("cpu")
+Clock = Callable[[], float]
 INPUTS = Inputs(batch=1, heads=8, kv_heads=8, head_dim=64, value_dim=64, dtype="fp32")
 VALUES: Mapping[str, tuple[object, ...]] = {
-    "plan": ("cheapest", "cheapest", "split", "fused", "mixed"),
+    "plan": ("cheapest", "cheapest", "split", "split", "mixed", "fused"),
     "tile_m": (32, 64, 128),
     "tile_n": (32, 64, 128),
     "query_tile": (16, 32, 64, 128, 256),
@@ -93,16 +92,25 @@ class Stand:
         plan, rest = planned(self.case, config)
         return TORCH.lower(plan, IDENTITY, rest)
 
-    def call(self, config: Mapping[str, object]) -> Callable[[], float]:
+    def call(self, config: Mapping[str, object], clock: Clock) -> Callable[[], float]:
         """Return a call that runs a configuration once and returns its seconds."""
         found = self.executable(config)
-        if self.case.direction == "forward":
-            return lambda: elapsed(lambda: found.forward(self.query, self.key, self.value, (), self.scale), CPU)
-        rest = (self.query, self.key, self.value, (), *self.results, self.scale, False)
-        return lambda: elapsed(lambda: found.backward(self.grad, None, *rest), CPU)
+        rest = (self.query, self.key, self.value, ())
+
+        def run() -> float:
+            begin = clock()
+            if self.case.direction == "forward":
+                found.forward(*rest, self.scale)
+            else:
+                found.backward(self.grad, None, *rest, *self.results, self.scale, False)
+            return clock() - begin
+
+        return run
 
 
-def timed(case: Case, configs: list[dict[str, object]], limit: float) -> Iterator[tuple[dict[str, object], list[float]]]:
+def timed(
+    case: Case, configs: list[dict[str, object]], limit: float, clock: Clock = time.perf_counter
+) -> Iterator[tuple[dict[str, object], list[float]]]:
     """Yield configurations with the seconds of their runs: warmed up, then in turns for `limit` seconds or 9 rounds.
 
     As many configurations are taken as warm up within the same time.
@@ -110,7 +118,7 @@ def timed(case: Case, configs: list[dict[str, object]], limit: float) -> Iterato
     stand, begin = Stand(case), time.perf_counter()
     calls: list[tuple[dict[str, object], Callable[[], float]]] = []
     for config in configs:
-        call = stand.call(config)
+        call = stand.call(config, clock)
         call()
         calls.append((config, call))
         if time.perf_counter() - begin > limit:

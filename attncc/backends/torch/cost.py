@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
-from functools import lru_cache, reduce
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
-import sympy
 
 from attncc.backends.base import Inputs
 from attncc.backends.torch.config import Items
-from attncc.backends.torch.lower import Schedule, schedule
-from attncc.backends.torch.slots import Slots
-from attncc.backends.torch.work import Work
+from attncc.backends.torch.outline import Outline, Rows, outlines
 from attncc.errors import ConfigError
-from attncc.ir.predicate import Predicate
-from attncc.ir.symbols import I, J
-from attncc.ir.tables import Read
-from attncc.planner.plan import Group, Pass, Plan
+from attncc.planner.plan import Group, Plan
 from attncc.targets import Library, Target
 
 #: Rows of a query block of the flash op, by the least rows of an item; and keys of a key block.
@@ -26,8 +20,11 @@ QUERY_BLOCKS = ((768, 256), (192, 64), (0, 32))
 KEY_BLOCK = 512
 #: Products of the rows of keys and of values with every score: Q K^T, dS K, dS^T Q; P V, P^T dO, dO V^T.
 PRODUCTS = {"forward": 2, "backward": 5}
-#: Integer operations that a division, a remainder or a look-up takes as long as.
-SLOW = 4
+#: Names of the kinds of work.
+KINDS = tuple(each.name for each in fields(Library))
+
+#: (kind of work, number of its units)
+Count = tuple[str, float]
 
 
 def seconds(plan: Plan, inputs: Inputs, direction: str, items: Items, target: Target) -> float:
@@ -44,39 +41,31 @@ def seconds(plan: Plan, inputs: Inputs, direction: str, items: Items, target: Ta
 
 def price(found: Library, costs: Library) -> float:
     """Return the sum of what was counted, each times its cost."""
-    return float(sum(getattr(found, each.name) * getattr(costs, each.name) for each in fields(Library)))
+    return float(sum(getattr(found, kind) * getattr(costs, kind) for kind in KINDS))
 
 
 def counts(plan: Plan, inputs: Inputs, direction: str, items: Items) -> Library:
     """Return how much of every kind of work there is in a direction of the plan; see attncc.targets.Library."""
-    return _sum(part for group in plan.groups for part in _of_group(group, plan, inputs, direction, items))
+    total = dict.fromkeys(KINDS, 0.0)
+    for group in plan.groups:
+        leading, sharing = _members(group, inputs)
+        for outline in outlines(group.passes, plan.shape.q_len, items):
+            for kind, number in _Counter(outline, leading, sharing, items.chunk, inputs, direction).counts():
+                total[kind] += number
+    return Library(**total)
 
 
-def _sum(parts: Iterable[Library]) -> Library:
-    def add(a: Library, b: Library) -> Library:
-        return Library(**{each.name: getattr(a, each.name) + getattr(b, each.name) for each in fields(Library)})
-
-    return reduce(add, parts, Library())
-
-
-def _of_group(group: Group, plan: Plan, inputs: Inputs, direction: str, items: Items) -> Iterable[Library]:
+def _members(group: Group, inputs: Inputs) -> tuple[int, int]:
+    """Return the rows of the folded tensors, and the query heads of each that share its keys, as Selection has them."""
     batches = inputs.batch if group.batches is None else len(group.batches)
-    leading = batches * (inputs.kv_heads if group.heads is None else len(group.heads))
-    sharing = inputs.group if group.heads is None else 1
-    for work in _scheduled(group.passes, plan.shape.q_len, replace(items, chunk=1)).works:
-        yield _OfWork(work, leading, sharing, items.chunk, inputs, direction).counts()
-
-
-@lru_cache(maxsize=128)
-def _scheduled(passes: tuple[Pass, ...], q_len: int, items: Items) -> Schedule:
-    return schedule(passes, q_len, items)
+    return (batches * inputs.kv_heads, inputs.group) if group.heads is None else (batches * len(group.heads), 1)
 
 
 @dataclass(frozen=True)
-class _OfWork:
+class _Counter:
     """Counts one work, on `leading` rows of folded tensors with `sharing` query heads each."""
 
-    work: Work
+    work: Outline
     leading: int
     sharing: int
     chunk: int
@@ -84,68 +73,61 @@ class _OfWork:
     direction: str
 
     @property
-    def row_bytes(self) -> int:
-        """Bytes of a row of queries, keys, values or outputs, which are padded to one size."""
-        return max(self.inputs.head_dim, self.inputs.value_dim) * self.inputs.itemsize
+    def size(self) -> int:
+        """Elements of a row of queries, keys, values or outputs, which are padded to one size."""
+        return max(self.inputs.head_dim, self.inputs.value_dim)
 
     @property
-    def chunks(self) -> int:
-        step = max(1, self.chunk // self.leading // max(1, self.work.scores))
-        return -(-self.work.rows.items // step)
+    def pairs(self) -> int:
+        """Pairs of an item, for one head."""
+        return self.work.rows.length * self.work.cols.length
 
-    def counts(self) -> Library:
-        """Return the counts of all chunks of the work."""
-        of = _forward_rows if self.direction == "forward" else _backward_rows
-        return _sum([self._kernel(), self._mask(), *self._moves(of(self.work))])
+    def counts(self) -> Iterator[Count]:
+        """Yield the counts of all chunks of the work."""
+        yield from self._kernel()
+        if self.work.made:
+            pairs = float(self.work.items * self.pairs)
+            yield "expanded", pairs * self.sharing
+            yield "evaluated", pairs * self.work.operations
+        yield from self._forward_rows() if self.direction == "forward" else self._backward_rows()
 
-    def _kernel(self) -> Library:
+    def _kernel(self) -> Iterator[Count]:
         """What the flash op does: heads that share keys are rows of one item, unless it is causal."""
-        work, causal = self.work, self.work.causal
-        heads, times = (1, self.sharing) if causal else (self.sharing, 1)
-        scores, keys, blocks = _blocks(work.rows.length * heads, work.cols.length, causal)
-        number = self.leading * work.rows.items * times
-        return Library(
-            products=number * scores * PRODUCTS[self.direction] * 2.0 * self.row_bytes / self.inputs.itemsize,
-            operands=float(number * keys * self.row_bytes),
-            scores=float(number * scores),
-            blocks=float(number * blocks),
-            added=float(number * scores if work.mask is not None else 0),
-            calls=float(self.chunks * times),
-        )
+        work = self.work
+        heads, times = (1, self.sharing) if work.causal else (self.sharing, 1)
+        scores, keys, blocks = _blocks(work.rows.length * heads, work.cols.length, work.causal)
+        number = self.leading * work.items * times
+        yield "products", number * scores * PRODUCTS[self.direction] * 2.0 * self.size
+        yield "operands", float(number * keys * self.size * self.inputs.itemsize)
+        yield "scores", float(number * scores)
+        yield "blocks", float(number * blocks)
+        yield "added", float(number * scores if work.masked else 0)
+        yield "calls", float(-(-work.items // max(1, self.chunk // self.leading // self.pairs)) * times)
 
-    def _mask(self) -> Library:
-        """What masks cost that are made anew each time; a shared one is kept."""
-        mask = self.work.mask
-        if mask is None or mask.shared:
-            return Library()
-        pairs = float(self.work.rows.items * self.work.scores)
-        evaluated = 0 if mask.residual is None else _operations(mask.residual)
-        return Library(expanded=pairs * self.sharing, evaluated=pairs * evaluated)
+    def _forward_rows(self) -> Iterator[Count]:
+        """Queries, keys and values are read; outputs are stored, or read and merged."""
+        rows, cols = self.work.rows, self.work.cols
+        yield from self._read(rows, 1 if self.work.first else 2, self.sharing)
+        yield from self._read(cols, 2, 1)
+        yield self._written(rows, "stored" if self.work.first else "merged", 1, self.sharing)
 
-    def _moves(self, moves: Iterable[tuple[Slots, str, int]]) -> Iterable[Library]:
-        """What reading and writing rows costs, given (slots, kind, tensors of the query side or the key side)."""
-        for slots, kind, tensors in moves:
-            heads = self.sharing if slots is self.work.rows else 1
-            moved = float(self.leading * heads * slots.items * slots.length * tensors * self.row_bytes)
-            if slots.index is not None:
-                yield Library(**{"gathered" if kind == "read" else "scattered": moved})
-            else:
-                yield Library(**{kind: moved} if kind != "read" else {}, apart=moved if slots.row_step > 1 else 0.0)
+    def _backward_rows(self) -> Iterator[Count]:
+        """Queries, outputs and their gradients, keys and values are read; gradients are stored or added."""
+        rows, cols = self.work.rows, self.work.cols
+        yield from self._read(rows, 3, self.sharing)
+        yield from self._read(cols, 2, 1)
+        yield self._written(rows, "stored" if self.work.first else "merged", 1, self.sharing)
+        yield self._written(cols, "merged", 2, 1)
 
+    def _read(self, rows: Rows, tensors: int, heads: int) -> Iterable[Count]:
+        moved = self._bytes(rows, tensors, heads)
+        return (("gathered", moved if rows.gathered else 0.0), ("apart", moved if rows.apart else 0.0))
 
-def _forward_rows(work: Work) -> Iterable[tuple[Slots, str, int]]:
-    yield work.rows, "read", 1
-    yield work.cols, "read", 2
-    if not work.first:
-        yield work.rows, "read", 1
-    yield work.rows, "stored" if work.first else "merged", 1
+    def _written(self, rows: Rows, kind: str, tensors: int, heads: int) -> Count:
+        return "scattered" if rows.gathered else kind, self._bytes(rows, tensors, heads)
 
-
-def _backward_rows(work: Work) -> Iterable[tuple[Slots, str, int]]:
-    yield work.rows, "read", 3
-    yield work.cols, "read", 2
-    yield work.rows, "stored" if work.first else "merged", 1
-    yield work.cols, "merged", 2
+    def _bytes(self, rows: Rows, tensors: int, heads: int) -> float:
+        return float(self.leading * heads * self.work.items * rows.length * tensors * self.size * self.inputs.itemsize)
 
 
 @lru_cache(maxsize=4096)
@@ -156,17 +138,3 @@ def _blocks(rows: int, keys: int, causal: bool) -> tuple[int, int, int]:
     height = np.minimum(size, rows - first)
     seen = np.minimum(first + height, keys) if causal else np.full(len(first), keys)
     return int((height * seen).sum()), int(seen.sum()), int((-(-seen // KEY_BLOCK)).sum())
-
-
-@lru_cache(maxsize=128)
-def _operations(predicate: Predicate) -> int:
-    """Return the integer operations that evaluating a predicate takes for a pair; what rows or keys alone need is free.
-    """
-    return sum(2 + _pairwise(atom.expr) for atom in predicate.atoms)
-
-
-def _pairwise(expr: sympy.Expr) -> int:
-    if not {I, J} <= expr.free_symbols:
-        return 0
-    own = SLOW if isinstance(expr, sympy.Mod | sympy.floor | Read) else max(1, len(expr.args) - 1)
-    return own + sum(_pairwise(argument) for argument in expr.args)
