@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 #: Integer instructions of a predicate for one score: two comparisons of a band and a remainder by a constant.
@@ -77,12 +77,39 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class Library:
+    """Seconds that a tensor library takes on a CPU, for one unit of each kind of work; or numbers of such units.
+
+    products: FLOP of matrix products; operands: bytes of key rows, read again for each block of query rows;
+    scores: exponentials and sums; blocks: pairs of a query and a key block; added: scores with a mask; expanded:
+    elements of masks that are made; evaluated: integer operations of predicates. Bytes of rows: gathered and scattered
+    through an index, `apart` read or written where they don't lie side by side, stored, and merged with what is there.
+    calls: chunks of items, each a handful of library calls.
+    """
+
+    products: float = 0.0
+    operands: float = 0.0
+    scores: float = 0.0
+    blocks: float = 0.0
+    added: float = 0.0
+    expanded: float = 0.0
+    evaluated: float = 0.0
+    gathered: float = 0.0
+    scattered: float = 0.0
+    apart: float = 0.0
+    stored: float = 0.0
+    merged: float = 0.0
+    calls: float = 0.0
+
+
+@dataclass(frozen=True)
 class Target:
     """What the cost model knows of a device; rates are per second for the whole device, times in seconds.
 
     flops: multiply-adds count as two, dense attention on long runs; bandwidth: bytes moved to and from memory;
     elements: scores a second that a predicate is evaluated for; masked: factor on a tile that needs a mask;
-    launch: fixed time of a pass. gpu: the rest of what is known, None for a CPU.
+    launch: fixed time of a pass. gpu: the rest of what is known, None for a CPU. library: costs of the library's
+    forward and backward, none for a GPU.
     """
 
     name: str
@@ -94,13 +121,15 @@ class Target:
     launch: float
     device: str = ""
     gpu: Gpu | None = None
+    library: Mapping[str, Library] = field(default_factory=dict)
 
 
 def parsed(name: str, facts: Mapping[str, Any]) -> Target:
     """Return the target of a TOML file; rates of the planner that a GPU's file doesn't state follow from the others."""
     gpu = _gpu(facts["gpu"]) if "gpu" in facts else None
     rates = (_derived(gpu) if gpu else {}) | dict(facts["planner"])
-    return Target(name=name, title=facts["title"], device=facts.get("device", ""), gpu=gpu, **rates)
+    library = {direction: Library(**costs) for direction, costs in facts.get("library", {}).items()}
+    return Target(name=name, title=facts["title"], device=facts.get("device", ""), gpu=gpu, library=library, **rates)
 
 
 def _derived(gpu: Gpu) -> dict[str, float]:
@@ -114,7 +143,7 @@ def _derived(gpu: Gpu) -> dict[str, float]:
 
 
 def _gpu(facts: Mapping[str, Any]) -> Gpu:
-    values = {field.name: facts[field.name] for field in fields(Gpu)}
+    values = {each.name: facts[each.name] for each in fields(Gpu)}
     values["lanes"] = Lanes(**facts["lanes"])
     for table in ("tensor", "links"):
         values[table] = dict(facts[table])

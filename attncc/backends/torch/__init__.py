@@ -7,10 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from attncc.backends.base import Inputs
+from attncc.backends.torch import cost
 from attncc.backends.torch.config import Config
 from attncc.backends.torch.execute import TorchExecutable
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
+from attncc.targets import Target
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -32,6 +35,12 @@ class TorchBackend:
     def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> TorchExecutable:
         """Return the executable; see Config for the keys of `config`."""
         return TorchExecutable(plan, score, Config.of(config))
+
+    def predict(
+        self, plan: Plan, inputs: Inputs, direction: str, config: Mapping[str, object], target: Target
+    ) -> float:
+        """Return the predicted seconds of a direction of the plan without a score; raises ConfigError."""
+        return cost.seconds(plan, inputs, direction, getattr(Config.of(config), direction), target)
 
 
 BACKEND = TorchBackend()

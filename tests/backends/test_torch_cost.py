@@ -1,0 +1,123 @@
+"""The torch backend's cost model: what it counts, and the order it puts configurations in."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+import attncc
+from attncc import backends, targets
+from attncc.backends.base import Inputs
+from attncc.backends.torch.config import Items
+from attncc.backends.torch.cost import counts, seconds
+from attncc.errors import ConfigError
+from attncc.planner.plan import Plan
+
+INPUTS = Inputs(batch=1, heads=8, kv_heads=8, head_dim=64, value_dim=64, dtype="fp32")
+CPU = targets.target("cpu")
+STRIDED = attncc.load("strided", l=128)
+WINDOW = attncc.load("sliding_window", window=256)
+DIRECTIONS = ("forward", "backward")
+
+
+def planned(pattern: attncc.Pattern, length: int) -> Plan:
+    return attncc.plan(pattern, length, tile=(64, 64))
+
+
+def predicted(plan: Plan, direction: str = "forward", **config: object) -> float:
+    own = {f"{direction}.{name}": value for name, value in config.items()}
+    return backends.get("torch").predict(plan, INPUTS, direction, own, CPU)
+
+
+def table(length: int) -> attncc.Pattern:
+    ids = np.random.default_rng(0).permutation(np.arange(length) % 16)
+    return attncc.load("document", ids=ids)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("make", [lambda n: STRIDED, lambda n: WINDOW, table], ids=["strided", "window", "table"])
+def test_predictions_grow_with_the_length(make, direction: str) -> None:
+    found = [predicted(planned(make(length), length), direction) for length in (512, 1024, 4096)]
+    assert 0 < found[0] < found[1] < found[2]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_every_count_but_none_is_negative(direction: str) -> None:
+    plan = planned(table(1024), 1024)
+    assert all(value >= 0 for value in asdict(counts(plan, INPUTS, direction, Items())).values())
+
+
+def test_scores_are_those_of_the_tiles_that_the_flash_op_visits() -> None:
+    full = planned(attncc.load("full"), 256)
+    assert counts(full, INPUTS, "forward", Items()).scores == 8 * 256 * 256
+    causal = planned(attncc.load("causal"), 256)
+    assert counts(causal, INPUTS, "forward", Items()).scores == 8 * 64 * sum(64 * block for block in (1, 2, 3, 4))
+
+
+def test_products_of_the_backward_are_five_of_two() -> None:
+    plan = planned(WINDOW, 1024)
+    forward, backward = (counts(plan, INPUTS, direction, Items()).products for direction in DIRECTIONS)
+    assert backward / forward == 2.5
+
+
+def test_chunks_are_calls() -> None:
+    plan = planned(attncc.load("full"), 1024)
+    assert counts(plan, INPUTS, "forward", Items()).calls == 1
+    plan = planned(attncc.load("block_diagonal", block=64), 1024)
+    few, many = (counts(plan, INPUTS, "forward", Items(chunk=chunk)).calls for chunk in (1 << 20, 1 << 15))
+    assert (few, many) == (1, 16)
+
+
+def test_gathered_rows_cost_more_than_sliced_ones() -> None:
+    ids = np.repeat(np.arange(32), 32)
+    sliced = planned(attncc.load("document", ids=ids), 1024)
+    gathered = planned(attncc.load("document", ids=np.random.default_rng(0).permutation(ids)), 1024)
+    assert sliced.nnz == gathered.nnz
+    for direction in DIRECTIONS:
+        assert counts(sliced, INPUTS, direction, Items()).gathered == 0
+        assert counts(gathered, INPUTS, direction, Items()).gathered > 0
+        assert predicted(gathered, direction) > predicted(sliced, direction)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_the_split_plan_is_ranked_before_the_fused_one(direction: str) -> None:
+    plan = planned(STRIDED, 16384)
+    split, fused = (predicted(plan.preferring(way), direction) for way in ("split", "fused"))
+    assert split < fused / 3
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"query_tile": 32}, {"query_tile": 256}),
+        ({"chunk": 1 << 22}, {"chunk": 1 << 16}),
+        ({"key_multiple": 16}, {"key_multiple": 256}),
+    ],
+)
+def test_plainly_worse_items_are_ranked_behind(better: dict[str, int], worse: dict[str, int]) -> None:
+    plan = planned(WINDOW, 16384)
+    assert predicted(plan, **better) < predicted(plan, **worse)
+
+
+def test_shared_keys_are_read_once() -> None:
+    plan = planned(WINDOW, 1024)
+    own, shared = (counts(plan, replace(INPUTS, kv_heads=heads), "backward", Items()) for heads in (8, 2))
+    assert shared.products == own.products
+    assert shared.merged < own.merged
+
+
+def test_groups_of_heads_are_added_up() -> None:
+    whole = counts(planned(STRIDED, 512), INPUTS, "forward", Items())
+    heads = attncc.plan(STRIDED.heads(), 512, heads=8, tile=(64, 64))
+    assert len(heads.groups) == 2
+    assert counts(heads, INPUTS, "forward", Items()).scores < whole.scores
+
+
+def test_bad_names_and_targets_without_costs_are_refused() -> None:
+    plan = planned(WINDOW, 512)
+    with pytest.raises(ConfigError, match="chonk"):
+        predicted(plan, chonk=3)
+    with pytest.raises(ConfigError, match="h100"):
+        seconds(plan, INPUTS, "forward", Items(), targets.target("h100"))
