@@ -38,7 +38,7 @@ def full(i: Index, j: Index) -> Condition:
 
 
 class Modelled:
-    """Compiles the configurations of a job for its target, as many at a time as keep workers busy, and models their time.
+    """Compiles configurations for a target, as many at a time as keep the workers busy, and models their time.
 
     Resources beyond the target's, a stack or spills are hard constraints: such a configuration has no seconds.
     """

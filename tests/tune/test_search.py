@@ -1,0 +1,141 @@
+"""The search: what is tried, in which order, never twice, and until when."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.storages import InMemoryStorage
+
+from attncc.tune.outcome import Config, Outcome
+from attncc.tune.search import Limits, Progress, Ranked, Search, best, fastest
+from attncc.tune.space import Space
+from attncc.tune.study import Study
+from attncc.tune.trials import storage
+
+SPACE = Space({"a": tuple(range(8)), "b": tuple(range(8)), "c": (0, 1)})
+PLACES = list(itertools.product(range(8), range(8), range(2)))
+
+
+def seconds_of(config: Config) -> float:
+    """A bowl with its bottom at a=5, b=2, c=1."""
+    a, b, c = (int(config[name]) for name in "abc")  # type: ignore[call-overload]
+    return 1.0 + (a - 5) ** 2 + (b - 2) ** 2 + (1 - c)
+
+
+class Bowl:
+    """Evaluates the bowl; configurations in `broken` fail."""
+
+    def __init__(self, batch: int = 1, broken: Sequence[tuple[int, ...]] = ()) -> None:
+        self.batch, self.broken = batch, broken
+        self.asked: list[tuple[Any, ...]] = []
+
+    def __call__(self, configs: Sequence[Config], best: float | None) -> list[Outcome]:
+        self.asked += [tuple(config.values()) for config in configs]
+        return [self._outcome(config) for config in configs]
+
+    def _outcome(self, config: Config) -> Outcome:
+        if tuple(config.values()) in self.broken:
+            return Outcome(None, reason="it crashed")
+        return Outcome(seconds_of(config), (seconds_of(config),), resources=({"registers": 32},))
+
+
+def search(bowl: Bowl, trials: int, study: Study | None = None, *, blind: bool = False, **others: Any) -> Search:
+    """A search whose prediction is right, or `blind`: of no use."""
+    ranked = sorted(Ranked(0.0 if blind else seconds_of(SPACE.candidate(each)), each) for each in PLACES)
+    study = study or new_study()
+    limits = Limits(trials, others.pop("left", lambda: 1.0))
+    return Search(SPACE, study, bowl, limits, others.pop("first", []), others.pop("ranked", ranked), **others)  # type: ignore[arg-type]
+
+
+def new_study(path: Path | None = None, seed: int = 0) -> Study:
+    counts = {name: len(values) for name, values in SPACE.parameters.items()}
+    return Study.of(storage(path, None) if path else InMemoryStorage(), "bowl", counts, seed)
+
+
+def test_first_ones_come_first_then_the_best_by_prediction() -> None:
+    bowl = Bowl()
+    search(bowl, 4, first=[(0, 0, 0), (7, 7, 1), (0, 0, 0)]).run()
+    assert bowl.asked[:3] == [(0, 0, 0), (7, 7, 1), (5, 2, 1)]
+
+
+def test_no_configuration_is_tried_twice() -> None:
+    bowl = Bowl()
+    found = search(bowl, 60, blind=True).run()
+    assert len(bowl.asked) == len(set(bowl.asked)) == len(found) == 60
+
+
+def test_the_sampler_finds_what_prediction_does_not() -> None:
+    reached = []
+    for seed in range(5):
+        found = search(Bowl(), 40, new_study(seed=seed), blind=True).run()
+        reached.append(best(found))
+    assert sorted(reached)[2] <= 3.0  # the predicted order alone reaches 6.0: a=0 and a=1 come first
+
+
+def test_a_space_within_the_trials_is_tried_in_full() -> None:
+    bowl = Bowl(batch=3)
+    ranked = [Ranked(float(number), places) for number, places in enumerate(PLACES[:10])]
+    assert set(search(bowl, 50, ranked=ranked).run()) == set(PLACES[:10])
+    assert bowl.asked == PLACES[:10]
+
+
+def test_batches_end_at_the_number_of_trials() -> None:
+    bowl = Bowl(batch=4)
+    search(bowl, 6).run()
+    assert len(bowl.asked) == 6
+
+
+def test_time_ends_a_search() -> None:
+    left = iter([1.0, 1.0, 0.0])
+    bowl = Bowl()
+    search(bowl, 50, left=lambda: next(left)).run()
+    assert len(bowl.asked) == 2
+
+
+def test_what_fails_costs_one_trial() -> None:
+    bowl = Bowl(broken=[(5, 2, 1), (5, 2, 0)])
+    progress: list[Progress] = []
+    found = search(bowl, 10, on_progress=progress.append).run()
+    assert found[(5, 2, 1)] == Outcome(None, reason="it crashed")
+    assert best(found) == 2.0
+    assert len(progress) == len(found) == 10
+    assert progress[-1].ran == 10
+
+
+def test_a_search_goes_on_where_another_one_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    first, second = Bowl(), Bowl()
+    search(first, 5, new_study(path), blind=True).run()
+    found = search(second, 12, new_study(path), blind=True).run()
+    assert len(second.asked) == 7
+    assert not set(first.asked) & set(second.asked)
+    assert len(found) == 12
+    assert found[first.asked[0]].resources == ({"registers": 32},)
+
+
+def test_a_killed_process_repeats_the_trial_under_way_only(tmp_path: Path) -> None:
+    class Killed(Bowl):
+        def __call__(self, configs: Sequence[Config], best: float | None) -> list[Outcome]:
+            if len(self.asked) == 3:
+                raise KeyboardInterrupt
+            return super().__call__(configs, best)
+
+    path = tmp_path / "trials.jsonl"
+    first, second = Killed(), Bowl()
+    with pytest.raises(KeyboardInterrupt):
+        search(first, 10, new_study(path)).run()
+    found = search(second, 10, new_study(path)).run()
+    assert len(found) == 10
+    assert len(second.asked) == 7
+    assert not set(first.asked) & set(second.asked)
+
+
+def test_the_fastest_are_sorted() -> None:
+    found = {(0,): Outcome(2.0), (1,): Outcome(None), (2,): Outcome(1.0)}
+    assert fastest(found, 5) == [(2,), (0,)]
+    assert fastest(found, 1) == [(2,)]
+    assert best({(1,): Outcome(None)}) is None
