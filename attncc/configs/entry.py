@@ -72,6 +72,15 @@ class Entry:
             reading.text(getattr(self, name), name)
         _check_time(self.made)
         _check_plain(reading.mapping(self.about, "about", 16))
+        self._settle()
+
+    def _settle(self) -> None:
+        """Keep copies, of the types that reading gives too, so that what is read equals what was written."""
+        for name in ("config", "about"):
+            object.__setattr__(self, name, dict(getattr(self, name)))
+        object.__setattr__(self, "seconds", {name: float(value) for name, value in self.seconds.items()})
+        object.__setattr__(self, "samples", {name: tuple(map(float, each)) for name, each in self.samples.items()})
+        object.__setattr__(self, "resources", tuple(map(dict, self.resources)))
 
     @classmethod
     def parse(cls, value: object) -> Entry:

@@ -1,0 +1,197 @@
+"""Stores: what is written is found again, what isn't an entry is a miss, and disks that won't take one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from attncc.configs import store as stores
+from attncc.configs.entry import MAX_BYTES, Entry
+from attncc.configs.store import Store
+from attncc.errors import ConfigError
+from attncc.storage import CacheWarning
+
+Make = Callable[..., Entry]
+
+
+def saved(store: Store, made: Entry) -> Path:
+    assert store.save(made)
+    return store.path(made.environment, made.key)
+
+
+def test_found_as_saved(store: Store, entry: Make) -> None:
+    made = entry()
+    assert store.load(made.environment, made.key) is None
+    path = saved(store, made)
+    assert store.load(made.environment, made.key) == made
+    assert list(store.entries()) == list(store.entries(made.environment)) == [made]
+    assert path.parent == store.winners(made.environment)
+    assert store.described(store.folder(made.environment)) == made.environment
+    store.remove(made)
+    assert list(store.entries()) == []
+
+
+def test_another_environment_is_another_folder(store: Store, entry: Make) -> None:
+    one = entry()
+    other = entry(environment=replace(one.environment, packages=(("torch", "1.0"),)))
+    saved(store, one), saved(store, other)
+    assert list(store.entries(one.environment)) == [one]
+    assert {found.environment for found in store.entries()} == {one.environment, other.environment}
+
+
+def test_measured_replaces_modelled_and_never_the_other_way(store: Store, entry: Make) -> None:
+    modelled, measured = entry(mode="modelled", expected_error=0.3), entry(seed=1)
+    assert store.save(modelled)
+    assert store.save(measured)
+    assert not store.save(modelled)
+    assert store.load(measured.environment, measured.key) == measured
+    assert store.save(entry(seed=2))
+    assert store.load(measured.environment, measured.key) == entry(seed=2)
+
+
+def test_a_replaced_file_is_read_again(store: Store, entry: Make) -> None:
+    for seed in range(20):
+        assert store.save(entry(seed=seed))
+        assert store.load(entry().environment, entry().key).seed == seed
+
+
+DAMAGE = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "flipped": lambda content: content.replace(b'"best": 0.5', b'"best": -0.5'),
+    "huge": lambda content: content + b" " * MAX_BYTES,
+    "hostile": lambda content: b"[" * 100_000,
+    "foreign": lambda content: content.replace(b'"head_dim": 8', b'"head_dim": 16'),
+    "of another format": lambda content: content.replace(b'"format": 1', b'"format": 99'),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_a_miss_and_one_warning(store: Store, entry: Make, name: str) -> None:
+    made = entry()
+    path = saved(store, made)
+    path.write_bytes(DAMAGE[name](path.read_bytes()))
+    with pytest.warns(CacheWarning, match="is not used") as caught:
+        assert store.load(made.environment, made.key) is None
+    assert len(caught) == 1
+    assert list(store.entries()) == []  # and no second warning
+    assert store.save(made)
+    assert store.load(made.environment, made.key) == made
+
+
+def test_an_entry_moved_to_another_environment_is_foreign(store: Store, entry: Make) -> None:
+    made = entry()
+    other = replace(made.environment, sources="0" * 32)
+    path = store.path(other, made.key)
+    path.parent.mkdir(parents=True)
+    shutil.copy(saved(store, made), path)
+    with pytest.warns(CacheWarning, match="another key or environment"):
+        assert store.load(other, made.key) is None
+
+
+def test_files_that_are_not_ours_are_left_alone(store: Store, entry: Make) -> None:
+    made = entry()
+    saved(store, made)
+    (store.root / "notes").mkdir()
+    (store.root / "notes" / "winners").write_text("mine", encoding="utf-8")
+    (store.winners(made.environment) / "README").write_text("mine", encoding="utf-8")
+    assert list(store.entries()) == [made]
+
+
+def test_trials_have_names_that_stay_inside(store: Store, entry: Make) -> None:
+    made = entry()
+    path = store.trials(made.environment, "abc.jsonl")
+    assert path == store.folder(made.environment) / "trials" / "abc.jsonl"
+    assert path.parent.is_dir()
+    assert store.described(store.folder(made.environment)) == made.environment
+    for name in ("../up", "/etc/passwd", "", "..", "a/b"):
+        with pytest.raises(ConfigError):
+            store.trials(made.environment, name)
+
+
+def test_a_place_that_can_not_be_written(tmp_path: Path, entry: Make) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    store, made = Store(tmp_path / "file" / "tuned"), entry()
+    with pytest.warns(CacheWarning, match="not remembered") as caught:
+        assert not store.save(made)
+        assert not store.save(made)
+        store.trials(made.environment, "abc.jsonl")
+    assert len(caught) == 1
+    assert store.load(made.environment, made.key) is None
+    assert list(store.entries()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
+def test_a_folder_without_write_permission(tmp_path: Path, entry: Make) -> None:
+    folder = tmp_path / "tuned"
+    folder.mkdir(mode=0o500)
+    with pytest.warns(CacheWarning, match="not remembered"):
+        assert not Store(folder).save(entry())
+
+
+def test_a_full_disk(store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = entry()
+    saved(store, made)
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stores, "write", full)
+    with pytest.warns(CacheWarning, match="No space left"):
+        assert not store.save(entry(seed=3))
+    assert store.load(made.environment, made.key) == made
+
+
+#: What each of the processes does: entries of its own and entries that all write, each read again at once.
+PROGRAM = """
+import sys, warnings
+from dataclasses import replace
+from pathlib import Path
+warnings.simplefilter("error")
+from attncc.configs.entry import Entry
+from attncc.configs.store import Store
+store, me = Store(Path(sys.argv[1])), int(sys.argv[2])
+first = Entry.read(Path(sys.argv[3]))
+for turn in range(int(sys.argv[4])):
+    own = replace(first, key=replace(first.key, heads=8 * turn + me + 1, kv_heads=1), seed=me)
+    common = replace(first, key=replace(first.key, batch=turn % 5 + 1), seed=me, trials=turn)
+    for made in (own, common):
+        assert store.save(made), made
+        found = store.load(made.environment, made.key)
+        assert found is not None, made
+        assert found.config == first.config
+    assert store.load(own.environment, own.key).seed == me
+    assert all(each.config == first.config for each in store.entries()) if turn % 25 == 0 else True
+"""
+PROCESSES, ROUNDS = 8, 100
+
+
+def test_many_processes_at_once(store: Store, entry: Make, tmp_path: Path) -> None:
+    (tmp_path / "first").write_bytes(entry().content())
+    arguments = [str(store.root), "PROCESS", str(tmp_path / "first"), str(ROUNDS)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, arguments[0], str(number), *arguments[2:]],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(PROCESSES)
+    ]
+    for process in running:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = list(store.entries())
+    assert {each.key.heads for each in found if each.key.kv_heads == 1} == set(range(1, PROCESSES * ROUNDS + 1))
+    assert {each.key.batch for each in found if each.key.kv_heads == 2} == {1, 2, 3, 4, 5}
+    assert len(found) == PROCESSES * ROUNDS + 5
