@@ -10,8 +10,9 @@ from functools import cache, lru_cache
 from torch import Tensor
 
 from attncc import backends
-from attncc.backends.base import Executable, Inputs
+from attncc.backends.base import Executable
 from attncc.backends.device import target_name
+from attncc.backends.inputs import Inputs
 from attncc.configs import memo
 from attncc.configs.lookup import Found
 from attncc.configs.store import warn_once

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from attncc import backends, targets
-from attncc.backends.base import ITEMSIZES, Inputs
 from attncc.backends.device import target_name
+from attncc.backends.inputs import ITEMSIZES, Inputs
 from attncc.configs.environment import SOURCES
 from attncc.configs.key import Key
 from attncc.configs.lookup import Found, Miss, find, why_miss

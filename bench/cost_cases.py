@@ -14,7 +14,8 @@ from torch import Tensor
 
 import attncc
 from attncc import backends
-from attncc.backends.base import Executable, Inputs
+from attncc.backends.base import Executable
+from attncc.backends.inputs import Inputs
 from attncc.ir.score import IDENTITY
 from attncc.planner.choice import separated
 from attncc.planner.plan import Plan

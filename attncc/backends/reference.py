@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Gradients, Inputs, accumulation_dtype
+from attncc.backends.base import Gradients, accumulation_dtype
+from attncc.backends.inputs import Inputs
 from attncc.backends.scoring import ScoredBlock
 from attncc.errors import ConfigError
 from attncc.ir.evaluate import evaluate_predicate

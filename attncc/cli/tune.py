@@ -110,12 +110,10 @@ def tune(
 
 def _tuned(request: Request) -> Results:
     from attncc.cli.tuning_view import view
-    from attncc.tune.result import Results
-    from attncc.tune.tuning import tune as run
 
     try:
         with view() as on_progress:
-            return Results([run(job, request.options, on_progress(job)) for job in request.jobs])
+            return request.answered(on_progress)
     except KeyboardInterrupt:
         output.note("stopped; the same command goes on where it was")
         raise typer.Exit(130) from None
@@ -171,7 +169,7 @@ def _direction(result: Result) -> RenderableType:
     rows = {
         "source": f"{result.source}, {entry.mode}, {result.trials_run} trials in this run",
         "configuration": _configuration(dict(entry.config)),
-        "plan": "; ".join(f"{each['plan']} ({' + '.join(each['layouts'])})" for each in result.plan),  # type: ignore[arg-type]
+        "plan": result.plan,
     }
     for name, seconds in entry.seconds.items():
         samples = entry.samples.get(name, ())

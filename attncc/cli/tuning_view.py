@@ -19,16 +19,11 @@ WIDTH = 60
 
 
 @contextmanager
-def view() -> Iterator[Callable[[Job], Callable[[Progress], None]]]:
-    """Show a table that follows the search; yields what makes a listener for a job."""
+def view() -> Iterator[Callable[[Job, Progress], None]]:
+    """Show a table that follows the search; yields what listens to it."""
     console = Console(stderr=True)
     with Live(console=console, transient=True, auto_refresh=console.is_terminal, refresh_per_second=4) as live:
-
-        def listener(job: Job) -> Callable[[Progress], None]:
-            live.update(output.facts(f"{job.pattern!r}, {job.direction}, {job.target}", {"state": "the first trial"}))
-            return lambda progress: live.update(rendered(job, progress))
-
-        yield listener
+        yield lambda job, progress: live.update(rendered(job, progress))
 
 
 def rendered(job: Job, progress: Progress) -> RenderableType:

@@ -11,7 +11,7 @@ from attncc.configs import reading
 from attncc.planner.choice import DIRECTIONS
 
 if TYPE_CHECKING:
-    from attncc.backends.base import Inputs
+    from attncc.backends.inputs import Inputs
     from attncc.patterns import Pattern
     from attncc.planner.shape import Shape
 

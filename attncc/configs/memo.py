@@ -18,7 +18,7 @@ from attncc.configs.lookup import OFF, SETTING, Found, find, setting
 from attncc.configs.store import user_store
 
 if TYPE_CHECKING:
-    from attncc.backends.base import Inputs
+    from attncc.backends.inputs import Inputs
     from attncc.patterns import Pattern
     from attncc.planner.shape import Shape
 

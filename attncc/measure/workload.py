@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
 from attncc.errors import BackendError, ShapeError, nearest
 from attncc.planner.shape import Shape
 

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from attncc import targets
-from attncc.backends.base import ITEMSIZES, Inputs
-from attncc.backends.device import target_name
+from attncc.backends.inputs import ITEMSIZES, Inputs
 from attncc.errors import ConfigError, nearest
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.shape import Shape
+from attncc.targets import target as find_target
 from attncc.tune.job import Job
-from attncc.tune.result import Results
-from attncc.tune.search import Progress
-from attncc.tune.tuning import EFFORTS, Options, tune
+from attncc.tune.options import EFFORTS, Options
+from attncc.tune.place import AUTO, located
+from attncc.tune.remembered import remembered
+from attncc.tune.result import Result, Results
 
 #: Directions by the name that people give them.
 DIRECTIONS = {"fwd": ("forward",), "bwd": ("backward",), "both": ("forward", "backward")}
 MODES = tuple(EFFORTS)
-AUTO = "auto"
 
-OnProgress = Callable[[Job, Progress], None]
+if TYPE_CHECKING:
+    from attncc.tune.search import Progress
+
+OnProgress = Callable[[Job, "Progress"], None]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Request:
         """How each job is tuned."""
         share = None if self.budget is None else self.budget / len(DIRECTIONS[self.direction])
         return Options(
-            mode=_mode(self.mode, *_located(self.target)),
+            mode=_mode(self.mode, *located(self.target)),
             effort=self.effort,
             budget=share,
             trials=self.trials,
@@ -94,8 +95,8 @@ class Request:
     @property
     def jobs(self) -> list[Job]:
         """What is tuned, one job for each direction."""
-        target, device = _located(self.target)
-        on_gpu = targets.target(target).gpu is not None
+        target, device = located(self.target)
+        on_gpu = find_target(target).gpu is not None
         dtype = self.dtype or ("bf16" if on_gpu else "fp32")
         key_heads, value_dim = self.kv_heads or self.heads, self.value_dim or self.head_dim
         keys = self.q_offset + self.q_len if self.kv_len is None else self.kv_len
@@ -110,6 +111,11 @@ class Request:
         )
         return [replace(job, direction=each) for each in DIRECTIONS[self.direction]]
 
+    def answered(self, on_progress: OnProgress) -> Results:
+        """Return what was found before, and tune the rest."""
+        options = self.options
+        return Results([_answer(job, options, on_progress) for job in self.jobs])
+
 
 def autotune(
     pattern: Pattern | PatternFactory,
@@ -123,19 +129,16 @@ def autotune(
     `choices` are the fields of attncc.tune.autotune.Request: heads, head_dim, dtype, target, direction, effort, ...
     What was tuned as hard before is returned at once. `on_progress` gets each trial.
     """
-    request = Request(pattern, q_len, **choices)
-    return Results([tune(job, request.options, _towards(job, on_progress)) for job in request.jobs])
+    return Request(pattern, q_len, **choices).answered(on_progress)
 
 
-def _located(target: str) -> tuple[str, str]:
-    """Return a target's name, and the device of this machine that it is, or an empty string."""
-    here = "cuda" if torch.cuda.is_available() else "cpu"
-    if target == AUTO:
-        return target_name(torch.device(here)), here
-    name = targets.target(target).name
-    if name == "cpu":
-        return name, name
-    return name, here if here == "cuda" and target_name(torch.device(here)) == name else ""
+def _answer(job: Job, options: Options, on_progress: OnProgress) -> Result:
+    found = None if options.force else remembered(job, options)
+    if found is None:
+        from attncc.tune.tuning import tune  # it loads the backends and the sampler, which a memory doesn't need
+
+        found = tune(job, options, partial(on_progress, job))
+    return found
 
 
 def _mode(mode: str | None, target: str, device: str) -> str:
@@ -147,7 +150,7 @@ def _mode(mode: str | None, target: str, device: str) -> str:
             rule="Only a device at hand is measured.",
             fix="Use --mode modelled, or run it there.",
         )
-    if chosen == "modelled" and targets.target(target).gpu is None:
+    if chosen == "modelled" and find_target(target).gpu is None:
         raise ConfigError(
             f"Target {target!r} can't be modelled.",
             rule="The model reads the machine code of GPU kernels.",
@@ -161,7 +164,3 @@ def _require(name: str, value: str, known: Iterable[str]) -> None:
         raise ConfigError(
             f"{name} {value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(str(value), known)
         )
-
-
-def _towards(job: Job, on_progress: OnProgress) -> Callable[[Progress], None]:
-    return lambda progress: on_progress(job, progress)

@@ -1,4 +1,4 @@
-"""Files of search spaces: where the shipped ones lie, and what one says, checked.
+"""Files of search spaces: what one says, checked.
 
 Everything that is wrong with a file is a ConfigError that names the file and quotes what it says.
 """
@@ -8,18 +8,15 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from attncc.errors import ConfigError, nearest
 from attncc.planner.choice import DIRECTIONS
-from attncc.tune import expression, parameters
+from attncc.tune import expression, parameters, sources
 from attncc.tune.expression import Expression, Names
 from attncc.tune.parameters import Candidate, Value
 
-LARGEST = 1 << 20
 MOST_ENTRIES = 1000
 KEYS = ("title", "direction", "parameters", "constraints", "seeds")
 
@@ -53,15 +50,6 @@ class Family:
     seeds: tuple[Candidate, ...]
 
 
-def shipped(backend: str) -> list[Traversable]:
-    """Return the files that attncc ships for a backend, by name: of the installed package, or of its checkout."""
-    packaged = resources.files("attncc").joinpath("search_spaces")
-    folder = packaged if packaged.is_dir() else Path(__file__).parents[2] / "search_spaces"
-    found = folder.joinpath(backend)
-    files = [each for each in found.iterdir() if each.name.endswith(".toml")] if found.is_dir() else []
-    return sorted(files, key=lambda each: each.name)
-
-
 def read(file: Traversable, backend: str) -> Family:
     """Return what a file says of a backend; raises ConfigError."""
     where = str(file)
@@ -89,13 +77,7 @@ def read(file: Traversable, backend: str) -> Family:
 
 
 def _content(file: Traversable, where: str) -> dict[str, Any]:
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(LARGEST + 1)
-    except OSError as error:
-        _fail(where, f"it can't be read: {error.strerror or error}", "A search space is a TOML file.")
-    if len(text) > LARGEST:
-        _fail(where, f"it is larger than {LARGEST} bytes", "A search space is a short TOML file.")
+    text = sources.content(file)
     try:
         return tomllib.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # also too many digits, and bytes that aren't UTF-8

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from attncc import backends
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
+from attncc.configs.entry import about
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.ir.score import IDENTITY
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern
-from attncc.planner.plan import Plan
+from attncc.planner.choice import separated
+from attncc.planner.plan import Alternative, Plan
 from attncc.planner.search import Tile, plan_for
 from attncc.planner.shape import Shape
 from attncc.targets import Target
@@ -68,11 +71,13 @@ class Job:
         """What else the result depends on."""
         return Environment.of(self.backend, self.target)
 
-    @property
-    def about(self) -> dict[str, object]:
-        """What people want to read beside the key."""
-        return {"pattern": repr(self.pattern), "q_len": self.shape.q_len, "kv_len": self.shape.kv_len}
+    def about(self, config: Mapping[str, object]) -> dict[str, object]:
+        """Return what people want to read beside the key: the pattern, its lengths, and what runs."""
+        choice, _ = separated(config, self.direction)
+        passes = [_named(group.alternatives[0]) for group in self.plan.preferring(choice.plan).groups]
+        told = about(self.pattern, self.shape.q_len, self.shape.kv_len)
+        return told | {"plan": "; ".join(dict.fromkeys(passes))}
 
-    def towards(self, direction: str) -> Job:
-        """Return the job of another direction."""
-        return replace(self, direction=direction)
+
+def _named(way: Alternative) -> str:
+    return f"{way.name} ({' + '.join(work.layout.kind for work in way.passes)})"

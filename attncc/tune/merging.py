@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from attncc.errors import ConfigError
-from attncc.tune import files, parameters
+from attncc.tune import files, parameters, sources
 from attncc.tune.files import Constraint, Family
 from attncc.tune.parameters import Candidate, Value
 
 
 def merged(backend: str, direction: str, extra: Path | None) -> Family:
     """Return all that the shipped files and a user's say of a direction; raises ConfigError."""
-    shipped = [files.read(file, backend) for file in files.shipped(backend)]
+    shipped = [files.read(file, backend) for file in sources.shipped(backend)]
     base = _joined([_only(family, backend, direction) for family in shipped if family.direction in (None, direction)])
     if extra is None:
         return base

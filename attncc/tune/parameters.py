@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attncc.backends import choices
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
 from attncc.backends.torch import BACKEND as TORCH
 from attncc.backends.torch.config import Config as TorchConfig
 from attncc.backends.triton import BACKEND as TRITON

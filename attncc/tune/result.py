@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from attncc.configs.entry import Entry
-from attncc.planner.choice import separated
 from attncc.tune.job import Job
 from attncc.tune.outcome import Config, Outcome
 
@@ -50,14 +49,9 @@ class Result:
         return self._over("dense")
 
     @property
-    def plan(self) -> list[dict[str, object]]:
-        """Which alternative runs for each group of heads, and in which layouts."""
-        choice, _ = separated(self.entry.config, self.job.direction)
-        groups = self.job.plan.preferring(choice.plan).groups
-        return [
-            {"plan": group.alternatives[0].name, "layouts": [work.layout.kind for work in group.passes]}
-            for group in groups
-        ]
+    def plan(self) -> str:
+        """Which alternative of the plan runs, and in which layouts."""
+        return str(self.entry.about.get("plan", ""))
 
     def describe(self) -> dict[str, object]:
         """Return the result as JSON-able data."""

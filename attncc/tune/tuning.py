@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from attncc import __version__, backends
@@ -16,12 +15,13 @@ from attncc.configs.lookup import best_known
 from attncc.configs.store import user_store
 from attncc.errors import ConfigError
 from attncc.planner.choice import separated
-from attncc.tune import trials
+from attncc.tune import sources, trials
 from attncc.tune.facts import default, facts
 from attncc.tune.job import Job
 from attncc.tune.measured import Measured
 from attncc.tune.measurement import Policy, deadline
 from attncc.tune.modelled import Modelled
+from attncc.tune.options import Options
 from attncc.tune.outcome import Config, Evaluator, Finals, Outcome, Resources
 from attncc.tune.parameters import Candidate
 from attncc.tune.result import Result
@@ -35,49 +35,6 @@ FOR_FINALS = 0.25
 TRIAL_LIMIT = 60.0
 #: Dense attention takes part in the finals if its call is predicted to take no longer than this.
 DENSE_LIMIT = 10.0
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How hard to look: trials and seconds of a direction, finalists beside the default, rounds of the finals."""
-
-    trials: int
-    seconds: float
-    finalists: int
-    rounds: int
-
-
-#: By mode and name.
-EFFORTS = {
-    "measured": {"quick": Effort(48, 60.0, 3, 7), "full": Effort(400, 900.0, 5, 15)},
-    "modelled": {"quick": Effort(24, 130.0, 1, 1), "full": Effort(200, 1800.0, 1, 1)},
-}
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a job is tuned.
-
-    mode: `measured` or `modelled`; effort: a name in EFFORTS. budget, trials: in place of the effort's. space: a file
-    that adds to the shipped space; storage: the URL of a database that several hosts share; force: tune again what is
-    cached.
-    """
-
-    mode: str
-    effort: str = "quick"
-    budget: float | None = None
-    trials: int | None = None
-    workers: int = 2
-    seed: int = 0
-    space: Path | None = None
-    storage: str | None = None
-    force: bool = False
-
-    @property
-    def allowance(self) -> Effort:
-        """The effort with what was given in place of its own."""
-        chosen = EFFORTS[self.mode][self.effort]
-        return replace(chosen, trials=self.trials or chosen.trials, seconds=self.budget or chosen.seconds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,25 +77,12 @@ def predicted(job: Job, config: Config) -> float:
     return backend.predict(plan, job.inputs, job.direction, rest, job.facts)
 
 
-def tune(job: Job, options: Options, on_progress: Callable[[Progress], None] = lambda progress: None) -> Result:
-    """Return the best configuration of a job, from the cache if it was tuned as hard before.
+def tune(job: Job, options: Options, on_progress: Callable[[Progress], None]) -> Result:
+    """Search for the best configuration of a job, and remember it.
 
     Raises ConfigError for options that leave nothing to try, and what planning raises.
     """
-    found = None if options.force else cached(job, options)
-    return found or _Tuning(job, options, on_progress).result()
-
-
-def cached(job: Job, options: Options) -> Result | None:
-    """Return what an earlier call found with the same space and at least as many trials, measured if that is asked."""
-    entry = user_store().load(job.environment, job.key)
-    space = Space.load(job.backend, job.direction, options.space).digest
-    if entry is None or entry.space != space or (options.mode == "measured") > (entry.mode == "measured"):
-        return None
-    listed = list(EFFORTS[options.mode])
-    if listed.index(entry.effort) < listed.index(options.effort) or entry.trials < (options.trials or 0):
-        return None
-    return Result(job, entry, "cached", 0)
+    return _Tuning(job, options, on_progress).result()
 
 
 class _Tuning:
@@ -149,6 +93,7 @@ class _Tuning:
         self.allowance = options.allowance
         self.left = deadline(self.allowance.seconds)
         self.field = field_of(job, options)
+        self.space = sources.digest(job.backend, options.space)
 
     def result(self) -> Result:
         """Search, decide and remember."""
@@ -166,7 +111,7 @@ class _Tuning:
 
     def _study(self) -> Study:
         """Open the trials of this job over this space: what was tried before is not tried again."""
-        name = f"{self.job.key.digest}-{self.field.space.digest[:16]}-{self.options.mode}"
+        name = f"{self.job.key.digest}-{self.space[:16]}-{self.options.mode}"
         path = user_store().trials(self.job.environment, name)
         counts = {name: len(values) for name, values in self.field.space.parameters.items()}
         return Study.of(trials.storage(path, self.options.storage), name, counts, self.options.seed)
@@ -212,10 +157,10 @@ class _Tuning:
             trials=tried,
             effort=self.options.effort,
             seed=self.options.seed,
-            space=self.field.space.digest,
+            space=self.space,
             made=datetime.now(UTC).isoformat(timespec="seconds"),
             version=__version__,
-            about=self.job.about,
+            about=self.job.about(config),
         )
 
     def _dense_is_short(self) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 import attncc
 from attncc import backends, targets
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
 from attncc.backends.torch.config import Items
 from attncc.backends.torch.cost import counts, seconds
 from attncc.errors import ConfigError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import attncc
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
 from attncc.configs import layers, memo
 from attncc.configs.entry import Entry, about
 from attncc.configs.environment import Environment

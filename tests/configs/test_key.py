@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import attncc
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
 from attncc.configs.key import Key, half_octaves
 from attncc.errors import ConfigError, TableError
 from attncc.ir.language import Table

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
 from attncc.backends.torch import cost
 from attncc.backends.torch.config import Config
 from attncc.backends.torch.execute import TorchExecutable

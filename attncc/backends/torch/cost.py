@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
 from attncc.backends.torch.config import Items
 from attncc.backends.torch.outline import Outline, Rows, outlines
 from attncc.errors import ConfigError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.config import Config
 from attncc.backends.triton.defaults import ANY
