@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 
 from attncc.cli import output
-from attncc.tune.job import Job
-from attncc.tune.search import Progress, best
-from attncc.tune.study import reasons
+from attncc.tune.outcome import best, reasons
+
+if TYPE_CHECKING:
+    from attncc.tune.job import Job
+    from attncc.tune.search import Progress
 
 BARS = "▁▂▃▄▅▆▇█"
 #: Trials that the chart has room for.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,6 +12,8 @@ from typing import Protocol, Self
 Config = Mapping[str, object]
 #: What a kernel takes, by name: registers, shared bytes and so on.
 Resources = Mapping[str, object]
+#: A candidate: for each parameter, the place of its value in the ordered list.
+Places = tuple[int, ...]
 
 #: A challenger replaces the default if it is faster by this factor in the median of the rounds ...
 MARGIN = 1.02
@@ -52,6 +55,22 @@ class Finals:
             return False
         faster = sum(ratio > 1 for ratio in ratios) / len(ratios)
         return statistics.median(ratios) >= MARGIN and faster >= CONFIDENCE
+
+
+def best(finished: Mapping[Places, Outcome]) -> float | None:
+    """Return the least seconds, or None before there are any."""
+    return min((each.seconds for each in finished.values() if each.seconds is not None), default=None)
+
+
+def fastest(finished: Mapping[Places, Outcome], most: int) -> list[Places]:
+    """Return the fastest candidates, at most so many."""
+    timed = [(each.seconds, places) for places, each in finished.items() if each.seconds is not None]
+    return [places for _, places in sorted(timed)[:most]]
+
+
+def reasons(outcomes: Sequence[Outcome]) -> Counter[str]:
+    """Return how often each reason for having no seconds occurred."""
+    return Counter(outcome.reason for outcome in outcomes if outcome.seconds is None)
 
 
 class Evaluator(Protocol):

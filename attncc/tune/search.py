@@ -8,9 +8,9 @@ from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
-from attncc.tune.outcome import Config, Evaluator, Outcome
+from attncc.tune.outcome import Config, Evaluator, Outcome, Places, best
 from attncc.tune.space import Space
-from attncc.tune.study import Asked, Places, Study
+from attncc.tune.study import Asked, Study
 
 #: Proposals of the sampler in a row that are known or excluded, after which the next one by prediction is taken.
 PATIENCE = 16
@@ -119,14 +119,3 @@ class Search:
     @cached_property
     def _feasible(self) -> frozenset[Places]:
         return frozenset(each.places for each in self.ranked)
-
-
-def best(finished: Mapping[Places, Outcome]) -> float | None:
-    """Return the least seconds, or None before there are any."""
-    return min((each.seconds for each in finished.values() if each.seconds is not None), default=None)
-
-
-def fastest(finished: Mapping[Places, Outcome], most: int) -> list[Places]:
-    """Return the fastest candidates, at most so many."""
-    timed = [(each.seconds, places) for places, each in finished.items() if each.seconds is not None]
-    return [places for _, places in sorted(timed)[:most]]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +15,12 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from attncc.tune.outcome import Outcome
+from attncc.tune.outcome import Outcome, Places
 from attncc.tune.trials import quiet
 
 #: Minutes for which a trial that another host began counts as under way.
 UNDER_WAY = 10
 
-#: A candidate: for each parameter, the place of its value in the ordered list.
-Places = tuple[int, ...]
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -110,11 +107,6 @@ class Study:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if not _lives(trial):
                 self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-
-
-def reasons(outcomes: Sequence[Outcome]) -> Counter[str]:
-    """Return how often each reason for having no seconds occurred."""
-    return Counter(outcome.reason for outcome in outcomes if outcome.seconds is None)
 
 
 def _outcome(trial: FrozenTrial) -> Outcome:

@@ -22,12 +22,12 @@ from attncc.tune.measured import Measured
 from attncc.tune.measurement import Policy, deadline
 from attncc.tune.modelled import Modelled
 from attncc.tune.options import Options
-from attncc.tune.outcome import Config, Evaluator, Finals, Outcome, Resources
+from attncc.tune.outcome import Config, Evaluator, Finals, Outcome, Places, Resources, fastest, reasons
 from attncc.tune.parameters import Candidate
 from attncc.tune.result import Result
-from attncc.tune.search import Limits, Progress, Ranked, Search, fastest
+from attncc.tune.search import Limits, Progress, Ranked, Search
 from attncc.tune.space import Space
-from attncc.tune.study import Places, Study, reasons
+from attncc.tune.study import Study
 
 #: The share of the budget that is kept for the finals.
 FOR_FINALS = 0.25

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from optuna.storages import InMemoryStorage
 
-from attncc.tune.outcome import Config, Outcome
-from attncc.tune.search import Limits, Progress, Ranked, Search, best, fastest
+from attncc.tune.outcome import Config, Outcome, best, fastest
+from attncc.tune.search import Limits, Progress, Ranked, Search
 from attncc.tune.space import Space
 from attncc.tune.study import Study
 from attncc.tune.trials import storage
