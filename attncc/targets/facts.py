@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 #: Integer instructions of a predicate for one score: two comparisons of a band and a remainder by a constant.
@@ -77,21 +77,18 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Library:
+class Costs:
     """Seconds that a tensor library takes on a CPU, for one unit of each kind of work; or numbers of such units.
 
-    products: FLOP of matrix products; operands: bytes of key rows, read again for each block of query rows;
-    scores: exponentials and sums; blocks: pairs of a query and a key block; added: scores with a mask; expanded:
-    elements of masks that are made; evaluated: integer operations of predicates. Bytes of rows: gathered and scattered
-    through an index, `apart` read or written where they don't lie side by side, stored, and merged with what is there.
-    calls: chunks of items, each a handful of library calls.
+    products: FLOP of matrix products; scores: exponentials and sums; blocks: pairs of a query and a key block;
+    expanded: elements of masks that are made; evaluated: integer operations of predicates. Bytes of rows: gathered and
+    scattered through an index, `apart` where those read don't lie side by side, stored, merged with what is there, and
+    `spilled` where results of one call outgrow the caches. calls: chunks of items, each a handful of library calls.
     """
 
     products: float = 0.0
-    operands: float = 0.0
     scores: float = 0.0
     blocks: float = 0.0
-    added: float = 0.0
     expanded: float = 0.0
     evaluated: float = 0.0
     gathered: float = 0.0
@@ -99,7 +96,17 @@ class Library:
     apart: float = 0.0
     stored: float = 0.0
     merged: float = 0.0
+    spilled: float = 0.0
     calls: float = 0.0
+
+
+@dataclass(frozen=True)
+class Library:
+    """What a tensor library costs on a CPU, by direction; cache: bytes of a call's results that caches hold."""
+
+    cache: float
+    forward: Costs
+    backward: Costs
 
 
 @dataclass(frozen=True)
@@ -108,8 +115,8 @@ class Target:
 
     flops: multiply-adds count as two, dense attention on long runs; bandwidth: bytes moved to and from memory;
     elements: scores a second that a predicate is evaluated for; masked: factor on a tile that needs a mask;
-    launch: fixed time of a pass. gpu: the rest of what is known, None for a CPU. library: costs of the library's
-    forward and backward, none for a GPU.
+    launch: fixed time of a pass. gpu: the rest of what is known, None for a CPU. library: what a tensor library
+    costs on a CPU, None where nobody measured it.
     """
 
     name: str
@@ -121,14 +128,14 @@ class Target:
     launch: float
     device: str = ""
     gpu: Gpu | None = None
-    library: Mapping[str, Library] = field(default_factory=dict)
+    library: Library | None = None
 
 
 def parsed(name: str, facts: Mapping[str, Any]) -> Target:
     """Return the target of a TOML file; rates of the planner that a GPU's file doesn't state follow from the others."""
     gpu = _gpu(facts["gpu"]) if "gpu" in facts else None
     rates = (_derived(gpu) if gpu else {}) | dict(facts["planner"])
-    library = {direction: Library(**costs) for direction, costs in facts.get("library", {}).items()}
+    library = _library(facts["library"]) if "library" in facts else None
     return Target(name=name, title=facts["title"], device=facts.get("device", ""), gpu=gpu, library=library, **rates)
 
 
@@ -140,6 +147,10 @@ def _derived(gpu: Gpu) -> dict[str, float]:
         "masked": MASKED,
         "launch": LAUNCH,
     }
+
+
+def _library(facts: Mapping[str, Any]) -> Library:
+    return Library(facts["cache"], Costs(**facts["forward"]), Costs(**facts["backward"]))
 
 
 def _gpu(facts: Mapping[str, Any]) -> Gpu:

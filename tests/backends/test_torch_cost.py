@@ -17,6 +17,7 @@ from attncc.planner.plan import Plan
 
 INPUTS = Inputs(batch=1, heads=8, kv_heads=8, head_dim=64, value_dim=64, dtype="fp32")
 CPU = targets.target("cpu")
+CACHE = 1e6
 STRIDED = attncc.load("strided", l=128)
 WINDOW = attncc.load("sliding_window", window=256)
 DIRECTIONS = ("forward", "backward")
@@ -46,27 +47,27 @@ def test_predictions_grow_with_the_length(make, direction: str) -> None:
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_every_count_but_none_is_negative(direction: str) -> None:
     plan = planned(table(1024), 1024)
-    assert all(value >= 0 for value in asdict(counts(plan, INPUTS, direction, Items())).values())
+    assert all(value >= 0 for value in asdict(counts(plan, INPUTS, direction, Items(), CACHE)).values())
 
 
 def test_scores_are_those_of_the_tiles_that_the_flash_op_visits() -> None:
     full = planned(attncc.load("full"), 256)
-    assert counts(full, INPUTS, "forward", Items()).scores == 8 * 256 * 256
+    assert counts(full, INPUTS, "forward", Items(), CACHE).scores == 8 * 256 * 256
     causal = planned(attncc.load("causal"), 256)
-    assert counts(causal, INPUTS, "forward", Items()).scores == 8 * 64 * sum(64 * block for block in (1, 2, 3, 4))
+    assert counts(causal, INPUTS, "forward", Items(), CACHE).scores == 8 * 64 * sum(64 * block for block in (1, 2, 3, 4))
 
 
 def test_products_of_the_backward_are_five_of_two() -> None:
     plan = planned(WINDOW, 1024)
-    forward, backward = (counts(plan, INPUTS, direction, Items()).products for direction in DIRECTIONS)
+    forward, backward = (counts(plan, INPUTS, direction, Items(), CACHE).products for direction in DIRECTIONS)
     assert backward / forward == 2.5
 
 
 def test_chunks_are_calls() -> None:
     plan = planned(attncc.load("full"), 1024)
-    assert counts(plan, INPUTS, "forward", Items()).calls == 1
+    assert counts(plan, INPUTS, "forward", Items(), CACHE).calls == 1
     plan = planned(attncc.load("block_diagonal", block=64), 1024)
-    few, many = (counts(plan, INPUTS, "forward", Items(chunk=chunk)).calls for chunk in (1 << 20, 1 << 15))
+    few, many = (counts(plan, INPUTS, "forward", Items(chunk=chunk), CACHE).calls for chunk in (1 << 20, 1 << 15))
     assert (few, many) == (1, 16)
 
 
@@ -76,8 +77,8 @@ def test_gathered_rows_cost_more_than_sliced_ones() -> None:
     gathered = planned(attncc.load("document", ids=np.random.default_rng(0).permutation(ids)), 1024)
     assert sliced.nnz == gathered.nnz
     for direction in DIRECTIONS:
-        assert counts(sliced, INPUTS, direction, Items()).gathered == 0
-        assert counts(gathered, INPUTS, direction, Items()).gathered > 0
+        assert counts(sliced, INPUTS, direction, Items(), CACHE).gathered == 0
+        assert counts(gathered, INPUTS, direction, Items(), CACHE).gathered > 0
         assert predicted(gathered, direction) > predicted(sliced, direction)
 
 
@@ -103,16 +104,16 @@ def test_plainly_worse_items_are_ranked_behind(better: dict[str, int], worse: di
 
 def test_shared_keys_are_read_once() -> None:
     plan = planned(WINDOW, 1024)
-    own, shared = (counts(plan, replace(INPUTS, kv_heads=heads), "backward", Items()) for heads in (8, 2))
+    own, shared = (counts(plan, replace(INPUTS, kv_heads=heads), "backward", Items(), CACHE) for heads in (8, 2))
     assert shared.products == own.products
     assert shared.merged < own.merged
 
 
 def test_groups_of_heads_are_added_up() -> None:
-    whole = counts(planned(STRIDED, 512), INPUTS, "forward", Items())
+    whole = counts(planned(STRIDED, 512), INPUTS, "forward", Items(), CACHE)
     heads = attncc.plan(STRIDED.heads(), 512, heads=8, tile=(64, 64))
     assert len(heads.groups) == 2
-    assert counts(heads, INPUTS, "forward", Items()).scores < whole.scores
+    assert counts(heads, INPUTS, "forward", Items(), CACHE).scores < whole.scores
 
 
 def test_bad_names_and_targets_without_costs_are_refused() -> None:

@@ -13,7 +13,7 @@ from attncc.backends.torch.config import Items
 from attncc.backends.torch.outline import Outline, Rows, outlines
 from attncc.errors import ConfigError
 from attncc.planner.plan import Group, Plan
-from attncc.targets import Library, Target
+from attncc.targets import Costs, Target
 
 #: Rows of a query block of the flash op, by the least rows of an item; and keys of a key block.
 QUERY_BLOCKS = ((768, 256), (192, 64), (0, 32))
@@ -21,7 +21,7 @@ KEY_BLOCK = 512
 #: Products of the rows of keys and of values with every score: Q K^T, dS K, dS^T Q; P V, P^T dO, dO V^T.
 PRODUCTS = {"forward": 2, "backward": 5}
 #: Names of the kinds of work.
-KINDS = tuple(each.name for each in fields(Library))
+KINDS = tuple(each.name for each in fields(Costs))
 
 #: (kind of work, number of its units)
 Count = tuple[str, float]
@@ -29,30 +29,30 @@ Count = tuple[str, float]
 
 def seconds(plan: Plan, inputs: Inputs, direction: str, items: Items, target: Target) -> float:
     """Return the predicted seconds of a direction of the plan; raises ConfigError where the target has no costs."""
-    costs = target.library.get(direction)
-    if costs is None:
+    if target.library is None:
         raise ConfigError(
-            f"Target {target.name!r} has no costs of a library's {direction}.",
+            f"Target {target.name!r} has no costs of a tensor library.",
             rule="The torch backend is predicted for targets whose file has a [library] table.",
             fix="Predict for the target cpu, or measure.",
         )
-    return price(counts(plan, inputs, direction, items), costs)
+    found = counts(plan, inputs, direction, items, target.library.cache)
+    return price(found, target.library.forward if direction == "forward" else target.library.backward)
 
 
-def price(found: Library, costs: Library) -> float:
+def price(found: Costs, costs: Costs) -> float:
     """Return the sum of what was counted, each times its cost."""
     return float(sum(getattr(found, kind) * getattr(costs, kind) for kind in KINDS))
 
 
-def counts(plan: Plan, inputs: Inputs, direction: str, items: Items) -> Library:
-    """Return how much of every kind of work there is in a direction of the plan; see attncc.targets.Library."""
+def counts(plan: Plan, inputs: Inputs, direction: str, items: Items, cache: float) -> Costs:
+    """Return how much of every kind of work there is in a direction of the plan; see attncc.targets.Costs."""
     total = dict.fromkeys(KINDS, 0.0)
     for group in plan.groups:
         leading, sharing = _members(group, inputs)
         for outline in outlines(group.passes, plan.shape.q_len, items):
-            for kind, number in _Counter(outline, leading, sharing, items.chunk, inputs, direction).counts():
+            for kind, number in _Counter(outline, leading, sharing, items.chunk, cache, inputs, direction).counts():
                 total[kind] += number
-    return Library(**total)
+    return Costs(**total)
 
 
 def _members(group: Group, inputs: Inputs) -> tuple[int, int]:
@@ -69,6 +69,7 @@ class _Counter:
     leading: int
     sharing: int
     chunk: int
+    cache: float
     inputs: Inputs
     direction: str
 
@@ -89,20 +90,31 @@ class _Counter:
             pairs = float(self.work.items * self.pairs)
             yield "expanded", pairs * self.sharing
             yield "evaluated", pairs * self.work.operations
+        yield "spilled", self._spilled()
         yield from self._forward_rows() if self.direction == "forward" else self._backward_rows()
 
     def _kernel(self) -> Iterator[Count]:
         """What the flash op does: heads that share keys are rows of one item, unless it is causal."""
         work = self.work
         heads, times = (1, self.sharing) if work.causal else (self.sharing, 1)
-        scores, keys, blocks = _blocks(work.rows.length * heads, work.cols.length, work.causal)
+        scores, blocks = _blocks(work.rows.length * heads, work.cols.length, work.causal)
         number = self.leading * work.items * times
         yield "products", number * scores * PRODUCTS[self.direction] * 2.0 * self.size
-        yield "operands", float(number * keys * self.size * self.inputs.itemsize)
         yield "scores", float(number * scores)
         yield "blocks", float(number * blocks)
-        yield "added", float(number * scores if work.masked else 0)
-        yield "calls", float(-(-work.items // max(1, self.chunk // self.leading // self.pairs)) * times)
+        yield "calls", float(-(-work.items // self._step) * times)
+
+    @property
+    def _step(self) -> int:
+        """Items of a chunk."""
+        return min(self.work.items, max(1, self.chunk // self.leading // self.pairs))
+
+    def _spilled(self) -> float:
+        """Bytes of results that leave the caches before they are read again: the more of them the larger a chunk."""
+        total = self._bytes(self.work.rows, 1, self.sharing)
+        if self.direction == "backward":
+            total += self._bytes(self.work.cols, 2, 1)
+        return total * max(0.0, 1 - self.cache * self.work.items / (total * self._step))
 
     def _forward_rows(self) -> Iterator[Count]:
         """Queries, keys and values are read; outputs are stored, or read and merged."""
@@ -131,10 +143,10 @@ class _Counter:
 
 
 @lru_cache(maxsize=4096)
-def _blocks(rows: int, keys: int, causal: bool) -> tuple[int, int, int]:
-    """Return what the flash op makes of an item: scores, keys read (for each query block), and pairs of blocks."""
+def _blocks(rows: int, keys: int, causal: bool) -> tuple[int, int]:
+    """Return what the flash op makes of an item: scores, and pairs of blocks."""
     size = next(size for least, size in QUERY_BLOCKS if rows >= least)
     first = np.arange(0, rows, size)
     height = np.minimum(size, rows - first)
     seen = np.minimum(first + height, keys) if causal else np.full(len(first), keys)
-    return int((height * seen).sum()), int(seen.sum()), int((-(-seen // KEY_BLOCK)).sum())
+    return int((height * seen).sum()), int((-(-seen // KEY_BLOCK)).sum())

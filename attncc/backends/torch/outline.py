@@ -38,8 +38,8 @@ class Rows:
 class Outline:
     """A work: its items, and what each reads and writes.
 
-    masked: a mask is added; made: it differs from item to item, so that it is made for each chunk, with `operations`
-    for each pair to evaluate the residual.
+    made: there is a mask that differs from item to item, so that it is made for each chunk, with `operations` for each
+    pair to evaluate the residual.
     """
 
     items: int
@@ -47,7 +47,6 @@ class Outline:
     cols: Rows
     causal: bool
     first: bool
-    masked: bool
     made: bool
     operations: int
 
@@ -62,7 +61,6 @@ class Outline:
             Rows.of(work.cols),
             work.causal,
             work.first,
-            mask is not None,
             mask is not None and not mask.shared,
             0 if residual is None else _operations(residual),
         )
