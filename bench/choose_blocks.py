@@ -18,37 +18,30 @@ import heapq
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from functools import cache
-from multiprocessing import get_context
 from typing import Annotated
 
-import numpy as np
 import typer
-from compiled import normal_source, patterns
+from compiled import patterns
 
 import attncc
-from attncc.backends.triton import BACKEND, aot
+from attncc.backends.triton import BACKEND, aot, tile
 from attncc.backends.triton.config import Blocks
-from attncc.backends.triton.launch import Launch
+from attncc.backends.triton.model import refusal, tile_seconds
+from attncc.backends.triton.steps import Step, steps
 from attncc.backends.triton.variants import variant_of
-from attncc.errors import AttnccError
-from attncc.machine_code.compiler import compile
-from attncc.machine_code.instructions import Mix
-from attncc.machine_code.loops import full_and_partial, main_loops
-from attncc.machine_code.resources import Resources
+from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.source import Source
-from attncc.machine_code.throughput import Work, predict
 from attncc.planner.plan import Plan
 from attncc.targets import Gpu, gpu
+from attncc.tune.compilers import Compilers
 
 LENGTH = 4096
-#: Matrix products of a tile, by kernel.
-PRODUCTS = {"forward": 2, "query_gradient": 3, "key_gradient": 4}
-#: What the caches give over what memory gives: 2 to 5 on these GPUs.
-CACHED = 3.0
+#: Of a kernel, before it counts as one that the compiler can't do.
+LIMIT_SECONDS = 120.0
+#: What Config says of fp32 products by default.
+PRECISION = "ieee"
 #: The share of a thread's registers that accumulators and scores may take, before anything is compiled.
 SHARE = 0.7
 #: Patterns whose kernels are the likeliest to spill, first.
@@ -77,19 +70,11 @@ class Task:
 class Case:
     """One launch of a pattern: its kernel, how many tiles its loops visit, and the weight of its seconds in the sum."""
 
+    step: Step
     source: Source
-    full: int
-    partial: int
+    full: float
+    partial: float
     weight: float
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What is read from a compiled kernel: mixes of the loops over full and over partial tiles, and resources."""
-
-    full: Mix
-    partial: Mix
-    resources: Resources
 
 
 @dataclass(order=True)
@@ -101,34 +86,6 @@ class Candidate:
     blocks: Blocks = field(compare=False)
     cases: list[Case] = field(compare=False)
     compiled: int = field(compare=False, default=0)
-
-
-@dataclass
-class Compiler:
-    """A process that compiles; another one follows if the compiler takes it down."""
-
-    pool: ProcessPoolExecutor | None = None
-
-    def measured(self, source: Source, arch: str) -> Measured | str:
-        """Return what is read from a kernel, or why there is none."""
-        self.pool = self.pool or ProcessPoolExecutor(1, get_context("spawn"))
-        try:
-            return self.pool.submit(_measured, source, arch).result()
-        except BrokenProcessPool:
-            self.pool = None
-            return "the compiler crashed"
-
-
-def _measured(source: Source, arch: str) -> Measured | str:
-    try:
-        compiled = compile(source, gpu(arch))
-    except AttnccError as error:
-        return str(error).partition("\n")[0]
-    loops = sorted((loop.mix for loop in main_loops(compiled.instructions)), key=lambda mix: mix.predicate)
-    if not loops:
-        return "no loop was found"
-    full, partial = full_and_partial(main_loops(compiled.instructions))
-    return Measured(full.mix if full else loops[0], partial.mix if partial else loops[-1], compiled.resources)
 
 
 def candidates(task: Task, stages: int) -> Iterator[Blocks]:
@@ -152,55 +109,27 @@ def cases(task: Task, blocks: Blocks, names: Sequence[str] = ORDER) -> Iterator[
     for name in names:
         config = {f"{task.kernel}.{key}": value for key, value in asdict(blocks).items()}
         program = aot.program(plan(name, task.arch), task.gpu, task.dtype, task.head_dim, config=config)
-        side = getattr(program, task.kernel)
-        for part in side.parts:
-            for launch in filter(None, (part.work.whole, part.work.split)):
-                variant = variant_of(launch, side, task.dtype, program.lowering.config)
-                yield Case(normal_source(variant), *_tiles(launch), 1 / program.plan.nnz)
-
-
-def _tiles(launch: Launch) -> tuple[int, int]:
-    """Return how many full and how many partial tiles a launch visits."""
-    items, runs = (np.asarray(launch.arrays[name]).astype(np.int64) for name in ("items", "runs"))
-    before = np.concatenate([[0], np.cumsum(runs[:, 1] - runs[:, 0])])
-    _, full, partial, end = items.T
-    return int((before[partial] - before[full]).sum()), int((before[end] - before[partial]).sum())
-
-
-def work(task: Task, source: Source) -> Work:
-    """Return what one tile takes; each is read from a cache once."""
-    of = dict(source.constants)
-    m, n = int(of["BLOCK_M"]), int(of["BLOCK_N"])
-    read = m if task.kernel == "key_gradient" else n
-    dtype = "tf32" if task.dtype == "fp32" else task.dtype
-    flops = 2.0 * PRODUCTS[task.kernel] * m * n * task.head_dim
-    return Work(flops, 2 * read * task.head_dim * task.itemsize / CACHED, dtype)
+        for step in steps(program, "forward" if task.kernel == "forward" else "backward"):
+            if step.launch.spec.kernel == task.kernel:
+                visited = (float(tiles.sum()) * step.members for tiles in step.visited())
+                variant = variant_of(step.launch, step.side, task.dtype, program.lowering.config)
+                yield Case(step, aot.unnamed_source(variant), *visited, 1 / program.plan.nnz)
 
 
 def bound(task: Task, case: Case) -> float:
     """Return the least time of a case: its products', or its reads'."""
-    tile, device = work(task, case.source), task.gpu
-    seconds = max(tile.flops / (device.tensor[tile.dtype] * device.sustained), tile.bytes / device.bandwidth)
+    work, device = tile.work(case.step, task.dtype, PRECISION), task.gpu
+    seconds = max(work.flops / (device.tensor[work.dtype] * device.sustained), work.bytes / device.bandwidth)
     return case.weight * seconds * (case.full + case.partial)
 
 
-def seconds(task: Task, case: Case, found: Measured) -> float:
+def seconds(task: Task, case: Case, found: Compiled) -> float:
     """Return the predicted time of a case."""
-    tile = work(task, case.source)
-    of = [predict(mix, found.resources, task.gpu, tile).flops for mix in (found.full, found.partial)]
-    return case.weight * tile.flops * (case.full / of[0] + case.partial / of[1])
+    full, partial = tile_seconds(case.step, task.gpu, task.dtype, PRECISION, found)
+    return case.weight * (case.full * full + case.partial * partial)
 
 
-def refused(task: Task, found: Measured | str) -> str:
-    """Return why blocks are out of the question, or an empty string."""
-    if isinstance(found, str):
-        return found
-    taken = found.resources
-    spilt = f"{taken.stack} bytes of stack, {taken.spills} spills" if taken.stack or taken.spills else ""
-    return spilt or taken.excess(task.gpu)
-
-
-def choose(task: Task, tried: Iterable[Blocks], names: Sequence[str], compiler: Compiler) -> Blocks | None:
+def choose(task: Task, tried: Iterable[Blocks], names: Sequence[str], compilers: Compilers) -> Blocks | None:
     """Return the blocks with the least predicted time of those that fit, or None."""
     queue = []
     for number, blocks in enumerate(tried):
@@ -214,11 +143,11 @@ def choose(task: Task, tried: Iterable[Blocks], names: Sequence[str], compiler: 
             return best.blocks
         heapq.heappop(queue)
         case = best.cases[best.compiled]
-        found = compiler.measured(case.source, task.arch)
-        if reason := refused(task, found):
+        found = compilers.compile([case.source])[case.source]
+        reason = found if isinstance(found, str) else refusal(found, task.gpu)
+        if isinstance(found, str) or reason:
             _note(task, best, reason)
             continue
-        assert isinstance(found, Measured)
         best.seconds += seconds(task, case, found) - bound(task, case)
         best.compiled += 1
         heapq.heappush(queue, best)
@@ -240,16 +169,16 @@ def main(
 ) -> None:
     """Print the chosen blocks of an architecture; with fewer stages where nothing fits."""
     named = [tuple(map(int, each.split(","))) for each in among or ()]
-    compiler = Compiler()
-    for size in head_dim:
-        for name in kernel or PRODUCTS:
-            task = Task(arch, name, size, dtype)
-            found = None
-            for number in range(stages, 0, -1):
-                tried = [Blocks(*each, number) for each in named] or candidates(task, number)
-                found = found or choose(task, tried, pattern or ORDER, compiler)
-            shown = f"[{', '.join(map(str, asdict(found).values()))}]" if found else "none fits"
-            print(f"{arch} {8 * task.itemsize} bits, {size}: {name} = {shown}", flush=True)
+    with Compilers(gpu(arch), 1, LIMIT_SECONDS) as compilers:
+        for size in head_dim:
+            for name in kernel or tile.PRODUCTS:
+                task = Task(arch, name, size, dtype)
+                found = None
+                for number in range(stages, 0, -1):
+                    tried = [Blocks(*each, number) for each in named] or candidates(task, number)
+                    found = found or choose(task, tried, pattern or ORDER, compilers)
+                shown = f"[{', '.join(map(str, astuple(found)[:4]))}]" if found else "none fits"
+                print(f"{arch} {8 * task.itemsize} bits, {size}: {name} = {shown}", flush=True)
 
 
 if __name__ == "__main__":

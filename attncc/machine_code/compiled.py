@@ -17,7 +17,7 @@ from attncc.machine_code.resources import Resources
 class Compiled:
     """A kernel as triton compiled it.
 
-    name: of its entry point. stages: `ttir`, `ttgir`, `llir`, then `ptx` and `cubin` or `amdgcn` and `hsaco`.
+    name: of its entry point. stages: `ttir`, `ttgir`, `llir`, then `ptx`, `cubin` and `sass` or `amdgcn` and `hsaco`.
     shared: bytes of dynamic shared memory; warps: of a block; scratch: bytes of global memory that a block needs.
     """
 
@@ -33,6 +33,8 @@ class Compiled:
         """Take what is needed from a triton CompiledKernel."""
         metadata = kernel.metadata
         stages = {name: kernel.asm[name] for name in kernel.asm if name != "source"}
+        if "cubin" in stages:  # kept, since disassembling takes most of a second
+            stages["sass"] = tools.cuobjdump(stages["cubin"], "-sass")
         scratch = getattr(metadata, "global_scratch_size", 0)
         return cls(metadata.name, metadata.target.backend, stages, metadata.shared, metadata.num_warps, scratch)
 
@@ -46,7 +48,7 @@ class Compiled:
     @cached_property
     def listing(self) -> str:
         """SASS, or the amdgcn text."""
-        return tools.cuobjdump(self.binary, "-sass") if self.backend == "cuda" else self._text("amdgcn")
+        return self._text("sass" if self.backend == "cuda" else "amdgcn")
 
     @cached_property
     def instructions(self) -> tuple[Instruction, ...]:

@@ -22,6 +22,8 @@ from attncc.storage import CacheWarning, cache_folder, write
 from attncc.targets import Gpu
 
 _HEADER = "kernel.json"
+#: Of the archives: it counts up when they hold something else.
+_VERSION = 2
 #: Settings of triton that don't change the code it makes.
 _HARMLESS = {"TRITON_CACHE_DIR", "TRITON_INTERPRET", "TRITON_HOME", "TRITON_DUMP_DIR", "TRITON_PRINT_AUTOTUNING"}
 
@@ -34,6 +36,7 @@ def settings() -> list[tuple[str, str]]:
 def path_of(source: Source, gpu: Gpu) -> Path:
     """Return the archive of a kernel, whether it is there or not."""
     described = asdict(source) | {
+        "version": _VERSION,
         "path": source.path.read_text(encoding="utf-8"),
         "aligned": sorted(source.aligned),
         "target": [gpu.backend, gpu.arch, gpu.warp_size],

@@ -70,6 +70,22 @@ def test_the_cache_answers_and_recovers(source: Source) -> None:
     assert store.load(path) == found
 
 
+def test_a_cache_that_cannot_be_written_to(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = compile_all([source], gpu("a100"), workers=1)
+    (tmp_path / "compiled").write_text("no folder")
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path))
+    with pytest.warns(CacheWarning, match="are not kept"):
+        store.save(store.path_of(source, gpu("a100")), found)
+
+
+def test_disassembly_is_kept(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_all([source], gpu("a100"), workers=1)
+    kept = store.load(store.path_of(source, gpu("a100")))
+    monkeypatch.delattr(tools, "cuobjdump")
+    assert kept is not None
+    assert "EXIT" in kept.listing
+
+
 def test_what_the_code_depends_on_is_in_the_key(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     def key(changed: Source, target: str = "a100") -> Path:
         return store.path_of(changed, gpu(target))

@@ -113,7 +113,8 @@ def refusal(compiled: Compiled, gpu: Gpu, *, has_tiles: bool = True) -> str:
 def tile_seconds(step: Step, gpu: Gpu, dtype: str, precision: str, compiled: Compiled) -> tuple[float, float]:
     """Return the seconds that the whole GPU takes for a full and for a partial tile, busy with nothing else."""
     pace = _compiled_pace(step, gpu, dtype, precision, compiled, compiled.resources.occupancy(gpu))
-    return tuple(each / (pace.resident * gpu.multiprocessors) for each in (pace.full, pace.partial))  # type: ignore
+    slots = pace.resident * gpu.multiprocessors
+    return pace.full / slots, pace.partial / slots
 
 
 def _source(step: Step, program: Program, dtype: str) -> Source:

@@ -19,7 +19,11 @@ PRODUCTS = {"forward": (1, 1), "query_gradient": (2, 1), "key_gradient": (2, 2)}
 #: What the caches give over what memory gives: 2 to 5 on these GPUs.
 CACHED = 3.0
 #: Registers of a thread beside tiles: addresses, counters, statistics of rows.
-_OTHER_REGISTERS = 40
+_OTHER_REGISTERS = 60
+#: Instructions of a warp beside those on scores and sums: addresses, loads, barriers, products.
+_OTHER_INSTRUCTIONS = 100
+#: Rows of a warp's matrix product.
+_ROWS_OF_WARP = 16
 
 
 def flops(spec: Spec, constants: Mapping[str, object]) -> float:
@@ -83,25 +87,31 @@ def _adds(step: Step) -> bool:
 def expected(step: Step, gpu: Gpu) -> tuple[Mix, Resources]:
     """Return what a kernel's loop and its resources should be, before a compiler says what they are.
 
-    Instructions of a warp for one full tile: products, exponentials, and the fp32 arithmetic of a softmax.
+    Instructions of a warp for one full tile: exponentials and fp32 arithmetic of a softmax, and what any loop has.
+    Warps that find less than 16 rows each do the work on scores again.
     """
     spec, sizes, blocks = step.launch.spec, step.launch.sizes, step.launch.blocks
     lanes = blocks.num_warps * gpu.warp_size
-    scores = blocks.block_m * blocks.block_n / lanes
-    rows, others = blocks.block_m, blocks.block_n
+    of_keys, is_forward = spec.kernel == "key_gradient", spec.kernel == "forward"
+    rows, others = (blocks.block_n, blocks.block_m) if of_keys else (blocks.block_m, blocks.block_n)
+    scores = rows * others / lanes * max(1, _ROWS_OF_WARP * blocks.num_warps / rows)
     keys, values = width(sizes.head_dim), width(sizes.value_dim)
-    sums = {"forward": values, "query_gradient": keys, "key_gradient": keys + values}[spec.kernel]
-    if spec.kernel == "key_gradient":
-        rows, others = others, rows
-    is_forward = spec.kernel == "forward"
     counts = {
         Kind.SPECIAL: scores,
         Kind.FP32: 2 * scores + rows * values / lanes if is_forward else 3 * scores,
         Kind.MINMAX: scores if is_forward else 0,
-        Kind.CONVERT: scores if spec.kernel == "key_gradient" else scores / 2,
+        Kind.CONVERT: scores if of_keys else scores / 2,
+        Kind.OTHER: _OTHER_INSTRUCTIONS,
     }
+    sums = {"forward": values, "query_gradient": keys, "key_gradient": keys + values}[spec.kernel]
     start = keys if is_forward else keys + values
     held = (1 if is_forward else 2) * scores + rows * (sums + start * sizes.itemsize / 4) / lanes
-    staged = blocks.num_stages * others * (keys + values) * sizes.itemsize + rows * start * sizes.itemsize
+    staged = (blocks.num_stages * others * (keys + values) + rows * start) * sizes.itemsize
+    loaded = 0.0 if _reads_shared(gpu, rows) else read(step) * sum(PRODUCTS[spec.kernel]) / 2
     resources = Resources(int(held) + _OTHER_REGISTERS, 0, 0, int(staged), blocks.num_warps)
-    return Mix({kind: int(count) for kind, count in counts.items()}, None, 0), resources
+    return Mix({kind: int(count) for kind, count in counts.items()}, None, int(loaded)), resources
+
+
+def _reads_shared(gpu: Gpu, rows: int) -> bool:
+    """Return whether products read operands from shared memory: since sm_90 those of four warps with 64 rows do."""
+    return gpu.backend == "cuda" and int(gpu.triton_arch) >= 90 and rows >= 64

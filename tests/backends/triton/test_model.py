@@ -1,0 +1,203 @@
+"""Predicted times: what makes them longer, what they agree with, and what rules kernels out."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import attncc
+from attncc.backends.base import Inputs
+from attncc.backends.reference import BACKEND as REFERENCE
+from attncc.backends.triton import BACKEND, aot, model
+from attncc.backends.triton.makespan import makespan
+from attncc.backends.triton.program import Program
+from attncc.backends.triton.steps import steps
+from attncc.errors import BackendError, ConfigError
+from attncc.machine_code.compiled import Compiled
+from attncc.machine_code.compiler import compile_all
+from attncc.machine_code.source import Source
+from attncc.targets import gpu, target
+
+H100 = gpu("h100")
+CAUSAL, WINDOW = attncc.load("causal"), attncc.load("sliding_window", window=256)
+INPUTS = Inputs(batch=1, heads=8, kv_heads=8, head_dim=64, value_dim=64, dtype="bf16")
+
+
+def program(
+    pattern: attncc.Pattern = CAUSAL, length: int = 4096, config: Mapping[str, object] | None = None, **sizes: int
+) -> Program:
+    plan = attncc.plan(pattern, length, tile=BACKEND.tile, target="h100")
+    return aot.program(plan, H100, "bf16", 64, config=config, **{"heads": 8, **sizes})
+
+
+def roofline(pattern: attncc.Pattern = CAUSAL, length: int = 4096, direction: str = "forward", **config) -> float:
+    named = {name.replace("__", "."): value for name, value in config.items()}
+    return model.roofline(program(pattern, length, named), direction, H100, "bf16")
+
+
+class TestSteps:
+    def test_every_tile_of_every_head_is_visited(self) -> None:
+        lowered = program(WINDOW, heads=8, batch=3)
+        (step,) = steps(lowered, "forward")
+        full, partial = step.visited()
+        tiles = lowered.plan.all_passes()[0].tiles
+        assert (full.sum(), partial.sum()) == (tiles.num_full, tiles.num_partial)
+        assert (step.members, step.programs) == (24, 24 * step.launch.count)
+        assert step.distinct() == tiles.num_key_tiles
+
+    def test_tiles_of_keys_are_visited_for_each_query_head(self) -> None:
+        def visited(lowered: Program) -> float:
+            found = [step for step in steps(lowered, "backward") if step.launch.spec.kernel == "key_gradient"]
+            return sum(float(tiles.sum()) * step.members for step in found for tiles in step.visited())
+
+        assert visited(program(kv_heads=2)) == visited(program()) > 0
+
+    @pytest.mark.parametrize(
+        ("atomic", "names"), [(False, ["delta", "query_gradient", "key_gradient"]), (True, ["delta", "key_gradient"])]
+    )
+    def test_backward(self, atomic: bool, names: list[str]) -> None:
+        lowered = program(config={"atomic": atomic})
+        assert [step.launch.spec.kernel for step in steps(lowered, "backward")] == names
+        assert [step.has_tiles for step in steps(lowered, "backward")] == [name != "delta" for name in names]
+
+    def test_a_direction_that_there_is_not(self) -> None:
+        with pytest.raises(ConfigError, match="direction='both'"):
+            list(steps(program(), "both"))
+
+
+class TestMakespan:
+    @pytest.mark.parametrize("spread", [0.0, 0.5, 3.0])
+    @pytest.mark.parametrize(
+        ("count", "members", "slots"), [(100, 1, 264), (700, 8, 264), (5000, 32, 132), (7, 100, 9)]
+    )
+    def test_against_an_exact_schedule(self, spread: float, count: int, members: int, slots: int) -> None:
+        seconds = np.sort(np.exp(np.random.default_rng(0).normal(0, spread, count)))[::-1]
+        free = [0.0] * slots
+        for each in np.tile(seconds, members):
+            heapq.heapreplace(free, free[0] + each)
+        assert makespan(seconds, members, slots) == pytest.approx(max(free), rel=0.15)
+
+    def test_one_round_takes_as_long_as_its_longest(self) -> None:
+        assert makespan(np.array([3.0, 2.0, 1.0]), 2, 6) == 3.0
+        assert makespan(np.array([2.0]), 7, 3) == pytest.approx(6.0)
+        assert makespan(np.zeros(0), 8, 4) == 0.0
+
+
+class TestRoofline:
+    def test_more_work_takes_longer(self) -> None:
+        assert roofline(WINDOW) < roofline(CAUSAL) < roofline(CAUSAL, direction="backward")
+        assert 3 < roofline(length=16384) / roofline(length=8192) < 4.2
+
+    def test_it_comes_near_what_dense_attention_reaches(self) -> None:
+        """FlashAttention-3, figure 5: 403 TFLOP/s forward, H = 32, N = 16,384; the model's bar is 25%."""
+        lowered = program(attncc.load("full"), 16384, heads=32)
+        flops = 4 * 32 * 16384**2 * 64
+        assert flops / model.roofline(lowered, "forward", H100, "bf16") == pytest.approx(403e12, rel=0.25)
+
+    def test_a_few_long_items_take_longer_than_many_short_ones(self) -> None:
+        def seconds(most: int) -> float:
+            lowered = program(length=8192, config={"forward.item_tiles": most}, heads=1)
+            return model.roofline(lowered, "forward", H100, "bf16")
+
+        assert seconds(32) < 0.8 * seconds(1024)
+
+    def test_what_does_not_fit_or_is_done_twice_takes_longer(self) -> None:
+        assert roofline(forward__block_m=128, forward__block_n=128) > roofline()
+        assert roofline(forward__block_m=32, forward__num_warps=8) > roofline(forward__block_m=32)
+
+    def test_an_empty_pattern_takes_next_to_nothing(self) -> None:
+        @attncc.pattern
+        def nothing(i: attncc.Index, j: attncc.Index) -> attncc.Condition:
+            return i + 1 < j - 4096
+
+        assert roofline(nothing) < 20e-6
+
+
+@pytest.fixture(scope="module")
+def small() -> Program:
+    config = {"block_m": 32, "block_n": 32, "num_warps": 2, "num_stages": 1}
+    return program(WINDOW, 2048, {f"forward.{name}": value for name, value in config.items()})
+
+
+@pytest.fixture(scope="module")
+def compiled(small: Program) -> dict[Source, Compiled]:
+    listed = model.sources(small, "bf16", "forward")
+    return dict(zip(listed, compile_all(listed, H100, workers=1), strict=True))
+
+
+class TestModelled:
+    def test_records(self, small: Program, compiled: dict[Source, Compiled]) -> None:
+        found = model.modelled(small, "forward", H100, "bf16", compiled)
+        (kernel,) = found.kernels
+        (taken,) = (each.resources for each in compiled.values())
+        assert found.excess == ""
+        assert (kernel.name, kernel.registers, kernel.warps) == ("forward", taken.registers, 2)
+        assert kernel.blocks == taken.occupancy(H100) > 1
+        assert kernel.seconds == found.seconds
+        assert 0 < kernel.flops < H100.tensor["bf16"]
+        assert found.seconds == pytest.approx(model.roofline(small, "forward", H100, "bf16"), rel=0.5)
+
+    def test_spills_are_priced_and_named(self, small: Program, compiled: dict[Source, Compiled]) -> None:
+        ((source, kernel),) = compiled.items()
+        found = model.modelled(small, "forward", H100, "bf16", {source: _with(kernel, stack=48, spills=7)})
+        assert found.excess == "forward: 48 bytes of stack, 7 spills"
+        assert found.seconds < math.inf
+
+    def test_what_cannot_run_takes_for_ever(self, small: Program, compiled: dict[Source, Compiled]) -> None:
+        ((source, kernel),) = compiled.items()
+        found = model.modelled(small, "forward", H100, "bf16", {source: _with(kernel, shared=300_000)})
+        assert "300,000 bytes of shared memory" in found.excess
+        assert found.seconds == math.inf
+
+    def test_sources_are_listed_once(self) -> None:
+        lowered = program(attncc.load("strided", l=128))
+        for direction in ("forward", "backward"):
+            listed = model.sources(lowered, "bf16", direction)
+            assert len(set(listed)) == len(listed) <= len(list(steps(lowered, direction)))
+
+
+def _with(kernel: Compiled, **changes: int) -> Compiled:
+    """Return a kernel that takes something else."""
+    found = replace(kernel)
+    found.__dict__["resources"] = replace(kernel.resources, **changes)
+    return found
+
+
+class TestPredict:
+    @pytest.mark.parametrize("direction", ["forward", "backward"])
+    def test_heads_and_batch_are_the_inputs(self, direction: str) -> None:
+        plan = attncc.plan(CAUSAL, 8192, tile=BACKEND.tile, target="h100")
+        one, many = (
+            BACKEND.predict(plan, replace(INPUTS, batch=batch, heads=16, kv_heads=4), direction, {}, target("h100"))
+            for batch in (1, 4)
+        )
+        assert many == pytest.approx(4 * one, rel=0.2)
+
+    def test_a_faster_gpu_is_faster(self) -> None:
+        plan = attncc.plan(CAUSAL, 8192, tile=BACKEND.tile, target="h100")
+        times = [BACKEND.predict(plan, INPUTS, "forward", {}, target(name)) for name in ("b200", "h100", "a100")]
+        assert times == sorted(times)
+
+    def test_what_is_refused(self) -> None:
+        plan = attncc.plan(CAUSAL, 1024)
+        with pytest.raises(ConfigError, match="not a GPU"):
+            BACKEND.predict(plan, INPUTS, "forward", {}, target("cpu"))
+        with pytest.raises(ConfigError, match="block_x"):
+            BACKEND.predict(plan, INPUTS, "forward", {"forward.block_x": 1}, target("h100"))
+        with pytest.raises(BackendError, match="fp64"):
+            BACKEND.predict(plan, replace(INPUTS, dtype="fp64"), "forward", {}, target("h100"))
+
+    def test_reference_is_dense(self) -> None:
+        plan = attncc.plan(WINDOW, 1024)
+        forward, backward = (
+            REFERENCE.predict(plan, INPUTS, direction, {}, target("cpu")) for direction in ("forward", "backward")
+        )
+        assert forward == 4 * 8 * 1024**2 * 64 / target("cpu").flops
+        assert backward == pytest.approx(2.5 * forward)
+        with pytest.raises(ConfigError, match="no configuration"):
+            REFERENCE.predict(plan, INPUTS, "forward", {"tile": 1}, target("cpu"))
