@@ -12,7 +12,7 @@ from attncc.backends.inputs import ITEMSIZES, Inputs
 from attncc.configs.environment import SOURCES
 from attncc.configs.key import Key
 from attncc.configs.lookup import Found, Miss, find, why_miss
-from attncc.errors import ShapeError
+from attncc.errors import BackendError, ShapeError, nearest
 from attncc.executables import shape_for
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.choice import DIRECTIONS
@@ -98,6 +98,10 @@ def _runs_on(backend: str | None, target: str | None) -> tuple[str, str]:
     """Return the backend and the target, those of this machine where they aren't named."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     place = target_name(device) if target is None else targets.target(target).name
+    if backend is not None and backend not in backends.names():
+        raise BackendError(
+            f"Unknown backend {backend!r}.", rule="Backends are found by name.", fix=nearest(backend, backends.names())
+        )
     if backend is not None:
         return backend, place
     return (backends.preferred(device)[0] if place == target_name(device) else "triton"), place

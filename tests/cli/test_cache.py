@@ -1,0 +1,117 @@
+"""`attncc cache`, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import attncc
+from attncc.configs.entry import Entry, about
+from attncc.configs.environment import Environment
+from attncc.configs.store import Store
+from attncc.explain import explain_config
+
+PROGRAM = "from attncc.cli import main; main()"
+CAUSAL = attncc.load("causal")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A user's store with one entry, and one of another release of torch."""
+    store = Store(tmp_path / "cache" / "tuned")
+    [found] = explain_config(CAUSAL, 1024, backend="torch", target="cpu", direction="forward").directions
+    made = Entry(
+        found.key,
+        Environment.of("torch", "cpu"),
+        {"forward.query_tile": 64},
+        "measured",
+        {"best": 0.001, "default": 0.002},
+        about=about(CAUSAL, 1024, 1024),
+    )
+    store.save(made)
+    store.save(replace(made, environment=replace(made.environment, packages=(("torch", "1.0"),))))
+    return store
+
+
+def run(store: Store, *arguments: str, status: int = 0) -> str:
+    command = [sys.executable, "-c", PROGRAM, "cache", *arguments]
+    environ = os.environ | {"ATTNCC_CACHE_DIR": str(store.root.parent), "COLUMNS": "200"}
+    found = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    assert found.returncode == status, found.stderr
+    assert "Traceback" not in found.stderr
+    return found.stdout if status < 2 else found.stderr
+
+
+def test_path(store: Store) -> None:
+    assert run(store, "path").strip() == str(store.root)
+    assert json.loads(run(store, "path", "--json")) == {"path": str(store.root)}
+
+
+def test_list(store: Store) -> None:
+    text = run(store, "list")
+    assert "2 entries" in text
+    assert "2.00 x" in text
+    assert "causal()" in text
+    rows = json.loads(run(store, "list", "--json"))["entries"]
+    assert [row["config"] for row in rows] == [{"forward.query_tile": 64}] * 2
+
+
+def test_show(store: Store) -> None:
+    digest = next(store.entries()).key.digest
+    assert "config: forward.query_tile" in run(store, "show", digest[:6])
+    assert len(json.loads(run(store, "show", digest, "--json"))["entries"]) == 2
+    assert "No entry's key begins with 'zz'" in run(store, "show", "zz", status=2)
+
+
+def test_show_a_pattern(store: Store) -> None:
+    here = ["--backend", "torch", "--target", "cpu"]
+    assert "An exact configuration" in run(store, "show", "causal", "-n", "1024", "--direction", "fwd", *here)
+    text = run(store, "show", "causal", "-n", "1024", "--head-dim", "512", "--direction", "fwd", "--why-miss", *here)
+    assert "The default configuration" in text
+    assert "head_dim 512 (there: 64)" in text
+    assert "packages.torch" in text
+    found = json.loads(run(store, "show", "causal", "-n", "1024", "--why-miss", "--json", *here))
+    assert found["directions"]["forward"]["source"] == "exact"
+    assert found["why_miss"]["backward"][0]["key_differences"] == {"direction": ["backward", "forward"]}
+    assert "--direction up" in run(store, "show", "causal", "-n", "1024", "--direction", "up", status=2)
+
+
+def test_exported_and_imported(store: Store, tmp_path: Path) -> None:
+    bundle, there = tmp_path / "bundle.json", tmp_path / "there"
+    assert json.loads(run(store, "export", str(bundle), "--json"))["entries"] == 2
+    assert json.loads(run(store, "export", str(tmp_path / "none"), "--target", "h100", "--json"))["entries"] == 0
+    found = json.loads(run(store, "import", str(bundle), "--to", str(there), "--json"))
+    assert (found["written"], found["kept"], found["refused"]) == (2, 0, [])
+    assert list(Store(there).entries()) == list(store.entries())
+    content = json.loads(bundle.read_text(encoding="utf-8"))
+    content["entries"][0]["mode"] = "guessed"
+    bundle.write_text(json.dumps(content), encoding="utf-8")
+    assert "Entry 1 (causal())" in run(store, "import", str(bundle), status=1)
+    assert "No such file" in run(store, "import", str(tmp_path / "gone"), status=2)
+
+
+def test_verified_and_pruned(store: Store) -> None:
+    assert "2 files, 0 damaged" in run(store, "verify")
+    current = next(store.entries(Environment.of("torch", "cpu")))
+    path = store.path(current.environment, current.key)
+    path.write_bytes(path.read_bytes()[:100])
+    assert json.loads(run(store, "verify", "--json", status=1))["damaged"][0]["file"] == str(path)
+    found = json.loads(run(store, "prune", "--dry-run", "--json"))
+    assert (len(found["environments"]), found["files"]) == (1, [str(path)])
+    assert path.exists()
+    run(store, "prune")
+    assert not path.exists()
+    assert [folder.name for folder in store.environments()] == [current.environment.digest]
+    run(store, "prune", "--all")
+    assert store.environments() == []
+
+
+@pytest.mark.parametrize("command", ["path", "list", "show", "export", "import", "verify", "prune"])
+def test_help_has_an_example(store: Store, command: str) -> None:
+    assert f"Example: attncc cache {command}" in run(store, command, "--help")

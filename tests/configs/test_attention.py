@@ -1,0 +1,198 @@
+"""attention() runs with what was tuned, sees what other processes find, and never fails because of it."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import attncc
+from attncc.backends.base import Inputs
+from attncc.configs import memo
+from attncc.configs.entry import Entry
+from attncc.configs.key import Key
+from attncc.configs.store import Store
+from attncc.executables import executable_for
+from attncc.planner.shape import Shape
+from attncc.storage import CacheWarning
+
+Make = Callable[..., Entry]
+STRIDED = attncc.load("strided", l=8)
+
+
+def tensors(n: int = 64) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    return [torch.randn(2, 2, n, 8, requires_grad=True) for _ in range(3)]
+
+
+def plans(direction: str = "forward", n: int = 64, config: str = "") -> set[str]:
+    """The names of the plans that a call runs, by default one without a configuration."""
+    q, k, v = tensors(n)
+    found = executable_for(q, k, v, direction, STRIDED.handle, "", 0, "torch", config)
+    return {group.alternatives[0].name for group in found.plan.groups}
+
+
+def other_way(direction: str = "forward") -> str:
+    """A plan of strided(l=8) that isn't the cheapest one."""
+    return ({"fused", "split"} - plans(direction)).pop()
+
+
+def test_the_stored_plan_runs(store: Store, entry: Make) -> None:
+    way = other_way()
+    store.save(entry(config={"forward.plan": way}))
+    assert plans() == {way}
+    assert plans("backward") != {way}
+
+
+def test_near_lengths_use_it_too_and_far_ones_do_not(store: Store, entry: Make) -> None:
+    way = other_way()
+    store.save(entry(config={"forward.plan": way}))
+    assert plans(n=256) == {way}
+    assert plans(n=1024) == plans(n=1024, config="{}")
+
+
+def test_both_directions_of_attention(store: Store, entry: Make, caplog: pytest.LogCaptureFixture) -> None:
+    expected = [x.clone() for x in _gradients()]
+    store.save(entry(config={"forward.plan": other_way(), "forward.query_tile": 16}))
+    store.save(entry(direction="backward", config={"backward.plan": other_way("backward")}))
+    with caplog.at_level(logging.DEBUG, "attncc"):
+        for _ in range(3):
+            found = _gradients()
+    torch.testing.assert_close(found, expected)
+    said = [record.getMessage() for record in caplog.records if record.name == "attncc"]
+    assert len(said) == 2  # once for each key
+    assert all("An exact configuration, measured" in each for each in said)
+    assert [each.split()[0] for each in said] == ["forward", "backward"]
+
+
+def _gradients() -> list[torch.Tensor]:
+    q, k, v = tensors()
+    out = attncc.attention(q, k, v, STRIDED)
+    return [out.detach(), *torch.autograd.grad(out.square().sum(), (q, k, v))]
+
+
+def test_an_explicit_configuration_wins(store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.save(entry())
+
+    def looked_up(*arguments: object) -> None:
+        raise AssertionError("looked up")
+
+    monkeypatch.setattr(memo, "remembered", looked_up)
+    q, k, v = tensors()
+    attncc.attention(q, k, v, STRIDED, config={"forward.plan": "split"})
+    attncc.attention(q, k, v, STRIDED, config={})
+    with pytest.raises(AssertionError, match="looked up"):
+        attncc.attention(q, k, v, STRIDED)
+
+
+def test_a_running_process_sees_a_new_winner(store: Store, entry: Make, tmp_path: Path) -> None:
+    way, cheapest = other_way(), plans()
+    (tmp_path / "entry").write_bytes(entry(config={"forward.plan": way}).content())
+    program = (
+        "import sys; from pathlib import Path; from attncc.configs.entry import Entry; "
+        "from attncc.configs.store import user_store; assert user_store().save(Entry.read(Path(sys.argv[1])))"
+    )
+    assert plans() == cheapest
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "entry")], check=True)
+    assert plans() == {way}
+    store.remove(entry())
+    assert plans() == cheapest
+
+
+def test_winners_in_quick_succession_are_seen(store: Store, entry: Make) -> None:
+    for turn in range(30):
+        way = ("fused", "split")[turn % 2]
+        store.save(entry(config={"forward.plan": way}))
+        assert plans() == {way}
+
+
+def test_a_warm_look_up_reads_nothing(store: Store, entry: Make, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.save(entry())
+    time.sleep(0.1)
+    plans()
+    monkeypatch.setattr(memo, "find", None)
+    plans()
+    monkeypatch.setenv("ATTNCC_CACHE", "strict")
+    with pytest.raises(TypeError):
+        plans()
+
+
+def test_the_memo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memo, "MOST", 4)
+    monkeypatch.setattr(memo, "_memo", {})
+    for batch in range(1, 10):
+        memo.remembered(STRIDED, "", Shape(64, 64), Inputs(batch, 2, 2, 8, 8, "fp32"), "forward", "torch", "cpu")
+        assert len(memo._memo) <= 4
+
+
+BAD = {
+    "an unknown name": {"forward.no_such_choice": 1},
+    "another backend's": {"forward.block_m": 64},
+    "out of range": {"forward.query_tile": -64},
+    "of the wrong type": {"forward.chunk": "many"},
+    "a plan that can't be made": {"forward.tile_m": 1 << 30, "forward.tile_n": 1 << 30, "forward.chunk": 0},
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_configuration_is_a_miss_and_one_warning(store: Store, entry: Make, name: str) -> None:
+    cheapest = plans()
+    store.save(entry(config=BAD[name]))
+    with pytest.warns(CacheWarning, match="is not used") as caught:
+        assert [plans(), plans()] == [cheapest] * 2
+    assert len(caught) == 1
+
+
+def test_a_damaged_file_is_a_miss_and_one_warning(store: Store, entry: Make) -> None:
+    cheapest = plans()
+    store.save(entry())
+    store.path(entry().environment, entry().key).write_bytes(b"{")
+    with pytest.warns(CacheWarning, match="is not used") as caught:
+        assert [plans(), plans()] == [cheapest] * 2
+    assert len(caught) == 1
+
+
+def test_assert_mode_raises_from_attention(store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNCC_CACHE", "assert")
+    q, k, v = tensors()
+    with pytest.raises(attncc.ConfigError, match="no tuned configuration"):
+        attncc.attention(q, k, v, STRIDED)
+    attncc.attention(q, k, v, STRIDED, backend="reference")  # has nothing to tune
+    store.save(entry())
+    attncc.attention(q, k, v, STRIDED)
+
+
+def test_another_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNCC_CACHE", "sometimes")
+    with pytest.raises(attncc.ConfigError, match="ATTNCC_CACHE='sometimes'"):
+        attncc.attention(*tensors(), STRIDED)
+
+
+def test_documents_of_other_contents_find_it(store: Store, entry: Make) -> None:
+    def documents(length: int) -> attncc.Pattern:
+        return attncc.load("document", ids=np.arange(64) // length).causal()
+
+    one, other = documents(16), documents(15)
+    sizes = Inputs(2, 2, 2, 8, 8, "fp32")
+    store.save(entry(key=Key.of(one, "", Shape(64, 64), sizes, "forward", "torch", "cpu")))
+    found = memo.remembered(other, "", Shape(64, 64), sizes, "forward", "torch", "cpu")
+    assert found.source == "exact"
+
+
+def test_a_compiled_graph_looks_up_when_it_runs(store: Store, entry: Make, caplog: pytest.LogCaptureFixture) -> None:
+    torch._dynamo.reset()
+    q, k, v = tensors()
+    compiled = torch.compile(lambda *x: attncc.attention(*x, STRIDED) * 2, fullgraph=True, backend="aot_eager")
+    expected = compiled(q, k, v)
+    store.save(entry(config={"forward.query_tile": 16}))
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG, "attncc"):
+        torch.testing.assert_close(compiled(q, k, v), expected)
+    assert any("An exact configuration" in record.getMessage() for record in caplog.records)
