@@ -33,7 +33,7 @@ class Explained:
 
     def why_miss(self, most: int = 3) -> list[Miss]:
         """Return the entries that come nearest, with the fields of key and environment in which they differ."""
-        return why_miss(self.key, most=most)
+        return why_miss(self.key, most=most) if self.key.backend in SOURCES else []
 
     def describe(self) -> dict[str, object]:
         """Return it as JSON-able data."""

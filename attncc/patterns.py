@@ -89,6 +89,10 @@ class Pattern:
     def __invert__(self) -> Pattern:
         return Pattern([~self.predicate], f"~{self.name}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """A copy, in this process or another one, has a handle of its own."""
+        return Pattern, (self.subsets, self.name, self.parameters)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pattern) and (self is other or self.key == other.key)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Annotated
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import attncc
 from attncc import Bounds, Table
 from attncc.errors import ParameterError, PatternError
+from attncc.patterns import by_handle
 
 
 @attncc.pattern
@@ -158,3 +160,11 @@ def test_a_flex_attention_mask_mod_is_a_predicate() -> None:
     q, k = np.arange(24)[:, None], np.arange(24)[None, :]
     for h in range(2):
         np.testing.assert_array_equal(found[h], mask_mod(0, h, q, k))
+
+
+def test_a_copy_is_a_pattern_of_its_own() -> None:
+    pattern = attncc.load("document", ids=[0, 0, 1, 1])
+    copied = pickle.loads(pickle.dumps(pattern))
+    assert copied == pattern
+    assert copied.handle != pattern.handle
+    assert by_handle(copied.handle) is copied

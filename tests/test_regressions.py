@@ -10,7 +10,7 @@ import torch
 
 import attncc
 from attncc import executables
-from attncc.backends.torch.config import Config
+from attncc.backends.torch.config import Items
 from attncc.backends.torch.lower import schedule
 from attncc.ir.language import maximum, minimum, position
 from attncc.ir.normal import depends_on_gap
@@ -78,7 +78,7 @@ def test_a_band_written_with_abs_minimum_or_maximum_was_evaluated_for_every_pair
 
 def test_one_odd_item_at_the_end_made_every_item_of_a_two_sided_window_a_gather_with_a_mask_of_its_own() -> None:
     passes = attncc.plan(drawn((i - j <= 64) & (j - i <= 64)), 8192).groups[0].passes
-    works = schedule(passes, 8192, Config()).works
+    works = schedule(passes, 8192, Items()).works
     most = max(works, key=lambda work: work.rows.items)
     assert most.rows.items > 200
     assert most.cols.index is None
@@ -94,7 +94,7 @@ def test_a_pattern_and_a_score_made_for_one_call_were_gone_before_its_backward()
     query, key, value = (torch.randn(1, 1, 9, 4, requires_grad=True) for _ in range(3))
     for _ in range(2):  # the second is equal to the first, which the cache of plans keeps alive
         out = attncc.attention(query, key, value, attncc.load("strided", l=3), score=capped(c=2.0))
-        executables.lowered.cache_clear()
+        executables._lowered.cache_clear()
         gc.collect()
         out.sum().backward()
 

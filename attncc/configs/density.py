@@ -16,7 +16,7 @@ from attncc.planner.shape import Shape
 PAIRS = 1 << 16
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def density(predicate: Predicate, shape: Shape) -> int | None:
     """Return log2 of the share of connected pairs, rounded, at least -16; None without tables, or without pairs.
 

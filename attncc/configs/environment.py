@@ -59,13 +59,14 @@ class Environment:
                 rule=f"Configurations are kept for {', '.join(SOURCES)}.",
                 fix=nearest(backend, SOURCES),
             )
+        facts = find_target(target)
         return cls(
             backend=backend,
             target=target,
             sources=_sources(backend),
-            facts=reading.digest(asdict(find_target(target))),
-            packages=_packages(backend, target),
-            machine=_machine() if target == "cpu" else (),
+            facts=reading.digest(asdict(facts)),
+            packages=_packages(backend, facts.gpu.backend if facts.gpu else "cpu"),
+            machine=() if facts.gpu else _machine(),
             settings=tuple(settings()) if backend == "triton" else (),
         )
 
@@ -131,9 +132,10 @@ def _sources(backend: str) -> str:
 
 
 @cache
-def _packages(backend: str, target: str) -> Pairs:
+def _packages(backend: str, device: str) -> Pairs:
+    """Return versions; `device` is cuda, hip or cpu."""
     found = versions([backend])
-    if backend == "triton" and target != "cpu" and find_target(target).gpu.backend == "cuda":  # type: ignore[union-attr]
+    if (backend, device) == ("triton", "cuda"):
         found["ptxas"] = tools.release("ptxas")
     return tuple(sorted(found.items()))
 

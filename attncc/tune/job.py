@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 from attncc import backends
@@ -37,6 +37,10 @@ class Job:
     backend: str
     target: str
     device: str = ""
+
+    def __getstate__(self) -> dict[str, object]:
+        """Workers get what a job is, and plan for themselves: plans hold functions."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @cached_property
     def plan(self) -> Plan:
