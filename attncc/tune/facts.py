@@ -20,7 +20,17 @@ SHORTEST_RUN = 2
 NEAR = 4
 _SIZES = ("q_len", "kv_len", "batch", "heads", "kv_heads", "group", "head_dim", "value_dim", "itemsize")
 _PADDED = ("padded_head", "padded_value")
-_PLAN = ("ways", "near_ways", "exact_ways", "residual_ways", "residual", "shortest_run", "longest_run", "loose_rows", "widest_row")
+_PLAN = (
+    "ways",
+    "near_ways",
+    "exact_ways",
+    "residual_ways",
+    "residual",
+    "shortest_run",
+    "longest_run",
+    "loose_rows",
+    "widest_row",
+)
 #: Facts of a device; those of a GPU are there only for a GPU.
 TARGET_NAMES = tuple(
     dict.fromkeys(
