@@ -69,7 +69,7 @@ def _config(backend: str, inputs: Inputs, target: Target) -> Config:
     if head_dim > MAX_HEAD_DIM or 8 * inputs.itemsize > max(BITS):
         raise ConfigError(
             f"{inputs.dtype} with head size {head_dim}.",
-            rule=f"The {backend} backend takes elements of {' or '.join(map(str, BITS))} bits, heads to {MAX_HEAD_DIM}.",
+            rule=f"{backend} takes elements of {' or '.join(map(str, BITS))} bits, heads to {MAX_HEAD_DIM}.",
             fix="Tune another backend.",
         )
     return TritonConfig.default(target.gpu.arch if target.gpu else ANY, head_dim, inputs.itemsize)

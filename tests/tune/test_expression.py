@@ -142,8 +142,8 @@ def test_names_are_those_that_are_read() -> None:
 
 
 TOKENS = """
-    q_len forward.block_m ways residual ( ) [ ] , . + - * // % ** / < <= == != in not and or is if else 0 1 64 1e9 'split'
-    min max abs lambda : := { } @ ~ ; # None True
+    q_len forward.block_m ways residual ( ) [ ] , . + - * // % ** / < <= == != in not and or is if else 0 1 64 1e9
+    'split' min max abs lambda : := { } @ ~ ; # None True
 """
 
 

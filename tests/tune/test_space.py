@@ -1,0 +1,171 @@
+"""Search spaces: candidates in order, constraints, seeds, the default, and errors that say what to change."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attncc.errors import ConfigError
+from attncc.tune.expression import parse
+from attncc.tune.files import Constraint
+from attncc.tune.parameters import Candidate, Value
+from attncc.tune.space import Space
+
+LISTS: Mapping[str, tuple[Value, ...]] = {
+    "forward.plan": ("cheapest", "split"),
+    "forward.query_tile": (16, 32, 128),
+    "forward.chunk": (1024, 4096),
+}
+DEFAULT: Candidate = {"forward.plan": "cheapest", "forward.query_tile": 64, "forward.chunk": 4096, "forward.core": 1}
+FACTS = {"q_len": 32, "ways": ("cheapest", "split")}
+
+
+def constraint(rule: str, why: str = "It is so.") -> Constraint:
+    return Constraint(rule, why, "space.toml", parse(rule, "space.toml"))
+
+
+def space(*rules: str, seeds: tuple[Candidate, ...] = ()) -> Space:
+    return Space(LISTS, tuple(map(constraint, rules)), seeds)
+
+
+def test_all_combinations_in_lexicographic_order() -> None:
+    found = space()
+    assert found.size == 12
+    expected = [dict(zip(LISTS, values, strict=True)) for values in itertools.product(*LISTS.values())]
+    assert found.feasible({}) == expected
+
+
+def test_constraints_remove_what_breaks_them() -> None:
+    found = space("forward.query_tile <= q_len", "forward.plan == 'cheapest' or forward.chunk == 1024")
+    kept = [tuple(each.values()) for each in found.feasible(FACTS)]
+    assert kept == [
+        ("cheapest", 16, 1024),
+        ("cheapest", 16, 4096),
+        ("cheapest", 32, 1024),
+        ("cheapest", 32, 4096),
+        ("split", 16, 1024),
+        ("split", 32, 1024),
+    ]
+
+
+def test_what_each_constraint_removes_by_itself() -> None:
+    rules = ("forward.query_tile <= q_len", "forward.plan == 'cheapest' or forward.chunk == 1024", "q_len > 1")
+    counted, left = space(*rules).removed(FACTS)
+    assert [(each.rule, count) for each, count in counted] == list(zip(rules, (4, 3, 0), strict=True))
+    assert left == 6
+
+
+RULES = st.sampled_from(
+    [
+        "forward.query_tile <= q_len",
+        "forward.plan in ways",
+        "forward.plan == 'split' or forward.chunk > 2000",
+        "forward.query_tile * forward.chunk < 100000",
+        "forward.chunk % 3 == 1",
+        "q_len > 8",
+    ]
+)
+
+
+@given(st.lists(RULES, unique=True), st.integers(16, 200))
+def test_going_through_a_space_finds_what_asking_each_candidate_finds(rules: list[str], q_len: int) -> None:
+    facts = {"q_len": q_len, "ways": ("cheapest",)}
+    found = space(*rules)
+    assert found.feasible(facts) == [each for each in space().feasible({}) if found.admits(each, facts)]
+
+
+def test_the_default_gets_its_place_in_the_lists() -> None:
+    found = space().including({**DEFAULT, "forward.plan": "fused"})
+    assert found.parameters["forward.query_tile"] == (16, 32, 64, 128)
+    assert found.parameters["forward.chunk"] == (1024, 4096)
+    assert found.parameters["forward.plan"] == ("fused", "cheapest", "split")
+    assert "forward.core" not in found.default
+
+
+def test_the_default_is_a_candidate_whatever_the_constraints() -> None:
+    found = space("forward.query_tile != default.forward.query_tile").including(DEFAULT)
+    kept = found.feasible(FACTS)
+    assert kept == sorted(kept, key=found.index)
+    assert [each["forward.query_tile"] for each in kept].count(64) == 1
+    assert found.default in kept
+    assert found.admits(found.default, FACTS)
+    assert found.removed(FACTS)[1] == len(kept) == 13
+
+
+def test_seeds_are_completed_and_infeasible_ones_dropped() -> None:
+    seeds: tuple[Candidate, ...] = (
+        {"forward.query_tile": 128},
+        {"forward.query_tile": 16},
+        {"forward.plan": "split", "forward.chunk": 1024},
+        {"forward.query_tile": 64},
+        {"forward.query_tile": 7},
+    )
+    found = space("forward.query_tile < 128", seeds=seeds).including(DEFAULT)
+    assert [tuple(each.values()) for each in found.seeded(FACTS)] == [
+        ("cheapest", 64, 4096),
+        ("cheapest", 16, 4096),
+        ("split", 64, 1024),
+    ]
+
+
+def test_candidates_and_indices() -> None:
+    found = space()
+    for number, candidate in enumerate(found.feasible({})):
+        indices = found.index(candidate)
+        assert found.candidate(indices) == candidate
+        assert number == (indices[0] * 3 + indices[1]) * 2 + indices[2]
+    with pytest.raises(ConfigError, match=r"forward\.chunk=5 is not in"):
+        found.index(_odd())
+    with pytest.raises(ConfigError, match=r"has or lacks forward\.core"):
+        found.index({**_odd(), "forward.core": 1})
+
+
+def _odd() -> Candidate:
+    return {"forward.plan": "split", "forward.query_tile": 16, "forward.chunk": 5}
+
+
+def test_the_digest_is_of_what_can_be_chosen() -> None:
+    plain = space("q_len > 1", "q_len > 2")
+    assert plain.digest == space("q_len > 2", "q_len > 1").digest
+    assert plain.digest == Space(LISTS, tuple(constraint(c.rule, "Why not?") for c in plain.constraints)).digest
+    others = [
+        space("q_len > 1"),
+        space("q_len > 1", "q_len > 2", seeds=({"forward.chunk": 1024},)),
+        Space({**LISTS, "forward.chunk": (1024,)}, plain.constraints),
+        Space(dict(reversed(LISTS.items())), plain.constraints),
+        plain.including(DEFAULT),
+    ]
+    assert len({plain.digest, *(each.digest for each in others)}) == 6
+
+
+def test_constraints_that_leave_nothing_name_the_culprit() -> None:
+    with pytest.raises(ConfigError) as raised:
+        space("q_len > 1", "forward.query_tile < q_len - 20").including(DEFAULT).feasible(FACTS)
+    error = raised.value
+    assert "'forward.query_tile < q_len - 20' removes all 16 combinations. It is so." in error.problem
+    assert "q_len is 32" in error.rule
+    assert "forward.query_tile = [16, 32, 64, 128]" in error.fix
+
+
+def test_constraints_that_leave_nothing_together() -> None:
+    rules = ("forward.query_tile > 16", "forward.chunk == 1024", "forward.query_tile == 16", "q_len > 1")
+    with pytest.raises(ConfigError, match=r"'forward\.query_tile == 16' removes the last 4 combinations"):
+        space(*rules).feasible(FACTS)
+
+
+def test_a_rule_that_is_no_condition() -> None:
+    with pytest.raises(ConfigError, match=r"space\.toml: rule 'q_len' is 32"):
+        space("q_len").feasible(FACTS)
+
+
+def test_an_empty_space_and_a_vast_one() -> None:
+    with pytest.raises(ConfigError, match="empty"):
+        Space({})
+    names = ("forward.query_tile", "forward.chunk", "forward.core")
+    with pytest.raises(ConfigError, match="1030301 combinations"):
+        Space({name: tuple(range(1, 102)) for name in names})
+    assert Space({name: tuple(range(1, 101)) for name in names}).size == 1_000_000
