@@ -52,6 +52,10 @@ class TableData:
         self.data: Array = np.array(array, dtype=bool if self.is_boolean else np.int64, order="C")
         self.data.flags.writeable = False
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """A copy in another process has what it needs made anew."""
+        return TableData, (self.data, self.name)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of shape and content: equal tables are the same table, in every process."""
@@ -171,6 +175,13 @@ class TableSymbol(sympy.AtomicExpr):  # type: ignore[misc]
         return node
 
     table: TableData
+
+    def __getnewargs__(self) -> tuple[TableData]:
+        """What a copy in another process is made of."""
+        return (self.table,)
+
+    def __getstate__(self) -> None:
+        """Nothing else: `__new__` sets the table."""
 
     def _hashable_content(self) -> tuple[str, ...]:
         return (self.table.digest,)
