@@ -71,7 +71,7 @@ class TestSteps:
 
 
 class TestMakespan:
-    @pytest.mark.parametrize("spread", [0.0, 0.5, 3.0])
+    @pytest.mark.parametrize("spread", [0.0, 0.5, 1.0])
     @pytest.mark.parametrize(
         ("count", "members", "slots"), [(100, 1, 264), (700, 8, 264), (5000, 32, 132), (7, 100, 9)]
     )
@@ -80,7 +80,7 @@ class TestMakespan:
         free = [0.0] * slots
         for each in np.tile(seconds, members):
             heapq.heapreplace(free, free[0] + each)
-        assert makespan(seconds, members, slots) == pytest.approx(max(free), rel=0.15)
+        assert makespan(seconds, members, slots) == pytest.approx(max(free), rel=0.05)
 
     def test_one_round_takes_as_long_as_its_longest(self) -> None:
         assert makespan(np.array([3.0, 2.0, 1.0]), 2, 6) == 3.0
