@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from attncc.errors import ConfigError
-from attncc.tune import files, parameters
+from attncc.tune import parameters, sources
 from attncc.tune.space import Space
 
 
@@ -122,7 +122,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="it is no TOML"):
         Space.load("torch", "forward", binary)
-    large = written(tmp_path, "#" * (files.LARGEST + 1))
+    large = written(tmp_path, "#" * (sources.LARGEST + 1))
     with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
         Space.load("torch", "forward", large)
 
@@ -131,7 +131,7 @@ def test_a_parameter_in_two_shipped_files(tmp_path: Path, monkeypatch: pytest.Mo
     first = written(tmp_path, '[parameters]\n"forward.chunk" = [1]')
     second = tmp_path / "other.toml"
     second.write_text('[parameters]\n"forward.chunk" = [2]')
-    monkeypatch.setattr(files, "shipped", lambda backend: [first, second])
+    monkeypatch.setattr(sources, "shipped", lambda backend: [first, second])
     with pytest.raises(ConfigError, match=r"other\.toml: 'forward\.chunk' = \[2\] is in .*mine\.toml too"):
         Space.load("torch", "forward")
 

@@ -11,9 +11,9 @@ import pytest
 
 import attncc
 from attncc import targets
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
 from attncc.planner.choice import DIRECTIONS
-from attncc.tune import files, parameters
+from attncc.tune import files, parameters, sources
 from attncc.tune.facts import default, facts
 from attncc.tune.space import Space
 
@@ -38,7 +38,7 @@ def checked(found: Space, known: dict[str, object], backend: str) -> int:
 
 def test_each_backend_ships_both_directions() -> None:
     for backend in parameters.BACKENDS:
-        found = [files.read(file, backend) for file in files.shipped(backend)]
+        found = [files.read(file, backend) for file in sources.shipped(backend)]
         assert {family.direction for family in found} == set(DIRECTIONS)
         assert all(family.title for family in found)
         assert all(rule.why.endswith(".") for family in found for rule in family.constraints)
@@ -99,8 +99,8 @@ def test_an_installed_wheel_finds_them(tmp_path: Path) -> None:
     [wheel] = tmp_path.glob("attncc-*.whl")
     ZipFile(wheel).extractall(tmp_path / "site")
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from attncc.tune import files;"
-        "print(*[file for backend in ('torch', 'triton') for file in files.shipped(backend)], sep='\\n')"
+        "import sys; sys.path.insert(0, sys.argv[1]); from attncc.tune import sources;"
+        "print(*[file for backend in ('torch', 'triton') for file in sources.shipped(backend)], sep='\\n')"
     )
     command = [sys.executable, "-I", "-c", program, str(tmp_path / "site")]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
@@ -110,6 +110,6 @@ def test_an_installed_wheel_finds_them(tmp_path: Path) -> None:
 
 
 def test_a_checkout_finds_them() -> None:
-    assert [str(file) for file in files.shipped("torch")] == [
+    assert [str(file) for file in sources.shipped("torch")] == [
         str(ROOT / "search_spaces" / "torch" / f"{direction}.toml") for direction in sorted(DIRECTIONS)
     ]
