@@ -26,6 +26,18 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return {name: _version(name) for name in packages}
 
 
+def threads() -> int:
+    """Return the threads that torch computes with on a CPU: as set, or without loading it, as it sets them itself.
+
+    Where processors run two threads a core, torch may begin with one of them.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    chosen = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(chosen) if chosen.isdigit() else _cores()
+
+
 def devices() -> dict[str, str]:
     """Return the devices that torch sees, with a name each."""
     import torch
@@ -52,3 +64,8 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _cores() -> int:
+    """Return the cores that this process may use; not every system says."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,9 +11,9 @@ from typing import Any
 import attncc
 from attncc.configs import reading
 from attncc.errors import ConfigError, nearest
-from attncc.machine import processor, versions
+from attncc.machine import processor, threads, versions
 from attncc.machine_code import tools
-from attncc.machine_code.store import settings
+from attncc.machine_code.options import settings
 from attncc.targets import target as find_target
 
 #: Backends that are tuned, and the files whose code their results depend on, relative to the package.
@@ -141,6 +141,4 @@ def _packages(backend: str, device: str) -> Pairs:
 
 
 def _machine() -> Pairs:
-    import torch
-
-    return ("processor", processor()), ("threads", str(torch.get_num_threads()))
+    return ("processor", processor()), ("threads", str(threads()))

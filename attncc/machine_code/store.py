@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import warnings
 import zipfile
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from attncc.machine_code.compiled import Compiled
-from attncc.machine_code.options import options
+from attncc.machine_code.options import options, settings
 from attncc.machine_code.source import Source
 from attncc.storage import CacheWarning, cache_folder, write
 from attncc.targets import Gpu
@@ -24,13 +23,6 @@ from attncc.targets import Gpu
 _HEADER = "kernel.json"
 #: Of the archives: it counts up when they hold something else.
 _VERSION = 2
-#: Settings of triton that don't change the code it makes.
-_HARMLESS = {"TRITON_CACHE_DIR", "TRITON_INTERPRET", "TRITON_HOME", "TRITON_DUMP_DIR", "TRITON_PRINT_AUTOTUNING"}
-
-
-def settings() -> list[tuple[str, str]]:
-    """Return the environment variables that change the code that triton makes, sorted."""
-    return sorted((k, v) for k, v in os.environ.items() if k.startswith("TRITON_") and k not in _HARMLESS)
 
 
 def path_of(source: Source, gpu: Gpu) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from attncc.tune.modelled import Modelled
 from attncc.tune.options import Options
 from attncc.tune.outcome import Config, Evaluator, Finals, Outcome, Places, Resources, fastest, reasons
 from attncc.tune.parameters import Candidate
+from attncc.tune.remembered import remembered
 from attncc.tune.result import Result
 from attncc.tune.search import Limits, Progress, Ranked, Search
 from attncc.tune.space import Space
@@ -78,11 +79,12 @@ def predicted(job: Job, config: Config) -> float:
 
 
 def tune(job: Job, options: Options, on_progress: Callable[[Progress], None]) -> Result:
-    """Search for the best configuration of a job, and remember it.
+    """Search for the best configuration of a job, unless one is remembered, and remember it.
 
     Raises ConfigError for options that leave nothing to try, and what planning raises.
     """
-    return _Tuning(job, options, on_progress).result()
+    known = None if options.force else remembered(replace(job), options)  # torch, loaded now, may count other threads
+    return known or _Tuning(replace(job), options, on_progress).result()
 
 
 class _Tuning:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import attncc
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
 from attncc.configs import memo
 from attncc.configs.entry import Entry
 from attncc.configs.key import Key

@@ -46,7 +46,7 @@ def test_tables_count_by_how_many_pairs_they_connect() -> None:
 def test_the_same_key_in_another_process() -> None:
     program = (
         "import attncc, numpy as np\n"
-        "from attncc.backends.base import Inputs\n"
+        "from attncc.backends.inputs import Inputs\n"
         "from attncc.configs.key import Key\n"
         "from attncc.planner.shape import Shape\n"
         "p = attncc.load('document', ids=np.arange(4096) // 512).causal()\n"

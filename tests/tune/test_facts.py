@@ -7,7 +7,7 @@ import pytest
 
 import attncc
 from attncc import targets
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
 from attncc.backends.torch.config import Config
 from attncc.errors import ConfigError
 from attncc.tune.facts import default, facts, known

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import attncc
-from attncc.backends.base import Inputs
+from attncc.backends.inputs import Inputs
 from attncc.backends.reference import BACKEND as REFERENCE
 from attncc.backends.triton import BACKEND, aot, model
 from attncc.backends.triton.makespan import makespan
