@@ -138,7 +138,10 @@ def _compare(measured: list[Measurement], predicted: np.ndarray) -> None:
         error = statistics.median(abs(p / m - 1) for p, m in pairs)
         chosen, default = seen[int(np.argmin(expected))] / min(seen), seen[0] / min(seen)
         sizes = f"H={case.inputs.heads}/{case.inputs.kv_heads} D={case.inputs.head_dim}"
-        print(f"# {case.pattern:14} {case.length:6} {sizes}: rank {spearman(expected, seen):.2f} of {len(pairs)},", end=" ")
+        print(
+            f"# {case.pattern:14} {case.length:6} {sizes}: rank {spearman(expected, seen):.2f} of {len(pairs)},",
+            end=" ",
+        )
         print(f"error {error:.0%}, first choice {chosen:.2f} x the best, default {default:.2f} x the best")
 
 
