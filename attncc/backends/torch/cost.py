@@ -119,22 +119,23 @@ class _Counter:
         rows, cols = self.work.rows, self.work.cols
         yield from self._read(rows, 1 if self.work.first else 2, self.sharing)
         yield from self._read(cols, 2, 1)
-        yield self._written(rows, "stored" if self.work.first else "merged", 1, self.sharing)
+        yield from self._written(rows, "stored" if self.work.first else "merged", 1, self.sharing)
 
     def _backward_rows(self) -> Iterator[Count]:
         """Queries, outputs and their gradients, keys and values are read; gradients are stored or added."""
         rows, cols = self.work.rows, self.work.cols
         yield from self._read(rows, 3, self.sharing)
         yield from self._read(cols, 2, 1)
-        yield self._written(rows, "stored" if self.work.first else "merged", 1, self.sharing)
-        yield self._written(cols, "merged", 2, 1)
+        yield from self._written(rows, "stored" if self.work.first else "merged", 1, self.sharing)
+        yield from self._written(cols, "merged", 2, 1)
 
     def _read(self, rows: Rows, tensors: int, heads: int) -> Iterable[Count]:
         moved = self._bytes(rows, tensors, heads)
         return (("gathered", moved if rows.gathered else 0.0), ("apart", moved if rows.apart else 0.0))
 
-    def _written(self, rows: Rows, kind: str, tensors: int, heads: int) -> Count:
-        return "scattered" if rows.gathered else kind, self._bytes(rows, tensors, heads)
+    def _written(self, rows: Rows, kind: str, tensors: int, heads: int) -> Iterable[Count]:
+        moved = self._bytes(rows, tensors, heads)
+        return ((kind, moved), ("scattered", moved if rows.gathered else 0.0))
 
     def _bytes(self, rows: Rows, tensors: int, heads: int) -> float:
         return float(self.leading * heads * self.work.items * rows.length * tensors * self.size * self.inputs.itemsize)
