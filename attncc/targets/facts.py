@@ -83,7 +83,7 @@ class Costs:
     products: FLOP of matrix products; scores: exponentials and sums; expanded: elements of masks that are made;
     evaluated: integer operations of predicates. Bytes of rows that are read: gathered through an index, or `apart`, not
     side by side. Of rows that are written: stored, or merged with what is there, whatever the way; scattered through an
-    index; `spilled`, where the results of one call outgrow the caches. calls: chunks of items, a few library calls each.
+    index; `spilled`, where results of a call outgrow the caches. calls: chunks of items, a few library calls each.
     """
 
     products: float = 0.0
