@@ -22,6 +22,7 @@ def predicted(case: Case, config: dict[str, object]) -> float:
     return TORCH.predict(plan, case.inputs, case.direction, rest, target("cpu"))
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.pattern)
 def test_ranking(case: Case, benchmark, bar) -> None:
     configs = drawn(case, 50, seed=1000)
