@@ -80,15 +80,14 @@ class Gpu:
 class Costs:
     """Seconds that a tensor library takes on a CPU, for one unit of each kind of work; or numbers of such units.
 
-    products: FLOP of matrix products; scores: exponentials and sums; blocks: pairs of a query and a key block;
-    expanded: elements of masks that are made; evaluated: integer operations of predicates. Bytes of rows: gathered and
-    scattered through an index, `apart` where those read don't lie side by side, stored, merged with what is there, and
-    `spilled` where results of one call outgrow the caches. calls: chunks of items, each a handful of library calls.
+    products: FLOP of matrix products; scores: exponentials and sums; expanded: elements of masks that are made;
+    evaluated: integer operations of predicates. Bytes of rows that are read: gathered through an index, or `apart`, not
+    side by side. Of rows that are written: stored, or merged with what is there, whatever the way; scattered through an
+    index; `spilled`, where results of a call outgrow the caches. calls: chunks of items, a few library calls each.
     """
 
     products: float = 0.0
     scores: float = 0.0
-    blocks: float = 0.0
     expanded: float = 0.0
     evaluated: float = 0.0
     gathered: float = 0.0

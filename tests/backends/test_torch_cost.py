@@ -54,9 +54,7 @@ def test_scores_are_those_of_the_tiles_that_the_flash_op_visits() -> None:
     full = planned(attncc.load("full"), 256)
     assert counts(full, INPUTS, "forward", Items(), CACHE).scores == 8 * 256 * 256
     causal = planned(attncc.load("causal"), 256)
-    assert counts(causal, INPUTS, "forward", Items(), CACHE).scores == 8 * 64 * sum(
-        64 * block for block in (1, 2, 3, 4)
-    )
+    assert counts(causal, INPUTS, "forward", Items(), CACHE).scores == 8 * 64 * 64 * (1 + 2 + 3 + 4)
 
 
 def test_products_of_the_backward_are_five_of_two() -> None:

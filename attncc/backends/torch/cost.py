@@ -15,9 +15,8 @@ from attncc.errors import ConfigError
 from attncc.planner.plan import Group, Plan
 from attncc.targets import Costs, Target
 
-#: Rows of a query block of the flash op, by the least rows of an item; and keys of a key block.
+#: Rows of a query block of the flash op, by the least rows of an item.
 QUERY_BLOCKS = ((768, 256), (192, 64), (0, 32))
-KEY_BLOCK = 512
 #: Products of the rows of keys and of values with every score: Q K^T, dS K, dS^T Q; P V, P^T dO, dO V^T.
 PRODUCTS = {"forward": 2, "backward": 5}
 #: Names of the kinds of work.
@@ -97,11 +96,10 @@ class _Counter:
         """What the flash op does: heads that share keys are rows of one item, unless it is causal."""
         work = self.work
         heads, times = (1, self.sharing) if work.causal else (self.sharing, 1)
-        scores, blocks = _blocks(work.rows.length * heads, work.cols.length, work.causal)
+        scores = _scores(work.rows.length * heads, work.cols.length, work.causal)
         number = self.leading * work.items * times
         yield "products", number * scores * PRODUCTS[self.direction] * 2.0 * self.size
         yield "scores", float(number * scores)
-        yield "blocks", float(number * blocks)
         yield "calls", float(-(-work.items // self._step) * times)
 
     @property
@@ -121,32 +119,34 @@ class _Counter:
         rows, cols = self.work.rows, self.work.cols
         yield from self._read(rows, 1 if self.work.first else 2, self.sharing)
         yield from self._read(cols, 2, 1)
-        yield self._written(rows, "stored" if self.work.first else "merged", 1, self.sharing)
+        yield from self._written(rows, "stored" if self.work.first else "merged", 1, self.sharing)
 
     def _backward_rows(self) -> Iterator[Count]:
         """Queries, outputs and their gradients, keys and values are read; gradients are stored or added."""
         rows, cols = self.work.rows, self.work.cols
         yield from self._read(rows, 3, self.sharing)
         yield from self._read(cols, 2, 1)
-        yield self._written(rows, "stored" if self.work.first else "merged", 1, self.sharing)
-        yield self._written(cols, "merged", 2, 1)
+        yield from self._written(rows, "stored" if self.work.first else "merged", 1, self.sharing)
+        yield from self._written(cols, "merged", 2, 1)
 
     def _read(self, rows: Rows, tensors: int, heads: int) -> Iterable[Count]:
         moved = self._bytes(rows, tensors, heads)
         return (("gathered", moved if rows.gathered else 0.0), ("apart", moved if rows.apart else 0.0))
 
-    def _written(self, rows: Rows, kind: str, tensors: int, heads: int) -> Count:
-        return "scattered" if rows.gathered else kind, self._bytes(rows, tensors, heads)
+    def _written(self, rows: Rows, kind: str, tensors: int, heads: int) -> Iterable[Count]:
+        moved = self._bytes(rows, tensors, heads)
+        return ((kind, moved), ("scattered", moved if rows.gathered else 0.0))
 
     def _bytes(self, rows: Rows, tensors: int, heads: int) -> float:
         return float(self.leading * heads * self.work.items * rows.length * tensors * self.size * self.inputs.itemsize)
 
 
 @lru_cache(maxsize=4096)
-def _blocks(rows: int, keys: int, causal: bool) -> tuple[int, int]:
-    """Return what the flash op makes of an item: scores, and pairs of blocks."""
+def _scores(rows: int, keys: int, causal: bool) -> int:
+    """Return the scores of an item that the flash op computes: a causal one stops after each block of query rows."""
+    if not causal:
+        return rows * keys
     size = next(size for least, size in QUERY_BLOCKS if rows >= least)
     first = np.arange(0, rows, size)
     height = np.minimum(size, rows - first)
-    seen = np.minimum(first + height, keys) if causal else np.full(len(first), keys)
-    return int((height * seen).sum()), int((-(-seen // KEY_BLOCK)).sum())
+    return int((height * np.minimum(first + height, keys)).sum())

@@ -22,7 +22,7 @@ SLOW = 4
 
 @dataclass(frozen=True)
 class Rows:
-    """`length` rows for each item of a work; gathered through an index, or else `apart` if they don't lie side by side."""
+    """`length` rows for each item of a work; gathered through an index, or `apart`, not side by side."""
 
     length: int
     gathered: bool
@@ -85,7 +85,7 @@ def _outlines(passes: tuple[Pass, ...], q_len: int, items: Items) -> tuple[Outli
 
 @lru_cache(maxsize=128)
 def _operations(predicate: Predicate) -> int:
-    """Return the integer operations that evaluating a predicate takes for a pair; what rows or keys alone need is free."""
+    """Return the integer operations that evaluating a predicate takes for a pair, but not for a row or a key."""
     return sum(2 + _pairwise(atom.expr) for atom in predicate.atoms)
 
 
