@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from attncc.scores import Score as Score
     from attncc.scores import ScoreFactory as ScoreFactory
     from attncc.scores import score as score
+    from attncc.tune.autotune import autotune as autotune
 
 __version__ = "0.1.0"
 
@@ -85,6 +86,7 @@ _EXPORTS = {
     "attncc.planner.search": ["plan"],
     "attncc.proof": ["verify"],
     "attncc.scores": ["Score", "ScoreFactory", "score"],
+    "attncc.tune.autotune": ["autotune"],
 }
 #: Modules that are public as such.
 _MODULES = ("targets",)

@@ -113,7 +113,7 @@ class _Tuning:
 
     def _study(self) -> Study:
         """Open the trials of this job over this space: what was tried before is not tried again."""
-        name = f"{self.job.key.digest}-{self.space[:16]}-{self.options.mode}"
+        name = f"{self.job.key.digest}-{self.space[:16]}-{self.options.mode}.jsonl"
         path = user_store().trials(self.job.environment, name)
         counts = {name: len(values) for name, values in self.field.space.parameters.items()}
         return Study.of(trials.storage(path, self.options.storage), name, counts, self.options.seed)

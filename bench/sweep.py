@@ -1,0 +1,57 @@
+"""Time every feasible configuration of strided l=128 at N = 16,384, forward, for bench/test_tuning.py to replay:
+
+    python bench/sweep.py
+
+writes bench/sweeps/strided_forward.json. Configurations are timed in rounds, in an order drawn anew for each, so that
+what else the machine does hits them alike; the figure of each is its median.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import tempfile
+from pathlib import Path
+
+from rich.progress import track
+
+import attncc
+from attncc.machine import machine, versions
+from attncc.tune.autotune import Request
+from attncc.tune.measurement import Policy, Timed, measuring
+from attncc.tune.tuning import field_of
+from attncc.tune.worker import Failure, Worker
+
+RECORDED = Path(__file__).parent / "sweeps" / "strided_forward.json"
+REQUEST = Request(attncc.load("strided", l=128), 16384, direction="fwd", target="cpu")
+ROUNDS = 5
+#: One call to warm up, and one that counts.
+ONCE = Policy(least=1, most=1)
+
+
+def main() -> None:
+    """Record the sweep."""
+    (job,) = REQUEST.jobs
+    field = field_of(job, REQUEST.options)
+    places = [each.places for each in field.ranked]
+    samples: dict[tuple[int, ...], list[float]] = {each: [] for each in places}
+    with tempfile.TemporaryDirectory() as folder, Worker(measuring, (job, 0), {"ATTNCC_CACHE_DIR": folder}) as worker:
+        for number in range(ROUNDS):
+            random.Random(number).shuffle(places)
+            for each in track(places, description=f"round {number + 1} of {ROUNDS}"):
+                answer = worker.ask(Timed(field.space.candidate(each), None, ONCE), 60.0)
+                if isinstance(answer, Failure):
+                    raise RuntimeError(answer.reason)
+                samples[each] += answer
+    rows = [{"config": field.space.candidate(each), "seconds": statistics.median(samples[each])} for each in samples]
+    about = {"pattern": repr(job.pattern), "machine": machine(), "versions": versions(("attncc", "torch"))}
+    RECORDED.parent.mkdir(exist_ok=True)
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    RECORDED.write_text(
+        f'{{"about": {json.dumps(about)},\n"rounds": {ROUNDS}, "rows": [\n{lines}\n]}}\n', encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()

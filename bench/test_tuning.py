@@ -1,0 +1,163 @@
+"""The autotuner: what it finds of what there is, how much that is worth, and how long its answers take."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from compiled import patterns
+from optuna.storages import InMemoryStorage
+from sweep import RECORDED, REQUEST
+
+import attncc
+from attncc.configs.store import user_store
+from attncc.measure.timing import Timing, elapsed, take_turns
+from attncc.tune.autotune import Request
+from attncc.tune.outcome import Config, Outcome, best
+from attncc.tune.search import Limits, Search
+from attncc.tune.study import FINISHED, Study
+from attncc.tune.trials import storage
+from attncc.tune.tuning import field_of
+
+SEEDS, KILLS = 10, 20
+PROGRAM = [sys.executable, "-c", "from attncc.cli import main; main()", "tune"]
+
+
+class Replay:
+    """Evaluates by looking a recorded sweep up."""
+
+    batch = 1
+
+    def __init__(self) -> None:
+        rows = json.loads(RECORDED.read_text(encoding="utf-8"))["rows"]
+        self.seconds = {json.dumps(row["config"], sort_keys=True): row["seconds"] for row in rows}
+
+    def __call__(self, configs: list[Config], best: float | None) -> list[Outcome]:
+        found = [self.seconds[json.dumps(dict(config), sort_keys=True)] for config in configs]
+        return [Outcome(seconds, (seconds,)) for seconds in found]
+
+
+def test_search_against_a_sweep(bar) -> None:
+    (job,) = REQUEST.jobs
+    replay, field = Replay(), field_of(job, REQUEST.options)
+    counts = {name: len(values) for name, values in field.space.parameters.items()}
+    trials = len(replay.seconds) // 4
+    first = [field.space.index(each) for each in field.space.seeded(field.facts)]
+    found = []
+    for seed in range(SEEDS):
+        study = Study.of(InMemoryStorage(), "replay", counts, seed)
+        search = Search(field.space, study, replay, Limits(trials, lambda: 1.0), first, field.ranked)  # type: ignore[arg-type]
+        found.append(best(search.run()) / min(replay.seconds.values()))  # type: ignore[operator]
+    what = f"strided forward, N = 16,384: {trials} of {len(replay.seconds)} configurations tried, seeds within 5%"
+    bar(
+        what,
+        sum(ratio <= 1.05 for ratio in found),
+        "at least 9 of-10",
+        f"{min(found):.3f} to {max(found):.3f} x the best",
+    )
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for what is tuned here."""
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("ATTNCC_CACHE", "nearest")
+    return tmp_path
+
+
+def test_tuned_over_default(bar, cache: Path) -> None:
+    ratios = {}
+    for length in (4096, 16384):
+        for name, pattern in patterns(length).items():
+            tuned = attncc.autotune(pattern, length, target="cpu", trials=24, budget=60.0)
+            ratios[f"{name}, N = {length:,}"] = ratio(pattern, length, tuned.config)
+    shown = ", ".join(f"{name} {each:.2f} x" for name, each in ratios.items())
+    mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
+    bar(
+        "tuned over default, forward and backward, 6 patterns x 2 lengths: geometric mean",
+        mean,
+        "at least 1.15 x",
+        shown,
+    )
+    bar("the same, least", min(ratios.values()), "at least 0.98 x")
+
+
+def ratio(pattern: attncc.Pattern, length: int, tuned: dict[str, object]) -> float:
+    """Return the default's time over the tuned configuration's, measured anew, in turns."""
+    leaves = [torch.randn(1, 8, length, 64, requires_grad=True) for _ in range(3)]
+    grad = torch.randn(1, 8, length, 64)
+    calls = {name: partial(step, pattern, leaves, grad, config) for name, config in (("default", {}), ("tuned", tuned))}
+    for call in calls.values():
+        call()
+    found = take_turns(calls, rounds=9)
+    return found["default"]["all"].median / found["tuned"]["all"].median
+
+
+def step(pattern: attncc.Pattern, leaves: list[torch.Tensor], grad: torch.Tensor, config: dict) -> dict[str, float]:
+    run = partial(attncc.attention, *leaves, pattern, config=config)
+    return {"all": elapsed(lambda: torch.autograd.grad(run(), leaves, grad), torch.device("cpu"))}
+
+
+def test_second_answer(benchmark, bar, cache: Path) -> None:
+    command = [*PROGRAM, "strided", "-p", "l=128", "--seq-len", "4096", "--trials", "4", "--json"]
+    subprocess.run(command, check=True, capture_output=True)
+    samples = []
+
+    def again() -> None:
+        begin = time.perf_counter()
+        found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        samples.append(time.perf_counter() - begin)
+        assert (found["source"], found["trials_run"]) == ("cached", 0)
+
+    benchmark.pedantic(again, rounds=7)
+    taken = Timing(tuple(samples))
+    bar("second `attncc tune` of a key, in all", taken.median, "at most 1 s", f"{taken.spread:.0%}")
+
+
+def test_modelled(bar, cache: Path) -> None:
+    begin = time.perf_counter()
+    found = attncc.autotune(attncc.load("strided", l=128), 16384, target="h100")
+    what = f"modelled, H100, quick, forward and backward, {sum(each.trials_run for each in found.each)} trials"
+    shown = f"{found.over('default'):.2f} x over the default, by the model"
+    bar(what, time.perf_counter() - begin, "at most 300 s", shown)
+
+
+def test_kills(bar, cache: Path) -> None:
+    """Kill it again and again; what was tried stays tried."""
+    command = [*PROGRAM, "strided", "-p", "l=64", "--seq-len", "2048", "--direction", "fwd", "--trials", "60", "--json"]
+    environment = {**os.environ, "ATTNCC_CACHE_DIR": str(cache)}
+    moments = random.Random(0)
+    survived = 0
+    for _ in range(KILLS):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        time.sleep(moments.uniform(0.5, 6.0))
+        survived += process.poll() is not None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    (path,) = user_store().root.glob("*/trials/*.jsonl")
+    counts = {name: len(values) for name, values in lists().items()}
+    study = Study.of(storage(path, None), path.stem, counts, 0)
+    tried = [
+        tuple(sorted(trial.params.items()))
+        for trial in study.study.get_trials(states=FINISHED)
+        if "samples" in trial.user_attrs
+    ]
+    shown = f"{len(tried)} trials; {KILLS - survived} of {KILLS} runs were killed at work"
+    bar("trials repeated over 20 kills with SIGKILL", len(tried) - len(set(tried)), "at most 0 trials", shown)
+
+
+def lists() -> dict[str, tuple[object, ...]]:
+    """Return the parameters of the killed search."""
+    request = Request(attncc.load("strided", l=64), 2048, direction="fwd", target="cpu")
+    return dict(field_of(request.jobs[0], request.options).space.parameters)
