@@ -62,7 +62,7 @@ def test_search_against_a_sweep(bar) -> None:
     bar(
         what,
         sum(ratio <= 1.05 for ratio in found),
-        "at least 9 of-10",
+        "at least 9 seeds",
         f"{min(found):.3f} to {max(found):.3f} x the best",
     )
 

@@ -28,10 +28,14 @@ class Items:
 
 @dataclass(frozen=True)
 class Config:
-    """The items of both directions; of the backward they are longer, as fewer items mean fewer sums that overlap."""
+    """The items of both directions.
+
+    Those of the backward are longer, as fewer items mean fewer sums that overlap, and fewer at a time, since it makes
+    three results of each.
+    """
 
     forward: Items = Items()
-    backward: Items = Items(query_tile=64)
+    backward: Items = Items(query_tile=64, chunk=1 << 20)
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Config:

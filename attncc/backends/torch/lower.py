@@ -7,7 +7,7 @@ takes the key tiles that the plan found PARTIAL with a mask, and long FULL runs 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,9 @@ from attncc.ir.tables import Array
 from attncc.planner.axis import Axis
 from attncc.planner.plan import Pass
 from attncc.planner.segments import RAMP, Segment, segments
+
+#: Runs of items that a gathered work is parted into, at most: each is a call of its own.
+MOST_RUNS = 16
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def schedule(passes: tuple[Pass, ...], q_len: int, items: Items) -> Schedule:
     stored = np.zeros(q_len, bool)
     works = []
     for part in passes:
-        for work in _works(part, items):
+        for work in _parted(_works(part, items)):
             rows = work.rows.rows()
             first = not touched[rows].any()
             touched[rows] = True
@@ -44,6 +47,39 @@ def schedule(passes: tuple[Pass, ...], q_len: int, items: Items) -> Schedule:
                 stored[rows] = True
             works.append(replace(work, first=first))
     return Schedule(tuple(works), bool(stored.all()))
+
+
+def _parted(works: Iterable[Work]) -> Iterator[Work]:
+    """Part gathered works into runs of items a step apart, where few such runs are views of what was gathered.
+
+    In a sorted layout these are the items of one class, whose rows lie a stride apart.
+    """
+    for work in works:
+        runs = _runs(work) if work.rows.index is not None or work.cols.index is not None else []
+        views = [_as_views(work.chunk(*run)) for run in runs]
+        yield from views if views and all(map(_is_view, views)) else [work]
+
+
+def _runs(work: Work) -> list[tuple[int, int]]:
+    """Return (first, last + 1) of the items that have one step between them; nothing if there are many runs."""
+    corners = np.column_stack([work.rows.rows()[:, 0], work.cols.rows()[:, 0]])
+    steps = np.diff(corners, axis=0)
+    found: list[tuple[int, int]] = []
+    first = 0
+    while first < len(corners) and len(found) <= MOST_RUNS:
+        other = np.flatnonzero((steps[first:] != steps[first : first + 1]).any(1))
+        last = first + int(other[0]) + 1 if len(other) else len(corners)
+        found.append((first, last))
+        first = last
+    return found if len(found) <= MOST_RUNS else []
+
+
+def _as_views(work: Work) -> Work:
+    return replace(work, rows=Slots.of(work.rows.rows()), cols=Slots.of(work.cols.rows()))
+
+
+def _is_view(work: Work) -> bool:
+    return work.rows.index is None and work.cols.index is None
 
 
 def _works(part: Pass, items: Items) -> Iterator[Work]:

@@ -85,9 +85,10 @@ class Slots:
         """Add part (X, T, L, ...) to rows of x (X, N, ...); rows that several items name get every contribution."""
         if self.disjoint:
             self.take(x).add_(part)
-        elif self.index is None and self.row_step == 1 and self.item_step > 0:
-            for first in range(0, self.length, self.item_step):
-                last = min(first + self.item_step, self.length)
+        elif self.index is None and self.item_step > 0 and self.item_step % self.row_step == 0:
+            width = self.item_step // self.row_step  # so many rows of each item, and no item names another's
+            for first in range(0, self.length, width):
+                last = min(first + width, self.length)
                 self.columns(first, last).take(x).add_(part[:, :, first:last])
         else:
             x.index_add_(1, self._flat(x), part.flatten(1, 2).to(x.dtype))
