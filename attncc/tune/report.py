@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -44,12 +45,19 @@ def _plots(result: Result) -> dict[str, str]:
         return {}
     from optuna.visualization import matplotlib as plots
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an interface that may change, and of axes with one value
+        return {title: _svg(axes) for title, axes in _drawn(plots, study).items()}
+
+
+def _drawn(plots: Any, study: optuna.Study) -> dict[str, Any]:
+    """Return Optuna's plots by title; those that compare need two values."""
     drawn = {"History": plots.plot_optimization_history(study, target_name="ms")}
     if len({trial.value for trial in study.trials}) > 1:
         by_ped_anova = PedAnovaImportanceEvaluator()
         drawn["Importance"] = plots.plot_param_importances(study, evaluator=by_ped_anova, target_name="ms")
         drawn["Parallel coordinates"] = plots.plot_parallel_coordinate(study, target_name="ms")
-    return {title: _svg(axes) for title, axes in drawn.items()}
+    return drawn
 
 
 def _study(result: Result) -> optuna.Study:

@@ -66,8 +66,19 @@ def field_of(job: Job, options: Options) -> Field:
     base = default(job.backend, job.direction, job.inputs, job.facts)
     space = Space.load(job.backend, job.direction, options.space).including(base)
     known = facts(job.plan, job.inputs, job.facts)
-    ranked = sorted(Ranked(predicted(job, each), space.index(each)) for each in space.feasible(known))
-    return Field(space, known, ranked)
+    priced = [Ranked(predicted(job, each), space.index(each)) for each in space.feasible(known)]
+    return Field(space, known, _distinct_first(sorted(priced, key=lambda each: (each.seconds, _changes(space, each)))))
+
+
+def _changes(space: Space, ranked: Ranked) -> int:
+    """Return in how many values a candidate isn't the default."""
+    return sum(space.default[name] != value for name, value in space.candidate(ranked.places).items())
+
+
+def _distinct_first(ranked: Sequence[Ranked]) -> list[Ranked]:
+    """Put candidates of one prediction, which most often run alike, behind the first of them and all others."""
+    first = {each.seconds: each for each in reversed(ranked)}
+    return [*(first[seconds] for seconds in sorted(first)), *(each for each in ranked if first[each.seconds] != each)]
 
 
 def predicted(job: Job, config: Config) -> float:

@@ -107,3 +107,28 @@ def test_an_exact_strided_plan_needs_no_mask_but_the_window() -> None:
     _, column = plan.groups[0].passes
     assert column.layout.kind == "sorted"
     assert all(work.mask is None for work in schedule((column,), 8192, Items()).works)
+
+
+def test_items_of_one_class_are_views() -> None:
+    plan = attncc.plan(attncc.load("dilated_window", window=32, dilation=4), 1024, tile=(64, 64))
+    works = schedule(plan.groups[0].passes, 1024, Items()).works
+    assert all(work.rows.index is None and work.cols.index is None for work in works)
+    rows = np.concatenate([work.rows.rows().ravel() for work in works if work.first])
+    assert sorted(rows) == list(range(1024))
+
+
+@pytest.mark.parametrize("window", [5, 32, 100])
+def test_dilated_windows_over_several_tiles(window: int) -> None:
+    from attncc.testing import check_pattern
+
+    check_pattern(attncc.load("dilated_window", window=window, dilation=3), lengths=(301, 600))
+
+
+@pytest.mark.parametrize(("row_step", "item_step", "length"), [(4, 8, 5), (4, 4, 7), (3, 6, 2), (2, 3, 4), (1, 2, 6)])
+def test_overlapping_strided_rows_get_every_contribution(row_step: int, item_step: int, length: int) -> None:
+    slots = Slots(6, length, base=1, item_step=item_step, row_step=row_step)
+    found, wanted = torch.zeros(2, 80, 3), torch.zeros(2, 80, 3)
+    part = torch.randn(2, 6, length, 3)
+    slots.add(found, part)
+    wanted.index_add_(1, torch.as_tensor(slots.rows().ravel()), part.flatten(1, 2))
+    torch.testing.assert_close(found, wanted)

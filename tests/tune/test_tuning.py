@@ -1,0 +1,197 @@
+"""Tuning from end to end, on small shapes: what comes out, what is remembered, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import attncc
+from attncc.configs.store import user_store
+from attncc.errors import ConfigError, ShapeError
+from attncc.storage import CacheWarning
+from attncc.tune import measured, report
+from attncc.tune.autotune import Request
+from attncc.tune.measurement import measuring
+from attncc.tune.outcome import Finals
+from attncc.tune.place import located
+
+STRIDED = attncc.load("strided", l=16)
+SMALL: dict[str, Any] = {"heads": 2, "head_dim": 16, "trials": 3, "target": "cpu", "budget": 40.0}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def tuned(length: int = 256, **choices: Any) -> Any:
+    return attncc.autotune(STRIDED, length, **{**SMALL, **choices})
+
+
+def test_a_result_is_remembered_and_used() -> None:
+    found = tuned()
+    assert [each.job.direction for each in found.each] == ["forward", "backward"]
+    assert [each.source for each in found.each] == ["tuned", "tuned"]
+    assert [each.trials_run for each in found.each] == [3, 3]
+    again = tuned()
+    assert [each.source for each in again.each] == ["cached", "cached"]
+    assert again.config == found.config
+    assert again.key == found.key
+    explained = attncc.explain_config(STRIDED, 256, heads=2, head_dim=16).describe()
+    assert {each["source"] for each in explained["directions"].values()} == {"exact"}
+
+
+def test_one_object_says_it_all() -> None:
+    described = json.loads(json.dumps(tuned(direction="fwd").describe()))
+    assert {"key", "target", "mode", "source", "trials_run", "config", "plan", "samples", "speedup"} <= described.keys()
+    assert described["mode"] == "measured"
+    assert described["speedup"]["over_default"] > 0
+    assert described["speedup"]["over_dense"] > 0
+    assert set(described["samples"]["fwd"]) == {"best", "default", "dense"}
+
+
+def test_more_effort_goes_on_with_the_same_trials() -> None:
+    tuned(direction="fwd")
+    found = tuned(direction="fwd", trials=5)
+    assert found.each[0].trials_run == 2
+    assert found.each[0].entry.trials == 5
+
+
+def test_force_tunes_again() -> None:
+    tuned(direction="fwd")
+    assert tuned(direction="fwd", force=True).each[0].source == "tuned"
+
+
+@pytest.mark.parametrize("broken", ["crash", "hang", "raise"])
+def test_a_configuration_that_breaks_costs_its_trial(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured, "measuring", {"crash": crashing, "hang": hanging, "raise": raising}[broken])
+    monkeypatch.setattr("attncc.tune.tuning.TRIAL_LIMIT", 15.0)
+    (result,) = tuned(direction="fwd", trials=4).each
+    assert sum(result.reasons.values()) >= 1
+    assert result.entry.trials == 4
+
+
+def crashing(*arguments: Any) -> Callable[[Any], Any]:
+    return _breaking(lambda: os.kill(os.getpid(), signal.SIGSEGV), *arguments)
+
+
+def hanging(*arguments: Any) -> Callable[[Any], Any]:
+    return _breaking(lambda: time.sleep(100), *arguments)
+
+
+def raising(*arguments: Any) -> Callable[[Any], Any]:
+    return _breaking(lambda: 1 // 0, *arguments)
+
+
+def _breaking(fail: Callable[[], object], *arguments: Any) -> Callable[[Any], Any]:
+    """Measure, but fail where the plan's tiles have 128 rows: what comes first by prediction."""
+    answer = measuring(*arguments)
+
+    def broken(question: Any) -> Any:
+        config = getattr(question, "config", None)
+        if config is not None and config["forward.tile_m"] == 128 and type(question).__name__ == "Timed":
+            fail()
+        return answer(question)
+
+    return broken
+
+
+def test_a_wrong_result_is_out_of_the_finals() -> None:
+    finals = Finals(((1.0, 1.0), (0.5, 0.5), (0.7, 0.7)), (), {1: "out is off by 1.0e-01, allowed 1.0e-06"})
+    assert finals.winner == 2
+
+
+@pytest.mark.parametrize(
+    ("challenger", "winner"),
+    [((0.99, 0.99, 0.99, 0.99), 0), ((0.9, 0.9, 1.1, 1.1), 0), ((0.9, 0.9, 0.9, 1.1), 1), ((1.2, 1.2, 1.2, 1.2), 0)],
+)
+def test_the_default_is_replaced_beyond_the_noise_only(challenger: tuple[float, ...], winner: int) -> None:
+    assert Finals(((1.0, 1.0, 1.0, 1.0), challenger), (), {}).winner == winner
+
+
+def test_a_killed_run_goes_on(cache: Path) -> None:
+    arguments = ["tune", "strided", "-p", "l=16", "--seq-len", "512", "--heads", "2", "--direction", "fwd"]
+    command = [sys.executable, "-c", "from attncc.cli import main; main()", *arguments, "--trials", "12", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    begin = time.monotonic()
+    while not _lines(cache) > 20 and process.poll() is None and time.monotonic() - begin < 60:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert 0 < found["trials_run"] < 12
+    assert user_store().root.exists()
+
+
+def _lines(cache: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in cache.glob("tuned/*/trials/*.jsonl"))
+
+
+def test_a_cache_that_cannot_be_written_to_is_no_obstacle(cache: Path) -> None:
+    (cache / "tuned").write_text("in the way")
+    with pytest.warns(CacheWarning):
+        found = tuned(direction="fwd")
+    assert found.each[0].source == "tuned"
+
+
+def test_a_report_has_the_plots(tmp_path: Path) -> None:
+    found = tuned(direction="fwd", trials=6)
+    report.write(found, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") >= 2
+    assert "Importance" in page
+    assert "strided(l=16)" in page
+
+
+BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "target": ({"target": "h1000"}, ConfigError, "h100"),
+    "direction": ({"direction": "sideways"}, ConfigError, "fwd"),
+    "effort": ({"effort": "some"}, ConfigError, "quick"),
+    "mode": ({"mode": "guessed"}, ConfigError, "measured"),
+    "measured elsewhere": ({"target": "h100", "mode": "measured"}, ConfigError, "isn't in this machine"),
+    "a modelled CPU": ({"mode": "modelled"}, ConfigError, "GPU"),
+    "budget": ({"budget": -1.0}, ConfigError, "more than 0"),
+    "too small a budget": ({"budget": 1e-6}, ConfigError, "--budget"),
+    "heads": ({"kv_heads": 3, "heads": 4}, ShapeError, "multiple"),
+    "dtype": ({"dtype": "int8"}, ConfigError, "fp32"),
+    "backend": ({"backend": "reference"}, ConfigError, "nothing to tune"),
+    "storage": ({"storage": "nowhere"}, ConfigError, "sqlite"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_tuned_says_why(name: str) -> None:
+    choices, error, message = BAD[name]
+    with pytest.raises(error, match=message):
+        tuned(**choices)
+
+
+def test_several_hosts_share_a_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/trials.db"
+    tuned(direction="fwd", storage=url, trials=3)
+    found = tuned(direction="fwd", storage=url, trials=4, force=True)
+    assert found.each[0].trials_run == 1
+
+
+def test_the_device_at_hand_is_the_target() -> None:
+    name, device = located("auto")
+    assert (name, device) == ("cpu", "cpu") or torch.cuda.is_available()
+    assert located("mi300x")[0] == "mi300x"
+
+
+def test_jobs_of_both_directions() -> None:
+    request = Request(STRIDED, 256, heads=4, kv_heads=2, direction="both", target="cpu")
+    assert [job.direction for job in request.jobs] == ["forward", "backward"]
+    assert request.options.budget is None
+    assert Request(STRIDED, 256, budget=10.0, target="cpu").options.budget == 5.0
