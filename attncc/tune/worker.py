@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -83,7 +84,8 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # it leads a group, with what it started
             self._process.wait()
         if self._pipe is not None:
             self._pipe.close()
@@ -96,7 +98,13 @@ class Worker:
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         environment = {**os.environ, **self._environment, "PYTHONPATH": paths}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", program], pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL
+            [sys.executable, "-c", program],
+            pass_fds=[theirs.fileno()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # what a compiler prints would tear a live table
+            start_new_session=True,
         )
         theirs.close()
         found = self._sent(self._task) or self._received(START_LIMIT, f"it took more than {START_LIMIT:.0f} s to start")
@@ -145,7 +153,6 @@ def _cause(code: int | None) -> str:
 def serve(handle: int) -> None:
     """Be a worker on one end of a pipe: an error is a Failure, and only a crash ends the process before the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    sys.stdout = sys.stderr  # a compiler's prints are no result
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     pipe = Connection(handle)
     try:
@@ -169,8 +176,8 @@ def _tried(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except AttnccError as error:
-        return Failure(error.problem[:LONGEST])
+        return Failure(" ".join(error.problem.split())[:LONGEST])
     except MemoryError:
         return Failure("there was not enough memory")
     except Exception as error:
-        return Failure(f"{type(error).__name__}: {error}".partition("\n")[0][:LONGEST])
+        return Failure(" ".join(f"{type(error).__name__}: {error}".split())[:LONGEST])

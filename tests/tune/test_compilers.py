@@ -90,21 +90,17 @@ def test_what_is_cached_needs_no_process(folder: Path) -> None:
     store.save(store.path_of(known, A100), kept)
     with Compilers(A100, 2, 60.0) as compilers:
         assert compilers.compile([known]) == {known: kept}
-        assert not compilers._pool
+        assert all(worker.pipe is None for worker in compilers._workers)
 
 
-def test_nothing_is_left_at_work(folder: Path) -> None:
-    """Not after results that nobody waits for, nor after the block."""
+def test_nothing_is_left_after_the_block(folder: Path) -> None:
     quick, hung = source(folder, "quick"), source(folder, "hangs", BROKEN["hangs"])
-    with Compilers(A100, 2, 60.0) as compilers:
-        for done, _ in compilers.completed([hung, quick]):
-            assert done == quick
-            break
-        assert all(worker.source is None for worker in compilers._pool)
-        rest = [worker.process.pid for worker in compilers._pool]
-    assert not any(_lives(pid) for pid in rest if pid)
-    note = hung.path.with_suffix(".pid")
-    assert not (note.exists() and _lives(int(note.read_text())))
+    with Compilers(A100, 2, 5.0) as compilers:
+        found = compilers.compile([hung, quick])
+    assert isinstance(found[quick], Compiled)
+    assert found[hung] == "the compiler took more than 5 s"
+    assert all(worker.pipe is None for worker in compilers._workers)
+    assert not _lives(int(hung.path.with_suffix(".pid").read_text()))
 
 
 SCRIPT = """

@@ -77,7 +77,11 @@ def test_a_hang_costs_its_limit(worker: Worker) -> None:
 
 @pytest.mark.parametrize(
     ("question", "reason"),
-    [("raise", "ValueError: no such thing"), ("refuse", "Too large."), ("memory", "there was not enough memory")],
+    [
+        ("raise", "ValueError: no such thing at all"),
+        ("refuse", "Too large."),
+        ("memory", "there was not enough memory"),
+    ],
 )
 def test_an_error_is_a_failure_of_one_line(worker: Worker, question: str, reason: str) -> None:
     assert worker.ask(question, 60) == Failure(reason)
