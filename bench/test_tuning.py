@@ -75,11 +75,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(3600)
 def test_tuned_over_default(bar, cache: Path) -> None:
     ratios = {}
     for length in (4096, 16384):
         for name, pattern in patterns(length).items():
-            tuned = attncc.autotune(pattern, length, target="cpu", trials=24, budget=60.0)
+            tuned = attncc.autotune(pattern, length, target="cpu", trials=16, budget=40.0)
             ratios[f"{name}, N = {length:,}"] = ratio(pattern, length, tuned.config)
     shown = ", ".join(f"{name} {each:.2f} x" for name, each in ratios.items())
     mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
@@ -124,6 +125,7 @@ def test_second_answer(benchmark, bar, cache: Path) -> None:
     bar("second `attncc tune` of a key, in all", taken.median, "at most 1 s", f"{taken.spread:.0%}")
 
 
+@pytest.mark.timeout(900)
 def test_modelled(bar, cache: Path) -> None:
     begin = time.perf_counter()
     found = attncc.autotune(attncc.load("strided", l=128), 16384, target="h100")
@@ -132,6 +134,7 @@ def test_modelled(bar, cache: Path) -> None:
     bar(what, time.perf_counter() - begin, "at most 300 s", shown)
 
 
+@pytest.mark.timeout(900)
 def test_kills(bar, cache: Path) -> None:
     """Kill it again and again; what was tried stays tried."""
     command = [*PROGRAM, "strided", "-p", "l=64", "--seq-len", "2048", "--direction", "fwd", "--trials", "60", "--json"]
