@@ -111,7 +111,7 @@ def test_defaults() -> None:
         "backward.key_multiple": 16,
         "backward.segment": 16,
         "backward.core": 1024,
-        "backward.chunk": 1 << 22,
+        "backward.chunk": 1 << 20,
     }
     found = default("triton", "forward", INPUTS, targets.target("h100"))
     assert found == {
