@@ -150,12 +150,13 @@ def test_kills(bar, cache: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, env=environment)
     (path,) = user_store().root.glob("*/trials/*.jsonl")
     counts = {name: len(values) for name, values in lists().items()}
-    study = Study.of(storage(path, None), path.stem, counts, 0)
+    study = Study.of(storage(path, None), path.name, counts, 0)
     tried = [
         tuple(sorted(trial.params.items()))
         for trial in study.study.get_trials(states=FINISHED)
         if "samples" in trial.user_attrs
     ]
+    assert tried
     shown = f"{len(tried)} trials; {KILLS - survived} of {KILLS} runs were killed at work"
     bar("trials repeated over 20 kills with SIGKILL", len(tried) - len(set(tried)), "at most 0 trials", shown)
 
