@@ -50,6 +50,8 @@ class Finals:
         return next((place for place in by_time if place not in self.errors and self._beats_default(place)), 0)
 
     def _beats_default(self, place: int) -> bool:
+        if not self.samples[0]:  # the default can't run: whatever can is better
+            return bool(self.samples[place])
         ratios = [ours / theirs for ours, theirs in zip(self.samples[0], self.samples[place], strict=False)]
         if not ratios:
             return False

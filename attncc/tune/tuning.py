@@ -151,6 +151,8 @@ class _Tuning:
         contestants = [base, *map(space.candidate, places[: self.allowance.finalists])]
         dense, rounds = self._dense_is_short(), self.allowance.rounds
         finals = evaluate.finals(contestants, dense=dense, rounds=rounds, left=self.left)
+        if not finals.samples[finals.winner]:
+            raise self._nothing_ran(finished)
         notes = [f"{contestants[place]} was out: {text}" for place, text in finals.errors.items()]
         resources = finished[places[finals.winner - 1]].resources if finals.winner else ()
         return self._entry(contestants[finals.winner], finals, resources, len(finished)), notes

@@ -29,7 +29,7 @@ def test_read_as_written(entry: Make, tmp_path: Path) -> None:
     [
         {"mode": "guessed"},
         {"format": 2},
-        {"seconds": {"best": 1.0}},
+        {"seconds": {"default": 1.0}},
         {"seconds": {"best": -1.0, "default": 1.0}},
         {"seconds": {"best": "1", "default": 1.0}},
         {"seconds": {"best": 1.0, "default": 1.0, "worst": 2.0}},

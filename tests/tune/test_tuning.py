@@ -120,6 +120,11 @@ def test_the_default_is_replaced_beyond_the_noise_only(challenger: tuple[float, 
     assert Finals(((1.0, 1.0, 1.0, 1.0), challenger), (), {}).winner == winner
 
 
+def test_what_runs_replaces_a_default_that_does_not() -> None:
+    assert Finals(((), (2.0,), (1.0,)), (), {}).winner == 2
+    assert Finals(((), ()), (), {}).winner == 0
+
+
 def test_a_killed_run_goes_on(cache: Path) -> None:
     arguments = ["tune", "strided", "-p", "l=16", "--seq-len", "512", "--heads", "2", "--direction", "fwd"]
     command = [sys.executable, "-c", "from attncc.cli import main; main()", *arguments, "--trials", "12", "--json"]
