@@ -1,0 +1,53 @@
+"""Cuts: a sequence of tokens cut into units, which ranks own and send as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from attncc.ir.tables import Array
+from attncc.planner.axis import Axis
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """Tokens 0 .. length-1 in units of `size`, the last one shorter; in the order of `axis` where they are moved."""
+
+    axis: Axis
+    size: int
+
+    @classmethod
+    def plain(cls, length: int, size: int) -> Cut:
+        """Return the cut of a sequence as it stands."""
+        return cls(Axis(length), size)
+
+    @property
+    def length(self) -> int:
+        """Number of tokens."""
+        return self.axis.length
+
+    @property
+    def count(self) -> int:
+        """Number of units."""
+        return -(-self.length // self.size)
+
+    @cached_property
+    def sizes(self) -> Array:
+        """Tokens of each unit, int64 (count,)."""
+        first = np.arange(self.count) * self.size
+        return np.minimum(first + self.size, self.length) - first
+
+    @cached_property
+    def unit_of(self) -> Array:
+        """The unit of each token, int64 (length,)."""
+        found = np.empty(self.length, np.int64)
+        found[self.axis.places] = np.arange(self.length) // self.size
+        return found
+
+    def tokens(self, units: Array) -> Array:
+        """Return the positions of the tokens of `units`, ascending."""
+        slots = (units[:, None] * self.size + np.arange(self.size)).reshape(-1)
+        found: Array = np.sort(self.axis.at(slots[slots < self.length]))
+        return found
