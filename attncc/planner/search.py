@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -60,7 +60,7 @@ def plan_for(pattern: Pattern, shape: Shape, tile: Tile = TILE, target: str = "c
     check(pattern.predicate, shape)
     groups = tuple(
         Group(batches, heads, _alternatives(predicate, shape, tile, find_target(target)))
-        for batches, heads, predicate in _shared(pattern.predicate, shape)
+        for batches, heads, predicate in shared(pattern.predicate, shape)
     )
     free = pattern.predicate.free
     leading = ((shape.batch,) if B in free else ()) + ((shape.heads,) if H in free else ())
@@ -81,7 +81,7 @@ def _check_tile(tile: Tile) -> None:
 Members = tuple[tuple[int, ...] | None, tuple[int, ...] | None, Predicate]
 
 
-def _shared(predicate: Predicate, shape: Shape) -> list[Members]:
+def shared(predicate: Predicate, shape: Shape) -> list[Members]:
     """Return (batches, heads, predicate) for the groups that share a specialised predicate."""
     by_batch, by_head = B in predicate.free, H in predicate.free
     found: dict[tuple[tuple[int, ...] | None, str], tuple[list[int], Predicate]] = {}
@@ -100,7 +100,7 @@ def _alternatives(predicate: Predicate, shape: Shape, tile: Tile, target: Target
     if not shape.q_len or not shape.kv_len:
         return (Alternative("empty", (), 0.0),)
     try:
-        pieces = [piece for piece in disjoint_clauses(predicate) if _possible(piece, shape)]
+        pieces = possible_clauses(predicate, shape)
     except TooManyClausesError:
         return (_priced("fused", [_fused(predicate, [Clause({})], shape, tile)], target),)
     own = [(piece, _cheapest_layout(piece, shape, tile, target)) for piece in pieces]
@@ -131,6 +131,29 @@ def _mixtures(
         yield "mixed", [_fused(union, natural, shape, tile), *moved]
 
 
+def possible_clauses(predicate: Predicate, shape: Shape) -> list[Clause]:
+    """Return disjoint clauses that cover a predicate, without those that no pair of the shape can satisfy.
+
+    Raises TooManyClausesError if the expansion is too long to be useful.
+    """
+    return [piece for piece in disjoint_clauses(predicate) if _possible(piece, shape)]
+
+
+def layouts(piece: Clause, shape: Shape) -> Iterator[Layout]:
+    """Yield the layouts of a clause: filtered and sorted by its joins, and the natural order if that differs."""
+    relation = relate(piece, shape.kv_len)
+    own = lay_out(relation, shape)
+    yield own
+    if own.kind != "identity":
+        yield lay_out(relation.in_natural_order(piece), shape)
+
+
+def fused_layout(predicate: Predicate, pieces: list[Clause], shape: Shape) -> Layout:
+    """Return the natural order with the whole predicate as residual, under the hull of its clauses' bands."""
+    bands = [lay_out(relate(piece, shape.kv_len).in_natural_order(piece), shape).staircase for piece in pieces]
+    return Layout(Axis(shape.q_len), Axis(shape.kv_len), hull(bands), None if predicate == TRUE else predicate)
+
+
 def _possible(piece: Clause, shape: Shape) -> bool:
     """Return False if interval evaluation over the whole rectangle proves the clause empty."""
     corners = {
@@ -148,19 +171,13 @@ def _reaches(work: Pass) -> bool:
 
 def _cheapest_layout(piece: Clause, shape: Shape, tile: Tile, target: Target) -> Pass:
     """Lay a clause out sorted and compacted, or in natural order with the joins evaluated: whichever is cheaper."""
-    relation = relate(piece, shape.kv_len)
-    layouts = [lay_out(relation, shape)]
-    if layouts[0].kind != "identity":
-        layouts.append(lay_out(relation.in_natural_order(piece), shape))
-    passes = [Pass(piece.predicate(), layout, shape.q_offset, *tile) for layout in layouts]
+    passes = [Pass(piece.predicate(), layout, shape.q_offset, *tile) for layout in layouts(piece, shape)]
     return min(passes, key=lambda work: cost.seconds(work, target, merges=True))
 
 
 def _fused(predicate: Predicate, pieces: list[Clause], shape: Shape, tile: Tile) -> Pass:
     """One pass in natural order that evaluates the whole predicate under the hull of its clauses' bands."""
-    bands = [lay_out(relate(piece, shape.kv_len).in_natural_order(piece), shape).staircase for piece in pieces]
-    residual = None if predicate == TRUE else predicate
-    layout = Layout(Axis(shape.q_len), Axis(shape.kv_len), hull(bands), residual)
+    layout = fused_layout(predicate, pieces, shape)
     return Pass(predicate, layout, shape.q_offset, *tile)
 
 
