@@ -39,12 +39,19 @@ class Strip:
         """Return the strip with so many times the pairs."""
         return replace(self, pairs=self.pairs * factor)
 
+    def expanded(self) -> tuple[Array, Array]:
+        """Return (query unit, key unit) of every pair of units."""
+        length = self.stop - self.start
+        column = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length - self.start, length)
+        return np.repeat(self.query, length), self.units[column]
+
     def coverage(self) -> Array:
         """Return how many entries reach each of `units`."""
         steps = np.zeros(len(self.units) + 1, np.int64)
         np.add.at(steps, self.start, 1)
         np.add.at(steps, self.stop, -1)
-        return np.cumsum(steps[:-1])
+        found: Array = np.cumsum(steps[:-1])
+        return found
 
     def reached(self, keys: Array) -> Array:
         """Return, for each entry, how many of the units where the mask `keys` holds it reaches."""
@@ -69,14 +76,13 @@ class Adjacency:
 
     def between(self, queries: Array, keys: Array) -> Array:
         """Return which of the units `queries` see which of the units `keys` (both ascend), bool (len, len)."""
+        row_of, col_of = (np.full(self.cut.count, -1) for _ in range(2))
+        row_of[queries], col_of[keys] = np.arange(len(queries)), np.arange(len(keys))
         seen = np.zeros((len(queries), len(keys)), bool)
         for strip in self.strips:
-            part = strip.select(np.isin(strip.query, queries))
-            column = np.searchsorted(part.units, keys)
-            present = column < len(part.units)
-            present[present] = part.units[column[present]] == keys[present]
-            inside = (part.start[:, None] <= column) & (column < part.stop[:, None]) & present
-            np.logical_or.at(seen, np.searchsorted(queries, part.query), inside)
+            query, key = strip.select(row_of[strip.query] >= 0).expanded()
+            wanted = col_of[key] >= 0
+            seen[row_of[query[wanted]], col_of[key[wanted]]] = True
         return seen
 
     def blocks(self, owner: Array, ranks: int) -> Array:
@@ -141,19 +147,27 @@ def _pairs(layout: Layout, cut: Cut) -> Array:
 
 def _stairs(layout: Layout, cut: Cut) -> Strip:
     """Return the strip of a layout whose rows and keys ascend by unit."""
-    if not layout.rows.size or not layout.cols.size:
-        return _everything(layout, cut, None)
-    row_unit, col_unit = cut.unit_of[layout.rows.places], cut.unit_of[layout.cols.places]
-    first = np.flatnonzero(np.diff(row_unit, prepend=-1))
-    last = np.append(first[1:], len(row_unit)) - 1
-    low, _, _, high = layout.staircase.hull(first, last)
-    begin, end = layout.staircase.bounds()
-    pairs = np.add.reduceat((end - begin).astype(np.float64), first)
-    seen = pairs > 0
-    low, high = low[seen], high[seen]
+    start, stop = layout.staircase.bounds()
+    rows = np.flatnonzero(stop > start)
+    start, stop = start[rows], stop[rows]
+    row_unit, col_unit = cut.unit_of[layout.rows.at(rows)], cut.unit_of[layout.cols.places]
     opens = np.diff(col_unit, prepend=-1) != 0
     number = np.cumsum(opens) - 1
-    return Strip(col_unit[opens], row_unit[first][seen], number[low], number[high - 1] + 1, pairs[seen])
+    low, high = number[start], number[stop - 1] + 1
+    if not len(rows):
+        return Strip(col_unit[opens], row_unit, low, high, np.zeros(0))
+    first = np.flatnonzero(_breaks(row_unit, low, high))
+    least, greatest = np.minimum.reduceat(low, first), np.maximum.reduceat(high, first)
+    pairs = np.add.reduceat((stop - start).astype(np.float64), first)
+    return Strip(col_unit[opens], row_unit[first], least, greatest, pairs)
+
+
+def _breaks(unit: Array, low: Array, high: Array) -> Array:
+    """Return where a row begins a new entry: in a new unit, or seeing nothing next to what the row before saw."""
+    found = np.ones(len(unit), bool)
+    apart = (low[1:] > high[:-1]) | (high[1:] < low[:-1])
+    found[1:] = (unit[1:] != unit[:-1]) | apart
+    return found
 
 
 def _tiles(layout: Layout, cut: Cut, pairs: Array | None) -> Strip:

@@ -31,7 +31,7 @@ def _reduced(sees: Array, query_cost: Array, key_cost: Array) -> tuple[Array, Ar
 
     Keys that travel anyway cost nothing more, so a query may come to be worth less when others are settled.
     """
-    open_: Array = sees.any(1)
+    open_ = np.asarray(sees.any(1))
     pulled: Array = np.zeros(sees.shape[1], bool)
     while True:
         worth = (sees & ~pulled) @ key_cost

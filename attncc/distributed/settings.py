@@ -1,0 +1,43 @@
+"""Settings: the choices that a partitioned schedule leaves open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attncc.errors import ConfigError, nearest
+
+PARTITIONS = ("contiguous", "balanced", "zigzag", "strided", "classes", "longest_first", "hypergraph")
+ROUTES = ("direct", "tree", "ring")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a sequence is shared among ranks.
+
+    partition: how units find their owners. unit: tokens of a unit, a power of two; 0 for one that suits the length.
+    stages: rounds that a direct exchange is spread over, each computed while the next is on its way; 0 exchanges
+    everything in one round and computes once. route: `direct` from owner to rank, `tree` over nodes, or `ring` from
+    rank to rank. fanout: nodes that a rank sends a unit to in one round of a tree. spread: ranks that swap sequence for
+    heads before and after (Jacobs et al. 2023, DeepSpeed Ulysses).
+    """
+
+    partition: str = "contiguous"
+    unit: int = 0
+    stages: int = 1
+    route: str = "direct"
+    fanout: int = 4
+    spread: int = 1
+
+    def __post_init__(self) -> None:
+        for name, known in (("partition", PARTITIONS), ("route", ROUTES)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigError(
+                    f"{name}={value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(str(value), known)
+                )
+        for name, least in (("unit", 0), ("stages", 0), ("fanout", 1), ("spread", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigError(f"{name}={value!r}.", rule=f"It is an integer of at least {least}.")
+        if self.unit & (self.unit - 1):
+            raise ConfigError(f"unit={self.unit}.", rule="A unit is a power of two of tokens, or 0.")
