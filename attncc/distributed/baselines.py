@@ -7,6 +7,7 @@ send doesn't depend on the pattern. A transfer overlaps with computing wherever 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from attncc.distributed.topology import Topology
 from attncc.distributed.traffic import Step, received
 from attncc.errors import TopologyError
 from attncc.ir.tables import Array
+
+#: Ways to cut a sequence into as many blocks as ranks.
+ORDERS = ("contiguous", "striped")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,15 @@ class Case:
     def ranks(self) -> int:
         """Number of ranks."""
         return len(self.contiguous)
+
+    def pairs(self, order: str) -> Array:
+        """Return the pairs between the blocks of an order, one of ORDERS."""
+        return self.contiguous if order == "contiguous" else self.striped
+
+    def tokens(self, order: str) -> Array:
+        """Return the tokens of each block of an order, int64 (ranks,)."""
+        blocks = contiguous_blocks if order == "contiguous" else striped_blocks
+        return np.bincount(blocks(self.length, self.ranks), minlength=self.ranks)
 
     @property
     def placement(self) -> Array:
@@ -121,38 +134,32 @@ def usp(case: Case) -> Baseline:
 def all_gather(case: Case) -> Baseline:
     """All keys and values gathered by every rank, as in Llama 3's context parallelism; in the backward, sums scattered.
 
-    At once, or where several nodes have as many ranks each, first between the nodes and then within: the faster one.
+    At once, or where several nodes have as many ranks each, first between the nodes and then within; with contiguous
+    or striped blocks: the fastest of these.
     """
+    return min(_all_gathers(case), key=_seconds)
+
+
+def _all_gathers(case: Case) -> Iterator[Baseline]:
     ways = [("at once", np.arange(case.ranks), np.zeros(case.ranks, np.int64)), *_by_node(case)]
-    sizes = np.bincount(contiguous_blocks(case.length, case.ranks), minlength=case.ranks)
-    found = []
-    for note, row, column in ways:
-        gathering = Gathering(case.inputs, row, column, case.contiguous, sizes)
+    for (way, row, column), order in itertools.product(ways, ORDERS):
+        gathering = Gathering(case.inputs, row, column, case.pairs(order), case.tokens(order))
         steps = gathering.forward() if case.direction == "forward" else gathering.backward()
-        found.append(_simulated(case, "all-gather", steps, note))
-    return min(found, key=_seconds)
+        yield _simulated(case, "all-gather", steps, f"{way}, {order}")
 
 
 def _all_usp(case: Case) -> Iterator[Baseline]:
     for heads in range(1, case.ranks + 1):
         if case.ranks % heads == 0 and case.inputs.heads % heads == 0:
-            for order in ("contiguous", "striped"):
+            for order in ORDERS:
                 yield _hybrid(case, "usp", heads, order)
 
 
 def _hybrid(case: Case, name: str, heads: int, order: str) -> Baseline:
     """Simulate a ring of parts whose heads are divided; a part of stripes is a coarser stripe."""
-    ranks, parts = case.ranks, case.ranks // heads
-    rank = np.arange(ranks)
-    if order == "contiguous":
-        block, pairs, of_token = rank, case.contiguous, contiguous_blocks(case.length, ranks)
-    else:
-        block, pairs, of_token = (
-            rank // heads + parts * (rank % heads),
-            case.striped,
-            striped_blocks(case.length, ranks),
-        )
-    hybrid = Hybrid(case.inputs, heads, block, pairs, np.bincount(of_token, minlength=ranks))
+    rank = np.arange(case.ranks)
+    block = rank if order == "contiguous" else rank // heads + case.ranks // heads * (rank % heads)
+    hybrid = Hybrid(case.inputs, heads, block, case.pairs(order), case.tokens(order))
     steps = hybrid.forward() if case.direction == "forward" else hybrid.backward()
     return _simulated(case, name, steps, f"u = {heads}, {order}" if name == "usp" else "")
 

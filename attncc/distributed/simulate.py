@@ -16,7 +16,7 @@ import numpy as np
 from attncc import targets
 from attncc.backends.inputs import Inputs
 from attncc.distributed.topology import Topology
-from attncc.distributed.traffic import Flow, Step
+from attncc.distributed.traffic import Flow, Step, nothing
 from attncc.errors import TopologyError
 from attncc.ir.tables import Array
 from attncc.planner import cost
@@ -90,11 +90,15 @@ def makespan(
     pair, task = _rates(topology, seconds_per_pair, launch)
     count = max((len(steps) for steps, _ in groups), default=0)
     compute, communicating = np.zeros((count, topology.count)), np.zeros(count)
+    before = nothing()
     for number in range(count):
         now = [(steps[number], devices) for steps, devices in groups if number < len(steps)]
         for step, devices in now:
             compute[number, devices] = step.work * pair[devices] + step.tasks * task[devices]
-        communicating[number] = flow_seconds(_together(now), topology)
+        flow = _together(now)
+        again = number > 0 and _same(flow, before)  # as most rounds of a ring
+        communicating[number] = communicating[number - 1] if again else flow_seconds(flow, topology)
+        before = flow
     return Timeline(compute, _phases(compute, topology), communicating)
 
 
@@ -145,6 +149,11 @@ def _together(now: Sequence[tuple[Step, Array]]) -> Flow:
     """Return the flows of several groups as one between devices."""
     flows = [Flow(devices[step.flow.source], devices[step.flow.target], step.flow.bytes) for step, devices in now]
     return Flow(*(np.concatenate(parts) for parts in zip(*((f.source, f.target, f.bytes) for f in flows), strict=True)))
+
+
+def _same(one: Flow, other: Flow) -> bool:
+    columns = zip((one.source, one.target, one.bytes), (other.source, other.target, other.bytes), strict=True)
+    return all(np.array_equal(a, b) for a, b in columns)
 
 
 def _phases(compute: Array, topology: Topology) -> Array:
