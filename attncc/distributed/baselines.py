@@ -18,8 +18,9 @@ from attncc.distributed.known import Gathering, Hybrid
 from attncc.distributed.simulate import Timeline, makespan
 from attncc.distributed.topology import Topology
 from attncc.distributed.traffic import Step, received
-from attncc.errors import TopologyError
+from attncc.errors import ConfigError, TopologyError
 from attncc.ir.tables import Array
+from attncc.planner.choice import DIRECTIONS
 
 #: Ways to cut a sequence into as many blocks as ranks.
 ORDERS = ("contiguous", "striped")
@@ -32,7 +33,7 @@ class Case:
     contiguous, striped: pairs between the queries of block r and the keys of block s, float64 (ranks, ranks), over all
     heads and batch entries, for the two ways to cut `length` tokens of `contiguous_blocks` and `striped_blocks`.
     seconds_per_pair, launch: by target, as in simulate.makespan; those of the backward for direction "backward".
-    devices: the device of each rank, int64 (ranks,); None for the first ones. Raises TopologyError.
+    devices: the device of each rank, int64 (ranks,); None for the first ones. Raises TopologyError and ConfigError.
     """
 
     inputs: Inputs
@@ -51,6 +52,16 @@ class Case:
                 f"Pairs between blocks of shapes {self.contiguous.shape} and {self.striped.shape}.",
                 rule="Both are (ranks, ranks).",
             )
+        if (
+            len(self.placement) != self.ranks
+            or not 0 <= self.placement.min() <= self.placement.max() < self.topology.count
+        ):
+            raise TopologyError(
+                f"{self.ranks} ranks on devices {self.placement.tolist()} of topology {self.topology.name!r}.",
+                rule=f"Each rank has one of its {self.topology.count} devices, numbered from 0.",
+            )
+        if self.direction not in DIRECTIONS:
+            raise ConfigError(f"direction={self.direction!r}.", rule=f"It is one of {', '.join(DIRECTIONS)}.")
 
     @property
     def ranks(self) -> int:

@@ -1,4 +1,19 @@
-"""Topology files: nodes, switches and links in TOML, with templates that stand for many nodes."""
+"""Topology files: nodes, switches and links in TOML, with templates that stand for many nodes.
+
+    title = "..."
+    [links.NAME]                 # a kind of link, see network.Link; shared = true makes one medium of all its
+    alpha, beta, duplex, shared  # connections in a node
+    [[nodes]]                    # `count` nodes of this form, in rank order
+    count, cores                 # cores: how many of its devices can compute at full speed at once
+    devices = { name, count, target, share }
+    switches = { NAME = how many }
+    connections = [[FROM, TO, LINK]]
+    [switches]                   # outside of nodes; top-level `connections` are between these
+    NAME = how many
+
+A name in a connection is a group (gpu: all of them) or one of it (gpu3), of the node or outside. One is connected with
+each of the others, as many as each other one for one, and a group named twice each with each.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from attncc.distributed.baselines import (
 )
 from attncc.distributed.simulate import launches
 from attncc.distributed.topology import Topology
-from attncc.errors import TopologyError
+from attncc.errors import ConfigError, TopologyError
 from attncc.ir.tables import Array
 
 GROUPED = Inputs(batch=2, heads=16, kv_heads=4, head_dim=64, value_dim=64, dtype="bf16")
@@ -232,6 +232,16 @@ def test_pairs_have_the_shape_of_ranks() -> None:
     one = case(causal(64), 4)
     with pytest.raises(TopologyError, match=r"\(4, 4\) and \(2, 2\)"):
         replace(one, striped=one.striped[:2, :2])
+
+
+def test_cases_are_checked() -> None:
+    one = case(causal(64), 4)
+    with pytest.raises(TopologyError, match="4 ranks on devices"):
+        replace(one, devices=np.arange(3))
+    with pytest.raises(TopologyError, match="its 64 devices"):
+        replace(one, devices=np.array([0, 1, 2, 64]))
+    with pytest.raises(ConfigError, match="direction='sideways'"):
+        replace(one, direction="sideways")
 
 
 @pytest.mark.parametrize("length", [1, 7, 64, 103])
