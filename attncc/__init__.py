@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from attncc.errors import ScoreError as ScoreError
     from attncc.errors import ShapeError as ShapeError
     from attncc.errors import TableError as TableError
+    from attncc.errors import TopologyError as TopologyError
     from attncc.explain import explain_config as explain_config
     from attncc.functional import attention as attention
     from attncc.functional import compile as compile
@@ -75,6 +76,7 @@ _EXPORTS = {
         "ScoreError",
         "ShapeError",
         "TableError",
+        "TopologyError",
     ],
     "attncc.explain": ["explain_config"],
     "attncc.functional": ["attention", "compile"],

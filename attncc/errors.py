@@ -51,6 +51,10 @@ class ConfigError(AttnccError, ValueError):
     """A configuration has an unknown key or a value outside its range."""
 
 
+class TopologyError(AttnccError, ValueError):
+    """Devices and links that can't be, or that a plan doesn't fit."""
+
+
 class PluginError(AttnccError):
     """A plugin is broken, missing, or clashes with another."""
 
