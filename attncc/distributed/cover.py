@@ -14,6 +14,8 @@ def cheapest_cover(sees: Array, query_cost: Array, key_cost: Array) -> tuple[Arr
     sees: bool (Q, K); costs: positive integers (Q,) and (K,). It is a minimum-weight vertex cover of a bipartite graph
     (König 1931), found as a minimum cut after queries that can't pay have been taken out.
     """
+    if key_cost.max(initial=0) <= query_cost.min(initial=0) and _matched(sees):
+        return np.zeros(len(sees), bool), np.asarray(sees.any(0))
     pushed, pulled = _reduced(sees, query_cost, key_cost)
     left = sees & ~pulled & pushed[:, None]  # `pushed` is open so far
     rows, cols = np.flatnonzero(left.any(1)), np.flatnonzero(left.any(0))
@@ -24,6 +26,18 @@ def cheapest_cover(sees: Array, query_cost: Array, key_cost: Array) -> tuple[Arr
     found[rows[chosen]] = True
     pulled[cols[taken]] = True
     return found, pulled
+
+
+def _matched(sees: Array) -> bool:
+    """Return whether a greedy matching gives each key that is seen a query of its own: then none can be saved."""
+    columns = [int.from_bytes(column.tobytes(), "little") for column in np.packbits(sees.T, axis=1, bitorder="little")]
+    free = (1 << len(sees)) - 1
+    for column in sorted(filter(None, columns), key=int.bit_count):
+        candidates = column & free
+        if not candidates:
+            return False
+        free ^= candidates & -candidates
+    return True
 
 
 def _reduced(sees: Array, query_cost: Array, key_cost: Array) -> tuple[Array, Array]:

@@ -29,23 +29,24 @@ def _of_rank(
     own = partition.units(rank)
     mine = partition.owner == rank
     strips = [strip.select(mine[strip.query]) for strip in adjacency.strips]
-    away = _away(own, partition, queries)
+    staying = _by_absence(own, partition, queries)
     arrivals = _arrivals(own, keys.select(keys.target == rank))
     for round_, units in _together(arrivals) if joined else arrivals:
-        for rows, cols in _still_here(own, away, units, partition.owner):
-            yield from _task(rank, round_, rows, cols, strips, adjacency.cut.count)
+        for rows, away in staying:
+            yield from _task(rank, round_, rows, units[~away[partition.owner[units]]], strips, adjacency.cut.count)
     for round_, units in _arrivals(own[:0], queries.select(queries.target == rank)):
         guests = _mask(units, adjacency.cut.count)
         visiting = [strip.select(guests[strip.query]) for strip in adjacency.strips]
         yield from _task(rank, round_, units, own, visiting, adjacency.cut.count)
 
 
-def _away(own: Array, partition: Partition, queries: Moves) -> Array:
-    """Return to which ranks each own unit's queries are pushed, bool (len(own), ranks)."""
-    found = np.zeros((len(own), partition.ranks), bool)
+def _by_absence(own: Array, partition: Partition, queries: Moves) -> list[tuple[Array, Array]]:
+    """Return (own units, bool (ranks,): where their queries are pushed to, and pairs with its keys are computed)."""
+    away = np.zeros((len(own), partition.ranks), bool)
     mine = np.isin(queries.unit, own)
-    found[np.searchsorted(own, queries.unit[mine]), queries.target[mine]] = True
-    return found
+    away[np.searchsorted(own, queries.unit[mine]), queries.target[mine]] = True
+    signatures, kind = np.unique(away, axis=0, return_inverse=True)
+    return [(own[kind.reshape(-1) == index], signature) for index, signature in enumerate(signatures)]
 
 
 def _arrivals(own: Array, moves: Moves) -> list[Arrival]:
@@ -59,13 +60,6 @@ def _together(arrivals: list[Arrival]) -> list[Arrival]:
     if not arrivals:
         return []
     return [(arrivals[-1][0], np.sort(np.concatenate([units for _, units in arrivals])))]
-
-
-def _still_here(own: Array, away: Array, keys: Array, owner: Array) -> Iterator[tuple[Array, Array]]:
-    """Yield (own query units, key units) without the pairs that are computed where the queries were pushed to."""
-    signatures, kind = np.unique(away, axis=0, return_inverse=True)
-    for index, signature in enumerate(signatures):
-        yield own[kind.reshape(-1) == index], keys[~signature[owner[keys]]]
 
 
 def _task(rank: int, round_: int, queries: Array, keys: Array, strips: list[Strip], count: int) -> Iterator[Task]:
