@@ -114,6 +114,9 @@ def _placed_read(read: Read, place: Place) -> sympy.Expr:
             indices.append(index if len(rows) > 1 else sympy.Integer(0))
         else:
             indices.append(_index(index, data.shape[axis], place))
+    if all(index.is_Integer for index in indices):
+        at = (min(max(int(index), 0), size - 1) for index, size in zip(indices, data.shape, strict=True))
+        return sympy.Integer(int(data[tuple(at)]))
     table = read.table if data is read.table.data else TableData(data, read.table.name)
     return Read(TableSymbol(table), *indices)
 
