@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attncc import distributed as distributed
     from attncc import targets as targets
     from attncc.backends.reference import dense_mask as dense_mask
     from attncc.biases import alibi as alibi
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from attncc.errors import AttnccError as AttnccError
     from attncc.errors import BackendError as BackendError
     from attncc.errors import ConfigError as ConfigError
+    from attncc.errors import DistributedError as DistributedError
     from attncc.errors import ParameterError as ParameterError
     from attncc.errors import PatternError as PatternError
     from attncc.errors import PlanError as PlanError
@@ -69,6 +71,7 @@ _EXPORTS = {
         "AttnccError",
         "BackendError",
         "ConfigError",
+        "DistributedError",
         "ParameterError",
         "PatternError",
         "PlanError",
@@ -91,7 +94,7 @@ _EXPORTS = {
     "attncc.tune.autotune": ["autotune"],
 }
 #: Modules that are public as such.
-_MODULES = ("targets",)
+_MODULES = ("distributed", "targets")
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = ["__version__", *sorted([*_HOME, *_MODULES])]

@@ -55,6 +55,10 @@ class TopologyError(AttnccError, ValueError):
     """Devices and links that can't be, or that a plan doesn't fit."""
 
 
+class DistributedError(AttnccError):
+    """Ranks that don't fit together: a mesh, a schedule, shards, or a rank that failed."""
+
+
 class PluginError(AttnccError):
     """A plugin is broken, missing, or clashes with another."""
 

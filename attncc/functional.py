@@ -54,11 +54,11 @@ def attention(
     Raises ShapeError, BackendError, ConfigError, PatternError, ScoreError or TableError.
     """
     chosen, scored = as_pattern(pattern), as_score(score)
-    _check_types(query, key, value, backend)
-    query, key, value = _autocast(query, key, value)
-    _check(query, key, value, enable_gqa, q_offset)
-    _check_weights(scored.weights, query)
-    factor = _scale(scale, query)
+    check_types(query, key, value, backend)
+    query, key, value = autocast(query, key, value)
+    check_tensors(query, key, value, enable_gqa, q_offset)
+    check_weights(scored.weights, query)
+    factor = scale_of(scale, query)
     options = (chosen.handle, scored.key, factor, q_offset, backend or "", executables.encoded(config))
     if scored.tensors:
         out, lse = operators.weighted_attention(query, key, value, scored.tensors, *options)
@@ -120,7 +120,7 @@ def compile(
     return Attention(chosen, options, plan)
 
 
-def _autocast(*tensors: Tensor) -> list[Tensor]:
+def autocast(*tensors: Tensor) -> list[Tensor]:
     """Cast as autocast does for scaled_dot_product_attention: all but float64 to the region's dtype."""
     device = tensors[0].device.type
     if device == "meta" or not torch.is_autocast_enabled(device):
@@ -129,7 +129,8 @@ def _autocast(*tensors: Tensor) -> list[Tensor]:
     return [x if x.dtype == torch.float64 else x.to(dtype) for x in tensors]
 
 
-def _scale(scale: float | None, query: Tensor) -> float:
+def scale_of(scale: float | None, query: Tensor) -> float:
+    """Return the scale that is meant; raises ShapeError unless it is finite."""
     if scale is None:
         return 1.0 / math.sqrt(query.shape[-1])
     if not isinstance(scale, numbers.Real) or not math.isfinite(scale):
@@ -141,7 +142,7 @@ def _scale(scale: float | None, query: Tensor) -> float:
     return float(scale)
 
 
-def _check_types(query: object, key: object, value: object, backend: object) -> None:
+def check_types(query: object, key: object, value: object, backend: object) -> None:
     """Raise ShapeError or BackendError for arguments that aren't strided tensors and a name."""
     for name, x in (("query", query), ("key", key), ("value", value)):
         if not isinstance(x, Tensor) or x.layout != torch.strided:
@@ -151,7 +152,7 @@ def _check_types(query: object, key: object, value: object, backend: object) -> 
         raise BackendError(f"backend={backend!r}.", rule="It is the name of a backend, or None.")
 
 
-def _check(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q_offset: int) -> None:
+def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q_offset: int) -> None:
     """Raise ShapeError unless the tensors fit together."""
     shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
     if not query.ndim == key.ndim == value.ndim == 4 or 0 in (*query.shape[:2], query.shape[3], key.shape[1]):
@@ -172,7 +173,7 @@ def _check(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q_offset
         raise ShapeError(f"q_offset={q_offset!r}.", rule="It is the position of the first query, an integer from 0.")
 
 
-def _check_weights(weights: Sequence[Weights], query: Tensor) -> None:
+def check_weights(weights: Sequence[Weights], query: Tensor) -> None:
     """Raise TableError unless a score's weights lie where the query does."""
     for entry in weights:
         if entry.tensor.device != query.device:

@@ -49,7 +49,8 @@ class Rows:
 
     key: key and value; query: of all query heads that share the key head; result: out and lse of these. `_gradient`:
     what the backward sends instead: the sums of gradients of key and value, and of queries, in the accumulation type;
-    and for a query that travelled, the gradient of its result, the result, and lse.
+    and for a query that travelled, the gradient of its result, lse and delta (the row sum of result * gradient, less
+    the gradient of lse).
     """
 
     key: int
@@ -70,7 +71,7 @@ class Rows:
             result=group * (inputs.value_dim * size + sums),
             key_gradient=both * sums,
             query_gradient=group * inputs.head_dim * sums,
-            result_gradient=group * (2 * inputs.value_dim * size + sums),
+            result_gradient=group * (inputs.value_dim * size + 2 * sums),
         )
 
 

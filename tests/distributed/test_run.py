@@ -1,0 +1,58 @@
+"""Schedules run on gloo processes: outputs, lse, all gradients, and every byte."""
+
+from __future__ import annotations
+
+import by_hand
+import jobs
+import pytest
+
+PATTERNS = list(jobs.patterns())
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("style", by_hand.STYLES)
+def test_every_way_to_meet(world, name: str, style: str) -> None:
+    sizes = {"heads": 4, "kv_heads": 4, "batch": 2} if name in ("mix", "entries") else {}
+    lanes, pushed, _ = world(3).run("by_hand_case", name, "contiguous", style, "rounds", 2, sizes)[0]
+    assert (pushed > 0) == (style != "pull" and name != "nothing")
+    assert lanes > 1 if sizes else lanes == 1
+
+
+@pytest.mark.parametrize("kind", ["striped", "zigzag", "scattered", "moved", "one idle", "all on the last"])
+@pytest.mark.parametrize("route", by_hand.ROUTES)
+def test_every_partition_and_route(world, kind: str, route: str) -> None:
+    world(4).run("by_hand_case", "strided", kind, "mixed", route, 3, {"seed": 3})
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 1), (4, 2), (6, 3)])
+@pytest.mark.parametrize("name", ["causal", "mix", "entries"])
+def test_grouped_queries(world, name: str, heads: int, kv_heads: int) -> None:
+    options = {"heads": heads, "kv_heads": kv_heads, "batch": 2, "value_dim": 5, "seed": 1}
+    world(3).run("by_hand_case", name, "scattered", "mixed", "rounds", 2, options)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("name", ["causal", "global", "mix", "buckets"])
+def test_other_dtypes(world, name: str, dtype: str) -> None:
+    options = {"heads": 4, "kv_heads": 2, "dtype": dtype}
+    world(3).run("by_hand_case", name, "striped", "mixed", "detour", 3, options)
+
+
+@pytest.mark.parametrize("n", [1, 7, 16])
+@pytest.mark.parametrize("style", ["pull", "push", "mixed"])
+def test_more_ranks_than_units(world, n: int, style: str) -> None:
+    world(4).run("by_hand_case", "causal", "contiguous", style, "relayed", 2, {"n": n})
+
+
+@pytest.mark.parametrize("style", by_hand.STYLES)
+def test_a_score_with_weights(world, style: str) -> None:
+    options = {"heads": 4, "kv_heads": 2, "score": True}
+    world(3).run("by_hand_case", "global", "zigzag", style, "relayed", 2, options)
+
+
+def test_two_ranks_and_the_same_run_again(world) -> None:
+    world(2).run("by_hand_case", "fixed", "scattered", "mixed", "rounds", 2, {"repeats": 3})
+
+
+def test_relays_are_taken(world) -> None:
+    assert world(4).run("by_hand_case", "causal", "contiguous", "pull", "relayed", 3, {})[0][2] > 0
