@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 
 from attncc.distributed.rows import Rows
-from attncc.distributed.schedule import Lane, Schedule
 from attncc.ir.tables import Array
 
 
@@ -61,25 +59,3 @@ class Members:
 def _by_key_head(x: Tensor, group: int) -> Tensor:
     """Return x, (B, heads, N, ...), as (B, key heads, group, N, ...)."""
     return x.view(x.shape[0], x.shape[1] // group, group, *x.shape[2:])
-
-
-def localised(schedule: Schedule, entries: range, heads: range) -> Schedule:
-    """Return the schedule of a shard of batch entries and key heads, numbered from 0, each lane a product of both.
-
-    The rounds stay, so that shards of one sequence group agree; some may have nothing to move any more.
-    """
-    return replace(schedule, lanes=tuple(part for lane in schedule.lanes for part in _localised(lane, entries, heads)))
-
-
-def _localised(lane: Lane, entries: range, heads: range) -> Iterator[Lane]:
-    if lane.members is None:
-        yield lane
-        return
-    by_heads: dict[tuple[int, ...], list[int]] = {}
-    for entry in np.unique(lane.members[:, 0]):
-        own = lane.members[lane.members[:, 0] == entry, 1]
-        kept = tuple(int(head) - heads.start for head in np.sort(own) if head in heads)
-        if kept and entry in entries:
-            by_heads.setdefault(kept, []).append(int(entry) - entries.start)
-    for kept, found in by_heads.items():
-        yield replace(lane, members=np.array([(entry, head) for entry in found for head in kept], np.int64))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -16,7 +15,7 @@ from attncc.distributed import shards, traffic
 from attncc.distributed.agreement import agree, digest
 from attncc.distributed.forward import Run
 from attncc.distributed.inner import Inner
-from attncc.distributed.members import localised
+from attncc.distributed.lanes import localised
 from attncc.distributed.mesh import Grid, grid_of
 from attncc.distributed.problem import Problem
 from attncc.distributed.run import attend
@@ -130,9 +129,13 @@ class DistributedAttention:
         """Return the run for so many batch entries and query heads on a rank."""
         if (batch, heads) not in self._runs:
             grid, group = self.grid, self.grid.groups.get("sequence")
-            own = localised(
-                self.schedule, grid.part("batch", self.inputs.batch), grid.part("heads", self.inputs.kv_heads)
-            ) if any(lane.members is not None for lane in self.schedule.lanes) else self.schedule
+            own = (
+                localised(
+                    self.schedule, grid.part("batch", self.inputs.batch), grid.part("heads", self.inputs.kv_heads)
+                )
+                if any(lane.members is not None for lane in self.schedule.lanes)
+                else self.schedule
+            )
             inner = Inner(
                 self.pattern,
                 self.score.expression,
@@ -142,9 +145,7 @@ class DistributedAttention:
                 grid.shard("batch") * batch,
                 grid.shard("heads") * heads,
             )
-            self._runs[batch, heads] = Run.of(
-                RankTables.of(own, grid.shard("sequence")), inner, group, self.timeout
-            )
+            self._runs[batch, heads] = Run.of(RankTables.of(own, grid.shard("sequence")), inner, group, self.timeout)
         return self._runs[batch, heads]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from attncc.backends.inputs import Inputs
 from attncc.distributed import portfolio, routes
-from attncc.distributed.adjacency import Adjacency, Strip, adjacency
+from attncc.distributed.adjacency import Adjacency, adjacency
 from attncc.distributed.cut import Cut
 from attncc.distributed.exchange import Demand, exchange
 from attncc.distributed.lanes import Alike, alike
@@ -78,8 +78,8 @@ class Problem:
 
     def whole(self, cut: Cut) -> Adjacency:
         """Return the adjacency of all classes together."""
-        strips: tuple[Strip, ...] = sum((each.strips for each in self.adjacencies(cut)), ())
-        return Adjacency(cut, strips)
+        seen = zip(self.classes, self.adjacencies(cut), strict=True)
+        return Adjacency(cut, tuple(strip.scaled(each.count) for each, found in seen for strip in found.strips))
 
     def partition(self, settings: Settings) -> Partition:
         """Return the partition that the settings name."""
@@ -92,6 +92,10 @@ class Problem:
         plain = self._cuts.setdefault(unit, Cut.plain(self.length, unit))
         if name == "classes":
             return self._by_class(plain)
+        if name == "striped":
+            stripes = portfolio.reordered(np.argsort(np.arange(self.length) % self.ranks, kind="stable"), unit)
+            found = portfolio.partition("contiguous", self.whole(stripes), self.ranks, self._limit(unit))
+            return replace(found, name=name)
         return portfolio.partition(name, self.whole(plain), self.ranks, self._limit(unit))
 
     def _by_class(self, plain: Cut) -> Partition:
@@ -102,7 +106,7 @@ class Problem:
         limit = self._limit(plain.size)
         found = [portfolio.partition("balanced", self.whole(cut), self.ranks, limit) for cut in cuts]
         best = min(found, key=self._volume)
-        return Partition("classes", best.cut, best.owner, best.ranks)
+        return replace(best, name="classes")
 
     def _volume(self, partition: Partition) -> int:
         demand = exchange(self.whole(partition.cut), partition, Rows.of(self.inputs)).keys

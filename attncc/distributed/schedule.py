@@ -48,7 +48,7 @@ class Task:
     """Attention of the rows of some query units over the rows of some key units on one rank.
 
     No pair of units is in two tasks of a lane. Units ascend. `round` is the one after which all inputs are there, 0 if
-    they are the rank's own; `work` is the number of connected pairs, over the lane's heads and batch entries.
+    they are the rank's own; `work` is the number of connected pairs of one member of the lane, over its query heads.
     """
 
     rank: int

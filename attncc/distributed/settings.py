@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from attncc.errors import ConfigError, nearest
 
-PARTITIONS = ("contiguous", "balanced", "zigzag", "strided", "classes", "longest_first", "hypergraph")
+PARTITIONS = ("contiguous", "balanced", "zigzag", "strided", "striped", "classes", "longest_first", "hypergraph")
 ROUTES = ("direct", "tree", "ring")
 
 

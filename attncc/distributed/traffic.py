@@ -106,7 +106,7 @@ def forward_steps(schedule: Schedule, inputs: Inputs) -> list[Step]:
     """Return what is computed while each round of the forward is on its way, and after the last."""
     flows = forward(schedule, inputs)
     ranks = schedule.partition.ranks
-    work = [_work(schedule, k) for k in range(schedule.rounds + 1)]
+    work = [_work(schedule, inputs, k) for k in range(schedule.rounds + 1)]
     work += [(np.zeros(ranks), np.zeros(ranks, np.int64))] * (len(flows) - schedule.rounds)
     return [Step(*each, flow) for each, flow in zip(work, [*flows, nothing()], strict=True)]
 
@@ -120,9 +120,9 @@ def backward_steps(schedule: Schedule, inputs: Inputs) -> list[Step]:
     flows, rounds = backward(schedule, inputs), schedule.rounds
     idle = np.zeros(schedule.partition.ranks), np.zeros(schedule.partition.ranks, np.int64)
     there, back = flows[: len(flows) - rounds], flows[len(flows) - rounds :]
-    own = _work(schedule, 0)
+    own = _work(schedule, inputs, 0)
     early = [own, *[idle] * (len(there) - 1)] if there else []
-    late = [_work(schedule, k) for k in range(rounds, 0, -1)] + [idle if there else own]
+    late = [_work(schedule, inputs, k) for k in range(rounds, 0, -1)] + [idle if there else own]
     return [Step(*work, flow) for work, flow in zip([*early, *late], [*there, nothing(), *back], strict=True)]
 
 
@@ -131,12 +131,17 @@ def nothing() -> Flow:
     return Flow(*(np.empty(0, np.int64) for _ in range(3)))
 
 
-def _work(schedule: Schedule, after: int) -> tuple[Array, Array]:
+def _work(schedule: Schedule, inputs: Inputs, after: int) -> tuple[Array, Array]:
     """Return pairs and number of tasks of each rank after a round."""
-    chosen = [task for lane in schedule.lanes for task in lane.tasks if task.round == after]
-    rank = np.array([task.rank for task in chosen], np.int64)
+    found = [
+        (task.rank, task.work * members(lane, inputs))
+        for lane in schedule.lanes
+        for task in lane.tasks
+        if task.round == after
+    ]
+    rank, work = np.array(found, np.float64).reshape(-1, 2).T
     ranks = schedule.partition.ranks
-    return np.bincount(rank, [task.work for task in chosen], ranks), np.bincount(rank, minlength=ranks)
+    return np.bincount(rank.astype(np.int64), work, ranks), np.bincount(rank.astype(np.int64), minlength=ranks)
 
 
 def _round(schedule: Schedule, inputs: Inputs, number: int, key: int, query: int) -> Flow:

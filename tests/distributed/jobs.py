@@ -16,7 +16,7 @@ from attncc.backends.inputs import Inputs
 from attncc.distributed import traffic
 from attncc.distributed.forward import Run
 from attncc.distributed.inner import Inner
-from attncc.distributed.members import localised
+from attncc.distributed.lanes import localised
 from attncc.distributed.run import attend
 from attncc.distributed.schedule import Schedule
 from attncc.distributed.tables import RankTables

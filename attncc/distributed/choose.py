@@ -1,0 +1,62 @@
+"""The choice of a schedule: partitions and exchanges tried in simulation, the fastest one first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from attncc.distributed.scene import Candidate, Scene
+from attncc.distributed.settings import Settings
+from attncc.distributed.sharing import Sharing
+
+#: Partitions that are tried, and how many of them with every exchange.
+PARTITIONS = ("contiguous", "balanced", "zigzag", "striped", "classes", "longest_first")
+FINALISTS = 2
+#: Rounds that a direct exchange is spread over.
+STAGES = (0, 2, 4, 8)
+#: Ranks up to which passing units round a ring is tried: it takes a round for each.
+MOST_IN_RING = 16
+
+#: Told of each step before it begins.
+Progress = Callable[[str], None]
+
+
+def choose(
+    scene: Scene, sharings: Iterable[Sharing] | None = None, on_step: Progress = lambda name: None
+) -> list[Candidate]:
+    """Return what was tried for a scene, the fastest first.
+
+    sharings: how ranks may share what there is; by default all share the sequence, and groups of neighbours may swap
+    it for heads. First every partition with a direct exchange in one round; then other exchanges for the best ones.
+    """
+    tried: list[Candidate] = []
+    for sharing in spreads(scene) if sharings is None else sharings:
+        partitions = PARTITIONS if not tried or sharing.parts > 1 else PARTITIONS[:1]
+        first = list(_tried(scene, sharing, [Settings(name) for name in partitions], on_step))
+        first.sort(key=lambda each: each.seconds)
+        tried += first
+        for best in first[:FINALISTS]:
+            tried += _tried(scene, sharing, exchanges(best.settings, scene, sharing), on_step)
+    return sorted(tried, key=lambda each: each.seconds)
+
+
+def spreads(scene: Scene) -> list[Sharing]:
+    """Return the ways to swap sequence for heads among neighbours: not at all, and by each number that divides both."""
+    ranks, heads = scene.topology.count, scene.inputs.kv_heads
+    return [Sharing(parts=ranks // u, spread=u) for u in range(1, ranks + 1) if ranks % u == 0 and heads % u == 0]
+
+
+def exchanges(base: Settings, scene: Scene, sharing: Sharing) -> list[Settings]:
+    """Return the exchanges to try with a partition, besides all at once in one round."""
+    if sharing.parts == 1:
+        return []
+    several = len(set(scene.topology.node.tolist())) > 1
+    found = [replace(base, stages=stages) for stages in STAGES if stages <= max(2, sharing.parts)]
+    found += [replace(base, route="tree")] if several else []
+    return found + ([replace(base, route="ring")] if sharing.parts <= MOST_IN_RING else [])
+
+
+def _tried(scene: Scene, sharing: Sharing, settings: Iterable[Settings], on_step: Progress) -> Iterator[Candidate]:
+    for each in settings:
+        on_step(f"{each.partition}, {each.route}, {each.stages} stages")
+        yield scene.candidate(each, sharing)

@@ -1,0 +1,128 @@
+"""Sharing: how ranks divide batch entries, heads and the sequence, and the steps of all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from attncc.backends.inputs import Inputs
+from attncc.distributed.lanes import localised
+from attncc.distributed.schedule import Schedule
+from attncc.distributed.traffic import Flow, Step, backward_steps, forward_steps, nothing
+from attncc.errors import ConfigError
+from attncc.ir.tables import Array
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Ranks as batch x heads x parts x spread, the last neighbouring.
+
+    Ranks of different batch entries or heads send each other nothing. The `parts` of a sequence run a schedule; the
+    tokens of a part are divided among `spread` ranks, which swap sequence for heads before and after.
+    """
+
+    batch: int = 1
+    heads: int = 1
+    parts: int = 1
+    spread: int = 1
+
+    @property
+    def ranks(self) -> int:
+        """Number of ranks."""
+        return self.batch * self.heads * self.parts * self.spread
+
+    def check(self, inputs: Inputs) -> None:
+        """Raise ConfigError unless batch entries and key heads can be divided so."""
+        for name, total, by in (
+            ("batch entries", inputs.batch, self.batch),
+            ("key heads", inputs.kv_heads, self.heads * self.spread),
+        ):
+            if total % by:
+                raise ConfigError(f"{total} {name} on {by} ranks.", rule="They are divided into equal shares.")
+
+    def local(self, inputs: Inputs) -> Inputs:
+        """Return the sizes that a rank computes with."""
+        by = self.heads * self.spread
+        batch, heads, kv_heads = inputs.batch // self.batch, inputs.heads // by, inputs.kv_heads // by
+        return replace(inputs, batch=batch, heads=heads, kv_heads=kv_heads)
+
+    def groups(self) -> Iterator[tuple[tuple[int, int], Array]]:
+        """Yield (batch shard, heads shard) and the ranks, int64 (parts,), of each group that runs a schedule."""
+        rank = np.arange(self.ranks).reshape(self.batch, self.heads, self.parts, self.spread)
+        for b, h, c in np.ndindex(self.batch, self.heads, self.spread):
+            yield (b, h * self.spread + c), rank[b, h, :, c]
+
+    def tokens(self, counts: Array) -> Array:
+        """Return the tokens of each rank, int64 (ranks,), given those of each part."""
+        share = np.arange(self.spread)
+        of_part = (counts[:, None] + self.spread - 1 - share) // self.spread
+        return np.tile(of_part.reshape(-1), self.batch * self.heads)
+
+
+def steps(schedule: Schedule, inputs: Inputs, sharing: Sharing, direction: str) -> list[Step]:
+    """Return the steps of all ranks in a direction, `forward` or `backward`; the schedule is for the whole inputs."""
+    local = sharing.local(inputs)
+    make = forward_steps if direction == "forward" else backward_steps
+    groups = []
+    for (b, h), ranks in sharing.groups():
+        entries, heads = _range(b, local.batch), _range(h, local.kv_heads)
+        groups.append((make(localised(schedule, entries, heads), local), ranks))
+    merged = _merged(groups, sharing.ranks)
+    if sharing.spread == 1:
+        return merged
+    there, back = _swapped(schedule, inputs, sharing)
+    first, last = (there, back) if direction == "forward" else _swapped_gradients(schedule, inputs, sharing)
+    return [_moving(first, sharing.ranks), *merged, _moving(last, sharing.ranks)]
+
+
+def _range(shard: int, size: int) -> range:
+    return range(shard * size, (shard + 1) * size)
+
+
+def _merged(groups: Sequence[tuple[list[Step], Array]], count: int) -> list[Step]:
+    """Return the steps of groups of ranks, side by side, as steps of all ranks."""
+    found = []
+    for number in range(max(len(steps) for steps, _ in groups)):
+        work, tasks, flows = np.zeros(count), np.zeros(count, np.int64), [nothing()]
+        for each, ranks in groups:
+            if number < len(each):
+                step = each[number]
+                work[ranks], tasks[ranks] = step.work, step.tasks
+                flows.append(Flow(ranks[step.flow.source], ranks[step.flow.target], step.flow.bytes))
+        columns = zip(*((flow.source, flow.target, flow.bytes) for flow in flows), strict=True)
+        found.append(Step(work, tasks, Flow(*map(np.concatenate, columns))))
+    return found
+
+
+def _swapped(schedule: Schedule, inputs: Inputs, sharing: Sharing) -> tuple[Flow, Flow]:
+    """Return the swaps of a forward: queries, keys and values there; results back."""
+    local = sharing.local(inputs)
+    keys = local.kv_heads * (local.head_dim + local.value_dim)
+    row = local.batch * local.itemsize
+    return (
+        _all_to_all(schedule, sharing, row * (local.heads * local.head_dim + keys), to_heads=True),
+        _all_to_all(schedule, sharing, row * local.heads * local.value_dim, to_heads=False),
+    )
+
+
+def _swapped_gradients(schedule: Schedule, inputs: Inputs, sharing: Sharing) -> tuple[Flow, Flow]:
+    """Return the swaps of a backward, which undo those of the forward."""
+    there, back = _swapped(schedule, inputs, sharing)
+    return Flow(back.target, back.source, back.bytes), Flow(there.target, there.source, there.bytes)
+
+
+def _all_to_all(schedule: Schedule, sharing: Sharing, row: int, *, to_heads: bool) -> Flow:
+    """Return the flow between ranks of a part, for each token `row` bytes to, or from, each other rank."""
+    rank = np.arange(sharing.ranks)
+    owner = np.repeat(rank, sharing.spread)
+    other = owner - owner % sharing.spread + np.arange(len(owner)) % sharing.spread
+    size = sharing.tokens(schedule.partition.counts)[owner] * row
+    kept = (owner != other) & (size > 0)
+    ends = (owner[kept], other[kept]) if to_heads else (other[kept], owner[kept])
+    return Flow(*ends, size[kept])
+
+
+def _moving(flow: Flow, ranks: int) -> Step:
+    return Step(np.zeros(ranks), np.zeros(ranks, np.int64), flow)
