@@ -5,11 +5,17 @@ from __future__ import annotations
 import jobs
 import pytest
 
+
+def slow(*values: object):
+    """Mark one of many values of a parameter: the others already take long enough."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 NAMES = [name for name in jobs.patterns() if name != "nothing"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("ranks", [2, 3, 4])
+@pytest.mark.parametrize("ranks", [slow(2), slow(3), 4])
 def test_planned(world, name: str, ranks: int) -> None:
     world(ranks).run("compiled_case", name, {"unit": 8}, {})
 
@@ -17,7 +23,7 @@ def test_planned(world, name: str, ranks: int) -> None:
 @pytest.mark.parametrize("settings", [{"partition": "zigzag", "stages": 2}, {"partition": "strided"},
     {"partition": "classes"}, {"partition": "longest_first"}, {"route": "ring"}, {"route": "tree", "fanout": 1},
     {"stages": 0}], ids=str)  # fmt: skip
-@pytest.mark.parametrize("name", ["global", "strided", "mix"])
+@pytest.mark.parametrize("name", ["global", slow("strided"), slow("mix")])
 def test_settings(world, name: str, settings: dict[str, object]) -> None:
     world(4).run("compiled_case", name, {"unit": 4, **settings}, {})
 
@@ -40,7 +46,7 @@ def test_other_dtypes(world, name: str, dtype: str) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("name", ["mix", "entries", "global"])
+@pytest.mark.parametrize("name", ["mix", slow("entries"), slow("global")])
 def test_meshes(world, name: str, dims: dict[str, int]) -> None:
     options = {"heads": 8, "kv_heads": 4, "score": True}
     world(4).run("compiled_case", name, {"unit": 8}, {"mesh": dims, **options})
