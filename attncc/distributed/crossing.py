@@ -48,8 +48,9 @@ class Crossing:
                 self.expected.append(Expected(parcel.peer, tuple(shape), dtype))
             self._deliveries.append((deliver, parcel, len(cargo)))
 
-    def depart(self, group: dist.ProcessGroup, device: torch.device, timeout: float | None) -> Self:
-        """Send, and go on."""
+    def depart(self, group: dist.ProcessGroup | None, device: torch.device, timeout: float | None) -> Self:
+        """Send, and go on; without a group there is nobody to send to."""
+        assert group is not None
         self._flight = depart(group, device, self.sent, self.expected, timeout)
         return self
 

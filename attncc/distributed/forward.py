@@ -17,16 +17,20 @@ from attncc.distributed.tables import LaneOn, Parcel, RankTables, Task
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What a rank needs to run its part of a schedule; `timeout` is in seconds, None for the group's own."""
+    """What a rank needs to run its part of a schedule.
+
+    group: the ranks that share the sequence, None where that is this rank alone. timeout: in seconds, None for the
+    group's own.
+    """
 
     tables: RankTables
     members: tuple[Members, ...]
     inner: Inner
-    group: dist.ProcessGroup
+    group: dist.ProcessGroup | None
     timeout: float | None = None
 
     @classmethod
-    def of(cls, tables: RankTables, inner: Inner, group: dist.ProcessGroup, timeout: float | None = None) -> Run:
+    def of(cls, tables: RankTables, inner: Inner, group: dist.ProcessGroup | None, timeout: float | None = None) -> Run:
         """Return the run of a rank's tables."""
         return cls(tables, tuple(Members.of(lane.members) for lane in tables.lanes), inner, group, timeout)
 

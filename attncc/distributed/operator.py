@@ -23,7 +23,7 @@ from attncc.distributed.schedule import Schedule
 from attncc.distributed.settings import Settings
 from attncc.distributed.tables import RankTables
 from attncc.distributed.validity import check_schedule
-from attncc.errors import DistributedError, ShapeError
+from attncc.errors import ConfigError, DistributedError, ShapeError
 from attncc.executables import Config
 from attncc.functional import Result, autocast, check_tensors, check_types, check_weights, scale_of
 from attncc.ir.symbols import B, H
@@ -71,7 +71,7 @@ class DistributedAttention:
         return (out, lse) if self.return_lse else out
 
     def positions(self, rank: int | None = None) -> Tensor:
-        """Return the positions of the tokens of a rank of the sequence group (by default this one), int64, ascending."""
+        """Return the positions of the tokens of a rank of the sequence group, by default this one: int64, ascending."""
         shard = self.grid.shard("sequence") if rank is None else rank
         ranks = self.schedule.partition.ranks
         if not 0 <= shard < ranks:
@@ -93,7 +93,7 @@ class DistributedAttention:
     def describe(self) -> str:
         """Return who owns how much, and what travels, in words."""
         partition, inputs = self.schedule.partition, self.inputs
-        received = [traffic.received(flows, partition.ranks) for flows in self._flows()]
+        received = [traffic.received(flows, partition.ranks) for flows in self.flows()]
         lines = [
             f"{self.pattern!r} over {partition.cut.length} tokens on {self.grid}",
             f"partition {partition.name}: units of {partition.cut.size}, "
@@ -105,7 +105,8 @@ class DistributedAttention:
             lines.append(f"{name}: {sums.sum()} bytes travel, {sums.max()} to the busiest rank ({inputs.dtype})")
         return "\n".join(lines)
 
-    def _flows(self) -> tuple[list[traffic.Flow], list[traffic.Flow]]:
+    def flows(self) -> tuple[list[traffic.Flow], list[traffic.Flow]]:
+        """Return what travels in each round of the forward and the backward, for `inputs`."""
         return traffic.forward(self.schedule, self.inputs), traffic.backward(self.schedule, self.inputs)
 
     def _check_shard(self, query: Tensor, key: Tensor) -> None:
@@ -128,14 +129,7 @@ class DistributedAttention:
     def _run(self, batch: int, heads: int) -> Run:
         """Return the run for so many batch entries and query heads on a rank."""
         if (batch, heads) not in self._runs:
-            grid, group = self.grid, self.grid.groups.get("sequence")
-            own = (
-                localised(
-                    self.schedule, grid.part("batch", self.inputs.batch), grid.part("heads", self.inputs.kv_heads)
-                )
-                if any(lane.members is not None for lane in self.schedule.lanes)
-                else self.schedule
-            )
+            grid = self.grid
             inner = Inner(
                 self.pattern,
                 self.score.expression,
@@ -145,8 +139,19 @@ class DistributedAttention:
                 grid.shard("batch") * batch,
                 grid.shard("heads") * heads,
             )
-            self._runs[batch, heads] = Run.of(RankTables.of(own, grid.shard("sequence")), inner, group, self.timeout)
+            tables = RankTables.of(local_schedule(self.schedule, grid, self.inputs), grid.shard("sequence"))
+            self._runs[batch, heads] = Run.of(tables, inner, grid.groups.get("sequence"), self.timeout)
         return self._runs[batch, heads]
+
+
+def local_schedule(schedule: Schedule, grid: Grid, inputs: Inputs) -> Schedule:
+    """Return the schedule of the batch entries and heads of this rank's sequence group, numbered from 0.
+
+    Raises DistributedError where these differ and the ranks of a mesh can't have equally many.
+    """
+    if all(lane.members is None for lane in schedule.lanes):
+        return schedule
+    return localised(schedule, grid.part("batch", inputs.batch), grid.part("heads", inputs.kv_heads))
 
 
 def compile(
@@ -186,17 +191,25 @@ def compile(
     chosen, scored = as_pattern(pattern), as_score(score)
     inputs = Inputs(batch, heads, kv_heads or heads, head_dim, value_dim or head_dim, dtype)
     ranks = grid.size("sequence")
-    made = schedule or Problem(chosen, q_len, ranks, inputs).schedule(settings or Settings())
+    made = schedule or _planned(chosen, q_len, ranks, inputs, settings or Settings())
     _check_fits(made, q_len, ranks)
     check_schedule(made)
-    for dim, total in (("batch", batch), ("heads", inputs.kv_heads)):
-        if any(lane.members is not None for lane in made.lanes):
-            grid.part(dim, total)
+    local_schedule(made, grid, inputs)
     text = executables.encoded(config)
     facts = (chosen.key, scored.key, q_len, inputs, scale, grid, backend, text)
     agree(digest(made, facts), [grid.groups[dim] for dim in grid.groups], grid.device)
     options = (scale, enable_gqa, return_lse, backend or "", text, timeout)
     return DistributedAttention(chosen, made, grid, inputs, scored, *options)
+
+
+def _planned(pattern: Pattern, length: int, ranks: int, inputs: Inputs, settings: Settings) -> Schedule:
+    if settings.spread != 1:
+        raise ConfigError(
+            f"spread={settings.spread}.",
+            rule="Swapping sequence for heads is simulated, not run.",
+            fix='Give the mesh a dimension "heads".',
+        )
+    return Problem(pattern, length, ranks, inputs).schedule(settings)
 
 
 def _check_fits(schedule: Schedule, length: int, ranks: int) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import by_hand
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 import attncc
 from attncc.backends.inputs import Inputs
@@ -18,9 +20,10 @@ from attncc.distributed.forward import Run
 from attncc.distributed.inner import Inner
 from attncc.distributed.lanes import localised
 from attncc.distributed.run import attend
-from attncc.distributed.schedule import Schedule
+from attncc.distributed.schedule import Moves, Schedule
 from attncc.distributed.tables import RankTables
 from attncc.ir.score import IDENTITY
+from attncc.planner.search import plan_for
 from attncc.scores import Score, as_score
 from attncc.testing.oracle import Problem, Results, dense, differentiated
 
@@ -186,3 +189,148 @@ def check(pattern: attncc.Pattern, schedule: Schedule, problem: Problem, score: 
     else:
         exact = rows_of(oracle(pattern, problem), rows)
         compare(found, exact, 3e-2)
+
+
+def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) -> str:
+    """Compile a pattern for a mesh and compare this rank's shard; return the description."""
+    n, batch = options.get("n", N), 2
+    heads, kv_heads = options.get("heads", 4), options.get("kv_heads", 2)
+    dtype = getattr(torch, options.get("dtype", "float32"))
+    pattern, dims = patterns(n)[name], options.get("mesh")
+    sizes = {"heads": heads, "kv_heads": kv_heads, "batch": batch}
+    problem = Problem.drawn(n, n, **sizes, head_dim=8, value_dim=8, dtype=dtype)
+    score = as_score(None)
+    if options.get("score"):
+        score = biased(slopes=torch.linspace(0.1, 0.5, heads))
+        problem = problem.with_weights(score.tensors)
+    leaves = problem.leaves()
+    op = attncc.distributed.compile(
+        pattern,
+        n,
+        mesh=dims and init_device_mesh("cpu", tuple(dims.values()), mesh_dim_names=tuple(dims)),
+        **sizes,
+        head_dim=8,
+        dtype=Inputs.of(problem.query, problem.key, problem.value).dtype,
+        score=score.on(leaves[3:]) if score.weights else None,
+        enable_gqa=True,
+        return_lse=True,
+        settings=attncc.distributed.Settings(**settings),
+    )
+    own = [op.shard(x).detach().requires_grad_() for x in leaves[:3]]
+    mine = Problem(*own, op.shard(problem.grad_out), op.shard(problem.grad_lse), problem.scale, problem.weights)
+    with counted() as forward:
+        out, lse = op(*own)
+    with counted() as backward:
+        found = differentiated(out, lse, (*own, *leaves[3:]), mine)
+    if not dims:
+        flows = op.flows()
+        assert forward == sent(flows[0], dist.get_world_size(), dist.get_rank())
+        assert backward == sent(flows[1], dist.get_world_size(), dist.get_rank())
+    for total in found.d_weights:
+        dist.all_reduce(total)
+    wanted = oracle(pattern, problem) if dtype != torch.float32 else one_process(pattern, problem, score)
+    here = {key: op.shard(x) for key, x in wanted.items() if not key.startswith("d_weights")}
+    compare(found, Results(**here, d_weights=wanted.d_weights), 1e-5 if dtype == torch.float32 else 3e-2)
+    assert torch.equal(op.unshard(op.shard(problem.query)), problem.query)
+    return op.describe()
+
+
+def refused(call: Any, *words: str, error: type[Exception] = attncc.DistributedError) -> None:
+    """Check that a call is refused, that nothing was exchanged, and that ranks still understand each other."""
+    with counted() as bytes_sent:
+        try:
+            call()
+        except error as raised:
+            text = str(raised)
+            assert all(word in text for word in words), text
+        else:
+            raise AssertionError("nothing was refused")
+    assert not bytes_sent
+    total = torch.ones(1)
+    dist.all_reduce(total)
+    assert int(total) == dist.get_world_size()
+
+
+def compiled(pattern: attncc.Pattern | None = None, **options: Any) -> Any:
+    return attncc.distributed.compile(pattern or attncc.load("causal"), N, **options)
+
+
+def a_mesh_of_another_size() -> None:
+    mesh = DeviceMesh("cpu", [0, 1], mesh_dim_names=("sequence",))
+    refused(lambda: compiled(mesh=mesh), "The mesh has 2 ranks, the world 4")
+
+
+def a_mesh_of_other_names() -> None:
+    refused(lambda: compiled(mesh=DeviceMesh("cpu", [0, 1, 2, 3], mesh_dim_names=("tokens",))), "tokens")
+    refused(lambda: compiled(mesh=DeviceMesh("cpu", [0, 1, 2, 3])), "Name them")
+
+
+def shards_of_another_size() -> None:
+    op = compiled()
+    owned = len(op.positions())
+    wrong = torch.zeros(1, 1, owned + 1, 8)
+    refused(lambda: op(wrong, wrong, wrong), f"owns {owned} of {N} tokens", error=attncc.ShapeError)
+    mix = compiled(patterns()["mix"], heads=4, kv_heads=4)
+    fewer = torch.zeros(1, 2, len(mix.positions()), 8)
+    refused(lambda: mix(fewer, fewer, fewer), "(1, 4, ", error=attncc.ShapeError)
+    whole = torch.zeros(1, 1, N - 1, 8)
+    refused(lambda: op.shard(whole), str(N), error=attncc.ShapeError)
+
+
+def schedules_that_differ() -> None:
+    unit = 8 if dist.get_rank() == 2 else 4
+    settings = attncc.distributed.Settings(unit=unit)
+    refused(lambda: compiled(settings=settings), "rank 2 has")
+
+
+def tables_that_differ() -> None:
+    ids = np.zeros(N, int)
+    ids[-1] = dist.get_rank() == 1
+    refused(lambda: compiled(attncc.load("document", ids=ids)), "rank 1 has", "broadcast")
+
+
+def a_schedule_that_sends_what_it_has_not() -> None:
+    parts = by_hand.partition("contiguous", N, 8, 4)
+    good = by_hand.schedule(attncc.load("causal"), parts)
+    compiled(schedule=good)
+    moves = good.lanes[0].keys
+    elsewhere = (parts.owner[moves.unit] + 1) % 4
+    source = np.where(elsewhere == moves.target, (elsewhere + 1) % 4, elsewhere)
+    wrong = replace(good.lanes[0], keys=Moves.of(moves.round, source, moves.target, moves.unit))
+    refused(lambda: compiled(schedule=replace(good, lanes=(wrong,))), "which it hasn't got by round 0")
+    fewer = replace(good.lanes[0], keys=moves.select(np.arange(len(moves)) > 0))
+    refused(lambda: compiled(schedule=replace(good, lanes=(fewer,))), "computes with unit")
+    refused(lambda: compiled(schedule=by_hand.schedule(attncc.load("causal"), by_hand.partition("striped", N, 8, 3))))
+
+
+def spread() -> None:
+    refused(lambda: compiled(settings=attncc.distributed.Settings(spread=2)), "spread=2", error=attncc.ConfigError)
+
+
+def planned_once() -> None:
+    """More tasks than the planner keeps plans for, called again: nothing is planned any more."""
+    parts = by_hand.partition("scattered", 400, 4, 2)
+    schedule = by_hand.schedule(attncc.load("strided", l=9), parts, style="mixed", route="rounds", rounds=6)
+    op = attncc.distributed.compile(attncc.load("strided", l=9), 400, schedule=schedule)
+    x = torch.randn(1, 1, len(op.positions()), 8, requires_grad=True)
+    op(x, x, x).sum().backward()
+    tasks = sum(1 for _ in schedule.lanes[0].tasks_of(dist.get_rank()))
+    assert tasks > 64
+    before = plan_for.cache_info().misses
+    op(x, x, x).sum().backward()
+    assert plan_for.cache_info().misses == before
+
+
+def there_and_back() -> None:
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("sequence", "batch"))
+    op = compiled(mesh=mesh, settings=attncc.distributed.Settings(partition="zigzag"))
+    ids = torch.arange(4 * N).view(4, N)
+    own = op.shard(ids, heads=None, sequence=1)
+    assert torch.equal(own, ids[op.grid.part("batch", 4)][:, op.positions()])
+    assert torch.equal(op.unshard(own, heads=None, sequence=1), ids)
+    everyone = torch.cat([op.positions(rank) for rank in range(2)])
+    assert torch.equal(everyone.sort().values, torch.arange(N))
+
+
+def described() -> str:
+    return str(compiled().describe())

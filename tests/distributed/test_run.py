@@ -9,8 +9,13 @@ import pytest
 PATTERNS = list(jobs.patterns())
 
 
+def slow(*values: object):
+    """Mark one of many values of a parameter: the others already take long enough."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize("name", PATTERNS)
-@pytest.mark.parametrize("style", by_hand.STYLES)
+@pytest.mark.parametrize("style", [slow("pull"), slow("push"), slow("third"), "mixed"])
 def test_every_way_to_meet(world, name: str, style: str) -> None:
     sizes = {"heads": 4, "kv_heads": 4, "batch": 2} if name in ("mix", "entries") else {}
     lanes, pushed, _ = world(3).run("by_hand_case", name, "contiguous", style, "rounds", 2, sizes)[0]
@@ -19,19 +24,19 @@ def test_every_way_to_meet(world, name: str, style: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["striped", "zigzag", "scattered", "moved", "one idle", "all on the last"])
-@pytest.mark.parametrize("route", by_hand.ROUTES)
+@pytest.mark.parametrize("route", [slow("direct"), slow("rounds"), "relayed", slow("detour")])
 def test_every_partition_and_route(world, kind: str, route: str) -> None:
     world(4).run("by_hand_case", "strided", kind, "mixed", route, 3, {"seed": 3})
 
 
-@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 1), (4, 2), (6, 3)])
+@pytest.mark.parametrize(("heads", "kv_heads"), [slow(4, 1), (4, 2), slow(6, 3)])
 @pytest.mark.parametrize("name", ["causal", "mix", "entries"])
 def test_grouped_queries(world, name: str, heads: int, kv_heads: int) -> None:
     options = {"heads": heads, "kv_heads": kv_heads, "batch": 2, "value_dim": 5, "seed": 1}
     world(3).run("by_hand_case", name, "scattered", "mixed", "rounds", 2, options)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("dtype", ["bfloat16", slow("float16"), slow("float64")])
 @pytest.mark.parametrize("name", ["causal", "global", "mix", "buckets"])
 def test_other_dtypes(world, name: str, dtype: str) -> None:
     options = {"heads": 4, "kv_heads": 2, "dtype": dtype}
