@@ -14,7 +14,8 @@ def cheapest_cover(sees: Array, query_cost: Array, key_cost: Array) -> tuple[Arr
     sees: bool (Q, K); costs: positive integers (Q,) and (K,). It is a minimum-weight vertex cover of a bipartite graph
     (König 1931), found as a minimum cut after queries that can't pay have been taken out.
     """
-    if key_cost.max(initial=0) <= query_cost.min(initial=0) and _matched(sees):
+    each = int(query_cost.min() // key_cost.max()) if sees.size else 0
+    if _matched(sees, each):
         return np.zeros(len(sees), bool), np.asarray(sees.any(0))
     pushed, pulled = _reduced(sees, query_cost, key_cost)
     left = sees & ~pulled & pushed[:, None]  # `pushed` is open so far
@@ -28,15 +29,19 @@ def cheapest_cover(sees: Array, query_cost: Array, key_cost: Array) -> tuple[Arr
     return found, pulled
 
 
-def _matched(sees: Array) -> bool:
-    """Return whether a greedy matching gives each key that is seen a query of its own: then none can be saved."""
+def _matched(sees: Array, each: int) -> bool:
+    """Return whether, greedily, each key that is seen gets a query, and no query more than `each`: what they can pay.
+
+    Then no set of queries is cheaper than the keys that it would save.
+    """
     columns = [int.from_bytes(column.tobytes(), "little") for column in np.packbits(sees.T, axis=1, bitorder="little")]
-    free = (1 << len(sees)) - 1
+    free = [(1 << len(sees)) - 1] * each
     for column in sorted(filter(None, columns), key=int.bit_count):
-        candidates = column & free
-        if not candidates:
+        level = next((k for k in range(each) if column & free[k]), None)
+        if level is None:
             return False
-        free ^= candidates & -candidates
+        candidates = column & free[level]
+        free[level] ^= candidates & -candidates
     return True
 
 

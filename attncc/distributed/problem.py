@@ -11,7 +11,7 @@ from attncc.backends.inputs import Inputs
 from attncc.distributed import portfolio, routes
 from attncc.distributed.adjacency import Adjacency, adjacency
 from attncc.distributed.cut import Cut
-from attncc.distributed.exchange import Demand, exchange
+from attncc.distributed.exchange import Demand, Exchange, exchange
 from attncc.distributed.lanes import Alike, alike
 from attncc.distributed.partition import Partition
 from attncc.distributed.schedule import Lane, Moves, Schedule
@@ -48,6 +48,7 @@ class Problem:
     _cuts: dict[int, Cut] = field(default_factory=dict, repr=False)
     _adjacencies: dict[Cut, tuple[Adjacency, ...]] = field(default_factory=dict, repr=False)
     _partitions: dict[tuple[str, int], Partition] = field(default_factory=dict, repr=False)
+    _exchanges: dict[Partition, tuple[Exchange, ...]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.ranks < 1 or self.length < 1:
@@ -70,6 +71,13 @@ class Problem:
         """Return the tokens of a unit."""
         return settings.unit or default_unit(self.length, self.ranks)
 
+    def plain(self, settings: Settings) -> Cut:
+        """Return the cut of the sequence as it stands."""
+        return self._cut(self.unit(settings))
+
+    def _cut(self, unit: int) -> Cut:
+        return self._cuts.setdefault(unit, Cut.plain(self.length, unit))
+
     def adjacencies(self, cut: Cut) -> tuple[Adjacency, ...]:
         """Return the adjacency of each class; they are kept."""
         if cut not in self._adjacencies:
@@ -89,7 +97,7 @@ class Problem:
         return self._partitions[key]
 
     def _partitioned(self, name: str, unit: int) -> Partition:
-        plain = self._cuts.setdefault(unit, Cut.plain(self.length, unit))
+        plain = self._cut(unit)
         if name == "classes":
             return self._by_class(plain)
         if name == "striped":
@@ -123,15 +131,20 @@ class Problem:
 
     def scheduled(self, partition: Partition, settings: Settings) -> Schedule:
         """Return the schedule of a partition; of the settings only the exchange's are used."""
-        lanes = [
-            self._lane(*each, partition, settings)
-            for each in zip(self.classes, self.adjacencies(partition.cut), strict=True)
-        ]
+        parts = zip(self.classes, self.adjacencies(partition.cut), self.exchanges(partition), strict=True)
+        lanes = [self._lane(*each, partition, settings) for each in parts]
         rounds = [number for lane in lanes for moves in (lane.keys, lane.queries) for number in moves.round[-1:]]
         return Schedule(partition, tuple(lanes), int(max(rounds, default=0)))
 
-    def _lane(self, each: Alike, seen: Adjacency, partition: Partition, settings: Settings) -> Lane:
-        found = exchange(seen, partition, Rows.of(self.inputs))
+    def exchanges(self, partition: Partition) -> tuple[Exchange, ...]:
+        """Return the exchange of each class; they are kept."""
+        if partition not in self._exchanges:
+            rows = Rows.of(self.inputs)
+            found = tuple(exchange(seen, partition, rows) for seen in self.adjacencies(partition.cut))
+            self._exchanges[partition] = found
+        return self._exchanges[partition]
+
+    def _lane(self, each: Alike, seen: Adjacency, found: Exchange, partition: Partition, settings: Settings) -> Lane:
         keys, queries = (self._routed(demand, partition, settings) for demand in (found.keys, found.queries))
         joined = settings.route == "direct" and settings.stages == 0
         return Lane(each.members, keys, queries, tasks(seen, partition, keys, queries, joined=joined))

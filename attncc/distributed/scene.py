@@ -70,7 +70,9 @@ class Scene:
     @cached_property
     def costs(self) -> Mapping[str, Mapping[str, float]]:
         """Seconds of a pair, by direction and target."""
-        return {way: pair_costs(self.plan, self.inputs, self.topology, way) for way in self.directions}
+        problem = self.problem(Sharing(parts=self.topology.count))
+        pairs = float(problem.whole(problem.plain(Settings())).work.sum())
+        return {way: pair_costs(self.plan, self.inputs, pairs, self.topology, way) for way in self.directions}
 
     def problem(self, sharing: Sharing) -> Problem:
         """Return the problem that a sharing leaves to the parts of a sequence; raises TopologyError and ConfigError."""

@@ -102,27 +102,28 @@ def makespan(
     return Timeline(compute, _phases(compute, topology), communicating)
 
 
-def pair_seconds(plan: Plan, inputs: Inputs, target: Target, direction: str) -> float:
-    """Return the seconds of one connected pair of a pattern on a device, without the launches of its passes.
+def pair_seconds(plan: Plan, inputs: Inputs, pairs: float, target: Target, direction: str) -> float:
+    """Return the seconds of one of `pairs` connected pairs of a pattern on a device, without launches of its passes.
 
     It is what the planner's cost model gives the whole plan (with its layouts, masks and tiles that are partly empty),
-    over plan.pairs. The model is for a head of 64; everything is scaled to the head_dim and value_dim of the inputs,
-    although predicates cost the same whatever they are. Rates are for what the target's file says: 16-bit inputs on a
-    GPU, float32 on a CPU; other types are taken to be as fast. A backward is BACKWARD times a forward.
+    over the pairs as they are counted where work is divided. The model is for a head of 64; everything is scaled to the
+    head_dim and value_dim of the inputs, although predicates cost the same whatever they are. Rates are for what the
+    target's file says: 16-bit inputs on a GPU, float32 on a CPU; other types are taken to be as fast. A backward is
+    BACKWARD times a forward.
     """
-    if not plan.pairs:
+    if not pairs:
         return 0.0
-    shared = plan.shape.batch * plan.shape.heads
+    heads = inputs.batch * inputs.heads
     for size in plan.mask_shape[:-2]:
-        shared //= size
-    whole = sum(_seconds(group, target) * plan.members(group) * shared for group in plan.groups)
+        heads //= size
+    whole = sum(_seconds(group, target) * plan.members(group) * heads for group in plan.groups)
     width = (inputs.head_dim + inputs.value_dim) / (2 * cost.HEAD_DIM)
-    return whole / plan.pairs * width * _FACTOR[direction]
+    return whole / pairs * width * _FACTOR[direction]
 
 
-def pair_costs(plan: Plan, inputs: Inputs, topology: Topology, direction: str) -> dict[str, float]:
+def pair_costs(plan: Plan, inputs: Inputs, pairs: float, topology: Topology, direction: str) -> dict[str, float]:
     """Return `pair_seconds` for each target of a topology."""
-    return {name: pair_seconds(plan, inputs, targets.target(name), direction) for name in topology.targets}
+    return {name: pair_seconds(plan, inputs, pairs, targets.target(name), direction) for name in topology.targets}
 
 
 def launches(topology: Topology) -> dict[str, float]:
@@ -133,7 +134,7 @@ def launches(topology: Topology) -> dict[str, float]:
 def _seconds(group: Group, target: Target) -> float:
     """Return the predicted seconds of one head of a group, without launches."""
     return sum(
-        cost.seconds(work, target, merges=number > 0) - target.launch for number, work in enumerate(group.passes)
+        cost.exact_seconds(work, target, merges=number > 0) - target.launch for number, work in enumerate(group.passes)
     )
 
 

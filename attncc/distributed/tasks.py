@@ -18,35 +18,41 @@ Arrival = tuple[int, Array]
 def tasks(adjacency: Adjacency, partition: Partition, keys: Moves, queries: Moves, *, joined: bool) -> tuple[Task, ...]:
     """Return the tasks of all ranks, by (rank, round); `joined` computes all keys of a rank at once, after the last."""
     found: list[Task] = []
-    for rank in range(partition.ranks):
-        found += sorted(_of_rank(rank, adjacency, partition, keys, queries, joined), key=lambda task: task.round)
+    arriving = zip(*(moves.by_target(partition.ranks) for moves in (keys, queries)), strict=True)
+    for rank, (arrived, guests) in enumerate(arriving):
+        away = queries.select(partition.owner[queries.unit] == rank)
+        made = _of_rank(rank, adjacency, partition, arrived, guests, away, joined)
+        found += sorted(made, key=lambda task: task.round)
     return tuple(found)
 
 
 def _of_rank(
-    rank: int, adjacency: Adjacency, partition: Partition, keys: Moves, queries: Moves, joined: bool
+    rank: int, adjacency: Adjacency, partition: Partition, keys: Moves, guests: Moves, away: Moves, joined: bool
 ) -> Iterator[Task]:
+    """Yield a rank's tasks: `keys` and `guests`, others' queries, reach it; `away` are its own queries elsewhere."""
     own = partition.units(rank)
     mine = partition.owner == rank
     strips = [strip.select(mine[strip.query]) for strip in adjacency.strips]
-    staying = _by_absence(own, partition, queries)
-    arrivals = _arrivals(own, keys.select(keys.target == rank))
+    staying = _by_absence(own, partition.ranks, away)
+    arrivals = _arrivals(own, keys)
     for round_, units in _together(arrivals) if joined else arrivals:
-        for rows, away in staying:
-            yield from _task(rank, round_, rows, units[~away[partition.owner[units]]], strips, adjacency.cut.count)
-    for round_, units in _arrivals(own[:0], queries.select(queries.target == rank)):
-        guests = _mask(units, adjacency.cut.count)
-        visiting = [strip.select(guests[strip.query]) for strip in adjacency.strips]
+        for rows, absent in staying:
+            yield from _task(rank, round_, rows, units[~absent[partition.owner[units]]], strips, adjacency.cut.count)
+    for round_, units in _arrivals(own[:0], guests):
+        visitors = _mask(units, adjacency.cut.count)
+        visiting = [strip.select(visitors[strip.query]) for strip in adjacency.strips]
         yield from _task(rank, round_, units, own, visiting, adjacency.cut.count)
 
 
-def _by_absence(own: Array, partition: Partition, queries: Moves) -> list[tuple[Array, Array]]:
+def _by_absence(own: Array, ranks: int, away: Moves) -> list[tuple[Array, Array]]:
     """Return (own units, bool (ranks,): where their queries are pushed to, and pairs with its keys are computed)."""
-    away = np.zeros((len(own), partition.ranks), bool)
-    mine = np.isin(queries.unit, own)
-    away[np.searchsorted(own, queries.unit[mine]), queries.target[mine]] = True
-    signatures, kind = np.unique(away, axis=0, return_inverse=True)
-    return [(own[kind.reshape(-1) == index], signature) for index, signature in enumerate(signatures)]
+    units = np.unique(away.unit)
+    absent = np.zeros((len(units), ranks), bool)
+    absent[np.searchsorted(units, away.unit), away.target] = True
+    signatures, kind = np.unique(absent, axis=0, return_inverse=True)
+    home = np.setdiff1d(own, units, assume_unique=True)
+    groups = [(units[kind.reshape(-1) == index], signature) for index, signature in enumerate(signatures)]
+    return [(home, np.zeros(ranks, bool)), *groups]
 
 
 def _arrivals(own: Array, moves: Moves) -> list[Arrival]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attncc.planner.plan import Pass
+from attncc.planner.tiles import Tiles
 from attncc.targets import Target
 
 HEAD_DIM = 64
@@ -15,9 +16,17 @@ def seconds(work: Pass, target: Target, *, merges: bool) -> float:
     It uses the hull of the tiles, an upper bound of what the pass visits, since finding the exact tiles of
     an alternative that then loses would cost more than it tells.
     """
-    hull = work.hull
-    area = hull.block_m * hull.block_n
-    visited, partial = hull.visited, hull.num_partial * area
+    return _seconds(work, work.hull, target, merges)
+
+
+def exact_seconds(work: Pass, target: Target, *, merges: bool) -> float:
+    """Return the predicted time of a pass that runs: as `seconds`, with the tiles that it visits."""
+    return _seconds(work, work.tiles, target, merges)
+
+
+def _seconds(work: Pass, tiles: Tiles, target: Target, merges: bool) -> float:
+    area = tiles.block_m * tiles.block_n
+    visited, partial = tiles.visited, tiles.num_partial * area
     rows = work.rows.size
     arithmetic = visited * 4 * HEAD_DIM / target.flops
     masks = arithmetic * (target.masked - 1) * (partial / visited if visited else 0)

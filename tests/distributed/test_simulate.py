@@ -178,11 +178,11 @@ def test_a_pair_costs_its_arithmetic_and_little_more_where_all_is_dense() -> Non
     causal = attncc.load("causal")
     target = targets.target("h100")
     plan = attncc.plan(causal, 1 << 16, heads=8, target="h100")
-    pair = pair_seconds(plan, INPUTS, target, "forward")
+    pair = pair_seconds(plan, INPUTS, plan.pairs, target, "forward")
     assert 1.0 <= pair / (4 * 64 / target.flops) < 1.1
-    assert pair_seconds(plan, INPUTS, target, "backward") == pytest.approx(BACKWARD * pair)
+    assert pair_seconds(plan, INPUTS, plan.pairs, target, "backward") == pytest.approx(BACKWARD * pair)
     wide = Inputs(1, 8, 8, 128, 64, "fp16")
-    assert pair_seconds(plan, wide, target, "forward") == pytest.approx(1.5 * pair)
+    assert pair_seconds(plan, wide, plan.pairs, target, "forward") == pytest.approx(1.5 * pair)
 
 
 def test_pair_seconds_count_every_head_and_batch_entry_once() -> None:
@@ -191,14 +191,16 @@ def test_pair_seconds_count_every_head_and_batch_entry_once() -> None:
     many = attncc.plan(window, 4096, heads=8, batch=2, target="h100")
     target = targets.target("h100")
     assert many.pairs == 16 * one.pairs
-    assert pair_seconds(many, INPUTS, target, "forward") == pytest.approx(pair_seconds(one, INPUTS, target, "forward"))
+    assert pair_seconds(many, INPUTS, many.pairs, target, "forward") == pytest.approx(
+        pair_seconds(one, INPUTS, one.pairs, target, "forward")
+    )
 
 
 def test_costs_by_target() -> None:
     plan = attncc.plan(attncc.load("causal"), 4096)
     topology = Topology.load("gloo")
-    assert pair_costs(plan, INPUTS, topology, "forward") == {
-        "cpu": pair_seconds(plan, INPUTS, targets.target("cpu"), "forward")
+    assert pair_costs(plan, INPUTS, plan.pairs, topology, "forward") == {
+        "cpu": pair_seconds(plan, INPUTS, plan.pairs, targets.target("cpu"), "forward")
     }
     assert launches(topology) == {"cpu": targets.target("cpu").launch}
 
