@@ -1,0 +1,95 @@
+"""The picture of a chosen schedule: who owns what, what travels between whom, and when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attncc.distributed import panels
+from attncc.distributed.panels import Lines
+from attncc.distributed.report import Report
+from attncc.distributed.topology import Topology
+from attncc.ir.tables import Array
+from attncc.pictures import figure
+
+#: Ranks up to which each has a line of its own; more are drawn by node.
+MOST_LINES = 64
+#: Bins of the sequence that the picture of owners shows at most.
+BINS = 720
+#: Points that the picture of an order shows at most.
+POINTS = 4096
+
+
+def save(found: Report, path: Path) -> None:
+    """Draw a report as PNG; raises AttnccError if `path` can't be written."""
+    lines = lines_of(found.scene.topology)
+    order = found.best.schedule.partition.cut.axis.positions
+    made = figure.blank(13, 8.5 if order is None else 9.3)
+    owners, places, traffic, timeline = _axes(made, reordered=order is not None)
+    panels.ownership(owners, shares(found, lines), lines, found.scene.length, _owning(found))
+    if order is not None:
+        chosen = np.linspace(0, len(order) - 1, min(POINTS, len(order))).astype(np.int64)
+        panels.order(places, chosen, order[chosen])
+    direction = found.scene.directions[0]
+    panels.traffic(traffic, between(found, lines), lines, direction)
+    panels.timeline(timeline, found.best.timelines, lines)
+    made.suptitle(_title(found), x=0.01, ha="left", fontsize=12, parse_math=False)
+    figure.write(made, path)
+
+
+def lines_of(topology: Topology) -> Lines:
+    """Return a line for each rank, or for each node where there are too many ranks, or for as many neighbours."""
+    ranks = np.arange(topology.count)
+    if topology.count <= MOST_LINES:
+        return Lines("rank", ranks)
+    nodes, line = np.unique(topology.node, return_inverse=True)
+    return Lines("node", line) if len(nodes) > 1 else Lines("group of ranks", ranks * MOST_LINES // topology.count)
+
+
+def shares(found: Report, lines: Lines) -> Array:
+    """Return how much of each bin of the sequence, in the order of the cut, a line owns, float64 (lines, bins)."""
+    sharing, partition = found.best.sharing, found.best.schedule.partition
+    bins = min(BINS, found.scene.length)
+    bin_of = np.arange(found.scene.length) * bins // found.scene.length
+    owner = np.repeat(partition.owner, partition.cut.sizes)
+    of_part = np.bincount(owner * bins + bin_of, minlength=partition.ranks * bins).reshape(-1, bins)
+    part = np.arange(found.ranks) // sharing.spread % sharing.parts
+    owned = np.zeros((lines.count, bins))
+    np.add.at(owned, lines.of_rank, of_part[part] / sharing.spread)
+    return owned / np.maximum(owned.sum(axis=0), 1.0)
+
+
+def between(found: Report, lines: Lines) -> Array:
+    """Return the bytes from line to line in the first direction, float64 (lines, lines)."""
+    sent = np.zeros((lines.count, lines.count))
+    for step in found.ways[found.scene.directions[0]].steps:
+        np.add.at(sent, (lines.of_rank[step.flow.source], lines.of_rank[step.flow.target]), step.flow.bytes)
+    return sent
+
+
+def _axes(made: Any, *, reordered: bool) -> tuple[Any, Any, Any, Any]:
+    """Return the axes of owners, of the order (None where tokens are in theirs), of traffic, and of the timeline."""
+    grid = made.add_gridspec(3, 2, width_ratios=(1.9, 1), height_ratios=(3, 1 if reordered else 0.01, 3.4))
+    timeline, traffic = made.add_subplot(grid[2, :]), made.add_subplot(grid[:2, 1])
+    if not reordered:
+        return made.add_subplot(grid[:2, 0]), None, traffic, timeline
+    owners = made.add_subplot(grid[0, 0])
+    return owners, made.add_subplot(grid[1, 0], sharex=owners), traffic, timeline
+
+
+def _owning(found: Report) -> str:
+    spread = found.best.sharing.spread
+    shared = f"; {spread} neighbours share each part evenly" if spread > 1 else ""
+    return f"Who owns what: {found.best.settings.partition}{shared}"
+
+
+def _title(found: Report) -> str:
+    topology, settings = found.scene.topology, found.settings(found.best)
+    text = repr(found.scene.pattern)
+    chosen = ", ".join(f"{name}={value}" for name, value in settings.items())
+    return (
+        f"{text if len(text) <= 60 else text[:59] + '…'}, {found.scene.length:,} tokens on {found.ranks:,} ranks of "
+        f"{topology.name}, simulated\n{chosen}"
+    )
