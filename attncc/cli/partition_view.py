@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.text import Text
 
 from attncc.cli import output
+from attncc.distributed.figures import distinct, exchange
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from attncc.distributed.report import Known, Report
-    from attncc.distributed.scene import Candidate
+    from attncc.distributed.figures import Known
+    from attncc.distributed.report import Report
 
 #: Candidates that are listed, the chosen one first.
 LISTED = 5
@@ -35,7 +37,7 @@ def _summary(found: Report, elapsed: float) -> RenderableType:
     rows = {
         "sequence": f"{found.scene.length:,} tokens, B={sizes.batch} H={sizes.heads}{grouped} D={wide} {sizes.dtype}",
         "devices": f"{found.ranks} of {found.scene.topology.name}, {', '.join(found.scene.topology.targets)}",
-        "chosen": f"{chosen['partition']} partition in units of {chosen['unit']:,}; {_exchange(best)}",
+        "chosen": f"{chosen['partition']} partition in units of {chosen['unit']:,}; {exchange(best)}",
         "why": _why(found),
         "makespan": f"{output.seconds(best.seconds)}, {found.idle:.0%} of the devices' time idle",
         "compute balance": f"{found.imbalance:.3f} (most work of a rank over the mean)",
@@ -56,18 +58,6 @@ def _why(found: Report) -> str:
     return said
 
 
-def _exchange(candidate: Candidate) -> str:
-    """Say how a candidate exchanges units."""
-    settings, sharing = candidate.settings, candidate.sharing
-    swapped = f"groups of {sharing.spread} swap sequence for heads" if sharing.spread > 1 else ""
-    if sharing.parts == 1:
-        return swapped or "nothing to exchange"
-    stages = f"in {settings.stages} stages" if settings.stages > 1 else "in one round"
-    direct = f"direct {stages}" if settings.stages else "direct in one round, computed at once after it"
-    named = {"direct": direct, "ring": "units go round a ring", "tree": f"along a tree, fan-out {settings.fanout}"}
-    return ", ".join(filter(None, [swapped, named[settings.route]]))
-
-
 def _directions(found: Report) -> RenderableType:
     numbers = ("makespan", "exposed", "rounds", "bytes", "busiest receives", "busiest sends")
     made = output.table("", "direction", *numbers, numbers=numbers)
@@ -80,13 +70,13 @@ def _directions(found: Report) -> RenderableType:
 
 
 def _tried(found: Report) -> RenderableType:
-    made = output.table(
-        f"tried: {len(found.tried)}", "partition", "exchange", "makespan", "ratio", numbers=("makespan", "ratio")
-    )
-    for each in found.tried[:LISTED]:
+    numbers = ("makespan", "ratio")
+    title = f"{len(found.tried)} tried; the best exchanges for a partition and a spread"
+    made = output.table(title, "partition", "exchange", *numbers, numbers=numbers)
+    for each in distinct(found.tried)[:LISTED]:
         chosen = " (chosen)" if each is found.best else ""
         times = [output.seconds(each.seconds), _ratio(each.seconds, found.best.seconds)]
-        made.add_row(each.settings.partition + chosen, _exchange(each), *times)
+        made.add_row(each.settings.partition + chosen, exchange(each), *times)
     return made
 
 
@@ -94,9 +84,8 @@ def _known(found: Report) -> RenderableType:
     numbers = ("makespan", "ratio", "busiest receives", "bytes")
     title = f"known ways in the same simulation, {' + '.join(found.scene.directions)}"
     made = output.table(title, "", *numbers, "note", numbers=numbers)
-    ways = found.ways.values()
-    busiest, total = max(sum(way.received for way in ways)), sum(way.total for way in ways)
-    sizes = [output.quantity(size, "B") for size in (busiest, total)]
+    received = np.sum([way.received for way in found.ways.values()], axis=0)
+    sizes = [output.quantity(size, "B") for size in (received.max(), received.sum())]
     made.add_row(Text("chosen", style="bold"), output.seconds(found.best.seconds), "1.00 x", *sizes, "")
     for each in found.known:
         made.add_row(each.name, *_row(each, found.best.seconds), each.note)

@@ -43,7 +43,7 @@ def ownership(axes: Any, shares: Array, lines: Lines, length: int, title: str) -
 
     image = np.empty((*shares.shape, 4))
     image[..., :3] = np.array([to_rgb(colour) for colour in _colours(lines.count)])[:, None]
-    image[..., 3] = np.where(shares > 0, 0.1 + 0.9 * shares, 0.0)
+    image[..., 3] = np.where(shares > 0, 0.35 + 0.65 * shares, 0.0)
     extent = (0, length, lines.count - 0.5, -0.5)
     axes.imshow(image, aspect="auto", interpolation="nearest", extent=extent)
     _finish(axes, title, "position in the sequence (tokens)", lines.name)
@@ -72,14 +72,14 @@ def traffic(axes: Any, sent: Array, lines: Lines, direction: str) -> None:
     _finish(axes, f"Traffic, {direction}: {_bytes(sent.sum())} in all", f"to {lines.name}", f"from {lines.name}")
     moved = sent[sent > 0]
     most, least = (moved.max(), moved.min()) if len(moved) else (1.0, 1.0)
-    norm = LogNorm(least if least < most else most / 10, most)
+    norm = LogNorm(least, most) if least < most else LogNorm(least / 10, most * 10)
     image = axes.imshow(np.ma.masked_equal(sent, 0), cmap="YlGnBu", norm=norm, interpolation="nearest")
     _label_lines(axes.xaxis, lines.count)
     _label_lines(axes.yaxis, lines.count)
     if not len(moved):
         axes.text(0.5, 0.5, "nothing travels", ha="center", va="center", transform=axes.transAxes)
         return
-    _scale(axes, image, norm)
+    _scale(axes, image, np.geomspace(least, most, 4 if least < most else 1))
     if lines.count <= FIGURES:
         for row, column in np.argwhere(sent > 0):
             colour = "white" if norm(sent[row, column]) > 0.55 else "black"
@@ -88,43 +88,44 @@ def traffic(axes: Any, sent: Array, lines: Lines, direction: str) -> None:
 
 
 def timeline(axes: Any, timelines: Mapping[str, Timeline], lines: Lines) -> None:
-    """Draw when each line computes, over what the network does meanwhile; of several ranks, the slowest."""
-    from matplotlib.ticker import NullLocator
-
+    """Draw when each line computes, below what the network does meanwhile; of several ranks, the slowest."""
     total = sum(each.seconds for each in timelines.values())
     unit, size = next(((name, size) for name, size in (("s", 1.0), ("ms", 1e-3)) if total >= size), ("µs", 1e-6))
-    height = max(1.0, lines.count / 10)
+    band = max(1.0, lines.count / 10)
     begin = 0.0
     for direction, each in timelines.items():
-        _steps(axes, each, lines, begin / size, size, height, total / size)
-        name = f" {direction}: {each.seconds / size:.3g} {unit}, {each.exposed / size:.2g} exposed"
-        axes.text(begin / size, -0.6 - height, name, va="bottom", fontsize=8)
+        _steps(axes, each, lines, begin, size, band)
+        name = f"{direction}: {each.seconds / size:.3g} {unit}, exposed exchange {each.exposed / size:.3g} {unit}"
+        axes.annotate(name, (begin / size, -0.6 - band), (4, 3), textcoords="offset points", fontsize=8)
         axes.axvline(begin / size, color="black", linewidth=1.2)
         begin += each.seconds
-    axes.set(xlim=(0, max(total / size, 1e-9)), ylim=(lines.count - 0.5, -0.6 - 1.9 * height))
-    slowest = "" if lines.single else f", the slowest rank of each {lines.name}"
-    _finish(axes, f"Timeline{slowest}", f"time ({unit})", lines.name)
-    _label_lines(axes.yaxis, lines.count)
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.legend(handles=_legend(), loc="upper right", fontsize=7, ncols=4, framealpha=1.0, borderaxespad=0.2)
+    axes.set(xlim=(0, max(total / size, 1e-9)), ylim=(lines.count - 0.5, -0.6 - 1.7 * band))
+    _finish(axes, _timeline_title(lines), f"time ({unit})", lines.name)
+    ticks = _labelled(lines.count)
+    axes.set_yticks([-0.6 - band / 2, *ticks], ["exchange", *map(str, ticks)])
+    place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.3}
+    axes.legend(handles=_legend(), fontsize=7, ncols=4, frameon=False, **place)
 
 
-def _steps(axes: Any, each: Timeline, lines: Lines, begin: float, size: float, height: float, total: float) -> None:
-    """Draw the steps of a direction from `begin` on; times in units of `size` seconds, `total` of them in all."""
+def _timeline_title(lines: Lines) -> str:
+    return "Timeline" if lines.single else f"Timeline, the slowest rank of each {lines.name}"
+
+
+def _steps(axes: Any, each: Timeline, lines: Lines, begin: float, size: float, band: float) -> None:
+    """Draw the steps of a direction from `begin` (seconds) on; a unit of the axis is `size` seconds."""
     busy = np.zeros((lines.count, len(each.computing)))
     np.maximum.at(busy, lines.of_rank, each.busy.T)
-    starts = begin + each.starts / size
+    starts = (begin + each.starts) / size
     hidden = np.minimum(each.computing, each.communicating) / size
     exposed = np.maximum(each.communicating - each.computing, 0.0) / size
-    band = {"y": -0.6 - height / 2, "height": 0.8 * height, "edgecolor": "white", "linewidth": 0.5}
-    axes.barh(width=hidden, left=starts, color=HIDDEN, **band)
-    axes.barh(width=exposed, left=starts + hidden, color=EXPOSED, **band)
+    bar = {"y": -0.6 - band / 2, "height": 0.8 * band, "edgecolor": "white", "linewidth": 0.5}
+    axes.barh(width=hidden, left=starts, color=HIDDEN, **bar)
+    axes.barh(width=exposed, left=starts + hidden, color=EXPOSED, **bar)
+    axes.barh((lines.count - 1) / 2, exposed, lines.count, starts + hidden, color=EXPOSED, alpha=0.10, linewidth=0)
+    thick = 0.82 if lines.count <= 2 * LABELS else 1.0
     for step, start in enumerate(starts):
-        axes.barh(np.arange(lines.count), busy[:, step] / size, 0.82, start, color=COMPUTING)
-        if exposed[step] > 0:
-            waiting = (start + hidden[step], start + hidden[step] + exposed[step])
-            axes.axvspan(*waiting, color=EXPOSED, alpha=0.10, linewidth=0)
-        axes.axvline(start, color=_RULE, linewidth=0.4)
+        axes.barh(np.arange(lines.count), busy[:, step] / size, thick, start, color=COMPUTING, linewidth=0)
+    axes.vlines(starts, -0.6 - band, lines.count - 0.5, color=_RULE, linewidth=0.4)
 
 
 def _legend() -> list[Any]:
@@ -133,8 +134,8 @@ def _legend() -> list[Any]:
     return [
         Patch(color=COMPUTING, label="computing"),
         Patch(color=HIDDEN, label="exchange behind computing"),
-        Patch(color=EXPOSED, label="exposed exchange"),
-        Patch(color=EXPOSED, alpha=0.10, label="waiting"),
+        Patch(color=EXPOSED, label="exchange that nothing hides"),
+        Patch(color=EXPOSED, alpha=0.10, label="waiting for it"),
     ]
 
 
@@ -146,18 +147,23 @@ def _colours(count: int) -> list[Any]:
     return [colormaps["viridis"](0.92 * line / (count - 1))[:3] for line in range(count)]
 
 
-def _scale(axes: Any, image: Any, norm: Any) -> None:
-    ticks = np.geomspace(norm.vmin, norm.vmax, 4)
-    bar = axes.figure.colorbar(image, ax=axes, ticks=ticks, shrink=0.8)
+def _scale(axes: Any, image: Any, ticks: Array) -> None:
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
     bar.minorticks_off()
     bar.ax.set_yticks(ticks, [_bytes(tick) for tick in ticks])
     bar.ax.tick_params(labelsize=7)
 
 
 def _label_lines(axis: Any, count: int) -> None:
-    from matplotlib.ticker import FixedLocator, MaxNLocator
+    axis.set_ticks(_labelled(count))
 
-    axis.set_major_locator(FixedLocator(range(count)) if count <= LABELS else MaxNLocator(8, integer=True))
+
+def _labelled(count: int) -> list[int]:
+    """Return the lines that have a label: all, or those a power of two apart."""
+    apart = 1
+    while count > LABELS * apart:
+        apart *= 2
+    return list(range(0, count, apart))
 
 
 def _finish(axes: Any, title: str, across: str, down: str) -> None:
@@ -170,6 +176,8 @@ def _finish(axes: Any, title: str, across: str, down: str) -> None:
 
 
 def _bytes(value: float) -> str:
-    from matplotlib.ticker import EngFormatter
-
-    return str(EngFormatter("B", places=1)(value))
+    """Return a size with three digits."""
+    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}B"
+    return f"{value:.3g} B"

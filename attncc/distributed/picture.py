@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from attncc.distributed import panels
+from attncc.distributed.figures import exchange
 from attncc.distributed.panels import Lines
 from attncc.distributed.report import Report
 from attncc.distributed.topology import Topology
@@ -58,7 +59,8 @@ def shares(found: Report, lines: Lines) -> Array:
     part = np.arange(found.ranks) // sharing.spread % sharing.parts
     owned = np.zeros((lines.count, bins))
     np.add.at(owned, lines.of_rank, of_part[part] / sharing.spread)
-    return owned / np.maximum(owned.sum(axis=0), 1.0)
+    share: Array = owned / np.maximum(owned.sum(axis=0), 1.0)
+    return share
 
 
 def between(found: Report, lines: Lines) -> Array:
@@ -86,10 +88,9 @@ def _owning(found: Report) -> str:
 
 
 def _title(found: Report) -> str:
-    topology, settings = found.scene.topology, found.settings(found.best)
-    text = repr(found.scene.pattern)
-    chosen = ", ".join(f"{name}={value}" for name, value in settings.items())
+    topology, partition, text = found.scene.topology, found.best.schedule.partition, repr(found.scene.pattern)
     return (
         f"{text if len(text) <= 60 else text[:59] + '…'}, {found.scene.length:,} tokens on {found.ranks:,} ranks of "
-        f"{topology.name}, simulated\n{chosen}"
+        f"{topology.name}, simulated\n{found.best.settings.partition} partition in units of {partition.cut.size:,}; "
+        f"{exchange(found.best)}"
     )

@@ -13,54 +13,13 @@ import numpy as np
 from attncc import targets
 from attncc.distributed.baselines import Baseline
 from attncc.distributed.choose import Progress, choose
+from attncc.distributed.figures import Known, Way
 from attncc.distributed.scene import Candidate, Scene
 from attncc.distributed.sharing import Sharing, steps
-from attncc.distributed.traffic import Step, received
 from attncc.ir.tables import Array
 
 #: Share of a ring's bytes at the busiest rank from which exact exchanges are said to save nothing.
 NOTHING_SAVED = 0.95
-
-
-@dataclass(frozen=True, eq=False)
-class Way:
-    """One direction of the chosen schedule: its steps, and bytes that ranks receive and send, int64 (ranks,)."""
-
-    steps: Sequence[Step]
-    received: Array
-    sent: Array
-
-    @property
-    def rounds(self) -> int:
-        """Rounds in which anything travels, with those that swap sequence for heads or return results."""
-        return sum(step.flow.total > 0 for step in self.steps)
-
-    @property
-    def total(self) -> int:
-        """Bytes of all ranks."""
-        return int(self.received.sum())
-
-
-@dataclass(frozen=True)
-class Known:
-    """A known way in all directions of the scene together; seconds is None where it isn't possible."""
-
-    name: str
-    seconds: float | None
-    busiest: int
-    total: int
-    note: str
-
-    @classmethod
-    def of(cls, name: str, found: Mapping[str, Baseline]) -> Known:
-        """Return the sum over directions; USP and all-gather may be set up differently in each."""
-        each = list(found.values())
-        times = [one.timeline.seconds for one in each if one.timeline is not None]
-        notes = dict.fromkeys(one.note for one in each)
-        note = next(iter(notes)) if len(notes) == 1 else "; ".join(f"{way}: {one.note}" for way, one in found.items())
-        bytes_in = np.sum([one.received for one in each], axis=0)
-        total = sum(one.total_bytes for one in each)
-        return cls(name, sum(times) if len(times) == len(each) else None, int(bytes_in.max()), total, note)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,17 +43,14 @@ class Report:
     @cached_property
     def ways(self) -> dict[str, Way]:
         """The directions of the best candidate."""
-        found = {}
-        for direction in self.scene.directions:
-            made = steps(self.best.schedule, self.scene.inputs, self.best.sharing, direction)
-            sent = sum((step.flow.sent(self.ranks) for step in made), np.zeros(self.ranks, np.int64))
-            found[direction] = Way(made, received((step.flow for step in made), self.ranks), sent)
-        return found
+        chosen = self.best.schedule, self.scene.inputs, self.best.sharing
+        return {name: Way.of(steps(*chosen, name), self.ranks) for name in self.scene.directions}
 
     @property
     def work(self) -> Array:
         """Pairs of one direction that each rank computes, float64 (ranks,)."""
-        return np.sum([step.work for step in next(iter(self.ways.values())).steps], axis=0)
+        work: Array = np.sum([step.work for step in next(iter(self.ways.values())).steps], axis=0)
+        return work
 
     @property
     def imbalance(self) -> float:

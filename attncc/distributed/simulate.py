@@ -58,7 +58,8 @@ class Timeline:
         """Seconds that each device computes in each step, longer where it shares cores, float64 (steps, devices)."""
         slowest = self.compute.max(axis=1, initial=0.0)
         slowed = np.divide(self.computing, slowest, out=np.ones_like(slowest), where=slowest > 0)
-        return self.compute * slowed[:, None]
+        busy: Array = self.compute * slowed[:, None]
+        return busy
 
     @property
     def starts(self) -> Array:
