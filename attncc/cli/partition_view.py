@@ -53,8 +53,9 @@ def _why(found: Report) -> str:
     others = [each for each in found.tried if each.settings.partition != found.best.settings.partition]
     said = f"the shortest predicted makespan of {len(found.tried)} candidates"
     if others and found.best.seconds:
-        ratio = others[0].seconds / found.best.seconds
-        said += f"; {others[0].settings.partition}, the next partition, takes {ratio:.2f} x as long"
+        ratio = f"{others[0].seconds / found.best.seconds:.2f}"
+        behind = "is as fast" if ratio == "1.00" else f"takes {ratio} x as long"
+        said += f"; {others[0].settings.partition}, the next partition, {behind}"
     return said
 
 
