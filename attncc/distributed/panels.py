@@ -37,7 +37,7 @@ class Lines:
         return self.count == len(self.of_rank)
 
 
-def ownership(axes: Any, shares: Array, lines: Lines, length: int, title: str) -> None:
+def ownership(axes: Any, shares: Array, lines: Lines, length: int, partition: str) -> None:
     """Draw which line owns which part of the sequence; paler where it owns some of the tokens only."""
     from matplotlib.colors import to_rgb
 
@@ -46,7 +46,7 @@ def ownership(axes: Any, shares: Array, lines: Lines, length: int, title: str) -
     image[..., 3] = np.where(shares > 0, 0.35 + 0.65 * shares, 0.0)
     extent = (0, length, lines.count - 0.5, -0.5)
     axes.imshow(image, aspect="auto", interpolation="nearest", extent=extent)
-    _finish(axes, title, "position in the sequence (tokens)", lines.name)
+    _finish(axes, f"Who owns what: {partition}", "position in the sequence (tokens)", lines.name)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     _label_lines(axes.yaxis, lines.count)
 

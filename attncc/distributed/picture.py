@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def save(found: Report, path: Path) -> None:
     order = found.best.schedule.partition.cut.axis.positions
     made = figure.blank(13, 8.5 if order is None else 9.3)
     owners, places, traffic, timeline = _axes(made, reordered=order is not None)
-    panels.ownership(owners, shares(found, lines), lines, found.scene.length, _owning(found))
+    panels.ownership(owners, shares(found, lines), lines, found.scene.length, found.best.settings.partition)
     if order is not None:
         chosen = np.linspace(0, len(order) - 1, min(POINTS, len(order))).astype(np.int64)
         panels.order(places, chosen, order[chosen])
@@ -51,16 +52,26 @@ def lines_of(topology: Topology) -> Lines:
 
 def shares(found: Report, lines: Lines) -> Array:
     """Return how much of each bin of the sequence, in the order of the cut, a line owns, float64 (lines, bins)."""
-    sharing, partition = found.best.sharing, found.best.schedule.partition
-    bins = min(BINS, found.scene.length)
-    bin_of = np.arange(found.scene.length) * bins // found.scene.length
-    owner = np.repeat(partition.owner, partition.cut.sizes)
-    of_part = np.bincount(owner * bins + bin_of, minlength=partition.ranks * bins).reshape(-1, bins)
-    part = np.arange(found.ranks) // sharing.spread % sharing.parts
+    cut, length = found.best.schedule.partition.cut, found.scene.length
+    bins = min(BINS, length)
+    bin_of = np.empty(length, np.int64)
+    bin_of[cut.axis.places] = np.arange(length) * bins // length
     owned = np.zeros((lines.count, bins))
-    np.add.at(owned, lines.of_rank, of_part[part] / sharing.spread)
-    share: Array = owned / np.maximum(owned.sum(axis=0), 1.0)
+    for rank, positions in enumerate(_positions(found)):
+        owned[lines.of_rank[rank]] += np.bincount(bin_of[positions], minlength=bins)
+    share: Array = owned / owned.sum(axis=0)
     return share
+
+
+def _positions(found: Report) -> Iterator[Array]:
+    """Yield the positions of each rank's tokens: those that swap with neighbours have a slice of their part's each."""
+    sharing, partition = found.best.sharing, found.best.schedule.partition
+    of_part = [partition.tokens(part) for part in range(sharing.parts)]
+    sizes = sharing.tokens(partition.counts)
+    for rank, size in enumerate(sizes):
+        part, share = divmod(rank % (sharing.parts * sharing.spread), sharing.spread)
+        first = sizes[rank - share : rank].sum()
+        yield of_part[part][first : first + size]
 
 
 def between(found: Report, lines: Lines) -> Array:
@@ -79,12 +90,6 @@ def _axes(made: Any, *, reordered: bool) -> tuple[Any, Any, Any, Any]:
         return made.add_subplot(grid[:2, 0]), None, traffic, timeline
     owners = made.add_subplot(grid[0, 0])
     return owners, made.add_subplot(grid[1, 0], sharex=owners), traffic, timeline
-
-
-def _owning(found: Report) -> str:
-    spread = found.best.sharing.spread
-    shared = f"; {spread} neighbours share each part evenly" if spread > 1 else ""
-    return f"Who owns what: {found.best.settings.partition}{shared}"
 
 
 def _title(found: Report) -> str:

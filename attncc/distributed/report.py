@@ -20,6 +20,8 @@ from attncc.ir.tables import Array
 
 #: Share of a ring's bytes at the busiest rank from which exact exchanges are said to save nothing.
 NOTHING_SAVED = 0.95
+#: Relative difference of two makespans that is only rounding.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,7 @@ class Report:
         found += [
             f"{each.name} is faster in this simulation, by {self.best.seconds / each.seconds - 1:.1%}."
             for each in self.known
-            if each.seconds and each.seconds < self.best.seconds
+            if each.seconds and each.seconds < self.best.seconds * (1 - ROUNDING)
         ]
         if self.ranks > 1 and self.one_device < self.best.seconds:
             found.append("One device alone is faster, if its memory holds everything: there is too little to compute.")

@@ -45,11 +45,18 @@ def test_zigzag_gives_each_rank_two_pieces() -> None:
     assert shares[:, middle].argmax(axis=0).tolist() == [0, 1, 2, 3, 3, 2, 1, 0]
 
 
-def test_ranks_that_swap_share_their_part() -> None:
-    found = made("causal", parts=2, spread=2, partition="contiguous")
+def test_ranks_that_swap_own_a_slice_of_their_part_each() -> None:
+    found = made("causal", parts=2, spread=2, partition="zigzag")
     shares = picture.shares(found, picture.lines_of(found.scene.topology))
-    assert shares[:, 10].tolist() == [0.5, 0.5, 0, 0]
-    assert shares[:, -10].tolist() == [0, 0, 0.5, 0.5]
+    middle = [shares.shape[1] * (2 * k + 1) // 8 for k in range(4)]
+    assert shares[:, middle].argmax(axis=0).tolist() == [0, 2, 3, 1]
+
+
+def test_bins_that_several_ranks_share_in_a_cut_that_is_coarser() -> None:
+    found = made("causal", partition="strided", unit=1)
+    shares = picture.shares(found, Lines("rank", np.arange(4)))
+    assert np.allclose(shares.sum(axis=0), 1.0)
+    assert (shares > 0).sum(axis=0).max() > 1
 
 
 def test_the_matrix_holds_all_bytes_of_the_forward() -> None:

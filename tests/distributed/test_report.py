@@ -69,6 +69,13 @@ def test_what_is_faster_is_named_even_if_it_is_not_ours() -> None:
     assert any("One device alone is faster" in note for note in contiguous(attncc.load("causal"), 64).notes)
 
 
+def test_a_way_that_is_as_fast_is_not_called_faster() -> None:
+    swapping = report(scene(attncc.load("strided", l=32)), [Sharing(parts=1, spread=4)], fixed=CONTIGUOUS)
+    ulysses = next(each for each in swapping.known if each.name == "ulysses")
+    assert ulysses.seconds == pytest.approx(swapping.best.seconds)
+    assert not any("ulysses" in note for note in swapping.notes)
+
+
 def test_known_ways_are_summed_over_directions() -> None:
     found = contiguous(attncc.load("causal"))
     for number, known in enumerate(found.known):
