@@ -13,10 +13,12 @@ from attncc.cli.compile import compile_pattern
 from attncc.cli.doctor import doctor
 from attncc.cli.inspect import inspect
 from attncc.cli.listing import list_patterns
+from attncc.cli.partition import partition
 from attncc.cli.plan import plan
 from attncc.cli.plugins import app as plugins_app
 from attncc.cli.show import show
 from attncc.cli.targets import targets
+from attncc.cli.topologies import topologies
 from attncc.cli.tune import tune
 from attncc.cli.verify import verify
 
@@ -36,6 +38,8 @@ app.command()(tune)
 app.command()(inspect)
 app.command("compile")(compile_pattern)
 app.command()(targets)
+app.command()(partition)
+app.command()(topologies)
 app.command()(doctor)
 app.add_typer(cache_app, name="cache")
 app.add_typer(plugins_app, name="plugins")

@@ -28,8 +28,11 @@ def show_json(value: object) -> None:
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[str], None]]:
-    """Show a progress bar on stderr; call what it yields with the name of each step before the step begins."""
+def progress(total: int | None) -> Iterator[Callable[[str], None]]:
+    """Show a progress bar on stderr; call what it yields with the name of each step before the step begins.
+
+    With None for a total that isn't known beforehand, the bar pulses.
+    """
     columns = (
         SpinnerColumn(),
         BarColumn(),
@@ -82,8 +85,11 @@ def note(text: str) -> None:
 
 
 def seconds(value: float) -> str:
-    """Return a duration with three digits: 1.23 s, 45.6 ms."""
-    return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+    """Return a duration with three digits: 1.23 s, 45.6 ms, 789 µs."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value * 1e6:.3g} µs"
 
 
 def quantity(value: float, unit: str = "") -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 from attncc.distributed.scene import Candidate, Scene
 from attncc.distributed.settings import Settings
@@ -22,21 +24,26 @@ Progress = Callable[[str], None]
 
 
 def choose(
-    scene: Scene, sharings: Iterable[Sharing] | None = None, on_step: Progress = lambda name: None
+    scene: Scene,
+    sharings: Iterable[Sharing] | None = None,
+    on_step: Progress = lambda name: None,
+    fixed: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Candidate]:
     """Return what was tried for a scene, the fastest first.
 
     sharings: how ranks may share what there is; by default all share the sequence, and groups of neighbours may swap
     it for heads. First every partition with a direct exchange in one round; then other exchanges for the best ones.
+    fixed: fields of Settings that all candidates have.
     """
     tried: list[Candidate] = []
     for sharing in spreads(scene) if sharings is None else sharings:
         partitions = PARTITIONS if not tried or sharing.parts > 1 else PARTITIONS[:1]
-        first = list(_tried(scene, sharing, [Settings(name) for name in partitions], on_step))
-        first.sort(key=lambda each: each.seconds)
+        bases = dict.fromkeys(replace(Settings(name), **fixed) for name in partitions)
+        first = sorted(_tried(scene, sharing, bases, on_step), key=lambda each: each.seconds)
         tried += first
         for best in first[:FINALISTS]:
-            tried += _tried(scene, sharing, exchanges(best.settings, scene, sharing), on_step)
+            others = [each for each in exchanges(best.settings, scene, sharing) if replace(each, **fixed) == each]
+            tried += _tried(scene, sharing, [each for each in others if each != best.settings], on_step)
     return sorted(tried, key=lambda each: each.seconds)
 
 
@@ -51,7 +58,7 @@ def exchanges(base: Settings, scene: Scene, sharing: Sharing) -> list[Settings]:
     if sharing.parts == 1:
         return []
     several = len(set(scene.topology.node.tolist())) > 1
-    found = [replace(base, stages=stages) for stages in STAGES if stages <= max(2, sharing.parts)]
+    found = [replace(base, route="direct", stages=stages) for stages in STAGES if stages <= max(2, sharing.parts)]
     found += [replace(base, route="tree")] if several else []
     return found + ([replace(base, route="ring")] if sharing.parts <= MOST_IN_RING else [])
 

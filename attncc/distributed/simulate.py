@@ -54,6 +54,14 @@ class Timeline:
         return float(np.maximum(self.communicating - self.computing, 0.0).sum())
 
     @property
+    def busy(self) -> Array:
+        """Seconds that each device computes in each step, longer where it shares cores, float64 (steps, devices)."""
+        slowest = self.compute.max(axis=1, initial=0.0)
+        slowed = np.divide(self.computing, slowest, out=np.ones_like(slowest), where=slowest > 0)
+        busy: Array = self.compute * slowed[:, None]
+        return busy
+
+    @property
     def starts(self) -> Array:
         """When each step begins, float64 (steps,)."""
         ends = np.cumsum(np.maximum(self.computing, self.communicating))

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from attncc.errors import AttnccError
 from attncc.ir.notation import connectivity
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern
+from attncc.pictures import figure
 from attncc.pictures.grid import Grid, grid
 
 #: Cells a side: enough for a picture to look like the matrix, few enough to see single cells.
@@ -47,18 +47,11 @@ def _coloured(found: Grid) -> Array:
 
 
 def _save(panels: list[tuple[str, Array, int]], title: str, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.6 * len(panels), 4.1), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, (label, cells, side) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    made = figure.blank(3.6 * len(panels), 4.1)
+    for axes, (label, cells, side) in zip(made.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _panel(axes, label, cells, side)
-    figure.suptitle(title)
-    try:
-        figure.savefig(path, format="png")
-    except OSError as error:
-        raise AttnccError(f"{str(path)!r} can't be written: {error}.", fix="Choose another file for --png.") from error
+    made.suptitle(title)
+    figure.write(made, path)
 
 
 def _panel(axes: Any, label: str, cells: Array, side: int) -> None:

@@ -1,0 +1,114 @@
+"""`attncc partition`: how a pattern is best shared among the devices of a topology, by simulation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attncc.cli import kernels, output
+from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
+from attncc.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from attncc.distributed.sharing import Sharing
+    from attncc.distributed.topology import Topology
+
+DIRECTIONS = {"fwd": ("forward",), "bwd": ("backward",), "both": ("forward", "backward")}
+
+
+def _complete_topology(incomplete: str) -> list[str]:
+    from attncc.distributed.topology import Topology
+
+    return [name for name in Topology.names() if name.startswith(incomplete)]
+
+
+TopologyName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME_OR_FILE",
+        help="A name from `attncc topologies`, or a file that ends in .toml.",
+        autocompletion=_complete_topology,
+        show_default=False,
+    ),
+]
+Ranks = Annotated[int | None, typer.Option(help="Take only the first so many devices.")]
+Dtype = Annotated[str, typer.Option(help="Element type: fp16, bf16, fp32 or fp64.")]
+Direction = Annotated[str, typer.Option(help="fwd, bwd or both.")]
+Way = Annotated[str | None, typer.Option(help="How tokens find their ranks, such as zigzag.")]
+Unit = Annotated[int | None, typer.Option(help="Tokens that stay together, a power of two. [default: by the length]")]
+Stages = Annotated[int | None, typer.Option(help="Rounds of a direct exchange; 0 computes all of it after one.")]
+Route = Annotated[str | None, typer.Option(help="How units travel: direct, tree or ring.")]
+Spread = Annotated[int | None, typer.Option(min=1, help="Neighbours that swap sequence for heads.")]
+Slack = Annotated[float, typer.Option(min=1.0, help="Most tokens of a rank, over an even share.")]
+Png = Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture: who owns what, traffic, timeline.")]
+
+
+def partition(
+    pattern: PatternName,
+    topology: TopologyName,
+    param: Parameters = None,
+    seq_len: SeqLen = 16384,
+    ranks: Ranks = None,
+    heads: kernels.QueryHeads = 8,
+    kv_heads: kernels.KvHeads = None,
+    head_dim: kernels.HeadDim = 64,
+    value_dim: kernels.ValueDim = None,
+    batch: kernels.Batch = 1,
+    dtype: Dtype = "bf16",
+    direction: Direction = "both",
+    partition: Way = None,
+    unit: Unit = None,
+    stages: Stages = None,
+    route: Route = None,
+    spread: Spread = None,
+    slack: Slack = 1.25,
+    png: Png = None,
+    as_json: AsJson = False,
+) -> None:
+    """Share a pattern among devices that needn't be here: who owns what, what travels, and how long it takes.
+
+    --partition, --stages, --route and --spread are tried in simulation where they aren't given. Ring, striped ring,
+    Ulysses, USP and all-gather are simulated beside the choice.
+
+    Example: attncc partition strided -p l=128 --seq-len 65536 --topology 8xh100 --png strided.png
+    """
+    import time
+
+    from attncc.backends.inputs import ITEMSIZES, Inputs
+    from attncc.cli import partition_view
+    from attncc.distributed import picture
+    from attncc.distributed.report import report
+    from attncc.distributed.scene import Scene
+    from attncc.distributed.topology import Topology
+
+    _one_of("--dtype", dtype, tuple(ITEMSIZES))
+    _one_of("--direction", direction, tuple(DIRECTIONS))
+    inputs = Inputs(batch, heads, kv_heads or heads, head_dim, value_dim or head_dim, dtype)
+    whole = Topology.load(topology)
+    devices = whole if ranks is None else whole.subset(ranks)
+    scene = Scene(pattern_from(pattern, param), seq_len, inputs, devices, DIRECTIONS[direction], slack)
+    given = {"partition": partition, "unit": unit, "stages": stages, "route": route}
+    fixed = {name: value for name, value in given.items() if value is not None}
+    begin = time.perf_counter()
+    with output.progress(None) as on_step:
+        found = report(scene, _sharings(devices, spread), on_step, fixed)
+    elapsed = time.perf_counter() - begin
+    if png is not None:
+        picture.save(found, png)
+    if as_json:
+        output.show_json({**found.describe(), "chosen_in_s": elapsed, "png": png and str(png)})
+    else:
+        output.show(*partition_view.rendered(found, elapsed), *([] if png is None else ["", f"saved {png}"]))
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{option} {value}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(value, known))
+
+
+def _sharings(devices: Topology, spread: int | None) -> list[Sharing] | None:
+    from attncc.distributed.sharing import Sharing
+
+    return None if spread is None else [Sharing(parts=max(devices.count // spread, 1), spread=spread)]
