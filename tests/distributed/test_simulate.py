@@ -178,22 +178,24 @@ def test_a_pair_costs_its_arithmetic_and_little_more_where_all_is_dense() -> Non
     causal = attncc.load("causal")
     target = targets.target("h100")
     plan = attncc.plan(causal, 1 << 16, heads=8, target="h100")
-    pair = pair_seconds(plan, INPUTS, plan.pairs, target, "forward")
+    inputs = Inputs(1, 8, 8, 64, 64, "fp16")
+    pair = pair_seconds(plan, inputs, plan.pairs, target, "forward")
     assert 1.0 <= pair / (4 * 64 / target.flops) < 1.1
-    assert pair_seconds(plan, INPUTS, plan.pairs, target, "backward") == pytest.approx(BACKWARD * pair)
+    assert pair_seconds(plan, inputs, plan.pairs, target, "backward") == pytest.approx(BACKWARD * pair)
     wide = Inputs(1, 8, 8, 128, 64, "fp16")
     assert pair_seconds(plan, wide, plan.pairs, target, "forward") == pytest.approx(1.5 * pair)
 
 
 def test_pair_seconds_count_every_head_and_batch_entry_once() -> None:
     window = attncc.load("sliding_window", window=64)
-    one = attncc.plan(window, 4096, target="h100")
-    many = attncc.plan(window, 4096, heads=8, batch=2, target="h100")
+    plan = attncc.plan(window, 4096, target="h100")
+    two = attncc.plan(attncc.per_head([window, window.causal()]), 4096, heads=2, target="h100")
     target = targets.target("h100")
-    assert many.pairs == 16 * one.pairs
-    assert pair_seconds(many, INPUTS, many.pairs, target, "forward") == pytest.approx(
-        pair_seconds(one, INPUTS, one.pairs, target, "forward")
-    )
+    one_head, eight = Inputs(1, 1, 1, 64, 64, "fp16"), Inputs(2, 4, 4, 64, 64, "fp16")
+    alone = pair_seconds(plan, one_head, plan.pairs, target, "forward")
+    assert pair_seconds(plan, eight, 8 * plan.pairs, target, "forward") == pytest.approx(alone)
+    pair_of_two = pair_seconds(two, Inputs(1, 2, 2, 64, 64, "fp16"), two.pairs, target, "forward")
+    assert pair_of_two == pytest.approx(alone)
 
 
 def test_costs_by_target() -> None:
