@@ -11,7 +11,7 @@ from attncc.distributed.scene import Candidate, Scene
 from attncc.distributed.settings import Settings
 from attncc.distributed.sharing import Sharing
 
-#: Partitions that are tried, and how many of them with every exchange.
+#: Partitions that are tried, and how many of the promising ones with every exchange.
 PARTITIONS = ("contiguous", "balanced", "zigzag", "striped", "classes", "longest_first")
 FINALISTS = 2
 #: Rounds that a direct exchange is spread over.
@@ -32,19 +32,26 @@ def choose(
     """Return what was tried for a scene, the fastest first.
 
     sharings: how ranks may share what there is; by default all share the sequence, and groups of neighbours may swap
-    it for heads. First every partition with a direct exchange in one round; then other exchanges for the best ones.
+    it for heads. First every partition with a direct exchange in one round; then other exchanges for the finalists.
     fixed: fields of Settings that all candidates have.
     """
     tried: list[Candidate] = []
     for sharing in spreads(scene) if sharings is None else sharings:
         partitions = PARTITIONS if not tried or sharing.parts > 1 else PARTITIONS[:1]
         bases = dict.fromkeys(replace(Settings(name), **fixed) for name in partitions)
-        first = sorted(_tried(scene, sharing, bases, on_step), key=lambda each: each.seconds)
+        first = list(_tried(scene, sharing, bases, on_step))
         tried += first
-        for best in first[:FINALISTS]:
+        for best in finalists(first):
             others = [each for each in exchanges(best.settings, scene, sharing) if replace(each, **fixed) == each]
             tried += _tried(scene, sharing, [each for each in others if each != best.settings], on_step)
     return sorted(tried, key=lambda each: each.seconds)
+
+
+def finalists(first: Iterable[Candidate]) -> list[Candidate]:
+    """Return the candidates to try with every exchange: the fastest, and those that would be if all were hidden."""
+    by_seconds = sorted(first, key=lambda each: each.seconds)
+    by_promise = sorted(by_seconds, key=lambda each: each.promise)
+    return list(dict.fromkeys([*by_seconds[:1], *by_promise[:FINALISTS]]))
 
 
 def spreads(scene: Scene) -> list[Sharing]:

@@ -1,8 +1,15 @@
-"""Covers: for the units of two ranks that see each other, which queries or keys travel so that every pair meets."""
+"""Covers: for the units of two ranks that see each other, which queries or keys travel so that every pair meets.
+
+The cheapest choice is a minimum-weight vertex cover of a bipartite graph. By König's theorem (1931) it costs as much as
+the greatest flow from keys to queries through the pairs, and what the keys that keep some of their supply still reach
+tells it: queries in their reach travel, and keys out of it. Sets of queries are the bits of an integer here.
+"""
 
 from __future__ import annotations
 
-import networkx as nx
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
 from attncc.ir.tables import Array
@@ -11,67 +18,87 @@ from attncc.ir.tables import Array
 def cheapest_cover(sees: Array, query_cost: Array, key_cost: Array) -> tuple[Array, Array]:
     """Return the masks (queries that travel, keys that travel) of least total cost that cover every True of `sees`.
 
-    sees: bool (Q, K); costs: positive integers (Q,) and (K,). It is a minimum-weight vertex cover of a bipartite graph
-    (König 1931), found as a minimum cut after queries that can't pay have been taken out.
+    sees: bool (Q, K); costs: positive integers (Q,) and (K,).
     """
-    each = int(query_cost.min() // key_cost.max()) if sees.size else 0
-    if _matched(sees, each):
-        return np.zeros(len(sees), bool), np.asarray(sees.any(0))
-    pushed, pulled = _reduced(sees, query_cost, key_cost)
-    left = sees & ~pulled & pushed[:, None]  # `pushed` is open so far
-    rows, cols = np.flatnonzero(left.any(1)), np.flatnonzero(left.any(0))
-    if not len(rows):
-        return np.zeros(len(sees), bool), pulled
-    chosen, taken = _cut(left[np.ix_(rows, cols)], query_cost[rows], key_cost[cols])
-    found = np.zeros(len(sees), bool)
-    found[rows[chosen]] = True
-    pulled[cols[taken]] = True
-    return found, pulled
+    flow = _Flow.through(sees, query_cost.tolist(), key_cost.tolist())
+    for key in sorted(range(len(flow.sees)), key=lambda key: flow.sees[key].bit_count()):
+        flow.send(key)
+    pushed = np.array([bool(flow.reached >> query & 1) for query in range(len(sees))], bool)
+    return pushed, np.asarray((sees & ~pushed[:, None]).any(0))
 
 
-def _matched(sees: Array, each: int) -> bool:
-    """Return whether, greedily, each key that is seen gets a query, and no query more than `each`: what they can pay.
+@dataclass
+class _Flow:
+    """A flow in the making, from keys to queries.
 
-    Then no set of queries is cheaper than the keys that it would save.
+    sees: by key, the queries that see it; room: what each query can still take, `open` the queries that have any;
+    given: by query, what it has from each key; supply: what each key has left. reached: queries that can't get room any
+    more, since nothing that a key with supply reaches has any.
     """
-    columns = [int.from_bytes(column.tobytes(), "little") for column in np.packbits(sees.T, axis=1, bitorder="little")]
-    free = [(1 << len(sees)) - 1] * each
-    for column in sorted(filter(None, columns), key=int.bit_count):
-        level = next((k for k in range(each) if column & free[k]), None)
-        if level is None:
-            return False
-        candidates = column & free[level]
-        free[level] ^= candidates & -candidates
-    return True
+
+    sees: list[int]
+    room: list[int]
+    supply: list[int]
+    given: list[dict[int, int]]
+    open: int
+    reached: int = 0
+
+    @classmethod
+    def through(cls, sees: Array, room: list[int], supply: list[int]) -> _Flow:
+        """Return the empty flow."""
+        columns = np.packbits(sees.T, axis=1, bitorder="little")
+        masks = [int.from_bytes(column.tobytes(), "little") for column in columns]
+        return cls(masks, room, supply, [{} for _ in room], (1 << len(room)) - 1)
+
+    def send(self, key: int) -> None:
+        """Send as much of a key's supply as can be sent."""
+        while self.supply[key]:
+            seen, path = self._search(key)
+            if not path:
+                self.reached |= seen  # what is left of the key is stuck here for good
+                return
+            self._shift(path, key)
+
+    def _search(self, start: int) -> tuple[int, list[tuple[int, int]]]:
+        """Return the queries that were reached, and a path of (query, key that gives to it) from one with room."""
+        holder: dict[int, tuple[int, int]] = {}  # key: (query that would pass it on, key that would take its place)
+        queue, unseen, seen = [start], ~self.reached, 0
+        for key in queue:
+            fresh = self.sees[key] & unseen
+            seen |= fresh
+            unseen &= ~fresh
+            if fresh & self.open:
+                return seen, list(_path((fresh & self.open).bit_length() - 1, key, holder))
+            for query in _bits(fresh):
+                others = [other for other in self.given[query] if other != start and other not in holder]
+                holder.update(dict.fromkeys(others, (query, key)))
+                queue += others
+        return seen, []
+
+    def _shift(self, path: list[tuple[int, int]], start: int) -> None:
+        """Send along a path what all of it can take."""
+        passed = [self.given[query][key] for (query, _), (_, key) in zip(path[1:], path, strict=False)]
+        amount = min(self.supply[start], self.room[path[0][0]], *passed)
+        for query, key in path:
+            self.given[query][key] = self.given[query].get(key, 0) + amount
+        for (query, _), (_, key) in zip(path[1:], path, strict=False):
+            self.given[query][key] -= amount
+            if not self.given[query][key]:
+                del self.given[query][key]
+        self.supply[start] -= amount
+        self.room[path[0][0]] -= amount
+        if not self.room[path[0][0]]:
+            self.open ^= 1 << path[0][0]
 
 
-def _reduced(sees: Array, query_cost: Array, key_cost: Array) -> tuple[Array, Array]:
-    """Return the queries that may still travel, and the keys that must: those of a query whose keys cost no more.
-
-    Keys that travel anyway cost nothing more, so a query may come to be worth less when others are settled.
-    """
-    open_ = np.asarray(sees.any(1))
-    pulled: Array = np.zeros(sees.shape[1], bool)
-    while True:
-        worth = (sees & ~pulled) @ key_cost
-        settled = open_ & (worth <= query_cost)
-        if not settled.any():
-            return open_, pulled
-        pulled |= sees[settled].any(0)
-        open_ &= ~settled
+def _path(query: int, key: int, holder: dict[int, tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    yield query, key
+    while key in holder:
+        query, key = holder[key]
+        yield query, key
 
 
-def _cut(sees: Array, query_cost: Array, key_cost: Array) -> tuple[Array, Array]:
-    """Return numbers of (queries, keys) by a minimum cut; alike ones are one node."""
-    rows, row_of = np.unique(sees, axis=0, return_inverse=True)
-    cols, col_of = np.unique(rows, axis=1, return_inverse=True)
-    graph = nx.DiGraph()
-    for node, cost in enumerate(np.bincount(row_of.reshape(-1), query_cost)):
-        graph.add_edge("source", ("query", node), capacity=int(cost))
-    for node, cost in enumerate(np.bincount(col_of.reshape(-1), key_cost)):
-        graph.add_edge(("key", node), "sink", capacity=int(cost))
-    graph.add_edges_from((("query", int(r)), ("key", int(c))) for r, c in np.argwhere(cols))
-    reachable = nx.minimum_cut(graph, "source", "sink")[1][0]
-    cut_rows = np.array([("query", r) not in reachable for r in range(len(rows))])
-    cut_cols = np.array([("key", c) in reachable for c in range(cols.shape[1])])
-    return np.flatnonzero(cut_rows[row_of.reshape(-1)]), np.flatnonzero(cut_cols[col_of.reshape(-1)])
+def _bits(mask: int) -> Iterator[int]:
+    while mask:
+        yield (mask & -mask).bit_length() - 1
+        mask &= mask - 1

@@ -42,6 +42,11 @@ class Candidate:
         """The predicted makespan, all directions together."""
         return sum(timeline.seconds for timeline in self.timelines.values())
 
+    @property
+    def promise(self) -> float:
+        """What the makespan can't fall below under any overlap of the same work and the same bytes."""
+        return sum(float(max(t.computing.sum(), t.communicating.sum())) for t in self.timelines.values())
+
 
 @dataclass(frozen=True, eq=False)
 class Scene:

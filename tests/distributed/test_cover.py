@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 
+import networkx as nx
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +36,21 @@ def test_it_covers_every_pair_at_the_least_cost(graph):
     pushed, pulled = cheapest_cover(*graph)
     assert not (sees & ~pushed[:, None] & ~pulled).any()
     assert query_cost[pushed].sum() + key_cost[pulled].sum() == least(*graph)
+
+
+@pytest.mark.parametrize("density", [0.02, 0.1, 0.5])
+@pytest.mark.parametrize(("queries", "keys"), [(60, 90), (90, 60)])
+def test_it_costs_what_a_minimum_cut_costs(density, queries, keys):
+    random = np.random.default_rng(keys)
+    sees = random.random((queries, keys)) < density
+    query_cost, key_cost = random.integers(1, 900, queries), random.integers(1, 900, keys)
+    graph = nx.DiGraph()
+    graph.add_edges_from((("source", ("q", q), {"capacity": int(cost)}) for q, cost in enumerate(query_cost)))
+    graph.add_edges_from(((("k", k), "sink", {"capacity": int(cost)}) for k, cost in enumerate(key_cost)))
+    graph.add_edges_from((("q", int(q)), ("k", int(k))) for q, k in np.argwhere(sees))
+    pushed, pulled = cheapest_cover(sees, query_cost, key_cost)
+    assert not (sees & ~pushed[:, None] & ~pulled).any()
+    assert query_cost[pushed].sum() + key_cost[pulled].sum() == nx.minimum_cut_value(graph, "source", "sink")
 
 
 def test_a_query_that_sees_everything_is_pushed_and_a_window_pulls():
