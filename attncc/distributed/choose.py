@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 
+from attncc.distributed.problem import Problem
 from attncc.distributed.scene import Candidate, Scene
 from attncc.distributed.settings import Settings
 from attncc.distributed.sharing import Sharing
+from attncc.errors import PlanError
 
 #: Partitions that are tried, and how many of the promising ones with every exchange.
 PARTITIONS = ("contiguous", "balanced", "zigzag", "striped", "classes", "longest_first")
@@ -37,14 +40,38 @@ def choose(
     """
     tried: list[Candidate] = []
     for sharing in spreads(scene) if sharings is None else sharings:
-        partitions = PARTITIONS if not tried or sharing.parts > 1 else PARTITIONS[:1]
-        bases = dict.fromkeys(replace(Settings(name), **fixed) for name in partitions)
-        first = list(_tried(scene, sharing, bases, on_step))
+        bases = dict.fromkeys(replace(Settings(name), **fixed) for name in (*PARTITIONS, *_with_library()))
+        first = list(_tried(scene, sharing, _different(scene.problem(sharing), bases, on_step), on_step))
         tried += first
         for best in finalists(first):
             others = [each for each in exchanges(best.settings, scene, sharing) if replace(each, **fixed) == each]
             tried += _tried(scene, sharing, [each for each in others if each != best.settings], on_step)
     return sorted(tried, key=lambda each: each.seconds)
+
+
+def _with_library() -> tuple[str, ...]:
+    """Return the partition that takes an optional package, if that is installed."""
+    return ("hypergraph",) if find_spec("mtkahypar") else ()
+
+
+def _different(problem: Problem, bases: Iterable[Settings], on_step: Progress) -> list[Settings]:
+    """Return the settings whose partitions differ: with one part all are alike, and not every pattern has classes.
+
+    A partition that can't be made for the pattern is told of, and left out unless it is the only one.
+    """
+    found: dict[tuple[object, ...], Settings] = {}
+    refused: list[PlanError] = []
+    for each in bases:
+        try:
+            partition = problem.partition(each)
+        except PlanError as error:
+            on_step(f"{each.partition} is left out: {error.problem}")
+            refused.append(error)
+        else:
+            found.setdefault((partition.cut, partition.owner.tobytes()), each)
+    if not found:
+        raise refused[0]
+    return list(found.values())
 
 
 def finalists(first: Iterable[Candidate]) -> list[Candidate]:

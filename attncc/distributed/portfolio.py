@@ -9,6 +9,7 @@ import numpy as np
 
 from attncc.distributed.adjacency import Adjacency
 from attncc.distributed.cut import Cut
+from attncc.distributed.hypergraph import hypergraph
 from attncc.distributed.partition import Partition
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
@@ -68,13 +69,14 @@ def longest_first(adjacency: Adjacency, ranks: int, limit: int) -> Array:
     return owner
 
 
-#: By the name that settings give them; those in an order of their own, and with a library of their own, are elsewhere.
+#: By the name that settings give them; those in an order of their own are made of these by a Problem.
 WAYS: Mapping[str, Way] = {
     "contiguous": contiguous,
     "balanced": balanced,
     "zigzag": zigzag,
     "strided": strided,
     "longest_first": longest_first,
+    "hypergraph": hypergraph,
 }
 
 

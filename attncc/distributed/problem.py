@@ -113,7 +113,7 @@ class Problem:
         cuts = [portfolio.reordered(order, plain.size) for order in orders] or [plain]
         limit = self._limit(plain.size)
         found = [portfolio.partition("balanced", self.whole(cut), self.ranks, limit) for cut in cuts]
-        best = min(found, key=self._volume)
+        best = found[0] if len(found) == 1 else min(found, key=self._volume)
         return replace(best, name="classes")
 
     def _volume(self, partition: Partition) -> int:
