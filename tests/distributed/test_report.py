@@ -128,7 +128,7 @@ def test_nothing_given_tries_every_exchange() -> None:
     assert {(each.settings.route, each.settings.stages) for each in tried} >= {
         ("direct", 0), ("direct", 1), ("direct", 2), ("direct", 4), ("ring", 1)
     }  # fmt: skip
-    assert len(steps) == len(tried)
+    assert len(steps) >= len(tried)
     assert distinct(tried)[0] is tried[0]
     assert len(distinct(tried)) == len({each.settings.partition for each in tried})
 
