@@ -63,6 +63,14 @@ class PluginError(AttnccError):
     """A plugin is broken, missing, or clashes with another."""
 
 
+class DistributedError(AttnccError):
+    """An exchange between ranks failed; `rank` is the global rank that died or hangs, None where all are well."""
+
+    def __init__(self, problem: str, *, rule: str = "", fix: str = "", rank: int | None = None) -> None:
+        self.rank = rank
+        super().__init__(problem, rule=rule, fix=fix)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'?" for the known name nearest to `name`, else the list of known names."""
     names = sorted(set(known))

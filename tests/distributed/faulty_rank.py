@@ -1,0 +1,83 @@
+"""What the tests of liveness run as a rank: exchanges until one rank has a fault, and what the others raise then."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from attncc.distributed.liveness import Liveness
+from attncc.errors import DistributedError
+
+BYTES = 1 << 22
+TIMEOUT = 4.0
+FAULTY_ROUND = 3
+
+
+def bytes_between(pattern, source, target, world):
+    """Who sends to whom: all, the next one, or neighbours in a row."""
+    sends = {
+        "all": source != target,
+        "ring": target == (source + 1) % world,
+        "chain": abs(source - target) == 1,
+        "nobody but 0 and 1": {source, target} == {0, 1},
+    }
+    return BYTES if sends[pattern] else 0
+
+
+def post(pattern, rank, world, group):
+    given = [bytes_between(pattern, rank, target, world) for target in range(world)]
+    taken = [bytes_between(pattern, source, rank, world) for source in range(world)]
+    buffers = [torch.zeros(sum(sizes), dtype=torch.uint8) for sizes in (taken, given)]
+    return dist.all_to_all_single(*buffers, taken, given, group=group, async_op=True), buffers
+
+
+def fault(kind):
+    """Die, stop or fail, at once or while an exchange is on its way."""
+    if kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "kill amid":
+        threading.Timer(0.002, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    if kind == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if kind == "raise":
+        raise ValueError("a fault of this rank's own")
+    if kind == "hang":
+        time.sleep(60)
+
+
+def exchanges(rank, world, pattern, kind, faulty):
+    group = dist.new_group(range(world))
+    liveness = Liveness(group, TIMEOUT)
+    for number in range(200):
+        if number == FAULTY_ROUND and rank == faulty:
+            fault(kind)
+        with liveness.guard(f"round {number}"):
+            work, _buffers = post(pattern, rank, world, group)
+        with liveness.guard(f"round {number}"):
+            work.wait(liveness.timeout)
+
+
+def main(folder, pattern, kind, faulty):
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+    begin = time.monotonic()
+    try:
+        exchanges(rank, world, pattern, kind, int(faulty))
+    except DistributedError as error:
+        found = {"rank": error.rank, "text": str(error), "seconds": time.monotonic() - begin}
+        Path(folder, f"{rank}.json").write_text(json.dumps(found))
+        raise
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
