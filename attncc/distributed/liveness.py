@@ -32,7 +32,8 @@ class Liveness:
 
     A rank gives signs of life in the world's store, one a second, from its first guard on. When an exchange fails or
     times out, that rank compares two readings of these, and the first verdict in the store holds for all. So each
-    rank raises within `timeout` and GRACE seconds, as long as what is guarded waits no longer than `timeout`.
+    rank raises within `timeout` and GRACE seconds, as long as what is guarded waits no longer than `timeout`. It is
+    made the group's own timeout, too, or gloo would keep a process from ending until that has passed.
     With NCCL set TORCH_NCCL_BLOCKING_WAIT=1, or a wait returns at once and torch's watchdog ends the process.
     """
 
@@ -40,6 +41,7 @@ class Liveness:
         self.timeout = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
         self._ranks: list[int] = dist.get_process_group_ranks(group)
         self._key = hashlib.sha256(f"{group.group_name} {self._ranks}".encode()).hexdigest()[:16]
+        group.set_timeout(self.timeout)
         self._monitor = _monitor()
         self._monitor.acquire()
         weakref.finalize(self, self._monitor.release)

@@ -33,11 +33,15 @@ def bytes_between(pattern, source, target, world):
     return BYTES if sends[pattern] else 0
 
 
-def post(pattern, rank, world, group):
+def exchange(what, liveness, group, pattern):
+    rank, world = dist.get_rank(group), dist.get_world_size(group)
     given = [bytes_between(pattern, rank, target, world) for target in range(world)]
     taken = [bytes_between(pattern, source, rank, world) for source in range(world)]
     buffers = [torch.zeros(sum(sizes), dtype=torch.uint8) for sizes in (taken, given)]
-    return dist.all_to_all_single(*buffers, taken, given, group=group, async_op=True), buffers
+    with liveness.guard(what):
+        work = dist.all_to_all_single(*buffers, taken, given, group=group, async_op=True)
+    with liveness.guard(what):
+        work.wait(liveness.timeout)
 
 
 def fault(kind):
@@ -54,16 +58,21 @@ def fault(kind):
         time.sleep(60)
 
 
+def groups(rank, world, pattern):
+    """Return the groups that a rank is in: the world, or a pair with each neighbour."""
+    if pattern != "pairs":
+        return [dist.new_group(range(world))]
+    pairs = [dist.new_group([first, first + 1]) for first in range(world - 1)]
+    return [pair for first, pair in enumerate(pairs) if rank in (first, first + 1)]
+
+
 def exchanges(rank, world, pattern, kind, faulty):
-    group = dist.new_group(range(world))
-    liveness = Liveness(group, TIMEOUT)
+    watched = [(group, Liveness(group, TIMEOUT)) for group in groups(rank, world, pattern)]
     for number in range(200):
         if number == FAULTY_ROUND and rank == faulty:
             fault(kind)
-        with liveness.guard(f"round {number}"):
-            work, _buffers = post(pattern, rank, world, group)
-        with liveness.guard(f"round {number}"):
-            work.wait(liveness.timeout)
+        for group, liveness in watched:
+            exchange(f"round {number}", liveness, group, "all" if pattern == "pairs" else pattern)
 
 
 def main(folder, pattern, kind, faulty):
