@@ -32,16 +32,18 @@ class Liveness:
 
     A rank gives signs of life in the world's store, one a second, from its first guard on. When an exchange fails or
     times out, that rank compares two readings of these, and the first verdict in the store holds for all. So each
-    rank raises within `timeout` and GRACE seconds, as long as what is guarded waits no longer than `timeout`. It is
-    made the group's own timeout, too, or gloo would keep a process from ending until that has passed.
+    rank raises within `timeout` and GRACE, both in seconds. The timeout becomes the group's own, by default it stays
+    that: gloo keeps a process from ending until it has passed.
     With NCCL set TORCH_NCCL_BLOCKING_WAIT=1, or a wait returns at once and torch's watchdog ends the process.
     """
 
-    def __init__(self, group: dist.ProcessGroup, timeout: float | timedelta) -> None:
-        self.timeout = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
+    def __init__(self, group: dist.ProcessGroup, timeout: float | None = None) -> None:
+        self.group = group
+        self.timeout = None if timeout is None else timedelta(seconds=timeout)
         self._ranks: list[int] = dist.get_process_group_ranks(group)
         self._key = hashlib.sha256(f"{group.group_name} {self._ranks}".encode()).hexdigest()[:16]
-        group.set_timeout(self.timeout)
+        if self.timeout is not None:
+            group.set_timeout(self.timeout)
         self._monitor = _monitor()
         self._monitor.acquire()
         weakref.finalize(self, self._monitor.release)
@@ -63,6 +65,13 @@ class Liveness:
             raise self._error(what, verdict, error) from error
         finally:
             monitor.leave()
+
+    def wait(self, work: dist.Work) -> None:
+        """Wait for what was posted, no longer than the timeout; to be guarded."""
+        if self.timeout is None:
+            work.wait()
+        else:
+            work.wait(self.timeout)
 
     def _error(self, what: str, verdict: Verdict | None, cause: RuntimeError | None) -> DistributedError:
         here = f"{what}, on rank {self._monitor.seat.rank}"

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+import attncc
+import attncc.distributed
 from attncc.distributed.liveness import Liveness
 from attncc.errors import DistributedError
 
@@ -41,7 +43,7 @@ def exchange(what, liveness, group, pattern):
     with liveness.guard(what):
         work = dist.all_to_all_single(*buffers, taken, given, group=group, async_op=True)
     with liveness.guard(what):
-        work.wait(liveness.timeout)
+        liveness.wait(work)
 
 
 def fault(kind):
@@ -75,12 +77,24 @@ def exchanges(rank, world, pattern, kind, faulty):
             exchange(f"round {number}", liveness, group, "all" if pattern == "pairs" else pattern)
 
 
+def attentions(rank, world, kind, faulty):
+    """Attention and its gradients over a window, through the operator that users call."""
+    op = attncc.distributed.compile(attncc.load("sliding_window", window=100), 512, dtype="fp32", timeout=TIMEOUT)
+    tensors = [torch.randn(1, 1, len(op.positions()), 64, requires_grad=True) for _ in range(3)]
+    for number in range(200):
+        if number == FAULTY_ROUND and rank == faulty:
+            fault(kind)
+        op(*tensors).sum().backward()
+
+
 def main(folder, pattern, kind, faulty):
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", timeout=timedelta(seconds=60))
     begin = time.monotonic()
     try:
+        if pattern == "attention":
+            attentions(rank, world, kind, int(faulty))
         exchanges(rank, world, pattern, kind, int(faulty))
     except DistributedError as error:
         found = {"rank": error.rank, "text": str(error), "seconds": time.monotonic() - begin}

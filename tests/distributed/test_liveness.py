@@ -80,6 +80,8 @@ SLOW = pytest.mark.slow
         (3, "chain", "stop", 1),
         (4, "nobody but 0 and 1", "raise", 1),
         (3, "pairs", "kill", 2),  # rank 0 only sees rank 1 raise
+        (3, "attention", "kill amid", 1),
+        pytest.param(3, "attention", "stop", 2, marks=SLOW),
         pytest.param(4, "all", "kill amid", 3, marks=SLOW),
         pytest.param(3, "all", "stop", 0, marks=SLOW),
         pytest.param(3, "ring", "raise", 0, marks=SLOW),
