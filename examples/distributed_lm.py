@@ -184,6 +184,19 @@ def shown(steps: int) -> Iterator[Callable[[History], None]]:
         yield show
 
 
+def meet() -> None:
+    """Join the other processes that torchrun has started.
+
+    What an earlier attempt left in the store of torchrun's agent would keep them from meeting (torch 2.13).
+    """
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    hosts = rank == 0 and os.environ["TORCHELASTIC_USE_AGENT_STORE"] != "True"
+    store = dist.TCPStore(address, port, size, is_master=hosts)
+    attempt = dist.PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    dist.init_process_group("gloo", store=attempt, rank=rank, world_size=size)
+
+
 def launch(processes: int, restarts: int) -> None:
     """Start this program on so many processes, as torchrun does."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -228,7 +241,7 @@ def main(
     if not dist.is_torchelastic_launched():
         launch(processes, restarts)
         return
-    dist.init_process_group("gloo")
+    meet()
     history = work(chosen.union(), settings, checkpoint, every, timeout)
     size, first = dist.get_world_size(), dist.get_rank() == 0
     dist.destroy_process_group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -50,6 +51,7 @@ class Monitor:
         self.seat = seat
         self.verdict: Verdict | None = None
         self._connect = connect
+        self._process = secrets.token_hex(8)
         self._changed = threading.Condition()
         self._wake = threading.Event()
         self._entered: dict[str, int] = {}
@@ -121,8 +123,8 @@ class Monitor:
     def _tick(self, store: Store) -> None:
         """Give a sign of life, hear a verdict, and work at the question if there is one."""
         self._beat(store)
-        if self.verdict is None and store.check([VERDICT]):
-            self._hear(Verdict.of(store.get(VERDICT)))
+        if self.verdict is None:
+            self._listen(store)
         question = self._question
         if self.verdict is None:
             if question is not None and not question.answered:
@@ -131,13 +133,25 @@ class Monitor:
             self._count_those_who_know(store, self.verdict)
 
     def _beat(self, store: Store) -> None:
-        beat = Beat(time.monotonic_ns(), self._entered.copy(), self._waiting, self.verdict is not None)
+        beat = Beat(self._process, time.monotonic_ns(), self._entered.copy(), self._waiting, self.verdict is not None)
         store.set(str(self.seat.rank), beat.text())
 
-    def _hear(self, verdict: Verdict) -> None:
-        with self._changed:
-            self.verdict = verdict
-            self._changed.notify_all()
+    def _listen(self, store: Store) -> str:
+        """Look for a verdict on this world, and return the text that is there, "" for none."""
+        text = store.get(VERDICT).decode() if store.check([VERDICT]) else ""
+        found = Verdict.of(text) if text else None
+        if found is not None and found.is_on(self.seat.rank, self._process):
+            with self._changed:
+                self.verdict = found
+                self._changed.notify_all()
+        return text
+
+    def _publish(self, store: Store, found: Verdict) -> None:
+        """Write a verdict in the place of one on another world; the first on this one holds."""
+        other = self._listen(store)
+        if self.verdict is None:
+            store.compare_set(VERDICT, other, found.text())
+            self._listen(store)
 
     def _examine(self, store: Store, question: Question) -> None:
         """Read all beats; once more after SILENCE, and judge by what has changed: the first verdict of all holds."""
@@ -150,7 +164,7 @@ class Monitor:
             return
         found = blame(before, self._read(store), question.ranks, question.group, seconds)
         if found is not None:
-            self._hear(Verdict.of(store.compare_set(VERDICT, "", found.text())))
+            self._publish(store, found)
         with self._changed:
             question.answered = True
             self._changed.notify_all()

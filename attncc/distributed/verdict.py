@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True)
 class Beat:
     """A sign of life of a rank.
 
-    number: grows with every beat; entered: how many exchanges of each group, by its key, the rank has come to;
-    waiting: the group in an exchange of which it is, None while it computes; knows: whether it has heard the verdict.
+    process: a name for the process, as another may have been the rank before; number: grows with every beat; entered:
+    how many exchanges of each group, by its key, the rank has come to; waiting: the group in an exchange of which it
+    is, None while it computes; knows: whether it has heard the verdict.
     """
 
+    process: str
     number: int
     entered: Mapping[str, int]
     waiting: str | None
@@ -32,10 +34,19 @@ class Beat:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The global rank that is to blame, None for a process outside the world; and why, to follow it in a sentence."""
+    """The global rank that is to blame, None for a process outside the world; and why, to follow it in a sentence.
+
+    processes: those that were known, by rank as text. A store that outlives its world, as that of torchrun's agent
+    does, may hold a verdict on another.
+    """
 
     rank: int | None
     why: str
+    processes: Mapping[str, str] = field(default_factory=dict)
+
+    def is_on(self, rank: int, process: str) -> bool:
+        """Return whether it is on the world in which this process is this rank."""
+        return self.processes.get(str(rank)) == process
 
     def text(self) -> str:
         """Return it as JSON."""
@@ -55,16 +66,16 @@ def blame(before: Beats, now: Beats, ranks: Collection[int], group: str, seconds
 
     A rank of the world that gave no new sign of life comes first; failing that, the one that is behind in `group`.
     """
+    processes = {str(rank): beat.process for rank, beat in now.items()}
     started = set(ranks) | now.keys()
     silent = sorted(rank for rank in started if _number(before, rank) == _number(now, rank))
     if silent:
         known = silent[0] in now
-        return Verdict(
-            silent[0],
-            f"gave no sign of life for {seconds:.1f} s" if known else "has not come to any exchange",
-        )
+        why = f"gave no sign of life for {seconds:.1f} s" if known else "has not come to any exchange"
+        return Verdict(silent[0], why, processes)
     late = _late(now, set(ranks), group, set())
-    return None if late is None else Verdict(late, "is alive, but has not come to an exchange that the others wait in")
+    why = "is alive, but has not come to an exchange that the others wait in"
+    return None if late is None else Verdict(late, why, processes)
 
 
 def _number(beats: Beats, rank: int) -> int | None:

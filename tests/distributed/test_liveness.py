@@ -105,6 +105,20 @@ def test_where_no_rank_hosts_the_store(tmp_path, kind, faulty):
 
 
 @SLOW
+def test_a_store_that_holds_the_verdict_on_an_earlier_world(tmp_path):
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    for faulty in (2, 1):
+        folder = tmp_path / str(faulty)
+        folder.mkdir()
+        processes = start(3, folder, store.port, "ring", "kill", str(faulty), TORCHELASTIC_USE_AGENT_STORE="True")
+        assert end(processes, faulty), (folder / "log").read_text()
+        check(folder, 3, faulty)
+        for key in store.list_keys():  # by which gloo would look for processes that are gone
+            if "liveness" not in key:
+                store.delete_key(key)
+
+
+@SLOW
 def test_under_torchrun_which_does_not_see_that_a_rank_is_stopped(tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--master-port", str(free_port()), "--nproc-per-node=3"]
     with (tmp_path / "log").open("w") as log:

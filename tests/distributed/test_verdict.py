@@ -8,8 +8,10 @@ from attncc.distributed.verdict import Beat, Verdict, blame
 def beats(moved=1, waiting=None, **entered):
     """Two readings of ranks' beats: entered counts of the group "g" by rank, as r0=3."""
     counts = {int(name[1:]): count for name, count in entered.items()}
-    before = {rank: Beat(10, {"g": count}, None, False) for rank, count in counts.items()}
-    now = {rank: Beat(10 + moved, {"g": count}, (waiting or {}).get(rank), False) for rank, count in counts.items()}
+    before = {rank: Beat("a", 10, {"g": count}, None, False) for rank, count in counts.items()}
+    now = {
+        rank: Beat("a", 10 + moved, {"g": count}, (waiting or {}).get(rank), False) for rank, count in counts.items()
+    }
     return before, now
 
 
@@ -46,17 +48,26 @@ def test_nobody_if_all_are_there():
 
 def test_the_one_that_the_rank_behind_waits_for_elsewhere():
     before, now = beats(r0=4, r1=3, r2=4, waiting={1: "other"})
-    now |= {1: Beat(11, {"g": 3, "other": 7}, "other", False), 7: Beat(11, {"other": 6}, None, False)}
+    now |= {1: Beat("a", 11, {"g": 3, "other": 7}, "other", False), 7: Beat("a", 11, {"other": 6}, None, False)}
     assert blamed(before, now) == 7
 
 
 def test_one_of_two_ranks_that_wait_for_each_other_in_two_groups():
     before, now = beats(r0=4, r1=3)
-    now |= {0: Beat(11, {"g": 4, "h": 1}, "g", False), 1: Beat(11, {"g": 3, "h": 2}, "h", False)}
+    now |= {0: Beat("a", 11, {"g": 4, "h": 1}, "g", False), 1: Beat("a", 11, {"g": 3, "h": 2}, "h", False)}
     assert blamed(before, now, (0, 1)) in (0, 1)
 
 
 def test_beats_and_verdicts_survive_the_store():
-    beat, verdict = Beat(3, {"g": 2}, "g", True), Verdict(None, "is gone")
+    beat, verdict = Beat("a", 3, {"g": 2}, "g", True), Verdict(None, "is gone", {"0": "a"})
     assert Beat.of(beat.text()) == beat
     assert Verdict.of(verdict.text()) == verdict
+
+
+def test_a_verdict_is_on_the_processes_that_it_knew():
+    before, now = beats(r0=4, r1=3)
+    found = blame(before, now, (0, 1), "g", 2.5)
+    assert found is not None
+    assert found.is_on(0, "a")
+    assert not found.is_on(0, "b")  # which was started again as rank 0
+    assert not found.is_on(2, "a")
