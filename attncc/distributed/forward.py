@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attncc.distributed.crossing import Crossing, Delivery, Stores, storing
 from attncc.distributed.inner import Inner
+from attncc.distributed.liveness import Liveness
 from attncc.distributed.members import Members
 from attncc.distributed.partial import Partial
 from attncc.distributed.tables import LaneOn, Parcel, RankTables, Task
@@ -19,20 +20,19 @@ from attncc.distributed.tables import LaneOn, Parcel, RankTables, Task
 class Run:
     """What a rank needs to run its part of a schedule.
 
-    group: the ranks that share the sequence, None where that is this rank alone. timeout: in seconds, None for the
-    group's own.
+    liveness: of the ranks that share the sequence, None where that is this rank alone.
     """
 
     tables: RankTables
     members: tuple[Members, ...]
     inner: Inner
-    group: dist.ProcessGroup | None
-    timeout: float | None = None
+    liveness: Liveness | None
 
     @classmethod
     def of(cls, tables: RankTables, inner: Inner, group: dist.ProcessGroup | None, timeout: float | None = None) -> Run:
-        """Return the run of a rank's tables."""
-        return cls(tables, tuple(Members.of(lane.members) for lane in tables.lanes), inner, group, timeout)
+        """Return the run of a rank's tables; `timeout` in seconds, None for the group's own."""
+        liveness = None if group is None else Liveness(group, timeout)
+        return cls(tables, tuple(Members.of(lane.members) for lane in tables.lanes), inner, liveness)
 
 
 class LaneInputs:
@@ -93,7 +93,7 @@ def _fetched(run: Run, lanes: Sequence[LaneInputs], number: int) -> Crossing:
         for side, cargo in ((each.lane.keys, [each.keys, each.values]), (each.lane.queries, [each.queries])):
             deliver = storing(cargo, number, len(side.stores[number]))
             crossing.add(side.sends[number], side.gets[number], cargo, deliver)
-    return crossing.depart(run.group, lanes[0].keys[0].device, run.timeout)
+    return crossing.depart(f"round {number} of the forward", run.liveness, lanes[0].keys[0].device)
 
 
 def _compute(
@@ -113,7 +113,7 @@ def _returned(run: Run, lanes: Sequence[LaneInputs], results: Sequence[Sequence[
         kinds = each.queries[0].dtype, partials[0].lse.dtype
         cargo = [[partial.out for partial in partials], [partial.lse for partial in partials]]
         crossing.add(each.lane.returned, each.lane.awaited, cargo, _merging(partials[0]), kinds)
-    return crossing.depart(run.group, lanes[0].keys[0].device, run.timeout)
+    return crossing.depart("the return of the forward", run.liveness, lanes[0].keys[0].device)
 
 
 def _merging(own: Partial) -> Delivery:

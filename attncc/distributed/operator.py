@@ -59,7 +59,8 @@ class DistributedAttention:
         the last in ascending position as `positions()` gives them. All ranks call it, and its backward, in step. The
         gradient of a score's weights is this rank's share: add those of all ranks up.
 
-        Raises ShapeError and what attncc.attention raises before anything is sent; and what torch.distributed raises.
+        Raises ShapeError and what attncc.attention raises before anything is sent; and DistributedError, on all ranks,
+        when one of them dies or hangs: its `rank` says which.
         """
         check_types(query, key, value, self.backend)
         query, key, value = autocast(query, key, value)
@@ -182,7 +183,8 @@ def compile(
     `group` (by default all) share the sequence. heads, kv_heads, batch: of the whole tensors; they matter to patterns
     and scores that depend on h or b. With head_dim, value_dim and dtype (a name such as "bf16") they weigh moving keys
     against moving queries. settings: how tokens are shared and travel; or a `schedule` as it is to be run. timeout:
-    seconds that an exchange may take, else the group's own limit. Other options are those of attncc.attention.
+    seconds that an exchange may take, which become the group's limit; by default it stays as it is. Other options are
+    those of attncc.attention.
 
     Before it returns, ranks compare digests of what they have compiled. Raises DistributedError for a mesh that doesn't
     fit, a schedule that can't be run and ranks that differ, and what planning raises.

@@ -1,0 +1,132 @@
+"""Real processes, of which one dies, stops, fails or hangs: the others name it, and leave in time."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from torch.distributed import TCPStore
+
+from attncc.distributed.monitor import GRACE
+
+RANK = Path(__file__).with_name("faulty_rank.py")
+TIMEOUT = 4.0  # of faulty_rank.py
+START = 30.0  # seconds for processes to import torch and to meet, on a busy machine
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(world, folder, port, *arguments, **variables):
+    """Start the ranks of a world that meet at a port."""
+    common = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
+    with (folder / "log").open("w") as log:
+        return [
+            subprocess.Popen(
+                [sys.executable, str(RANK), str(folder), *arguments],
+                env=os.environ | common | variables | {"RANK": str(rank)},
+                stdout=log,
+                stderr=log,
+            )
+            for rank in range(world)
+        ]
+
+
+def end(processes, faulty):
+    """Wait for all but the faulty rank, which may be stopped; return whether none of them had to be killed."""
+    deadline = time.monotonic() + START + TIMEOUT + GRACE
+    try:
+        for rank, process in enumerate(processes):
+            if rank != faulty:
+                process.wait(max(0.1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return True
+
+
+def check(folder, world, faulty):
+    reports = {rank: folder / f"{rank}.json" for rank in range(world) if rank != faulty}
+    assert all(path.exists() for path in reports.values()), (folder / "log").read_text()
+    for path in reports.values():
+        found = json.loads(path.read_text())
+        assert found["rank"] == faulty, found
+        assert f"Rank {faulty} " in found["text"]
+        assert "round" in found["text"]
+        assert found["seconds"] < TIMEOUT + GRACE + 3  # of which the rounds before the fault are a part
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("world", "pattern", "kind", "faulty"),
+    [
+        (4, "ring", "kill", 2),
+        (4, "chain", "kill", 0),
+        (3, "chain", "stop", 1),
+        (4, "nobody but 0 and 1", "raise", 1),
+        (3, "pairs", "kill", 2),  # rank 0 only sees rank 1 raise
+        (3, "attention", "kill amid", 1),
+        pytest.param(3, "attention", "stop", 2, marks=SLOW),
+        pytest.param(4, "all", "kill amid", 3, marks=SLOW),
+        pytest.param(3, "all", "stop", 0, marks=SLOW),
+        pytest.param(3, "ring", "raise", 0, marks=SLOW),
+        pytest.param(3, "chain", "hang", 2, marks=SLOW),
+        pytest.param(3, "pairs", "hang", 2, marks=SLOW),
+        pytest.param(4, "pairs", "stop", 0, marks=SLOW),
+    ],
+)
+def test_all_others_name_the_faulty_rank(tmp_path, world, pattern, kind, faulty):
+    processes = start(world, tmp_path, free_port(), pattern, kind, str(faulty))
+    assert end(processes, faulty), (tmp_path / "log").read_text()
+    check(tmp_path, world, faulty)
+
+
+@pytest.mark.parametrize(("kind", "faulty"), [("kill", 0), pytest.param("stop", 1, marks=SLOW)])
+def test_where_no_rank_hosts_the_store(tmp_path, kind, faulty):
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's agent does
+    processes = start(3, tmp_path, store.port, "chain", kind, str(faulty), TORCHELASTIC_USE_AGENT_STORE="True")
+    assert end(processes, faulty), (tmp_path / "log").read_text()
+    check(tmp_path, 3, faulty)
+
+
+@SLOW
+def test_a_store_that_holds_the_verdict_on_an_earlier_world(tmp_path):
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    for faulty in (2, 1):
+        folder = tmp_path / str(faulty)
+        folder.mkdir()
+        processes = start(3, folder, store.port, "ring", "kill", str(faulty), TORCHELASTIC_USE_AGENT_STORE="True")
+        assert end(processes, faulty), (folder / "log").read_text()
+        check(folder, 3, faulty)
+        for key in store.list_keys():  # by which gloo would look for processes that are gone
+            if "liveness" not in key:
+                store.delete_key(key)
+
+
+@SLOW
+def test_under_torchrun_which_does_not_see_that_a_rank_is_stopped(tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--master-port", str(free_port()), "--nproc-per-node=3"]
+    with (tmp_path / "log").open("w") as log:
+        agent = psutil.Popen([*launcher, str(RANK), str(tmp_path), "ring", "stop", "1"], stdout=log, stderr=log)
+    deadline = time.monotonic() + START + TIMEOUT + GRACE
+    while time.monotonic() < deadline and len(list(tmp_path.glob("*.json"))) < 2:
+        time.sleep(0.2)
+    for process in [*agent.children(recursive=True), agent]:
+        process.kill()
+    agent.wait()
+    check(tmp_path, 3, 1)
