@@ -99,7 +99,8 @@ def _follow(run: Run, lanes: Sequence[LaneGradients], meanwhile: Callable[[], No
                 side, cargo = each.lane.queries, [each.grad_out, each.delta, each.lse]
                 deliver = storing(cargo, number, len(side.stores[number]))
                 crossing.add(side.sends[number], side.gets[number], cargo, deliver)
-            crossing.depart(f"round {number} of queries in the backward", run.liveness, lanes[0].lse[0].device)
+            what = f"round {number} of gradients of results"
+            crossing.depart(run.channel, lanes[0].lse[0].device, what)
         if number == 1:
             meanwhile()
         crossing.land()
@@ -117,4 +118,4 @@ def _sent_back(run: Run, lanes: Sequence[LaneGradients], number: int) -> Crossin
         if last:
             cargo = [each.d_queries]
             crossing.add(each.lane.returned, each.lane.awaited, cargo, adding(cargo))
-    return crossing.depart(f"round {number} of keys in the backward", run.liveness, lanes[0].lse[0].device)
+    return crossing.depart(run.channel, lanes[0].lse[0].device, f"round {number} of the backward")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch.distributed as dist
 from torch import Tensor
 
+from attncc.distributed.channel import Channel
 from attncc.distributed.crossing import Crossing, Delivery, Stores, storing
 from attncc.distributed.inner import Inner
 from attncc.distributed.liveness import Liveness
@@ -20,19 +20,18 @@ from attncc.distributed.tables import LaneOn, Parcel, RankTables, Task
 class Run:
     """What a rank needs to run its part of a schedule.
 
-    liveness: of the ranks that share the sequence, None where that is this rank alone.
+    channel: between the ranks that run the schedule, None where that is this rank alone.
     """
 
     tables: RankTables
     members: tuple[Members, ...]
     inner: Inner
-    liveness: Liveness | None
+    channel: Channel | None
 
     @classmethod
-    def of(cls, tables: RankTables, inner: Inner, group: dist.ProcessGroup | None, timeout: float | None = None) -> Run:
-        """Return the run of a rank's tables; `timeout` in seconds, None for the group's own."""
-        liveness = None if group is None else Liveness(group, timeout)
-        return cls(tables, tuple(Members.of(lane.members) for lane in tables.lanes), inner, liveness)
+    def of(cls, tables: RankTables, inner: Inner, channel: Channel | None) -> Run:
+        """Return the run of a rank's tables."""
+        return cls(tables, tuple(Members.of(lane.members) for lane in tables.lanes), inner, channel)
 
 
 class LaneInputs:
@@ -93,7 +92,7 @@ def _fetched(run: Run, lanes: Sequence[LaneInputs], number: int) -> Crossing:
         for side, cargo in ((each.lane.keys, [each.keys, each.values]), (each.lane.queries, [each.queries])):
             deliver = storing(cargo, number, len(side.stores[number]))
             crossing.add(side.sends[number], side.gets[number], cargo, deliver)
-    return crossing.depart(f"round {number} of the forward", run.liveness, lanes[0].keys[0].device)
+    return crossing.depart(run.channel, lanes[0].keys[0].device, f"round {number} of the forward")
 
 
 def _compute(
@@ -113,7 +112,7 @@ def _returned(run: Run, lanes: Sequence[LaneInputs], results: Sequence[Sequence[
         kinds = each.queries[0].dtype, partials[0].lse.dtype
         cargo = [[partial.out for partial in partials], [partial.lse for partial in partials]]
         crossing.add(each.lane.returned, each.lane.awaited, cargo, _merging(partials[0]), kinds)
-    return crossing.depart("the return of the forward", run.liveness, lanes[0].keys[0].device)
+    return crossing.depart(run.channel, lanes[0].keys[0].device, "the return of results")
 
 
 def _merging(own: Partial) -> Delivery:

@@ -33,6 +33,10 @@ class Flow:
         """Bytes that each rank receives, int64 (ranks,)."""
         return np.bincount(self.target, self.bytes, ranks).astype(np.int64)
 
+    def folded(self, ranks: int) -> Flow:
+        """Return the flow of groups of `ranks` ranks added up, one entry a pair of ranks of a group."""
+        return _sum([Flow(self.source % ranks, self.target % ranks, self.bytes)], ranks)
+
 
 @dataclass(frozen=True, eq=False)
 class Step:

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from attncc.distributed.liveness import Liveness
+from attncc.distributed.channel import Channel, Posted
 
 Shape = tuple[int, ...]
 
@@ -44,17 +44,13 @@ class Flight:
     what: str
     liveness: Liveness
     expected: Sequence[Expected]
-    work: dist.Work
+    posted: Posted
     sent: Tensor
     buffer: Tensor
 
     def land(self) -> list[Tensor]:
-        """Wait, and return what was expected, in its order; views of one buffer where elements are aligned in it.
-
-        Raises DistributedError, which names the rank that died or hangs.
-        """
-        with self.liveness.guard(self.what):
-            self.liveness.wait(self.work)
+        """Wait, and return what was expected, in its order; views of one buffer where elements are aligned in it."""
+        self.posted.wait()
         found: dict[int, Tensor] = {}
         offset = 0
         for number in _by_peer([each.peer for each in self.expected]):
@@ -67,14 +63,14 @@ class Flight:
 
 
 def depart(
-    what: str, liveness: Liveness, device: torch.device, sent: Sequence[Sent], expected: Sequence[Expected]
+    channel: Channel, device: torch.device, sent: Sequence[Sent], expected: Sequence[Expected], what: str
 ) -> Flight:
-    """Send tensors and take others, all ranks of a group at once, without waiting; `what` is the exchange's name.
+    """Send tensors and take others, all ranks of a group at once, without waiting; errors say that it is `what`.
 
     What a rank sends to another and what that one expects of it have the same order, shapes and types. Raises
     DistributedError, which names the rank that died or hangs.
     """
-    ranks = liveness.group.size()
+    group, ranks = channel.group, channel.ranks
     pieces = [_bytes(sent[number].tensor) for number in _by_peer([each.peer for each in sent])]
     outgoing = torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.uint8, device=device)
     sizes = [each.bytes for each in expected]
@@ -83,10 +79,10 @@ def depart(
         [each.peer for each in sent], [each.tensor.numel() * each.tensor.element_size() for each in sent], ranks
     )
     back = _totals([each.peer for each in expected], sizes, ranks)
-    with liveness.guard(what):
-        work = dist.all_to_all_single(incoming, outgoing, back, to, group=liveness.group, async_op=True)
-    assert work is not None
-    return Flight(what, liveness, expected, work, outgoing, incoming)
+    posted = channel.post(
+        what, lambda: dist.all_to_all_single(incoming, outgoing, back, to, group=group, async_op=True)
+    )
+    return Flight(expected, posted, outgoing, incoming)
 
 
 def _by_peer(peers: Sequence[int]) -> list[int]:
