@@ -22,8 +22,15 @@ class Channel:
 
     def __init__(self, group: dist.ProcessGroup, timeout: float | None = None) -> None:
         self.group = group
-        self.limit = _limit(group) if timeout is None else timedelta(seconds=timeout)
-        self._liveness = Liveness(group, self.limit)
+        self._liveness = Liveness(group, timeout)
+
+    @property
+    def limit(self) -> timedelta:
+        """How long an exchange may take; each backend of the group knows."""
+        kind = torch.device("cuda" if dist.get_backend(self.group) == "nccl" else "cpu")
+        options = self.group._get_backend(kind).options
+        found: timedelta = options._timeout
+        return found
 
     @property
     def ranks(self) -> int:
@@ -59,12 +66,4 @@ class Posted:
     def wait(self) -> None:
         """Return when it is done."""
         with self.liveness.guard(self.what):
-            self.work.wait(self.liveness.timeout)
-
-
-def _limit(group: dist.ProcessGroup) -> timedelta:
-    """Return a group's own limit; each of its backends has it."""
-    kind = torch.device("cuda" if dist.get_backend(group) == "nccl" else "cpu")
-    options = group._get_backend(kind).options
-    found: timedelta = options._timeout
-    return found
+            self.liveness.wait(self.work)

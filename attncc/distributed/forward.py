@@ -10,7 +10,6 @@ from torch import Tensor
 from attncc.distributed.channel import Channel
 from attncc.distributed.crossing import Crossing, Delivery, Stores, storing
 from attncc.distributed.inner import Inner
-from attncc.distributed.liveness import Liveness
 from attncc.distributed.members import Members
 from attncc.distributed.partial import Partial
 from attncc.distributed.tables import LaneOn, Parcel, RankTables, Task

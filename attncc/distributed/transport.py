@@ -41,15 +41,16 @@ class Expected:
 class Flight:
     """An exchange on its way; keeps what is sent alive until it has landed."""
 
-    what: str
-    liveness: Liveness
     expected: Sequence[Expected]
     posted: Posted
     sent: Tensor
     buffer: Tensor
 
     def land(self) -> list[Tensor]:
-        """Wait, and return what was expected, in its order; views of one buffer where elements are aligned in it."""
+        """Wait, and return what was expected, in its order; views of one buffer where elements are aligned in it.
+
+        Raises DistributedError, which names the rank that died or hangs.
+        """
         self.posted.wait()
         found: dict[int, Tensor] = {}
         offset = 0

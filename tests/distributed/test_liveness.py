@@ -2,73 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from faults import START, TIMEOUT, check, end, free_port, start
 from torch.distributed import TCPStore
 
 from attncc.distributed.monitor import GRACE
 
 RANK = Path(__file__).with_name("faulty_rank.py")
-TIMEOUT = 4.0  # of faulty_rank.py
-START = 30.0  # seconds for processes to import torch and to meet, on a busy machine
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start(world, folder, port, *arguments, **variables):
-    """Start the ranks of a world that meet at a port."""
-    common = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
-    with (folder / "log").open("w") as log:
-        return [
-            subprocess.Popen(
-                [sys.executable, str(RANK), str(folder), *arguments],
-                env=os.environ | common | variables | {"RANK": str(rank)},
-                stdout=log,
-                stderr=log,
-            )
-            for rank in range(world)
-        ]
-
-
-def end(processes, faulty):
-    """Wait for all but the faulty rank, which may be stopped; return whether none of them had to be killed."""
-    deadline = time.monotonic() + START + TIMEOUT + GRACE
-    try:
-        for rank, process in enumerate(processes):
-            if rank != faulty:
-                process.wait(max(0.1, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return False
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    return True
-
-
-def check(folder, world, faulty):
-    reports = {rank: folder / f"{rank}.json" for rank in range(world) if rank != faulty}
-    assert all(path.exists() for path in reports.values()), (folder / "log").read_text()
-    for path in reports.values():
-        found = json.loads(path.read_text())
-        assert found["rank"] == faulty, found
-        assert f"Rank {faulty} " in found["text"]
-        assert "round" in found["text"]
-        assert found["seconds"] < TIMEOUT + GRACE + 3  # of which the rounds before the fault are a part
-
-
 SLOW = pytest.mark.slow
 
 
@@ -91,7 +36,7 @@ SLOW = pytest.mark.slow
     ],
 )
 def test_all_others_name_the_faulty_rank(tmp_path, world, pattern, kind, faulty):
-    processes = start(world, tmp_path, free_port(), pattern, kind, str(faulty))
+    processes = start(RANK, world, tmp_path, free_port(), pattern, kind, str(faulty))
     assert end(processes, faulty), (tmp_path / "log").read_text()
     check(tmp_path, world, faulty)
 
@@ -99,7 +44,7 @@ def test_all_others_name_the_faulty_rank(tmp_path, world, pattern, kind, faulty)
 @pytest.mark.parametrize(("kind", "faulty"), [("kill", 0), pytest.param("stop", 1, marks=SLOW)])
 def test_where_no_rank_hosts_the_store(tmp_path, kind, faulty):
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's agent does
-    processes = start(3, tmp_path, store.port, "chain", kind, str(faulty), TORCHELASTIC_USE_AGENT_STORE="True")
+    processes = start(RANK, 3, tmp_path, store.port, "chain", kind, str(faulty), TORCHELASTIC_USE_AGENT_STORE="True")
     assert end(processes, faulty), (tmp_path / "log").read_text()
     check(tmp_path, 3, faulty)
 
