@@ -12,6 +12,7 @@ from attncc.distributed.crossing import Crossing, Delivery, Stores, storing
 from attncc.distributed.inner import Inner
 from attncc.distributed.members import Members
 from attncc.distributed.partial import Partial
+from attncc.distributed.sample import Sample, of_length
 from attncc.distributed.tables import LaneOn, Parcel, RankTables, Task
 
 
@@ -31,6 +32,17 @@ class Run:
     def of(cls, tables: RankTables, inner: Inner, channel: Channel | None) -> Run:
         """Return the run of a rank's tables."""
         return cls(tables, tuple(Members.of(lane.members) for lane in tables.lanes), inner, channel)
+
+    def prepare(self, sample: Sample) -> None:
+        """Find what runs the tasks on tensors of these sizes, so that the first call needn't."""
+        query, key, value = sample.without_rows()
+        for lane, members in zip(self.tables.lanes, self.members, strict=True):
+            own = members.take(query, query.shape[1] // key.shape[1]), members.take(key), members.take(value)
+            for task in lane.tasks:
+                rows = len(task.query_positions), len(task.key_positions), len(task.key_positions)
+                like = [of_length(x, count) for x, count in zip(own, rows, strict=True)]
+                for direction in sample.directions:
+                    self.inner.executable(task, members, direction, *like)
 
 
 class LaneInputs:

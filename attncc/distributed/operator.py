@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -21,6 +21,7 @@ from attncc.distributed.lines import Lines
 from attncc.distributed.mesh import Grid, grid_of
 from attncc.distributed.problem import Problem
 from attncc.distributed.run import attend
+from attncc.distributed.sample import Sample
 from attncc.distributed.schedule import Schedule
 from attncc.distributed.settings import Settings
 from attncc.distributed.sharing import Sharing, steps
@@ -40,7 +41,8 @@ class DistributedAttention:
     """Attention over a sequence that ranks share; made by `compile`, called by all ranks with their shards.
 
     schedule: what travels and is computed, for all heads and batch entries. grid: the mesh, and where this rank stands.
-    sharing: how the ranks of its sequence groups divide heads and tokens. lines: what they exchange on.
+    sharing: how the ranks of its sequence groups divide heads and tokens. lines: what they exchange on. agreement:
+    whether all ranks have made the same, which they ask before they exchange anything else.
     """
 
     pattern: Pattern
@@ -57,6 +59,14 @@ class DistributedAttention:
     backend: str
     config: str
     _runs: dict[tuple[int, int], Run] = field(default_factory=dict, init=False, repr=False)
+    _seen: dict[Sample, None] = field(default_factory=dict, repr=False)
+    agreement: Agreement = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        facts = (self.pattern.key, self.score.key, self.inputs, self.scale, self.return_lse, self.grid, self.sharing)
+        own = digest(self.schedule, (*facts, self.backend, self.config))
+        found = Agreement(own, list(self.lines.dims.values()), self.grid.device)
+        object.__setattr__(self, "agreement", found)
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         """Return this rank's rows of attention over all tokens, as attncc.attention does, differentiable.
@@ -77,11 +87,29 @@ class DistributedAttention:
         self.agreement.settle()
         if self._swap is not None:
             query, key, value = self._swap.to_heads(query, key, value)
+        self._seen[Sample.of(query, key, value)] = None
         run = self._run(query.shape[0], query.shape[1])
         out, lse = attend(run, query, key, value, self.score.tensors, factor)
         wanted = (out, lse) if self.return_lse else (out,)
         found = wanted if self._swap is None else self._swap.to_tokens(*wanted)
         return (found[0], found[1]) if self.return_lse else found[0]
+
+    def replanned(self, pattern: Pattern | PatternFactory) -> DistributedAttention:
+        """Return the same for another pattern, such as the documents of another step; tokens stay where they are.
+
+        All ranks call it alike, but nothing is sent: they compare what they have made when the result is first called,
+        which raises DistributedError on all of them if it differs. What runs on tensors of sizes that were seen so far
+        is planned, too. Raises what planning raises. May be called in another thread, see `ahead`.
+        """
+        chosen, partition = as_pattern(pattern), self.schedule.partition
+        problem = Problem(chosen, partition.cut.length, partition.ranks, self.inputs)
+        made = problem.scheduled(partition, self.settings)
+        check_schedule(made)
+        local_schedule(made, self.grid, self.inputs, self.sharing.spread)
+        found = replace(self, pattern=chosen, schedule=made)
+        for sample in list(self._seen):
+            found._run(sample.query[0], sample.query[1]).prepare(sample)
+        return found
 
     def positions(self, rank: int | None = None) -> Tensor:
         """Return the positions of the tokens of a rank of the sequence group, by default this one: int64, ascending."""
@@ -130,13 +158,6 @@ class DistributedAttention:
         ]
         forward, backward = ([flow.folded(self.grid.size("sequence")) for flow in flows] for flows in found)
         return forward, backward
-
-    @cached_property
-    def agreement(self) -> Agreement:
-        """Whether all ranks have compiled the same."""
-        facts = (self.pattern.key, self.score.key, self.inputs, self.scale, self.return_lse, self.grid, self.sharing)
-        own = digest(self.schedule, (*facts, self.backend, self.config))
-        return Agreement(own, list(self.lines.dims.values()), self.grid.device)
 
     @cached_property
     def _swap(self) -> Swap | None:
