@@ -24,7 +24,7 @@ from attncc.distributed.run import attend
 from attncc.distributed.sample import Sample
 from attncc.distributed.schedule import Schedule
 from attncc.distributed.settings import Settings
-from attncc.distributed.sharing import Sharing, steps
+from attncc.distributed.sharing import Sharing, kept, steps
 from attncc.distributed.swap import Swap
 from attncc.distributed.tables import RankTables
 from attncc.distributed.validity import check_schedule
@@ -132,7 +132,7 @@ class DistributedAttention:
         return shards.unshard(self.lines.dims, positions, x, batch, heads, sequence)
 
     def describe(self) -> str:
-        """Return who owns how much, and what travels, in words."""
+        """Return who owns how much, what travels and what is kept, in words; for `inputs`, by ranks of a sequence."""
         partition, inputs = self.schedule.partition, self.inputs
         received = [traffic.received(flows, self.grid.size("sequence")) for flows in self.flows()]
         lines = [
@@ -140,10 +140,13 @@ class DistributedAttention:
             f"partition {partition.name}: units of {partition.cut.size}, "
             f"{partition.counts.min()} to {partition.counts.max()} tokens a rank",
             f"{self.schedule.rounds} rounds, {len(self.schedule.lanes)} lanes"
-            + (", and results of queries that travel come back" if self.schedule.returns else ""),
+            + (", and results of queries that travel come back" if self.schedule.returns else "")
+            + (f", groups of {self.sharing.spread} swap sequence for heads" if self.sharing.spread > 1 else ""),
         ]
         for name, sums in zip(("forward", "backward"), received, strict=True):
             lines.append(f"{name}: {sums.sum()} bytes travel, {sums.max()} to the busiest rank ({inputs.dtype})")
+        most = kept(self.schedule, inputs, self.sharing).max()
+        lines.append(f"memory: up to {most} bytes of other ranks' rows are kept on a rank for the backward")
         return "\n".join(lines)
 
     def flows(self) -> tuple[list[traffic.Flow], list[traffic.Flow]]:

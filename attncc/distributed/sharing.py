@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attncc.backends.inputs import Inputs
+from attncc.distributed import traffic
 from attncc.distributed.lanes import localised
 from attncc.distributed.partition import Partition
 from attncc.distributed.schedule import Schedule
@@ -75,16 +76,27 @@ def steps(schedule: Schedule, inputs: Inputs, sharing: Sharing, direction: str, 
     """
     local = sharing.local(inputs)
     make = forward_steps if direction == "forward" else backward_steps
-    groups = []
-    for (b, h), ranks in sharing.groups():
-        entries, heads = _range(b, local.batch), _range(h, local.kv_heads)
-        groups.append((make(localised(schedule, entries, heads), local), ranks))
+    groups = [(make(found, local), ranks) for found, ranks in _groups(schedule, local, sharing)]
     merged = _merged(groups, sharing.ranks)
     if sharing.spread == 1:
         return merged
     there, back = _swapped(schedule, inputs, sharing, lse)
     first, last = (there, back) if direction == "forward" else (_undone(back), _undone(there))
     return [_moving(first, sharing.ranks), *merged, _moving(last, sharing.ranks)]
+
+
+def kept(schedule: Schedule, inputs: Inputs, sharing: Sharing) -> Array:
+    """Return the bytes of rows of other ranks that each rank keeps for its backward, int64 (ranks,)."""
+    local, found = sharing.local(inputs), np.zeros(sharing.ranks, np.int64)
+    for own, ranks in _groups(schedule, local, sharing):
+        found[ranks] = traffic.kept(own, local)
+    return found
+
+
+def _groups(schedule: Schedule, local: Inputs, sharing: Sharing) -> Iterator[tuple[Schedule, Array]]:
+    """Yield the schedule of each group of ranks that runs one, and the ranks."""
+    for (b, h), ranks in sharing.groups():
+        yield localised(schedule, _range(b, local.batch), _range(h, local.kv_heads)), ranks
 
 
 def _range(shard: int, size: int) -> range:

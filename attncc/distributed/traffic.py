@@ -130,6 +130,13 @@ def backward_steps(schedule: Schedule, inputs: Inputs) -> list[Step]:
     return [Step(*work, flow) for work, flow in zip([*early, *late], [*there, nothing(), *back], strict=True)]
 
 
+def kept(schedule: Schedule, inputs: Inputs) -> Array:
+    """Return the bytes of rows of other ranks that each rank keeps for its backward, int64 (ranks,)."""
+    rows = Rows.of(inputs)
+    flows = [_round(schedule, inputs, k, rows.key, rows.query) for k in range(1, schedule.rounds + 1)]
+    return received(flows, schedule.partition.ranks)
+
+
 def nothing() -> Flow:
     """Return the flow of a step that moves nothing."""
     return Flow(*(np.empty(0, np.int64) for _ in range(3)))

@@ -22,6 +22,7 @@ from attncc.distributed.inner import Inner
 from attncc.distributed.lanes import localised
 from attncc.distributed.run import attend
 from attncc.distributed.schedule import Moves, Schedule
+from attncc.distributed.sharing import kept
 from attncc.distributed.tables import RankTables
 from attncc.ir.score import IDENTITY
 from attncc.planner.search import plan_for
@@ -374,3 +375,18 @@ def there_and_back() -> None:
 
 def described() -> str:
     return str(compiled().describe())
+
+
+def kept_for_the_backward(settings: dict[str, Any]) -> list[int]:
+    """Return the bytes that this rank has kept of others, and those that are planned."""
+    pattern = patterns()["mix"]
+    sizes = {"heads": 4, "kv_heads": 4, "head_dim": 8, "dtype": "fp32"}
+    op = compiled(pattern, **sizes, settings=attncc.distributed.Settings(unit=4, **settings))
+    own = [op.shard(torch.randn(1, 4, N, 8, requires_grad=True)) for _ in range(3)]
+    node = op(*own).grad_fn
+    while not node.name().startswith("_AttendBackward"):
+        node = node.next_functions[0][0]
+    found = sum(x.numel() * x.element_size() for x in node.saved_tensors[5:])
+    planned = kept(op.schedule, op.inputs, op.sharing)
+    assert f"up to {planned.max()} bytes" in op.describe()
+    return [found, int(planned[dist.get_rank()])]

@@ -116,3 +116,9 @@ def test_a_description(world) -> None:
     text = world(2).run("described")[0]
     assert "61 tokens on 2 sequence" in text
     assert "bytes travel" in text
+
+
+@pytest.mark.parametrize("settings", [{"stages": 2}, {"route": "ring"}, {"spread": 2}], ids=str)
+def test_memory_that_is_kept(world, settings: dict[str, object]) -> None:
+    for found, planned in world(4).run("kept_for_the_backward", settings):
+        assert found == planned
