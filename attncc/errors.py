@@ -56,7 +56,14 @@ class TopologyError(AttnccError, ValueError):
 
 
 class DistributedError(AttnccError):
-    """Ranks that don't fit together: a mesh, a schedule, shards, or a rank that failed."""
+    """Ranks that don't fit together: a mesh, a schedule, shards, or a rank that failed.
+
+    `rank` is the global rank that died or hangs, None where it is something else.
+    """
+
+    def __init__(self, problem: str, *, rule: str = "", fix: str = "", rank: int | None = None) -> None:
+        self.rank = rank
+        super().__init__(problem, rule=rule, fix=fix)
 
 
 class PluginError(AttnccError):

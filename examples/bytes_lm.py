@@ -37,6 +37,8 @@ EVALUATIONS = 5  # of the held-out text in one run
 
 #: (query, key, value) -> out, all of them (B, H, N, D).
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+#: (bytes, the bytes that follow each) -> bits per byte of a model.
+Bits = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -181,10 +183,15 @@ def bits_per_byte(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, text: Tensor, context: int) -> float:
+def evaluate(bits: Bits, text: Tensor, context: int) -> float:
     """Return bits per byte of a few evenly spaced windows, one at a time to bound memory."""
     starts = torch.linspace(0, len(text) - context - 1, HELD_OUT_WINDOWS).long()
-    return sum(bits_per_byte(model, *windows(text, start[None], context)).item() for start in starts) / len(starts)
+    return sum(bits(*windows(text, start[None], context)).item() for start in starts) / len(starts)
+
+
+def is_evaluated(step: int, steps: int) -> bool:
+    """Decide whether the held-out text is looked at after a step; these count from 1."""
+    return step % math.ceil(steps / EVALUATIONS) == 0 or step == steps
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
@@ -195,14 +202,26 @@ def learning_rate_factor(step: int, steps: int) -> float:
     return 0.55 + 0.45 * math.cos(math.pi * (step - warmup) / max(1, steps - warmup))
 
 
+def optimiser_of(model: nn.Module, settings: Settings) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
+    """Return the optimiser, and the schedule of its learning rate."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_factor(step, settings.steps)
+    )
+
+
+def drawn(text: Tensor, settings: Settings, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the next windows to learn from, and the bytes that follow."""
+    starts = torch.randint(len(text) - settings.context, (settings.batch,), generator=draw)
+    return windows(text, starts, settings.context)
+
+
 def training_steps(model: nn.Module, text: Tensor, settings: Settings) -> Iterator[float]:
     """Take one optimiser step after another; yield each one's bits per byte, measured before its update."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, settings.steps))
+    optimizer, schedule = optimiser_of(model, settings)
     draw = torch.Generator().manual_seed(settings.seed)  # its own, so that the model's shape doesn't change the text
     for _ in range(settings.steps):
-        starts = torch.randint(len(text) - settings.context, (settings.batch,), generator=draw)
-        bits = bits_per_byte(model, *windows(text, starts, settings.context))
+        bits = bits_per_byte(model, *drawn(text, settings, draw))
         optimizer.zero_grad()
         torch.autograd.backward(bits)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -221,8 +240,9 @@ def train(model: nn.Module, corpus: Corpus, settings: Settings, show: Callable[[
             timed = seconds[1:] or seconds
             history.tokens_per_second = settings.batch * settings.context * len(timed) / sum(timed)
             history.train.append(bits)
-            if step % math.ceil(settings.steps / EVALUATIONS) == 0 or step == settings.steps:
-                history.held_out.append((step, evaluate(model, corpus.held_out, settings.context)))
+            if is_evaluated(step, settings.steps):
+                bits_of = partial(bits_per_byte, model)
+                history.held_out.append((step, evaluate(bits_of, corpus.held_out, settings.context)))
             show(history)
             begin = time.perf_counter()
     except KeyboardInterrupt:

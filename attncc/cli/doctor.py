@@ -1,19 +1,41 @@
-"""`attncc doctor`: versions, devices and backends of this machine."""
+"""`attncc doctor`: versions, devices and backends of this machine, and what its links are."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from attncc.cli import output
 from attncc.cli.options import AsJson
+from attncc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from attncc.distributed.links import Links
 
 #: Distributions whose versions matter to a report.
 PACKAGES = ("attncc", "torch", "triton", "numpy", "sympy", "networkx", "optuna", "typer", "rich", "matplotlib")
 
+WithLinks = Annotated[
+    bool, typer.Option("--links", help="Measure what gloo moves between processes of this host, and their pace.")
+]
+Processes = Annotated[int, typer.Option(min=2, help="With --links: processes to start; under torchrun it's its own.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="With --links: a topology file to write.")
+]
 
-def doctor(as_json: AsJson = False) -> None:
-    """Print versions, devices, and which backends can run here (and why one can't).
 
-    Example: attncc doctor --json
+def doctor(as_json: AsJson = False, links: WithLinks = False, processes: Processes = 4, file: Output = None) -> None:
+    """Print versions, devices, and which backends can run here (and why one can't); or measure this host's links.
+
+    Example: attncc doctor --links --output here.toml
     """
+    if links:
+        _doctor_links(as_json, processes, file)
+        return
+    if file is not None:
+        raise ConfigError("--output without --links.", rule="What is written is the topology of measured links.")
     from attncc import backends
     from attncc.machine import devices, machine, versions
 
@@ -28,3 +50,56 @@ def doctor(as_json: AsJson = False) -> None:
         return
     tables = [output.facts(title, {k: str(v) for k, v in rows.items()}) for title, rows in found.items()]
     output.show(*(part for made in tables for part in (made, "")))
+
+
+def _doctor_links(as_json: bool, processes: int, file: Path | None) -> None:
+    links = _measured(processes)
+    if links is None:  # a rank that has nothing to say
+        return
+    if file is not None:
+        _write(file, links)
+    if as_json:
+        output.show_json(links.describe())
+    else:
+        _show(links)
+
+
+def _measured(processes: int) -> Links | None:
+    from torch.distributed import is_torchelastic_launched
+
+    from attncc.distributed import probe
+
+    if is_torchelastic_launched():
+        return probe.measure_world(output.note)
+    with output.progress(probe.STEPS) as report:
+        return probe.measure_host(processes, report)
+
+
+def _write(file: Path, links: Links) -> None:
+    from attncc import storage
+    from attncc.distributed.links import toml
+    from attncc.machine import machine, versions
+
+    facts = (machine() | versions(["torch"])).items()
+    remarks = ["Measured by attncc doctor --links: " + ", ".join(f"{name} {value}" for name, value in facts) + "."]
+    try:
+        storage.write(file, toml(links, remarks).encode())
+    except OSError as error:
+        raise ConfigError(f"{file} can't be written: {error}.", rule="--output is a file to write.") from error
+    output.note(f"wrote {file}")
+
+
+def _show(links: Links) -> None:
+    exchanges = output.table("exchanges", "who sends", "bytes", "median", "as simulated", numbers=("bytes", "median"))
+    for each, predicted in zip(links.exchanged, links.predicted(), strict=True):
+        exchanges.add_row(each.pattern, f"{each.size:,}", output.seconds(each.median), output.seconds(predicted))
+    fitted = {
+        "processes": f"{links.processes} of {links.threads} threads",
+        "alpha": f"{output.seconds(links.alpha)} a link, two on a path",
+        "beta": f"{output.quantity(links.beta, 'B/s')} from one to another",
+        "copies": f"{output.quantity(links.copies, 'B/s')} of all together",
+        "alone": f"{output.quantity(links.alone, 'FLOP/s')}, dense attention",
+        "together": f"{output.quantity(links.together, 'FLOP/s')} each",
+        "cores": f"{links.cores:.2f} processes at full speed at once",
+    }
+    output.show(exchanges, "", output.facts("as a topology", fitted))

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attncc.distributed.lookahead import ahead as ahead
     from attncc.distributed.operator import DistributedAttention as DistributedAttention
     from attncc.distributed.operator import compile as compile
     from attncc.distributed.schedule import Schedule as Schedule
@@ -18,10 +19,11 @@ _HOME = {
     "DistributedAttention": "attncc.distributed.operator",
     "Schedule": "attncc.distributed.schedule",
     "Settings": "attncc.distributed.settings",
+    "ahead": "attncc.distributed.lookahead",
     "compile": "attncc.distributed.operator",
 }
 
-__all__ = ["DistributedAttention", "Schedule", "Settings", "compile"]
+__all__ = ["DistributedAttention", "Schedule", "Settings", "ahead", "compile"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from attncc.distributed.channel import Channel
 from attncc.distributed.schedule import Moves, Schedule
 from attncc.errors import DistributedError
 
@@ -32,19 +33,34 @@ def digest(schedule: Schedule, facts: Sequence[object]) -> str:
     return found.hexdigest()
 
 
-def agree(own: str, groups: Sequence[dist.ProcessGroup], device: torch.device) -> None:
-    """Raise DistributedError on every rank, naming those that differ, unless all ranks have the same digest.
+class Agreement:
+    """Whether all ranks have the same digest, asked once.
 
-    groups: those of a mesh, one a dimension, in the same order on all ranks, whose product is all ranks. Collective.
+    channels: those of a mesh, one a dimension, in the same order on all ranks, whose product is all ranks.
     """
+
+    def __init__(self, own: str, channels: Sequence[Channel], device: torch.device) -> None:
+        self._own, self._channels, self._device = own, channels, device
+        self._settled = False
+
+    def settle(self) -> None:
+        """Raise DistributedError on every rank, naming those that differ, unless all agree. Collective at first."""
+        if not self._settled:
+            _check(_known(self._own, self._channels, self._device))
+            self._settled = True
+
+
+def _known(own: str, channels: Sequence[Channel], device: torch.device) -> dict[int, str]:
+    """Return the digests of all ranks."""
     entry = np.frombuffer(np.int64(dist.get_rank()).tobytes() + bytes.fromhex(own), np.uint8).copy()
     known = torch.from_numpy(entry).to(device)
-    for group in groups:
-        parts = [torch.empty_like(known) for _ in range(group.size())]
-        dist.all_gather(parts, known, group=group)
-        known = torch.cat(parts)
+    for channel in channels:
+        known = torch.cat(channel.gathered("the comparison of schedules", known))
     entries = known.cpu().numpy().reshape(-1, 8 + _DIGEST)
-    found = {int(entry[:8].copy().view(np.int64)[0]): entry[8:].tobytes().hex() for entry in entries}
+    return {int(entry[:8].copy().view(np.int64)[0]): entry[8:].tobytes().hex() for entry in entries}
+
+
+def _check(found: dict[int, str]) -> None:
     usual = Counter(found[rank] for rank in sorted(found)).most_common(1)[0][0]
     differing = [rank for rank in sorted(found) if found[rank] != usual]
     if differing:

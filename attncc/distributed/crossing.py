@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from attncc.distributed.channel import Channel
 from attncc.distributed.rows import DIM
 from attncc.distributed.tables import Parcel
 from attncc.distributed.transport import Expected, Flight, Sent, depart
@@ -48,10 +48,10 @@ class Crossing:
                 self.expected.append(Expected(parcel.peer, tuple(shape), dtype))
             self._deliveries.append((deliver, parcel, len(cargo)))
 
-    def depart(self, group: dist.ProcessGroup | None, device: torch.device, timeout: float | None) -> Self:
-        """Send, and go on; without a group there is nobody to send to."""
-        assert group is not None
-        self._flight = depart(group, device, self.sent, self.expected, timeout)
+    def depart(self, channel: Channel | None, device: torch.device, what: str) -> Self:
+        """Send, and go on; without a channel there is nobody to send to. Errors say that it is `what`."""
+        assert channel is not None
+        self._flight = depart(channel, device, self.sent, self.expected, what)
         return self
 
     def land(self) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch.distributed as dist
 from torch import Tensor
 
+from attncc.distributed.channel import Channel
 from attncc.distributed.crossing import Crossing, Delivery, Stores, storing
 from attncc.distributed.inner import Inner
 from attncc.distributed.members import Members
 from attncc.distributed.partial import Partial
+from attncc.distributed.sample import Sample, of_length
 from attncc.distributed.tables import LaneOn, Parcel, RankTables, Task
 
 
@@ -19,20 +20,29 @@ from attncc.distributed.tables import LaneOn, Parcel, RankTables, Task
 class Run:
     """What a rank needs to run its part of a schedule.
 
-    group: the ranks that share the sequence, None where that is this rank alone. timeout: in seconds, None for the
-    group's own.
+    channel: between the ranks that run the schedule, None where that is this rank alone.
     """
 
     tables: RankTables
     members: tuple[Members, ...]
     inner: Inner
-    group: dist.ProcessGroup | None
-    timeout: float | None = None
+    channel: Channel | None
 
     @classmethod
-    def of(cls, tables: RankTables, inner: Inner, group: dist.ProcessGroup | None, timeout: float | None = None) -> Run:
+    def of(cls, tables: RankTables, inner: Inner, channel: Channel | None) -> Run:
         """Return the run of a rank's tables."""
-        return cls(tables, tuple(Members.of(lane.members) for lane in tables.lanes), inner, group, timeout)
+        return cls(tables, tuple(Members.of(lane.members) for lane in tables.lanes), inner, channel)
+
+    def prepare(self, sample: Sample) -> None:
+        """Find what runs the tasks on tensors of these sizes, so that the first call needn't."""
+        query, key, value = sample.without_rows()
+        for lane, members in zip(self.tables.lanes, self.members, strict=True):
+            own = members.take(query, query.shape[1] // key.shape[1]), members.take(key), members.take(value)
+            for task in lane.tasks:
+                rows = len(task.query_positions), len(task.key_positions), len(task.key_positions)
+                like = [of_length(x, count) for x, count in zip(own, rows, strict=True)]
+                for direction in sample.directions:
+                    self.inner.executable(task, members, direction, *like)
 
 
 class LaneInputs:
@@ -93,7 +103,7 @@ def _fetched(run: Run, lanes: Sequence[LaneInputs], number: int) -> Crossing:
         for side, cargo in ((each.lane.keys, [each.keys, each.values]), (each.lane.queries, [each.queries])):
             deliver = storing(cargo, number, len(side.stores[number]))
             crossing.add(side.sends[number], side.gets[number], cargo, deliver)
-    return crossing.depart(run.group, lanes[0].keys[0].device, run.timeout)
+    return crossing.depart(run.channel, lanes[0].keys[0].device, f"round {number} of the forward")
 
 
 def _compute(
@@ -113,7 +123,7 @@ def _returned(run: Run, lanes: Sequence[LaneInputs], results: Sequence[Sequence[
         kinds = each.queries[0].dtype, partials[0].lse.dtype
         cargo = [[partial.out for partial in partials], [partial.lse for partial in partials]]
         crossing.add(each.lane.returned, each.lane.awaited, cargo, _merging(partials[0]), kinds)
-    return crossing.depart(run.group, lanes[0].keys[0].device, run.timeout)
+    return crossing.depart(run.channel, lanes[0].keys[0].device, "the return of results")
 
 
 def _merging(own: Partial) -> Delivery:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 import torch.distributed as dist
@@ -12,15 +13,19 @@ from torch.distributed.device_mesh import DeviceMesh
 from attncc import executables
 from attncc.backends.inputs import Inputs
 from attncc.distributed import shards, traffic
-from attncc.distributed.agreement import agree, digest
+from attncc.distributed.agreement import Agreement, digest
 from attncc.distributed.forward import Run
 from attncc.distributed.inner import Inner
 from attncc.distributed.lanes import localised
+from attncc.distributed.lines import Lines
 from attncc.distributed.mesh import Grid, grid_of
 from attncc.distributed.problem import Problem
 from attncc.distributed.run import attend
+from attncc.distributed.sample import Sample
 from attncc.distributed.schedule import Schedule
 from attncc.distributed.settings import Settings
+from attncc.distributed.sharing import Sharing, kept, steps
+from attncc.distributed.swap import Swap
 from attncc.distributed.tables import RankTables
 from attncc.distributed.validity import check_schedule
 from attncc.errors import ConfigError, DistributedError, ShapeError
@@ -35,13 +40,17 @@ from attncc.scores import Score, ScoreFactory, as_score
 class DistributedAttention:
     """Attention over a sequence that ranks share; made by `compile`, called by all ranks with their shards.
 
-    schedule: what travels and is computed, for all heads and batch entries of the sequence group. grid: the mesh, and
-    where this rank stands.
+    schedule: what travels and is computed, for all heads and batch entries. grid: the mesh, and where this rank stands.
+    sharing: how the ranks of its sequence groups divide heads and tokens. lines: what they exchange on. agreement:
+    whether all ranks have made the same, which they ask before they exchange anything else.
     """
 
     pattern: Pattern
     schedule: Schedule
+    settings: Settings
     grid: Grid
+    sharing: Sharing
+    lines: Lines
     inputs: Inputs
     score: Score
     scale: float | None
@@ -49,8 +58,15 @@ class DistributedAttention:
     return_lse: bool
     backend: str
     config: str
-    timeout: float | None
     _runs: dict[tuple[int, int], Run] = field(default_factory=dict, init=False, repr=False)
+    _seen: dict[Sample, None] = field(default_factory=dict, repr=False)
+    agreement: Agreement = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        facts = (self.pattern.key, self.score.key, self.inputs, self.scale, self.return_lse, self.grid, self.sharing)
+        own = digest(self.schedule, (*facts, self.backend, self.config))
+        found = Agreement(own, list(self.lines.dims.values()), self.grid.device)
+        object.__setattr__(self, "agreement", found)
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         """Return this rank's rows of attention over all tokens, as attncc.attention does, differentiable.
@@ -59,7 +75,8 @@ class DistributedAttention:
         the last in ascending position as `positions()` gives them. All ranks call it, and its backward, in step. The
         gradient of a score's weights is this rank's share: add those of all ranks up.
 
-        Raises ShapeError and what attncc.attention raises before anything is sent; and what torch.distributed raises.
+        Raises ShapeError and what attncc.attention raises before anything is sent, and DistributedError, whose `rank`
+        is the one to blame, where an exchange fails or takes longer than the timeout.
         """
         check_types(query, key, value, self.backend)
         query, key, value = autocast(query, key, value)
@@ -67,16 +84,40 @@ class DistributedAttention:
         check_weights(self.score.weights, query)
         self._check_shard(query, key)
         factor = scale_of(self.scale, query)
-        out, lse = attend(self._run(query.shape[0], query.shape[1]), query, key, value, self.score.tensors, factor)
-        return (out, lse) if self.return_lse else out
+        self.agreement.settle()
+        if self._swap is not None:
+            query, key, value = self._swap.to_heads(query, key, value)
+        self._seen[Sample.of(query, key, value)] = None
+        run = self._run(query.shape[0], query.shape[1])
+        out, lse = attend(run, query, key, value, self.score.tensors, factor)
+        wanted = (out, lse) if self.return_lse else (out,)
+        found = wanted if self._swap is None else self._swap.to_tokens(*wanted)
+        return (found[0], found[1]) if self.return_lse else found[0]
+
+    def replanned(self, pattern: Pattern | PatternFactory) -> DistributedAttention:
+        """Return the same for another pattern, such as the documents of another step; tokens stay where they are.
+
+        All ranks call it alike, but nothing is sent: they compare what they have made when the result is first called,
+        which raises DistributedError on all of them if it differs. What runs on tensors of sizes that were seen so far
+        is planned, too. Raises what planning raises. May be called in another thread, see `ahead`.
+        """
+        chosen, partition = as_pattern(pattern), self.schedule.partition
+        problem = Problem(chosen, partition.cut.length, partition.ranks, self.inputs)
+        made = problem.scheduled(partition, self.settings)
+        check_schedule(made)
+        local_schedule(made, self.grid, self.inputs, self.sharing.spread)
+        found = replace(self, pattern=chosen, schedule=made)
+        for sample in list(self._seen):
+            found._run(sample.query[0], sample.query[1]).prepare(sample)
+        return found
 
     def positions(self, rank: int | None = None) -> Tensor:
         """Return the positions of the tokens of a rank of the sequence group, by default this one: int64, ascending."""
         shard = self.grid.shard("sequence") if rank is None else rank
-        ranks = self.schedule.partition.ranks
+        ranks = self.grid.size("sequence")
         if not 0 <= shard < ranks:
             raise DistributedError(f"rank={rank}.", rule=f"The sequence is shared by ranks 0 to {ranks - 1}.")
-        return torch.from_numpy(self.schedule.partition.tokens(shard))
+        return torch.from_numpy(self.sharing.positions(self.schedule.partition, shard))
 
     def shard(self, x: Tensor, *, batch: int | None = 0, heads: int | None = 1, sequence: int | None = 2) -> Tensor:
         """Return this rank's part of a whole tensor, by default (B, H, N, ...).
@@ -87,32 +128,54 @@ class DistributedAttention:
 
     def unshard(self, x: Tensor, *, batch: int | None = 0, heads: int | None = 1, sequence: int | None = 2) -> Tensor:
         """Return the whole tensor of which every rank gives its part, on all of them. Without gradient; collective."""
-        positions = [self.positions(rank) for rank in range(self.schedule.partition.ranks)]
-        return shards.unshard(self.grid, positions, x, batch, heads, sequence)
+        positions = [self.positions(rank) for rank in range(self.grid.size("sequence"))]
+        return shards.unshard(self.lines.dims, positions, x, batch, heads, sequence)
 
     def describe(self) -> str:
-        """Return who owns how much, and what travels, in words."""
+        """Return who owns how much, what travels and what is kept, in words; for `inputs`, by ranks of a sequence."""
         partition, inputs = self.schedule.partition, self.inputs
-        received = [traffic.received(flows, partition.ranks) for flows in self.flows()]
+        received = [traffic.received(flows, self.grid.size("sequence")) for flows in self.flows()]
         lines = [
             f"{self.pattern!r} over {partition.cut.length} tokens on {self.grid}",
             f"partition {partition.name}: units of {partition.cut.size}, "
             f"{partition.counts.min()} to {partition.counts.max()} tokens a rank",
             f"{self.schedule.rounds} rounds, {len(self.schedule.lanes)} lanes"
-            + (", and results of queries that travel come back" if self.schedule.returns else ""),
+            + (", and results of queries that travel come back" if self.schedule.returns else "")
+            + (f", groups of {self.sharing.spread} swap sequence for heads" if self.sharing.spread > 1 else ""),
         ]
         for name, sums in zip(("forward", "backward"), received, strict=True):
             lines.append(f"{name}: {sums.sum()} bytes travel, {sums.max()} to the busiest rank ({inputs.dtype})")
+        most = kept(self.schedule, inputs, self.sharing).max()
+        lines.append(f"memory: up to {most} bytes of other ranks' rows are kept on a rank for the backward")
         return "\n".join(lines)
 
     def flows(self) -> tuple[list[traffic.Flow], list[traffic.Flow]]:
-        """Return what travels in each round of the forward and the backward, for `inputs`."""
-        return traffic.forward(self.schedule, self.inputs), traffic.backward(self.schedule, self.inputs)
+        """Return what travels in each round of the forward and the backward, for `inputs`.
+
+        Between the ranks of a sequence group, those of all shards of batch entries and heads added up.
+        """
+        lse = max(4, self.inputs.itemsize) if self.return_lse else 0
+        found = [
+            [step.flow for step in steps(self.schedule, self.inputs, self.sharing, direction, lse)]
+            for direction in ("forward", "backward")
+        ]
+        forward, backward = ([flow.folded(self.grid.size("sequence")) for flow in flows] for flows in found)
+        return forward, backward
+
+    @cached_property
+    def _swap(self) -> Swap | None:
+        """The swap of sequence for heads within this rank's part, if there is one."""
+        if self.lines.within is None:
+            return None
+        first, number = divmod(self.grid.shard("sequence"), self.sharing.spread)
+        first *= self.sharing.spread
+        tokens = self.sharing.tokens(self.schedule.partition.counts)[first : first + self.sharing.spread]
+        return Swap(self.lines.within, number, tuple(tokens.tolist()))
 
     def _check_shard(self, query: Tensor, key: Tensor) -> None:
         """Raise ShapeError unless the tensors are this rank's shard."""
         shard = self.grid.shard("sequence")
-        tokens = int(self.schedule.partition.counts[shard])
+        tokens = int(self.sharing.tokens(self.schedule.partition.counts)[shard])
         free = self.pattern.predicate.free | self.score.expression.free
         batch = len(self.grid.part("batch", self.inputs.batch)) if B in free else query.shape[0]
         heads = len(self.grid.part("heads", self.inputs.heads)) if H in free else query.shape[1]
@@ -125,11 +188,17 @@ class DistributedAttention:
                 f"({batch}, {heads}, {tokens}, D) and key ({batch}, {kv_heads}, {tokens}, D).",
                 fix="Cut tensors with op.shard(x), or by op.positions().",
             )
+        if kv_heads % self.sharing.spread:
+            raise ShapeError(
+                f"{kv_heads} key heads on rank {shard} of the sequence.",
+                rule=f"{self.sharing.spread} ranks swap their sequence for equal shares of them.",
+            )
 
     def _run(self, batch: int, heads: int) -> Run:
         """Return the run for so many batch entries and query heads on a rank."""
         if (batch, heads) not in self._runs:
-            grid = self.grid
+            grid, spread = self.grid, self.sharing.spread
+            part, share = divmod(grid.shard("sequence"), spread)
             inner = Inner(
                 self.pattern,
                 self.score.expression,
@@ -137,21 +206,24 @@ class DistributedAttention:
                 self.backend,
                 self.config,
                 grid.shard("batch") * batch,
-                grid.shard("heads") * heads,
+                (grid.shard("heads") * spread + share) * heads,
             )
-            tables = RankTables.of(local_schedule(self.schedule, grid, self.inputs), grid.shard("sequence"))
-            self._runs[batch, heads] = Run.of(tables, inner, grid.groups.get("sequence"), self.timeout)
+            tables = RankTables.of(local_schedule(self.schedule, grid, self.inputs, spread), part)
+            self._runs[batch, heads] = Run.of(tables, inner, self.lines.between)
         return self._runs[batch, heads]
 
 
-def local_schedule(schedule: Schedule, grid: Grid, inputs: Inputs) -> Schedule:
-    """Return the schedule of the batch entries and heads of this rank's sequence group, numbered from 0.
+def local_schedule(schedule: Schedule, grid: Grid, inputs: Inputs, spread: int) -> Schedule:
+    """Return the schedule of the batch entries and heads that this rank computes, numbered from 0.
 
     Raises DistributedError where these differ and the ranks of a mesh can't have equally many.
     """
     if all(lane.members is None for lane in schedule.lanes):
         return schedule
-    return localised(schedule, grid.part("batch", inputs.batch), grid.part("heads", inputs.kv_heads))
+    heads = grid.part("heads", inputs.kv_heads)
+    share = len(heads) // spread
+    first = heads.start + grid.shard("sequence") % spread * share
+    return localised(schedule, grid.part("batch", inputs.batch), range(first, first + share))
 
 
 def compile(
@@ -181,41 +253,60 @@ def compile(
     mesh: its dimensions are named "batch", "heads" and "sequence", any of them in any order; without one, the ranks of
     `group` (by default all) share the sequence. heads, kv_heads, batch: of the whole tensors; they matter to patterns
     and scores that depend on h or b. With head_dim, value_dim and dtype (a name such as "bf16") they weigh moving keys
-    against moving queries. settings: how tokens are shared and travel; or a `schedule` as it is to be run. timeout:
-    seconds that an exchange may take, else the group's own limit. Other options are those of attncc.attention.
+    against moving queries. settings: how tokens are shared and travel; or a `schedule` as it is to be run (of the
+    settings the spread still holds: it is for the parts between which neighbours swap). timeout: seconds that an
+    exchange may take, else the group's own limit. Other options are those of attncc.attention.
 
     Before it returns, ranks compare digests of what they have compiled. Raises DistributedError for a mesh that doesn't
-    fit, a schedule that can't be run and ranks that differ, and what planning raises.
+    fit, a schedule that can't be run and ranks that differ, ConfigError for a spread that doesn't divide ranks and key
+    heads, and what planning raises.
     """
     grid = grid_of(mesh, group)
     chosen, scored = as_pattern(pattern), as_score(score)
     inputs = Inputs(batch, heads, kv_heads or heads, head_dim, value_dim or head_dim, dtype)
-    ranks = grid.size("sequence")
-    made = schedule or _planned(chosen, q_len, ranks, inputs, settings or Settings())
-    _check_fits(made, q_len, ranks)
+    chosen_settings = settings or Settings()
+    sharing = _sharing(grid, inputs, chosen_settings.spread)
+    if group is not None and sharing.spread > 1:
+        _check_whole(group)
+    made = schedule or Problem(chosen, q_len, sharing.parts, inputs).schedule(chosen_settings)
+    _check_fits(made, q_len, sharing.parts)
     check_schedule(made)
-    local_schedule(made, grid, inputs)
-    text = executables.encoded(config)
-    facts = (chosen.key, scored.key, q_len, inputs, scale, grid, backend, text)
-    agree(digest(made, facts), [grid.groups[dim] for dim in grid.groups], grid.device)
-    options = (scale, enable_gqa, return_lse, backend or "", text, timeout)
-    return DistributedAttention(chosen, made, grid, inputs, scored, *options)
+    local_schedule(made, grid, inputs, sharing.spread)
+    lines = Lines(grid, sharing.spread, timeout)
+    options = (scale, enable_gqa, return_lse, backend or "", executables.encoded(config))
+    op = DistributedAttention(chosen, made, chosen_settings, grid, sharing, lines, inputs, scored, *options)
+    op.agreement.settle()
+    lines.open()
+    return op
 
 
-def _planned(pattern: Pattern, length: int, ranks: int, inputs: Inputs, settings: Settings) -> Schedule:
-    if settings.spread != 1:
+def _sharing(grid: Grid, inputs: Inputs, spread: int) -> Sharing:
+    """Return how ranks share heads and tokens; without a spread, heads may be as many as the tensors have later."""
+    ranks = grid.size("sequence")
+    if spread == 1:
+        return Sharing(parts=ranks)
+    if ranks % spread:
         raise ConfigError(
-            f"spread={settings.spread}.",
-            rule="Swapping sequence for heads is simulated, not run.",
-            fix='Give the mesh a dimension "heads".',
+            f"spread={spread} on {ranks} ranks that share a sequence.", rule="They fall into groups of so many."
         )
-    return Problem(pattern, length, ranks, inputs).schedule(settings)
+    found = Sharing(heads=grid.size("heads"), parts=ranks // spread, spread=spread)
+    found.check(inputs)
+    return found
 
 
-def _check_fits(schedule: Schedule, length: int, ranks: int) -> None:
+def _check_whole(group: dist.ProcessGroup) -> None:
+    if group.size() != dist.get_world_size():
+        raise DistributedError(
+            f"A spread on a group of {group.size()} ranks in a world of {dist.get_world_size()}.",
+            rule="All ranks of the world make the groups of neighbours together.",
+            fix="Give a mesh of all ranks, or a slice of one.",
+        )
+
+
+def _check_fits(schedule: Schedule, length: int, parts: int) -> None:
     partition = schedule.partition
-    if (partition.cut.length, partition.ranks) != (length, ranks):
+    if (partition.cut.length, partition.ranks) != (length, parts):
         raise DistributedError(
             f"The schedule is for {partition.cut.length} tokens on {partition.ranks} ranks.",
-            rule=f"Here are {length} tokens on {ranks} ranks.",
+            rule=f"Here are {length} tokens on {parts} ranks.",
         )

@@ -21,7 +21,7 @@ def attend(
     """Return (out, lse) of a rank's own rows, query (B, Hq, n, D), key (B, Hkv, n, D), value (B, Hkv, n, Dv).
 
     Gradients of weights are a rank's share: those of all ranks add up to the gradient. Raises what planning and
-    lowering raise, and what torch.distributed does.
+    lowering raise, and DistributedError when a rank dies or hangs.
     """
     found: tuple[Tensor, Tensor] = _Attend.apply(run, scale, query, key, value, *weights)  # type: ignore[no-untyped-call]
     return found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from attncc.distributed.channel import Channel
 from attncc.distributed.mesh import Grid
 from attncc.errors import ShapeError
 
@@ -31,34 +31,36 @@ def shard(
 
 
 def unshard(
-    grid: Grid,
+    channels: Mapping[str, Channel],
     positions: Sequence[Tensor],
     x: Tensor,
     batch: int | None,
     heads: int | None,
     sequence: int | None,
 ) -> Tensor:
-    """Return the whole tensor on every rank; `positions` are those of each rank of the sequence."""
+    """Return the whole tensor on every rank; `positions` are those of each rank of the sequence.
+
+    channels: by dimension of the mesh.
+    """
     x = x.detach()
     if sequence is not None:
         lengths = [len(each) for each in positions]
-        if "sequence" in grid.groups:
-            x = torch.cat(_gathered(grid.groups["sequence"], x, lengths, sequence), sequence)
+        if "sequence" in channels:
+            x = torch.cat(_gathered(channels["sequence"], x, lengths, sequence), sequence)
         order = torch.argsort(torch.cat(list(positions))).to(x.device)
         x = x.index_select(sequence, order)
     for name, dim in (("heads", heads), ("batch", batch)):
-        if dim is not None and name in grid.groups:
-            x = torch.cat(_gathered(grid.groups[name], x, [x.shape[dim]] * grid.size(name), dim), dim)
+        if dim is not None and name in channels:
+            x = torch.cat(_gathered(channels[name], x, [x.shape[dim]] * channels[name].ranks, dim), dim)
     return x
 
 
-def _gathered(group: dist.ProcessGroup, x: Tensor, lengths: Sequence[int], dim: int) -> list[Tensor]:
+def _gathered(channel: Channel, x: Tensor, lengths: Sequence[int], dim: int) -> list[Tensor]:
     """Return the parts of all ranks, which have these lengths along `dim`; shorter ones are padded on their way."""
     longest = max(lengths)
     shape = list(x.shape)
     shape[dim] = longest
     padded = x.new_zeros(shape)
     padded.narrow(dim, 0, x.shape[dim]).copy_(x)
-    parts = [torch.empty_like(padded) for _ in lengths]
-    dist.all_gather(parts, padded, group=group)
+    parts = channel.gathered("the gathering of shards", padded)
     return [part.narrow(dim, 0, length) for part, length in zip(parts, lengths, strict=True)]

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attncc.backends.inputs import Inputs
+from attncc.distributed import traffic
 from attncc.distributed.lanes import localised
+from attncc.distributed.partition import Partition
 from attncc.distributed.schedule import Schedule
 from attncc.distributed.traffic import Flow, Step, backward_steps, forward_steps, nothing
 from attncc.errors import ConfigError
@@ -60,21 +62,41 @@ class Sharing:
         of_part = (counts[:, None] + self.spread - 1 - share) // self.spread
         return np.tile(of_part.reshape(-1), self.batch * self.heads)
 
+    def positions(self, partition: Partition, rank: int) -> Array:
+        """Return the positions of the tokens of a rank, ascending: a slice of those of its part."""
+        part, share = divmod(rank % (self.parts * self.spread), self.spread)
+        ends = np.cumsum(self.tokens(partition.counts)[part * self.spread :][: share + 1])
+        return partition.tokens(part)[ends[-2] if share else 0 : ends[-1]]
 
-def steps(schedule: Schedule, inputs: Inputs, sharing: Sharing, direction: str) -> list[Step]:
-    """Return the steps of all ranks in a direction, `forward` or `backward`; the schedule is for the whole inputs."""
+
+def steps(schedule: Schedule, inputs: Inputs, sharing: Sharing, direction: str, lse: int = 0) -> list[Step]:
+    """Return the steps of all ranks in a direction, `forward` or `backward`; the schedule is for the whole inputs.
+
+    lse: bytes of one that is swapped back with the results, 0 where the caller doesn't want it.
+    """
     local = sharing.local(inputs)
     make = forward_steps if direction == "forward" else backward_steps
-    groups = []
-    for (b, h), ranks in sharing.groups():
-        entries, heads = _range(b, local.batch), _range(h, local.kv_heads)
-        groups.append((make(localised(schedule, entries, heads), local), ranks))
+    groups = [(make(found, local), ranks) for found, ranks in _groups(schedule, local, sharing)]
     merged = _merged(groups, sharing.ranks)
     if sharing.spread == 1:
         return merged
-    there, back = _swapped(schedule, inputs, sharing)
-    first, last = (there, back) if direction == "forward" else _swapped_gradients(schedule, inputs, sharing)
+    there, back = _swapped(schedule, inputs, sharing, lse)
+    first, last = (there, back) if direction == "forward" else (_undone(back), _undone(there))
     return [_moving(first, sharing.ranks), *merged, _moving(last, sharing.ranks)]
+
+
+def kept(schedule: Schedule, inputs: Inputs, sharing: Sharing) -> Array:
+    """Return the bytes of rows of other ranks that each rank keeps for its backward, int64 (ranks,)."""
+    local, found = sharing.local(inputs), np.zeros(sharing.ranks, np.int64)
+    for own, ranks in _groups(schedule, local, sharing):
+        found[ranks] = traffic.kept(own, local)
+    return found
+
+
+def _groups(schedule: Schedule, local: Inputs, sharing: Sharing) -> Iterator[tuple[Schedule, Array]]:
+    """Yield the schedule of each group of ranks that runs one, and the ranks."""
+    for (b, h), ranks in sharing.groups():
+        yield localised(schedule, _range(b, local.batch), _range(h, local.kv_heads)), ranks
 
 
 def _range(shard: int, size: int) -> range:
@@ -96,21 +118,20 @@ def _merged(groups: Sequence[tuple[list[Step], Array]], count: int) -> list[Step
     return found
 
 
-def _swapped(schedule: Schedule, inputs: Inputs, sharing: Sharing) -> tuple[Flow, Flow]:
+def _swapped(schedule: Schedule, inputs: Inputs, sharing: Sharing, lse: int) -> tuple[Flow, Flow]:
     """Return the swaps of a forward: queries, keys and values there; results back."""
     local = sharing.local(inputs)
     keys = local.kv_heads * (local.head_dim + local.value_dim)
-    row = local.batch * local.itemsize
+    there = local.itemsize * (local.heads * local.head_dim + keys)
+    back = local.heads * (local.itemsize * local.value_dim + lse)
     return (
-        _all_to_all(schedule, sharing, row * (local.heads * local.head_dim + keys), to_heads=True),
-        _all_to_all(schedule, sharing, row * local.heads * local.value_dim, to_heads=False),
+        _all_to_all(schedule, sharing, local.batch * there, to_heads=True),
+        _all_to_all(schedule, sharing, local.batch * back, to_heads=False),
     )
 
 
-def _swapped_gradients(schedule: Schedule, inputs: Inputs, sharing: Sharing) -> tuple[Flow, Flow]:
-    """Return the swaps of a backward, which undo those of the forward."""
-    there, back = _swapped(schedule, inputs, sharing)
-    return Flow(back.target, back.source, back.bytes), Flow(there.target, there.source, there.bytes)
+def _undone(flow: Flow) -> Flow:
+    return Flow(flow.target, flow.source, flow.bytes)
 
 
 def _all_to_all(schedule: Schedule, sharing: Sharing, row: int, *, to_heads: bool) -> Flow:

@@ -33,6 +33,10 @@ class Flow:
         """Bytes that each rank receives, int64 (ranks,)."""
         return np.bincount(self.target, self.bytes, ranks).astype(np.int64)
 
+    def folded(self, ranks: int) -> Flow:
+        """Return the flow of groups of `ranks` ranks added up, one entry a pair of ranks of a group."""
+        return _sum([Flow(self.source % ranks, self.target % ranks, self.bytes)], ranks)
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -124,6 +128,13 @@ def backward_steps(schedule: Schedule, inputs: Inputs) -> list[Step]:
     early = [own, *[idle] * (len(there) - 1)] if there else []
     late = [_work(schedule, inputs, k) for k in range(rounds, 0, -1)] + [idle if there else own]
     return [Step(*work, flow) for work, flow in zip([*early, *late], [*there, nothing(), *back], strict=True)]
+
+
+def kept(schedule: Schedule, inputs: Inputs) -> Array:
+    """Return the bytes of rows of other ranks that each rank keeps for its backward, int64 (ranks,)."""
+    rows = Rows.of(inputs)
+    flows = [_round(schedule, inputs, k, rows.key, rows.query) for k in range(1, schedule.rounds + 1)]
+    return received(flows, schedule.partition.ranks)
 
 
 def nothing() -> Flow:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from attncc.distributed.channel import Channel, Posted
 
 Shape = tuple[int, ...]
 
@@ -41,17 +42,16 @@ class Flight:
     """An exchange on its way; keeps what is sent alive until it has landed."""
 
     expected: Sequence[Expected]
-    work: dist.Work
+    posted: Posted
     sent: Tensor
     buffer: Tensor
-    timeout: float | None
 
     def land(self) -> list[Tensor]:
-        """Wait, and return what was expected, in its order; views of one buffer where elements are aligned in it."""
-        if self.timeout is None:
-            self.work.wait()
-        else:
-            self.work.wait(datetime.timedelta(seconds=self.timeout))
+        """Wait, and return what was expected, in its order; views of one buffer where elements are aligned in it.
+
+        Raises DistributedError, which names the rank that died or hangs.
+        """
+        self.posted.wait()
         found: dict[int, Tensor] = {}
         offset = 0
         for number in _by_peer([each.peer for each in self.expected]):
@@ -64,17 +64,14 @@ class Flight:
 
 
 def depart(
-    group: dist.ProcessGroup,
-    device: torch.device,
-    sent: Sequence[Sent],
-    expected: Sequence[Expected],
-    timeout: float | None = None,
+    channel: Channel, device: torch.device, sent: Sequence[Sent], expected: Sequence[Expected], what: str
 ) -> Flight:
-    """Send tensors and take others, all ranks of the group at once, without waiting.
+    """Send tensors and take others, all ranks of a group at once, without waiting; errors say that it is `what`.
 
-    What a rank sends to another and what that one expects of it have the same order, shapes and types.
+    What a rank sends to another and what that one expects of it have the same order, shapes and types. Raises
+    DistributedError, which names the rank that died or hangs.
     """
-    ranks = group.size()
+    group, ranks = channel.group, channel.ranks
     pieces = [_bytes(sent[number].tensor) for number in _by_peer([each.peer for each in sent])]
     outgoing = torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.uint8, device=device)
     sizes = [each.bytes for each in expected]
@@ -83,9 +80,10 @@ def depart(
         [each.peer for each in sent], [each.tensor.numel() * each.tensor.element_size() for each in sent], ranks
     )
     back = _totals([each.peer for each in expected], sizes, ranks)
-    work = dist.all_to_all_single(incoming, outgoing, back, to, group=group, async_op=True)
-    assert work is not None
-    return Flight(expected, work, outgoing, incoming, timeout)
+    posted = channel.post(
+        what, lambda: dist.all_to_all_single(incoming, outgoing, back, to, group=group, async_op=True)
+    )
+    return Flight(expected, posted, outgoing, incoming)
 
 
 def _by_peer(peers: Sequence[int]) -> list[int]:

@@ -28,7 +28,7 @@ class World:
         self.processes: list[subprocess.Popen[str]] = []
 
     def run(self, job: str, *arguments: Any, limit: float = LIMIT) -> list[Any]:
-        """Return what a function of jobs.py returns on each rank; fails with every rank's traceback."""
+        """Return what a function of jobs.py, or "module.function", returns on each rank; fails with all tracebacks."""
         if not self.processes:
             self._start()
         for process in self.processes:

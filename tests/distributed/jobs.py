@@ -16,11 +16,13 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 import attncc
 from attncc.backends.inputs import Inputs
 from attncc.distributed import traffic
+from attncc.distributed.channel import Channel
 from attncc.distributed.forward import Run
 from attncc.distributed.inner import Inner
 from attncc.distributed.lanes import localised
 from attncc.distributed.run import attend
 from attncc.distributed.schedule import Moves, Schedule
+from attncc.distributed.sharing import kept
 from attncc.distributed.tables import RankTables
 from attncc.ir.score import IDENTITY
 from attncc.planner.search import plan_for
@@ -170,7 +172,7 @@ def check(pattern: attncc.Pattern, schedule: Schedule, problem: Problem, score: 
     own = localised(schedule, range(batch), range(kv_heads))
     expression = score.expression if score.weights else IDENTITY
     inner = Inner(pattern, expression, schedule.partition.cut.length, "", "")
-    run = Run.of(RankTables.of(own, rank), inner, dist.group.WORLD)
+    run = Run.of(RankTables.of(own, rank), inner, Channel(dist.group.WORLD))
     inputs = Inputs.of(problem.query, problem.key, problem.value)
     for _ in range(repeats):
         mine = local(problem, rows)
@@ -213,7 +215,7 @@ def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) 
         dtype=Inputs.of(problem.query, problem.key, problem.value).dtype,
         score=score.on(leaves[3:]) if score.weights else None,
         enable_gqa=True,
-        return_lse=True,
+        return_lse=options.get("return_lse", True),
         settings=attncc.distributed.Settings(**settings),
     )
     own = [op.shard(x).detach().requires_grad_() for x in leaves[:3]]
@@ -223,9 +225,7 @@ def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) 
     with counted() as backward:
         found = differentiated(out, lse, (*own, *leaves[3:]), mine)
     if not dims:
-        flows = op.flows()
-        assert forward == sent(flows[0], dist.get_world_size(), dist.get_rank())
-        assert backward == sent(flows[1], dist.get_world_size(), dist.get_rank())
+        check_bytes(op, forward, backward)
     for total in found.d_weights:
         dist.all_reduce(total)
     wanted = oracle(pattern, problem) if dtype != torch.float32 else one_process(pattern, problem, score)
@@ -233,6 +233,33 @@ def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) 
     compare(found, Results(**here, d_weights=wanted.d_weights), 1e-5 if dtype == torch.float32 else 3e-2)
     assert torch.equal(op.unshard(op.shard(problem.query)), problem.query)
     return op.describe()
+
+
+def check_bytes(op: Any, forward: list[int], backward: list[int]) -> None:
+    """Compare what this rank has sent with the plan; where it sends nothing, it may be in a round of others or not."""
+    for counts, flows in zip((forward, backward), op.flows(), strict=True):
+        planned = sent(flows, dist.get_world_size(), dist.get_rank())
+        if op.sharing.spread == 1:
+            assert counts == planned
+        assert [count for count in counts if count] == [count for count in planned if count]
+
+
+def swapped_without_lse() -> None:
+    """Where nobody wants lse, it isn't swapped back."""
+    op = compiled(heads=4, settings=attncc.distributed.Settings(spread=2), head_dim=8, dtype="fp32")
+    torch.manual_seed(0)
+    whole = [torch.randn(1, 4, N, 8, requires_grad=True) for _ in range(3)]
+    own = [op.shard(x).detach().requires_grad_() for x in whole]
+    with counted() as forward:
+        out = op(*own)
+    with counted() as backward:
+        out.square().sum().backward()
+    check_bytes(op, forward, backward)
+    wanted = attncc.attention(*whole, op.pattern)
+    wanted.square().sum().backward()
+    torch.testing.assert_close(out, op.shard(wanted), rtol=1e-5, atol=1e-5)
+    for x, y in zip(own, whole, strict=True):
+        torch.testing.assert_close(x.grad, op.shard(y.grad), rtol=1e-5, atol=1e-5)
 
 
 def refused(call: Any, *words: str, error: type[Exception] = attncc.DistributedError) -> None:
@@ -303,8 +330,22 @@ def a_schedule_that_sends_what_it_has_not() -> None:
     refused(lambda: compiled(schedule=by_hand.schedule(attncc.load("causal"), by_hand.partition("striped", N, 8, 3))))
 
 
-def spread() -> None:
-    refused(lambda: compiled(settings=attncc.distributed.Settings(spread=2)), "spread=2", error=attncc.ConfigError)
+def spreads_that_do_not_divide() -> None:
+    two, three = (attncc.distributed.Settings(spread=spread) for spread in (2, 3))
+    config = attncc.ConfigError
+    refused(lambda: compiled(settings=two), "1 key heads on 2 ranks", error=config)
+    refused(lambda: compiled(settings=three, heads=3), "spread=3 on 4 ranks", error=config)
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("heads", "sequence"))
+    refused(lambda: compiled(settings=two, heads=4, kv_heads=2, mesh=mesh), "2 key heads on 4 ranks", error=config)
+    op = compiled(settings=two, heads=4)
+    assert compiled(settings=two, heads=4).lines.within.group is op.lines.within.group
+    three_heads = torch.zeros(1, 3, len(op.positions()), 8)
+    refused(lambda: op(three_heads, three_heads, three_heads), "3 key heads", error=attncc.ShapeError)
+    halves = [dist.new_group(ranks) for ranks in ([0, 1], [2, 3])]
+    half = halves[dist.get_rank() // 2]
+    refused(lambda: compiled(settings=two, heads=4, group=half), "group of 2 ranks in a world of 4")
+    other = attncc.distributed.Settings(spread=1 + dist.get_rank() // 3)
+    refused(lambda: compiled(settings=other, heads=2), "rank 3 has")
 
 
 def planned_once() -> None:
@@ -334,3 +375,18 @@ def there_and_back() -> None:
 
 def described() -> str:
     return str(compiled().describe())
+
+
+def kept_for_the_backward(settings: dict[str, Any]) -> list[int]:
+    """Return the bytes that this rank has kept of others, and those that are planned."""
+    pattern = patterns()["mix"]
+    sizes = {"heads": 4, "kv_heads": 4, "head_dim": 8, "dtype": "fp32"}
+    op = compiled(pattern, **sizes, settings=attncc.distributed.Settings(unit=4, **settings))
+    own = [op.shard(torch.randn(1, 4, N, 8, requires_grad=True)) for _ in range(3)]
+    node = op(*own).grad_fn
+    while not node.name().startswith("_AttendBackward"):
+        node = node.next_functions[0][0]
+    found = sum(x.numel() * x.element_size() for x in node.saved_tensors[5:])
+    planned = kept(op.schedule, op.inputs, op.sharing)
+    assert f"up to {planned.max()} bytes" in op.describe()
+    return [found, int(planned[dist.get_rank()])]

@@ -52,6 +52,38 @@ def test_meshes(world, name: str, dims: dict[str, int]) -> None:
     world(4).run("compiled_case", name, {"unit": 8}, {"mesh": dims, **options})
 
 
+@pytest.mark.parametrize(
+    ("name", "spread", "settings"),
+    [
+        ("strided", 2, {"unit": 8}),
+        ("mix", 2, {"unit": 4, "partition": "zigzag", "stages": 2}),
+        ("entries", 2, {"unit": 8, "route": "ring"}),
+        ("global", 4, {}),
+        slow("mix", 4, {}),
+        slow("window", 2, {"partition": "striped"}),
+    ],
+)
+def test_sequence_swapped_for_heads(world, name: str, spread: int, settings: dict[str, object]) -> None:
+    options = {"heads": 8, "kv_heads": 4, "score": name in ("global", "mix")}
+    world(4).run("compiled_case", name, {"spread": spread, **settings}, options)
+
+
+@pytest.mark.parametrize("dims", [{"heads": 2, "sequence": 2}, {"sequence": 2, "batch": 2}], ids=str)
+@pytest.mark.parametrize("name", ["mix", slow("entries"), slow("causal")])
+def test_sequence_swapped_for_heads_on_meshes(world, name: str, dims: dict[str, int]) -> None:
+    options = {"mesh": dims, "heads": 8, "kv_heads": 4, "score": True}
+    world(4).run("compiled_case", name, {"spread": 2, "unit": 8}, options)
+
+
+def test_results_swapped_back_without_lse(world) -> None:
+    world(4).run("swapped_without_lse")
+
+
+@pytest.mark.parametrize("n", [1, 3, 6])
+def test_fewer_tokens_than_ranks_that_swap(world, n: int) -> None:
+    world(4).run("compiled_case", "causal", {"spread": 2, "unit": 1}, {"n": n, "kv_heads": 2, "dtype": "bfloat16"})
+
+
 def test_lengths_below_the_number_of_ranks(world) -> None:
     world(4).run("compiled_case", "causal", {}, {"n": 3})
 
@@ -65,7 +97,7 @@ def test_lengths_below_the_number_of_ranks(world) -> None:
         "schedules_that_differ",
         "tables_that_differ",
         "a_schedule_that_sends_what_it_has_not",
-        "spread",
+        "spreads_that_do_not_divide",
     ],
 )
 def test_refused_before_anything_is_sent(world, job: str) -> None:
@@ -84,3 +116,9 @@ def test_a_description(world) -> None:
     text = world(2).run("described")[0]
     assert "61 tokens on 2 sequence" in text
     assert "bytes travel" in text
+
+
+@pytest.mark.parametrize("settings", [{"stages": 2}, {"route": "ring"}, {"spread": 2}], ids=str)
+def test_memory_that_is_kept(world, settings: dict[str, object]) -> None:
+    for found, planned in world(4).run("kept_for_the_backward", settings):
+        assert found == planned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -16,14 +17,14 @@ def main(rank: int, ranks: int, store: str) -> None:
     results = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints goes to the log
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    import jobs
-
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
     print(json.dumps({"ready": rank}), file=results, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            answer = {"result": getattr(jobs, request["job"])(*request["arguments"])}
+            module, _, name = request["job"].rpartition(".")
+            job = getattr(importlib.import_module(module or "jobs"), name)
+            answer = {"result": job(*request["arguments"])}
         except BaseException:
             answer = {"error": traceback.format_exc()}
         print(json.dumps(answer), file=results, flush=True)

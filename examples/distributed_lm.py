@@ -1,0 +1,259 @@
+"""Train the byte model of bytes_lm.py on several processes, which share the tokens of each window.
+
+Run `python examples/distributed_lm.py --help`, or start it with torchrun: attncc is what it needs, and a CPU will do.
+Every process has the whole model and some of the tokens. Only attention looks beyond these: attncc.distributed moves
+the keys and values that the pattern asks for, and no others. Losses are those of one process. With --checkpoint a run
+goes on from the last checkpoint of an earlier one, also when torchrun starts it again because a process died.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+import typer
+from bytes_lm import (
+    ByteModel,
+    Corpus,
+    History,
+    Settings,
+    drawn,
+    evaluate,
+    is_evaluated,
+    optimiser_of,
+    progress_bar,
+    read_corpus,
+    report,
+)
+from torch import Tensor, nn
+
+import attncc
+import attncc.distributed
+from attncc import storage
+from attncc.catalog import factory, parse_parameters
+from attncc.distributed.liveness import Liveness
+
+
+class Team:
+    """The processes that share each window: its attention, and sums over all of them."""
+
+    def __init__(self, pattern: attncc.Pattern, settings: Settings, timeout: float) -> None:
+        self.tokens = settings.batch * settings.context
+        self.attention = attncc.distributed.compile(
+            pattern,
+            settings.context,
+            heads=settings.heads,
+            batch=settings.batch,
+            head_dim=settings.width // settings.heads,
+            dtype="fp32",
+            timeout=timeout,
+        )
+        self.positions = self.attention.positions()
+        world = dist.group.WORLD
+        assert world is not None
+        self.liveness = Liveness(world, timeout)
+
+    def model(self, settings: Settings) -> ByteModel:
+        """Return the model of bytes_lm.py, for the tokens of this process."""
+        model = ByteModel(settings, self._attend)
+        model.turns = model.turns[self.positions]
+        return model
+
+    def share(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return what this process's tokens add to the bits per byte of whole windows, (B, N)."""
+        logits, wanted = model(inputs[:, self.positions]).flatten(0, 1), targets[:, self.positions].flatten()
+        return F.cross_entropy(logits, wanted, reduction="sum") / inputs.numel() / math.log(2)
+
+    def bits(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the bits per byte of whole windows, on every process."""
+        return self._added("the sum of losses", self.share(model, inputs, targets).detach())
+
+    def add_up(self, model: nn.Module, share: Tensor) -> float:
+        """Add the gradients of all processes up, and return the bits per byte of all."""
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        parts = [share.detach()[None], *(gradient.flatten() for gradient in gradients)]
+        total = self._added("the sum of gradients", torch.cat(parts))
+        for gradient, part in zip(gradients, total.split([part.numel() for part in parts])[1:], strict=True):
+            gradient.copy_(part.view_as(gradient))
+        return float(total[0])
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        out = self.attention(query, key, value)
+        assert isinstance(out, Tensor)  # a pair only with return_lse=True
+        return out
+
+    def _added(self, what: str, x: Tensor) -> Tensor:
+        with self.liveness.guard(what):
+            dist.all_reduce(x)
+        return x
+
+
+@dataclass
+class Training:
+    """All that a checkpoint holds; `run` says of which run it is, as text."""
+
+    run: str
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    draw: torch.Generator
+    history: History = field(default_factory=History)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint in one step, so that there is always a whole one."""
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "schedule")}
+        content = io.BytesIO()
+        torch.save({**parts, "run": self.run, "draw": self.draw.get_state(), "history": asdict(self.history)}, content)
+        storage.write(path, content.getvalue())
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint; raises ConfigError if it is of another run."""
+        found: dict[str, Any] = torch.load(path, weights_only=True)
+        if found["run"] != self.run:
+            raise attncc.ConfigError(
+                f"{path} is of another run: {found['run']}",
+                rule=f"This one is {self.run}",
+                fix="Name another file, or delete this one.",
+            )
+        for name in ("model", "optimizer", "schedule"):
+            getattr(self, name).load_state_dict(found[name])
+        self.draw.set_state(found["draw"])
+        self.history = History(**found["history"])
+
+
+def train(team: Team, training: Training, corpus: Corpus, settings: Settings) -> Iterator[History]:
+    """Take the steps that are left; yield what has been reached after each."""
+    model, history, seconds = training.model, training.history, []
+    bits_of = partial(team.bits, model)
+    for step in range(len(history.train) + 1, settings.steps + 1):
+        begin = time.perf_counter()
+        share = team.share(model, *drawn(corpus.train, settings, training.draw))
+        training.optimizer.zero_grad()
+        torch.autograd.backward(share)
+        history.train.append(team.add_up(model, share))
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        training.optimizer.step()
+        training.schedule.step()
+        seconds.append(time.perf_counter() - begin)
+        timed = seconds[1:] or seconds
+        history.tokens_per_second = team.tokens * len(timed) / sum(timed)
+        if is_evaluated(step, settings.steps):
+            history.held_out.append((step, evaluate(bits_of, corpus.held_out, settings.context)))
+        yield history
+
+
+def work(pattern: attncc.Pattern, settings: Settings, checkpoint: Path | None, every: int, timeout: float) -> History:
+    """Train as one process of the team."""
+    corpus = read_corpus(Path(sysconfig.get_paths()["stdlib"]), settings.context + 1)
+    team = Team(pattern.causal(), settings, timeout)
+    torch.manual_seed(settings.seed)
+    model = team.model(settings)
+    draw = torch.Generator().manual_seed(settings.seed)
+    training = Training(f"{pattern!r}, {settings}", model, *optimiser_of(model, settings), draw)
+    if checkpoint is not None and checkpoint.exists():
+        training.load(checkpoint)
+    with shown(settings.steps) as show:
+        for step, history in enumerate(train(team, training, corpus, settings), start=len(training.history.train) + 1):
+            if checkpoint is not None and dist.get_rank() == 0 and (step % every == 0 or step == settings.steps):
+                training.save(checkpoint)
+            show(history)
+    return training.history
+
+
+@contextmanager
+def shown(steps: int) -> Iterator[Callable[[History], None]]:
+    """Show progress on the first process."""
+    if dist.get_rank():
+        yield lambda history: None
+        return
+    with progress_bar(steps) as show:
+        yield show
+
+
+def meet() -> None:
+    """Join the other processes that torchrun has started.
+
+    What an earlier attempt left in the store of torchrun's agent would keep them from meeting (torch 2.13).
+    """
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    hosts = rank == 0 and os.environ["TORCHELASTIC_USE_AGENT_STORE"] != "True"
+    store = dist.TCPStore(address, port, size, is_master=hosts)
+    attempt = dist.PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    dist.init_process_group("gloo", store=attempt, rank=rank, world_size=size)
+
+
+def launch(processes: int, restarts: int) -> None:
+    """Start this program on so many processes, as torchrun does."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    options = ["--standalone", f"--nproc-per-node={processes}", f"--max-restarts={restarts}"]
+    try:
+        torchrun([*options, __file__, *sys.argv[1:]])
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        sys.exit(f"error: process {rank} failed first, with exit status {failure.exitcode}.")
+
+
+def main(
+    processes: Annotated[int, typer.Option(min=1, help="Processes to start; torchrun has its own.")] = 2,
+    pattern: Annotated[str, typer.Option(help="A name from `attncc list`, or file.py:name.")] = "strided",
+    param: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="A pattern's parameter.")] = None,
+    steps: Annotated[int, typer.Option(min=1)] = Settings.steps,
+    context: Annotated[int, typer.Option(min=1, help="Tokens in a window.")] = Settings.context,
+    batch: Annotated[int, typer.Option(min=1, help="Windows in a step.")] = Settings.batch,
+    layers: Annotated[int, typer.Option(min=1)] = Settings.layers,
+    heads: Annotated[int, typer.Option(min=1)] = Settings.heads,
+    width: Annotated[int, typer.Option(min=2, help="A multiple of twice the heads.")] = Settings.width,
+    learning_rate: Annotated[float, typer.Option(min=0.0)] = Settings.learning_rate,
+    seed: Annotated[int, typer.Option(min=0, help="Of the weights and of the windows drawn.")] = Settings.seed,
+    checkpoint: Annotated[Path | None, typer.Option(help="A file to go on from, if it is there, and to write.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Steps from checkpoint to checkpoint.")] = 20,
+    restarts: Annotated[int, typer.Option("--max-restarts", min=0, help="Starts anew when a process dies.")] = 0,
+    timeout: Annotated[float, typer.Option(min=1.0, help="Seconds until a process that hangs is given up.")] = 120.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with the curves.")] = False,
+) -> None:
+    """Train a byte-level language model on the Python standard library's sources, on several processes.
+
+    Example: python examples/distributed_lm.py --processes 4 --steps 50 --checkpoint lm.pt --max-restarts 2
+    """
+    if width % (2 * heads):
+        raise typer.BadParameter(f"--width {width} is not a multiple of twice the {heads} heads.")
+    settings = Settings(context, layers, heads, width, steps, batch, learning_rate, seed)
+    declared = factory(pattern)
+    chosen = declared(**parse_parameters(declared, param or []))
+    if not dist.is_torchelastic_launched():
+        launch(processes, restarts)
+        return
+    meet()
+    history = work(chosen.union(), settings, checkpoint, every, timeout)
+    size, first = dist.get_world_size(), dist.get_rank() == 0
+    dist.destroy_process_group()
+    if first and as_json:
+        run = {"pattern": repr(chosen), "processes": size, "settings": asdict(settings)}
+        print(json.dumps({**run, **asdict(history)}))
+    elif first:
+        report(f"{chosen!r}, {context:,} tokens of context on {size} processes", history)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except attncc.AttnccError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,116 @@
+"""What the ranks of a test's world do about documents that change from step to step."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from jobs import N, check_bytes, compare, compiled, counted, one_process, refused
+
+import attncc
+from attncc.planner.search import plan_for
+from attncc.scores import as_score
+from attncc.testing.oracle import Problem, Results, differentiated
+
+
+def documents(seed: int) -> attncc.Pattern:
+    rng = np.random.default_rng(seed)
+    return attncc.load("document", ids=np.sort(rng.integers(0, 2 + seed, N))).causal()
+
+
+def compare_step(op: Any, seed: int) -> None:
+    """Compare a step with one process, with bytes."""
+    sizes = {"heads": op.inputs.heads, "kv_heads": op.inputs.kv_heads}
+    problem = Problem.drawn(N, N, **sizes, batch=1, head_dim=8, value_dim=8, dtype=torch.float32, seed=seed)
+    own = [op.shard(x).detach().requires_grad_() for x in problem.leaves()[:3]]
+    mine = Problem(*own, op.shard(problem.grad_out), op.shard(problem.grad_lse), problem.scale, ())
+    with counted() as forward:
+        out, lse = op(*own)
+    with counted() as backward:
+        found = differentiated(out, lse, own, mine)
+    check_bytes(op, forward, backward)
+    wanted = one_process(op.pattern, problem, as_score(None))
+    here = {key: op.shard(x) for key, x in wanted.items() if not key.startswith("d_weights")}
+    compare(found, Results(**here, d_weights=()), 1e-5)
+
+
+def documents_that_change(settings: dict[str, Any]) -> list[int]:
+    """Plan each step's documents while those of the step before are in use; return the bytes of each forward."""
+    op = compiled(
+        documents(0),
+        heads=4,
+        kv_heads=2,
+        head_dim=8,
+        dtype="fp32",
+        enable_gqa=True,
+        return_lse=True,
+        settings=attncc.distributed.Settings(unit=4, **settings),
+    )
+    compare_step(op, 0)
+    found = []
+    for seed, each in enumerate(attncc.distributed.ahead(op, map(documents, range(1, 5))), 1):
+        assert torch.equal(each.positions(), op.positions())
+        assert each.pattern.key == documents(seed).key
+        compare_step(each, seed)
+        found.append(sum(flow.total for flow in each.flows()[0]))
+    return found
+
+
+class Watched:
+    """An operator that says when it begins, and ends, to plan."""
+
+    def __init__(self, op: Any, steps: int) -> None:
+        self.op, self.count = op, 0
+        self.begun, self.done = ([threading.Event() for _ in range(steps)] for _ in range(2))
+
+    def replanned(self, pattern: Any) -> Any:
+        number, self.count = self.count, self.count + 1
+        self.begun[number].set()
+        found = self.op.replanned(pattern)
+        self.done[number].set()
+        return found
+
+
+def planned_while_a_step_runs() -> None:
+    """In the middle of a step the next one is planned, no other; what it needs is found before it is called."""
+    op = compiled(documents(0))
+    x = torch.randn(1, 1, len(op.positions()), 8, requires_grad=True)
+    op(x, x, x).sum().backward()
+    watched = Watched(op, 3)
+    coming = attncc.distributed.ahead(watched, map(documents, range(1, 4)))
+    first = next(coming)
+    out = first(x, x, x)
+    assert watched.done[1].wait(30)
+    assert not watched.begun[2].is_set()
+    out.sum().backward()
+    second = next(coming)
+    assert watched.done[2].wait(30)
+    before = plan_for.cache_info().misses
+    second(x, x, x).sum().backward()
+    assert plan_for.cache_info().misses == before
+    coming.close()
+    assert not [thread for thread in threading.enumerate() if "ahead" in thread.name]
+
+
+def errors_of_planning_ahead() -> None:
+    """What can't be planned is raised in its turn, and ends the iterator and its thread."""
+    op = compiled(documents(0))
+    wrong = attncc.load("document", ids=np.zeros(N - 1, int))
+    coming = attncc.distributed.ahead(op, [documents(1), wrong, documents(2)])
+    next(coming)
+    refused(lambda: next(coming), str(N - 1), error=attncc.AttnccError)
+    assert next(coming, None) is None
+    assert not [thread for thread in threading.enumerate() if "ahead" in thread.name]
+
+
+def replanned_tables_that_differ() -> None:
+    op = compiled(documents(0))
+    x = torch.randn(1, 1, len(op.positions()), 8)
+    op(x, x, x)
+    other = op.replanned(documents(1 + (dist.get_rank() == 1)))
+    refused(lambda: other(x, x, x), "rank 1 has", "broadcast")
+    refused(lambda: other(x, x, x), "rank 1 has")
+    op.replanned(documents(2))(x, x, x)
