@@ -185,9 +185,10 @@ def shown(steps: int) -> Iterator[Callable[[History], None]]:
 
 
 def meet() -> None:
-    """Join the other processes that torchrun has started.
+    """Join the other processes that torchrun has started on this host.
 
-    What an earlier attempt left in the store of torchrun's agent would keep them from meeting (torch 2.13).
+    Its agent's store outlives an attempt; the addresses in it would keep the next one from meeting (torch 2.13). Agents
+    of several hosts count attempts on their own: there, set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 instead.
     """
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

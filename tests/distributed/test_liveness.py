@@ -23,10 +23,10 @@ SLOW = pytest.mark.slow
         (4, "ring", "kill", 2),
         (4, "chain", "kill", 0),
         (3, "chain", "stop", 1),
-        (4, "nobody but 0 and 1", "raise", 1),
         (3, "pairs", "kill", 2),  # rank 0 only sees rank 1 raise
         (3, "attention", "kill amid", 1),
         pytest.param(3, "attention", "stop", 2, marks=SLOW),
+        pytest.param(4, "nobody but 0 and 1", "raise", 1, marks=SLOW),
         pytest.param(4, "all", "kill amid", 3, marks=SLOW),
         pytest.param(3, "all", "stop", 0, marks=SLOW),
         pytest.param(3, "ring", "raise", 0, marks=SLOW),
@@ -41,7 +41,8 @@ def test_all_others_name_the_faulty_rank(tmp_path, world, pattern, kind, faulty)
     check(tmp_path, world, faulty)
 
 
-@pytest.mark.parametrize(("kind", "faulty"), [("kill", 0), pytest.param("stop", 1, marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize(("kind", "faulty"), [("kill", 0), ("stop", 1)])
 def test_where_no_rank_hosts_the_store(tmp_path, kind, faulty):
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's agent does
     processes = start(RANK, 3, tmp_path, store.port, "chain", kind, str(faulty), TORCHELASTIC_USE_AGENT_STORE="True")
