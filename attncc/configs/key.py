@@ -27,9 +27,9 @@ HEADS_WEIGHT = 0.25
 class Key:
     """What a configuration is for.
 
-    direction: of DIRECTIONS, or BOTH. pattern: the outline of the predicate (attncc.ir.outline). density: log2 of the share of connected pairs, rounded,
+    pattern: the outline of the predicate (attncc.ir.outline). density: log2 of the share of connected pairs, rounded,
     of a pattern with tables; None without, where the pattern and the lengths decide it. score: its key, "" for none.
-    q_len, kv_len: in half octaves, round(2 log2 n). The rest is as it is in attncc.backends.base.Inputs.
+    direction: one of DIRECTIONS, or BOTH. q_len, kv_len: in half octaves, round(2 log2 n). The rest is as it is in attncc.backends.base.Inputs.
 
     Raises ConfigError for a value that no key has.
     """

@@ -20,8 +20,11 @@ from attncc.distributed.mesh import Grid, grid_of
 from attncc.distributed.problem import Problem
 from attncc.distributed.run import attend
 from attncc.distributed.schedule import Schedule
+from attncc.distributed.selection import settings_for
 from attncc.distributed.settings import Settings
+from attncc.distributed.sharing import Sharing
 from attncc.distributed.tables import RankTables
+from attncc.distributed.topology import Topology
 from attncc.distributed.validity import check_schedule
 from attncc.errors import ConfigError, DistributedError, ShapeError
 from attncc.executables import Config
@@ -174,6 +177,7 @@ def compile(
     config: Config | None = None,
     settings: Settings | None = None,
     schedule: Schedule | None = None,
+    topology: Topology | None = None,
     timeout: float | None = None,
 ) -> DistributedAttention:
     """Return self-attention over `q_len` tokens that the ranks of a mesh share. Collective: all ranks call it alike.
@@ -181,8 +185,9 @@ def compile(
     mesh: its dimensions are named "batch", "heads" and "sequence", any of them in any order; without one, the ranks of
     `group` (by default all) share the sequence. heads, kv_heads, batch: of the whole tensors; they matter to patterns
     and scores that depend on h or b. With head_dim, value_dim and dtype (a name such as "bf16") they weigh moving keys
-    against moving queries. settings: how tokens are shared and travel; or a `schedule` as it is to be run. timeout:
-    seconds that an exchange may take, else the group's own limit. Other options are those of attncc.attention.
+    against moving queries. settings: how tokens are shared and travel; or a `schedule` as it is to be run; or the
+    `topology` of all ranks, for which selection.settings_for finds what was tuned, or is fast. timeout: seconds that an
+    exchange may take, else the group's own limit. Other options are those of attncc.attention.
 
     Before it returns, ranks compare digests of what they have compiled. Raises DistributedError for a mesh that doesn't
     fit, a schedule that can't be run and ranks that differ, and what planning raises.
@@ -191,6 +196,9 @@ def compile(
     chosen, scored = as_pattern(pattern), as_score(score)
     inputs = Inputs(batch, heads, kv_heads or heads, head_dim, value_dim or head_dim, dtype)
     ranks = grid.size("sequence")
+    if topology is not None:
+        ways = [Sharing(grid.size("batch"), grid.size("heads"), ranks)]
+        settings = settings_for(chosen, q_len, inputs, ways, settings=settings, topology=topology).settings
     made = schedule or _planned(chosen, q_len, ranks, inputs, settings or Settings())
     _check_fits(made, q_len, ranks)
     check_schedule(made)

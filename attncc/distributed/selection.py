@@ -1,16 +1,18 @@
-"""Selection: which settings a pattern runs under: those given, a winner of tuning, what simulation finds, or defaults."""
+"""Selection: settings that were given, that tuning or simulation found, or the default ones; and which it was."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from attncc.backends.inputs import Inputs
+from attncc.configs import reading
 from attncc.configs.environment import SCHEDULES, Environment
 from attncc.configs.key import BOTH, Key
 from attncc.configs.lookup import find
+from attncc.configs.store import warn_once
 from attncc.distributed.settings import Settings
 from attncc.distributed.sharing import Sharing
 from attncc.errors import ConfigError, TopologyError
@@ -76,23 +78,25 @@ def _tuned(
 ) -> Selection | None:
     for direction in (BOTH, "forward"):
         found = find(key_of(pattern, length, inputs, topology, direction), environment_of(topology))
-        if found.entry is None or found.source == "nearest":  # simulation knows more than another length's winner
+        if found.entry is None or found.source == "nearest" or "facts" in found.differences:
+            continue  # simulation knows more than another length's winner, or another topology's
+        try:
+            sharing, settings = parsed(found.config, topology.count)
+        except ConfigError as error:
+            warn_once(f"The configuration from {found.layer} is not used: {reading.said(error)}", found.text)
             continue
-        sharing, settings = parsed(found.config, topology.count)
         if sharing in sharings:
             return Selection(sharing, settings, "tuned", str(found))
     return None
 
 
-def _simulated(
-    pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology
-) -> Selection:
+def _simulated(pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology) -> Selection:
     from attncc.distributed.choose import choose
     from attncc.distributed.scene import Scene
 
     best = choose(Scene(pattern, length, inputs, topology), sharings)[0]
     said = f"The fastest in simulation on {topology.name}, {best.seconds:.3g} s forward and backward."
-    return Selection(best.sharing, best.settings, "simulated", said)
+    return Selection(best.sharing, replace(best.settings, spread=best.sharing.spread), "simulated", said)
 
 
 def key_of(pattern: Pattern, length: int, inputs: Inputs, topology: Topology, direction: str) -> Key:
@@ -123,7 +127,7 @@ def parsed(config: Mapping[str, object], ranks: int) -> tuple[Sharing, Settings]
 
     Raises ConfigError for names and values that no configuration has, and a mesh that doesn't divide the ranks.
     """
-    values = described(Settings(), Sharing()) | dict(config)  # type: ignore[arg-type]
+    values = described(Settings(), Sharing()) | dict(config)
     unknown = values.keys() - {*MESH, *_OWN}
     if unknown:
         raise ConfigError(f"Unknown config key {min(unknown)!r}.", rule=f"Keys are {', '.join((*MESH, *_OWN))}.")
