@@ -29,7 +29,8 @@ class Key:
 
     pattern: the outline of the predicate (attncc.ir.outline). density: log2 of the share of connected pairs, rounded,
     of a pattern with tables; None without, where the pattern and the lengths decide it. score: its key, "" for none.
-    direction: one of DIRECTIONS, or BOTH. q_len, kv_len: in half octaves, round(2 log2 n). The rest is as it is in attncc.backends.base.Inputs.
+    direction: one of DIRECTIONS, or BOTH. q_len, kv_len: in half octaves, round(2 log2 n). The rest is as it is in
+    attncc.backends.base.Inputs.
 
     Raises ConfigError for a value that no key has.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Dimensions of a mesh in a configuration; the parts of the sequence are the ranks that are left.
 MESH = ("mesh.batch", "mesh.heads", "mesh.spread")
+#: Batch and head shards of a mesh that isn't to be chosen.
+Fixed = tuple[int, int]
 _OWN = tuple(each.name for each in fields(Settings) if each.name != "spread")
 
 
@@ -54,9 +57,10 @@ def settings_for(
 ) -> Selection:
     """Return the settings for self-attention over `length` tokens, and which layer they are from.
 
-    sharings: how the ranks may share what there is, the usual way first. The layers: `settings`; with a topology the
-    winner of `attncc tune --topology` for this pattern, sizes and devices (of a forward with its backward, else of a
-    forward alone), if it shares in one of these ways, and else the fastest in simulation; without one, the defaults.
+    sharings: how the ranks may share what there is, the usual way first; all have one number of batch and head shards.
+    The layers: `settings`; with a topology the winner of `attncc tune --topology` for this pattern, sizes and devices (of
+    a forward with its backward, else of a forward alone; for this mesh, else for any), if it shares in one of these
+    ways, and else the fastest in simulation; without a topology, the defaults.
     Raises TopologyError for another number of devices than ranks, and what planning and ATTNCC_CACHE=assert raise.
     """
     known = list(sharings)
@@ -76,12 +80,13 @@ def settings_for(
 def _tuned(
     pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology
 ) -> Selection | None:
-    for direction in (BOTH, "forward"):
-        found = find(key_of(pattern, length, inputs, topology, direction), environment_of(topology))
+    mesh = sharings[0].batch, sharings[0].heads
+    for direction, fixed in itertools.product((BOTH, "forward"), (mesh, None)):
+        found = find(key_of(pattern, length, inputs, topology, direction, fixed), environment_of(topology, fixed))
         if found.entry is None or found.source == "nearest" or "facts" in found.differences:
             continue  # simulation knows more than another length's winner, or another topology's
         try:
-            sharing, settings = parsed(found.config, topology.count)
+            sharing, settings = parsed(fixing(fixed) | dict(found.config), topology.count)
         except ConfigError as error:
             warn_once(f"The configuration from {found.layer} is not used: {reading.said(error)}", found.text)
             continue
@@ -99,16 +104,23 @@ def _simulated(pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sha
     return Selection(best.sharing, replace(best.settings, spread=best.sharing.spread), "simulated", said)
 
 
-def key_of(pattern: Pattern, length: int, inputs: Inputs, topology: Topology, direction: str) -> Key:
+def key_of(
+    pattern: Pattern, length: int, inputs: Inputs, topology: Topology, direction: str, mesh: Fixed | None = None
+) -> Key:
     """Return what a winner is remembered under; `direction` is one of DIRECTIONS, or BOTH."""
     free = pattern.predicate.free
     shape = Shape(length, length, 0, inputs.heads if H in free else 1, inputs.batch if B in free else 1)
-    return Key.of(pattern, IDENTITY.key, shape, inputs, direction, SCHEDULES, _name(topology))
+    return Key.of(pattern, IDENTITY.key, shape, inputs, direction, SCHEDULES, _name(topology, mesh))
 
 
-def environment_of(topology: Topology) -> Environment:
+def environment_of(topology: Topology, mesh: Fixed | None = None) -> Environment:
     """Return what else a winner depends on."""
-    return Environment.of_topology(_name(topology), topology.digest)
+    return Environment.of_topology(_name(topology, mesh), topology.digest)
+
+
+def fixing(mesh: Fixed | None) -> dict[str, int | str]:
+    """Return the part of a configuration that a mesh fixes."""
+    return {} if mesh is None else dict(zip(MESH, mesh, strict=False))
 
 
 def ways(direction: str) -> tuple[str, ...]:
@@ -147,6 +159,7 @@ def _size(name: str, value: object) -> int:
     return value
 
 
-def _name(topology: Topology) -> str:
-    """Return a topology's name as keys have it."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", topology.name)[:64].lstrip(".-") or "_"
+def _name(topology: Topology, mesh: Fixed | None) -> str:
+    """Return what keys have as their target: a topology's name, and the batch and head shards of a mesh."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", topology.name)[:40].lstrip(".-") or "_"
+    return name if mesh is None else f"{name}.{mesh[0]}x{mesh[1]}"
