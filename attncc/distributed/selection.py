@@ -58,8 +58,8 @@ def settings_for(
     """Return the settings for self-attention over `length` tokens, and which layer they are from.
 
     sharings: how the ranks may share what there is, the usual way first; all have one number of batch and head shards.
-    The layers: `settings`; with a topology the winner of `attncc tune --topology` for this pattern, sizes and devices (of
-    a forward with its backward, else of a forward alone; for this mesh, else for any), if it shares in one of these
+    The layers: `settings`; with a topology the winner of `attncc tune --topology` for this pattern, sizes and devices
+    (of a forward with its backward, else of a forward alone; for this mesh, else for any), if it shares in one of these
     ways, and else the fastest in simulation; without a topology, the defaults.
     Raises TopologyError for another number of devices than ranks, and what planning and ATTNCC_CACHE=assert raise.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -16,7 +17,6 @@ from attncc.distributed.operator import DistributedAttention, compile
 from attncc.distributed.selection import parsed, ways
 from attncc.distributed.sharing import Sharing
 from attncc.errors import AttnccError
-from attncc.functional import Result
 from attncc.measure.workload import DTYPES
 from attncc.tune.schedules.job import ScheduleJob
 
@@ -105,9 +105,9 @@ class Ranks:
     def _seconds(self, op: DistributedAttention, tensors: Sequence[Tensor]) -> float:
         *leaves, gradient = tensors
         asked = ways(self._job.direction)
-        results: list[Result] = []
+        results: list[Tensor] = []
         with torch.no_grad() if asked == ("forward",) else nullcontext():
-            forward = self._slowest(lambda: results.append(op(*leaves)))
+            forward = self._slowest(lambda: results.append(cast(Tensor, op(*leaves))))
         if asked == ("forward",):
             return forward
         backward = self._slowest(lambda: torch.autograd.grad(results, leaves, [gradient]))

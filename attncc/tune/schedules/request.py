@@ -26,8 +26,8 @@ class ScheduleRequest(Asked):
     """What is asked of the autotuner, for the devices of a topology: one schedule for all of `direction`.
 
     topology: a shipped one's name, a TOML file, or itself. ranks: only its first so many devices. mesh: (batch, heads,
-    sequence) shards, unless they are to be chosen. measure: run the best by simulation on the ranks of this world, which
-    torchrun started; all of them ask alike. trials: simulated ones, or the number to measure.
+    sequence) shards, unless they are to be chosen. measure: run the best by simulation on the ranks of this world,
+    which torchrun started; all of them ask alike. trials: simulated ones, or the number to measure.
     """
 
     topology: str | Topology
@@ -80,8 +80,9 @@ class ScheduleRequest(Asked):
 
     def _check_mesh(self, topology: Topology, inputs: Inputs, sharing: Sharing) -> None:
         if sharing.ranks != topology.count:
+            shape = "x".join(map(str, self.mesh or ()))
             raise TopologyError(
-                f"A mesh of {'x'.join(map(str, self.mesh or ()))} on the {topology.count} devices of {topology.name!r}.",
+                f"A mesh of {shape} on the {topology.count} devices of {topology.name!r}.",
                 rule="It is batch x heads x sequence, and their product the number of devices.",
             )
         sharing.check(inputs)
