@@ -24,9 +24,8 @@ GPUS = [name for name in targets.names() if targets.target(name).gpu]
 
 
 def space_of(backend: str, direction: str, inputs: Inputs, target: str) -> Space:
-    return Space.load(backend, direction).including(
-        BACKENDS[backend].default(direction, inputs, targets.target(target))
-    )
+    default = BACKENDS[backend].default(direction, inputs, targets.target(target))
+    return Space.load(backend, direction).including(default)
 
 
 def checked(found: Space, known: dict[str, object], backend: str) -> int:
@@ -103,13 +102,14 @@ def test_an_installed_wheel_finds_them(tmp_path: Path) -> None:
     ZipFile(wheel).extractall(tmp_path / "site")
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); from attncc.tune import sources;"
-        "print(*[file for backend in ('torch', 'triton') for file in sources.shipped(backend)], sep='\\n')"
+        "kinds = 'distributed', 'torch', 'triton';"
+        "print(*[file for kind in kinds for file in sources.shipped(kind)], sep='\\n')"
     )
     command = [sys.executable, "-I", "-c", program, str(tmp_path / "site")]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     folder = tmp_path / "site" / "attncc" / "search_spaces"
     names = [f"{backend}/{direction}.toml" for backend in ("torch", "triton") for direction in sorted(DIRECTIONS)]
-    assert found == [str(folder / name) for name in names]
+    assert found == [str(folder / name) for name in ("distributed/schedule.toml", *names)]
 
 
 def test_a_checkout_finds_them() -> None:

@@ -89,12 +89,13 @@ class Simulated:
 
 
 class Simulation:
-    """Predicts makespans; the same configuration always takes the same."""
+    """Predicts makespans; the same configuration always takes the same, and is simulated once."""
 
     batch = 1
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
+        self._known: dict[frozenset[tuple[str, object]], Outcome] = {}
 
     def __enter__(self) -> Simulation:
         return self
@@ -114,6 +115,12 @@ class Simulation:
         return Finals(tuple(each.samples for each in outcomes), (), {})
 
     def _outcome(self, config: Config) -> Outcome:
+        known = frozenset(config.items())
+        if known not in self._known:
+            self._known[known] = self._simulated(config)
+        return self._known[known]
+
+    def _simulated(self, config: Config) -> Outcome:
         sharing, settings = parsed(config, self._scene.topology.count)
         try:
             seconds = self._scene.candidate(settings, sharing).seconds
@@ -136,8 +143,9 @@ class Ran(Simulated):
         return [Ranked(finished[places].seconds or 0.0, places) for places in (base, *best)]
 
     def _simulated(self) -> dict[Places, Outcome]:
-        """Return the trials of a tuning by simulation, which goes on where an earlier one ended."""
-        options = replace(self.options, mode="modelled", efforts=SIMULATED, trials=None)
+        """Return the trials of a tuning by simulation in half of the time; it goes on where an earlier one ended."""
+        budget = self.options.allowance.seconds / 2
+        options = replace(self.options, mode="modelled", efforts=SIMULATED, trials=None, budget=budget)
         return Tuning(replace(self.job, world=None), options, lambda progress: None).searched()
 
     def proposed(self) -> Sequence[Candidate]:

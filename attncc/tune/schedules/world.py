@@ -91,6 +91,7 @@ class Asking:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._known: dict[frozenset[tuple[str, object]], float] = {}
 
     def __enter__(self) -> Asking:
         return self
@@ -102,14 +103,19 @@ class Asking:
 
     def __call__(self, configs: Sequence[Config], best: float | None) -> list[Outcome]:
         """Return the outcome of each configuration."""
-        return [
+        found = [
             Outcome(None, reason=each) if isinstance(each, str) else Outcome(median(each), tuple(each))
             for each in self._world.ask(configs, ROUNDS)
         ]
+        for config, outcome in zip(configs, found, strict=True):
+            self._known[frozenset(config.items())] = outcome.seconds or 0.0
+        return found
 
     def finals(self, contestants: Sequence[Config], *, dense: bool, rounds: int, left: Callable[[], float]) -> Finals:
-        """Let the contestants take turns."""
-        answers = self._world.ask(contestants, rounds)
+        """Let the contestants take turns, in fewer rounds where there is no time for all, but some."""
+        turn = sum(self._known.get(frozenset(config.items()), 0.0) for config in contestants)
+        affordable = int(left() / turn) if turn else rounds
+        answers = self._world.ask(contestants, max(min(rounds, affordable), min(rounds, ROUNDS)))
         errors = {place: each for place, each in enumerate(answers) if isinstance(each, str) and place}
         return Finals(tuple(() if isinstance(each, str) else tuple(each) for each in answers), (), errors)
 
