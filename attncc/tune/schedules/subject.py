@@ -140,7 +140,8 @@ class Ran(Simulated):
         finished, base = self._simulated(), space.index(space.default)
         most = self.options.allowance.trials - 1
         best = [places for places in fastest(finished, most + 1) if places != base][:most]
-        return [Ranked(finished[places].seconds or 0.0, places) for places in (base, *best)]
+        seconds = {places: outcome.seconds or 0.0 for places, outcome in finished.items()}
+        return [Ranked(seconds.get(places, 0.0), places) for places in (base, *best)]
 
     def _simulated(self) -> dict[Places, Outcome]:
         """Return the trials of a tuning by simulation in half of the time; it goes on where an earlier one ended."""

@@ -53,9 +53,10 @@ def answered(job: ScheduleJob, options: Options, on_progress: OnProgress) -> Res
     """
     with _control(job.topology) as (control, device):
         world = World(Ranks(job, options.seed, device, control), control)
-        if dist.get_rank() == 0:
-            return Results([_led(replace(job, world=world), options, on_progress)])
-        return Results([_followed(job, world)])
+        leads = dist.get_rank() == 0
+        found = _led(replace(job, world=world), options, on_progress) if leads else _followed(job, world)
+        dist.barrier(control)
+    return Results([replace(found, job=job)])  # without the world, whose threads would outlive what they need
 
 
 @dataclass(frozen=True, eq=False)
