@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attncc.cli import kernels, output
-from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
+from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, complete_topology, pattern_from
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +51,12 @@ def tune(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Tune again what was tuned before.")] = False,
     topology: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Tune how the devices of a topology share the sequence.")
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="Tune how devices share the sequence: a name from `attncc topologies`, or a file that ends in .toml.",
+            autocompletion=complete_topology,
+        ),
     ] = None,
     ranks: Annotated[int | None, typer.Option(min=1, help="With --topology: its first so many devices.")] = None,
     mesh: Annotated[

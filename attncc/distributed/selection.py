@@ -80,9 +80,13 @@ def settings_for(
 def _tuned(
     pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology
 ) -> Selection | None:
-    mesh = sharings[0].batch, sharings[0].heads
+    mesh, missed = (sharings[0].batch, sharings[0].heads), None
     for direction, fixed in itertools.product((BOTH, "forward"), (mesh, None)):
-        found = find(key_of(pattern, length, inputs, topology, direction, fixed), environment_of(topology, fixed))
+        try:
+            found = find(key_of(pattern, length, inputs, topology, direction, fixed), environment_of(topology, fixed))
+        except ConfigError as error:  # ATTNCC_CACHE asserts a winner: one of the others will do
+            missed = missed or error
+            continue
         if found.entry is None or found.source == "nearest" or "facts" in found.differences:
             continue  # simulation knows more than another length's winner, or another topology's
         try:
@@ -92,6 +96,8 @@ def _tuned(
             continue
         if sharing in sharings:
             return Selection(sharing, settings, "tuned", str(found))
+    if missed is not None:
+        raise missed
     return None
 
 

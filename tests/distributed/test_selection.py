@@ -121,6 +121,7 @@ def test_the_cache_may_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNCC_CACHE", "off")
     assert selected().layer == "simulated"
     monkeypatch.setenv("ATTNCC_CACHE", "assert")
+    assert selected().layer == "tuned"
     with pytest.raises(ConfigError, match="no tuned configuration"):
         settings_for(STRIDED, 4 * N, INPUTS, ALL, topology=GLOO)
 
