@@ -16,6 +16,13 @@ def _complete_pattern(incomplete: str) -> list[str]:
     return [pattern.name for _, pattern in factories() if pattern.name.startswith(incomplete)]
 
 
+def complete_topology(incomplete: str) -> list[str]:
+    """Return the shipped topologies whose names begin so."""
+    from attncc.distributed.topology import Topology
+
+    return [name for name in Topology.names() if name.startswith(incomplete)]
+
+
 PatternName = Annotated[
     str,
     typer.Argument(

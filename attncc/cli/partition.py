@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attncc.cli import kernels, output
-from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
+from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, complete_topology, pattern_from
 from attncc.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -17,19 +17,12 @@ if TYPE_CHECKING:
 
 DIRECTIONS = {"fwd": ("forward",), "bwd": ("backward",), "both": ("forward", "backward")}
 
-
-def _complete_topology(incomplete: str) -> list[str]:
-    from attncc.distributed.topology import Topology
-
-    return [name for name in Topology.names() if name.startswith(incomplete)]
-
-
 TopologyName = Annotated[
     str,
     typer.Option(
         metavar="NAME_OR_FILE",
         help="A name from `attncc topologies`, or a file that ends in .toml.",
-        autocompletion=_complete_topology,
+        autocompletion=complete_topology,
         show_default=False,
     ),
 ]

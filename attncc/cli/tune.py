@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attncc.cli import kernels, output
-from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
+from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, complete_topology, pattern_from
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from attncc.tune.autotune import Request
-    from attncc.tune.result import Result, Results
+    from attncc.patterns import Pattern
+    from attncc.tune.request import Asked
+    from attncc.tune.result import Results
 
 #: Candidates that a dry run lists.
 LISTED = 10
@@ -50,6 +50,21 @@ def tune(
         str | None, typer.Option(metavar="URL", help="A database that several hosts share the trials in.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Tune again what was tuned before.")] = False,
+    topology: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="Tune how devices share the sequence: a name from `attncc topologies`, or a file that ends in .toml.",
+            autocompletion=complete_topology,
+        ),
+    ] = None,
+    ranks: Annotated[int | None, typer.Option(min=1, help="With --topology: its first so many devices.")] = None,
+    mesh: Annotated[
+        str | None, typer.Option(metavar="BxHxS", help="With --topology: batch x heads x sequence. [default: choose]")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="With --topology, under torchrun: run the best by simulation.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the space and the ranking; run nothing.")] = False,
     export: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the result to a file for `attncc cache import`.")
@@ -61,39 +76,37 @@ def tune(
 ) -> None:
     """Find the best plan and configuration of a pattern; `attncc.attention` uses it from then on.
 
+    With --topology: how devices share the sequence, by simulation, which `attncc.distributed.compile` uses.
+
     Example: attncc tune strided -p l=128 --seq-len 16384
     """
     chosen = pattern_from(pattern, param)
-    from attncc.tune.autotune import Request
-
-    request = Request(
-        chosen,
-        seq_len,
-        kv_len,
-        q_offset,
-        heads,
-        kv_heads,
-        head_dim,
-        value_dim,
-        batch,
-        dtype,
-        target,
-        direction,
-        backend,
-        mode,
-        effort,
-        None if budget is None else _seconds(budget),
-        trials,
-        workers,
-        seed,
-        space,
-        storage,
-        force,
-    )
+    shared = {
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "head_dim": head_dim,
+        "value_dim": value_dim,
+        "batch": batch,
+        "dtype": dtype,
+        "direction": direction,
+        "effort": effort,
+        "budget": None if budget is None else _seconds(budget),
+        "trials": trials,
+        "workers": workers,
+        "seed": seed,
+        "space": space,
+        "storage": storage,
+        "force": force,
+    }
+    of_device = {"kv_len": kv_len, "q_offset": q_offset, "target": target, "backend": backend, "mode": mode}
+    of_topology = {"topology": topology, "ranks": ranks, "mesh": mesh, "measure": measure}
+    request = _request(chosen, seq_len, shared, of_device, of_topology)
     if dry_run:
         _show_space(request, as_json)
         return
     found = _tuned(request)
+    if measure and os.environ.get("RANK", "0") != "0":
+        return
     if export is not None:
         from attncc.configs import bundle
 
@@ -105,10 +118,38 @@ def tune(
     if as_json:
         output.show_json(found.describe())
     else:
-        output.show(*_summary(found))
+        from attncc.cli.tuning_view import summary
+
+        output.show(*summary(found))
 
 
-def _tuned(request: Request) -> Results:
+def _request(
+    pattern: Pattern,
+    seq_len: int,
+    shared: dict[str, Any],
+    of_device: dict[str, Any],
+    of_topology: dict[str, Any],
+) -> Asked:
+    """Return what is asked; raises ConfigError for options that mean nothing without, or with, a topology."""
+    on_topology = of_topology["topology"] is not None
+    for name, value in (of_device if on_topology else of_topology).items():
+        if value not in (None, 0, "auto"):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} {'with' if on_topology else 'without'} --topology.",
+                rule="A schedule is for self-attention on the devices of a topology.",
+                fix="Leave one of them out." if on_topology else "Add --topology, for example --topology 8xh100.",
+            )
+    if on_topology:
+        from attncc.tune.schedules.request import ScheduleRequest
+
+        mesh = of_topology["mesh"] and _mesh(of_topology["mesh"])
+        return ScheduleRequest(pattern, seq_len, **shared, **(of_topology | {"mesh": mesh}))
+    from attncc.tune.autotune import Request
+
+    return Request(pattern, seq_len, **shared, **of_device)
+
+
+def _tuned(request: Asked) -> Results:
     from attncc.cli.tuning_view import view
 
     try:
@@ -126,8 +167,16 @@ def _seconds(text: str) -> float:
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2] or "s"]
 
 
-def _show_space(request: Request, as_json: bool) -> None:
+def _mesh(text: str) -> tuple[int, int, int]:
+    found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if found is None:
+        raise ConfigError(f"--mesh {text!r}.", rule="It is batch x heads x sequence.", fix="For example 1x2x4")
+    return int(found[1]), int(found[2]), int(found[3])
+
+
+def _show_space(request: Asked, as_json: bool) -> None:
     """Print each direction's space: its size, what each constraint removes, and the best by prediction."""
+    from attncc.cli.tuning_view import space_of
     from attncc.tune.result import SHORT
     from attncc.tune.tuning import field_of
 
@@ -136,47 +185,4 @@ def _show_space(request: Request, as_json: bool) -> None:
         output.show_json(described)
         return
     for direction, field in described.items():
-        output.show(*_space(direction, field), "")
-
-
-def _space(direction: str, field: dict[str, object]) -> list[RenderableType]:
-    sizes = f"{direction}: {field['size']:,} configurations, {field['feasible']:,} of them feasible"
-    values = output.facts(sizes, {name: ", ".join(map(str, each)) for name, each in field["parameters"].items()})  # type: ignore[attr-defined]
-    removed = output.table("", "constraint", "removes", "why", numbers=("removes",))
-    for each in field["constraints"]:  # type: ignore[attr-defined]
-        removed.add_row(each["rule"], f"{each['removes']:,}", each["why"])
-    ranking = output.table("", "rank", "predicted", "configuration", numbers=("rank", "predicted"))
-    for rank, each in enumerate(field["ranking"], start=1):  # type: ignore[arg-type]
-        ranking.add_row(str(rank), output.seconds(each["predicted_s"]), _configuration(each["config"]))
-    return [values, "", removed, "", ranking]
-
-
-def _configuration(config: dict[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in config.items()) or "the default one"
-
-
-def _summary(found: Results) -> list[RenderableType]:
-    parts: list[RenderableType] = []
-    for result in found.each:
-        parts += [_direction(result), *result.notes, ""]
-    over = {other: found.over(other) for other in ("default", "dense")}
-    said = [f"{value:.2f} x over {other}" for other, value in over.items() if value]
-    return [*parts, f"speed-up: {', '.join(said)}" if said else "no speed-up is known"]
-
-
-def _direction(result: Result) -> RenderableType:
-    entry = result.entry
-    rows = {
-        "source": f"{result.source}, {entry.mode}, {result.trials_run} trials in this run",
-        "configuration": _configuration(dict(entry.config)),
-        "plan": result.plan,
-    }
-    for name, seconds in entry.seconds.items():
-        samples = entry.samples.get(name, ())
-        spread = (max(samples) - min(samples)) / 2 / seconds if len(samples) > 1 else 0
-        rows[name] = output.seconds(seconds) + (f" ± {spread:.0%}, {len(samples)} samples" if spread else "")
-    if entry.expected_error:
-        rows["model"] = f"off by {entry.expected_error:.0%} at most, as a rule; the first measurement replaces it"
-    for reason, count in result.reasons.items():
-        rows[f"failed {count} x"] = reason
-    return output.facts(f"{result.job.pattern!r}, {result.job.direction}, {result.job.target}", rows)
+        output.show(*space_of(direction, field), "")

@@ -1,4 +1,4 @@
-"""What `attncc tune` shows on stderr while it runs: the best so far, trials and why some failed, time left, a chart."""
+"""What `attncc tune` shows: while it runs, on stderr, the best so far and a chart; the space; and what was found."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from attncc.cli import output
 from attncc.tune.outcome import best, reasons
 
 if TYPE_CHECKING:
-    from attncc.tune.job import Job
+    from attncc.tune.result import Result, Results
     from attncc.tune.search import Progress
+    from attncc.tune.subject import Job
 
 BARS = "▁▂▃▄▅▆▇█"
 #: Trials that the chart has room for.
@@ -59,3 +60,49 @@ def chart(seconds: list[float | None]) -> str:
     low, high = min(shown), max(shown)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(BARS[round((each - low) * scale)] for each in shown)
+
+
+def space_of(direction: str, field: dict[str, object]) -> list[RenderableType]:
+    """Return a direction's space: its values, what each constraint removes, and the best by prediction."""
+    sizes = f"{direction}: {field['size']:,} configurations, {field['feasible']:,} of them feasible"
+    values = output.facts(sizes, {name: ", ".join(map(str, each)) for name, each in field["parameters"].items()})  # type: ignore[attr-defined]
+    removed = output.table("", "constraint", "removes", "why", numbers=("removes",))
+    for each in field["constraints"]:  # type: ignore[attr-defined]
+        removed.add_row(each["rule"], f"{each['removes']:,}", each["why"])
+    ranking = output.table("", "rank", "predicted", "configuration", numbers=("rank", "predicted"))
+    for rank, each in enumerate(field["ranking"], start=1):  # type: ignore[arg-type]
+        predicted = "" if each["predicted_s"] is None else output.seconds(each["predicted_s"])
+        ranking.add_row(str(rank), predicted, _configuration(each["config"]))
+    return [values, "", removed, "", ranking]
+
+
+def _configuration(config: dict[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in config.items()) or "the default one"
+
+
+def summary(found: Results) -> list[RenderableType]:
+    """Return what was found, for people."""
+    parts: list[RenderableType] = []
+    for result in found.each:
+        parts += [_direction(result), *result.notes, ""]
+    over = {other: found.over(other) for other in ("default", "dense")}
+    said = [f"{value:.2f} x over {other}" for other, value in over.items() if value]
+    return [*parts, f"speed-up: {', '.join(said)}" if said else "no speed-up is known"]
+
+
+def _direction(result: Result) -> RenderableType:
+    entry = result.entry
+    rows = {
+        "source": f"{result.source}, {entry.mode}, {result.trials_run} trials in this run",
+        "configuration": _configuration(dict(entry.config)),
+        "plan": result.plan,
+    }
+    for name, seconds in entry.seconds.items():
+        samples = entry.samples.get(name, ())
+        spread = (max(samples) - min(samples)) / 2 / seconds if len(samples) > 1 else 0
+        rows[name] = output.seconds(seconds) + (f" ± {spread:.0%}, {len(samples)} samples" if spread else "")
+    if entry.expected_error:
+        rows["model"] = f"off by {entry.expected_error:.0%} at most, as a rule; the first measurement replaces it"
+    for reason, count in result.reasons.items():
+        rows[f"failed {count} x"] = reason
+    return output.facts(f"{result.job.pattern!r}, {result.job.direction}, {result.job.target}", rows)

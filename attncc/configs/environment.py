@@ -21,6 +21,9 @@ SOURCES = {
     "torch": ("planner", "backends/torch", "backends/choices.py", "backends/scoring.py"),
     "triton": ("planner", "backends/triton", "backends/choices.py", "backends/scoring.py", "machine_code/options.py"),
 }
+#: What configurations of schedules name as their backend, and the files that they depend on.
+SCHEDULES = "distributed"
+SCHEDULE_SOURCES = ("planner", "targets", "distributed")
 #: What differs between two machines with one installation.
 PLACES = ("machine", "settings")
 
@@ -63,12 +66,17 @@ class Environment:
         return cls(
             backend=backend,
             target=target,
-            sources=_sources(backend),
+            sources=_sources(SOURCES[backend]),
             facts=reading.digest(asdict(facts)),
             packages=_packages(backend, facts.gpu.backend if facts.gpu else "cpu"),
             machine=() if facts.gpu else _machine(),
             settings=tuple(settings()) if backend == "triton" else (),
         )
+
+    @classmethod
+    def of_topology(cls, name: str, digest: str) -> Environment:
+        """Return the environment of schedules on the devices of a topology, of which `digest` says all that counts."""
+        return cls(SCHEDULES, name, _sources(SCHEDULE_SOURCES), digest, _packages("torch", "cpu"))
 
     @classmethod
     def parse(cls, value: object) -> Environment:
@@ -98,10 +106,16 @@ class Environment:
     def is_outdated(self) -> bool:
         """Whether no machine with this installation can be in it: code, packages or facts have changed since."""
         try:
-            differences = self.differences(Environment.of(self.backend, self.target))
+            differences = self.differences(self._now())
         except ConfigError:  # its backend or target is gone
             return True
         return any(name.partition(".")[0] not in PLACES for name in differences)
+
+    def _now(self) -> Environment:
+        """Return what this environment would be today; a topology may lie anywhere, and is taken to be as it was."""
+        if self.backend == SCHEDULES:
+            return Environment.of_topology(self.target, self.facts)
+        return Environment.of(self.backend, self.target)
 
 
 def _plain(value: object) -> object:
@@ -117,11 +131,11 @@ def flat(described: dict[str, Any]) -> dict[str, object]:
 
 
 @cache
-def _sources(backend: str) -> str:
-    """Hash the contents of the files in SOURCES, once a process."""
+def _sources(places: tuple[str, ...]) -> str:
+    """Hash the contents of the files at these places, once a process."""
     package = Path(attncc.__file__).parent
     found = hashlib.sha256()
-    for place in SOURCES[backend]:
+    for place in places:
         path = package / place
         files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
         for file in files:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from attncc.patterns import Pattern
     from attncc.planner.shape import Shape
 
+#: What a configuration may be for: one schedule may serve a forward and its backward together.
+BOTH = "both"
 #: What must be equal for one key's configuration to be tried under another.
 SAME = ("pattern", "score", "direction", "backend", "target", "dtype")
 #: The weight of an octave of heads times batch entries, or of queries a key head: they fill the device, no more.
@@ -27,7 +29,8 @@ class Key:
 
     pattern: the outline of the predicate (attncc.ir.outline). density: log2 of the share of connected pairs, rounded,
     of a pattern with tables; None without, where the pattern and the lengths decide it. score: its key, "" for none.
-    q_len, kv_len: in half octaves, round(2 log2 n). The rest is as it is in attncc.backends.base.Inputs.
+    direction: one of DIRECTIONS, or BOTH. q_len, kv_len: in half octaves, round(2 log2 n). The rest is as it is in
+    attncc.backends.base.Inputs.
 
     Raises ConfigError for a value that no key has.
     """
@@ -53,7 +56,7 @@ class Key:
             reading.integer(-self.density if type(self.density) is int else self.density, "minus density")
         if self.score:
             reading.hexadecimal(self.score, "score")
-        reading.member(self.direction, "direction", DIRECTIONS)
+        reading.member(self.direction, "direction", (*DIRECTIONS, BOTH))
         for name in ("backend", "target", "dtype"):
             reading.name(getattr(self, name), name)
         for name in ("head_dim", "value_dim", "heads", "kv_heads", "batch"):

@@ -11,7 +11,7 @@ from typing import Any
 from attncc.distributed.problem import Problem
 from attncc.distributed.scene import Candidate, Scene
 from attncc.distributed.settings import Settings
-from attncc.distributed.sharing import Sharing
+from attncc.distributed.sharing import Sharing, spreads
 from attncc.errors import PlanError
 
 #: Partitions that are tried, and how many of the promising ones with every exchange.
@@ -39,7 +39,8 @@ def choose(
     fixed: fields of Settings that all candidates have.
     """
     tried: list[Candidate] = []
-    for sharing in spreads(scene) if sharings is None else sharings:
+    ways = spreads(scene.topology.count, scene.inputs.kv_heads) if sharings is None else sharings
+    for sharing in ways:
         bases = dict.fromkeys(replace(Settings(name), **fixed) for name in (*PARTITIONS, *_with_library()))
         first = list(_tried(scene, sharing, _different(scene.problem(sharing), bases, on_step), on_step))
         tried += first
@@ -79,12 +80,6 @@ def finalists(first: Iterable[Candidate]) -> list[Candidate]:
     by_seconds = sorted(first, key=lambda each: each.seconds)
     by_promise = sorted(by_seconds, key=lambda each: each.promise)
     return list(dict.fromkeys([*by_seconds[:1], *by_promise[:FINALISTS]]))
-
-
-def spreads(scene: Scene) -> list[Sharing]:
-    """Return the ways to swap sequence for heads among neighbours: not at all, and by each number that divides both."""
-    ranks, heads = scene.topology.count, scene.inputs.kv_heads
-    return [Sharing(parts=ranks // u, spread=u) for u in range(1, ranks + 1) if ranks % u == 0 and heads % u == 0]
 
 
 def exchanges(base: Settings, scene: Scene, sharing: Sharing) -> list[Settings]:

@@ -23,10 +23,12 @@ from attncc.distributed.problem import Problem
 from attncc.distributed.run import attend
 from attncc.distributed.sample import Sample
 from attncc.distributed.schedule import Schedule
+from attncc.distributed.selection import settings_for
 from attncc.distributed.settings import Settings
-from attncc.distributed.sharing import Sharing, kept, steps
+from attncc.distributed.sharing import Sharing, kept, spreads, steps
 from attncc.distributed.swap import Swap
 from attncc.distributed.tables import RankTables
+from attncc.distributed.topology import Topology
 from attncc.distributed.validity import check_schedule
 from attncc.errors import ConfigError, DistributedError, ShapeError
 from attncc.executables import Config
@@ -246,6 +248,7 @@ def compile(
     config: Config | None = None,
     settings: Settings | None = None,
     schedule: Schedule | None = None,
+    topology: Topology | None = None,
     timeout: float | None = None,
 ) -> DistributedAttention:
     """Return self-attention over `q_len` tokens that the ranks of a mesh share. Collective: all ranks call it alike.
@@ -254,8 +257,9 @@ def compile(
     `group` (by default all) share the sequence. heads, kv_heads, batch: of the whole tensors; they matter to patterns
     and scores that depend on h or b. With head_dim, value_dim and dtype (a name such as "bf16") they weigh moving keys
     against moving queries. settings: how tokens are shared and travel; or a `schedule` as it is to be run (of the
-    settings the spread still holds: it is for the parts between which neighbours swap). timeout: seconds that an
-    exchange may take, else the group's own limit. Other options are those of attncc.attention.
+    settings the spread still holds: it is for the parts between which neighbours swap); or the `topology` of all ranks,
+    for which selection.settings_for finds what was tuned, or is fast in simulation. timeout: seconds that an exchange
+    may take, else the group's own limit. Other options are those of attncc.attention.
 
     Before it returns, ranks compare digests of what they have compiled. Raises DistributedError for a mesh that doesn't
     fit, a schedule that can't be run and ranks that differ, ConfigError for a spread that doesn't divide ranks and key
@@ -264,6 +268,9 @@ def compile(
     grid = grid_of(mesh, group)
     chosen, scored = as_pattern(pattern), as_score(score)
     inputs = Inputs(batch, heads, kv_heads or heads, head_dim, value_dim or head_dim, dtype)
+    if topology is not None:
+        ways = spreads(grid.size("sequence"), inputs.kv_heads, grid.size("batch"), grid.size("heads"))
+        settings = settings_for(chosen, q_len, inputs, ways, settings=settings, topology=topology).settings
     chosen_settings = settings or Settings()
     sharing = _sharing(grid, inputs, chosen_settings.spread)
     if group is not None and sharing.spread > 1:

@@ -69,6 +69,12 @@ class Sharing:
         return partition.tokens(part)[ends[-2] if share else 0 : ends[-1]]
 
 
+def spreads(ranks: int, kv_heads: int, batch: int = 1, heads: int = 1) -> list[Sharing]:
+    """Return the ways in which `ranks` ranks may share a sequence on a mesh: no spread first, then larger ones."""
+    divisors = (u for u in range(1, ranks + 1) if ranks % u == 0 and kv_heads % (heads * u) == 0)
+    return [Sharing(batch, heads, ranks // u, u) for u in divisors]
+
+
 def steps(schedule: Schedule, inputs: Inputs, sharing: Sharing, direction: str, lse: int = 0) -> list[Step]:
     """Return the steps of all ranks in a direction, `forward` or `backward`; the schedule is for the whole inputs.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -102,6 +103,16 @@ class Topology:
     def targets(self) -> tuple[str, ...]:
         """The targets of its devices, each once."""
         return tuple(sorted({device.target for device in self.devices}))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that a simulation depends on, but the targets' rates: names and titles don't matter."""
+        devices = [(device.vertex, device.target, device.node, device.share) for device in self.devices]
+        found = hashlib.sha256(repr((devices, sorted(self.cores.items()))).encode())
+        network = self.network
+        for array in (network.tail, network.head, network.alpha, network.channel, network.beta):
+            found.update(np.int64(array.size).tobytes() + np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     def subset(self, devices: int | Sequence[int]) -> Topology:
         """Return the topology with only the first n devices, or with these devices in this order, as ranks 0, 1, ...

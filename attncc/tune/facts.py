@@ -10,9 +10,7 @@ from attncc.planner.choice import WAYS
 from attncc.planner.plan import Group, Pass, Plan
 from attncc.planner.segments import segments
 from attncc.targets import Gpu, Target
-from attncc.tune.parameters import Value, default, names
-
-__all__ = ["TARGET_NAMES", "default", "facts", "known"]
+from attncc.tune.kind import Value
 
 #: A segment of fewer rows than this is no run.
 SHORTEST_RUN = 2
@@ -40,12 +38,8 @@ TARGET_NAMES = tuple(
         if field.type in ("str", "int", "float")
     )
 )
-
-
-def known(backend: str, direction: str) -> tuple[str, ...]:
-    """Return all names that a constraint may have: facts, parameters, and `default.` with a parameter."""
-    own = names(backend, direction)
-    return (*_SIZES, *_PADDED, *_PLAN, *TARGET_NAMES, *own, *(f"default.{name}" for name in own))
+#: All facts that a rule about a backend may name.
+NAMES = (*_SIZES, *_PADDED, *_PLAN, *TARGET_NAMES)
 
 
 def facts(plan: Plan, inputs: Inputs, target: Target) -> dict[str, object]:

@@ -15,7 +15,7 @@ from attncc.errors import ConfigError, nearest
 from attncc.planner.choice import DIRECTIONS
 from attncc.tune import expression, parameters, sources
 from attncc.tune.expression import Expression, Names
-from attncc.tune.parameters import Candidate, Value
+from attncc.tune.kind import Candidate, Value
 
 MOST_ENTRIES = 1000
 KEYS = ("title", "direction", "parameters", "constraints", "seeds")
@@ -106,10 +106,10 @@ def _seed(where: str, backend: str, known: tuple[str, ...], seed: Mapping[str, A
 
 def _check(where: str, backend: str, known: tuple[str, ...], name: str, value: object) -> None:
     if name not in known:
-        rule = f"Known to the {backend} backend and the planner are {', '.join(known)}."
+        rule = f"What {backend} leaves open is {', '.join(known)}."
         _fail(where, f"unknown parameter {name!r}", rule, nearest(name, known))
     try:
-        parameters.check(backend, {name: value})
+        parameters.kind_of(backend).check({name: value})
     except ConfigError as error:
         _fail(where, f"{name!r} has {value!r}", error.rule, error.fix)
 

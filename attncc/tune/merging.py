@@ -8,7 +8,7 @@ from pathlib import Path
 from attncc.errors import ConfigError
 from attncc.tune import files, parameters, sources
 from attncc.tune.files import Constraint, Family
-from attncc.tune.parameters import Candidate, Value
+from attncc.tune.kind import Candidate, Value
 
 
 def merged(backend: str, direction: str, extra: Path | None) -> Family:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
+
+from attncc.errors import ConfigError, nearest
 
 
 @dataclass(frozen=True)
@@ -16,24 +20,27 @@ class Effort:
     rounds: int
 
 
-#: By mode and name, from little to much.
-EFFORTS = {
+#: Efforts from little to much.
+LEVELS = ("quick", "full")
+Efforts = Mapping[str, Effort]
+#: By mode and level, for a backend on a device.
+EFFORTS: Mapping[str, Efforts] = {
     "measured": {"quick": Effort(48, 60.0, 3, 7), "full": Effort(400, 900.0, 5, 15)},
     "modelled": {"quick": Effort(24, 130.0, 1, 1), "full": Effort(200, 1800.0, 1, 1)},
 }
+MODES = tuple(EFFORTS)
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a job is tuned.
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """What people say of how to tune.
 
-    mode: `measured` or `modelled`; effort: a name in EFFORTS. budget, trials: in place of the effort's. space: a file
-    that adds to the shipped space; storage: the URL of a database that several hosts share; force: tune again what is
-    cached.
+    effort: one of LEVELS; budget (seconds), trials: in place of the effort's. workers: processes that compile. seed: of
+    the search and of the inputs. space: a TOML file that adds to the shipped search space. storage: the URL of a
+    database that several hosts share. force: tune again what was tuned before. Raises ConfigError.
     """
 
-    mode: str
-    effort: str = "quick"
+    effort: str = LEVELS[0]
     budget: float | None = None
     trials: int | None = None
     workers: int = 2
@@ -42,8 +49,36 @@ class Options:
     storage: str | None = None
     force: bool = False
 
+    def __post_init__(self) -> None:
+        require("effort", self.effort, LEVELS)
+        for name in ("budget", "trials", "workers"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} {value!r}.", rule="It is more than 0.")
+
+    def manner(self) -> dict[str, Any]:
+        """Return these values by name, for another such object."""
+        return {each.name: getattr(self, each.name) for each in fields(Manner)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Manner):
+    """How one job is tuned. mode: `measured` or `modelled`; efforts: what the levels of `effort` are for it."""
+
+    mode: str
+    efforts: Efforts
+
     @property
     def allowance(self) -> Effort:
         """The effort with what was given in place of its own."""
-        chosen = EFFORTS[self.mode][self.effort]
+        chosen = self.efforts[self.effort]
         return replace(chosen, trials=self.trials or chosen.trials, seconds=self.budget or chosen.seconds)
+
+
+def require(name: str, value: str, known: Iterable[str]) -> None:
+    """Raise ConfigError unless a value is a known one."""
+    known = tuple(known)
+    if value not in known:
+        raise ConfigError(
+            f"{name} {value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(str(value), known)
+        )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from attncc.configs.store import user_store
 from attncc.tune import sources
-from attncc.tune.job import Job
-from attncc.tune.options import EFFORTS, Options
+from attncc.tune.options import LEVELS, Options
 from attncc.tune.result import Result
+from attncc.tune.subject import Job
 
 
 def remembered(job: Job, options: Options) -> Result | None:
@@ -16,7 +16,10 @@ def remembered(job: Job, options: Options) -> Result | None:
         return None
     if options.mode == "measured" and entry.mode == "modelled":
         return None
-    efforts = list(EFFORTS[options.mode])
-    if efforts.index(entry.effort) < efforts.index(options.effort) or entry.trials < (options.trials or 0):
+    if _level(entry.effort) < LEVELS.index(options.effort) or entry.trials < (options.trials or 0):
         return None
     return Result(job, entry, "cached", 0)
+
+
+def _level(effort: str) -> int:
+    return LEVELS.index(effort) if effort in LEVELS else -1

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from attncc.configs.entry import Entry
-from attncc.tune.job import Job
+from attncc.configs.key import BOTH
 from attncc.tune.outcome import Config, Outcome
+from attncc.tune.subject import Job
 
 #: How the command line names directions.
-SHORT = {"forward": "fwd", "backward": "bwd"}
+SHORT = {"forward": "fwd", "backward": "bwd", BOTH: "both"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import bisect
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 from attncc.errors import ConfigError, nearest
-from attncc.tune import facts as facts_of
-from attncc.tune import merging
+from attncc.tune import merging, parameters
 from attncc.tune.files import Constraint
-from attncc.tune.parameters import Candidate, Value
+from attncc.tune.kind import Candidate, Value
 
 Facts = Mapping[str, object]
 #: Combinations of a space's values, before constraints, that are still gone through.
@@ -52,7 +48,7 @@ class Space:
         Raises ConfigError for files that can't be read, unknown names, values that the backend doesn't take.
         """
         parts = merging.merged(backend, direction, extra)
-        known = facts_of.known(backend, direction)
+        known = parameters.known(backend, direction)
         for constraint in parts.constraints:
             constraint.expression.check(known)
         return cls(parts.parameters, parts.constraints, parts.seeds)
@@ -61,16 +57,6 @@ class Space:
     def size(self) -> int:
         """Combinations before constraints."""
         return math.prod(map(len, self.parameters.values()))
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of parameters in their order, rules and seeds; titles, reasons and files don't matter."""
-        content = [
-            [[name, list(values)] for name, values in self.parameters.items()],
-            sorted(constraint.rule for constraint in self.constraints),
-            [dict(sorted(seed.items())) for seed in self.seeds],
-        ]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def including(self, default: Candidate) -> Space:
         """Return the space with the default's values in the lists; it is then a candidate whatever the constraints."""
@@ -134,6 +120,10 @@ class Space:
         """Return the candidate whose values are at these places of the lists, in the order of `parameters`."""
         pairs = zip(self.parameters.items(), indices, strict=True)
         return {name: values[index] for (name, values), index in pairs}
+
+    def changes(self, indices: Sequence[int]) -> int:
+        """Return in how many values the candidate at these places isn't the default."""
+        return sum(self.default[name] != value for name, value in self.candidate(indices).items())
 
     def _names(self, facts: Facts) -> dict[str, object]:
         return {**facts, **{f"default.{name}": value for name, value in self.default.items()}}

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from attncc import __version__, backends
-from attncc.backends.triton.model import EXPECTED_ERROR
+from attncc import __version__
 from attncc.configs.entry import Entry
 from attncc.configs.lookup import best_known
 from attncc.configs.store import user_store
 from attncc.errors import ConfigError
-from attncc.planner.choice import separated
 from attncc.tune import sources, trials
-from attncc.tune.facts import default, facts
-from attncc.tune.job import Job
-from attncc.tune.measured import Measured
-from attncc.tune.measurement import Policy, deadline
-from attncc.tune.modelled import Modelled
+from attncc.tune.kind import Candidate
+from attncc.tune.measurement import deadline
 from attncc.tune.options import Options
 from attncc.tune.outcome import Config, Evaluator, Finals, Outcome, Places, Resources, fastest, reasons
-from attncc.tune.parameters import Candidate
 from attncc.tune.remembered import remembered
 from attncc.tune.result import Result
 from attncc.tune.search import Limits, Progress, Ranked, Search
 from attncc.tune.space import Space
 from attncc.tune.study import Study
+from attncc.tune.subject import Job, Subject
 
 #: The share of the budget that is kept for the finals.
 FOR_FINALS = 0.25
-#: Seconds that a trial may take before it counts as hung.
-TRIAL_LIMIT = 60.0
-#: Dense attention takes part in the finals if its call is predicted to take no longer than this.
-DENSE_LIMIT = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +47,7 @@ class Field:
             "parameters": {name: list(values) for name, values in self.space.parameters.items()},
             "constraints": [{"rule": each.rule, "why": each.why, "removes": count} for each, count in removed],
             "ranking": [
-                {"predicted_s": seconds, "config": self.space.candidate(places)}
+                {"predicted_s": seconds if math.isfinite(seconds) else None, "config": self.space.candidate(places)}
                 for seconds, places in self.ranked[:most]
             ],
         }
@@ -63,30 +55,12 @@ class Field:
 
 def field_of(job: Job, options: Options) -> Field:
     """Load a job's space and rank its candidates; raises ConfigError if there is nothing to choose from."""
-    base = default(job.backend, job.direction, job.inputs, job.facts)
-    space = Space.load(job.backend, job.direction, options.space).including(base)
-    known = facts(job.plan, job.inputs, job.facts)
-    priced = [Ranked(predicted(job, each), space.index(each)) for each in space.feasible(known)]
-    return Field(space, known, _distinct_first(sorted(priced, key=lambda each: (each.seconds, _changes(space, each)))))
+    return _field(job, job.subject(options), options)
 
 
-def _changes(space: Space, ranked: Ranked) -> int:
-    """Return in how many values a candidate isn't the default."""
-    return sum(space.default[name] != value for name, value in space.candidate(ranked.places).items())
-
-
-def _distinct_first(ranked: Sequence[Ranked]) -> list[Ranked]:
-    """Put candidates of one prediction, which most often run alike, behind the first of them and all others."""
-    first = {each.seconds: each for each in reversed(ranked)}
-    return [*(first[seconds] for seconds in sorted(first)), *(each for each in ranked if first[each.seconds] != each)]
-
-
-def predicted(job: Job, config: Config) -> float:
-    """Return the seconds that the backend's cost model predicts."""
-    choice, rest = separated(config, job.direction)
-    backend = backends.known(job.backend)
-    plan = job.planned(choice.tile(backend.tile)).preferring(choice.plan)
-    return backend.predict(plan, job.inputs, job.direction, rest, job.facts)
+def _field(job: Job, subject: Subject, options: Options) -> Field:
+    space = Space.load(job.backend, job.direction, options.space).including(subject.default)
+    return Field(space, subject.facts, subject.ranked(space))
 
 
 def tune(job: Job, options: Options, on_progress: Callable[[Progress], None]) -> Result:
@@ -94,25 +68,25 @@ def tune(job: Job, options: Options, on_progress: Callable[[Progress], None]) ->
 
     Raises ConfigError for options that leave nothing to try, and what planning raises.
     """
-    known = None if options.force else remembered(replace(job), options)  # torch, loaded now, may count other threads
-    return known or _Tuning(replace(job), options, on_progress).result()
+    known = None if options.force else remembered(job.afresh(), options)
+    return known or Tuning(job.afresh(), options, on_progress).result()
 
 
-class _Tuning:
+class Tuning:
     """One job's tuning."""
 
     def __init__(self, job: Job, options: Options, on_progress: Callable[[Progress], None]) -> None:
         self.job, self.options, self.on_progress = job, options, on_progress
         self.allowance = options.allowance
         self.left = deadline(self.allowance.seconds)
-        self.field = field_of(job, options)
+        self.subject = job.subject(options)
+        self.field = _field(job, self.subject, options)
         self.space = sources.digest(job.backend, options.space)
 
     def result(self) -> Result:
         """Search, decide and remember."""
-        study = self._study()
-        with evaluator(self.job, self.options) as evaluate:
-            search = self._search(study, evaluate)
+        with self.subject.evaluator() as evaluate:
+            search = self._search(self._study(), evaluate)
             finished = search.run()
             if not any(outcome.seconds is not None for outcome in finished.values()):
                 raise self._nothing_ran(finished)
@@ -121,6 +95,11 @@ class _Tuning:
         failed = reasons(list(finished.values()))
         tried = [(self.field.space.candidate(places), outcome) for places, outcome in finished.items()]
         return Result(self.job, entry, "tuned", search.ran, failed, len(self.field.ranked), notes, tried)
+
+    def searched(self) -> dict[Places, Outcome]:
+        """Search, and return the outcomes; what is remembered stays as it is."""
+        with self.subject.evaluator() as evaluate:
+            return self._search(self._study(), evaluate).run()
 
     def _study(self) -> Study:
         """Open the trials of this job over this space: what was tried before is not tried again."""
@@ -135,13 +114,14 @@ class _Tuning:
         return Search(self.field.space, study, evaluate, limits, self._first(), self.field.ranked, self.on_progress)
 
     def _first(self) -> list[Places]:
-        """What is tried before all else: the default, what was best nearby, and the space's seeds."""
+        """What is tried before all else: the default, what its subject proposes, what was best nearby, and seeds."""
         space = self.field.space
         nearby = best_known(self.job.key, self.job.environment)
         near: Candidate = {**space.default, **(nearby.config if nearby else {})}  # type: ignore[dict-item]
         feasible = {each.places: None for each in self.field.ranked}
         default, *seeds = space.seeded(self.field.facts)
-        proposed = (space.index(each) for each in (default, near, *seeds) if space.contains(each))
+        known = (default, *self.subject.proposed(), near, *seeds)
+        proposed = (space.index(each) for each in known if space.contains(each))
         return [places for places in dict.fromkeys(proposed) if places in feasible]
 
     def _decided(self, evaluate: Evaluator, finished: Mapping[Places, Outcome]) -> tuple[Entry, list[str]]:
@@ -149,7 +129,7 @@ class _Tuning:
         space, base = self.field.space, self.field.space.default
         places = [each for each in fastest(finished, self.allowance.finalists + 1) if space.candidate(each) != base]
         contestants = [base, *map(space.candidate, places[: self.allowance.finalists])]
-        dense, rounds = self._dense_is_short(), self.allowance.rounds
+        dense, rounds = self.subject.dense, self.allowance.rounds
         finals = evaluate.finals(contestants, dense=dense, rounds=rounds, left=self.left)
         if not finals.samples[finals.winner]:
             raise self._nothing_ran(finished)
@@ -168,7 +148,7 @@ class _Tuning:
             seconds={name: statistics.median(each) for name, each in samples.items()},
             samples=samples,
             resources=tuple(resources),
-            expected_error=EXPECTED_ERROR if self.options.mode == "modelled" else None,
+            expected_error=self.subject.expected_error,
             trials=tried,
             effort=self.options.effort,
             seed=self.options.seed,
@@ -177,11 +157,6 @@ class _Tuning:
             version=__version__,
             about=self.job.about(config),
         )
-
-    def _dense_is_short(self) -> bool:
-        shape, inputs = self.job.shape, self.job.inputs
-        flops = 2.0 * inputs.batch * inputs.heads * shape.q_len * shape.kv_len * (inputs.head_dim + inputs.value_dim)
-        return flops / self.job.facts.flops < DENSE_LIMIT
 
     def _nothing_ran(self, finished: Mapping[Places, Outcome]) -> ConfigError:
         if not finished:
@@ -196,10 +171,3 @@ class _Tuning:
             rule="At least one has to.",
             fix="Add others with --space FILE, or choose a smaller shape.",
         )
-
-
-def evaluator(job: Job, options: Options) -> Evaluator:
-    """Return what tries configurations: a device of this machine, or the model of one that isn't here."""
-    if options.mode == "modelled":
-        return Modelled(job, options.workers)
-    return Measured(job, options.seed, Policy(), TRIAL_LIMIT)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import by_hand
 import numpy as np
@@ -15,7 +17,9 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 import attncc
 from attncc.backends.inputs import Inputs
-from attncc.distributed import traffic
+from attncc.configs.entry import Entry
+from attncc.configs.store import user_store
+from attncc.distributed import selection, traffic
 from attncc.distributed.channel import Channel
 from attncc.distributed.forward import Run
 from attncc.distributed.inner import Inner
@@ -24,6 +28,7 @@ from attncc.distributed.run import attend
 from attncc.distributed.schedule import Moves, Schedule
 from attncc.distributed.sharing import kept
 from attncc.distributed.tables import RankTables
+from attncc.distributed.topology import Topology
 from attncc.ir.score import IDENTITY
 from attncc.planner.search import plan_for
 from attncc.scores import Score, as_score
@@ -390,3 +395,19 @@ def kept_for_the_backward(settings: dict[str, Any]) -> list[int]:
     planned = kept(op.schedule, op.inputs, op.sharing)
     assert f"up to {planned.max()} bytes" in op.describe()
     return [found, int(planned[dist.get_rank()])]
+
+
+def on_a_topology(folder: str, winner: str, given: str) -> list[str]:
+    """Compile for a topology without a winner, with one, and with settings; return the names of the partitions."""
+    topology = Topology.load("gloo").subset(dist.get_world_size())
+    with mock.patch.dict(os.environ, ATTNCC_CACHE_DIR=folder):
+        found = [compiled(topology=topology)]
+        if dist.get_rank() == 0:
+            key = selection.key_of(found[0].pattern, N, found[0].inputs, topology, "both")
+            where = selection.environment_of(topology)
+            user_store().save(Entry(key, where, {"partition": winner}, "modelled", {"best": 1.0}))
+        dist.barrier()
+        found.append(compiled(topology=topology))
+        found.append(compiled(topology=topology, settings=attncc.distributed.Settings(given)))
+        refused(lambda: compiled(topology=Topology.load("8xh100")), "8 devices", error=attncc.TopologyError)
+    return [op.schedule.partition.name for op in found]

@@ -5,6 +5,13 @@ from __future__ import annotations
 import jobs
 import pytest
 
+import attncc
+from attncc.backends.inputs import Inputs
+from attncc.distributed.choose import choose
+from attncc.distributed.scene import Scene
+from attncc.distributed.sharing import Sharing
+from attncc.distributed.topology import Topology
+
 
 def slow(*values: object):
     """Mark one of many values of a parameter: the others already take long enough."""
@@ -122,3 +129,11 @@ def test_a_description(world) -> None:
 def test_memory_that_is_kept(world, settings: dict[str, object]) -> None:
     for found, planned in world(4).run("kept_for_the_backward", settings):
         assert found == planned
+
+
+def test_settings_for_a_topology(world, tmp_path) -> None:
+    """What is simulated, then what was tuned, unless settings are given."""
+    scene = Scene(attncc.load("causal"), jobs.N, Inputs(1, 1, 1, 64, 64, "bf16"), Topology.load("gloo").subset(2))
+    best = choose(scene, [Sharing(parts=2)])[0].schedule.partition.name
+    winner, given = [name for name in ("contiguous", "zigzag", "balanced") if name != best][:2]
+    assert world(2).run("on_a_topology", str(tmp_path), winner, given) == [[best, winner, given]] * 2

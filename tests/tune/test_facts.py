@@ -10,7 +10,9 @@ from attncc import targets
 from attncc.backends.inputs import Inputs
 from attncc.backends.torch.config import Config
 from attncc.errors import ConfigError
-from attncc.tune.facts import default, facts, known
+from attncc.tune.backend_kinds import TORCH, TRITON
+from attncc.tune.facts import facts
+from attncc.tune.parameters import known
 
 INPUTS = Inputs(batch=2, heads=8, kv_heads=2, head_dim=80, value_dim=64, dtype="bf16")
 CPU = targets.target("cpu")
@@ -103,7 +105,7 @@ def test_all_facts_are_known_names(name: str) -> None:
 
 
 def test_defaults() -> None:
-    assert default("torch", "backward", INPUTS, CPU) == {
+    assert TORCH.default("backward", INPUTS, CPU) == {
         "backward.plan": "cheapest",
         "backward.tile_m": 64,
         "backward.tile_n": 64,
@@ -113,7 +115,7 @@ def test_defaults() -> None:
         "backward.core": 1024,
         "backward.chunk": 1 << 20,
     }
-    found = default("triton", "forward", INPUTS, targets.target("h100"))
+    found = TRITON.default("forward", INPUTS, targets.target("h100"))
     assert found == {
         "forward.plan": "cheapest",
         "forward.tile_m": 128,
@@ -134,4 +136,4 @@ def test_defaults() -> None:
 )
 def test_what_the_triton_backend_does_not_take(inputs: Inputs) -> None:
     with pytest.raises(ConfigError, match="with head size"):
-        default("triton", "forward", inputs, targets.target("h100"))
+        TRITON.default("forward", inputs, targets.target("h100"))

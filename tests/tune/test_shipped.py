@@ -14,7 +14,8 @@ from attncc import targets
 from attncc.backends.inputs import Inputs
 from attncc.planner.choice import DIRECTIONS
 from attncc.tune import files, parameters, sources
-from attncc.tune.facts import default, facts
+from attncc.tune.backend_kinds import BACKENDS
+from attncc.tune.facts import facts
 from attncc.tune.space import Space
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,8 @@ GPUS = [name for name in targets.names() if targets.target(name).gpu]
 
 
 def space_of(backend: str, direction: str, inputs: Inputs, target: str) -> Space:
-    return Space.load(backend, direction).including(default(backend, direction, inputs, targets.target(target)))
+    default = BACKENDS[backend].default(direction, inputs, targets.target(target))
+    return Space.load(backend, direction).including(default)
 
 
 def checked(found: Space, known: dict[str, object], backend: str) -> int:
@@ -32,12 +34,12 @@ def checked(found: Space, known: dict[str, object], backend: str) -> int:
     assert found.default in kept
     assert all(seed in kept for seed in found.seeded(known))
     for candidate in kept[:: 1 + len(kept) // 20]:
-        parameters.check(backend, candidate)
+        parameters.kind_of(backend).check(candidate)
     return len(kept)
 
 
 def test_each_backend_ships_both_directions() -> None:
-    for backend in parameters.BACKENDS:
+    for backend in BACKENDS:
         found = [files.read(file, backend) for file in sources.shipped(backend)]
         assert {family.direction for family in found} == set(DIRECTIONS)
         assert all(family.title for family in found)
@@ -100,13 +102,14 @@ def test_an_installed_wheel_finds_them(tmp_path: Path) -> None:
     ZipFile(wheel).extractall(tmp_path / "site")
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); from attncc.tune import sources;"
-        "print(*[file for backend in ('torch', 'triton') for file in sources.shipped(backend)], sep='\\n')"
+        "kinds = 'distributed', 'torch', 'triton';"
+        "print(*[file for kind in kinds for file in sources.shipped(kind)], sep='\\n')"
     )
     command = [sys.executable, "-I", "-c", program, str(tmp_path / "site")]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     folder = tmp_path / "site" / "attncc" / "search_spaces"
     names = [f"{backend}/{direction}.toml" for backend in ("torch", "triton") for direction in sorted(DIRECTIONS)]
-    assert found == [str(folder / name) for name in names]
+    assert found == [str(folder / name) for name in ("distributed/schedule.toml", *names)]
 
 
 def test_a_checkout_finds_them() -> None:

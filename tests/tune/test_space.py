@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from attncc.errors import ConfigError
 from attncc.tune.expression import parse
 from attncc.tune.files import Constraint
-from attncc.tune.parameters import Candidate, Value
+from attncc.tune.kind import Candidate, Value
 from attncc.tune.space import Space
 
 LISTS: Mapping[str, tuple[Value, ...]] = {
@@ -126,20 +126,6 @@ def test_candidates_and_indices() -> None:
 
 def _odd() -> Candidate:
     return {"forward.plan": "split", "forward.query_tile": 16, "forward.chunk": 5}
-
-
-def test_the_digest_is_of_what_can_be_chosen() -> None:
-    plain = space("q_len > 1", "q_len > 2")
-    assert plain.digest == space("q_len > 2", "q_len > 1").digest
-    assert plain.digest == Space(LISTS, tuple(constraint(c.rule, "Why not?") for c in plain.constraints)).digest
-    others = [
-        space("q_len > 1"),
-        space("q_len > 1", "q_len > 2", seeds=({"forward.chunk": 1024},)),
-        Space({**LISTS, "forward.chunk": (1024,)}, plain.constraints),
-        Space(dict(reversed(LISTS.items())), plain.constraints),
-        plain.including(DEFAULT),
-    ]
-    assert len({plain.digest, *(each.digest for each in others)}) == 6
 
 
 def test_constraints_that_leave_nothing_name_the_culprit() -> None:

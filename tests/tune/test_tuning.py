@@ -76,7 +76,7 @@ def test_force_tunes_again() -> None:
 @pytest.mark.parametrize("broken", ["crash", "hang", "raise"])
 def test_a_configuration_that_breaks_costs_its_trial(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measured, "measuring", {"crash": crashing, "hang": hanging, "raise": raising}[broken])
-    monkeypatch.setattr("attncc.tune.tuning.TRIAL_LIMIT", 15.0)
+    monkeypatch.setattr("attncc.tune.backend_subject.TRIAL_LIMIT", 15.0)
     (result,) = tuned(direction="fwd", trials=4).each
     assert sum(result.reasons.values()) >= 1
     assert result.entry.trials == 4

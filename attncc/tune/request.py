@@ -1,0 +1,86 @@
+"""Requests: what is asked of the autotuner, for a device or for many."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attncc.backends.inputs import ITEMSIZES, Inputs
+from attncc.patterns import Pattern, PatternFactory
+from attncc.tune.options import Manner, Options, require
+from attncc.tune.remembered import remembered
+from attncc.tune.result import Result, Results
+from attncc.tune.subject import Job
+
+if TYPE_CHECKING:
+    from attncc.tune.search import Progress
+
+OnProgress = Callable[[Job, "Progress"], None]
+
+#: Directions by the name that people give them.
+DIRECTIONS: Mapping[str, tuple[str, ...]] = {
+    "fwd": ("forward",),
+    "bwd": ("backward",),
+    "both": ("forward", "backward"),
+}
+
+
+@dataclass(frozen=True)
+class Asked(Manner, ABC):
+    """A pattern, sizes and a direction (fwd, bwd or both) to tune.
+
+    Sizes are those of query (batch, heads, q_len, head_dim), key (batch, kv_heads, Nk, head_dim) and value
+    (batch, kv_heads, Nk, value_dim); dtype is fp32, bf16, fp16 or fp64 (None: fp32 on a CPU, bf16 on a GPU).
+    Raises ConfigError, ShapeError, PatternError, BackendError or TopologyError for what can't be tuned.
+    """
+
+    pattern: Pattern | PatternFactory
+    q_len: int
+    _: KW_ONLY
+    heads: int = 8
+    kv_heads: int | None = None
+    head_dim: int = 64
+    value_dim: int | None = None
+    batch: int = 1
+    dtype: str | None = None
+    direction: str = "both"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("direction", self.direction, DIRECTIONS)
+        if self.dtype is not None:
+            require("dtype", self.dtype, ITEMSIZES)
+
+    @property
+    @abstractmethod
+    def options(self) -> Options:
+        """How each job is tuned."""
+
+    @property
+    @abstractmethod
+    def jobs(self) -> Sequence[Job]:
+        """What is tuned."""
+
+    def inputs(self, on_gpu: bool) -> Inputs:
+        """Return the sizes of query, key and value."""
+        dtype = self.dtype or ("bf16" if on_gpu else "fp32")
+        value_dim = self.value_dim or self.head_dim
+        return Inputs(self.batch, self.heads, self.kv_heads or self.heads, self.head_dim, value_dim, dtype)
+
+    def answered(self, on_progress: OnProgress) -> Results:
+        """Return what was found before, and tune the rest."""
+        options = self.options
+        return Results([answer(job, options, on_progress) for job in self.jobs])
+
+
+def answer(job: Job, options: Options, on_progress: OnProgress) -> Result:
+    """Return what was found before of a job, or tune it."""
+    found = None if options.force else remembered(job, options)
+    if found is None:
+        from attncc.tune.tuning import tune  # it loads the sampler, and jobs what they run, which a memory doesn't need
+
+        found = tune(job, options, partial(on_progress, job))
+    return found

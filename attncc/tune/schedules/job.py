@@ -1,0 +1,76 @@
+"""Jobs: a pattern over a sequence that the devices of a topology share, in one direction or both together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from attncc.backends.inputs import Inputs
+from attncc.configs.entry import about
+from attncc.configs.environment import SCHEDULES, Environment
+from attncc.configs.key import Key
+from attncc.distributed.selection import Fixed, environment_of, key_of, parsed
+from attncc.distributed.topology import Topology
+from attncc.patterns import Pattern
+
+if TYPE_CHECKING:
+    from attncc.tune.options import Options
+    from attncc.tune.schedules.world import World
+    from attncc.tune.subject import Subject
+
+#: Characters of a topology's title that an entry has room for.
+LONGEST = 200
+
+
+@dataclass(frozen=True, eq=False)
+class ScheduleJob:
+    """Self-attention over `length` tokens on all devices of a topology.
+
+    direction: forward, backward, or `both`: one schedule serves them. mesh: its batch and head shards, unless
+    they are to be chosen. world: the ranks that measure, if any.
+    """
+
+    pattern: Pattern
+    length: int
+    inputs: Inputs
+    direction: str
+    topology: Topology
+    mesh: Fixed | None = None
+    world: World | None = None
+    backend: str = SCHEDULES
+
+    @property
+    def target(self) -> str:
+        """The topology's name."""
+        return self.key.target  # with its mesh
+
+    @cached_property
+    def key(self) -> Key:
+        """What the result is remembered under."""
+        return key_of(self.pattern, self.length, self.inputs, self.topology, self.direction, self.mesh)
+
+    @cached_property
+    def environment(self) -> Environment:
+        """What else the result depends on: all of the topology."""
+        return environment_of(self.topology, self.mesh)
+
+    def about(self, config: Mapping[str, object]) -> dict[str, object]:
+        """Return what people want to read beside the key."""
+        sharing, settings = parsed(config, self.topology.count)
+        mesh = f"{sharing.batch} batch x {sharing.heads} heads x {sharing.parts} parts x {sharing.spread} spread"
+        title = "".join(each for each in self.topology.title if each.isprintable())[:LONGEST]
+        told = about(self.pattern, self.length, self.length)
+        plan = f"{mesh}: {settings.partition}, {settings.route}, {settings.stages} stages"
+        return told | {"topology": title, "ranks": self.topology.count, "plan": plan}
+
+    def afresh(self) -> ScheduleJob:
+        """Return the job: it depends on no process."""
+        return self
+
+    def subject(self, options: Options) -> Subject:
+        """Return the job as the search sees it."""
+        from attncc.tune.schedules import subject
+
+        return subject.Simulated(self, options) if self.world is None else subject.Ran(self, options, world=self.world)

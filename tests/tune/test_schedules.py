@@ -1,0 +1,260 @@
+"""Schedules, tuned by simulation: the space, what comes out, what is remembered, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import attncc
+from attncc.backends.inputs import Inputs
+from attncc.configs.store import user_store
+from attncc.configs.upkeep import outdated
+from attncc.distributed.choose import choose
+from attncc.distributed.scene import Scene
+from attncc.distributed.selection import parsed, settings_for
+from attncc.distributed.sharing import Sharing
+from attncc.distributed.topology import Topology
+from attncc.errors import ConfigError, TopologyError
+from attncc.tune import files, sources
+from attncc.tune.outcome import MARGIN
+from attncc.tune.result import Result
+from attncc.tune.schedules.kind import DEFAULT, SCHEDULES
+from attncc.tune.space import Space
+
+STRIDED = attncc.load("strided", l=16)
+SMALL: dict[str, Any] = {"topology": "4xrtx4090", "heads": 2, "head_dim": 16, "trials": 12}
+COMMAND = [sys.executable, "-c", "from attncc.cli import main; main()"]
+ARGUMENTS = ["strided", "-p", "l=16", "--seq-len", "512", "--heads", "2", "--topology", "4xrtx4090"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("ATTNCC_CACHE", raising=False)
+    return tmp_path
+
+
+def tuned(length: int = 512, **choices: Any) -> Result:
+    (found,) = attncc.autotune(STRIDED, length, **{**SMALL, **choices}).each
+    return found
+
+
+def run(*arguments: str, status: int = 0) -> Any:
+    found = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
+    assert found.returncode == status, found.stderr
+    return json.loads(found.stdout) if status == 0 else found.stderr
+
+
+def feasible(ranks: int, nodes: int, batch: int, kv_heads: int, length: int) -> tuple[Space, list[dict[str, Any]]]:
+    space = Space.load("distributed", "both").including(DEFAULT)
+    inputs = Inputs(batch, 2 * kv_heads, kv_heads, 64, 64, "bf16")
+    sizes = ("batch", "heads", "kv_heads", "group", "head_dim", "value_dim", "itemsize")
+    facts = {name: getattr(inputs, name) for name in sizes} | {"q_len": length, "ranks": ranks, "nodes": nodes}
+    found = space.feasible(facts)
+    assert space.default in found
+    assert all(seed in found for seed in space.seeded(facts))
+    return space, found
+
+
+@pytest.mark.parametrize(
+    ("ranks", "nodes", "batch", "kv_heads", "length"),
+    [(1, 1, 1, 1, 1), (4, 1, 1, 8, 131072), (6, 1, 2, 3, 5000), (64, 8, 4, 8, 1 << 20), (1024, 128, 1, 8, 1 << 24)],
+)
+def test_the_shipped_space(ranks: int, nodes: int, batch: int, kv_heads: int, length: int) -> None:
+    _, found = feasible(ranks, nodes, batch, kv_heads, length)
+    assert 1 <= len(found) <= 10_000
+    for candidate in found[:: 1 + len(found) // 50]:
+        SCHEDULES.check(candidate)
+        sharing, settings = parsed(candidate, ranks)
+        sharing.check(Inputs(batch, kv_heads, kv_heads, 64, 64, "bf16"))
+        assert settings.route != "tree" or nodes > 1
+    described = [(*sorted(each.items()),) for each in found]
+    assert len(set(described)) == len(described)
+    assert all(file.title and file.direction is None for file in map(_read, sources.shipped("distributed")))
+
+
+def _read(file: Any) -> files.Family:
+    return files.read(file, "distributed")
+
+
+def test_a_mesh_divides_ranks_entries_and_heads() -> None:
+    meshes = {
+        tuple(each[f"mesh.{dim}"] for dim in ("batch", "heads", "spread")) for each in feasible(4, 1, 2, 6, 4096)[1]
+    }
+    assert meshes == {(1, 1, 1), (1, 1, 2), (1, 2, 1), (2, 1, 1), (2, 1, 2), (2, 2, 1)}
+
+
+def test_a_result_is_no_worse_than_what_is_chosen_without_tuning() -> None:
+    found = tuned()
+    scene = Scene(STRIDED, 512, Inputs(1, 2, 2, 16, 16, "bf16"), Topology.load("4xrtx4090"))
+    sharing, settings = parsed(found.entry.config, 4)
+    assert found.entry.seconds["best"] == scene.candidate(settings, sharing).seconds
+    assert found.entry.seconds["best"] <= choose(scene)[0].seconds * MARGIN
+    assert found.entry.seconds["default"] == scene.candidate(*reversed(parsed({}, 4))).seconds
+    assert (found.entry.mode, found.entry.key.direction, found.trials_run) == ("modelled", "both", 12)
+
+
+def test_a_result_is_remembered_and_used() -> None:
+    found, again = tuned(), tuned()
+    assert (found.source, again.source, again.trials_run) == ("tuned", "cached", 0)
+    assert again.entry == found.entry
+    sharing, settings = parsed(found.entry.config, 4)
+    topology, inputs = Topology.load("4xrtx4090"), Inputs(1, 2, 2, 16, 16, "bf16")
+    selection = settings_for(STRIDED, 512, inputs, [sharing], topology=topology)
+    assert (selection.settings, selection.layer) == (settings, "tuned")
+
+
+def test_nothing_is_simulated_twice_and_the_seed_decides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: Counter[object] = Counter()
+    original = Scene.candidate
+
+    def counting(self: Scene, settings: Any, sharing: Any) -> Any:
+        seen[settings, sharing] += 1
+        return original(self, settings, sharing)
+
+    monkeypatch.setattr("attncc.tune.schedules.subject.choose", lambda scene, sharings: [original(scene, *_DEFAULT)])
+    monkeypatch.setattr(Scene, "candidate", counting)
+    first = tuned(trials=16)
+    assert (len(seen), max(seen.values())) == (16, 1)
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path / "other"))
+    assert [config for config, _ in tuned(trials=16).tried] == [config for config, _ in first.tried]
+
+
+_DEFAULT = tuple(reversed(parsed({}, 4)))
+
+
+def test_more_trials_go_on_where_fewer_ended() -> None:
+    tuned()
+    assert tuned(trials=15).trials_run == 3
+
+
+def test_each_direction_is_a_key_of_its_own() -> None:
+    found = {name: tuned(direction=name) for name in ("fwd", "bwd", "both")}
+    assert {each.source for each in found.values()} == {"tuned"}
+    assert [each.entry.key.direction for each in found.values()] == ["forward", "backward", "both"]
+    seconds = {name: each.entry.seconds["default"] for name, each in found.items()}
+    assert seconds["both"] == pytest.approx(seconds["fwd"] + seconds["bwd"])
+
+
+def test_another_topology_of_the_same_name_is_another_key() -> None:
+    tuned()
+    assert tuned(ranks=2).source == "tuned"
+    assert tuned().source == "cached"
+
+
+def test_a_mesh_that_is_given_is_kept() -> None:
+    found = tuned(mesh=(1, 1, 4))
+    assert {(each["mesh.batch"], each["mesh.heads"]) for each, _ in found.tried} == {(1, 1)}
+    heads = tuned(mesh=(1, 2, 2))
+    assert {(each["mesh.batch"], each["mesh.heads"]) for each, _ in heads.tried} == {(1, 2)}
+    assert tuned().source == "tuned"
+    assert "2 heads" in heads.plan
+    topology, inputs = Topology.load("4xrtx4090"), Inputs(1, 2, 2, 16, 16, "bf16")
+    sharings = [Sharing(heads=2, parts=2), Sharing(heads=2, spread=2)]
+    assert settings_for(STRIDED, 512, inputs, sharings, topology=topology).layer == "tuned"
+
+
+def test_a_users_file_adds_to_the_space(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[parameters]\npartition = ["strided"]\nroute = ["direct"]\n"mesh.heads" = [1]\n')
+    found = tuned(space=file, mesh=(1, 1, 4), trials=200)
+    assert {each["partition"] for each, _ in found.tried} == {"contiguous", "strided"}
+    assert {each["route"] for each, _ in found.tried} == {"direct"}
+    assert tuned(mesh=(1, 1, 4)).source == "tuned"
+    file.write_text("[parameters]\npartition = ['best']\n")
+    with pytest.raises(ConfigError, match="'partition' has 'best'"):
+        tuned(space=file, force=True)
+    file.write_text("[parameters]\nspread = [2]\n")
+    with pytest.raises(ConfigError, match="unknown parameter 'spread'"):
+        tuned(space=file, force=True)
+
+
+def test_a_topology_in_a_file_and_in_memory(tmp_path: Path) -> None:
+    file = tmp_path / "my own.toml"
+    shipped = Path(attncc.__file__).parent / "distributed" / "topologies" / "gloo.toml"
+    file.write_text(shipped.read_text())
+    assert tuned(topology=str(file)).entry.key.target == "my_own"
+    assert tuned(topology=Topology.load(str(file))).source == "cached"
+    assert tuned(topology=str(file)).entry.key.dtype == "fp32"
+
+
+def test_what_cannot_be_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(TopologyError, match="Unknown topology '4xrtx'"):
+        tuned(topology="4xrtx")
+    with pytest.raises(TopologyError, match="5 devices"):
+        tuned(ranks=5)
+    with pytest.raises(TopologyError, match="A mesh of 1x2x4 on the 4 devices"):
+        tuned(mesh=(1, 2, 4))
+    with pytest.raises(ConfigError, match="2 key heads on 4 ranks"):
+        tuned(mesh=(1, 4, 1))
+    with pytest.raises(ConfigError, match="no ranks to measure with"):
+        tuned(measure=True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TopologyError, match="2 ranks on the 4 devices"):
+        tuned(measure=True)
+
+
+def test_a_killed_run_goes_on(cache: Path) -> None:
+    command = [*COMMAND, "tune", *ARGUMENTS, "--trials", "40", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    begin = time.monotonic()
+    while not _lines(cache) > 20 and process.poll() is None and time.monotonic() - begin < 60:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    found = run("tune", *ARGUMENTS, "--trials", "40", "--json")
+    assert 0 < found["trials_run"] < 40
+    assert found["mode"] == "modelled"
+
+
+def _lines(cache: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in cache.glob("tuned/*/trials/*.jsonl"))
+
+
+def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tmp_path / "bundle.json"
+    found = run("tune", *ARGUMENTS, "--trials", "5", "--json", "--export", str(bundle), "--direction", "fwd")
+    assert (found["source"], found["mode"], found["direction"], found["target"]) == (
+        *("tuned", "modelled", "fwd", "4xrtx4090"),
+    )
+    begin = time.perf_counter()
+    assert run("tune", *ARGUMENTS, "--trials", "5", "--json", "--direction", "fwd")["source"] == "cached"
+    assert time.perf_counter() - begin < 5  # about a second by itself
+    [listed] = run("cache", "list", "--json")["entries"]
+    assert (listed["digest"], listed["mode"], listed["config"]) == (found["key"], "modelled", found["config"])
+    [shown] = run("cache", "show", found["key"][:8], "--json")["entries"]
+    assert shown["about"]["ranks"] == 4
+    assert outdated(user_store()) == []
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path / "elsewhere"))
+    assert run("cache", "import", str(bundle), "--json")["written"] == 1
+    assert run("tune", *ARGUMENTS, "--trials", "5", "--json", "--direction", "fwd")["source"] == "cached"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--topology", "gloo", "--target", "h100"], "--target with --topology"),
+        (["--topology", "gloo", "--kv-len", "8"], "--kv-len with --topology"),
+        (["--topology", "gloo", "--mesh", "4"], "--mesh '4'"),
+        (["--measure"], "--measure without --topology"),
+        (["--ranks", "2"], "--ranks without --topology"),
+    ],
+)
+def test_options_that_mean_nothing_together(arguments: list[str], problem: str) -> None:
+    assert problem in run("tune", "causal", *arguments, status=2)
+
+
+def test_a_dry_run_shows_the_space() -> None:
+    found = run("tune", *ARGUMENTS, "--dry-run", "--json")
+    assert set(found) == {"both"}
+    assert found["both"]["parameters"].keys() == DEFAULT.keys()
+    assert found["both"]["feasible"] > 20
+    assert {each["predicted_s"] for each in found["both"]["ranking"]} == {None}
