@@ -9,9 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attncc.distributed.compiling import compile as compile
     from attncc.distributed.lookahead import ahead as ahead
     from attncc.distributed.operator import DistributedAttention as DistributedAttention
-    from attncc.distributed.operator import compile as compile
     from attncc.distributed.schedule import Schedule as Schedule
     from attncc.distributed.settings import Settings as Settings
 
@@ -20,7 +20,7 @@ _HOME = {
     "Schedule": "attncc.distributed.schedule",
     "Settings": "attncc.distributed.settings",
     "ahead": "attncc.distributed.lookahead",
-    "compile": "attncc.distributed.operator",
+    "compile": "attncc.distributed.compiling",
 }
 
 __all__ = ["DistributedAttention", "Schedule", "Settings", "ahead", "compile"]

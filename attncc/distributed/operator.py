@@ -1,16 +1,14 @@
-"""compile(): a pattern, a length and a mesh of ranks become an attention that each rank calls with its shard."""
+"""Attention over a sequence that ranks share: what each rank calls with its shard."""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.device_mesh import DeviceMesh
 
-from attncc import executables
 from attncc.backends.inputs import Inputs
 from attncc.distributed import shards, traffic
 from attncc.distributed.agreement import Agreement, digest
@@ -18,24 +16,24 @@ from attncc.distributed.forward import Run
 from attncc.distributed.inner import Inner
 from attncc.distributed.lanes import localised
 from attncc.distributed.lines import Lines
-from attncc.distributed.mesh import Grid, grid_of
+from attncc.distributed.mesh import Grid
 from attncc.distributed.problem import Problem
 from attncc.distributed.run import attend
 from attncc.distributed.sample import Sample
 from attncc.distributed.schedule import Schedule
-from attncc.distributed.selection import settings_for
 from attncc.distributed.settings import Settings
-from attncc.distributed.sharing import Sharing, kept, spreads, steps
+from attncc.distributed.sharing import Sharing, kept, steps
 from attncc.distributed.swap import Swap
 from attncc.distributed.tables import RankTables
-from attncc.distributed.topology import Topology
 from attncc.distributed.validity import check_schedule
-from attncc.errors import ConfigError, DistributedError, ShapeError
-from attncc.executables import Config
+from attncc.errors import DistributedError, ShapeError
 from attncc.functional import Result, autocast, check_tensors, check_types, check_weights, scale_of
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern, PatternFactory, as_pattern
-from attncc.scores import Score, ScoreFactory, as_score
+from attncc.scores import Score
+
+#: Sizes of calls that a re-planned operator is prepared for: those of a few microbatches, with and without gradients.
+SAMPLES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,7 @@ class DistributedAttention:
     backend: str
     config: str
     _runs: dict[tuple[int, int], Run] = field(default_factory=dict, init=False, repr=False)
-    _seen: dict[Sample, None] = field(default_factory=dict, repr=False)
+    _seen: deque[Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES), repr=False)
     agreement: Agreement = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -89,7 +87,9 @@ class DistributedAttention:
         self.agreement.settle()
         if self._swap is not None:
             query, key, value = self._swap.to_heads(query, key, value)
-        self._seen[Sample.of(query, key, value)] = None
+        sample = Sample.of(query, key, value)
+        if sample not in self._seen:
+            self._seen.append(sample)
         run = self._run(query.shape[0], query.shape[1])
         out, lse = attend(run, query, key, value, self.score.tensors, factor)
         wanted = (out, lse) if self.return_lse else (out,)
@@ -100,7 +100,7 @@ class DistributedAttention:
         """Return the same for another pattern, such as the documents of another step; tokens stay where they are.
 
         All ranks call it alike, but nothing is sent: they compare what they have made when the result is first called,
-        which raises DistributedError on all of them if it differs. What runs on tensors of sizes that were seen so far
+        which raises DistributedError on all of them if it differs. What runs on tensors of the last sizes that it saw
         is planned, too. Raises what planning raises. May be called in another thread, see `ahead`.
         """
         chosen, partition = as_pattern(pattern), self.schedule.partition
@@ -226,94 +226,3 @@ def local_schedule(schedule: Schedule, grid: Grid, inputs: Inputs, spread: int) 
     share = len(heads) // spread
     first = heads.start + grid.shard("sequence") % spread * share
     return localised(schedule, grid.part("batch", inputs.batch), range(first, first + share))
-
-
-def compile(
-    pattern: Pattern | PatternFactory,
-    q_len: int,
-    *,
-    mesh: DeviceMesh | None = None,
-    group: dist.ProcessGroup | None = None,
-    heads: int = 1,
-    kv_heads: int | None = None,
-    batch: int = 1,
-    head_dim: int = 64,
-    value_dim: int | None = None,
-    dtype: str = "bf16",
-    score: Score | ScoreFactory | None = None,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-    return_lse: bool = False,
-    backend: str | None = None,
-    config: Config | None = None,
-    settings: Settings | None = None,
-    schedule: Schedule | None = None,
-    topology: Topology | None = None,
-    timeout: float | None = None,
-) -> DistributedAttention:
-    """Return self-attention over `q_len` tokens that the ranks of a mesh share. Collective: all ranks call it alike.
-
-    mesh: its dimensions are named "batch", "heads" and "sequence", any of them in any order; without one, the ranks of
-    `group` (by default all) share the sequence. heads, kv_heads, batch: of the whole tensors; they matter to patterns
-    and scores that depend on h or b. With head_dim, value_dim and dtype (a name such as "bf16") they weigh moving keys
-    against moving queries. settings: how tokens are shared and travel; or a `schedule` as it is to be run (of the
-    settings the spread still holds: it is for the parts between which neighbours swap); or the `topology` of all ranks,
-    for which selection.settings_for finds what was tuned, or is fast in simulation. timeout: seconds that an exchange
-    may take, else the group's own limit. Other options are those of attncc.attention.
-
-    Before it returns, ranks compare digests of what they have compiled. Raises DistributedError for a mesh that doesn't
-    fit, a schedule that can't be run and ranks that differ, ConfigError for a spread that doesn't divide ranks and key
-    heads, and what planning raises.
-    """
-    grid = grid_of(mesh, group)
-    chosen, scored = as_pattern(pattern), as_score(score)
-    inputs = Inputs(batch, heads, kv_heads or heads, head_dim, value_dim or head_dim, dtype)
-    if topology is not None:
-        ways = spreads(grid.size("sequence"), inputs.kv_heads, grid.size("batch"), grid.size("heads"))
-        settings = settings_for(chosen, q_len, inputs, ways, settings=settings, topology=topology).settings
-    chosen_settings = settings or Settings()
-    sharing = _sharing(grid, inputs, chosen_settings.spread)
-    if group is not None and sharing.spread > 1:
-        _check_whole(group)
-    made = schedule or Problem(chosen, q_len, sharing.parts, inputs).schedule(chosen_settings)
-    _check_fits(made, q_len, sharing.parts)
-    check_schedule(made)
-    local_schedule(made, grid, inputs, sharing.spread)
-    lines = Lines(grid, sharing.spread, timeout)
-    options = (scale, enable_gqa, return_lse, backend or "", executables.encoded(config))
-    op = DistributedAttention(chosen, made, chosen_settings, grid, sharing, lines, inputs, scored, *options)
-    op.agreement.settle()
-    lines.open()
-    return op
-
-
-def _sharing(grid: Grid, inputs: Inputs, spread: int) -> Sharing:
-    """Return how ranks share heads and tokens; without a spread, heads may be as many as the tensors have later."""
-    ranks = grid.size("sequence")
-    if spread == 1:
-        return Sharing(parts=ranks)
-    if ranks % spread:
-        raise ConfigError(
-            f"spread={spread} on {ranks} ranks that share a sequence.", rule="They fall into groups of so many."
-        )
-    found = Sharing(heads=grid.size("heads"), parts=ranks // spread, spread=spread)
-    found.check(inputs)
-    return found
-
-
-def _check_whole(group: dist.ProcessGroup) -> None:
-    if group.size() != dist.get_world_size():
-        raise DistributedError(
-            f"A spread on a group of {group.size()} ranks in a world of {dist.get_world_size()}.",
-            rule="All ranks of the world make the groups of neighbours together.",
-            fix="Give a mesh of all ranks, or a slice of one.",
-        )
-
-
-def _check_fits(schedule: Schedule, length: int, parts: int) -> None:
-    partition = schedule.partition
-    if (partition.cut.length, partition.ranks) != (length, parts):
-        raise DistributedError(
-            f"The schedule is for {partition.cut.length} tokens on {partition.ranks} ranks.",
-            rule=f"Here are {length} tokens on {parts} ranks.",
-        )

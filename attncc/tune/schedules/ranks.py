@@ -12,8 +12,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from attncc.distributed.compiling import compile
 from attncc.distributed.mesh import DIMS
-from attncc.distributed.operator import DistributedAttention, compile
+from attncc.distributed.operator import DistributedAttention
 from attncc.distributed.selection import parsed, ways
 from attncc.distributed.sharing import Sharing
 from attncc.errors import AttnccError
