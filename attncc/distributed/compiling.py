@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
@@ -19,6 +21,7 @@ from attncc.distributed.topology import Topology
 from attncc.distributed.validity import check_schedule
 from attncc.errors import ConfigError, DistributedError
 from attncc.executables import Config
+from attncc.ir.tables import Array
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.scores import Score, ScoreFactory, as_score
 
@@ -70,13 +73,14 @@ def compile(
     sharing = _sharing(grid, inputs, chosen_settings.spread)
     if group is not None and sharing.spread > 1:
         _check_whole(group)
-    made = schedule or Problem(chosen, q_len, sharing.parts, inputs).schedule(chosen_settings)
+    nodes = _nodes(topology, grid, sharing)
+    made = schedule or Problem(chosen, q_len, sharing.parts, inputs, nodes).schedule(chosen_settings)
     _check_fits(made, q_len, sharing.parts)
     check_schedule(made)
     local_schedule(made, grid, inputs, sharing.spread)
     lines = Lines(grid, sharing.spread, timeout)
     options = (scale, enable_gqa, return_lse, backend or "", executables.encoded(config))
-    op = DistributedAttention(chosen, made, chosen_settings, grid, sharing, lines, inputs, scored, *options)
+    op = DistributedAttention(chosen, made, chosen_settings, grid, sharing, nodes, lines, inputs, scored, *options)
     op.agreement.settle()
     lines.open()
     return op
@@ -94,6 +98,15 @@ def _sharing(grid: Grid, inputs: Inputs, spread: int) -> Sharing:
     found = Sharing(heads=grid.size("heads"), parts=ranks // spread, spread=spread)
     found.check(inputs)
     return found
+
+
+def _nodes(topology: Topology | None, grid: Grid, sharing: Sharing) -> Array | None:
+    """Return the node of each part, as the first sequence group has them; None where nobody said."""
+    if topology is None:
+        return None
+    whole = replace(sharing, batch=grid.size("batch"), heads=grid.size("heads"))
+    first = next(ranks for _, ranks in whole.groups())
+    return topology.node[first]
 
 
 def _check_whole(group: dist.ProcessGroup) -> None:

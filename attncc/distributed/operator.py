@@ -29,6 +29,7 @@ from attncc.distributed.validity import check_schedule
 from attncc.errors import DistributedError, ShapeError
 from attncc.functional import Result, autocast, check_tensors, check_types, check_weights, scale_of
 from attncc.ir.symbols import B, H
+from attncc.ir.tables import Array
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.scores import Score
 
@@ -41,7 +42,8 @@ class DistributedAttention:
     """Attention over a sequence that ranks share; made by `compile`, called by all ranks with their shards.
 
     schedule: what travels and is computed, for all heads and batch entries. grid: the mesh, and where this rank stands.
-    sharing: how the ranks of its sequence groups divide heads and tokens. lines: what they exchange on. agreement:
+    sharing: how the ranks of its sequence groups divide heads and tokens. nodes: of the parts, None if they are in one.
+    lines: what ranks exchange on. agreement:
     whether all ranks have made the same, which they ask before they exchange anything else.
     """
 
@@ -50,6 +52,7 @@ class DistributedAttention:
     settings: Settings
     grid: Grid
     sharing: Sharing
+    nodes: Array | None
     lines: Lines
     inputs: Inputs
     score: Score
@@ -104,7 +107,7 @@ class DistributedAttention:
         is planned, too. Raises what planning raises. May be called in another thread, see `ahead`.
         """
         chosen, partition = as_pattern(pattern), self.schedule.partition
-        problem = Problem(chosen, partition.cut.length, partition.ranks, self.inputs)
+        problem = Problem(chosen, partition.cut.length, partition.ranks, self.inputs, self.nodes)
         made = problem.scheduled(partition, self.settings)
         check_schedule(made)
         local_schedule(made, self.grid, self.inputs, self.sharing.spread)

@@ -18,7 +18,7 @@ from attncc.distributed.schedule import Lane, Moves, Schedule
 from attncc.distributed.settings import Settings
 from attncc.distributed.tasks import tasks
 from attncc.distributed.traffic import Rows
-from attncc.errors import ShapeError
+from attncc.errors import PlanError, ShapeError
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern
 from attncc.planner.checks import check, check_sizes
@@ -36,7 +36,8 @@ class Problem:
 
     inputs: sizes of the group's query, key and value, over all of its tokens. node_of: the node of each rank, int64
     (ranks,), which a tree follows; by default all are in one. slack: a rank may own so many times its even share of
-    tokens. Raises what checking a pattern does.
+    tokens; most: and no more than this, for its memory. Raises PlanError if so many ranks can't hold all tokens, and
+    what checking a pattern does.
     """
 
     pattern: Pattern
@@ -45,6 +46,7 @@ class Problem:
     inputs: Inputs
     node_of: Array | None = None
     slack: float = 1.25
+    most: int | None = None
     _cuts: dict[int, Cut] = field(default_factory=dict, repr=False)
     _adjacencies: dict[Cut, tuple[Adjacency, ...]] = field(default_factory=dict, repr=False)
     _partitions: dict[tuple[str, int], Partition] = field(default_factory=dict, repr=False)
@@ -54,6 +56,12 @@ class Problem:
         if self.ranks < 1 or self.length < 1:
             raise ShapeError(
                 f"{self.length} tokens on {self.ranks} ranks.", rule="There is at least one token and one rank."
+            )
+        if self.most is not None and self.most * self.ranks < self.length:
+            raise PlanError(
+                f"{self.length:,} tokens on {self.ranks} ranks, whose memory holds {self.most:,} each.",
+                rule="All rows of query, key, value, output and their gradients fit in half of a device's memory.",
+                fix="Share the sequence among more ranks, or divide batch entries or heads.",
             )
         check(self.pattern.predicate, self.shape)
         check_sizes(self.pattern.predicate, self.shape)
@@ -121,9 +129,11 @@ class Problem:
         return int(partition.cut.sizes[demand.unit].sum())
 
     def _limit(self, unit: int) -> int:
-        """Return the most tokens that a rank may own: `slack` times its share, in whole units."""
+        """Return the most tokens that a rank may own: `slack` times its share in whole units, and what memory holds."""
         share = self.length / self.ranks * self.slack
-        return max(int(share // unit), -(-self.length // (self.ranks * unit))) * unit
+        least = -(-self.length // (self.ranks * unit))
+        units = max(int(share // unit), least)
+        return (units if self.most is None else max(min(units, self.most // unit), least)) * unit
 
     def schedule(self, settings: Settings) -> Schedule:
         """Return the schedule that the settings describe."""

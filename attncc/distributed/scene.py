@@ -26,6 +26,12 @@ from attncc.planner.choice import DIRECTIONS
 from attncc.planner.plan import Plan
 from attncc.planner.search import TILE, plan_for
 from attncc.planner.shape import Shape
+from attncc.targets import target
+
+#: The part of a device's memory for rows of query, key, value and output: the rest is for the model, and what arrives.
+MEMORY_SHARE = 0.5
+#: Each of them has a gradient of its size.
+WITH_GRADIENTS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +68,7 @@ class Scene:
     topology: Topology
     directions: tuple[str, ...] = DIRECTIONS
     slack: float = 1.25
-    _problems: dict[tuple[int, int], Problem] = field(default_factory=dict, repr=False)
+    _problems: dict[Sharing, Problem] = field(default_factory=dict, repr=False)
 
     @cached_property
     def plan(self) -> Plan:
@@ -88,12 +94,23 @@ class Scene:
                 rule="Each device has one rank.",
                 fix="Take part of the topology, or divide the devices otherwise.",
             )
-        key = sharing.parts, sharing.spread
+        key = sharing
         if key not in self._problems:
             first = next(ranks for _, ranks in sharing.groups())
             node_of = self.topology.node[first]
-            self._problems[key] = Problem(self.pattern, self.length, sharing.parts, self.inputs, node_of, self.slack)
+            sizes = (self.pattern, self.length, sharing.parts, self.inputs)
+            self._problems[key] = Problem(*sizes, node_of, self.slack, self._most(sharing))
         return self._problems[key]
+
+    def _most(self, sharing: Sharing) -> int | None:
+        """Return the tokens of a part that its ranks' memory holds; None where no device says how much it has."""
+        gpus = [found.gpu for found in map(target, self.topology.targets) if found.gpu is not None]
+        if not gpus:
+            return None
+        inputs = self.inputs
+        heads = (inputs.heads + inputs.kv_heads) // sharing.heads
+        row = inputs.batch // sharing.batch * heads * (inputs.head_dim + inputs.value_dim) * inputs.itemsize
+        return int(MEMORY_SHARE * min(gpu.memory for gpu in gpus) / (WITH_GRADIENTS * row)) * sharing.spread
 
     def candidate(self, settings: Settings, sharing: Sharing) -> Candidate:
         """Return the schedule that settings describe, with its predicted timelines."""

@@ -10,9 +10,12 @@ import attncc
 from attncc.backends.inputs import Inputs
 from attncc.distributed import traffic
 from attncc.distributed.problem import Problem, default_unit
+from attncc.distributed.scene import Scene
 from attncc.distributed.schedule import Lane, Schedule
 from attncc.distributed.settings import PARTITIONS, Settings
-from attncc.errors import ConfigError, ShapeError
+from attncc.distributed.sharing import Sharing
+from attncc.distributed.topology import Topology
+from attncc.errors import ConfigError, PlanError, ShapeError
 
 INPUTS = Inputs(2, 4, 2, 16, 16, "fp32")
 NAMES = sorted(patterns(64))
@@ -152,3 +155,17 @@ def test_settings_and_sizes_are_checked():
         Settings(unit=3)
     with pytest.raises(ShapeError, match="0 tokens on 4 ranks"):
         Problem(attncc.load("causal"), 0, 4, INPUTS)
+
+
+def test_memory_bounds_what_a_rank_owns():
+    problem = Problem(attncc.load("causal"), 1000, 4, INPUTS, slack=2.0, most=256)
+    assert problem.partition(Settings("balanced", unit=16)).counts.max() <= 256
+    with pytest.raises(PlanError, match="1,000 tokens on 4 ranks, whose memory holds 249 each"):
+        Problem(attncc.load("causal"), 1000, 4, INPUTS, most=249)
+
+
+def test_a_scene_takes_the_memory_from_its_devices():
+    inputs = Inputs(1, 32, 32, 128, 128, "fp16")
+    scene = Scene(attncc.load("causal"), 1 << 20, inputs, Topology.load("4xrtx4090"))
+    with pytest.raises(PlanError, match="1,048,576 tokens on 4 ranks"):
+        scene.problem(Sharing(parts=4))
