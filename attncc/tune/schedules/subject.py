@@ -50,7 +50,7 @@ class Simulated:
 
     @cached_property
     def chosen(self) -> list[Candidate]:
-        """The best of what `choose` tries without tuning; with the first of them in its space, a search does no worse."""
+        """The best of what `choose` tries without tuning: with the first in its space, a search does no worse."""
         found = choose(self.scene, self._sharings())[:PROPOSED]
         return [described(each.settings, each.sharing) for each in found]
 
