@@ -56,7 +56,12 @@ def feasible(ranks: int, nodes: int, batch: int, kv_heads: int, length: int) -> 
     space = Space.load("distributed", "both").including(DEFAULT)
     inputs = Inputs(batch, 2 * kv_heads, kv_heads, 64, 64, "bf16")
     sizes = ("batch", "heads", "kv_heads", "group", "head_dim", "value_dim", "itemsize")
-    facts = {name: getattr(inputs, name) for name in sizes} | {"q_len": length, "ranks": ranks, "nodes": nodes}
+    facts = {name: getattr(inputs, name) for name in sizes} | {
+        "q_len": length,
+        "ranks": ranks,
+        "nodes": nodes,
+        "hypergraph": True,
+    }
     found = space.feasible(facts)
     assert space.default in found
     assert all(seed in found for seed in space.seeded(facts))
@@ -69,7 +74,7 @@ def feasible(ranks: int, nodes: int, batch: int, kv_heads: int, length: int) -> 
 )
 def test_the_shipped_space(ranks: int, nodes: int, batch: int, kv_heads: int, length: int) -> None:
     _, found = feasible(ranks, nodes, batch, kv_heads, length)
-    assert 1 <= len(found) <= 10_000
+    assert 1 <= len(found) <= 15_000
     for candidate in found[:: 1 + len(found) // 50]:
         SCHEDULES.check(candidate)
         sharing, settings = parsed(candidate, ranks)
@@ -89,6 +94,8 @@ def test_a_mesh_divides_ranks_entries_and_heads() -> None:
         tuple(each[f"mesh.{dim}"] for dim in ("batch", "heads", "spread")) for each in feasible(4, 1, 2, 6, 4096)[1]
     }
     assert meshes == {(1, 1, 1), (1, 1, 2), (1, 2, 1), (2, 1, 1), (2, 1, 2), (2, 2, 1)}
+    threes = {each["mesh.heads"] * each["mesh.spread"] for each in feasible(6, 1, 1, 6, 4096)[1]}
+    assert threes == {1, 2, 3, 6}
 
 
 def test_a_result_is_no_worse_than_what_is_chosen_without_tuning() -> None:

@@ -15,11 +15,11 @@ import attncc
 from attncc.backends.inputs import Inputs
 from attncc.configs.store import user_store
 from attncc.distributed.selection import settings_for
-from attncc.distributed.sharing import Sharing
+from attncc.distributed.sharing import spreads
 from attncc.distributed.topology import Topology
 
 PROGRAM = "from attncc.cli import main\nmain()\n"
-ARGUMENTS = ["tune", "strided", "-p", "l=16", "--seq-len", "256", "--heads", "2", "--kv-heads", "1", "--head-dim", "16"]
+ARGUMENTS = ["tune", "strided", "-p", "l=16", "--seq-len", "256", "--heads", "4", "--kv-heads", "2", "--head-dim", "16"]
 SPACE = """
 parameters = { partition = ["contiguous", "zigzag", "striped"], stages = [1, 2], route = ["direct"], unit = [0] }
 """
@@ -67,8 +67,8 @@ def test_the_best_by_simulation_are_measured(cache: Path, direction: str) -> Non
         return
     again: dict[str, Any] = json.loads(run(cache, "--measure", "--trials", "3")[0])
     assert (again["source"], again["trials_run"], again["config"]) == ("cached", 0, found["config"])
-    topology, inputs = Topology.load("gloo").subset(2), Inputs(1, 2, 1, 16, 16, "fp32")
-    selection = settings_for(attncc.load("strided", l=16), 256, inputs, [Sharing(parts=2)], topology=topology)
+    topology, inputs = Topology.load("gloo").subset(2), Inputs(1, 4, 2, 16, 16, "fp32")
+    selection = settings_for(attncc.load("strided", l=16), 256, inputs, spreads(2, 2), topology=topology)
     assert selection.layer == "tuned"
     assert "measured" in selection.text
 

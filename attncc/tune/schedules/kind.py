@@ -24,7 +24,7 @@ class ScheduleKind:
     names: tuple[str, ...] = tuple(DEFAULT)
     facts: tuple[str, ...] = (
         *("q_len", "batch", "heads", "kv_heads", "group", "head_dim", "value_dim", "itemsize"),
-        *("ranks", "nodes"),
+        *("ranks", "nodes", "hypergraph"),
     )
 
     def direction_of(self, name: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from types import TracebackType
 
 from attncc.distributed.choose import choose
@@ -22,6 +23,9 @@ from attncc.tune.schedules.world import Asking, World
 from attncc.tune.search import Ranked
 from attncc.tune.space import Space
 from attncc.tune.tuning import Tuning
+
+#: Candidates of those that `choose` tries that are tried first.
+PROPOSED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +49,10 @@ class Simulated:
         return Scene(job.pattern, job.length, job.inputs, job.topology, ways(job.direction))
 
     @cached_property
-    def chosen(self) -> Candidate:
-        """What `choose` finds without tuning; the search does no worse."""
-        best = choose(self.scene, self._sharings())[0]
-        return described(best.settings, best.sharing)
+    def chosen(self) -> list[Candidate]:
+        """The best of what `choose` tries without tuning: with the first in its space, a search does no worse."""
+        found = choose(self.scene, self._sharings())[:PROPOSED]
+        return [described(each.settings, each.sharing) for each in found]
 
     @property
     def facts(self) -> Mapping[str, object]:
@@ -56,7 +60,8 @@ class Simulated:
         inputs, topology = self.job.inputs, self.job.topology
         sizes = ("batch", "heads", "kv_heads", "group", "head_dim", "value_dim", "itemsize")
         known = {name: getattr(inputs, name) for name in sizes}
-        return known | {"q_len": self.job.length, "ranks": topology.count, "nodes": len(set(topology.node.tolist()))}
+        nodes, optional = len(set(topology.node.tolist())), find_spec("mtkahypar") is not None
+        return known | {"q_len": self.job.length, "ranks": topology.count, "nodes": nodes, "hypergraph": optional}
 
     def ranked(self, space: Space) -> Sequence[Ranked]:
         """Return the feasible candidates, the nearest to what `choose` finds first; nothing predicts their seconds."""
@@ -76,11 +81,11 @@ class Simulated:
         return spreads(ranks, inputs.kv_heads, batch, heads)
 
     def _distance(self, candidate: Candidate) -> int:
-        return sum(self.chosen[name] != value for name, value in candidate.items())
+        return sum(self.chosen[0][name] != value for name, value in candidate.items())
 
     def proposed(self) -> Sequence[Candidate]:
-        """Return what `choose` finds."""
-        return (self.chosen,)
+        """Return the best of what `choose` tries."""
+        return self.chosen
 
     def evaluator(self) -> Evaluator:
         """Return the simulation."""
