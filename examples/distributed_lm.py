@@ -45,7 +45,7 @@ import attncc
 import attncc.distributed
 from attncc import storage
 from attncc.catalog import factory, parse_parameters
-from attncc.distributed.liveness import Liveness
+from attncc.distributed.liveness.liveness import Liveness
 
 
 class Team:

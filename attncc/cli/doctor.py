@@ -12,7 +12,7 @@ from attncc.cli.options import AsJson
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from attncc.distributed.links import Links
+    from attncc.distributed.links.fit import Links
 
 #: Distributions whose versions matter to a report.
 PACKAGES = ("attncc", "torch", "triton", "numpy", "sympy", "networkx", "optuna", "typer", "rich", "matplotlib")
@@ -67,7 +67,7 @@ def _doctor_links(as_json: bool, processes: int, file: Path | None) -> None:
 def _measured(processes: int) -> Links | None:
     from torch.distributed import is_torchelastic_launched
 
-    from attncc.distributed import probe
+    from attncc.distributed.links import probe
 
     if is_torchelastic_launched():
         return probe.measure_world(output.note)
@@ -77,7 +77,7 @@ def _measured(processes: int) -> Links | None:
 
 def _write(file: Path, links: Links) -> None:
     from attncc import storage
-    from attncc.distributed.links import toml
+    from attncc.distributed.links.fit import toml
     from attncc.machine import machine, versions
 
     facts = (machine() | versions(["torch"])).items()

@@ -12,7 +12,7 @@ from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, complete
 from attncc.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from attncc.distributed.sharing import Sharing
+    from attncc.distributed.schedules.sharing import Sharing
     from attncc.distributed.topology import Topology
 
 DIRECTIONS = {"fwd": ("forward",), "bwd": ("backward",), "both": ("forward", "backward")}
@@ -71,9 +71,9 @@ def partition(
 
     from attncc.backends.inputs import ITEMSIZES, Inputs
     from attncc.cli import partition_view
-    from attncc.distributed import picture
-    from attncc.distributed.report import report
-    from attncc.distributed.scene import Scene
+    from attncc.distributed.simulation import picture
+    from attncc.distributed.simulation.report import report
+    from attncc.distributed.simulation.scene import Scene
     from attncc.distributed.topology import Topology
 
     _one_of("--dtype", dtype, tuple(ITEMSIZES))
@@ -102,6 +102,6 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _sharings(devices: Topology, spread: int | None) -> list[Sharing] | None:
-    from attncc.distributed.sharing import Sharing
+    from attncc.distributed.schedules.sharing import Sharing
 
     return None if spread is None else [Sharing(parts=max(devices.count // spread, 1), spread=spread)]

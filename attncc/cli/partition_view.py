@@ -8,13 +8,13 @@ import numpy as np
 from rich.text import Text
 
 from attncc.cli import output
-from attncc.distributed.figures import distinct, exchange
+from attncc.distributed.simulation.figures import distinct, exchange
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from attncc.distributed.figures import Known
-    from attncc.distributed.report import Report
+    from attncc.distributed.simulation.figures import Known
+    from attncc.distributed.simulation.report import Report
 
 #: Candidates that are listed, the chosen one first.
 LISTED = 5

@@ -9,21 +9,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attncc.distributed.compiling import compile as compile
-    from attncc.distributed.lookahead import ahead as ahead
-    from attncc.distributed.operator import DistributedAttention as DistributedAttention
-    from attncc.distributed.schedule import Schedule as Schedule
-    from attncc.distributed.settings import Settings as Settings
+    from attncc.distributed.execution.compiling import compile as compile
+    from attncc.distributed.execution.lookahead import ahead as ahead
+    from attncc.distributed.execution.operator import DistributedAttention as DistributedAttention
+    from attncc.distributed.schedules.schedule import Schedule as Schedule
+    from attncc.distributed.schedules.settings import Settings as Settings
+    from attncc.distributed.topology.devices import Topology as Topology
 
 _HOME = {
-    "DistributedAttention": "attncc.distributed.operator",
-    "Schedule": "attncc.distributed.schedule",
-    "Settings": "attncc.distributed.settings",
-    "ahead": "attncc.distributed.lookahead",
-    "compile": "attncc.distributed.compiling",
+    "DistributedAttention": "attncc.distributed.execution.operator",
+    "Schedule": "attncc.distributed.schedules.schedule",
+    "Settings": "attncc.distributed.schedules.settings",
+    "Topology": "attncc.distributed.topology.devices",
+    "ahead": "attncc.distributed.execution.lookahead",
+    "compile": "attncc.distributed.execution.compiling",
 }
 
-__all__ = ["DistributedAttention", "Schedule", "Settings", "ahead", "compile"]
+__all__ = ["DistributedAttention", "Schedule", "Settings", "Topology", "ahead", "compile"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,9 +10,9 @@ import torch
 
 import attncc
 from attncc.backends.reference import as_broadcast
-from attncc.distributed.cut import Cut
-from attncc.distributed.partition import Partition
-from attncc.distributed.schedule import Lane, Moves, Schedule, Task
+from attncc.distributed.schedules.cut import Cut
+from attncc.distributed.schedules.partition import Partition
+from attncc.distributed.schedules.schedule import Lane, Moves, Schedule, Task
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis
 

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 
-from attncc.distributed.monitor import GRACE
+from attncc.distributed.liveness.monitor import GRACE
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 TIMEOUT = 4.0  # of every exchange
 START = 30.0  # seconds for processes to import torch and to meet, on a busy machine
 
@@ -24,6 +25,7 @@ def free_port():
 def start(script, world, folder, port, *arguments, **variables):
     """Start the ranks of a world that meet at a port."""
     common = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
+    common["PYTHONPATH"] = os.pathsep.join([HERE, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     with (folder / "log").open("w") as log:
         return [
             subprocess.Popen(

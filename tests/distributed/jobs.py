@@ -19,15 +19,16 @@ import attncc
 from attncc.backends.inputs import Inputs
 from attncc.configs.entry import Entry
 from attncc.configs.store import user_store
-from attncc.distributed import selection, traffic
-from attncc.distributed.channel import Channel
-from attncc.distributed.forward import Run
-from attncc.distributed.inner import Inner
-from attncc.distributed.lanes import localised
-from attncc.distributed.run import attend
-from attncc.distributed.schedule import Moves, Schedule
-from attncc.distributed.sharing import kept
-from attncc.distributed.tables import RankTables
+from attncc.distributed.execution.channel import Channel
+from attncc.distributed.execution.forward import Run
+from attncc.distributed.execution.inner import Inner
+from attncc.distributed.execution.run import attend
+from attncc.distributed.execution.tables import RankTables
+from attncc.distributed.schedules import traffic
+from attncc.distributed.schedules.lanes import localised
+from attncc.distributed.schedules.schedule import Moves, Schedule
+from attncc.distributed.schedules.sharing import kept
+from attncc.distributed.simulation import selection
 from attncc.distributed.topology import Topology
 from attncc.ir.score import IDENTITY
 from attncc.planner.search import plan_for

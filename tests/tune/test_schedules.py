@@ -16,10 +16,10 @@ import attncc
 from attncc.backends.inputs import Inputs
 from attncc.configs.store import user_store
 from attncc.configs.upkeep import outdated
-from attncc.distributed.choose import choose
-from attncc.distributed.scene import Scene
-from attncc.distributed.selection import parsed, settings_for
-from attncc.distributed.sharing import Sharing
+from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.simulation.choose import choose
+from attncc.distributed.simulation.scene import Scene
+from attncc.distributed.simulation.selection import parsed, settings_for
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, TopologyError
 from attncc.tune import files, sources
@@ -185,7 +185,7 @@ def test_a_users_file_adds_to_the_space(tmp_path: Path) -> None:
 
 def test_a_topology_in_a_file_and_in_memory(tmp_path: Path) -> None:
     file = tmp_path / "my own.toml"
-    shipped = Path(attncc.__file__).parent / "distributed" / "topologies" / "gloo.toml"
+    shipped = Path(attncc.__file__).parent / "distributed" / "topology" / "shipped" / "gloo.toml"
     file.write_text(shipped.read_text())
     assert tuned(topology=str(file)).entry.key.target == "my_own"
     assert tuned(topology=Topology.load(str(file))).source == "cached"

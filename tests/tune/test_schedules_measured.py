@@ -14,8 +14,8 @@ import pytest
 import attncc
 from attncc.backends.inputs import Inputs
 from attncc.configs.store import user_store
-from attncc.distributed.selection import settings_for
-from attncc.distributed.sharing import spreads
+from attncc.distributed.schedules.sharing import spreads
+from attncc.distributed.simulation.selection import settings_for
 from attncc.distributed.topology import Topology
 
 PROGRAM = "from attncc.cli import main\nmain()\n"

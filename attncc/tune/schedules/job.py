@@ -11,7 +11,7 @@ from attncc.backends.inputs import Inputs
 from attncc.configs.entry import about
 from attncc.configs.environment import SCHEDULES, Environment
 from attncc.configs.key import Key
-from attncc.distributed.selection import Fixed, environment_of, key_of, parsed
+from attncc.distributed.simulation.selection import Fixed, environment_of, key_of, parsed
 from attncc.distributed.topology import Topology
 from attncc.patterns import Pattern
 

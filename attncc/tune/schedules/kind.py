@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from attncc.configs.environment import SCHEDULES as NAME
-from attncc.distributed.selection import MESH, described, parsed
-from attncc.distributed.settings import Settings
-from attncc.distributed.sharing import Sharing
+from attncc.distributed.schedules.settings import Settings
+from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.simulation.selection import MESH, described, parsed
 from attncc.tune.kind import Value
 
 #: What runs without any config.

@@ -12,11 +12,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from attncc.distributed.compiling import compile
-from attncc.distributed.mesh import DIMS
-from attncc.distributed.operator import DistributedAttention
-from attncc.distributed.selection import parsed, ways
-from attncc.distributed.sharing import Sharing
+from attncc.distributed.execution.compiling import compile
+from attncc.distributed.execution.mesh import DIMS
+from attncc.distributed.execution.operator import DistributedAttention
+from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.simulation.selection import parsed, ways
 from attncc.errors import AttnccError
 from attncc.measure.workload import DTYPES
 from attncc.tune.schedules.job import ScheduleJob

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from attncc import targets
 from attncc.backends.inputs import Inputs
 from attncc.configs.key import BOTH
-from attncc.distributed.sharing import Sharing
+from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.topology import Topology
 from attncc.errors import TopologyError
 from attncc.patterns import as_pattern

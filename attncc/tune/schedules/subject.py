@@ -8,10 +8,10 @@ from functools import cached_property
 from importlib.util import find_spec
 from types import TracebackType
 
-from attncc.distributed.choose import choose
-from attncc.distributed.scene import Scene
-from attncc.distributed.selection import described, fixing, parsed, ways
-from attncc.distributed.sharing import Sharing, spreads
+from attncc.distributed.schedules.sharing import Sharing, spreads
+from attncc.distributed.simulation.choose import choose
+from attncc.distributed.simulation.scene import Scene
+from attncc.distributed.simulation.selection import described, fixing, parsed, ways
 from attncc.errors import AttnccError
 from attncc.tune.kind import Candidate
 from attncc.tune.options import Options

@@ -1,0 +1,1 @@
+"""Schedules run on torch.distributed, forward and backward."""

@@ -1,0 +1,127 @@
+"""compile(): a pattern, a length and a mesh of ranks become an attention that each rank calls with its shard."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh
+
+from attncc import executables
+from attncc.backends.inputs import Inputs
+from attncc.distributed.execution.lines import Lines
+from attncc.distributed.execution.mesh import Grid, grid_of
+from attncc.distributed.execution.operator import DistributedAttention, local_schedule
+from attncc.distributed.schedules.problem import Problem
+from attncc.distributed.schedules.schedule import Schedule
+from attncc.distributed.schedules.settings import Settings
+from attncc.distributed.schedules.sharing import Sharing, spreads
+from attncc.distributed.schedules.validity import check_schedule
+from attncc.distributed.simulation.selection import settings_for
+from attncc.distributed.topology import Topology
+from attncc.errors import ConfigError, DistributedError
+from attncc.executables import Config
+from attncc.ir.tables import Array
+from attncc.patterns import Pattern, PatternFactory, as_pattern
+from attncc.scores import Score, ScoreFactory, as_score
+
+
+def compile(
+    pattern: Pattern | PatternFactory,
+    q_len: int,
+    *,
+    mesh: DeviceMesh | None = None,
+    group: dist.ProcessGroup | None = None,
+    heads: int = 1,
+    kv_heads: int | None = None,
+    batch: int = 1,
+    head_dim: int = 64,
+    value_dim: int | None = None,
+    dtype: str = "bf16",
+    score: Score | ScoreFactory | None = None,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    return_lse: bool = False,
+    backend: str | None = None,
+    config: Config | None = None,
+    settings: Settings | None = None,
+    schedule: Schedule | None = None,
+    topology: Topology | None = None,
+    timeout: float | None = None,
+) -> DistributedAttention:
+    """Return self-attention over `q_len` tokens that the ranks of a mesh share. Collective: all ranks call it alike.
+
+    mesh: its dimensions are named "batch", "heads" and "sequence", any of them in any order; without one, the ranks of
+    `group` (by default all) share the sequence. heads, kv_heads, batch: of the whole tensors; they matter to patterns
+    and scores that depend on h or b. With head_dim, value_dim and dtype (a name such as "bf16") they weigh moving keys
+    against moving queries. settings: how tokens are shared and travel; or a `schedule` as it is to be run (of the
+    settings the spread still holds: it is for the parts between which neighbours swap); or the `topology` of all ranks,
+    for which selection.settings_for finds what was tuned, or is fast in simulation. timeout: seconds that an exchange
+    may take, else the group's own limit. Other options are those of attncc.attention.
+
+    Before it returns, ranks compare digests of what they have compiled. Raises DistributedError for a mesh that doesn't
+    fit, a schedule that can't be run and ranks that differ, ConfigError for a spread that doesn't divide ranks and key
+    heads, and what planning raises.
+    """
+    grid = grid_of(mesh, group)
+    chosen, scored = as_pattern(pattern), as_score(score)
+    inputs = Inputs(batch, heads, kv_heads or heads, head_dim, value_dim or head_dim, dtype)
+    if topology is not None:
+        ways = spreads(grid.size("sequence"), inputs.kv_heads, grid.size("batch"), grid.size("heads"))
+        settings = settings_for(chosen, q_len, inputs, ways, settings=settings, topology=topology).settings
+    chosen_settings = settings or Settings()
+    sharing = _sharing(grid, inputs, chosen_settings.spread)
+    if group is not None and sharing.spread > 1:
+        _check_whole(group)
+    nodes = _nodes(topology, grid, sharing)
+    made = schedule or Problem(chosen, q_len, sharing.parts, inputs, nodes).schedule(chosen_settings)
+    _check_fits(made, q_len, sharing.parts)
+    check_schedule(made)
+    local_schedule(made, grid, inputs, sharing.spread)
+    lines = Lines(grid, sharing.spread, timeout)
+    options = (scale, enable_gqa, return_lse, backend or "", executables.encoded(config))
+    op = DistributedAttention(chosen, made, chosen_settings, grid, sharing, nodes, lines, inputs, scored, *options)
+    op.agreement.settle()
+    lines.open()
+    return op
+
+
+def _sharing(grid: Grid, inputs: Inputs, spread: int) -> Sharing:
+    """Return how ranks share heads and tokens; without a spread, heads may be as many as the tensors have later."""
+    ranks = grid.size("sequence")
+    if spread == 1:
+        return Sharing(parts=ranks)
+    if ranks % spread:
+        raise ConfigError(
+            f"spread={spread} on {ranks} ranks that share a sequence.", rule="They fall into groups of so many."
+        )
+    found = Sharing(heads=grid.size("heads"), parts=ranks // spread, spread=spread)
+    found.check(inputs)
+    return found
+
+
+def _nodes(topology: Topology | None, grid: Grid, sharing: Sharing) -> Array | None:
+    """Return the node of each part, as the first sequence group has them; None where nobody said."""
+    if topology is None:
+        return None
+    whole = replace(sharing, batch=grid.size("batch"), heads=grid.size("heads"))
+    first = next(ranks for _, ranks in whole.groups())
+    return topology.node[first]
+
+
+def _check_whole(group: dist.ProcessGroup) -> None:
+    if group.size() != dist.get_world_size():
+        raise DistributedError(
+            f"A spread on a group of {group.size()} ranks in a world of {dist.get_world_size()}.",
+            rule="All ranks of the world make the groups of neighbours together.",
+            fix="Give a mesh of all ranks, or a slice of one.",
+        )
+
+
+def _check_fits(schedule: Schedule, length: int, parts: int) -> None:
+    partition = schedule.partition
+    if (partition.cut.length, partition.ranks) != (length, parts):
+        raise DistributedError(
+            f"The schedule is for {partition.cut.length} tokens on {partition.ranks} ranks.",
+            rule=f"Here are {length} tokens on {parts} ranks.",
+        )

@@ -1,0 +1,232 @@
+"""Attention over a sequence that ranks share: what each rank calls with its shard."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from attncc.backends.inputs import Inputs
+from attncc.distributed.execution import shards
+from attncc.distributed.execution.agreement import Agreement, digest
+from attncc.distributed.execution.forward import Run
+from attncc.distributed.execution.inner import Inner
+from attncc.distributed.execution.lines import Lines
+from attncc.distributed.execution.mesh import Grid
+from attncc.distributed.execution.run import attend
+from attncc.distributed.execution.sample import Sample
+from attncc.distributed.execution.swap import Swap
+from attncc.distributed.execution.tables import RankTables
+from attncc.distributed.schedules import traffic
+from attncc.distributed.schedules.lanes import localised
+from attncc.distributed.schedules.problem import Problem
+from attncc.distributed.schedules.schedule import Schedule
+from attncc.distributed.schedules.settings import Settings
+from attncc.distributed.schedules.sharing import Sharing, kept, steps
+from attncc.distributed.schedules.validity import check_schedule
+from attncc.errors import DistributedError, ShapeError
+from attncc.functional import Result, autocast, check_tensors, check_types, check_weights, scale_of
+from attncc.ir.symbols import B, H
+from attncc.ir.tables import Array
+from attncc.patterns import Pattern, PatternFactory, as_pattern
+from attncc.scores import Score
+
+#: Sizes of calls that a re-planned operator is prepared for: those of a few microbatches, with and without gradients.
+SAMPLES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class DistributedAttention:
+    """Attention over a sequence that ranks share; made by `compile`, called by all ranks with their shards.
+
+    schedule: what travels and is computed, for all heads and batch entries. grid: the mesh, and where this rank stands.
+    sharing: how the ranks of its sequence groups divide heads and tokens. nodes: of the parts, None if they are in one.
+    lines: what ranks exchange on. agreement:
+    whether all ranks have made the same, which they ask before they exchange anything else.
+    """
+
+    pattern: Pattern
+    schedule: Schedule
+    settings: Settings
+    grid: Grid
+    sharing: Sharing
+    nodes: Array | None
+    lines: Lines
+    inputs: Inputs
+    score: Score
+    scale: float | None
+    enable_gqa: bool
+    return_lse: bool
+    backend: str
+    config: str
+    _runs: dict[tuple[int, int], Run] = field(default_factory=dict, init=False, repr=False)
+    _seen: deque[Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES), repr=False)
+    agreement: Agreement = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        facts = (self.pattern.key, self.score.key, self.inputs, self.scale, self.return_lse, self.grid, self.sharing)
+        own = digest(self.schedule, (*facts, self.backend, self.config))
+        found = Agreement(own, list(self.lines.dims.values()), self.grid.device)
+        object.__setattr__(self, "agreement", found)
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
+        """Return this rank's rows of attention over all tokens, as attncc.attention does, differentiable.
+
+        query (B, Hq, n, D), key (B, Hkv, n, D) and value (B, Hkv, n, Dv): this rank's batch entries, heads and tokens,
+        the last in ascending position as `positions()` gives them. All ranks call it, and its backward, in step. The
+        gradient of a score's weights is this rank's share: add those of all ranks up.
+
+        Raises ShapeError and what attncc.attention raises before anything is sent, and DistributedError, whose `rank`
+        is the one to blame, where an exchange fails or takes longer than the timeout.
+        """
+        check_types(query, key, value, self.backend)
+        query, key, value = autocast(query, key, value)
+        check_tensors(query, key, value, self.enable_gqa, 0)
+        check_weights(self.score.weights, query)
+        self._check_shard(query, key)
+        factor = scale_of(self.scale, query)
+        self.agreement.settle()
+        if self._swap is not None:
+            query, key, value = self._swap.to_heads(query, key, value)
+        sample = Sample.of(query, key, value)
+        if sample not in self._seen:
+            self._seen.append(sample)
+        run = self._run(query.shape[0], query.shape[1])
+        out, lse = attend(run, query, key, value, self.score.tensors, factor)
+        wanted = (out, lse) if self.return_lse else (out,)
+        found = wanted if self._swap is None else self._swap.to_tokens(*wanted)
+        return (found[0], found[1]) if self.return_lse else found[0]
+
+    def replanned(self, pattern: Pattern | PatternFactory) -> DistributedAttention:
+        """Return the same for another pattern, such as the documents of another step; tokens stay where they are.
+
+        All ranks call it alike, but nothing is sent: they compare what they have made when the result is first called,
+        which raises DistributedError on all of them if it differs. What runs on tensors of the last sizes that it saw
+        is planned, too. Raises what planning raises. May be called in another thread, see `ahead`.
+        """
+        chosen, partition = as_pattern(pattern), self.schedule.partition
+        problem = Problem(chosen, partition.cut.length, partition.ranks, self.inputs, self.nodes)
+        made = problem.scheduled(partition, self.settings)
+        check_schedule(made)
+        local_schedule(made, self.grid, self.inputs, self.sharing.spread)
+        found = replace(self, pattern=chosen, schedule=made)
+        for sample in list(self._seen):
+            found._run(sample.query[0], sample.query[1]).prepare(sample)
+        return found
+
+    def positions(self, rank: int | None = None) -> Tensor:
+        """Return the positions of the tokens of a rank of the sequence group, by default this one: int64, ascending."""
+        shard = self.grid.shard("sequence") if rank is None else rank
+        ranks = self.grid.size("sequence")
+        if not 0 <= shard < ranks:
+            raise DistributedError(f"rank={rank}.", rule=f"The sequence is shared by ranks 0 to {ranks - 1}.")
+        return torch.from_numpy(self.sharing.positions(self.schedule.partition, shard))
+
+    def shard(self, x: Tensor, *, batch: int | None = 0, heads: int | None = 1, sequence: int | None = 2) -> Tensor:
+        """Return this rank's part of a whole tensor, by default (B, H, N, ...).
+
+        The arguments are the dimensions, None where x has none: `shard(ids, heads=None, sequence=1)`.
+        """
+        return shards.shard(self.grid, self.positions(), self.schedule.partition.cut.length, x, batch, heads, sequence)
+
+    def unshard(self, x: Tensor, *, batch: int | None = 0, heads: int | None = 1, sequence: int | None = 2) -> Tensor:
+        """Return the whole tensor of which every rank gives its part, on all of them. Without gradient; collective."""
+        positions = [self.positions(rank) for rank in range(self.grid.size("sequence"))]
+        return shards.unshard(self.lines.dims, positions, x, batch, heads, sequence)
+
+    def describe(self) -> str:
+        """Return who owns how much, what travels and what is kept, in words; for `inputs`, by ranks of a sequence."""
+        partition, inputs = self.schedule.partition, self.inputs
+        received = [traffic.received(flows, self.grid.size("sequence")) for flows in self.flows()]
+        lines = [
+            f"{self.pattern!r} over {partition.cut.length} tokens on {self.grid}",
+            f"partition {partition.name}: units of {partition.cut.size}, "
+            f"{partition.counts.min()} to {partition.counts.max()} tokens a rank",
+            f"{self.schedule.rounds} rounds, {len(self.schedule.lanes)} lanes"
+            + (", and results of queries that travel come back" if self.schedule.returns else "")
+            + (f", groups of {self.sharing.spread} swap sequence for heads" if self.sharing.spread > 1 else ""),
+        ]
+        for name, sums in zip(("forward", "backward"), received, strict=True):
+            lines.append(f"{name}: {sums.sum()} bytes travel, {sums.max()} to the busiest rank ({inputs.dtype})")
+        most = kept(self.schedule, inputs, self.sharing).max()
+        lines.append(f"memory: up to {most} bytes of other ranks' rows are kept on a rank for the backward")
+        return "\n".join(lines)
+
+    def flows(self) -> tuple[list[traffic.Flow], list[traffic.Flow]]:
+        """Return what travels in each round of the forward and the backward, for `inputs`.
+
+        Between the ranks of a sequence group, those of all shards of batch entries and heads added up.
+        """
+        lse = max(4, self.inputs.itemsize) if self.return_lse else 0
+        found = [
+            [step.flow for step in steps(self.schedule, self.inputs, self.sharing, direction, lse)]
+            for direction in ("forward", "backward")
+        ]
+        forward, backward = ([flow.folded(self.grid.size("sequence")) for flow in flows] for flows in found)
+        return forward, backward
+
+    @cached_property
+    def _swap(self) -> Swap | None:
+        """The swap of sequence for heads within this rank's part, if there is one."""
+        if self.lines.within is None:
+            return None
+        first, number = divmod(self.grid.shard("sequence"), self.sharing.spread)
+        first *= self.sharing.spread
+        tokens = self.sharing.tokens(self.schedule.partition.counts)[first : first + self.sharing.spread]
+        return Swap(self.lines.within, number, tuple(tokens.tolist()))
+
+    def _check_shard(self, query: Tensor, key: Tensor) -> None:
+        """Raise ShapeError unless the tensors are this rank's shard."""
+        shard = self.grid.shard("sequence")
+        tokens = int(self.sharing.tokens(self.schedule.partition.counts)[shard])
+        free = self.pattern.predicate.free | self.score.expression.free
+        batch = len(self.grid.part("batch", self.inputs.batch)) if B in free else query.shape[0]
+        heads = len(self.grid.part("heads", self.inputs.heads)) if H in free else query.shape[1]
+        kv_heads = len(self.grid.part("heads", self.inputs.kv_heads)) if H in free else key.shape[1]
+        wanted = (batch, heads, tokens), (batch, kv_heads, tokens)
+        if (tuple(query.shape[:3]), tuple(key.shape[:3])) != wanted:
+            raise ShapeError(
+                f"query {tuple(query.shape)} and key {tuple(key.shape)} on rank {shard} of the sequence.",
+                rule=f"It owns {tokens} of {self.schedule.partition.cut.length} tokens: query is "
+                f"({batch}, {heads}, {tokens}, D) and key ({batch}, {kv_heads}, {tokens}, D).",
+                fix="Cut tensors with op.shard(x), or by op.positions().",
+            )
+        if kv_heads % self.sharing.spread:
+            raise ShapeError(
+                f"{kv_heads} key heads on rank {shard} of the sequence.",
+                rule=f"{self.sharing.spread} ranks swap their sequence for equal shares of them.",
+            )
+
+    def _run(self, batch: int, heads: int) -> Run:
+        """Return the run for so many batch entries and query heads on a rank."""
+        if (batch, heads) not in self._runs:
+            grid, spread = self.grid, self.sharing.spread
+            part, share = divmod(grid.shard("sequence"), spread)
+            inner = Inner(
+                self.pattern,
+                self.score.expression,
+                self.schedule.partition.cut.length,
+                self.backend,
+                self.config,
+                grid.shard("batch") * batch,
+                (grid.shard("heads") * spread + share) * heads,
+            )
+            tables = RankTables.of(local_schedule(self.schedule, grid, self.inputs, spread), part)
+            self._runs[batch, heads] = Run.of(tables, inner, self.lines.between)
+        return self._runs[batch, heads]
+
+
+def local_schedule(schedule: Schedule, grid: Grid, inputs: Inputs, spread: int) -> Schedule:
+    """Return the schedule of the batch entries and heads that this rank computes, numbered from 0.
+
+    Raises DistributedError where these differ and the ranks of a mesh can't have equally many.
+    """
+    if all(lane.members is None for lane in schedule.lanes):
+        return schedule
+    heads = grid.part("heads", inputs.kv_heads)
+    share = len(heads) // spread
+    first = heads.start + grid.shard("sequence") % spread * share
+    return localised(schedule, grid.part("batch", inputs.batch), range(first, first + share))

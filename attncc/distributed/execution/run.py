@@ -1,0 +1,92 @@
+"""Attention on one rank of a sequence group, differentiable: every rank calls it, forward and backward, in step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from attncc.backends.base import accumulation_dtype
+from attncc.distributed.execution.backward import LaneGradients, run_backward
+from attncc.distributed.execution.forward import LaneInputs, Run, run_forward
+
+
+def attend(
+    run: Run, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
+) -> tuple[Tensor, Tensor]:
+    """Return (out, lse) of a rank's own rows, query (B, Hq, n, D), key (B, Hkv, n, D), value (B, Hkv, n, Dv).
+
+    Gradients of weights are a rank's share: those of all ranks add up to the gradient. Raises what planning and
+    lowering raise, and DistributedError when a rank dies or hangs.
+    """
+    found: tuple[Tensor, Tensor] = _Attend.apply(run, scale, query, key, value, *weights)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, run: Run, scale: float, query: Tensor, key: Tensor, value: Tensor, *weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        lanes = _lanes(run, query, key, value)
+        results = run_forward(run, lanes, weights, scale)
+        out, lse = _joined(run, query, value, results)
+        received = [x for lane in lanes for x in lane.received]
+        ctx.save_for_backward(query, key, value, out, lse, *weights, *received)
+        ctx.run, ctx.scale, ctx.weights = run, scale, len(weights)
+        ctx.set_materialize_grads(False)
+        return out, lse
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
+        query, key, value, out, lse, *rest = ctx.saved_tensors
+        run: Run = ctx.run
+        weights, received = rest[: ctx.weights], rest[ctx.weights :]
+        lanes = _lanes(run, query, key, value)
+        for lane in lanes:
+            count = len(lane.received)
+            lane.restore(received[:count])
+            received = received[count:]
+        given = torch.zeros_like(out) if grad_out is None else grad_out
+        found = [LaneGradients(lane, out, lse, given, grad_lse) for lane in lanes]
+        with_weights = any(ctx.needs_input_grad[5:])
+        sums = run_backward(run, found, weights, ctx.scale, with_weights)
+        d_query, d_key, d_value = _gathered(found, query, key, value)
+        typed = [total.to(x.dtype) for total, x in zip(sums, weights, strict=False)]
+        return None, None, d_query, d_key, d_value, *(typed if with_weights else (None for _ in weights))
+
+
+def _lanes(run: Run, query: Tensor, key: Tensor, value: Tensor) -> list[LaneInputs]:
+    return [
+        LaneInputs(lane, members, query, key, value)
+        for lane, members in zip(run.tables.lanes, run.members, strict=True)
+    ]
+
+
+def _joined(run: Run, query: Tensor, value: Tensor, results: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return the results of all lanes as one."""
+    if len(results) == 1 and run.members[0].heads is None:
+        return results[0]
+    group = query.shape[1] // value.shape[1]
+    out = query.new_zeros(*query.shape[:3], value.shape[3])
+    lse = query.new_full(query.shape[:3], -math.inf, dtype=accumulation_dtype(query.dtype))
+    for members, (part_out, part_lse) in zip(run.members, results, strict=True):
+        members.put(out, part_out, group)
+        members.put(lse, part_lse, group)
+    return out, lse
+
+
+def _gathered(lanes: Sequence[LaneGradients], query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+    """Return the gradients of a rank's own rows in the dtypes of the inputs."""
+    found = [torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (query, key, value)]
+    for lane in lanes:
+        members, group = lane.inputs.members, lane.inputs.group
+        sums = lane.d_queries[0], lane.d_keys[0], lane.d_values[0]
+        for x, total, share in zip(found, sums, (group, 1, 1), strict=True):
+            members.put(x, total, share)
+    return found

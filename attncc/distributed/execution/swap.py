@@ -1,0 +1,101 @@
+"""Swaps of sequence for heads and back among the ranks of a part, differentiable (Jacobs et al. 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from attncc.distributed.execution.channel import Channel
+from attncc.distributed.execution.rows import DIM
+from attncc.distributed.execution.transport import Expected, Sent, depart
+
+HEADS = 1
+#: What the exchanges are in errors.
+THERE, BACK = "the swap of sequence for heads", "the swap of heads for sequence"
+
+
+@dataclass(frozen=True, eq=False)
+class Swap:
+    """Ranks that have the tokens of a part one after another, and each an equal share of all their heads in between.
+
+    rank: this one's number among them. tokens: of each.
+    """
+
+    channel: Channel
+    rank: int
+    tokens: tuple[int, ...]
+
+    def to_heads(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return all tokens (B, H / ranks, N, ...) of this rank's heads, given all heads of its tokens (B, H, n, ...).
+
+        One exchange for all tensors, and one in the backward, whose gradients may be of any of them. Collective.
+        """
+        found: tuple[Tensor, ...] = _ToHeads.apply(self, *tensors)  # type: ignore[no-untyped-call]
+        return found
+
+    def to_tokens(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return all heads of this rank's tokens, given all tokens of its heads: undoes `to_heads`."""
+        found: tuple[Tensor, ...] = _ToTokens.apply(self, *tensors)  # type: ignore[no-untyped-call]
+        return found
+
+    def heads_of_all(self, tensors: Sequence[Tensor], what: str) -> tuple[Tensor, ...]:
+        """Swap without gradient; errors say that it is `what`."""
+        shares = [x.chunk(len(self.tokens), HEADS) for x in tensors]
+        return self._swapped(shares, self.tokens, DIM, what)
+
+    def tokens_of_own(self, tensors: Sequence[Tensor], what: str) -> tuple[Tensor, ...]:
+        """Undo heads_of_all."""
+        parts = [torch.split(x, list(self.tokens), DIM) for x in tensors]
+        return self._swapped(parts, [self.tokens[self.rank]] * len(self.tokens), HEADS, what)
+
+    def _swapped(
+        self, given: Sequence[Sequence[Tensor]], tokens: Sequence[int], dim: int, what: str
+    ) -> tuple[Tensor, ...]:
+        """Give each rank its piece of each tensor, and join what they give, of so many tokens each, along `dim`."""
+        peers = [peer for peer in range(len(self.tokens)) if peer != self.rank]
+        sent = [Sent(peer, pieces[peer]) for peer in peers for pieces in given]
+        expected = [
+            Expected(peer, _resized(pieces[self.rank].shape, tokens[peer]), pieces[self.rank].dtype)
+            for peer in peers
+            for pieces in given
+        ]
+        landed = depart(self.channel, given[0][0].device, sent, expected, what).land()
+        found = []
+        for number, pieces in enumerate(given):
+            parts = landed[number :: len(given)]
+            parts.insert(self.rank, pieces[self.rank])
+            found.append(torch.cat(parts, dim))
+        return tuple(found)
+
+
+class _ToHeads(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, swap: Swap, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.swap = swap
+        return swap.heads_of_all(tensors, THERE)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        return None, *ctx.swap.tokens_of_own(grads, f"the backward of {THERE}")
+
+
+class _ToTokens(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, swap: Swap, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.swap = swap
+        return swap.tokens_of_own(tensors, BACK)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        return None, *ctx.swap.heads_of_all(grads, f"the backward of {BACK}")
+
+
+def _resized(shape: Sequence[int], tokens: int) -> tuple[int, ...]:
+    return (*shape[:DIM], tokens, *shape[DIM + 1 :])

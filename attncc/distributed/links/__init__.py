@@ -1,0 +1,1 @@
+"""Measuring the links between the processes of a host."""

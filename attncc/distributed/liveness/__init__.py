@@ -1,0 +1,1 @@
+"""Which rank died or hangs, when an exchange fails."""

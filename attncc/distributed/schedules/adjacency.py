@@ -1,0 +1,190 @@
+"""Adjacency: which units of keys the queries of each unit see, proved tile by tile, and how many pairs that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from attncc.distributed.schedules.cut import Cut
+from attncc.ir.normal import Clause, TooManyClausesError
+from attncc.ir.predicate import Predicate
+from attncc.ir.tables import Array
+from attncc.planner import bisect
+from attncc.planner.layout import Layout
+from attncc.planner.search import fused_layout, layouts, possible_clauses
+from attncc.planner.shape import Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """A part of the adjacency: the queries of unit `query[n]` see units[start[n] : stop[n]], in `pairs[n]` pairs.
+
+    `units` ascend, and so does `query`, which may name a unit several times. What isn't in any strip is unconnected.
+    """
+
+    units: Array
+    query: Array
+    start: Array
+    stop: Array
+    pairs: Array
+
+    def select(self, chosen: Array) -> Strip:
+        """Return the entries at `chosen`, a mask or numbers."""
+        return Strip(self.units, self.query[chosen], self.start[chosen], self.stop[chosen], self.pairs[chosen])
+
+    def scaled(self, factor: float) -> Strip:
+        """Return the strip with so many times the pairs."""
+        return replace(self, pairs=self.pairs * factor)
+
+    def expanded(self) -> tuple[Array, Array]:
+        """Return (query unit, key unit) of every pair of units."""
+        length = self.stop - self.start
+        column = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length - self.start, length)
+        return np.repeat(self.query, length), self.units[column]
+
+    def coverage(self) -> Array:
+        """Return how many entries reach each of `units`."""
+        steps = np.zeros(len(self.units) + 1, np.int64)
+        np.add.at(steps, self.start, 1)
+        np.add.at(steps, self.stop, -1)
+        found: Array = np.cumsum(steps[:-1])
+        return found
+
+    def reached(self, keys: Array) -> Array:
+        """Return, for each entry, how many of the units where the mask `keys` holds it reaches."""
+        before = np.concatenate([[0], np.cumsum(keys[self.units])])
+        found: Array = before[self.stop] - before[self.start]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Adjacency:
+    """The strips of a pattern on a cut; a pair of units may be in several strips, a pair of tokens is in one."""
+
+    cut: Cut
+    strips: tuple[Strip, ...]
+
+    @cached_property
+    def work(self) -> Array:
+        """Pairs of the queries of each unit, float64 (cut.count,)."""
+        return sum(
+            (np.bincount(strip.query, strip.pairs, self.cut.count) for strip in self.strips), np.zeros(self.cut.count)
+        )
+
+    def between(self, queries: Array, keys: Array) -> Array:
+        """Return which of the units `queries` see which of the units `keys` (both ascend), bool (len, len)."""
+        row_of, col_of = (np.full(self.cut.count, -1) for _ in range(2))
+        row_of[queries], col_of[keys] = np.arange(len(queries)), np.arange(len(keys))
+        seen = np.zeros((len(queries), len(keys)), bool)
+        for strip in self.strips:
+            query, key = strip.select(row_of[strip.query] >= 0).expanded()
+            wanted = col_of[key] >= 0
+            seen[row_of[query[wanted]], col_of[key[wanted]]] = True
+        return seen
+
+    def blocks(self, owner: Array, ranks: int) -> Array:
+        """Return the pairs between the queries of each rank and the keys of each, float64 (ranks, ranks)."""
+        found = np.zeros((ranks, ranks))
+        for strip in self.strips:
+            share = strip.pairs / (strip.stop - strip.start)
+            for rank in range(ranks):
+                found[:, rank] += np.bincount(owner[strip.query], share * strip.reached(owner == rank), ranks)
+        return found
+
+
+def adjacency(predicates: Iterable[tuple[Predicate, int]], shape: Shape, cut: Cut) -> Adjacency:
+    """Return the adjacency of several (predicate in i and j, number of heads that it is for) together."""
+    return Adjacency(
+        cut,
+        tuple(strip.scaled(heads) for predicate, heads in predicates for strip in strips_of(predicate, shape, cut)),
+    )
+
+
+def strips_of(predicate: Predicate, shape: Shape, cut: Cut) -> list[Strip]:
+    """Return the strips of a predicate in i and j: one for each of its disjoint clauses that connects anything."""
+    try:
+        pieces = possible_clauses(predicate, shape)
+    except TooManyClausesError:
+        return _nonempty([_of_clause(iter([fused_layout(predicate, [Clause({})], shape)]), cut)])
+    return _nonempty(_of_clause(layouts(piece, shape), cut) for piece in pieces)
+
+
+def _nonempty(strips: Iterable[Strip]) -> list[Strip]:
+    return [strip for strip in strips if len(strip.query)]
+
+
+def _of_clause(ways: Iterator[Layout], cut: Cut) -> Strip:
+    """Return the strip of a clause, given its layouts: its own one, if that is exact and in the order of the cut.
+
+    Failing that, tiles of the natural order are classified; and in an order that neither fits, every query of the
+    clause is taken to see every key of it, which is sound.
+    """
+    own = next(ways)
+    if own.residual is None and _fits(own, cut):
+        return _stairs(own, cut)
+    pairs = None if own.residual is not None else _pairs(own, cut)
+    if cut.axis.positions is None:
+        return _tiles(next(ways, own), cut, pairs)
+    return _everything(own, cut, pairs)
+
+
+def _fits(layout: Layout, cut: Cut) -> bool:
+    """Return whether both axes go through the cut's units in their order."""
+    return all(
+        (axis.positions is None and cut.axis.positions is None) or bool(np.all(np.diff(cut.unit_of[axis.places]) >= 0))
+        for axis in (layout.rows, layout.cols)
+    )
+
+
+def _pairs(layout: Layout, cut: Cut) -> Array:
+    """Return the pairs of each unit's queries under the staircase."""
+    start, stop = layout.staircase.bounds()
+    return np.bincount(cut.unit_of[layout.rows.places], stop - start, cut.count)
+
+
+def _stairs(layout: Layout, cut: Cut) -> Strip:
+    """Return the strip of a layout whose rows and keys ascend by unit."""
+    start, stop = layout.staircase.bounds()
+    rows = np.flatnonzero(stop > start)
+    start, stop = start[rows], stop[rows]
+    row_unit, col_unit = cut.unit_of[layout.rows.at(rows)], cut.unit_of[layout.cols.places]
+    opens = np.diff(col_unit, prepend=-1) != 0
+    number = np.cumsum(opens) - 1
+    low, high = number[start], number[stop - 1] + 1
+    if not len(rows):
+        return Strip(col_unit[opens], row_unit, low, high, np.zeros(0))
+    first = np.flatnonzero(_breaks(row_unit, low, high))
+    least, greatest = np.minimum.reduceat(low, first), np.maximum.reduceat(high, first)
+    pairs = np.add.reduceat((stop - start).astype(np.float64), first)
+    return Strip(col_unit[opens], row_unit[first], least, greatest, pairs)
+
+
+def _breaks(unit: Array, low: Array, high: Array) -> Array:
+    """Return where a row begins a new entry: in a new unit, or seeing nothing next to what the row before saw."""
+    found = np.ones(len(unit), bool)
+    apart = (low[1:] > high[:-1]) | (high[1:] < low[:-1])
+    found[1:] = (unit[1:] != unit[:-1]) | apart
+    return found
+
+
+def _tiles(layout: Layout, cut: Cut, pairs: Array | None) -> Strip:
+    """Return the strip of a layout in natural order: its tiles, of the size of units, that aren't proved EMPTY."""
+    found = bisect.bisect(layout, 0, cut.size, cut.size)
+    length = found.stop - found.start
+    area = length * float(cut.size * cut.size)
+    if pairs is not None:
+        share = length / np.maximum(np.bincount(found.query_tile, length, cut.count), 1)[found.query_tile]
+        area = pairs[found.query_tile] * share
+    return Strip(np.arange(cut.count), found.query_tile, found.start, found.stop, area)
+
+
+def _everything(layout: Layout, cut: Cut, pairs: Array | None) -> Strip:
+    """Return the strip in which all queries of a layout see all of its keys."""
+    queries, keys = (np.unique(cut.unit_of[axis.places]) for axis in (layout.rows, layout.cols))
+    if not len(keys):
+        queries = queries[:0]
+    weight = cut.sizes[queries] * float(layout.cols.size) if pairs is None else pairs[queries]
+    return Strip(keys, queries, np.zeros_like(queries), np.full_like(queries, len(keys)), weight)

@@ -1,0 +1,95 @@
+"""Exchange: which units of keys and of queries must reach which ranks, so that every pair of units meets somewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attncc.distributed.schedules.adjacency import Adjacency
+from attncc.distributed.schedules.cover import cheapest_cover
+from attncc.distributed.schedules.partition import Partition
+from attncc.distributed.schedules.traffic import Rows
+from attncc.ir.tables import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Demand:
+    """Rank `rank[n]` must get unit `unit[n]`, which another rank owns; sorted, each pair once."""
+
+    rank: Array
+    unit: Array
+
+    @classmethod
+    def of(cls, parts: list[tuple[int, Array]]) -> Demand:
+        """Return the demand of (rank, units)."""
+        rank = np.repeat([rank for rank, _ in parts], [len(units) for _, units in parts]).astype(np.int64)
+        unit = np.concatenate([np.empty(0, np.int64), *(units for _, units in parts)])
+        order = np.lexsort((unit, rank))
+        return cls(rank[order], unit[order])
+
+    def units(self, rank: int) -> Array:
+        """Return the units that a rank gets, ascending."""
+        first, last = np.searchsorted(self.rank, [rank, rank + 1])
+        return self.unit[first:last]
+
+    def ranks(self, unit: int) -> Array:
+        """Return the ranks that get a unit, ascending."""
+        found: Array = self.rank[self.unit == unit]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """keys: units whose keys and values are pulled; queries: units whose queries are pushed to the owners of keys."""
+
+    keys: Demand
+    queries: Demand
+
+
+def exchange(adjacency: Adjacency, partition: Partition, rows: Rows) -> Exchange:
+    """Return the exchange of least bytes for each ordered pair of ranks."""
+    pulled: list[tuple[int, Array]] = []
+    pushed: list[tuple[int, Array]] = []
+    for rank in range(partition.ranks):
+        own = partition.units(rank)
+        needed, degree = _needs(adjacency, partition.owner == rank)
+        remote = np.flatnonzero(needed & (partition.owner != rank))
+        others = _worth_a_look(partition, rank, remote, degree[remote], rows)
+        asked = remote[~np.isin(partition.owner[remote], others)]
+        sees = adjacency.between(own, remote) if len(others) else np.zeros((0, 0), bool)
+        query_cost = partition.cut.sizes[own] * (rows.query + rows.result)
+        for other in others:
+            theirs = np.flatnonzero(partition.owner[remote] == other)
+            key_cost = partition.cut.sizes[remote[theirs]] * rows.key
+            queries, keys = cheapest_cover(sees[:, theirs], query_cost, key_cost)
+            asked = np.concatenate([asked, remote[theirs[keys]]])
+            pushed.append((int(other), own[queries]))
+        pulled.append((rank, asked))
+    return Exchange(Demand.of(pulled), Demand.of(pushed))
+
+
+def _needs(adjacency: Adjacency, own: Array) -> tuple[Array, Array]:
+    """Return which units the queries of a rank see, and a lower bound of how many of its units see each."""
+    degree = np.zeros(adjacency.cut.count, np.int64)
+    for strip in adjacency.strips:
+        part = strip.select(own[strip.query])
+        if len(part.query):
+            alike = len(np.unique(part.query)) == len(part.query)
+            covered = part.coverage()
+            degree[part.units] = np.maximum(degree[part.units], covered if alike else covered > 0)
+    return degree > 0, degree
+
+
+def _worth_a_look(partition: Partition, rank: int, remote: Array, degree: Array, rows: Rows) -> Array:
+    """Return the ranks to which pushing queries could be cheaper than pulling all of `remote` that they own.
+
+    Keys that stay home have all their queries pushed. So if the queries of the least seen key already cost as much as
+    all keys do, none is pushed.
+    """
+    sizes, owner = partition.cut.sizes, partition.owner[remote]
+    smallest = sizes[partition.owner == rank].min(initial=partition.cut.size)
+    queries = (degree - 1) * partition.cut.size + smallest
+    least = np.full(partition.ranks, np.iinfo(np.int64).max)
+    np.minimum.at(least, owner, queries * (rows.query + rows.result))
+    return np.flatnonzero(np.bincount(owner, sizes[remote] * rows.key, partition.ranks) > least)

@@ -1,0 +1,98 @@
+"""Schedules: what travels between ranks in each round, and what each rank computes after it. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from attncc.distributed.schedules.partition import Partition
+from attncc.ir.tables import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Moves:
+    """Units that travel: in `round` (from 1), `unit` goes from rank `source` to rank `target`, which hasn't got it.
+
+    Four int64 arrays of one length, sorted by (round, source, target, unit). A source is the unit's owner, or a rank
+    that the unit reached in an earlier round.
+    """
+
+    round: Array
+    source: Array
+    target: Array
+    unit: Array
+
+    @classmethod
+    def of(cls, round: Array, source: Array, target: Array, unit: Array) -> Moves:
+        """Return the moves, sorted."""
+        order = np.lexsort((unit, target, source, round))
+        return cls(*(np.asarray(x, np.int64)[order] for x in (round, source, target, unit)))
+
+    @classmethod
+    def none(cls) -> Moves:
+        """Return no moves."""
+        return cls(*(np.empty(0, np.int64) for _ in range(4)))
+
+    def select(self, chosen: Array) -> Moves:
+        """Return the moves at `chosen`, a mask or numbers."""
+        return Moves(self.round[chosen], self.source[chosen], self.target[chosen], self.unit[chosen])
+
+    def by_target(self, ranks: int) -> list[Moves]:
+        """Return the moves to each rank."""
+        order = np.argsort(self.target, kind="stable")
+        bounds = np.searchsorted(self.target[order], np.arange(1, ranks))
+        return [self.select(chosen) for chosen in np.split(order, bounds)]
+
+    def __len__(self) -> int:
+        return len(self.unit)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Attention of the rows of some query units over the rows of some key units on one rank.
+
+    No pair of units is in two tasks of a lane. Units ascend. `round` is the one after which all inputs are there, 0 if
+    they are the rank's own; `work` is the number of connected pairs of one member of the lane, over its query heads.
+    """
+
+    rank: int
+    round: int
+    queries: Array
+    keys: Array
+    work: float
+
+
+@dataclass(frozen=True, eq=False)
+class Lane:
+    """What heads and batch entries that see alike send and compute.
+
+    members: (batch entry, key head) pairs, int64 (M, 2); None for all of them. With grouped queries a key head stands
+    for all query heads that share it. keys: units whose keys and values travel to the queries. queries: units whose
+    queries travel to the keys; the partial results (out, lse) go back to the owner in a round after the last.
+    tasks: of all ranks, sorted by (rank, round).
+    """
+
+    members: Array | None
+    keys: Moves
+    queries: Moves
+    tasks: tuple[Task, ...]
+
+    def tasks_of(self, rank: int) -> Iterator[Task]:
+        """Yield the tasks of a rank."""
+        return (task for task in self.tasks if task.rank == rank)
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """The lanes of a sequence group: `rounds` exchanges, and one more to return results where queries travelled."""
+
+    partition: Partition
+    lanes: tuple[Lane, ...]
+    rounds: int
+
+    @property
+    def returns(self) -> bool:
+        """Whether partial results go back to the owners of queries."""
+        return any(len(lane.queries) for lane in self.lanes)

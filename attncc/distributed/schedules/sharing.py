@@ -1,0 +1,155 @@
+"""Sharing: how ranks divide batch entries, heads and the sequence, and the steps of all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from attncc.backends.inputs import Inputs
+from attncc.distributed.schedules import traffic
+from attncc.distributed.schedules.lanes import localised
+from attncc.distributed.schedules.partition import Partition
+from attncc.distributed.schedules.schedule import Schedule
+from attncc.distributed.schedules.traffic import Flow, Step, backward_steps, forward_steps, nothing
+from attncc.errors import ConfigError
+from attncc.ir.tables import Array
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Ranks as batch x heads x parts x spread, the last neighbouring.
+
+    Ranks of different batch entries or heads send each other nothing. The `parts` of a sequence run a schedule; the
+    tokens of a part are divided among `spread` ranks, which swap sequence for heads before and after.
+    """
+
+    batch: int = 1
+    heads: int = 1
+    parts: int = 1
+    spread: int = 1
+
+    @property
+    def ranks(self) -> int:
+        """Number of ranks."""
+        return self.batch * self.heads * self.parts * self.spread
+
+    def check(self, inputs: Inputs) -> None:
+        """Raise ConfigError unless batch entries and key heads can be divided so."""
+        for name, total, by in (
+            ("batch entries", inputs.batch, self.batch),
+            ("key heads", inputs.kv_heads, self.heads * self.spread),
+        ):
+            if total % by:
+                raise ConfigError(f"{total} {name} on {by} ranks.", rule="They are divided into equal shares.")
+
+    def local(self, inputs: Inputs) -> Inputs:
+        """Return the sizes that a rank computes with."""
+        by = self.heads * self.spread
+        batch, heads, kv_heads = inputs.batch // self.batch, inputs.heads // by, inputs.kv_heads // by
+        return replace(inputs, batch=batch, heads=heads, kv_heads=kv_heads)
+
+    def groups(self) -> Iterator[tuple[tuple[int, int], Array]]:
+        """Yield (batch shard, heads shard) and the ranks, int64 (parts,), of each group that runs a schedule."""
+        rank = np.arange(self.ranks).reshape(self.batch, self.heads, self.parts, self.spread)
+        for b, h, c in np.ndindex(self.batch, self.heads, self.spread):
+            yield (b, h * self.spread + c), rank[b, h, :, c]
+
+    def tokens(self, counts: Array) -> Array:
+        """Return the tokens of each rank, int64 (ranks,), given those of each part."""
+        share = np.arange(self.spread)
+        of_part = (counts[:, None] + self.spread - 1 - share) // self.spread
+        return np.tile(of_part.reshape(-1), self.batch * self.heads)
+
+    def positions(self, partition: Partition, rank: int) -> Array:
+        """Return the positions of the tokens of a rank, ascending: a slice of those of its part."""
+        part, share = divmod(rank % (self.parts * self.spread), self.spread)
+        ends = np.cumsum(self.tokens(partition.counts)[part * self.spread :][: share + 1])
+        return partition.tokens(part)[ends[-2] if share else 0 : ends[-1]]
+
+
+def spreads(ranks: int, kv_heads: int, batch: int = 1, heads: int = 1) -> list[Sharing]:
+    """Return the ways in which `ranks` ranks may share a sequence on a mesh: no spread first, then larger ones."""
+    divisors = (u for u in range(1, ranks + 1) if ranks % u == 0 and kv_heads % (heads * u) == 0)
+    return [Sharing(batch, heads, ranks // u, u) for u in divisors]
+
+
+def steps(schedule: Schedule, inputs: Inputs, sharing: Sharing, direction: str, lse: int = 0) -> list[Step]:
+    """Return the steps of all ranks in a direction, `forward` or `backward`; the schedule is for the whole inputs.
+
+    lse: bytes of one that is swapped back with the results, 0 where the caller doesn't want it.
+    """
+    local = sharing.local(inputs)
+    make = forward_steps if direction == "forward" else backward_steps
+    groups = [(make(found, local), ranks) for found, ranks in _groups(schedule, local, sharing)]
+    merged = _merged(groups, sharing.ranks)
+    if sharing.spread == 1:
+        return merged
+    there, back = _swapped(schedule, inputs, sharing, lse)
+    first, last = (there, back) if direction == "forward" else (_undone(back), _undone(there))
+    return [_moving(first, sharing.ranks), *merged, _moving(last, sharing.ranks)]
+
+
+def kept(schedule: Schedule, inputs: Inputs, sharing: Sharing) -> Array:
+    """Return the bytes of rows of other ranks that each rank keeps for its backward, int64 (ranks,)."""
+    local, found = sharing.local(inputs), np.zeros(sharing.ranks, np.int64)
+    for own, ranks in _groups(schedule, local, sharing):
+        found[ranks] = traffic.kept(own, local)
+    return found
+
+
+def _groups(schedule: Schedule, local: Inputs, sharing: Sharing) -> Iterator[tuple[Schedule, Array]]:
+    """Yield the schedule of each group of ranks that runs one, and the ranks."""
+    for (b, h), ranks in sharing.groups():
+        yield localised(schedule, _range(b, local.batch), _range(h, local.kv_heads)), ranks
+
+
+def _range(shard: int, size: int) -> range:
+    return range(shard * size, (shard + 1) * size)
+
+
+def _merged(groups: Sequence[tuple[list[Step], Array]], count: int) -> list[Step]:
+    """Return the steps of groups of ranks, side by side, as steps of all ranks."""
+    found = []
+    for number in range(max(len(steps) for steps, _ in groups)):
+        work, tasks, flows = np.zeros(count), np.zeros(count, np.int64), [nothing()]
+        for each, ranks in groups:
+            if number < len(each):
+                step = each[number]
+                work[ranks], tasks[ranks] = step.work, step.tasks
+                flows.append(Flow(ranks[step.flow.source], ranks[step.flow.target], step.flow.bytes))
+        columns = zip(*((flow.source, flow.target, flow.bytes) for flow in flows), strict=True)
+        found.append(Step(work, tasks, Flow(*map(np.concatenate, columns))))
+    return found
+
+
+def _swapped(schedule: Schedule, inputs: Inputs, sharing: Sharing, lse: int) -> tuple[Flow, Flow]:
+    """Return the swaps of a forward: queries, keys and values there; results back."""
+    local = sharing.local(inputs)
+    keys = local.kv_heads * (local.head_dim + local.value_dim)
+    there = local.itemsize * (local.heads * local.head_dim + keys)
+    back = local.heads * (local.itemsize * local.value_dim + lse)
+    return (
+        _all_to_all(schedule, sharing, local.batch * there, to_heads=True),
+        _all_to_all(schedule, sharing, local.batch * back, to_heads=False),
+    )
+
+
+def _undone(flow: Flow) -> Flow:
+    return Flow(flow.target, flow.source, flow.bytes)
+
+
+def _all_to_all(schedule: Schedule, sharing: Sharing, row: int, *, to_heads: bool) -> Flow:
+    """Return the flow between ranks of a part, for each token `row` bytes to, or from, each other rank."""
+    rank = np.arange(sharing.ranks)
+    owner = np.repeat(rank, sharing.spread)
+    other = owner - owner % sharing.spread + np.arange(len(owner)) % sharing.spread
+    size = sharing.tokens(schedule.partition.counts)[owner] * row
+    kept = (owner != other) & (size > 0)
+    ends = (owner[kept], other[kept]) if to_heads else (other[kept], owner[kept])
+    return Flow(*ends, size[kept])
+
+
+def _moving(flow: Flow, ranks: int) -> Step:
+    return Step(np.zeros(ranks), np.zeros(ranks, np.int64), flow)

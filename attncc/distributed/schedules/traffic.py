@@ -1,0 +1,198 @@
+"""Traffic: the bytes that a schedule moves, and the steps in which moving and computing overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from attncc.backends.inputs import Inputs
+from attncc.distributed.schedules.schedule import Lane, Moves, Schedule
+from attncc.ir.tables import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """Bytes from one rank to another within a round; one entry a pair, int64 arrays of one length."""
+
+    source: Array
+    target: Array
+    bytes: Array
+
+    @property
+    def total(self) -> int:
+        """Bytes of all pairs."""
+        return int(self.bytes.sum())
+
+    def sent(self, ranks: int) -> Array:
+        """Bytes that each rank sends, int64 (ranks,)."""
+        return np.bincount(self.source, self.bytes, ranks).astype(np.int64)
+
+    def received(self, ranks: int) -> Array:
+        """Bytes that each rank receives, int64 (ranks,)."""
+        return np.bincount(self.target, self.bytes, ranks).astype(np.int64)
+
+    def folded(self, ranks: int) -> Flow:
+        """Return the flow of groups of `ranks` ranks added up, one entry a pair of ranks of a group."""
+        return _sum([Flow(self.source % ranks, self.target % ranks, self.bytes)], ranks)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Pairs that each rank computes, float64 (ranks,), while a flow is on its way."""
+
+    work: Array
+    tasks: Array
+    flow: Flow
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Bytes of one token of one member (a batch entry and a key head) as it travels.
+
+    key: key and value; query: of all query heads that share the key head; result: out and lse of these. `_gradient`:
+    what the backward sends instead: the sums of gradients of key and value, and of queries, in the accumulation type;
+    and for a query that travelled, the gradient of its result, lse and delta (the row sum of result * gradient, less
+    the gradient of lse).
+    """
+
+    key: int
+    query: int
+    result: int
+    key_gradient: int
+    query_gradient: int
+    result_gradient: int
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> Rows:
+        """Return the sizes for inputs."""
+        size, sums, group = inputs.itemsize, max(4, inputs.itemsize), inputs.group
+        both = inputs.head_dim + inputs.value_dim
+        return cls(
+            key=both * size,
+            query=group * inputs.head_dim * size,
+            result=group * (inputs.value_dim * size + sums),
+            key_gradient=both * sums,
+            query_gradient=group * inputs.head_dim * sums,
+            result_gradient=group * (inputs.value_dim * size + 2 * sums),
+        )
+
+
+def members(lane: Lane, inputs: Inputs) -> int:
+    """Return the number of (batch entry, key head) pairs of a lane."""
+    return inputs.batch * inputs.kv_heads if lane.members is None else len(lane.members)
+
+
+def forward(schedule: Schedule, inputs: Inputs) -> list[Flow]:
+    """Return the flow of each round of the forward, the round that returns results last if there is one."""
+    rows = Rows.of(inputs)
+    flows = [_round(schedule, inputs, k, rows.key, rows.query) for k in range(1, schedule.rounds + 1)]
+    return [*flows, _returned(schedule, inputs, rows.result)] if schedule.returns else flows
+
+
+def backward(schedule: Schedule, inputs: Inputs) -> list[Flow]:
+    """Return the flow of each round of the backward: first queries' gradients as queries went, then keys' sums back.
+
+    The first rounds follow queries in the order of the forward (none if no query travelled), the others undo the
+    rounds of keys in the reverse order; the gradients of queries go back to their owners with the last.
+    """
+    rows, ranks = Rows.of(inputs), schedule.partition.ranks
+    rounds = range(1, schedule.rounds + 1)
+    there = [_round(schedule, inputs, k, 0, rows.result_gradient) for k in rounds] if schedule.returns else []
+    back = [_reversed(_round(schedule, inputs, k, rows.key_gradient, 0)) for k in reversed(rounds)]
+    if back and schedule.returns:
+        back[-1] = _sum([back[-1], _returned(schedule, inputs, rows.query_gradient)], ranks)
+    return [*there, *back]
+
+
+def forward_steps(schedule: Schedule, inputs: Inputs) -> list[Step]:
+    """Return what is computed while each round of the forward is on its way, and after the last."""
+    flows = forward(schedule, inputs)
+    ranks = schedule.partition.ranks
+    work = [_work(schedule, inputs, k) for k in range(schedule.rounds + 1)]
+    work += [(np.zeros(ranks), np.zeros(ranks, np.int64))] * (len(flows) - schedule.rounds)
+    return [Step(*each, flow) for each, flow in zip(work, [*flows, nothing()], strict=True)]
+
+
+def backward_steps(schedule: Schedule, inputs: Inputs) -> list[Step]:
+    """Return what is computed while each round of the backward is on its way: the farthest keys are done first.
+
+    Where queries travelled, a rank's own keys are done while their gradients travel, else while the last sums do.
+    Work is in pairs, as in the forward; a backward takes longer for one.
+    """
+    flows, rounds = backward(schedule, inputs), schedule.rounds
+    idle = np.zeros(schedule.partition.ranks), np.zeros(schedule.partition.ranks, np.int64)
+    there, back = flows[: len(flows) - rounds], flows[len(flows) - rounds :]
+    own = _work(schedule, inputs, 0)
+    early = [own, *[idle] * (len(there) - 1)] if there else []
+    late = [_work(schedule, inputs, k) for k in range(rounds, 0, -1)] + [idle if there else own]
+    return [Step(*work, flow) for work, flow in zip([*early, *late], [*there, nothing(), *back], strict=True)]
+
+
+def kept(schedule: Schedule, inputs: Inputs) -> Array:
+    """Return the bytes of rows of other ranks that each rank keeps for its backward, int64 (ranks,)."""
+    rows = Rows.of(inputs)
+    flows = [_round(schedule, inputs, k, rows.key, rows.query) for k in range(1, schedule.rounds + 1)]
+    return received(flows, schedule.partition.ranks)
+
+
+def nothing() -> Flow:
+    """Return the flow of a step that moves nothing."""
+    return Flow(*(np.empty(0, np.int64) for _ in range(3)))
+
+
+def _work(schedule: Schedule, inputs: Inputs, after: int) -> tuple[Array, Array]:
+    """Return pairs and number of tasks of each rank after a round."""
+    found = [
+        (task.rank, task.work * members(lane, inputs))
+        for lane in schedule.lanes
+        for task in lane.tasks
+        if task.round == after
+    ]
+    rank, work = np.array(found, np.float64).reshape(-1, 2).T
+    ranks = schedule.partition.ranks
+    return np.bincount(rank.astype(np.int64), work, ranks), np.bincount(rank.astype(np.int64), minlength=ranks)
+
+
+def _round(schedule: Schedule, inputs: Inputs, number: int, key: int, query: int) -> Flow:
+    """Return the flow of a round, given the bytes of a key's and of a query's row."""
+    parts = []
+    for lane in schedule.lanes:
+        heads = members(lane, inputs)
+        for moves, row in ((lane.keys, key), (lane.queries, query)):
+            parts.append(_flow(schedule, moves.select(moves.round == number), row * heads))
+    return _sum(parts, schedule.partition.ranks)
+
+
+def _returned(schedule: Schedule, inputs: Inputs, row: int) -> Flow:
+    """Return the flow of results from the ranks that queries went to, to their owners."""
+    parts = []
+    for lane in schedule.lanes:
+        owner = schedule.partition.owner[lane.queries.unit]
+        flow = _flow(schedule, lane.queries, row * members(lane, inputs))
+        parts.append(Flow(flow.target, owner, flow.bytes))
+    return _sum(parts, schedule.partition.ranks)
+
+
+def _flow(schedule: Schedule, moves: Moves, row: int) -> Flow:
+    return Flow(moves.source, moves.target, schedule.partition.cut.sizes[moves.unit] * row)
+
+
+def _reversed(flow: Flow) -> Flow:
+    return Flow(flow.target, flow.source, flow.bytes)
+
+
+def _sum(flows: Iterable[Flow], ranks: int) -> Flow:
+    """Add flows up, one entry a pair of ranks."""
+    found = [*flows, nothing()]
+    pair = np.concatenate([flow.source * ranks + flow.target for flow in found])
+    pairs, inverse = np.unique(pair, return_inverse=True)
+    total = np.bincount(inverse, np.concatenate([flow.bytes for flow in found]), len(pairs)).astype(np.int64)
+    kept = total > 0
+    return Flow(pairs[kept] // ranks, pairs[kept] % ranks, total[kept])
+
+
+def received(flows: Iterable[Flow], ranks: int) -> Array:
+    """Return the bytes that each rank receives in all, int64 (ranks,)."""
+    return sum((flow.received(ranks) for flow in flows), np.zeros(ranks, np.int64))

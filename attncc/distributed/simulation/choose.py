@@ -1,0 +1,98 @@
+"""The choice of a schedule: partitions and exchanges tried in simulation, the fastest one first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from types import MappingProxyType
+from typing import Any
+
+from attncc.distributed.schedules.problem import Problem
+from attncc.distributed.schedules.settings import Settings
+from attncc.distributed.schedules.sharing import Sharing, spreads
+from attncc.distributed.simulation.scene import Candidate, Scene
+from attncc.errors import PlanError
+
+#: Partitions that are tried, and how many of the promising ones with every exchange.
+PARTITIONS = ("contiguous", "balanced", "zigzag", "striped", "classes", "longest_first")
+FINALISTS = 2
+#: Rounds that a direct exchange is spread over.
+STAGES = (0, 2, 4, 8)
+#: Ranks up to which passing units round a ring is tried: it takes a round for each.
+MOST_IN_RING = 16
+
+#: Told of each step before it begins.
+Progress = Callable[[str], None]
+
+
+def choose(
+    scene: Scene,
+    sharings: Iterable[Sharing] | None = None,
+    on_step: Progress = lambda name: None,
+    fixed: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Candidate]:
+    """Return what was tried for a scene, the fastest first.
+
+    sharings: how ranks may share what there is; by default all share the sequence, and groups of neighbours may swap
+    it for heads. First every partition with a direct exchange in one round; then other exchanges for the finalists.
+    fixed: fields of Settings that all candidates have.
+    """
+    tried: list[Candidate] = []
+    ways = spreads(scene.topology.count, scene.inputs.kv_heads) if sharings is None else sharings
+    for sharing in ways:
+        bases = dict.fromkeys(replace(Settings(name), **fixed) for name in (*PARTITIONS, *_with_library()))
+        first = list(_tried(scene, sharing, _different(scene.problem(sharing), bases, on_step), on_step))
+        tried += first
+        for best in finalists(first):
+            others = [each for each in exchanges(best.settings, scene, sharing) if replace(each, **fixed) == each]
+            tried += _tried(scene, sharing, [each for each in others if each != best.settings], on_step)
+    return sorted(tried, key=lambda each: each.seconds)
+
+
+def _with_library() -> tuple[str, ...]:
+    """Return the partition that takes an optional package, if that is installed."""
+    return ("hypergraph",) if find_spec("mtkahypar") else ()
+
+
+def _different(problem: Problem, bases: Iterable[Settings], on_step: Progress) -> list[Settings]:
+    """Return the settings whose partitions differ: with one part all are alike, and not every pattern has classes.
+
+    A partition that can't be made for the pattern is told of, and left out unless it is the only one.
+    """
+    found: dict[tuple[object, ...], Settings] = {}
+    refused: list[PlanError] = []
+    for each in bases:
+        try:
+            partition = problem.partition(each)
+        except PlanError as error:
+            on_step(f"{each.partition} is left out: {error.problem}")
+            refused.append(error)
+        else:
+            found.setdefault((partition.cut, partition.owner.tobytes()), each)
+    if not found:
+        raise refused[0]
+    return list(found.values())
+
+
+def finalists(first: Iterable[Candidate]) -> list[Candidate]:
+    """Return the candidates to try with every exchange: the fastest, and those that would be if all were hidden."""
+    by_seconds = sorted(first, key=lambda each: each.seconds)
+    by_promise = sorted(by_seconds, key=lambda each: each.promise)
+    return list(dict.fromkeys([*by_seconds[:1], *by_promise[:FINALISTS]]))
+
+
+def exchanges(base: Settings, scene: Scene, sharing: Sharing) -> list[Settings]:
+    """Return the exchanges to try with a partition, besides all at once in one round."""
+    if sharing.parts == 1:
+        return []
+    several = len(set(scene.topology.node.tolist())) > 1
+    found = [replace(base, route="direct", stages=stages) for stages in STAGES if stages <= max(2, sharing.parts)]
+    found += [replace(base, route="tree")] if several else []
+    return found + ([replace(base, route="ring")] if sharing.parts <= MOST_IN_RING else [])
+
+
+def _tried(scene: Scene, sharing: Sharing, settings: Iterable[Settings], on_step: Progress) -> Iterator[Candidate]:
+    for each in settings:
+        on_step(f"{each.partition}, {each.route}, {each.stages} stages")
+        yield scene.candidate(each, sharing)

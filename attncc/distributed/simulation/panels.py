@@ -1,0 +1,183 @@
+"""Panels of the picture of a schedule: owners, order, traffic and timeline, in colours that everyone can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attncc.distributed.simulation.simulate import Timeline
+from attncc.ir.tables import Array
+
+#: Okabe and Ito's colours (2008), of which these are for ranks where they suffice.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#555555")
+COMPUTING, HIDDEN, EXPOSED = "#0072B2", "#F0C36D", "#D55E00"
+#: Lines up to which each cell of the traffic matrix has its figure, and each line its label.
+FIGURES, LABELS = 8, 16
+_EMPTY, _RULE = "#f3f3f3", "#999999"
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """What the panels have a line for: a rank, or several; of_rank: the line of each rank, int64 (ranks,)."""
+
+    name: str
+    of_rank: Array
+
+    @property
+    def count(self) -> int:
+        """Number of lines."""
+        return int(self.of_rank.max()) + 1
+
+    @property
+    def single(self) -> bool:
+        """Whether each line is one rank."""
+        return self.count == len(self.of_rank)
+
+
+def ownership(axes: Any, shares: Array, lines: Lines, length: int, partition: str) -> None:
+    """Draw which line owns which part of the sequence; paler where it owns some of the tokens only."""
+    from matplotlib.colors import to_rgb
+
+    image = np.empty((*shares.shape, 4))
+    image[..., :3] = np.array([to_rgb(colour) for colour in _colours(lines.count)])[:, None]
+    image[..., 3] = np.where(shares > 0, 0.35 + 0.65 * shares, 0.0)
+    extent = (0, length, lines.count - 0.5, -0.5)
+    axes.imshow(image, aspect="auto", interpolation="nearest", extent=extent)
+    _finish(axes, f"Who owns what: {partition}", "position in the sequence (tokens)", lines.name)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    _label_lines(axes.yaxis, lines.count)
+
+
+def order(axes: Any, places: Array, positions: Array) -> None:
+    """Draw where in the sequence the tokens are, whose places the panel above shows."""
+    axes.plot(places, positions, ".", markersize=1.5, color="#555555", rasterized=True)
+    above = axes.get_shared_x_axes().get_siblings(axes)
+    for each in above:
+        if each is not axes:
+            each.set_xlabel("")
+            each.tick_params(labelbottom=False)
+    _finish(axes, "", "place in the order that the partition cuts (tokens)", "position")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+
+
+def traffic(axes: Any, sent: Array, lines: Lines, direction: str) -> None:
+    """Draw the bytes from each line (down) to each other (across)."""
+    from matplotlib.colors import LogNorm
+
+    axes.set_facecolor(_EMPTY)
+    _finish(axes, f"Traffic, {direction}: {_bytes(sent.sum())} in all", f"to {lines.name}", f"from {lines.name}")
+    moved = sent[sent > 0]
+    most, least = (moved.max(), moved.min()) if len(moved) else (1.0, 1.0)
+    norm = LogNorm(least, most) if least < most else LogNorm(least / 10, most * 10)
+    image = axes.imshow(np.ma.masked_equal(sent, 0), cmap="YlGnBu", norm=norm, interpolation="nearest")
+    _label_lines(axes.xaxis, lines.count)
+    _label_lines(axes.yaxis, lines.count)
+    if not len(moved):
+        axes.text(0.5, 0.5, "nothing travels", ha="center", va="center", transform=axes.transAxes)
+        return
+    _scale(axes, image, np.geomspace(least, most, 4 if least < most else 1))
+    if lines.count <= FIGURES:
+        for row, column in np.argwhere(sent > 0):
+            colour = "white" if norm(sent[row, column]) > 0.55 else "black"
+            size = {"ha": "center", "va": "center", "fontsize": 7, "color": colour}
+            axes.text(column, row, _bytes(sent[row, column]).replace(" ", "\n"), **size)
+
+
+def timeline(axes: Any, timelines: Mapping[str, Timeline], lines: Lines) -> None:
+    """Draw when each line computes, below what the network does meanwhile; of several ranks, the slowest."""
+    total = sum(each.seconds for each in timelines.values())
+    unit, size = next(((name, size) for name, size in (("s", 1.0), ("ms", 1e-3)) if total >= size), ("µs", 1e-6))
+    band = max(1.0, lines.count / 10)
+    begin = 0.0
+    for direction, each in timelines.items():
+        _steps(axes, each, lines, begin, size, band)
+        name = f"{direction}: {each.seconds / size:.3g} {unit}, exposed exchange {each.exposed / size:.3g} {unit}"
+        axes.annotate(name, (begin / size, -0.6 - band), (4, 3), textcoords="offset points", fontsize=8)
+        axes.axvline(begin / size, color="black", linewidth=1.2)
+        begin += each.seconds
+    axes.set(xlim=(0, max(total / size, 1e-9)), ylim=(lines.count - 0.5, -0.6 - 1.7 * band))
+    _finish(axes, _timeline_title(lines), f"time ({unit})", lines.name)
+    ticks = _labelled(lines.count)
+    axes.set_yticks([-0.6 - band / 2, *ticks], ["exchange", *map(str, ticks)])
+    place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.3}
+    axes.legend(handles=_legend(), fontsize=7, ncols=4, frameon=False, **place)
+
+
+def _timeline_title(lines: Lines) -> str:
+    return "Timeline" if lines.single else f"Timeline, the slowest rank of each {lines.name}"
+
+
+def _steps(axes: Any, each: Timeline, lines: Lines, begin: float, size: float, band: float) -> None:
+    """Draw the steps of a direction from `begin` (seconds) on; a unit of the axis is `size` seconds."""
+    busy = np.zeros((lines.count, len(each.computing)))
+    np.maximum.at(busy, lines.of_rank, each.busy.T)
+    starts = (begin + each.starts) / size
+    hidden = np.minimum(each.computing, each.communicating) / size
+    exposed = np.maximum(each.communicating - each.computing, 0.0) / size
+    bar = {"y": -0.6 - band / 2, "height": 0.8 * band, "edgecolor": "white", "linewidth": 0.5}
+    axes.barh(width=hidden, left=starts, color=HIDDEN, **bar)
+    axes.barh(width=exposed, left=starts + hidden, color=EXPOSED, **bar)
+    axes.barh((lines.count - 1) / 2, exposed, lines.count, starts + hidden, color=EXPOSED, alpha=0.10, linewidth=0)
+    thick = 0.82 if lines.count <= 2 * LABELS else 1.0
+    for step, start in enumerate(starts):
+        axes.barh(np.arange(lines.count), busy[:, step] / size, thick, start, color=COMPUTING, linewidth=0)
+    axes.vlines(starts, -0.6 - band, lines.count - 0.5, color=_RULE, linewidth=0.4)
+
+
+def _legend() -> list[Any]:
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(color=COMPUTING, label="computing"),
+        Patch(color=HIDDEN, label="exchange behind computing"),
+        Patch(color=EXPOSED, label="exchange that nothing hides"),
+        Patch(color=EXPOSED, alpha=0.10, label="waiting for it"),
+    ]
+
+
+def _colours(count: int) -> list[Any]:
+    from matplotlib import colormaps
+
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    return [colormaps["viridis"](0.92 * line / (count - 1))[:3] for line in range(count)]
+
+
+def _scale(axes: Any, image: Any, ticks: Array) -> None:
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.minorticks_off()
+    bar.ax.set_yticks(ticks, [_bytes(tick) for tick in ticks])
+    bar.ax.tick_params(labelsize=7)
+
+
+def _label_lines(axis: Any, count: int) -> None:
+    axis.set_ticks(_labelled(count))
+
+
+def _labelled(count: int) -> list[int]:
+    """Return the lines that have a label: all, or those a power of two apart."""
+    apart = 1
+    while count > LABELS * apart:
+        apart *= 2
+    return list(range(0, count, apart))
+
+
+def _finish(axes: Any, title: str, across: str, down: str) -> None:
+    axes.set_title(title, fontsize=10, loc="left", fontweight="bold", parse_math=False)
+    axes.set_xlabel(across, fontsize=8)
+    axes.set_ylabel(down, fontsize=8)
+    axes.tick_params(labelsize=7)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _bytes(value: float) -> str:
+    """Return a size with three digits."""
+    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}B"
+    return f"{value:.3g} B"

@@ -1,0 +1,171 @@
+"""Selection: settings that were given, that tuning or simulation found, or the default ones; and which it was."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+from attncc.backends.inputs import Inputs
+from attncc.configs import reading
+from attncc.configs.environment import SCHEDULES, Environment
+from attncc.configs.key import BOTH, Key
+from attncc.configs.lookup import find
+from attncc.configs.store import warn_once
+from attncc.distributed.schedules.settings import Settings
+from attncc.distributed.schedules.sharing import Sharing
+from attncc.errors import ConfigError, TopologyError
+from attncc.ir.score import IDENTITY
+from attncc.ir.symbols import B, H
+from attncc.patterns import Pattern
+from attncc.planner.choice import DIRECTIONS
+from attncc.planner.shape import Shape
+
+if TYPE_CHECKING:
+    from attncc.distributed.topology import Topology
+
+#: Dimensions of a mesh in a configuration; the parts of the sequence are the ranks that are left.
+MESH = ("mesh.batch", "mesh.heads", "mesh.spread")
+#: Batch and head shards of a mesh that isn't to be chosen.
+Fixed = tuple[int, int]
+_OWN = tuple(each.name for each in fields(Settings) if each.name != "spread")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How ranks share what there is, the settings, and what said so.
+
+    layer: `given`, `tuned`, `simulated` or `default`; text: the same for people.
+    """
+
+    sharing: Sharing
+    settings: Settings
+    layer: str
+    text: str
+
+
+def settings_for(
+    pattern: Pattern,
+    length: int,
+    inputs: Inputs,
+    sharings: Iterable[Sharing],
+    *,
+    settings: Settings | None = None,
+    topology: Topology | None = None,
+) -> Selection:
+    """Return the settings for self-attention over `length` tokens, and which layer they are from.
+
+    sharings: how the ranks may share what there is, the usual way first; all have one number of batch and head shards.
+    The layers: `settings`; with a topology the winner of `attncc tune --topology` for this pattern, sizes and devices
+    (of a forward with its backward, else of a forward alone; for this mesh, else for any), if it shares in one of these
+    ways, and else the fastest in simulation; without a topology, the defaults.
+    Raises TopologyError for another number of devices than ranks, and what planning and ATTNCC_CACHE=assert raise.
+    """
+    known = list(sharings)
+    if settings is not None:
+        return Selection(known[0], settings, "given", "The settings that were given.")
+    if topology is None:
+        return Selection(known[0], Settings(), "default", "The default settings: no topology was given.")
+    if topology.count != known[0].ranks:
+        raise TopologyError(
+            f"{known[0].ranks} ranks on the {topology.count} devices of {topology.name!r}.",
+            rule="Each device has one rank.",
+            fix=f"Take part of it: topology.subset({known[0].ranks}).",
+        )
+    return _tuned(pattern, length, inputs, known, topology) or _simulated(pattern, length, inputs, known, topology)
+
+
+def _tuned(
+    pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology
+) -> Selection | None:
+    mesh, missed = (sharings[0].batch, sharings[0].heads), None
+    for direction, fixed in itertools.product((BOTH, "forward"), (mesh, None)):
+        try:
+            found = find(key_of(pattern, length, inputs, topology, direction, fixed), environment_of(topology, fixed))
+        except ConfigError as error:  # ATTNCC_CACHE asserts a winner: one of the others will do
+            missed = missed or error
+            continue
+        if found.entry is None or found.source == "nearest" or "facts" in found.differences:
+            continue  # simulation knows more than another length's winner, or another topology's
+        try:
+            sharing, settings = parsed(fixing(fixed) | dict(found.config), topology.count)
+        except ConfigError as error:
+            warn_once(f"The configuration from {found.layer} is not used: {reading.said(error)}", found.text)
+            continue
+        if sharing in sharings:
+            return Selection(sharing, settings, "tuned", str(found))
+    if missed is not None:
+        raise missed
+    return None
+
+
+def _simulated(pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology) -> Selection:
+    from attncc.distributed.simulation.choose import choose
+    from attncc.distributed.simulation.scene import Scene
+
+    best = choose(Scene(pattern, length, inputs, topology), sharings)[0]
+    said = f"The fastest in simulation on {topology.name}, {best.seconds:.3g} s forward and backward."
+    return Selection(best.sharing, replace(best.settings, spread=best.sharing.spread), "simulated", said)
+
+
+def key_of(
+    pattern: Pattern, length: int, inputs: Inputs, topology: Topology, direction: str, mesh: Fixed | None = None
+) -> Key:
+    """Return what a winner is remembered under; `direction` is one of DIRECTIONS, or BOTH."""
+    free = pattern.predicate.free
+    shape = Shape(length, length, 0, inputs.heads if H in free else 1, inputs.batch if B in free else 1)
+    return Key.of(pattern, IDENTITY.key, shape, inputs, direction, SCHEDULES, _name(topology, mesh))
+
+
+def environment_of(topology: Topology, mesh: Fixed | None = None) -> Environment:
+    """Return what else a winner depends on."""
+    return Environment.of_topology(_name(topology, mesh), topology.digest)
+
+
+def fixing(mesh: Fixed | None) -> dict[str, int | str]:
+    """Return the part of a configuration that a mesh fixes."""
+    return {} if mesh is None else dict(zip(MESH, mesh, strict=False))
+
+
+def ways(direction: str) -> tuple[str, ...]:
+    """Return the directions that a key's direction stands for."""
+    return DIRECTIONS if direction == BOTH else (direction,)
+
+
+def described(settings: Settings, sharing: Sharing) -> dict[str, int | str]:
+    """Return a configuration as data: names of MESH and of Settings."""
+    own = asdict(settings)
+    return dict(zip(MESH, (sharing.batch, sharing.heads, sharing.spread), strict=True)) | {n: own[n] for n in _OWN}
+
+
+def parsed(config: Mapping[str, object], ranks: int) -> tuple[Sharing, Settings]:
+    """Return what a configuration describes, for so many ranks; what it leaves out has its default.
+
+    Raises ConfigError for names and values that no configuration has, and a mesh that doesn't divide the ranks.
+    """
+    values = described(Settings(), Sharing()) | dict(config)
+    unknown = values.keys() - {*MESH, *_OWN}
+    if unknown:
+        raise ConfigError(f"Unknown config key {min(unknown)!r}.", rule=f"Keys are {', '.join((*MESH, *_OWN))}.")
+    batch, heads, spread = (_size(name, values[name]) for name in MESH)
+    settings = Settings(spread=spread, **{name: values[name] for name in _OWN})  # type: ignore[arg-type]
+    if ranks % (batch * heads * spread):
+        raise ConfigError(
+            f"A mesh of {batch} x {heads} x parts x {spread} for {ranks} ranks.",
+            rule="The product of its dimensions is the number of ranks.",
+        )
+    return Sharing(batch, heads, ranks // (batch * heads * spread), spread), settings
+
+
+def _size(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"config {name}={value!r}.", rule="It is an integer of at least 1.")
+    return value
+
+
+def _name(topology: Topology, mesh: Fixed | None) -> str:
+    """Return what keys have as their target: a topology's name, and the batch and head shards of a mesh."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", topology.name)[:40].lstrip(".-") or "_"
+    return name if mesh is None else f"{name}.{mesh[0]}x{mesh[1]}"

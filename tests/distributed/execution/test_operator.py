@@ -1,0 +1,139 @@
+"""attncc.distributed.compile on gloo processes: planned schedules, meshes, and what is refused."""
+
+from __future__ import annotations
+
+import jobs
+import pytest
+
+import attncc
+from attncc.backends.inputs import Inputs
+from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.simulation.choose import choose
+from attncc.distributed.simulation.scene import Scene
+from attncc.distributed.topology import Topology
+
+
+def slow(*values: object):
+    """Mark one of many values of a parameter: the others already take long enough."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+NAMES = [name for name in jobs.patterns() if name != "nothing"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("ranks", [slow(2), slow(3), 4])
+def test_planned(world, name: str, ranks: int) -> None:
+    world(ranks).run("compiled_case", name, {"unit": 8}, {})
+
+
+@pytest.mark.parametrize("settings", [{"partition": "zigzag", "stages": 2}, {"partition": "strided"},
+    {"partition": "classes"}, {"partition": "longest_first"}, {"route": "ring"}, {"route": "tree", "fanout": 1},
+    {"stages": 0}], ids=str)  # fmt: skip
+@pytest.mark.parametrize("name", ["global", slow("strided"), slow("mix")])
+def test_settings(world, name: str, settings: dict[str, object]) -> None:
+    world(4).run("compiled_case", name, {"unit": 4, **settings}, {})
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+@pytest.mark.parametrize("name", ["global", "mix", "strided"])
+def test_other_dtypes(world, name: str, dtype: str) -> None:
+    world(4).run("compiled_case", name, {"unit": 8}, {"dtype": dtype})
+
+
+@pytest.mark.parametrize(
+    "dims",
+    [
+        {"heads": 2, "sequence": 2},
+        {"sequence": 2, "heads": 2},
+        {"batch": 2, "sequence": 2},
+        {"heads": 4},
+        {"batch": 2, "heads": 2},
+        {"heads": 2, "batch": 1, "sequence": 2},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["mix", slow("entries"), slow("global")])
+def test_meshes(world, name: str, dims: dict[str, int]) -> None:
+    options = {"heads": 8, "kv_heads": 4, "score": True}
+    world(4).run("compiled_case", name, {"unit": 8}, {"mesh": dims, **options})
+
+
+@pytest.mark.parametrize(
+    ("name", "spread", "settings"),
+    [
+        ("strided", 2, {"unit": 8}),
+        ("mix", 2, {"unit": 4, "partition": "zigzag", "stages": 2}),
+        ("entries", 2, {"unit": 8, "route": "ring"}),
+        ("global", 4, {}),
+        slow("mix", 4, {}),
+        slow("window", 2, {"partition": "striped"}),
+    ],
+)
+def test_sequence_swapped_for_heads(world, name: str, spread: int, settings: dict[str, object]) -> None:
+    options = {"heads": 8, "kv_heads": 4, "score": name in ("global", "mix")}
+    world(4).run("compiled_case", name, {"spread": spread, **settings}, options)
+
+
+@pytest.mark.parametrize("dims", [{"heads": 2, "sequence": 2}, {"sequence": 2, "batch": 2}], ids=str)
+@pytest.mark.parametrize("name", ["mix", slow("entries"), slow("causal")])
+def test_sequence_swapped_for_heads_on_meshes(world, name: str, dims: dict[str, int]) -> None:
+    options = {"mesh": dims, "heads": 8, "kv_heads": 4, "score": True}
+    world(4).run("compiled_case", name, {"spread": 2, "unit": 8}, options)
+
+
+def test_results_swapped_back_without_lse(world) -> None:
+    world(4).run("swapped_without_lse")
+
+
+@pytest.mark.parametrize("n", [1, 3, 6])
+def test_fewer_tokens_than_ranks_that_swap(world, n: int) -> None:
+    world(4).run("compiled_case", "causal", {"spread": 2, "unit": 1}, {"n": n, "kv_heads": 2, "dtype": "bfloat16"})
+
+
+def test_lengths_below_the_number_of_ranks(world) -> None:
+    world(4).run("compiled_case", "causal", {}, {"n": 3})
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        "a_mesh_of_another_size",
+        "a_mesh_of_other_names",
+        "shards_of_another_size",
+        "schedules_that_differ",
+        "tables_that_differ",
+        "a_schedule_that_sends_what_it_has_not",
+        "spreads_that_do_not_divide",
+    ],
+)
+def test_refused_before_anything_is_sent(world, job: str) -> None:
+    world(4).run(job)
+
+
+def test_many_tasks_are_planned_once(world) -> None:
+    world(2).run("planned_once")
+
+
+def test_what_the_whole_is_made_of(world) -> None:
+    world(4).run("there_and_back")
+
+
+def test_a_description(world) -> None:
+    text = world(2).run("described")[0]
+    assert "61 tokens on 2 sequence" in text
+    assert "bytes travel" in text
+
+
+@pytest.mark.parametrize("settings", [{"stages": 2}, {"route": "ring"}, {"spread": 2}], ids=str)
+def test_memory_that_is_kept(world, settings: dict[str, object]) -> None:
+    for found, planned in world(4).run("kept_for_the_backward", settings):
+        assert found == planned
+
+
+def test_settings_for_a_topology(world, tmp_path) -> None:
+    """What is simulated, then what was tuned, unless settings are given."""
+    scene = Scene(attncc.load("causal"), jobs.N, Inputs(1, 1, 1, 64, 64, "bf16"), Topology.load("gloo").subset(2))
+    best = choose(scene, [Sharing(parts=2)])[0].schedule.partition.name
+    winner, given = [name for name in ("contiguous", "zigzag", "balanced") if name != best][:2]
+    assert world(2).run("on_a_topology", str(tmp_path), winner, given) == [[best, winner, given]] * 2

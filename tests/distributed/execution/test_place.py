@@ -1,0 +1,162 @@
+"""Placed patterns and scores against rows and columns of what they are taken from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import attncc
+from attncc.backends.reference import as_broadcast
+from attncc.distributed.execution.place import Place, placed, placed_score
+from attncc.ir.symbols import I, J
+from attncc.ir.tables import Array, Read
+from attncc.testing import check_attention
+from attncc.testing.oracle import Problem, dense
+from attncc.testing.strategies import Case, cases
+
+N = 96
+RNG = np.random.default_rng(0)
+HEADS = attncc.per_head([attncc.load("causal"), attncc.load("strided", l=8), attncc.load("sliding_window", window=9)])
+
+
+@attncc.pattern
+def guarded(i, j, *, marks: attncc.Table):
+    """Look-ups that only their guards keep inside the table."""
+    return (i >= 1) & (marks[i - 1] == 1) | ((i - j >= 0) & (i - j < 5) & (marks[i - j] == 0))
+
+
+@attncc.pattern
+def per_entry(i, j, b, h, n_k, *, ids: attncc.Table):
+    return (ids[i] == ids[j]) & (j + h < n_k - b)
+
+
+def subset(draw: st.DrawFn, length: int) -> Array:
+    """Draw ascending positions: consecutive, evenly spaced, or any."""
+    first = draw(st.integers(0, length - 1))
+    if draw(st.booleans()):
+        step = draw(st.sampled_from([1, 1, 2, 4]))
+        return np.arange(first, draw(st.integers(first + 1, length)), step)
+    return np.array(sorted(draw(st.sets(st.integers(0, length - 1), min_size=1))))
+
+
+@st.composite
+def places(draw: st.DrawFn, length: int, heads: int, batch: int) -> Place:
+    return Place(
+        subset(draw, length),
+        subset(draw, length),
+        length,
+        np.array(draw(st.lists(st.integers(0, heads - 1), min_size=1, max_size=4))),
+        np.array(draw(st.lists(st.integers(0, batch - 1), min_size=1, max_size=3))),
+    )
+
+
+def full_mask(pattern: attncc.Pattern, q_len: int, kv_len: int, heads: int, batch: int) -> torch.Tensor:
+    mask = as_broadcast(attncc.dense_mask(pattern, q_len, kv_len, heads=heads, batch=batch), pattern)
+    return mask.expand(batch, heads, q_len, kv_len)
+
+
+def taken(whole: torch.Tensor, place: Place) -> torch.Tensor:
+    return whole[np.ix_(place.entries, place.heads, place.queries, place.keys)]
+
+
+def check(pattern: attncc.Pattern, place: Place, heads: int = 3, batch: int = 2) -> attncc.Pattern:
+    whole = full_mask(pattern, place.length, place.length, heads, batch)
+    there = placed(pattern, place)
+    mask = full_mask(there, len(place.queries), len(place.keys), len(place.heads), len(place.entries))
+    assert torch.equal(mask, taken(whole, place))
+    return there
+
+
+@given(cases(), st.data())
+@settings(max_examples=150)
+def test_any_pattern_at_any_place(case: Case, data: st.DataObject) -> None:
+    check(case.pattern, data.draw(places(case.q_len, case.heads, case.batch)), case.heads, case.batch)
+
+
+def every(queries: Array, keys: Array) -> Place:
+    return Place(queries, keys, N, np.arange(3), np.arange(2))
+
+
+ROWS = {
+    "consecutive": np.arange(20, 50),
+    "every fourth": np.arange(3, N, 4),
+    "two parts": np.r_[0:10, 80:96],
+    "one": np.array([17]),
+}
+PATTERNS = {
+    "window": attncc.load("sliding_window", window=20),
+    "strided": attncc.load("strided", l=8),
+    "fixed": attncc.load("fixed", l=16, c=3),
+    "documents": attncc.load("document", ids=np.arange(N) // 13).causal(),
+    "heads": HEADS,
+    "guarded": guarded(marks=RNG.integers(0, 2, N)),
+    "entries": per_entry(ids=RNG.integers(0, 3, (2, 3, N))),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("queries", ROWS)
+@pytest.mark.parametrize("keys", ROWS)
+def test_places(name: str, queries: str, keys: str) -> None:
+    check(PATTERNS[name], every(ROWS[queries], ROWS[keys]))
+
+
+def test_bands_stay_bands() -> None:
+    causal = attncc.load("causal")
+    assert placed(causal, every(np.arange(32, 64), np.arange(16, 48))) == attncc.pattern(lambda i, j: j <= i + 16)()
+    assert placed(causal, every(np.arange(1, N, 4), np.arange(2, N, 4))) == attncc.pattern(lambda i, j: j < i)()
+
+
+def test_a_table_is_cut_down_to_its_rows() -> None:
+    there = placed(PATTERNS["documents"], every(ROWS["two parts"], ROWS["consecutive"]))
+    reads = {read for atom in there.predicate.atoms for read in atom.expr.atoms(Read)}
+    assert {read.indices for read in reads} == {(I,), (J,)}
+    assert {len(read.table.data) for read in reads} == {26, 30}
+
+
+def test_the_head_of_a_table_is_that_of_the_slot() -> None:
+    place = Place(np.arange(10), np.arange(N), N, np.array([2, 0]), np.array([1]))
+    there = check(PATTERNS["entries"], place)
+    assert max(len(table.data) for table in there.predicate.tables) <= N
+
+
+@attncc.score
+def biased(score, i, j, h, *, slopes: attncc.Weights, ids: attncc.Table, near: attncc.Weights):
+    bias = score + slopes[h] * (j - i) + near[attncc.minimum(i // 3, 30)]
+    return attncc.where(ids[i] == ids[j], bias, attncc.where(abs(i - j) < 4, score * (i % 7), near[j % 5]))
+
+
+@pytest.mark.parametrize("queries", ROWS)
+@pytest.mark.parametrize("keys", ["consecutive", "two parts"])
+def test_scores(queries: str, keys: str) -> None:
+    place = Place(ROWS[queries], ROWS[keys], N, np.array([2, 0, 1]), np.arange(1))
+    ids, slopes, near = np.arange(N) // 20, torch.rand(3), torch.rand(31)
+    score = biased(slopes=slopes, ids=ids, near=near)
+    there = attncc.scores.Score(placed_score(score.expression, place), score.weights, "placed")
+    pattern = placed(HEADS, place)
+    problem = Problem.drawn(len(place.queries), len(place.keys), heads=3, kv_heads=3).with_weights([slopes, near])
+    i, j = torch.from_numpy(place.queries).view(-1, 1), torch.from_numpy(place.keys)
+    documents = torch.from_numpy(ids)
+
+    def formula(scores, weights):
+        bias = scores + weights[0][place.heads].view(3, 1, 1) * (j - i) + weights[1][(i // 3).clamp(max=30)]
+        other = torch.where((i - j).abs() < 4, scores * (i % 7), weights[1][j % 5])
+        return torch.where(documents[i] == documents[j], bias, other)
+
+    mask = taken(full_mask(HEADS, N, N, 3, 1), place)
+    wanted = dense(problem.to(torch.float64), mask, formula)
+    q, k, v = (x.clone().requires_grad_() for x in (problem.query, problem.key, problem.value))
+    out, lse = attncc.attention(q, k, v, pattern, score=there, return_lse=True)
+    torch.testing.assert_close(out.double(), wanted.out, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(lse.double(), wanted.lse, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["window", "strided", "heads", "documents"])
+def test_any_backend_runs_a_placed_pattern(name: str) -> None:
+    place = Place(ROWS["two parts"], ROWS["every fourth"], N, np.arange(3), np.arange(1))
+    problem = Problem.drawn(len(place.queries), len(place.keys), heads=3, kv_heads=3)
+    mask = taken(full_mask(PATTERNS[name], N, N, 3, 1), place)
+    check_attention(placed(PATTERNS[name], place), mask, problem)

@@ -1,0 +1,93 @@
+"""Links: from what was measured to a topology, and a measurement of real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from attncc.distributed.links.fit import PATTERNS, SIZES, Exchanged, Links, toml
+from attncc.distributed.links.probe import measure_host
+from attncc.distributed.topology import Topology
+from attncc.distributed.topology import file as topology_file
+from attncc.errors import DistributedError
+
+ALPHA, BETA, COPIES = 1e-4, 2e9, 3e9
+PROGRAM = "from attncc.cli import main; main()"
+
+
+def made(processes=4, alone=4e10, together=2e10):
+    """Links as they are measured where the model holds, with a slow repetition each."""
+    total = {"pair": 1, "ring": processes, "all": processes * (processes - 1)}
+    messages = {"pair": 1, "ring": 1, "all": processes - 1}
+
+    def seconds(pattern, size):
+        latency = 2 * ALPHA * messages[pattern]
+        found = latency + size * max(messages[pattern] / BETA, total[pattern] / COPIES)
+        return (found, found, 10 * found)
+
+    exchanged = tuple(Exchanged(pattern, size, seconds(pattern, size)) for pattern in PATTERNS for size in SIZES)
+    return Links(processes, 1, exchanged, alone, together)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_topology_simulates_what_was_measured(processes):
+    links = made(processes)
+    assert links.alpha == pytest.approx(ALPHA, rel=1e-3)
+    assert links.beta == pytest.approx(BETA, rel=1e-3)
+    for each, predicted in zip(links.exchanged, links.predicted(), strict=True):
+        assert predicted == pytest.approx(each.median, rel=0.01)
+
+
+def test_the_file_is_a_topology_with_its_pool_of_cores(tmp_path):
+    path = tmp_path / "here.toml"
+    path.write_text(toml(made(), ['a "remark"']))
+    found = Topology.load(str(path))
+    assert found.count == 4
+    assert found.cores == {0: 2.0}
+    assert found.devices[0].share == pytest.approx(0.4)
+
+
+def test_a_faster_process_than_the_target_has_all_of_it():
+    found = topology_file.parse(toml(made(alone=9e11, together=9e11), ()), name="fast")
+    assert found.devices[0].share == 1.0
+    assert found.cores == {0: 4.0}
+
+
+def test_one_process_has_no_links():
+    with pytest.raises(DistributedError, match="1 process"):
+        measure_host(1, print)
+
+
+def plausible(found, processes):
+    assert found["processes"] == processes
+    assert 1e-6 < found["alpha"] < 0.1
+    assert 1e7 < found["beta"] < 1e12
+    assert 0 < found["cores"] <= processes
+    assert len(found["exchanges"]) == len(PATTERNS) * len(SIZES)
+
+
+@pytest.mark.slow
+def test_processes_of_its_own(tmp_path):
+    path = tmp_path / "here.toml"
+    command = [sys.executable, "-c", PROGRAM, "doctor", "--links", "--json", "--processes", "2", "--output", str(path)]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    plausible(json.loads(found.stdout), 2)
+    assert Topology.load(str(path)).count == 2
+
+
+@pytest.mark.slow
+def test_the_world_of_torchrun():
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    found = subprocess.run(
+        [*launcher, sys.executable, "-c", PROGRAM, "doctor", "--links", "--json"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    plausible(json.loads(found.stdout), 2)

@@ -1,0 +1,73 @@
+"""Whom signs of life blame."""
+
+from __future__ import annotations
+
+from attncc.distributed.liveness.verdict import Beat, Verdict, blame
+
+
+def beats(moved=1, waiting=None, **entered):
+    """Two readings of ranks' beats: entered counts of the group "g" by rank, as r0=3."""
+    counts = {int(name[1:]): count for name, count in entered.items()}
+    before = {rank: Beat("a", 10, {"g": count}, None, False) for rank, count in counts.items()}
+    now = {
+        rank: Beat("a", 10 + moved, {"g": count}, (waiting or {}).get(rank), False) for rank, count in counts.items()
+    }
+    return before, now
+
+
+def blamed(before, now, ranks=(0, 1, 2)):
+    found = blame(before, now, ranks, "g", 2.5)
+    return None if found is None else found.rank
+
+
+def test_the_rank_that_gives_no_new_sign():
+    before, now = beats(r0=3, r1=3, r2=3)
+    assert blamed(before, now | {2: before[2]}) == 2
+
+
+def test_a_silent_rank_comes_before_one_that_is_behind_and_may_be_outside_the_group():
+    before, now = beats(r0=3, r1=2, r5=1)
+    assert blamed(before, now | {5: before[5]}, (0, 1)) == 5
+
+
+def test_a_rank_that_never_came():
+    before, now = beats(r0=1, r2=1)
+    found = blame(before, now, (0, 1, 2), "g", 2.5)
+    assert found is not None
+    assert found.rank == 1
+    assert "not come" in found.why
+
+
+def test_the_rank_that_is_behind():
+    assert blamed(*beats(r0=4, r1=3, r2=4)) == 1
+
+
+def test_nobody_if_all_are_there():
+    assert blamed(*beats(r0=4, r1=4, r2=4)) is None
+
+
+def test_the_one_that_the_rank_behind_waits_for_elsewhere():
+    before, now = beats(r0=4, r1=3, r2=4, waiting={1: "other"})
+    now |= {1: Beat("a", 11, {"g": 3, "other": 7}, "other", False), 7: Beat("a", 11, {"other": 6}, None, False)}
+    assert blamed(before, now) == 7
+
+
+def test_one_of_two_ranks_that_wait_for_each_other_in_two_groups():
+    before, now = beats(r0=4, r1=3)
+    now |= {0: Beat("a", 11, {"g": 4, "h": 1}, "g", False), 1: Beat("a", 11, {"g": 3, "h": 2}, "h", False)}
+    assert blamed(before, now, (0, 1)) in (0, 1)
+
+
+def test_beats_and_verdicts_survive_the_store():
+    beat, verdict = Beat("a", 3, {"g": 2}, "g", True), Verdict(None, "is gone", {"0": "a"})
+    assert Beat.of(beat.text()) == beat
+    assert Verdict.of(verdict.text()) == verdict
+
+
+def test_a_verdict_is_on_the_processes_that_it_knew():
+    before, now = beats(r0=4, r1=3)
+    found = blame(before, now, (0, 1), "g", 2.5)
+    assert found is not None
+    assert found.is_on(0, "a")
+    assert not found.is_on(0, "b")  # which was started again as rank 0
+    assert not found.is_on(2, "a")

@@ -1,0 +1,67 @@
+"""The cheapest cover against all covers."""
+
+from __future__ import annotations
+
+import itertools
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attncc.distributed.schedules.cover import cheapest_cover
+
+COSTS = st.integers(1, 9)
+
+
+@st.composite
+def graphs(draw):
+    queries, keys = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    sees = np.array(draw(st.lists(st.booleans(), min_size=queries * keys, max_size=queries * keys)))
+    costs = [np.array(draw(st.lists(COSTS, min_size=n, max_size=n))) for n in (queries, keys)]
+    return sees.reshape(queries, keys), *costs
+
+
+def least(sees, query_cost, key_cost):
+    """Cost of the best cover: for each set of queries, the keys that are left must travel."""
+    subsets = itertools.product([False, True], repeat=len(query_cost))
+    return min(query_cost[list(q)].sum() + key_cost[sees[~np.array(q)].any(0)].sum() for q in subsets)
+
+
+@settings(deadline=None)
+@given(graphs())
+def test_it_covers_every_pair_at_the_least_cost(graph):
+    sees, query_cost, key_cost = graph
+    pushed, pulled = cheapest_cover(*graph)
+    assert not (sees & ~pushed[:, None] & ~pulled).any()
+    assert query_cost[pushed].sum() + key_cost[pulled].sum() == least(*graph)
+
+
+@pytest.mark.parametrize("density", [0.02, 0.1, 0.5])
+@pytest.mark.parametrize(("queries", "keys"), [(60, 90), (90, 60)])
+def test_it_costs_what_a_minimum_cut_costs(density, queries, keys):
+    random = np.random.default_rng(keys)
+    sees = random.random((queries, keys)) < density
+    query_cost, key_cost = random.integers(1, 900, queries), random.integers(1, 900, keys)
+    graph = nx.DiGraph()
+    graph.add_edges_from((("source", ("q", q), {"capacity": int(cost)}) for q, cost in enumerate(query_cost)))
+    graph.add_edges_from(((("k", k), "sink", {"capacity": int(cost)}) for k, cost in enumerate(key_cost)))
+    graph.add_edges_from((("q", int(q)), ("k", int(k))) for q, k in np.argwhere(sees))
+    pushed, pulled = cheapest_cover(sees, query_cost, key_cost)
+    assert not (sees & ~pushed[:, None] & ~pulled).any()
+    assert query_cost[pushed].sum() + key_cost[pulled].sum() == nx.minimum_cut_value(graph, "source", "sink")
+
+
+def test_a_query_that_sees_everything_is_pushed_and_a_window_pulls():
+    sees = np.eye(4, 8, dtype=bool)
+    sees[0] = True
+    pushed, pulled = cheapest_cover(sees, np.full(4, 3), np.full(8, 2))
+    assert pushed.tolist() == [True, False, False, False]
+    assert pulled.tolist() == [False, True, True, True, False, False, False, False]
+
+
+def test_what_sees_nothing_moves_nothing():
+    pushed, pulled = cheapest_cover(np.zeros((3, 2), bool), np.ones(3, int), np.ones(2, int))
+    assert not pushed.any()
+    assert not pulled.any()

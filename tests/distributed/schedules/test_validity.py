@@ -1,0 +1,58 @@
+"""Schedules that ranks can run, and what makes one that they can't."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import by_hand
+import numpy as np
+import pytest
+
+import attncc
+from attncc.distributed.execution.agreement import digest
+from attncc.distributed.schedules.schedule import Moves, Schedule
+from attncc.distributed.schedules.validity import check_schedule, tokens_received, tokens_sent
+
+PARTS = by_hand.partition("scattered", 61, 4, 4)
+CAUSAL = attncc.load("causal")
+
+
+def with_keys(schedule: Schedule, **columns: np.ndarray) -> Schedule:
+    moves = schedule.lanes[0].keys
+    given = {name: getattr(moves, name) for name in ("round", "source", "target", "unit")} | columns
+    return replace(schedule, lanes=(replace(schedule.lanes[0], keys=Moves.of(**given)),))
+
+
+@pytest.mark.parametrize("style", by_hand.STYLES)
+@pytest.mark.parametrize("route", by_hand.ROUTES)
+def test_what_is_sent_is_what_is_expected(style: str, route: str) -> None:
+    made = by_hand.schedule(CAUSAL, PARTS, style=style, route=route, rounds=3)
+    check_schedule(made)
+    for moves in (made.lanes[0].keys, made.lanes[0].queries):
+        sent = np.stack([tokens_sent(made, moves, rank) for rank in range(4)])
+        received = np.stack([tokens_received(made, moves, rank) for rank in range(4)])
+        assert np.array_equal(sent.transpose(2, 1, 0), received)
+        assert sent.sum() == PARTS.cut.sizes[moves.unit].sum()
+
+
+def test_a_schedule_that_cannot_be_run() -> None:
+    made = by_hand.schedule(CAUSAL, PARTS, route="relayed", rounds=3)
+    moves = made.lanes[0].keys
+    wrong = {
+        "has round": with_keys(made, round=moves.round + 3),
+        "target 9": with_keys(made, target=np.full_like(moves.target, 9)),
+        "which has it": with_keys(made, target=PARTS.owner[moves.unit]),
+        "sends unit": with_keys(made, round=np.ones_like(moves.round)),
+        "in two lanes": replace(made, lanes=made.lanes * 2),
+    }
+    for words, schedule in wrong.items():
+        with pytest.raises(attncc.DistributedError, match=words):
+            check_schedule(schedule)
+
+
+def test_digests_tell_schedules_apart() -> None:
+    one = by_hand.schedule(CAUSAL, PARTS, style="mixed", rounds=3, route="rounds")
+    same = by_hand.schedule(CAUSAL, PARTS, style="mixed", rounds=3, route="rounds")
+    other = by_hand.schedule(CAUSAL, PARTS, style="mixed", rounds=3, route="rounds", seed=1)
+    assert digest(one, (8,)) == digest(same, (8,))
+    assert len({digest(one, (8,)), digest(one, (9,)), digest(other, (8,))}) == 3

@@ -1,0 +1,118 @@
+"""The picture of a schedule: owners, bytes and times as they are, a line for each rank or for several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
+
+import attncc
+from attncc.backends.inputs import Inputs
+from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.simulation import panels, picture
+from attncc.distributed.simulation.panels import Lines
+from attncc.distributed.simulation.report import Report, report
+from attncc.distributed.simulation.scene import Scene
+from attncc.distributed.topology import Topology
+from attncc.pictures import figure
+
+INPUTS = Inputs(batch=1, heads=4, kv_heads=4, head_dim=64, value_dim=64, dtype="bf16")
+
+
+def made(name: str, parts: int = 4, spread: int = 1, topology: str = "4xrtx4090", **fixed: Any) -> Report:
+    place = Topology.load(topology).subset(parts * spread)
+    scene = Scene(attncc.load(name), 1024, INPUTS, place)
+    return report(scene, [Sharing(parts=parts, spread=spread)], fixed={"route": "direct", "stages": 1, **fixed})
+
+
+def drawn(axes: Any, colour: str, alpha: float | None = None) -> list[Any]:
+    """The bars of a colour."""
+    found = (bar for bar in axes.patches if bar.get_alpha() == alpha)
+    return [bar for bar in found if to_rgb(bar.get_facecolor()) == to_rgb(colour)]
+
+
+def test_zigzag_gives_each_rank_two_pieces() -> None:
+    found = made("causal", partition="zigzag")
+    shares = picture.shares(found, picture.lines_of(found.scene.topology))
+    assert np.allclose(shares.sum(axis=0), 1.0)
+    eighth = shares.shape[1] // 8
+    middle = [eighth * k + eighth // 2 for k in range(8)]
+    assert shares[:, middle].argmax(axis=0).tolist() == [0, 1, 2, 3, 3, 2, 1, 0]
+
+
+def test_ranks_that_swap_own_a_slice_of_their_part_each() -> None:
+    found = made("causal", parts=2, spread=2, partition="zigzag")
+    shares = picture.shares(found, picture.lines_of(found.scene.topology))
+    middle = [shares.shape[1] * (2 * k + 1) // 8 for k in range(4)]
+    assert shares[:, middle].argmax(axis=0).tolist() == [0, 2, 3, 1]
+
+
+def test_bins_that_several_ranks_share_in_a_cut_that_is_coarser() -> None:
+    found = made("causal", partition="strided", unit=1)
+    shares = picture.shares(found, Lines("rank", np.arange(4)))
+    assert np.allclose(shares.sum(axis=0), 1.0)
+    assert (shares > 0).sum(axis=0).max() > 1
+
+
+def test_the_matrix_holds_all_bytes_of_the_forward() -> None:
+    found = made("causal", partition="contiguous")
+    sent = picture.between(found, picture.lines_of(found.scene.topology))
+    assert sent.sum() == found.ways["forward"].total
+    assert sent.sum(axis=0).tolist() == found.ways["forward"].received.tolist()
+    assert np.array_equal(sent, np.triu(sent, 1))  # keys come from earlier ranks only
+
+
+def test_more_ranks_than_lines_are_drawn_by_node_or_by_neighbours() -> None:
+    small, large = (picture.lines_of(Topology.load(name)) for name in ("8xh100", "1024xh100"))
+    assert (small.name, small.count, small.single) == ("rank", 8, True)
+    assert (large.name, large.count, large.single) == ("node", 128, False)
+    star = nx.star_graph(100)
+    nx.set_edge_attributes(star, {edge: {"alpha": 1e-6, "beta": 1e9} for edge in star.edges})
+    nx.set_node_attributes(star, {vertex: {"target": "h100"} for vertex in range(1, 101)})
+    one_node = picture.lines_of(Topology.from_graph(star, name="star"))
+    assert (one_node.name, one_node.count) == ("group of ranks", 64)
+
+
+@pytest.mark.parametrize("pattern", ["causal", "sliding_window"])
+def test_the_timeline_is_as_long_as_what_it_shows(pattern: str) -> None:
+    found = made(pattern, partition="contiguous")
+    axes = figure.blank(5, 3).subplots()
+    panels.timeline(axes, found.best.timelines, Lines("rank", np.arange(4)))
+    unit = 1e-3 if "ms" in axes.get_xlabel() else 1e-6
+    hidden, exposed = (drawn(axes, colour) for colour in (panels.HIDDEN, panels.EXPOSED))
+    computing = drawn(axes, panels.COMPUTING)
+    each = found.best.timelines.values()
+    assert sum(bar.get_width() for bar in computing) * unit == pytest.approx(sum(t.busy.sum() for t in each))
+    assert sum(bar.get_width() for bar in exposed) * unit == pytest.approx(sum(t.exposed for t in each))
+    both = sum(bar.get_width() for bar in [*hidden, *exposed]) * unit
+    assert both == pytest.approx(sum(t.communicating.sum() for t in each))
+    assert axes.get_xlim()[1] * unit == pytest.approx(found.best.seconds)
+
+
+def test_nothing_to_send_is_said() -> None:
+    axes = figure.blank(3, 3).subplots()
+    panels.traffic(axes, np.zeros((4, 4)), Lines("rank", np.arange(4)), "forward")
+    assert [text.get_text() for text in axes.texts] == ["nothing travels"]
+
+
+def test_an_order_of_its_own_is_drawn_below_the_owners(tmp_path: Path) -> None:
+    picture.save(made("causal", partition="contiguous"), tmp_path / "plain.png")
+    picture.save(made("causal", partition="striped"), tmp_path / "striped.png")
+    assert imread(tmp_path / "striped.png").shape[0] > imread(tmp_path / "plain.png").shape[0]
+
+
+def test_a_rank_by_itself_and_ranks_with_nothing(tmp_path: Path) -> None:
+    picture.save(made("causal", parts=1, partition="contiguous"), tmp_path / "one.png")
+    scene = Scene(attncc.load("causal"), 3, INPUTS, Topology.load("4xrtx4090"), ("backward",))
+    picture.save(report(scene, [Sharing(parts=4)]), tmp_path / "three.png")
+    assert imread(tmp_path / "one.png").shape == imread(tmp_path / "three.png").shape
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(attncc.AttnccError, match="can't be written"):
+        picture.save(made("causal", partition="contiguous"), tmp_path / "nowhere" / "x.png")

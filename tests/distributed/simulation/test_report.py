@@ -1,0 +1,144 @@
+"""Reports: figures that add up, settings that are kept to, and what is said where nothing is gained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import attncc
+from attncc.backends.inputs import Inputs
+from attncc.distributed.schedules import traffic
+from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.simulation.choose import choose
+from attncc.distributed.simulation.figures import Known, distinct, exchange
+from attncc.distributed.simulation.report import Report, report
+from attncc.distributed.simulation.scene import Scene
+from attncc.distributed.topology import Topology
+from attncc.patterns import Pattern
+
+INPUTS = Inputs(batch=1, heads=4, kv_heads=4, head_dim=64, value_dim=64, dtype="bf16")
+ALONE = [Sharing(parts=4)]
+CONTIGUOUS = {"partition": "contiguous", "route": "direct", "stages": 1}
+
+
+def scene(pattern: Pattern, length: int = 1024, topology: str = "4xrtx4090") -> Scene:
+    return Scene(pattern, length, INPUTS, Topology.load(topology))
+
+
+def contiguous(pattern: Pattern, length: int = 1024) -> Report:
+    return report(scene(pattern, length), ALONE, fixed=CONTIGUOUS)
+
+
+def test_bytes_are_those_of_the_schedule_in_each_direction() -> None:
+    found = contiguous(attncc.load("sliding_window", window=100))
+    flows = {"forward": traffic.forward, "backward": traffic.backward}
+    for direction, way in found.ways.items():
+        moved = flows[direction](found.best.schedule, INPUTS)
+        assert way.total == sum(flow.total for flow in moved) == way.sent.sum() > 0
+        assert way.rounds == sum(flow.total > 0 for flow in moved)
+
+
+def test_dense_causal_saves_nothing_on_the_busiest_rank_and_the_report_says_so() -> None:
+    causal = contiguous(attncc.load("causal"))
+    assert causal.of_ring == 1.0
+    assert "saves nothing on the busiest rank: it receives 100% of a ring's bytes" in causal.notes[0]
+    assert causal.describe()["notes"] == causal.notes
+    window = contiguous(attncc.load("sliding_window", window=100))
+    assert window.of_ring < 0.2
+    assert not any("saves nothing" in note for note in window.notes)
+
+
+def test_work_of_contiguous_causal_is_as_uneven_as_the_mask() -> None:
+    found = contiguous(attncc.load("causal"))
+    pairs = np.tril(np.ones((1024, 1024))).sum(axis=1).reshape(4, 256).sum(axis=1)
+    assert found.work == pytest.approx(INPUTS.heads * pairs)
+    assert found.imbalance == pytest.approx(pairs.max() / pairs.mean())
+
+
+def test_what_is_faster_is_named_even_if_it_is_not_ours() -> None:
+    slow = report(scene(attncc.load("causal"), 8192, "8xh100"), [Sharing(parts=8)], fixed=CONTIGUOUS)
+    faster = [each for each in slow.known if each.seconds and each.seconds < slow.best.seconds]
+    assert "usp" in {each.name for each in faster}
+    assert [note for note in slow.notes if "faster in this simulation" in note] == [
+        f"{each.name} is faster in this simulation, by {slow.best.seconds / each.seconds - 1:.1%}."
+        for each in faster
+        if each.seconds
+    ]
+    assert any("One device alone is faster" in note for note in contiguous(attncc.load("causal"), 64).notes)
+
+
+def test_a_way_that_is_as_fast_is_not_called_faster() -> None:
+    swapping = report(scene(attncc.load("strided", l=32)), [Sharing(parts=1, spread=4)], fixed=CONTIGUOUS)
+    ulysses = next(each for each in swapping.known if each.name == "ulysses")
+    assert ulysses.seconds == pytest.approx(swapping.best.seconds)
+    assert not any("ulysses" in note for note in swapping.notes)
+
+
+def test_known_ways_are_summed_over_directions() -> None:
+    found = contiguous(attncc.load("causal"))
+    for number, known in enumerate(found.known):
+        rows = [rows[number] for rows in found.baselines.values()]
+        assert known.seconds == pytest.approx(sum(row.timeline.seconds for row in rows if row.timeline))
+        assert known.total == sum(row.total_bytes for row in rows)
+        assert known.busiest == sum(row.received for row in rows).max()
+
+
+def test_a_way_that_is_not_possible_has_no_seconds() -> None:
+    three = replace(scene(attncc.load("causal")), topology=Topology.load("4xrtx4090").subset(3), _problems={})
+    ulysses = next(each for each in report(three, [Sharing(parts=3)], fixed=CONTIGUOUS).known if each.name == "ulysses")
+    assert ulysses.seconds is None
+    assert ulysses.note == "not possible: 3 ranks don't divide 4 heads"
+
+
+def test_notes_of_directions_that_differ_are_told_apart() -> None:
+    found = contiguous(attncc.load("causal"))
+    row = next(each for each in found.baselines["forward"] if each.name == "usp")
+    known = Known.of("usp", {"forward": replace(row, note="u = 2"), "backward": replace(row, note="u = 4")})
+    assert known.note == "forward: u = 2; backward: u = 4"
+
+
+def test_processes_that_share_cores_are_not_idle_while_they_wait_for_them() -> None:
+    even = report(scene(attncc.load("full"), 2048, "gloo"), ALONE, fixed=CONTIGUOUS)
+    assert 0 <= even.idle < 0.05
+    uneven = report(scene(attncc.load("causal"), 2048, "gloo"), ALONE, fixed=CONTIGUOUS)
+    assert 0.3 < uneven.idle < 1
+
+
+def test_one_device_computes_what_all_ranks_do() -> None:
+    found = report(scene(attncc.load("full"), 2048), ALONE, fixed=CONTIGUOUS)
+    busy = sum(float(timeline.busy.sum()) for timeline in found.best.timelines.values())
+    assert found.one_device == pytest.approx(busy, rel=0.3)  # besides the launches of tasks
+
+
+@pytest.mark.parametrize(
+    "fixed", [{"route": "ring"}, {"stages": 4}, {"partition": "zigzag"}, {"unit": 32, "route": "direct"}]
+)
+def test_given_settings_hold_for_all_that_is_tried_and_the_rest_varies(fixed: dict[str, object]) -> None:
+    tried = choose(scene(attncc.load("causal")), fixed=fixed)
+    assert len(tried) > 4
+    assert all(getattr(each.settings, name) == value for each in tried for name, value in fixed.items())
+    assert len({(each.settings, each.sharing) for each in tried}) == len(tried)
+
+
+def test_nothing_given_tries_every_exchange() -> None:
+    steps: list[str] = []
+    tried = choose(scene(attncc.load("causal")), ALONE, steps.append)
+    assert {(each.settings.route, each.settings.stages) for each in tried} >= {
+        ("direct", 0), ("direct", 1), ("direct", 2), ("direct", 4), ("ring", 1)
+    }  # fmt: skip
+    assert len(steps) >= len(tried)
+    assert distinct(tried)[0] is tried[0]
+    assert len(distinct(tried)) == len({each.settings.partition for each in tried})
+
+
+def test_exchanges_are_put_into_words() -> None:
+    said = {exchange(each) for each in choose(scene(attncc.load("causal")))}
+    assert {
+        "groups of 4 swap sequence for heads",
+        "groups of 2 swap sequence for heads, direct in 2 stages",
+        "direct in one round",
+        "direct in one round, computed at once after it",
+        "units go round a ring",
+    } <= said
