@@ -222,6 +222,7 @@ def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) 
         score=score.on(leaves[3:]) if score.weights else None,
         enable_gqa=True,
         return_lse=options.get("return_lse", True),
+        backend=options.get("backend"),
         settings=attncc.distributed.Settings(**settings),
     )
     own = [op.shard(x).detach().requires_grad_() for x in leaves[:3]]

@@ -169,6 +169,7 @@ class _Run:
     def delta(self, grad: Tensor, grad_lse: Tensor | None, out: Tensor, lse: Tensor) -> dict[str, Tensor]:
         """Return what the gradient kernels read for each query row: `delta`, and `lse` in base 2."""
         launch = self.program.delta(grad_lse=grad_lse is not None)
+        lse = lse.contiguous()  # kernels count its elements; it may be a slice of another's rows
         delta, log_2_sum = torch.empty_like(lse), torch.empty_like(lse)
         tensors = {"grad": grad, "out": out, "lse": lse, "delta": delta, "log_2_sum": log_2_sum}
         if grad_lse is not None:

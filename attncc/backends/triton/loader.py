@@ -114,7 +114,7 @@ class Attention:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of query, key and value, given the gradient of `out` and what forward returned."""
         self._require(query, key, value)
-        grad, out = grad.contiguous(), out.contiguous()
+        grad, out, lse = grad.contiguous(), out.contiguous(), lse.contiguous()
         delta, log_2_sum = torch.empty_like(lse), torch.empty_like(lse)
         rows = {"grad": grad, "out": out, "lse": lse, "delta": delta, "log_2_sum": log_2_sum, "query": query}
         self._run(self.manifest["delta"], rows, {}, scale)

@@ -164,6 +164,23 @@ def test_rows_far_apart_are_reached_by_64_bit_offsets() -> None:
     torch.testing.assert_close(found, wanted, atol=2e-3, rtol=2e-3)
 
 
+def test_lse_may_be_a_slice(device: str) -> None:
+    """A partitioned schedule takes the gradients of some rows, with slices of what the forward gave."""
+    pattern, whole = attncc.load("causal"), [torch.randn(2, 3, 24, 16) for _ in range(3)]
+    rows = slice(5, 24)
+    query, key, value = (x[:, :, rows] for x in whole)
+    options = ("forward", pattern.handle, IDENTITY.key, 0, "triton", "{}")
+    executable = executable_for(query, key, value, *options)
+    out, lse = executable.forward(query, key, value, (), 0.25)
+    spaced = torch.randn(2, 3, 24)[:, :, rows]
+    spaced.copy_(lse)
+    grad = torch.randn_like(out)
+    wanted = executable.backward(grad, None, query, key, value, (), out, lse, 0.25, False)
+    found = executable.backward(grad, None, query, key, value, (), out, spaced, 0.25, False)
+    for a, b in zip(found[:3], wanted[:3], strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_what_stands_in_row_0_is_nothing_to_others(device: str) -> None:
     """Keys beyond a gathered axis once read row 0, and 0 * NaN is NaN."""
     pattern = attncc.load("strided", l=4).layers(1)

@@ -35,6 +35,14 @@ def test_settings(world, name: str, settings: dict[str, object]) -> None:
     world(4).run("compiled_case", name, {"unit": 4, **settings}, {})
 
 
+@pytest.mark.parametrize("settings", [{"partition": "zigzag", "stages": 2}, slow({"spread": 2})], ids=str)
+@pytest.mark.parametrize("name", ["strided", slow("global")])
+@pytest.mark.parametrize("backend", ["triton", "reference"])
+def test_other_backends_on_each_rank(world, backend: str, name: str, settings: dict[str, object]) -> None:
+    """Shards are slices, whose rows aren't contiguous from head to head: triton once read lse as if they were."""
+    world(2).run("compiled_case", name, {"unit": 8, **settings}, {"backend": backend})
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 @pytest.mark.parametrize("name", ["global", "mix", "strided"])
 def test_other_dtypes(world, name: str, dtype: str) -> None:
