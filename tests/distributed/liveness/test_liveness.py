@@ -56,7 +56,7 @@ def test_a_store_that_holds_the_verdict_on_an_earlier_world(tmp_path):
     for faulty in (2, 1):
         folder = tmp_path / str(faulty)
         folder.mkdir()
-        processes = start(3, folder, store.port, "ring", "kill", str(faulty), TORCHELASTIC_USE_AGENT_STORE="True")
+        processes = start(RANK, 3, folder, store.port, "ring", "kill", str(faulty), TORCHELASTIC_USE_AGENT_STORE="True")
         assert end(processes, faulty), (folder / "log").read_text()
         check(folder, 3, faulty)
         for key in store.list_keys():  # by which gloo would look for processes that are gone
