@@ -8,11 +8,11 @@ import torch
 
 from attncc import backends, targets
 from attncc.backends.device import target_name
-from attncc.backends.inputs import ITEMSIZES, Inputs
+from attncc.backends.inputs import Inputs
 from attncc.configs.environment import SOURCES
 from attncc.configs.key import Key
 from attncc.configs.lookup import Found, Miss, find, why_miss
-from attncc.errors import BackendError, ShapeError, nearest
+from attncc.errors import BackendError, nearest
 from attncc.executables import shape_for
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.choice import DIRECTIONS
@@ -84,8 +84,7 @@ def explain_config(
     Raises ShapeError, ConfigError, BackendError, PatternError or TableError.
     """
     chosen, expression = as_pattern(pattern), as_score(score).expression
-    inputs = Inputs(batch, heads, kv_heads or heads, head_dim, value_dim or head_dim, dtype)
-    _check(inputs)
+    inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     keys = q_offset + q_len if kv_len is None else kv_len
     shape = shape_for(chosen, expression, q_len, keys, q_offset, heads, batch)
     name, place = _runs_on(backend, target)
@@ -109,11 +108,3 @@ def _runs_on(backend: str | None, target: str | None) -> tuple[str, str]:
 
 def _found(key: Key) -> Found:
     return find(key) if key.backend in SOURCES else Found()
-
-
-def _check(inputs: Inputs) -> None:
-    if inputs.dtype not in ITEMSIZES:
-        raise ShapeError(f"dtype={inputs.dtype!r}.", rule=f"It is one of {', '.join(ITEMSIZES)}.")
-    sizes = (inputs.batch, inputs.heads, inputs.kv_heads, inputs.head_dim, inputs.value_dim)
-    if min(sizes) < 1 or inputs.heads % inputs.kv_heads:
-        raise ShapeError(f"{inputs}.", rule="Sizes are at least 1, and the heads are a multiple of the key heads.")

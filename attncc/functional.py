@@ -133,13 +133,18 @@ def scale_of(scale: float | None, query: Tensor) -> float:
     """Return the scale that is meant; raises ShapeError unless it is finite."""
     if scale is None:
         return 1.0 / math.sqrt(query.shape[-1])
+    check_scale(scale)
+    return float(scale)
+
+
+def check_scale(scale: object) -> None:
+    """Raise ShapeError unless a scale is a finite number."""
     if not isinstance(scale, numbers.Real) or not math.isfinite(scale):
         raise ShapeError(
             f"scale={scale!r}.",
             rule="The scale is a finite number; NaN or infinity makes every output NaN.",
             fix="Multiply the query by a scale that is a tensor, and pass scale=1.0." * isinstance(scale, Tensor),
         )
-    return float(scale)
 
 
 def check_types(query: object, key: object, value: object, backend: object) -> None:
@@ -148,6 +153,11 @@ def check_types(query: object, key: object, value: object, backend: object) -> N
         if not isinstance(x, Tensor) or x.layout != torch.strided:
             kind = f"tensor with layout {x.layout}" if isinstance(x, Tensor) else type(x).__name__
             raise ShapeError(f"{name} is a {kind}.", rule="query, key and value are strided tensors (B, H, N, D).")
+    check_backend(backend)
+
+
+def check_backend(backend: object) -> None:
+    """Raise BackendError unless it is a name, or None."""
     if not isinstance(backend, str | None):
         raise BackendError(f"backend={backend!r}.", rule="It is the name of a backend, or None.")
 

@@ -167,7 +167,8 @@ def _weighted_backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | Non
     return d_query, d_key, d_value, per_slot, *(None for _ in ctx.options)
 
 
-def _double_backward(ctx: Any, *gradients: Any) -> None:
+def refuse_double_backward(ctx: Any, *gradients: Any) -> None:
+    """Raise AttnccError: the backward of a gradient."""
     raise AttnccError(
         "The gradient of attention was differentiated again.",
         rule="attncc has first derivatives only.",
@@ -186,6 +187,6 @@ def _vmap(*arguments: Any) -> None:
 attention.register_autograd(_backward, setup_context=_save)
 weighted_attention.register_autograd(_weighted_backward, setup_context=_save_weighted)
 for _operator in (_attention_backward, _weighted_attention_backward):
-    _operator.register_autograd(_double_backward)
+    _operator.register_autograd(refuse_double_backward)
 for _operator in (attention, weighted_attention, _attention_backward, _weighted_attention_backward):
     _operator.register_vmap(_vmap)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -71,6 +72,10 @@ class Score:
             for w in other.weights
         ]
         return Score(ScoreExpression(expr), (*self.weights, *added), f"{self.name}.then({other.name})")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Score:
+        """The same on copies of its tensors, such as those of a copied model."""
+        return self.on([copy.deepcopy(x, memo) for x in self.tensors])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Score) or self.key != other.key:

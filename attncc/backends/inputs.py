@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attncc.errors import ShapeError
+from attncc.errors import ShapeError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,13 +32,25 @@ class Inputs:
 
     def __post_init__(self) -> None:
         for name in ("batch", "heads", "kv_heads", "head_dim", "value_dim"):
-            if getattr(self, name) < 1:
-                raise ShapeError(f"{name}={getattr(self, name)}.", rule="Sizes are at least 1.")
+            size = getattr(self, name)
+            if not isinstance(size, numbers.Integral) or isinstance(size, bool) or size < 1:
+                raise ShapeError(f"{name}={size!r}.", rule="Sizes are integers of at least 1.")
         if self.heads % self.kv_heads:
             raise ShapeError(
                 f"{self.heads} query heads on {self.kv_heads} key heads.",
                 rule="The number of query heads is a multiple of the number of key heads.",
             )
+
+    @classmethod
+    def given(
+        cls, batch: int, heads: int, kv_heads: int | None, head_dim: int, value_dim: int | None, dtype: str
+    ) -> Inputs:
+        """Return the sizes that somebody names: without kv_heads there are as many as heads, value_dim is head_dim."""
+        if dtype not in ITEMSIZES:
+            known = ", ".join(ITEMSIZES)
+            raise ShapeError(f"dtype={dtype!r}.", rule=f"It is one of {known}.", fix=nearest(str(dtype), ITEMSIZES))
+        keys = heads if kv_heads is None else kv_heads
+        return cls(batch, heads, keys, head_dim, head_dim if value_dim is None else value_dim, dtype)
 
     @classmethod
     def of(cls, query: Tensor, key: Tensor, value: Tensor) -> Inputs:

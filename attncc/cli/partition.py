@@ -78,7 +78,7 @@ def partition(
 
     _one_of("--dtype", dtype, tuple(ITEMSIZES))
     _one_of("--direction", direction, tuple(DIRECTIONS))
-    inputs = Inputs(batch, heads, kv_heads or heads, head_dim, value_dim or head_dim, dtype)
+    inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     whole = Topology.load(topology)
     devices = whole if ranks is None else whole.subset(ranks)
     scene = Scene(pattern_from(pattern, param), seq_len, inputs, devices, DIRECTIONS[direction], slack)

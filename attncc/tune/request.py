@@ -67,8 +67,7 @@ class Asked(Manner, ABC):
     def inputs(self, on_gpu: bool) -> Inputs:
         """Return the sizes of query, key and value."""
         dtype = self.dtype or ("bf16" if on_gpu else "fp32")
-        value_dim = self.value_dim or self.head_dim
-        return Inputs(self.batch, self.heads, self.kv_heads or self.heads, self.head_dim, value_dim, dtype)
+        return Inputs.given(self.batch, self.heads, self.kv_heads, self.head_dim, self.value_dim, dtype)
 
     def answered(self, on_progress: OnProgress) -> Results:
         """Return what was found before, and tune the rest."""

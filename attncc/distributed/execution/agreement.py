@@ -1,19 +1,23 @@
-"""Agreement: whether all ranks have made the same schedule, before anything is exchanged by it."""
+"""Agreement: whether all ranks have the same schedule, and bring the same sizes, before anything is exchanged by it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from attncc.distributed.execution.channel import Channel
 from attncc.distributed.schedules.schedule import Moves, Schedule
 from attncc.errors import DistributedError
 
+#: Types that tensors may have, by the numbers that ranks tell each other.
+DTYPES = sorted({x for x in vars(torch).values() if isinstance(x, torch.dtype) and x.is_floating_point}, key=str)
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -48,6 +52,41 @@ class Agreement:
         if not self._settled:
             _check(_known(self._own, self._channels, self._device))
             self._settled = True
+
+
+class Sizes(NamedTuple):
+    """Of a rank's query, key and value, those that all ranks of a sequence have alike: all but the tokens."""
+
+    batch: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    value_dim: int
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, query: Tensor, key: Tensor, value: Tensor) -> Sizes:
+        """Return the sizes of some tensors."""
+        return cls(query.shape[0], query.shape[1], key.shape[1], query.shape[3], value.shape[3], query.dtype)
+
+    def __str__(self) -> str:
+        return (
+            f"batch {self.batch}, {self.heads} heads of {self.head_dim}, {self.kv_heads} key heads, value heads of "
+            f"{self.value_dim}, {str(self.dtype).removeprefix('torch.')}"
+        )
+
+
+def check_alike(sizes: Sizes, channel: Channel, device: torch.device) -> None:
+    """Raise DistributedError on every rank of a channel unless all have these sizes. Collective."""
+    own = torch.tensor([dist.get_rank(), *sizes[:-1], DTYPES.index(sizes.dtype)], device=device)
+    rows = [row.tolist() for row in channel.gathered("the comparison of sizes", own)]
+    found = {row[0]: Sizes._make([*row[1:-1], DTYPES[row[-1]]]) for row in sorted(rows)}
+    if len(set(found.values())) > 1:
+        listed = "; ".join(f"rank {rank} has {each}" for rank, each in found.items())
+        raise DistributedError(
+            f"Ranks that share a sequence bring different tensors: {listed}.",
+            rule="They have the same batch entries and heads, in one type.",
+        )
 
 
 def _known(own: str, channels: Sequence[Channel], device: torch.device) -> dict[int, str]:

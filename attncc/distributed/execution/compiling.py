@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
-from attncc import executables
+from attncc import backends, executables
 from attncc.backends.inputs import Inputs
 from attncc.distributed.execution.lines import Lines
 from attncc.distributed.execution.mesh import Grid, grid_of
@@ -21,9 +21,17 @@ from attncc.distributed.simulation.selection import settings_for
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, DistributedError
 from attncc.executables import Config
+from attncc.functional import check_backend, check_scale
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.scores import Score, ScoreFactory, as_score
+
+#: What options are, and how one is made.
+KINDS: dict[str, tuple[type, str]] = {
+    "settings": (Settings, 'Write settings=attncc.distributed.Settings(partition="zigzag").'),
+    "schedule": (Schedule, "Take that of another attention: op.schedule."),
+    "topology": (Topology, "Load it: attncc.distributed.Topology.load(name)."),
+}
 
 
 def compile(
@@ -60,12 +68,15 @@ def compile(
     may take, else the group's own limit. Other options are those of attncc.attention.
 
     Before it returns, ranks compare digests of what they have compiled. Raises DistributedError for a mesh that doesn't
-    fit, a schedule that can't be run and ranks that differ, ConfigError for a spread that doesn't divide ranks and key
-    heads, and what planning raises.
+    fit, a schedule that can't be run, a timeout that is none and ranks that differ, ConfigError for options of another
+    kind and a spread that doesn't divide ranks and key heads, ShapeError or BackendError for what a call would refuse,
+    and what planning raises.
     """
     grid = grid_of(mesh, group)
     chosen, scored = as_pattern(pattern), as_score(score)
-    inputs = Inputs(batch, heads, kv_heads or heads, head_dim, value_dim or head_dim, dtype)
+    inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
+    _check_kinds(settings=settings, schedule=schedule, topology=topology)
+    _check_options(scale, backend)
     if topology is not None:
         ways = spreads(grid.size("sequence"), inputs.kv_heads, grid.size("batch"), grid.size("heads"))
         settings = settings_for(chosen, q_len, inputs, ways, settings=settings, topology=topology).settings
@@ -84,6 +95,23 @@ def compile(
     op.agreement.settle()
     lines.open()
     return op
+
+
+def _check_kinds(**given: object) -> None:
+    """Raise ConfigError for a name, or a mapping, in place of what it stands for."""
+    for name, value in given.items():
+        kind, fix = KINDS[name]
+        if value is not None and not isinstance(value, kind):
+            raise ConfigError(f"{name}={value!r}.", rule=f"It is of attncc.distributed.{kind.__name__}.", fix=fix)
+
+
+def _check_options(scale: float | None, backend: str | None) -> None:
+    """Raise, before anything is planned, what the first call would."""
+    if scale is not None:
+        check_scale(scale)
+    check_backend(backend)
+    if backend is not None:
+        backends.get(backend)
 
 
 def _sharing(grid: Grid, inputs: Inputs, spread: int) -> Sharing:

@@ -7,6 +7,7 @@ import weakref
 import torch
 import torch.distributed as dist
 
+from attncc.distributed.execution.agreement import Sizes, check_alike
 from attncc.distributed.execution.channel import Channel
 from attncc.distributed.execution.mesh import Grid
 
@@ -26,9 +27,19 @@ class Lines:
 
     def __init__(self, grid: Grid, spread: int, timeout: float | None) -> None:
         self.dims = {dim: Channel(group, timeout) for dim, group in grid.groups.items()}
+        self._compared: set[Sizes] = set()
         self.within: Channel | None = None
         self.between: Channel | None = None
         self._spread, self._timeout, self._device = spread, timeout, grid.device
+
+    def compare(self, sizes: Sizes) -> None:
+        """Raise DistributedError on every rank of a sequence unless all have these sizes. Collective when they are new.
+
+        An exchange of unequal ones isn't refused by every process group: gloo leaves rows unwritten.
+        """
+        if "sequence" in self.dims and sizes not in self._compared:
+            check_alike(sizes, self.dims["sequence"], self._device)
+            self._compared.add(sizes)
 
     def open(self) -> None:
         """Make the groups of neighbours, or take those that there are. Collective, for all ranks of the world."""

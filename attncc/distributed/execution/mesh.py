@@ -42,8 +42,15 @@ class Grid:
 
     @property
     def device(self) -> torch.device:
-        """The device on which the groups exchange small tensors."""
-        on_gpu = any(dist.get_backend(group) == "nccl" for group in self.groups.values())
+        """The device on which the groups exchange small tensors; raises DistributedError if they were destroyed."""
+        try:
+            on_gpu = any(dist.get_backend(group) == "nccl" for group in self.groups.values())
+        except ValueError as error:
+            raise DistributedError(
+                f"The process group was destroyed: {error}",
+                rule="An attention exchanges on the groups that it was compiled for.",
+                fix="Compile it again for those that there are now.",
+            ) from error
         return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
 
     def __str__(self) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from attncc.backends.inputs import Inputs
 from attncc.distributed.execution import shards
-from attncc.distributed.execution.agreement import Agreement, digest
+from attncc.distributed.execution.agreement import Agreement, Sizes, digest
 from attncc.distributed.execution.forward import Run
 from attncc.distributed.execution.inner import Inner
 from attncc.distributed.execution.lines import Lines
@@ -38,14 +40,15 @@ from attncc.scores import Score
 SAMPLES = 4
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DistributedAttention:
     """Attention over a sequence that ranks share; made by `compile`, called by all ranks with their shards.
 
     schedule: what travels and is computed, for all heads and batch entries. grid: the mesh, and where this rank stands.
     sharing: how the ranks of its sequence groups divide heads and tokens. nodes: of the parts, None if they are in one.
-    lines: what ranks exchange on. agreement:
-    whether all ranks have made the same, which they ask before they exchange anything else.
+    lines: what ranks exchange on. agreement: whether all ranks have made the same, which they ask before they exchange
+    anything else. A deep copy, such as that of a model that holds one, looks up copies of the score's weights and
+    exchanges on the same lines.
     """
 
     pattern: Pattern
@@ -89,6 +92,7 @@ class DistributedAttention:
         self._check_shard(query, key)
         factor = scale_of(self.scale, query)
         self.agreement.settle()
+        self.lines.compare(Sizes.of(query, key, value))
         if self._swap is not None:
             query, key, value = self._swap.to_heads(query, key, value)
         sample = Sample.of(query, key, value)
@@ -117,12 +121,28 @@ class DistributedAttention:
             found._run(sample.query[0], sample.query[1]).prepare(sample)
         return found
 
+    def __copy__(self) -> DistributedAttention:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> DistributedAttention:
+        return replace(self, score=copy.deepcopy(self.score, memo))
+
+    def __reduce__(self) -> NoReturn:
+        raise DistributedError(
+            f"{self!r} was to be pickled.",
+            rule="It exchanges with the ranks of this process's group, which no file and no other process has.",
+            fix="Save the model's state_dict(), and compile the attention where it is loaded.",
+        )
+
+    def __repr__(self) -> str:
+        return f"DistributedAttention({self.pattern!r}, {self.schedule.partition.cut.length} tokens on {self.grid})"
+
     def positions(self, rank: int | None = None) -> Tensor:
         """Return the positions of the tokens of a rank of the sequence group, by default this one: int64, ascending."""
         shard = self.grid.shard("sequence") if rank is None else rank
         ranks = self.grid.size("sequence")
-        if not 0 <= shard < ranks:
-            raise DistributedError(f"rank={rank}.", rule=f"The sequence is shared by ranks 0 to {ranks - 1}.")
+        if not isinstance(shard, int) or isinstance(shard, bool) or not 0 <= shard < ranks:
+            raise DistributedError(f"rank={rank!r}.", rule=f"The sequence is shared by ranks 0 to {ranks - 1}.")
         return torch.from_numpy(self.sharing.positions(self.schedule.partition, shard))
 
     def shard(self, x: Tensor, *, batch: int | None = 0, heads: int | None = 1, sequence: int | None = 2) -> Tensor:
@@ -135,7 +155,8 @@ class DistributedAttention:
     def unshard(self, x: Tensor, *, batch: int | None = 0, heads: int | None = 1, sequence: int | None = 2) -> Tensor:
         """Return the whole tensor of which every rank gives its part, on all of them. Without gradient; collective."""
         positions = [self.positions(rank) for rank in range(self.grid.size("sequence"))]
-        return shards.unshard(self.lines.dims, positions, x, batch, heads, sequence)
+        own = self.grid.shard("sequence")
+        return shards.unshard(self.lines.dims, positions, own, x, batch, heads, sequence)
 
     def describe(self) -> str:
         """Return who owns how much, what travels and what is kept, in words; for `inputs`, by ranks of a sequence."""

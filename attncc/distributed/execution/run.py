@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from attncc.backends.base import accumulation_dtype
 from attncc.distributed.execution.backward import LaneGradients, run_backward
 from attncc.distributed.execution.forward import LaneInputs, Run, run_forward
+from attncc.distributed.execution.once import once
 
 
 def attend(
@@ -42,8 +42,10 @@ class _Attend(torch.autograd.Function):
         return out, lse
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
+    @once
+    def backward(
+        ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
+    ) -> tuple[tuple[Any, ...], Sequence[Tensor]]:
         query, key, value, out, lse, *rest = ctx.saved_tensors
         run: Run = ctx.run
         weights, received = rest[: ctx.weights], rest[ctx.weights :]
@@ -58,7 +60,8 @@ class _Attend(torch.autograd.Function):
         sums = run_backward(run, found, weights, ctx.scale, with_weights)
         d_query, d_key, d_value = _gathered(found, query, key, value)
         typed = [total.to(x.dtype) for total, x in zip(sums, weights, strict=False)]
-        return None, None, d_query, d_key, d_value, *(typed if with_weights else (None for _ in weights))
+        for_weights = typed if with_weights else [None] * len(weights)
+        return (None, None, d_query, d_key, d_value, *for_weights), (query, key, value, *weights)
 
 
 def _lanes(run: Run, query: Tensor, key: Tensor, value: Tensor) -> list[LaneInputs]:

@@ -16,6 +16,7 @@ def shard(
     grid: Grid, positions: Tensor, length: int, x: Tensor, batch: int | None, heads: int | None, sequence: int | None
 ) -> Tensor:
     """Return this rank's batch entries, heads and tokens of a whole tensor that has them along these dimensions."""
+    _check_dims(x, batch, heads, sequence)
     for name, dim in (("batch", batch), ("heads", heads)):
         if dim is not None:
             part = grid.part(name, x.shape[dim])
@@ -33,15 +34,22 @@ def shard(
 def unshard(
     channels: Mapping[str, Channel],
     positions: Sequence[Tensor],
+    own: int,
     x: Tensor,
     batch: int | None,
     heads: int | None,
     sequence: int | None,
 ) -> Tensor:
-    """Return the whole tensor on every rank; `positions` are those of each rank of the sequence.
+    """Return the whole tensor on every rank; `positions` are those of each rank of the sequence, which `own` is one of.
 
     channels: by dimension of the mesh.
     """
+    _check_dims(x, batch, heads, sequence)
+    if sequence is not None and x.shape[sequence] != len(positions[own]):
+        raise ShapeError(
+            f"Dimension {sequence} of {tuple(x.shape)} has {x.shape[sequence]} tokens.",
+            rule=f"Rank {own} of the sequence owns {len(positions[own])}.",
+        )
     x = x.detach()
     if sequence is not None:
         lengths = [len(each) for each in positions]
@@ -53,6 +61,19 @@ def unshard(
         if dim is not None and name in channels:
             x = torch.cat(_gathered(channels[name], x, [x.shape[dim]] * channels[name].ranks, dim), dim)
     return x
+
+
+def _check_dims(x: object, *dims: int | None) -> None:
+    """Raise ShapeError unless x is a tensor that has these dimensions, each once."""
+    if not isinstance(x, Tensor):
+        raise ShapeError(f"A {type(x).__name__} for a tensor.", rule="Tensors are cut into shards.")
+    given = [dim for dim in dims if dim is not None]
+    if any(not -x.ndim <= dim < x.ndim for dim in given) or len({dim % x.ndim for dim in given}) < len(given):
+        raise ShapeError(
+            f"batch, heads and sequence are dimensions {dims} of a tensor of shape {tuple(x.shape)}.",
+            rule=f"They are different ones of its {x.ndim}, or None where it has none.",
+            fix="For token numbers (B, N) write shard(ids, heads=None, sequence=1).",
+        )
 
 
 def _gathered(channel: Channel, x: Tensor, lengths: Sequence[int], dim: int) -> list[Tensor]:

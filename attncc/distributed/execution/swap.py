@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from attncc.distributed.execution.channel import Channel
+from attncc.distributed.execution.once import once
 from attncc.distributed.execution.rows import DIM
 from attncc.distributed.execution.transport import Expected, Sent, depart
 
@@ -80,9 +80,9 @@ class _ToHeads(torch.autograd.Function):
         return swap.heads_of_all(tensors, THERE)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        return None, *ctx.swap.tokens_of_own(grads, f"the backward of {THERE}")
+    @once
+    def backward(ctx: Any, *grads: Tensor) -> tuple[tuple[Any, ...], Sequence[Tensor]]:
+        return (None, *ctx.swap.tokens_of_own(grads, f"the backward of {THERE}")), ()
 
 
 class _ToTokens(torch.autograd.Function):
@@ -92,9 +92,9 @@ class _ToTokens(torch.autograd.Function):
         return swap.tokens_of_own(tensors, BACK)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        return None, *ctx.swap.heads_of_all(grads, f"the backward of {BACK}")
+    @once
+    def backward(ctx: Any, *grads: Tensor) -> tuple[tuple[Any, ...], Sequence[Tensor]]:
+        return (None, *ctx.swap.heads_of_all(grads, f"the backward of {BACK}")), ()
 
 
 def _resized(shape: Sequence[int], tokens: int) -> tuple[int, ...]:

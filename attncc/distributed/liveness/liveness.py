@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import numbers
 import os
 import weakref
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from attncc.errors import DistributedError
 #: One monitor a world, as long as its process group lives.
 _monitors: weakref.WeakKeyDictionary[dist.ProcessGroup, Monitor] = weakref.WeakKeyDictionary()
 
+#: Seconds that an exchange may be given: process groups count milliseconds, in 64 bits of nanoseconds.
+SHORTEST, LONGEST = 1e-3, 1e9
+
 #: RuntimeErrors that say nothing about other ranks.
 _LOCAL = (torch.OutOfMemoryError, NotImplementedError, RecursionError)
 
@@ -34,12 +38,13 @@ class Liveness:
     times out, that rank compares two readings of these, and the first verdict in the store holds for all. So each
     rank raises within `timeout` and GRACE, both in seconds. The timeout becomes the group's own, by default it stays
     that: gloo keeps a process from ending until it has passed.
+    Raises DistributedError for a timeout that is none.
     With NCCL set TORCH_NCCL_BLOCKING_WAIT=1, or a wait returns at once and torch's watchdog ends the process.
     """
 
     def __init__(self, group: dist.ProcessGroup, timeout: float | None = None) -> None:
         self.group = group
-        self.timeout = None if timeout is None else timedelta(seconds=timeout)
+        self.timeout = None if timeout is None else _duration(timeout)
         self._ranks: list[int] = dist.get_process_group_ranks(group)
         self._key = hashlib.sha256(f"{group.group_name} {self._ranks}".encode()).hexdigest()[:16]
         if self.timeout is not None:
@@ -88,6 +93,12 @@ class Liveness:
             fix=f"See what {name[0].lower()}{name[1:]} printed last, and start again from a checkpoint.",
             rank=verdict.rank,
         )
+
+
+def _duration(timeout: float) -> timedelta:
+    if not isinstance(timeout, numbers.Real) or isinstance(timeout, bool) or not SHORTEST <= timeout <= LONGEST:
+        raise DistributedError(f"timeout={timeout!r}.", rule=f"It is a number of seconds, {SHORTEST:g} to {LONGEST:g}.")
+    return timedelta(seconds=float(timeout))
 
 
 def _monitor() -> Monitor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -18,7 +19,7 @@ from attncc.distributed.schedules.schedule import Lane, Moves, Schedule
 from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.tasks import tasks
 from attncc.distributed.schedules.traffic import Rows
-from attncc.errors import PlanError, ShapeError
+from attncc.errors import ConfigError, PlanError, ShapeError
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern
 from attncc.planner.checks import check, check_sizes
@@ -53,17 +54,19 @@ class Problem:
     _exchanges: dict[Partition, tuple[Exchange, ...]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        check(self.pattern.predicate, self.shape)
         if self.ranks < 1 or self.length < 1:
             raise ShapeError(
                 f"{self.length} tokens on {self.ranks} ranks.", rule="There is at least one token and one rank."
             )
+        if not 1.0 <= self.slack < math.inf:
+            raise ConfigError(f"slack={self.slack}.", rule="It is a finite number of at least 1.")
         if self.most is not None and self.most * self.ranks < self.length:
             raise PlanError(
                 f"{self.length:,} tokens on {self.ranks} ranks, whose memory holds {self.most:,} each.",
                 rule="All rows of query, key, value, output and their gradients fit in half of a device's memory.",
                 fix="Share the sequence among more ranks, or divide batch entries or heads.",
             )
-        check(self.pattern.predicate, self.shape)
         check_sizes(self.pattern.predicate, self.shape)
 
     @property

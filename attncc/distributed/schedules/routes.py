@@ -13,7 +13,11 @@ ROUTES = ("direct", "tree", "ring")
 
 
 def direct(demand: Demand, partition: Partition, stages: int) -> Moves:
-    """Send every unit from its owner, in `stages` rounds of about equal bytes a rank, the nearest owners first."""
+    """Send every unit from its owner, in `stages` rounds of about equal bytes a rank, the nearest owners first.
+
+    More stages than there are units would only leave rounds empty, and are taken as so many.
+    """
+    stages = min(stages, partition.cut.count)
     source = partition.owner[demand.unit]
     distance = (demand.rank - source) % partition.ranks
     order = np.lexsort((demand.unit, distance, demand.rank))

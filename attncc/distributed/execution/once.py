@@ -1,0 +1,43 @@
+"""First derivatives: gradients that must not be differentiated again say so, instead of counting as constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attncc.operators import refuse_double_backward
+
+Gradients = tuple[Any, ...]
+
+
+def once(backward: Callable[..., tuple[Gradients, Sequence[Tensor]]]) -> Callable[..., Gradients]:
+    """Return a backward of an autograd.Function whose gradients raise AttnccError where they are differentiated.
+
+    backward returns the gradients, and what they depend on besides the incoming ones. torch's once_differentiable
+    looks at the incoming ones alone: that of a plain sum is a constant, and a penalty on gradients silently nothing.
+    """
+
+    @wraps(backward)
+    def wrapped(ctx: Any, *grads: Tensor | None) -> Gradients:
+        with torch.no_grad():
+            found, known = backward(ctx, *grads)
+        roots = [x for x in (*known, *grads) if x is not None and x.requires_grad]
+        if not roots or not torch.is_grad_enabled():
+            return found
+        return tuple(_Final.apply(x, *roots) if isinstance(x, Tensor) else x for x in found)  # type: ignore[no-untyped-call]
+
+    return wrapped
+
+
+class _Final(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *roots: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> None:
+        refuse_double_backward(ctx, *grads)

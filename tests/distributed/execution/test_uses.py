@@ -1,0 +1,44 @@
+"""What training code does with an attention: copies of models, checkpointing, compiled graphs, wrong options."""
+
+from __future__ import annotations
+
+import jobs
+import pytest
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        "copied_with_its_model",
+        "pickled",
+        "two_in_turn",
+        "in_compiled_code",
+        "options_refused",
+        "shards_refused",
+        "sizes_that_differ",
+    ],
+)
+def test_use(world, job: str) -> None:
+    world(4).run(f"jobs_uses.{job}")
+
+
+@pytest.mark.parametrize("spread", [1, 2, 4])
+def test_second_derivatives_are_refused(world, spread: int) -> None:
+    """The gradient of a sum's gradient once counted as 0, without a word."""
+    world(4).run("jobs_uses.differentiated_twice", spread)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointing(world, reentrant: bool) -> None:
+    world(4).run("jobs_uses.checkpointed", reentrant)
+
+
+def test_more_stages_than_units_are_as_many_as_units(world) -> None:
+    """A billion of stages once took all memory."""
+    assert max(world(4).run("jobs_uses.more_stages_than_units")) <= jobs.N
+
+
+def test_after_its_group_was_destroyed(world) -> None:
+    two = world(2)
+    two.run("jobs_uses.after_its_group_was_destroyed")
+    two.stop()
