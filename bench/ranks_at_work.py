@@ -35,7 +35,7 @@ def main(rank: int, ranks: int, store: str) -> None:
 
 
 def prepared(case: Timed) -> Callable[[], dict[str, float]]:
-    """Return a call of a case's forward and backward, which gives the seconds of each until the slowest rank is done."""
+    """Return a call of a case, which gives the seconds of its forward and backward until the slowest rank is done."""
     length, pattern = TIMED[case.name]
     sizes = {"heads": INPUTS.heads, "kv_heads": INPUTS.kv_heads, "head_dim": INPUTS.head_dim, "dtype": INPUTS.dtype}
     op = attncc.distributed.compile(pattern(length), length, **sizes, settings=case.settings)

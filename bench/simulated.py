@@ -9,6 +9,7 @@ import attncc
 from attncc.backends.inputs import Inputs
 from attncc.distributed import Settings
 from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.simulation.pricing import priced
 from attncc.distributed.simulation.scene import Candidate, Scene
 from attncc.distributed.topology import Topology
 
@@ -54,10 +55,11 @@ CASES = tuple(Timed(name, settings) for name in TIMED for settings in SETTINGS)
 
 
 def predicted(topology: Topology) -> list[Candidate]:
-    """Return CASES in simulation."""
+    """Return CASES in simulation, each task at the price of its own plan."""
     scenes = {name: Scene(pattern(length), length, INPUTS, topology) for name, (length, pattern) in TIMED.items()}
     found = []
     for each in CASES:
         spread = each.settings.spread
-        found.append(scenes[each.name].candidate(each.settings, Sharing(parts=RANKS // spread, spread=spread)))
+        scene = scenes[each.name]
+        found.append(priced(scene, scene.candidate(each.settings, Sharing(parts=RANKS // spread, spread=spread))))
     return found

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from attncc.backends.base import Executable
 from attncc.distributed.execution.members import Members
-from attncc.distributed.execution.place import Place, placed, placed_score
 from attncc.distributed.execution.tables import Task
+from attncc.distributed.schedules.place import Place, placed, placed_score
 from attncc.executables import executable_for
 from attncc.ir.score import ScoreExpression
 from attncc.patterns import Pattern

@@ -103,11 +103,13 @@ def _tuned(
 
 def _simulated(pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology) -> Selection:
     from attncc.distributed.simulation.choose import choose
+    from attncc.distributed.simulation.pricing import best
     from attncc.distributed.simulation.scene import Scene
 
-    best = choose(Scene(pattern, length, inputs, topology), sharings)[0]
-    said = f"The fastest in simulation on {topology.name}, {best.seconds:.3g} s forward and backward."
-    return Selection(best.sharing, replace(best.settings, spread=best.sharing.spread), "simulated", said)
+    scene = Scene(pattern, length, inputs, topology)
+    found = best(scene, choose(scene, sharings))
+    said = f"The fastest in simulation on {topology.name}, {found.seconds:.3g} s forward and backward."
+    return Selection(found.sharing, replace(found.settings, spread=found.sharing.spread), "simulated", said)
 
 
 def key_of(

@@ -8,6 +8,7 @@ import pytest
 import attncc
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.simulation import pricing
 from attncc.distributed.simulation.choose import choose
 from attncc.distributed.simulation.scene import Scene
 from attncc.distributed.topology import Topology
@@ -142,6 +143,6 @@ def test_memory_that_is_kept(world, settings: dict[str, object]) -> None:
 def test_settings_for_a_topology(world, tmp_path) -> None:
     """What is simulated, then what was tuned, unless settings are given."""
     scene = Scene(attncc.load("causal"), jobs.N, Inputs(1, 1, 1, 64, 64, "bf16"), Topology.load("gloo").subset(2))
-    best = choose(scene, [Sharing(parts=2)])[0].schedule.partition.name
+    best = pricing.best(scene, choose(scene, [Sharing(parts=2)])).schedule.partition.name
     winner, given = [name for name in ("contiguous", "zigzag", "balanced") if name != best][:2]
     assert world(2).run("on_a_topology", str(tmp_path), winner, given) == [[best, winner, given]] * 2

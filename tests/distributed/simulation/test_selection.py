@@ -17,6 +17,7 @@ from attncc.configs.key import BOTH
 from attncc.configs.store import user_store
 from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.simulation import pricing
 from attncc.distributed.simulation.choose import choose
 from attncc.distributed.simulation.scene import Scene
 from attncc.distributed.simulation.selection import described, environment_of, key_of, parsed, settings_for
@@ -60,7 +61,8 @@ def test_without_a_topology_the_defaults() -> None:
 
 def test_without_a_winner_the_fastest_in_simulation() -> None:
     found = selected()
-    best = choose(Scene(STRIDED, N, INPUTS, GLOO), ALL)[0]
+    scene = Scene(STRIDED, N, INPUTS, GLOO)
+    best = pricing.best(scene, choose(scene, ALL))
     assert (found.settings, found.sharing, found.layer) == (best.settings, best.sharing, "simulated")
 
 

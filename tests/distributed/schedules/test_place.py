@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import attncc
 from attncc.backends.reference import as_broadcast
-from attncc.distributed.execution.place import Place, placed, placed_score
+from attncc.distributed.schedules.place import Place, placed, placed_score
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array, Read
 from attncc.testing import check_attention
