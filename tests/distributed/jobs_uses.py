@@ -66,6 +66,14 @@ def differentiated_twice(spread: int) -> None:
     assert torch.equal(plain, found.detach())
 
 
+def transformed() -> None:
+    op = compiled(**OPTIONS)
+    x = own(op).detach()
+    mapped, differentiated = (transform(lambda x: op(x, x, x).sum()) for transform in (torch.vmap, torch.func.grad))
+    refused(lambda: mapped(x[None]), "torch.func", error=attncc.AttnccError)
+    refused(lambda: differentiated(x), "torch.func", error=attncc.AttnccError)
+
+
 def checkpointed(reentrant: bool) -> None:
     op = compiled(**OPTIONS)
     kept, made_again = own(op), own(op)

@@ -11,7 +11,8 @@ from attncc import backends, executables
 from attncc.backends.inputs import Inputs
 from attncc.distributed.execution.lines import Lines
 from attncc.distributed.execution.mesh import Grid, grid_of
-from attncc.distributed.execution.operator import DistributedAttention, local_schedule
+from attncc.distributed.execution.operator import DistributedAttention
+from attncc.distributed.execution.shards import schedule_of
 from attncc.distributed.schedules.problem import Problem
 from attncc.distributed.schedules.schedule import Schedule
 from attncc.distributed.schedules.settings import Settings
@@ -88,7 +89,7 @@ def compile(
     made = schedule or Problem(chosen, q_len, sharing.parts, inputs, nodes).schedule(chosen_settings)
     _check_fits(made, q_len, sharing.parts)
     check_schedule(made)
-    local_schedule(made, grid, inputs, sharing.spread)
+    schedule_of(made, grid, inputs, sharing.spread)
     lines = Lines(grid, sharing.spread, timeout)
     options = (scale, enable_gqa, return_lse, backend or "", executables.encoded(config))
     op = DistributedAttention(chosen, made, chosen_settings, grid, sharing, nodes, lines, inputs, scored, *options)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attncc.errors import AttnccError
 from attncc.operators import refuse_double_backward
 
 Gradients = tuple[Any, ...]
@@ -31,6 +32,16 @@ def once(backward: Callable[..., tuple[Gradients, Sequence[Tensor]]]) -> Callabl
         return tuple(_Final.apply(x, *roots) if isinstance(x, Tensor) else x for x in found)  # type: ignore[no-untyped-call]
 
     return wrapped
+
+
+def refuse_transforms() -> None:
+    """Raise AttnccError inside of torch.func's transforms, such as vmap and grad."""
+    if torch._C._are_functorch_transforms_active():
+        raise AttnccError(
+            "A distributed attention was called under a transform of torch.func.",
+            rule="Its exchanges with other ranks are differentiated by backward() and torch.autograd.grad alone.",
+            fix="Differentiate with these; put a dimension that was mapped into B.",
+        )
 
 
 class _Final(torch.autograd.Function):

@@ -18,12 +18,12 @@ from attncc.distributed.execution.forward import Run
 from attncc.distributed.execution.inner import Inner
 from attncc.distributed.execution.lines import Lines
 from attncc.distributed.execution.mesh import Grid
+from attncc.distributed.execution.once import refuse_transforms
 from attncc.distributed.execution.run import attend
 from attncc.distributed.execution.sample import Sample
 from attncc.distributed.execution.swap import Swap
 from attncc.distributed.execution.tables import RankTables
 from attncc.distributed.schedules import traffic
-from attncc.distributed.schedules.lanes import localised
 from attncc.distributed.schedules.problem import Problem
 from attncc.distributed.schedules.schedule import Schedule
 from attncc.distributed.schedules.settings import Settings
@@ -80,12 +80,13 @@ class DistributedAttention:
 
         query (B, Hq, n, D), key (B, Hkv, n, D) and value (B, Hkv, n, Dv): this rank's batch entries, heads and tokens,
         the last in ascending position as `positions()` gives them. All ranks call it, and its backward, in step. The
-        gradient of a score's weights is this rank's share: add those of all ranks up.
+        gradient of a score's weights, which are the same on all ranks, is this rank's share: add those of all ranks up.
 
         Raises ShapeError and what attncc.attention raises before anything is sent, and DistributedError, whose `rank`
         is the one to blame, where an exchange fails or takes longer than the timeout.
         """
         check_types(query, key, value, self.backend)
+        refuse_transforms()
         query, key, value = autocast(query, key, value)
         check_tensors(query, key, value, self.enable_gqa, 0)
         check_weights(self.score.weights, query)
@@ -115,7 +116,7 @@ class DistributedAttention:
         problem = Problem(chosen, partition.cut.length, partition.ranks, self.inputs, self.nodes)
         made = problem.scheduled(partition, self.settings)
         check_schedule(made)
-        local_schedule(made, self.grid, self.inputs, self.sharing.spread)
+        shards.schedule_of(made, self.grid, self.inputs, self.sharing.spread)
         found = replace(self, pattern=chosen, schedule=made)
         for sample in list(self._seen):
             found._run(sample.query[0], sample.query[1]).prepare(sample)
@@ -235,19 +236,6 @@ class DistributedAttention:
                 grid.shard("batch") * batch,
                 (grid.shard("heads") * spread + share) * heads,
             )
-            tables = RankTables.of(local_schedule(self.schedule, grid, self.inputs, spread), part)
+            tables = RankTables.of(shards.schedule_of(self.schedule, grid, self.inputs, spread), part)
             self._runs[batch, heads] = Run.of(tables, inner, self.lines.between)
         return self._runs[batch, heads]
-
-
-def local_schedule(schedule: Schedule, grid: Grid, inputs: Inputs, spread: int) -> Schedule:
-    """Return the schedule of the batch entries and heads that this rank computes, numbered from 0.
-
-    Raises DistributedError where these differ and the ranks of a mesh can't have equally many.
-    """
-    if all(lane.members is None for lane in schedule.lanes):
-        return schedule
-    heads = grid.part("heads", inputs.kv_heads)
-    share = len(heads) // spread
-    first = heads.start + grid.shard("sequence") % spread * share
-    return localised(schedule, grid.part("batch", inputs.batch), range(first, first + share))

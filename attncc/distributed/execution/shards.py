@@ -1,4 +1,4 @@
-"""Shards: a rank's part of a whole tensor, and the whole of all parts."""
+"""Shards: a rank's part of a whole tensor or schedule, and the whole of all parts of a tensor."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from attncc.backends.inputs import Inputs
 from attncc.distributed.execution.channel import Channel
 from attncc.distributed.execution.mesh import Grid
+from attncc.distributed.schedules.lanes import localised
+from attncc.distributed.schedules.schedule import Schedule
 from attncc.errors import ShapeError
 
 
@@ -61,6 +64,19 @@ def unshard(
         if dim is not None and name in channels:
             x = torch.cat(_gathered(channels[name], x, [x.shape[dim]] * channels[name].ranks, dim), dim)
     return x
+
+
+def schedule_of(schedule: Schedule, grid: Grid, inputs: Inputs, spread: int) -> Schedule:
+    """Return the schedule of the batch entries and heads that this rank computes, numbered from 0.
+
+    Raises DistributedError where these differ and the ranks of a mesh can't have equally many.
+    """
+    if all(lane.members is None for lane in schedule.lanes):
+        return schedule
+    heads = grid.part("heads", inputs.kv_heads)
+    share = len(heads) // spread
+    first = heads.start + grid.shard("sequence") % spread * share
+    return localised(schedule, grid.part("batch", inputs.batch), range(first, first + share))
 
 
 def _check_dims(x: object, *dims: int | None) -> None:

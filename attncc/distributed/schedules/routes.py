@@ -9,8 +9,6 @@ from attncc.distributed.schedules.partition import Partition
 from attncc.distributed.schedules.schedule import Moves
 from attncc.ir.tables import Array
 
-ROUTES = ("direct", "tree", "ring")
-
 
 def direct(demand: Demand, partition: Partition, stages: int) -> Moves:
     """Send every unit from its owner, in `stages` rounds of about equal bytes a rank, the nearest owners first.

@@ -16,6 +16,7 @@ import pytest
         "options_refused",
         "shards_refused",
         "sizes_that_differ",
+        "transformed",
     ],
 )
 def test_use(world, job: str) -> None:

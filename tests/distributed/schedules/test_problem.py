@@ -163,3 +163,25 @@ def test_a_scene_takes_the_memory_from_its_devices():
     scene = Scene(attncc.load("causal"), 1 << 20, inputs, Topology.load("4xrtx4090"))
     with pytest.raises(PlanError, match="1,048,576 tokens on 4 ranks"):
         scene.problem(Sharing(parts=4))
+
+
+@pytest.mark.parametrize("slack", [0.5, np.nan, np.inf])
+def test_a_slack_that_is_none(slack: float) -> None:
+    with pytest.raises(ConfigError, match="slack"):
+        Problem(attncc.load("causal"), 64, 2, INPUTS, slack=slack)
+
+
+@pytest.mark.parametrize("length", ["64", None, 64.0, True])
+def test_a_length_that_is_no_integer(length: object) -> None:
+    with pytest.raises(ShapeError, match="integer"):
+        Problem(attncc.load("causal"), length, 2, INPUTS)
+
+
+@pytest.mark.parametrize(("wrong", "word"), [({"kv_heads": 0}, "kv_heads=0"), ({"value_dim": 0}, "value_dim=0"),
+    ({"heads": 2.0}, "heads=2.0"), ({"dtype": "float32"}, "fp32")], ids=str)  # fmt: skip
+def test_sizes_that_nobody_has(wrong: dict[str, object], word: str) -> None:
+    """No key heads, given as 0, once meant as many as there are heads."""
+    given = {"batch": 1, "heads": 2, "kv_heads": None, "head_dim": 8, "value_dim": None, "dtype": "fp32"}
+    assert Inputs.given(**given) == Inputs(1, 2, 2, 8, 8, "fp32")
+    with pytest.raises(ShapeError, match=word):
+        Inputs.given(**given | wrong)
