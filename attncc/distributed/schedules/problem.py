@@ -146,8 +146,8 @@ class Problem:
         """Return the schedule of a partition; of the settings only the exchange's are used."""
         parts = zip(self.classes, self.adjacencies(partition.cut), self.exchanges(partition), strict=True)
         lanes = [self._lane(*each, partition, settings) for each in parts]
-        rounds = [number for lane in lanes for moves in (lane.keys, lane.queries) for number in moves.round[-1:]]
-        return Schedule(partition, tuple(lanes), int(max(rounds, default=0)))
+        rounds = (_rounds(lane.keys, lane.queries) for lane in lanes)
+        return Schedule(partition, tuple(lanes), max(rounds, default=0))
 
     def exchanges(self, partition: Partition) -> tuple[Exchange, ...]:
         """Return the exchange of each class; they are kept."""
@@ -160,7 +160,9 @@ class Problem:
     def _lane(self, each: Alike, seen: Adjacency, found: Exchange, partition: Partition, settings: Settings) -> Lane:
         keys, queries = (self._routed(demand, partition, settings) for demand in (found.keys, found.queries))
         joined = settings.route == "direct" and settings.stages == 0
-        return Lane(each.members, keys, queries, tasks(seen, partition, keys, queries, joined=joined))
+        slices = _rounds(keys, queries) if settings.route == "tree" else 1
+        made = tasks(seen, partition, keys, queries, joined=joined, slices=max(slices, 1))
+        return Lane(each.members, keys, queries, made)
 
     def _routed(self, demand: Demand, partition: Partition, settings: Settings) -> Moves:
         if settings.route == "ring":
@@ -169,6 +171,11 @@ class Problem:
             node_of = np.zeros(self.ranks, np.int64) if self.node_of is None else self.node_of
             return routes.tree(demand, partition, node_of, settings.fanout)
         return routes.direct(demand, partition, max(settings.stages, 1))
+
+
+def _rounds(*all_moves: Moves) -> int:
+    """Return the last round in which anything moves."""
+    return max(int(moves.round.max(initial=0)) for moves in all_moves)
 
 
 def default_unit(length: int, ranks: int) -> int:

@@ -53,8 +53,8 @@ class Moves:
 class Task:
     """Attention of the rows of some query units over the rows of some key units on one rank.
 
-    No pair of units is in two tasks of a lane. Units ascend. `round` is the one after which all inputs are there, 0 if
-    they are the rank's own; `work` is the number of connected pairs of one member of the lane, over its query heads.
+    No pair of units is in two tasks of a lane. Units ascend. `round` is the one after which it is computed: all of its
+    inputs are there then. `work` is the number of connected pairs of one member of the lane, over its query heads.
     """
 
     rank: int

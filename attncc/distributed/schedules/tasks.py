@@ -15,19 +15,32 @@ from attncc.ir.tables import Array
 Arrival = tuple[int, Array]
 
 
-def tasks(adjacency: Adjacency, partition: Partition, keys: Moves, queries: Moves, *, joined: bool) -> tuple[Task, ...]:
-    """Return the tasks of all ranks, by (rank, round); `joined` computes all keys of a rank at once, after the last."""
+def tasks(
+    adjacency: Adjacency, partition: Partition, keys: Moves, queries: Moves, *, joined: bool, slices: int
+) -> tuple[Task, ...]:
+    """Return the tasks of all ranks, by (rank, round); `joined` computes all keys of a rank at once, after the last.
+
+    What a rank computes on its own keys is cut into `slices` by queries, one after each of as many rounds from 0 on, so
+    that it hides rounds that bring little work.
+    """
     found: list[Task] = []
     arriving = zip(*(moves.by_target(partition.ranks) for moves in (keys, queries)), strict=True)
     for rank, (arrived, guests) in enumerate(arriving):
         away = queries.select(partition.owner[queries.unit] == rank)
-        made = _of_rank(rank, adjacency, partition, arrived, guests, away, joined)
+        made = _of_rank(rank, adjacency, partition, arrived, guests, away, joined, slices)
         found += sorted(made, key=lambda task: task.round)
     return tuple(found)
 
 
 def _of_rank(
-    rank: int, adjacency: Adjacency, partition: Partition, keys: Moves, guests: Moves, away: Moves, joined: bool
+    rank: int,
+    adjacency: Adjacency,
+    partition: Partition,
+    keys: Moves,
+    guests: Moves,
+    away: Moves,
+    joined: bool,
+    slices: int,
 ) -> Iterator[Task]:
     """Yield a rank's tasks: `keys` and `guests`, others' queries, reach it; `away` are its own queries elsewhere."""
     own = partition.units(rank)
@@ -37,7 +50,9 @@ def _of_rank(
     arrivals = _arrivals(own, keys)
     for round_, units in _together(arrivals) if joined else arrivals:
         for rows, absent in staying:
-            yield from _task(rank, round_, rows, units[~absent[partition.owner[units]]], strips, adjacency.cut.count)
+            here = units[~absent[partition.owner[units]]]
+            for late, part in enumerate(np.array_split(rows, slices if round_ == 0 else 1)):
+                yield from _task(rank, round_ + late, part, here, strips, adjacency.cut.count)
     for round_, units in _arrivals(own[:0], guests):
         visitors = _mask(units, adjacency.cut.count)
         visiting = [strip.select(visitors[strip.query]) for strip in adjacency.strips]

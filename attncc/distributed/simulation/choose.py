@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -86,10 +87,16 @@ def exchanges(base: Settings, scene: Scene, sharing: Sharing) -> list[Settings]:
     """Return the exchanges to try with a partition, besides all at once in one round."""
     if sharing.parts == 1:
         return []
-    several = len(set(scene.topology.node.tolist())) > 1
+    nodes = len(set(scene.topology.node.tolist()))
     found = [replace(base, route="direct", stages=stages) for stages in STAGES if stages <= max(2, sharing.parts)]
-    found += [replace(base, route="tree")] if several else []
+    found += [replace(base, route="tree", fanout=fanout) for fanout in fanouts(nodes)]
     return found + ([replace(base, route="ring")] if sharing.parts <= MOST_IN_RING else [])
+
+
+def fanouts(nodes: int) -> list[int]:
+    """Return the fanouts to try in a tree: all nodes in one round, while they are few, or in two."""
+    known = {nodes - 1, math.isqrt(max(nodes - 1, 0))}
+    return sorted(each for each in known if 1 <= each <= MOST_IN_RING)
 
 
 def _tried(scene: Scene, sharing: Sharing, settings: Iterable[Settings], on_step: Progress) -> Iterator[Candidate]:

@@ -138,6 +138,7 @@ class Scene:
                 self.costs[direction],
                 launches(self.topology),
                 direction,
+                groups=len(problem.classes),
             )
         )
 
