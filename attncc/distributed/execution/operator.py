@@ -75,6 +75,8 @@ class DistributedAttention:
         found = Agreement(own, list(self.lines.dims.values()), self.grid.device)
         object.__setattr__(self, "agreement", found)
 
+    # A compiled graph breaks here: tracing through planning takes minutes, and exchanges are no part of a graph.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         """Return this rank's rows of attention over all tokens, as attncc.attention does, differentiable.
 

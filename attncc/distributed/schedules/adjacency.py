@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from attncc.distributed.schedules.cut import Cut
+from attncc.errors import PlanError
 from attncc.ir.normal import Clause, TooManyClausesError
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
@@ -16,6 +17,9 @@ from attncc.planner import bisect
 from attncc.planner.layout import Layout
 from attncc.planner.search import fused_layout, layouts, possible_clauses
 from attncc.planner.shape import Shape
+
+#: Pairs of units that are listed at once, four times what default units make of any sequence on two ranks.
+MOST_PAIRS = 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +79,18 @@ class Adjacency:
         )
 
     def between(self, queries: Array, keys: Array) -> Array:
-        """Return which of the units `queries` see which of the units `keys` (both ascend), bool (len, len)."""
+        """Return which of the units `queries` see which of the units `keys` (both ascend), bool (len, len).
+
+        Raises PlanError for more pairs than MOST_PAIRS.
+        """
+        _check_pairs(len(queries) * len(keys), self.cut)
         row_of, col_of = (np.full(self.cut.count, -1) for _ in range(2))
         row_of[queries], col_of[keys] = np.arange(len(queries)), np.arange(len(keys))
         seen = np.zeros((len(queries), len(keys)), bool)
         for strip in self.strips:
-            query, key = strip.select(row_of[strip.query] >= 0).expanded()
+            part = strip.select(row_of[strip.query] >= 0)
+            _check_pairs(int((part.stop - part.start).sum()), self.cut)
+            query, key = part.expanded()
             wanted = col_of[key] >= 0
             seen[row_of[query[wanted]], col_of[key[wanted]]] = True
         return seen
@@ -93,6 +103,15 @@ class Adjacency:
             for rank in range(ranks):
                 found[:, rank] += np.bincount(owner[strip.query], share * strip.reached(owner == rank), ranks)
         return found
+
+
+def _check_pairs(pairs: int, cut: Cut) -> None:
+    if pairs > MOST_PAIRS:
+        raise PlanError(
+            f"{pairs:,} pairs of units of {cut.size} tokens, between a rank and others.",
+            rule=f"At most {MOST_PAIRS:,} are looked at for what travels, which takes about a gigabyte.",
+            fix="Take larger units, or unit=0 for ones that suit the length.",
+        )
 
 
 def adjacency(predicates: Iterable[tuple[Predicate, int]], shape: Shape, cut: Cut) -> Adjacency:

@@ -185,3 +185,10 @@ def test_sizes_that_nobody_has(wrong: dict[str, object], word: str) -> None:
     assert Inputs.given(**given) == Inputs(1, 2, 2, 8, 8, "fp32")
     with pytest.raises(ShapeError, match=word):
         Inputs.given(**given | wrong)
+
+
+def test_units_too_small_for_a_dense_pattern() -> None:
+    """A sequence in units of single tokens once took all memory; what is sparse may have them."""
+    with pytest.raises(PlanError, match="pairs of units of 1 tokens"):
+        Problem(attncc.load("causal"), 1 << 15, 2, INPUTS).schedule(Settings("strided", unit=1))
+    assert Problem(attncc.load("sliding_window", window=8), 1 << 15, 2, INPUTS).schedule(Settings(unit=1)).rounds == 1
