@@ -66,7 +66,7 @@ def test_against_one_device(bar) -> None:
     best, tokens_only = choose(scene)[0], choose(scene, [Sharing(parts=4)])[0]
     vanilla = vanilla_seconds(inputs, length, device)
     flash = [flash_seconds(inputs, length, device, causal=causal) for causal in (False, True)]
-    print(f"\nvanilla {vanilla:.3f} s, flash {flash[0]:.3f} s, causal flash {flash[1]:.3f} s, here {best.seconds:.5f} s")
+    print(f"\nvanilla {vanilla:.3f} s, flash {flash[0]:.3f} s, causal {flash[1]:.3f} s, here {best.seconds:.5f} s")
     beside = f"dense flash {flash[0] / best.seconds:.0f} x, causal flash {flash[1] / best.seconds:.0f} x"
     beside += f"; if no heads are swapped, vanilla {vanilla / tokens_only.seconds:.0f} x"
     what = "simulated, 4 x RTX 4090, strided l=362, N = 131,072, forward: vanilla attention on one over it"
@@ -114,7 +114,7 @@ def test_weak_scaling(bar) -> None:
         curves = {each: weak_scaling.efficiency(found[each], ways) for each in found}
         for each, points in curves.items():
             print(f"\n{each} sinks, {'+'.join(ways)}: " + ", ".join(f"{n}: {left:.3f}" for n, left in points), end="")
-        what = f"simulated, up to 1,024 x H100 and 16 M tokens, 256-window and 4 sinks, {' and '.join(ways)}: efficiency"
+        what = f"simulated, 1 to 1,024 x H100, 16 M tokens, 256-window and 4 sinks, {' and '.join(ways)}: efficiency"
         least = {each: min(left for _, left in points) for each, points in curves.items()}
         bar(what, least[count], "at least 0.9 x", f"with 64 sinks {least[64]:.2f} x")
 
