@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,8 +33,7 @@ class Case:
     contiguous, striped: pairs between the queries of block r and the keys of block s, float64 (ranks, ranks), over all
     heads and batch entries, for the two ways to cut `length` tokens of `contiguous_blocks` and `striped_blocks`.
     seconds_per_pair, launch: by target, as in simulate.makespan; those of the backward for direction "backward".
-    devices: the device of each rank, int64 (ranks,); None for the first ones. groups: of heads and batch entries that
-    see alike, each with a launch of its own. Raises TopologyError and ConfigError.
+    devices: the device of each rank, int64 (ranks,); None for the first ones. Raises TopologyError and ConfigError.
     """
 
     inputs: Inputs
@@ -46,7 +45,6 @@ class Case:
     launch: Mapping[str, float]
     direction: str = "forward"
     devices: Array | None = None
-    groups: int = 1
 
     def __post_init__(self) -> None:
         if self.contiguous.shape != (self.ranks, self.ranks) or self.striped.shape != self.contiguous.shape:
@@ -190,7 +188,6 @@ def _by_node(case: Case) -> Iterator[tuple[str, Array, Array]]:
 
 
 def _simulated(case: Case, name: str, steps: list[Step], note: str) -> Baseline:
-    steps = [replace(step, tasks=step.tasks * case.groups) for step in steps]
     timeline = makespan([(steps, case.placement)], case.topology, case.seconds_per_pair, case.launch)
     bytes_in = received((step.flow for step in steps), case.ranks)
     return Baseline(name, timeline, bytes_in, int(bytes_in.sum()), note)

@@ -36,8 +36,8 @@ def choose(
     """Return what was tried for a scene, the fastest first.
 
     sharings: how ranks may share what there is; by default all share the sequence, and groups of neighbours may swap
-    it for heads. First every partition with a direct exchange in one round; then other exchanges for the finalists.
-    fixed: fields of Settings that all candidates have.
+    it for heads. First every partition with a direct exchange in one round; then other exchanges for the finalists,
+    and known rings. fixed: fields of Settings that all candidates have.
     """
     tried: list[Candidate] = []
     ways = spreads(scene.topology.count, scene.inputs.kv_heads) if sharings is None else sharings
@@ -48,6 +48,8 @@ def choose(
         for best in finalists(first):
             others = [each for each in exchanges(best.settings, scene, sharing) if replace(each, **fixed) == each]
             tried += _tried(scene, sharing, [each for each in others if each != best.settings], on_step)
+        done = {each.settings for each in tried if each.sharing == sharing}
+        tried += _tried(scene, sharing, [each for each in known_rings(sharing, fixed) if each not in done], on_step)
     return sorted(tried, key=lambda each: each.seconds)
 
 
@@ -97,6 +99,14 @@ def fanouts(nodes: int) -> list[int]:
     """Return the fanouts to try in a tree: all nodes in one round, while they are few, or in two."""
     known = {nodes - 1, math.isqrt(max(nodes - 1, 0))}
     return sorted(each for each in known if 1 <= each <= MOST_IN_RING)
+
+
+def known_rings(sharing: Sharing, fixed: Mapping[str, Any]) -> list[Settings]:
+    """Return the settings that do what ring and striped ring do, but send only what is needed."""
+    if not 1 < sharing.parts <= MOST_IN_RING:
+        return []
+    found = [replace(Settings(**fixed), partition=name, route="ring") for name in ("contiguous", "striped")]
+    return [each for each in found if replace(each, **fixed) == each]
 
 
 def _tried(scene: Scene, sharing: Sharing, settings: Iterable[Settings], on_step: Progress) -> Iterator[Candidate]:

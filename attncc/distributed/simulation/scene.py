@@ -123,11 +123,15 @@ class Scene:
         return Candidate(settings, sharing, schedule, timelines)
 
     def baselines(self, direction: str) -> list[Baseline]:
-        """Return known ways to distribute the same attention, in the same simulation."""
+        """Return known ways to distribute the same attention, in the same simulation.
+
+        What they compute at a time is a task for each class of heads, as it is for a schedule.
+        """
         ranks = self.topology.count
         problem = self.problem(Sharing(parts=ranks))
         plain = problem.partition(Settings())
         contiguous = problem.whole(plain.cut).blocks(plain.owner, ranks)
+        each = {name: len(problem.classes) * seconds for name, seconds in launches(self.topology).items()}
         return baselines(
             Case(
                 self.inputs,
@@ -136,9 +140,8 @@ class Scene:
                 self._striped(problem, plain.cut.size),
                 self.topology,
                 self.costs[direction],
-                launches(self.topology),
+                each,
                 direction,
-                groups=len(problem.classes),
             )
         )
 

@@ -133,6 +133,15 @@ def test_nothing_given_tries_every_exchange() -> None:
     assert len(distinct(tried)) == len({each.settings.partition for each in tried})
 
 
+@pytest.mark.parametrize("name", ["4xrtx4090", "gloo"])
+def test_heads_that_see_differently_are_no_slower_than_in_known_ways(name: str) -> None:
+    """Some send everything and others next to nothing, which neither partitions nor promises are chosen for."""
+    mix = attncc.per_head([attncc.load("sliding_window", window=256), attncc.load("strided", l=128).union()])
+    for directions in (("forward",), ("forward", "backward")):
+        found = report(Scene(mix, 16384, INPUTS, Topology.load(name), directions))
+        assert found.best.seconds <= min(each.seconds for each in found.known if each.seconds) * (1 + 1e-9)
+
+
 def test_exchanges_are_put_into_words() -> None:
     said = {exchange(each) for each in choose(scene(attncc.load("causal")))}
     assert {
