@@ -23,8 +23,8 @@ from attncc.pictures import scaling
 CHART = Path(__file__).parent.parent / "docs" / "weak_scaling.png"
 TOPOLOGY, DEVICES, SHARE = "1024xh100", (1, 8, 64, 256, 1024), 16384
 INPUTS = Inputs(batch=1, heads=32, kv_heads=8, head_dim=128, value_dim=128, dtype="bf16")
-#: Nodes that a rank sends a unit to in a round: all of up to 64 nodes at once, of 128 half of them and then the others.
-FANOUT, UNIT = 63, 16
+#: Nodes that a rank sends a unit to in a round: of 128 nodes, 11 and then the others, while own keys are computed.
+FANOUT, UNIT = 11, 64
 
 
 @attncc.pattern

@@ -84,12 +84,14 @@ def _needs(adjacency: Adjacency, own: Array) -> tuple[Array, Array]:
 def _worth_a_look(partition: Partition, rank: int, remote: Array, degree: Array, rows: Rows) -> Array:
     """Return the ranks to which pushing queries could be cheaper than pulling all of `remote` that they own.
 
-    Keys that stay home have all their queries pushed. So if the queries of the least seen key already cost as much as
-    all keys do, none is pushed.
+    Keys that stay home have all their queries pushed: at least as many as see the most seen of them. So of an owner's
+    keys, those that fewest queries see must for some number of them cost more than the queries of the last.
     """
     sizes, owner = partition.cut.sizes, partition.owner[remote]
+    order = np.lexsort((degree, owner))
+    owner, keys = owner[order], np.cumsum(sizes[remote[order]]) * rows.key
+    opens = np.flatnonzero(np.diff(owner, prepend=-1))
+    before = np.repeat(np.concatenate([[0], keys])[opens], np.diff(np.append(opens, len(owner))))
     smallest = sizes[partition.owner == rank].min(initial=partition.cut.size)
-    queries = (degree - 1) * partition.cut.size + smallest
-    least = np.full(partition.ranks, np.iinfo(np.int64).max)
-    np.minimum.at(least, owner, queries * (rows.query + rows.result))
-    return np.flatnonzero(np.bincount(owner, sizes[remote] * rows.key, partition.ranks) > least)
+    queries = ((degree[order] - 1) * partition.cut.size + smallest) * (rows.query + rows.result)
+    return np.unique(owner[keys - before > queries])

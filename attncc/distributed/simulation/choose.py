@@ -36,8 +36,9 @@ def choose(
     """Return what was tried for a scene, the fastest first.
 
     sharings: how ranks may share what there is; by default all share the sequence, and groups of neighbours may swap
-    it for heads. First every partition with a direct exchange in one round; then other exchanges for the finalists,
-    and known rings. fixed: fields of Settings that all candidates have.
+    it for heads. First every partition with a direct exchange in one round; then other exchanges for the finalists
+    (other stages only where hiding more could make one the fastest), and known rings. fixed: fields of Settings that
+    all candidates have.
     """
     tried: list[Candidate] = []
     ways = spreads(scene.topology.count, scene.inputs.kv_heads) if sharings is None else sharings
@@ -46,8 +47,12 @@ def choose(
         first = list(_tried(scene, sharing, _different(scene.problem(sharing), bases, on_step), on_step))
         tried += first
         for best in finalists(first):
+            reached = min(each.seconds for each in tried)
             others = [each for each in exchanges(best.settings, scene, sharing) if replace(each, **fixed) == each]
-            tried += _tried(scene, sharing, [each for each in others if each != best.settings], on_step)
+            others = [
+                each for each in others if each != best.settings and (each.route != "direct" or best.promise < reached)
+            ]
+            tried += _tried(scene, sharing, others, on_step)
         done = {each.settings for each in tried if each.sharing == sharing}
         tried += _tried(scene, sharing, [each for each in known_rings(sharing, fixed) if each not in done], on_step)
     return sorted(tried, key=lambda each: each.seconds)
@@ -96,9 +101,8 @@ def exchanges(base: Settings, scene: Scene, sharing: Sharing) -> list[Settings]:
 
 
 def fanouts(nodes: int) -> list[int]:
-    """Return the fanouts to try in a tree: all nodes in one round, while they are few, or in two."""
-    known = {nodes - 1, math.isqrt(max(nodes - 1, 0))}
-    return sorted(each for each in known if 1 <= each <= MOST_IN_RING)
+    """Return the fanout to try in a tree: all nodes in one round, while they are few, or in two; none for one node."""
+    return [] if nodes == 1 else [nodes - 1 if nodes <= MOST_IN_RING else math.isqrt(nodes - 1)]
 
 
 def known_rings(sharing: Sharing, fixed: Mapping[str, Any]) -> list[Settings]:

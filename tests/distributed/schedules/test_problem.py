@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from computing import computed
-from distributed_patterns import patterns
+from distributed_patterns import patterns, window_and_globals
 
 import attncc
 from attncc.backends.inputs import Inputs
@@ -190,5 +190,5 @@ def test_sizes_that_nobody_has(wrong: dict[str, object], word: str) -> None:
 def test_units_too_small_for_a_dense_pattern() -> None:
     """A sequence in units of single tokens once took all memory; what is sparse may have them."""
     with pytest.raises(PlanError, match="pairs of units of 1 tokens"):
-        Problem(attncc.load("causal"), 1 << 15, 2, INPUTS).schedule(Settings("strided", unit=1))
+        Problem(window_and_globals(w=2, g=1), 1 << 15, 2, INPUTS).schedule(Settings("strided", unit=1))
     assert Problem(attncc.load("sliding_window", window=8), 1 << 15, 2, INPUTS).schedule(Settings(unit=1)).rounds == 1
