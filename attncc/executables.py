@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 
 from torch import Tensor
 
-from attncc import backends
+from attncc import backends, caching
 from attncc.backends.base import Executable
 from attncc.backends.device import target_name
 from attncc.backends.inputs import Inputs
@@ -113,7 +113,7 @@ def lowered(
     return _lowered(pattern, score, shape, backend, choice, rest, target)
 
 
-@lru_cache(maxsize=32)
+@caching.by_size(lambda lowered: lowered[0].size)
 def _lowered(
     pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, choice: Choice, config: str, target: str
 ) -> tuple[Plan, Executable]:
@@ -124,7 +124,7 @@ def _lowered(
     return plan, found.lower(plan, score, _decoded(config))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _parted(config: str, direction: str) -> tuple[Choice, str]:
     """Return the planner's choice, and what is the backend's as text."""
     choice, rest = separated(_decoded(config), direction)
@@ -145,7 +145,7 @@ def encoded(config: Config | None) -> str:
         ) from None
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=1024)
 def _decoded(config: str) -> Mapping[str, object]:
     decoded: dict[str, object] = json.loads(config) if config else {}
     return decoded

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 
+from attncc import caching
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import NK, NQ, B, H, I, J
@@ -16,7 +16,7 @@ from attncc.planner.shape import Shape
 PAIRS = 1 << 16
 
 
-@lru_cache(maxsize=64)
+@caching.algebra(64)
 def density(predicate: Predicate, shape: Shape) -> int | None:
     """Return log2 of the share of connected pairs, rounded, at least -16; None without tables, or without pairs.
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import sympy
 
+from attncc import caching
 
-@lru_cache(maxsize=4096)
+
+@caching.algebra(4096)
 def floor_quotient(expr: sympy.floor) -> tuple[sympy.Expr, sympy.Expr]:
     """Return integer expressions (numerator, denominator) with `expr == numerator // denominator`."""
     numerator, denominator = sympy.fraction(sympy.together(expr.args[0]))
     return sympy.expand(numerator), denominator
 
 
-@lru_cache(maxsize=4096)
+@caching.algebra(4096)
 def direction(expr: sympy.Expr, symbol: sympy.Symbol) -> int | None:
     """Return +1 or -1 if `expr` is shown to be nondecreasing or nonincreasing in `symbol`, 0 if free of it.
 

@@ -12,10 +12,10 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import sympy
 
+from attncc import caching
 from attncc.errors import AttnccError
 from attncc.ir.interval import natural_bounds
 from attncc.ir.predicate import (
@@ -194,7 +194,7 @@ def normalised(predicate: Predicate) -> Predicate:
         return predicate
 
 
-@lru_cache(maxsize=1024)
+@caching.algebra(1024)
 def digest(predicate: Predicate) -> str:
     """SHA-256 of the normal form: equal for equal sets written differently as far as the normal form can tell."""
     try:
@@ -219,7 +219,7 @@ def simplified(predicate: Predicate) -> Predicate:
     return predicate.map(lambda atom: comparison(atom.relation, atom.expr))
 
 
-@lru_cache(maxsize=1024)
+@caching.algebra(1024)
 def depends_on_gap(predicate: Predicate) -> bool:
     """Return whether the predicate is shown to depend on i - j alone, so that it is the same along diagonals."""
     return all(free_along_diagonals(atom.expr) for atom in predicate.atoms)
@@ -333,12 +333,12 @@ def _tidy(span: Span) -> Span:
     )
 
 
-@lru_cache(maxsize=4096)
+@caching.algebra(4096)
 def _natural(form: sympy.Expr) -> tuple[int, int]:
     return natural_bounds(form)
 
 
-@lru_cache(maxsize=4096)
+@caching.algebra(4096)
 def _primitive(expr: sympy.Expr) -> tuple[sympy.Expr, int, int]:
     """Return (form, factor, constant) with `expr == factor * form + constant`."""
     terms = dict(expr.as_coefficients_dict())

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 
 import sympy
 
+from attncc import caching
 from attncc.ir.normal import digest, structure
 from attncc.ir.predicate import Atom, Predicate
 from attncc.ir.tables import TableData, TableSymbol
 
 
-@lru_cache(maxsize=1024)
+@caching.algebra(1024)
 def outline(predicate: Predicate) -> str:
     """Return a SHA-256 that equal predicates share, and those that differ in nothing but the contents of tables.
 

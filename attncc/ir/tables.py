@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import sympy
 
+from attncc import caching
 from attncc.errors import TableError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -51,6 +52,7 @@ class TableData:
         self.is_boolean = array.dtype.kind == "b"
         self.data: Array = np.array(array, dtype=bool if self.is_boolean else np.int64, order="C")
         self.data.flags.writeable = False
+        caching.count_table(4 * self.data.nbytes)  # with its pyramid, and copies on devices
 
     def __reduce__(self) -> tuple[object, ...]:
         """A copy in another process has what it needs made anew."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import sympy
 
+from attncc import caching
 from attncc.ir.arithmetic import direction, split_sum
 from attncc.ir.normal import MAX_CLAUSES, Clause, Span, TooManyClausesError, clauses
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import I, J
 
 
-@lru_cache(maxsize=64)
+@caching.algebra(64)
 def disjoint_clauses(predicate: Predicate) -> tuple[Clause, ...]:
     """Return clauses that cover `predicate` without overlap, so that their partial results can be merged.
 

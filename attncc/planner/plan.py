@@ -130,6 +130,12 @@ class Plan:
         )
         return replace(self, groups=groups)
 
+    @property
+    def size(self) -> int:
+        """Positions and entries of tables that it stands for: what it takes to keep it grows with them."""
+        tables = sum(table.data.size for table in self.pattern.predicate.tables)
+        return self.shape.q_len + self.shape.kv_len + tables
+
     def members(self, group: Group) -> int:
         """Number of leading entries of the dense mask that a group stands for."""
         batches = 1 if group.batches is None else len(group.batches)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 import numpy as np
 
+from attncc import caching
 from attncc.errors import ConfigError
 from attncc.ir.interval import NEVER, verdict
 from attncc.ir.normal import Clause, TooManyClausesError, digest
@@ -53,7 +53,7 @@ def plan(
     return plan_for(as_pattern(pattern), shape, tile, target)
 
 
-@lru_cache(maxsize=64)
+@caching.by_size(lambda plan: plan.size)
 def plan_for(pattern: Pattern, shape: Shape, tile: Tile = TILE, target: str = "cpu") -> Plan:
     """Return the plan for a shape, as `plan` does; the last ones are kept."""
     _check_tile(tile)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 import sympy
 
+from attncc import caching
 from attncc.ir.normal import comparison
 from attncc.ir.predicate import Atom, Predicate
 from attncc.ir.symbols import NK, NQ, B, H
@@ -50,6 +50,6 @@ def _sliced(read: Read) -> sympy.Expr:
     return Read(_slice(read.table, key), *rest)
 
 
-@lru_cache(maxsize=1024)
+@caching.algebra(1024)
 def _slice(table: TableData, key: tuple[int, ...]) -> TableSymbol:
     return TableSymbol(TableData(table.data[key], table.name))
