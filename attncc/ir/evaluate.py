@@ -6,6 +6,7 @@ to the table: a look-up outside it can only stand in a branch whose guard is fal
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from functools import reduce
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import sympy
 
 from attncc.ir.arithmetic import floor_quotient
-from attncc.ir.predicate import And, Atom, Constant, Predicate
+from attncc.ir.predicate import And, Atom, Comparator, Connective, Constant, Predicate
 from attncc.ir.tables import Read, TableData
 
 Environment = Mapping[sympy.Symbol, Any]
@@ -28,9 +29,9 @@ def evaluate(expr: sympy.Expr, env: Environment) -> Any:
         case sympy.Symbol():
             return env[expr]
         case sympy.Add():
-            return reduce(lambda a, b: a + b, _arguments(expr, env))
+            return reduce(operator.add, _arguments(expr, env))
         case sympy.Mul():
-            return reduce(lambda a, b: a * b, _arguments(expr, env))
+            return reduce(operator.mul, _arguments(expr, env))
         case sympy.Pow():
             return evaluate(expr.base, env) ** int(expr.exp)
         case sympy.Mod():
@@ -52,20 +53,25 @@ def evaluate(expr: sympy.Expr, env: Environment) -> Any:
 
 def evaluate_predicate(predicate: Predicate, env: Environment) -> Any:
     """Return where `predicate` holds: a bool array of the environment's kind (or a bool, if nothing is an array)."""
-    if isinstance(predicate, Constant):
-        return predicate.value
-    if isinstance(predicate, Atom):
-        value = evaluate(predicate.expr, env)
-        match predicate.relation:
-            case "ge":
-                return value >= 0
-            case "eq":
-                return value == 0
-        return value != 0
-    parts = [evaluate_predicate(arg, env) for arg in predicate.args]  # type: ignore[attr-defined]
-    if isinstance(predicate, And):
-        return reduce(lambda a, b: a & b, parts)
-    return reduce(lambda a, b: a | b, parts)
+    match predicate:
+        case Constant():
+            return predicate.value
+        case Atom():
+            return _related(evaluate(predicate.expr, env), predicate.relation)
+        case Connective():
+            join = operator.and_ if isinstance(predicate, And) else operator.or_
+            return reduce(join, [evaluate_predicate(arg, env) for arg in predicate.args])
+    raise TypeError(f"no evaluation rule for {type(predicate).__name__}")
+
+
+def _related(value: Any, relation: Comparator) -> Any:
+    match relation:
+        case "ge":
+            return value >= 0
+        case "eq":
+            return value == 0
+        case "ne":
+            return value != 0
 
 
 def _arguments(expr: sympy.Expr, env: Environment) -> list[Any]:

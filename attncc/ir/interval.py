@@ -7,12 +7,13 @@ answers for many boxes. Arrays of Python integers (dtype object) make the arithm
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 
 import numpy as np
 import sympy
 
 from attncc.ir.arithmetic import floor_quotient
-from attncc.ir.predicate import And, Atom, Constant, Predicate
+from attncc.ir.predicate import And, Atom, Connective, Constant, Predicate
 from attncc.ir.symbols import MAX_POSITION
 from attncc.ir.tables import Array, Read
 
@@ -33,7 +34,7 @@ def bounds(expr: sympy.Expr, box: Box) -> Range:
             return box[expr]
         case sympy.Add():
             parts = [bounds(arg, box) for arg in expr.args]
-            return sum(p[0] for p in parts), sum(p[1] for p in parts)  # type: ignore[return-value]
+            return reduce(np.add, [p[0] for p in parts]), reduce(np.add, [p[1] for p in parts])
         case sympy.Mul():
             product = bounds(expr.args[0], box)
             for arg in expr.args[1:]:
@@ -45,10 +46,7 @@ def bounds(expr: sympy.Expr, box: Box) -> Range:
             return _modulo(bounds(expr.args[0], box), bounds(expr.args[1], box))
         case sympy.floor():
             numerator, denominator = floor_quotient(expr)
-            (low, high), (small, large) = (
-                bounds(numerator, box),
-                bounds(denominator, box),
-            )
+            (low, high), (small, large) = bounds(numerator, box), bounds(denominator, box)
             corners = [x // np.maximum(d, 1) for x in (low, high) for d in (small, large)]
             return _hull(corners)
         case sympy.Min() | sympy.Max():
@@ -65,14 +63,16 @@ def bounds(expr: sympy.Expr, box: Box) -> Range:
 
 def verdict(predicate: Predicate, box: Box) -> Array:
     """Return NEVER, SOMETIMES or ALWAYS (int8) for each box; NEVER and ALWAYS are proofs."""
-    if isinstance(predicate, Constant):
-        return _like(ALWAYS if predicate.value else NEVER, box).astype(np.int8)
-    if isinstance(predicate, Atom):
-        return _atom_verdict(predicate, box)
-    answers = [verdict(arg, box) for arg in predicate.args]  # type: ignore[attr-defined]
-    combine = np.minimum if isinstance(predicate, And) else np.maximum
-    combined: Array = combine.reduce(answers)
-    return combined
+    match predicate:
+        case Constant():
+            return _like(ALWAYS if predicate.value else NEVER, box).astype(np.int8)
+        case Atom():
+            return _atom_verdict(predicate, box)
+        case Connective():
+            combine = np.minimum if isinstance(predicate, And) else np.maximum
+            combined: Array = combine.reduce([verdict(arg, box) for arg in predicate.args])
+            return combined
+    raise TypeError(f"no interval rule for {type(predicate).__name__}")
 
 
 def natural_bounds(expr: sympy.Expr) -> tuple[int, int]:
@@ -122,9 +122,7 @@ def _power(base: Range, exponent: int) -> Range:
 
 
 def _modulo(value: Range, modulus: Range) -> Range:
-    (low, high), (small, large) = (
-        value,
-        (np.maximum(modulus[0], 1), np.maximum(modulus[1], 1)),
-    )
+    low, high = value
+    small, large = (np.maximum(end, 1) for end in modulus)
     same_class = (small == large) & (low // small == high // small)
     return np.where(same_class, low % small, 0), np.where(same_class, high % small, large - 1)

@@ -17,7 +17,7 @@ from attncc.errors import PatternError
 from attncc.ir.functions import AsReal
 from attncc.ir.normal import comparison
 from attncc.ir.notation import expression
-from attncc.ir.predicate import FALSE, TRUE, Predicate, conjunction, disjunction
+from attncc.ir.predicate import FALSE, TRUE, Comparator, Predicate, conjunction, disjunction
 from attncc.ir.real import Real, Symbolic, chosen, is_real, larger, real_of, smaller
 from attncc.ir.symbols import B, H, I, J
 from attncc.ir.tables import Read, TableData, TableSymbol
@@ -306,7 +306,7 @@ def _live(cases: list[Case]) -> list[Case]:
     return live
 
 
-def _compare(relation: str, difference: Index) -> Condition:
+def _compare(relation: Comparator, difference: Index) -> Condition:
     parts = [conjunction([guard, comparison(relation, expr)]) for guard, expr in difference.cases]
     return Condition(disjunction(parts))
 

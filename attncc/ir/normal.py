@@ -1,119 +1,45 @@
 """Normal form: comparisons in lowest terms, predicates as unions of clauses, and the canonical digest.
 
-A clause is a conjunction of spans, `low <= form <= high` and not in `holes`, one per form; a form is an integer
-expression without constant term or common factor and with a positive leading coefficient, so that two
-comparisons of the same quantity always meet in one span.
+A clause is a conjunction of spans, one per form; a form is an integer expression without constant term or common
+factor and with a positive leading coefficient, so that two comparisons of the same quantity always meet in one span.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import sympy
 
 from attncc import caching
 from attncc.errors import AttnccError
-from attncc.ir.interval import natural_bounds
 from attncc.ir.predicate import (
     FALSE,
     TRUE,
     And,
     Atom,
+    Comparator,
+    Connective,
     Constant,
     Or,
     Predicate,
     conjunction,
     disjunction,
 )
+from attncc.ir.span import Span, tidy, union
 from attncc.ir.symbols import I, J
 from attncc.ir.unfold import unfolded
 
 #: A predicate that needs more clauses than this is not expanded.
 MAX_CLAUSES = 64
-#: Spans with at most this many numbers between them are written as one span with holes.
-MAX_HOLES = 8
-
-
 #: i - j, which unlike i may be negative.
 _GAP = sympy.Dummy("gap", integer=True)
 
 
 class TooManyClausesError(AttnccError):
     """The union of clauses would be too long to be useful; the planner then keeps the predicate whole."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """`low <= form <= high` with `holes` left out; None is no bound."""
-
-    form: sympy.Expr
-    low: int | None = None
-    high: int | None = None
-    holes: frozenset[int] = frozenset()
-
-    @property
-    def value(self) -> int | None:
-        """The only value allowed, if there is one."""
-        return self.low if self.low is not None and self.low == self.high else None
-
-    def meet(self, other: Span) -> Span:
-        """Return the intersection of two spans of one form."""
-        low = max((x for x in (self.low, other.low) if x is not None), default=None)
-        high = min((x for x in (self.high, other.high) if x is not None), default=None)
-        return _tidy(Span(self.form, low, high, self.holes | other.holes))
-
-    def within(self, other: Span) -> bool:
-        """Return whether this span is shown to imply `other`."""
-        return self.meet(other) == self
-
-    @property
-    def is_empty(self) -> bool:
-        return self.low is not None and self.high is not None and self.low > self.high
-
-    @property
-    def is_free(self) -> bool:
-        return self.low is None and self.high is None and not self.holes
-
-    def predicate(self) -> Predicate:
-        """Return the span as comparisons."""
-        if self.value is not None:
-            return Atom("eq", self.form - self.value)
-        parts: list[Predicate] = [Atom("ne", self.form - hole) for hole in sorted(self.holes)]
-        if self.low is not None:
-            parts.append(Atom("ge", self.form - self.low))
-        if self.high is not None:
-            parts.append(Atom("ge", self.high - self.form))
-        return conjunction(parts)
-
-    def complement(self) -> list[Span]:
-        """Return disjoint spans that together hold exactly where this one doesn't."""
-        outside = [Span(self.form, hole, hole) for hole in sorted(self.holes)]
-        if self.low is not None:
-            outside.append(Span(self.form, None, self.low - 1))
-        if self.high is not None:
-            outside.append(Span(self.form, self.high + 1, None))
-        return [span for span in map(_tidy, outside) if not span.is_empty]
-
-    def intervals(self) -> list[Span]:
-        """Return disjoint spans without holes whose union this is."""
-        edges = [None, *sorted(self.holes), None]
-        parts = [
-            Span(self.form, self.low if a is None else a + 1, self.high if b is None else b - 1)
-            for a, b in itertools.pairwise(edges)
-        ]
-        return [span for span in map(_tidy, parts) if not span.is_empty]
-
-    def leaves_out(self, value: int) -> bool:
-        """Return whether `value` is shown to be outside the span."""
-        below = self.low is not None and value < self.low
-        return below or (self.high is not None and value > self.high) or value in self.holes
-
-    def __str__(self) -> str:
-        return f"{self.low}<={self.form}<={self.high}!{sorted(self.holes)}"
 
 
 @dataclass(frozen=True)
@@ -161,7 +87,7 @@ class Clause:
         return hash(frozenset(self.spans.values()))
 
 
-def comparison(relation: str, expr: sympy.Expr) -> Predicate:
+def comparison(relation: Comparator, expr: sympy.Expr) -> Predicate:
     """Return `expr >= 0`, `expr == 0` or `expr != 0` in lowest terms, or TRUE or FALSE where that is shown."""
     spans = spans_of(Atom(relation, expr))
     return disjunction(span.predicate() for span in spans) if spans else FALSE
@@ -174,7 +100,7 @@ def spans_of(atom: Atom) -> list[Span]:
     if form == 0:
         holds = {"ge": constant >= 0, "eq": constant == 0, "ne": constant != 0}[atom.relation]
         return [Span(form)] if holds else []
-    span = _tidy(_solve(atom.relation, form, factor, constant))
+    span = tidy(_solve(atom.relation, form, factor, constant))
     return [] if span.is_empty else [span]
 
 
@@ -206,7 +132,7 @@ def digest(predicate: Predicate) -> str:
 
 def structure(predicate: Predicate) -> str:
     """Return the predicate as it is written, the parts of each union and intersection in a fixed order."""
-    if isinstance(predicate, And | Or):
+    if isinstance(predicate, Connective):
         inner = sorted(structure(arg) for arg in predicate.args)
         return f"{type(predicate).__name__}({', '.join(inner)})"
     if isinstance(predicate, Atom):
@@ -280,27 +206,13 @@ def _joined(a: Clause, b: Clause) -> Clause | None:
     different = [form for form in a.spans if a.spans[form] != b.spans[form]]
     if len(different) != 1:
         return None
-    joined = _union(a.spans[different[0]], b.spans[different[0]])
+    joined = union(a.spans[different[0]], b.spans[different[0]])
     if joined is None:
         return None
     return Clause({form: s for form, s in {**a.spans, joined.form: joined}.items() if not s.is_free})
 
 
-def _union(a: Span, b: Span) -> Span | None:
-    """Return the union of two spans of one form as one span, or None if more than MAX_HOLES numbers lie between."""
-    gap: range | tuple[int, ...] = ()
-    for left, right in ((a, b), (b, a)):
-        if left.high is not None and right.low is not None and left.high < right.low:
-            gap = range(left.high + 1, right.low)
-    if len(gap) > MAX_HOLES:
-        return None
-    low = None if a.low is None or b.low is None else min(a.low, b.low)
-    high = None if a.high is None or b.high is None else max(a.high, b.high)
-    holes = {hole for hole in {*a.holes, *b.holes, *gap} if a.leaves_out(hole) and b.leaves_out(hole)}
-    return _tidy(Span(a.form, low, high, frozenset(holes)))
-
-
-def _solve(relation: str, form: sympy.Expr, factor: int, constant: int) -> Span:
+def _solve(relation: Comparator, form: sympy.Expr, factor: int, constant: int) -> Span:
     """Return the span of `factor * form + constant` related to 0."""
     if relation == "ge":
         limit = -constant
@@ -309,33 +221,6 @@ def _solve(relation: str, form: sympy.Expr, factor: int, constant: int) -> Span:
     if remainder:
         return Span(form, 1, 0) if relation == "eq" else Span(form)
     return Span(form, value, value) if relation == "eq" else Span(form, holes=frozenset([value]))
-
-
-def _tidy(span: Span) -> Span:
-    """Drop bounds that always hold, pull bounds in past holes, and mark what can't hold as empty."""
-    least, most = _natural(span.form)
-    low = least if span.low is None else max(span.low, least)
-    high = most if span.high is None else min(span.high, most)
-    while low in span.holes and low <= high:
-        low += 1
-    while high in span.holes and low <= high:
-        high -= 1
-    if low > high:
-        return Span(span.form, 1, 0)
-    if low == high:
-        return Span(span.form, low, high)
-    holes = frozenset(hole for hole in span.holes if low < hole < high)
-    return replace(
-        span,
-        low=None if low <= least else low,
-        high=None if high >= most else high,
-        holes=holes,
-    )
-
-
-@caching.algebra(4096)
-def _natural(form: sympy.Expr) -> tuple[int, int]:
-    return natural_bounds(form)
 
 
 @caching.algebra(4096)
@@ -348,11 +233,7 @@ def _primitive(expr: sympy.Expr) -> tuple[sympy.Expr, int, int]:
     factor = math.gcd(*(int(c) for c in terms.values()))
     leading = min(terms, key=lambda term: (str(term), 0))
     factor = factor if terms[leading] > 0 else -factor
-    return (
-        sympy.Add(*(c // factor * term for term, c in terms.items())),
-        factor,
-        constant,
-    )
+    return sympy.Add(*(c // factor * term for term, c in terms.items())), factor, constant
 
 
 def _expanded(expr: sympy.Expr) -> sympy.Expr:

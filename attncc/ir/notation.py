@@ -5,8 +5,10 @@ from __future__ import annotations
 import sympy
 from sympy.printing.str import StrPrinter
 
-from attncc.ir.normal import Clause, Span, TooManyClausesError, clauses
-from attncc.ir.predicate import And, Atom, Constant, Or, Predicate
+from attncc.ir.arithmetic import floor_quotient
+from attncc.ir.normal import Clause, TooManyClausesError, clauses
+from attncc.ir.predicate import And, Atom, Connective, Constant, Predicate
+from attncc.ir.span import Span
 from attncc.ir.symbols import I, J
 
 _SIGN = {"ge": "≥", "eq": "=", "ne": "≠"}
@@ -18,7 +20,7 @@ class _Printer(StrPrinter):  # type: ignore[misc]
     """sympy's line printer with the signs of the papers: ⌊x / m⌋, x mod m, |x|, table[x]."""
 
     def _print_floor(self, expr: sympy.floor) -> str:
-        numerator, denominator = sympy.fraction(sympy.together(expr.args[0]))
+        numerator, denominator = floor_quotient(expr)
         top = self._print(numerator)
         return f"⌊{f'({top})' if numerator.is_Add else top} / {self._print(denominator)}⌋"
 
@@ -122,13 +124,10 @@ def _equation(form: sympy.Expr, value: int) -> str:
 
 
 def _tree(predicate: Predicate) -> str:
-    if isinstance(predicate, And | Or):
+    if isinstance(predicate, Connective):
         sign = " ∧ " if isinstance(predicate, And) else " ∨ "
         return sign.join(sorted(f"({_tree(arg)})" for arg in predicate.args))
     if isinstance(predicate, Atom):
         return f"{expression(predicate.expr)} {_SIGN[predicate.relation]} 0"
     assert isinstance(predicate, Constant)
     return str(predicate.value).lower()
-
-
-__all__ = ["clause_text", "condition", "connectivity", "expression"]

@@ -6,16 +6,21 @@ terms. Negation is pushed into the atoms as a tree is built, so no node for it e
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import sympy
 
 from attncc.ir.tables import Read, TableData
 
+#: How a comparison relates its expression to 0: `>=`, `==` or `!=`.
+Comparator = Literal["ge", "eq", "ne"]
 
-class Predicate:
+
+class Predicate(ABC):
     """Base of the four node types; plain immutable data. Combine with `& | ~ ^`."""
 
     def __and__(self, other: Predicate) -> Predicate:
@@ -30,18 +35,18 @@ class Predicate:
     def __invert__(self) -> Predicate:
         return self.negated()
 
+    @abstractmethod
     def negated(self) -> Predicate:
         """Return the complement."""
-        raise TypeError(type(self))
 
+    @abstractmethod
     def map(self, change: Callable[[Atom], Predicate]) -> Predicate:
         """Rebuild the tree with every atom replaced by `change(atom)`."""
-        raise TypeError(type(self))
 
     @property
+    @abstractmethod
     def atoms(self) -> frozenset[Atom]:
         """The comparisons in the tree."""
-        raise TypeError(type(self))
 
     @cached_property
     def free(self) -> frozenset[sympy.Symbol]:
@@ -54,7 +59,7 @@ class Predicate:
         return frozenset(read.table for atom in self.atoms for read in atom.expr.atoms(Read))
 
 
-@dataclass(frozen=True, eq=True)
+@dataclass(frozen=True)
 class Constant(Predicate):
     """All pairs, or none."""
 
@@ -74,11 +79,11 @@ class Constant(Predicate):
 TRUE, FALSE = Constant(True), Constant(False)
 
 
-@dataclass(frozen=True, eq=True)
+@dataclass(frozen=True)
 class Atom(Predicate):
-    """`expr >= 0` ("ge"), `expr == 0` ("eq") or `expr != 0` ("ne"); build with attncc.ir.normal.atom."""
+    """`expr >= 0` ("ge"), `expr == 0` ("eq") or `expr != 0` ("ne"); build with attncc.ir.normal.comparison."""
 
-    relation: str
+    relation: Comparator
     expr: sympy.Expr
 
     def negated(self) -> Predicate:
@@ -94,11 +99,19 @@ class Atom(Predicate):
         return frozenset([self])
 
 
-@dataclass(frozen=True, eq=True)
-class And(Predicate):
-    """All of `args` hold."""
+@dataclass(frozen=True)
+class Connective(Predicate):
+    """`And` or `Or` of at least two others."""
 
     args: frozenset[Predicate]
+
+    @property
+    def atoms(self) -> frozenset[Atom]:
+        return frozenset[Atom]().union(*(arg.atoms for arg in self.args))
+
+
+class And(Connective):
+    """All of `args` hold."""
 
     def negated(self) -> Predicate:
         return disjunction(arg.negated() for arg in self.args)
@@ -106,26 +119,15 @@ class And(Predicate):
     def map(self, change: Callable[[Atom], Predicate]) -> Predicate:
         return conjunction(arg.map(change) for arg in self.args)
 
-    @property
-    def atoms(self) -> frozenset[Atom]:
-        return frozenset[Atom]().union(*(arg.atoms for arg in self.args))
 
-
-@dataclass(frozen=True, eq=True)
-class Or(Predicate):
+class Or(Connective):
     """At least one of `args` holds."""
-
-    args: frozenset[Predicate]
 
     def negated(self) -> Predicate:
         return conjunction(arg.negated() for arg in self.args)
 
     def map(self, change: Callable[[Atom], Predicate]) -> Predicate:
         return disjunction(arg.map(change) for arg in self.args)
-
-    @property
-    def atoms(self) -> frozenset[Atom]:
-        return frozenset[Atom]().union(*(arg.atoms for arg in self.args))
 
 
 def conjunction(parts: Iterable[Predicate]) -> Predicate:

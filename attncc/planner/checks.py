@@ -13,7 +13,7 @@ from attncc.ir.interval import Range, bounds, exactly
 from attncc.ir.magnitude import LIMIT, magnitude
 from attncc.ir.normal import Clause, TooManyClausesError, clauses, spans_of
 from attncc.ir.notation import expression
-from attncc.ir.predicate import And, Atom, Or, Predicate
+from attncc.ir.predicate import And, Atom, Connective, Predicate
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Read
@@ -148,7 +148,7 @@ def _check_reads(
     if isinstance(predicate, Atom):
         for read in predicate.expr.atoms(Read):
             _check_read(read, guard, box)
-    elif isinstance(predicate, And | Or):
+    elif isinstance(predicate, Connective):
         for arg in predicate.args:
             siblings = [s for s in predicate.args if s is not arg and isinstance(s, Atom)]
             inner: Clause | None = guard

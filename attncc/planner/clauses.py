@@ -6,8 +6,9 @@ import sympy
 
 from attncc import caching
 from attncc.ir.arithmetic import direction, split_sum
-from attncc.ir.normal import MAX_CLAUSES, Clause, Span, TooManyClausesError, clauses
+from attncc.ir.normal import MAX_CLAUSES, Clause, TooManyClausesError, clauses
 from attncc.ir.predicate import Predicate
+from attncc.ir.span import Span
 from attncc.ir.symbols import I, J
 
 

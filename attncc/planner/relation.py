@@ -14,8 +14,9 @@ import sympy
 
 from attncc.ir.arithmetic import direction, split_sum
 from attncc.ir.evaluate import evaluate
-from attncc.ir.normal import Clause, Span
+from attncc.ir.normal import Clause
 from attncc.ir.predicate import TRUE, Predicate, conjunction
+from attncc.ir.span import Span
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Read
 
