@@ -18,7 +18,6 @@ from attncc.configs.lookup import Found
 from attncc.configs.store import warn_once
 from attncc.errors import AttnccError, BackendError, ConfigError
 from attncc.ir.score import ScoreExpression, by_key
-from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern, by_handle
 from attncc.planner.checks import check_score, check_sizes
 from attncc.planner.choice import Choice, separated
@@ -99,7 +98,7 @@ def shape_for(
 ) -> Shape:
     """Return the shape with heads and batch entries counted only where the pattern or the score depends on them."""
     free = pattern.predicate.free | score.free
-    return Shape(q_len, kv_len, q_offset, heads if H in free else 1, batch if B in free else 1)
+    return Shape(q_len, kv_len, q_offset, heads, batch).narrowed(free)
 
 
 def lowered(

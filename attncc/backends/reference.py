@@ -38,7 +38,7 @@ def dense_mask(
     Dimensions B and H stand in front, in this order, only where the pattern depends on b or h. The predicate is
     evaluated for every pair: this is the definition that everything else is tested against.
     """
-    shape = Shape(q_len, q_offset + q_len if kv_len is None else kv_len, q_offset, heads, batch)
+    shape = Shape.of(q_len, kv_len, q_offset, heads, batch)
     return mask_rows(as_pattern(pattern), shape, torch.arange(shape.q_len, device=device))
 
 

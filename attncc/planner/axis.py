@@ -48,6 +48,13 @@ class Axis:
         unmoved = len(order) == self.size and bool(np.all(order[1:] > order[:-1]))
         return self if unmoved else self.select(order)
 
+    @property
+    def kind(self) -> str:
+        """`identity`, `compacted` (some positions left out) or `sorted` (positions moved)."""
+        if self.positions is None:
+            return "identity"
+        return "compacted" if self._ascending else "sorted"
+
     @cached_property
     def _ascending(self) -> bool:
         assert self.positions is not None

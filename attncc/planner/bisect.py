@@ -23,6 +23,8 @@ MAX_BOXES = 1 << 20
 MAX_ELEMENTS = 1 << 23
 #: Tiles that are looked at together.
 CHUNK = 64
+#: Corners of the four parts of a box, in sides of a part.
+_QUARTERS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
 
 
 def bisect(layout: Layout, offset: int, block_m: int, block_n: int) -> Tiles:
@@ -45,9 +47,6 @@ def bisect(layout: Layout, offset: int, block_m: int, block_n: int) -> Tiles:
     found.append(_boxes(live[undecided == SOMETIMES], side, full=False))
     rows, cols = layout.rows.size, layout.cols.size
     return from_boxes(rows, cols, block_m, block_n, np.concatenate(found))
-
-
-_QUARTERS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
 
 
 def _boxes(corners: Array, side: int, *, full: bool) -> Array:
@@ -107,10 +106,7 @@ class _Grid:
         row = corners[:, 0, None] * self.block[0] + np.arange(self.block[0])
         col = corners[:, 1, None] * self.block[1] + np.arange(self.block[1])
         exists = (row < self.sizes[0])[:, :, None] & (col < self.sizes[1])[:, None, :]
-        row, col = (
-            np.minimum(row, self.sizes[0] - 1),
-            np.minimum(col, self.sizes[1] - 1),
-        )
+        row, col = np.minimum(row, self.sizes[0] - 1), np.minimum(col, self.sizes[1] - 1)
         start, stop = self.layout.staircase.at(row)
         holds = (start[:, :, None] <= col[:, None, :]) & (col[:, None, :] < stop[:, :, None])
         if self.layout.residual is not None:

@@ -138,11 +138,7 @@ def _check_magnitude(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> N
         )
 
 
-def _check_reads(
-    predicate: Predicate,
-    guard: Clause | None,
-    box: Box,
-) -> None:
+def _check_reads(predicate: Predicate, guard: Clause | None, box: Box) -> None:
     if guard is None:
         return
     if isinstance(predicate, Atom):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from attncc.errors import ConfigError, nearest
 
@@ -49,7 +50,7 @@ def names() -> list[str]:
 def separated(config: Mapping[str, object], direction: str) -> tuple[Choice, dict[str, object]]:
     """Part a configuration into the planner's choice for a direction and what is the backend's; raises ConfigError."""
     own = {field.name: f"{direction}.{field.name}" for field in fields(Choice)}
-    chosen = {field: config[name] for field, name in own.items() if name in config}
+    chosen: dict[str, Any] = {field: config[name] for field, name in own.items() if name in config}
     planners = set(names())
     rest = {name: value for name, value in config.items() if name not in planners}
-    return Choice(**chosen), rest  # type: ignore[arg-type]
+    return Choice(**chosen), rest

@@ -36,8 +36,8 @@ class Layout:
 
     @property
     def kind(self) -> str:
-        """`identity`, `compacted` (some positions left out) or `sorted` (positions moved)."""
-        kinds = {_order(axis) for axis in (self.rows, self.cols)}
+        """The kind of its axes: `sorted` if one of them is, else `compacted` if one is, else `identity`."""
+        kinds = {self.rows.kind, self.cols.kind}
         return next(kind for kind in ("sorted", "compacted", "identity") if kind in kinds)
 
 
@@ -51,30 +51,15 @@ def lay_out(relation: Relation, shape: Shape) -> Layout:
     query_class, key_class = _classes(relation.joins, rows, cols, shape.q_offset)
     query_order, key_order = _sorted_by(query_class), _sorted_by(key_class)
     rows, cols = rows.reordered(query_order), cols.reordered(key_order)
-    staircase = _segmented(
-        relation.bands,
-        query_class[query_order],
-        key_class[key_order],
-        rows,
-        cols,
-        shape.q_offset,
-    )
-    return Layout(rows, cols, staircase, residual)
-
-
-def _order(axis: Axis) -> str:
-    if axis.positions is None:
-        return "identity"
-    return "compacted" if np.all(axis.positions[1:] > axis.positions[:-1]) else "sorted"
+    classes = query_class[query_order], key_class[key_order]
+    return Layout(rows, cols, _segmented(relation.bands, *classes, rows, cols, shape.q_offset), residual)
 
 
 def _filtered(axis: Axis, condition: Predicate, symbol: sympy.Symbol, offset: int) -> Axis:
     if condition == TRUE:
         return axis
-    passing = np.broadcast_to(
-        evaluate_predicate(condition, {symbol: np.arange(axis.length) + offset}),
-        axis.length,
-    )
+    holds = evaluate_predicate(condition, {symbol: np.arange(axis.length) + offset})
+    passing = np.broadcast_to(holds, axis.length)
     return axis if passing.all() else axis.select(np.flatnonzero(passing))
 
 
@@ -84,10 +69,7 @@ def _banded(bands: tuple[Band, ...], rows: Axis, cols: Axis, offset: int) -> Sta
 
     def edges(slots: Array) -> Edges:
         query = rows.at(slots) + offset
-        start, stop = (
-            np.zeros(slots.shape, np.int64),
-            np.full(slots.shape, cols.size, np.int64),
-        )
+        start, stop = np.zeros(slots.shape, np.int64), np.full(slots.shape, cols.size, np.int64)
         for band, values in zip(bands, keys, strict=True):
             lower, upper = _limits(band, query)
             if lower is not None:
@@ -97,7 +79,7 @@ def _banded(bands: tuple[Band, ...], rows: Axis, cols: Axis, offset: int) -> Sta
         start = np.minimum(start, cols.size)
         return start, np.maximum(start, stop)
 
-    if _rises(bands) and _order(rows) != "sorted":
+    if _rises(bands) and rows.kind != "sorted":
         return Staircase(rows.size, cols.size, edges, monotone=True)
     return tabulated(*edges(np.arange(rows.size)), cols.size)
 
@@ -174,12 +156,7 @@ def _sorted_by(classes: Array) -> Array:
 
 
 def _segmented(
-    bands: tuple[Band, ...],
-    query_class: Array,
-    key_class: Array,
-    rows: Axis,
-    cols: Axis,
-    offset: int,
+    bands: tuple[Band, ...], query_class: Array, key_class: Array, rows: Axis, cols: Axis, offset: int
 ) -> Staircase:
     """The staircase inside the classes: search for (class, limit) among the sorted (class, key) pairs."""
     first, last = _segments_of(query_class, key_class)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from attncc.ir.predicate import Predicate
@@ -97,11 +98,12 @@ class Group:
     @cached_property
     def nnz(self) -> int:
         """Exact number of pairs of one head of one batch entry, counted in the layouts that count fastest."""
-        split = min(
-            self.alternatives,
-            key=lambda a: sum(p.residual is not None for p in a.passes),
-        )
-        return sum(p.nnz for p in split.passes)
+        return sum(work.nnz for work in self.simplest.passes)
+
+    @property
+    def simplest(self) -> Alternative:
+        """The alternative with the fewest passes that evaluate a residual."""
+        return min(self.alternatives, key=lambda way: sum(work.residual is not None for work in way.passes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +117,7 @@ class Plan:
     target: str
     groups: tuple[Group, ...]
     #: Size of the dense mask: batch and heads count only where the pattern depends on them.
-    mask_shape: tuple[int, ...] = field(default=())
+    mask_shape: tuple[int, ...]
 
     @property
     def tile(self) -> tuple[int, int]:
@@ -149,18 +151,13 @@ class Plan:
     @property
     def density(self) -> float:
         """Fraction of all pairs that is connected."""
-        total = 1
-        for size in self.mask_shape:
-            total *= size
+        total = math.prod(self.mask_shape)
         return self.nnz / total if total else 0.0
 
     @property
     def pairs(self) -> int:
         """Connected pairs over all heads and batch entries of the shape."""
-        shared = self.shape.batch * self.shape.heads
-        for size in self.mask_shape[:-2]:
-            shared //= size
-        return self.nnz * shared
+        return self.nnz * (self.shape.batch * self.shape.heads // math.prod(self.mask_shape[:-2]))
 
     def flops(self, head_dim: int, value_dim: int | None = None) -> int:
         """Useful floating-point operations of the forward pass, over all heads and batch entries."""

@@ -50,12 +50,7 @@ class Relation:
 
     def in_natural_order(self, clause: Clause) -> Relation:
         """Return the relation that moves and drops nothing: filters and joins are left to the residual."""
-        if (self.query_filter, self.key_filter, self.joins, self.residual) == (
-            TRUE,
-            TRUE,
-            (),
-            TRUE,
-        ):
+        if not self.joins and self.query_filter == self.key_filter == self.residual == TRUE:
             return self
         return Relation(TRUE, TRUE, (), self.bands, clause.predicate())
 
@@ -78,13 +73,7 @@ def relate(clause: Clause, kv_len: int) -> Relation:
             joins.append(join)
         else:
             residual.append(span.predicate())
-    return Relation(
-        conjunction(query),
-        conjunction(key),
-        tuple(joins),
-        tuple(bands),
-        conjunction(residual),
-    )
+    return Relation(conjunction(query), conjunction(key), tuple(joins), tuple(bands), conjunction(residual))
 
 
 def _band(span: Span, kv_len: int) -> Band | None:

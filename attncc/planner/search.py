@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -49,8 +49,7 @@ def plan(
 
     Raises ShapeError, PatternError, TableError or ConfigError for input that can't be planned.
     """
-    shape = Shape(q_len, q_offset + q_len if kv_len is None else kv_len, q_offset, heads, batch)
-    return plan_for(as_pattern(pattern), shape, tile, target)
+    return plan_for(as_pattern(pattern), Shape.of(q_len, kv_len, q_offset, heads, batch), tile, target)
 
 
 @caching.by_size(lambda plan: plan.size)
@@ -78,10 +77,11 @@ def _check_tile(tile: Tile) -> None:
         )
 
 
-Members = tuple[tuple[int, ...] | None, tuple[int, ...] | None, Predicate]
+#: (batch entries, heads, predicate that they share); None for all of them.
+Shared = tuple[tuple[int, ...] | None, tuple[int, ...] | None, Predicate]
 
 
-def shared(predicate: Predicate, shape: Shape) -> list[Members]:
+def shared(predicate: Predicate, shape: Shape) -> list[Shared]:
     """Return (batches, heads, predicate) for the groups that share a specialised predicate."""
     by_batch, by_head = B in predicate.free, H in predicate.free
     found: dict[tuple[tuple[int, ...] | None, str], tuple[list[int], Predicate]] = {}
@@ -105,21 +105,13 @@ def _alternatives(predicate: Predicate, shape: Shape, tile: Tile, target: Target
         return (_priced("fused", [_fused(predicate, [Clause({})], shape, tile)], target),)
     own = [(piece, _cheapest_layout(piece, shape, tile, target)) for piece in pieces]
     own = [(piece, work) for piece, work in own if _reaches(work)]
-    ways = [
-        ("split", [work for _, work in own]),
-        *_mixtures(own, predicate, shape, tile),
-    ]
-    return tuple(
-        sorted(
-            (_priced(name, passes, target) for name, passes in ways),
-            key=lambda way: way.seconds,
-        )
-    )
+    ways = [("split", [work for _, work in own]), *_mixtures(own, predicate, shape, tile)]
+    return tuple(sorted((_priced(*way, target) for way in ways), key=lambda way: way.seconds))
 
 
 def _mixtures(
     own: list[tuple[Clause, Pass]], predicate: Predicate, shape: Shape, tile: Tile
-) -> Iterable[tuple[str, list[Pass]]]:
+) -> Iterator[tuple[str, list[Pass]]]:
     """Fuse all clauses, or those in natural order, into one pass that evaluates the predicate."""
     if len(own) < 2:
         return

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import sympy
 
 from attncc.errors import ShapeError
-from attncc.ir.symbols import MAX_POSITION
+from attncc.ir.symbols import MAX_POSITION, B, H
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,15 @@ class Shape:
         for name in ("heads", "batch"):
             _require(name, getattr(self, name), 1)
         _require("q_offset + q_len", self.q_offset + self.q_len, 0)
+
+    @classmethod
+    def of(cls, q_len: int, kv_len: int | None = None, q_offset: int = 0, heads: int = 1, batch: int = 1) -> Shape:
+        """Return the shape that is meant: without `kv_len` the keys end where the queries do."""
+        return cls(q_len, q_offset + q_len if kv_len is None else kv_len, q_offset, heads, batch)
+
+    def narrowed(self, free: Collection[sympy.Symbol]) -> Shape:
+        """Return the shape with one head or batch entry where what depends on the symbols `free` is alike for all."""
+        return replace(self, heads=self.heads if H in free else 1, batch=self.batch if B in free else 1)
 
 
 def _require(name: str, value: object, least: int) -> None:

@@ -55,11 +55,19 @@ class Tiles:
 
     def corners(self, *, full: bool) -> Array:
         """Return (query tile, key tile) of every FULL or of every PARTIAL tile, int64 (count, 2)."""
-        chosen = self.full == full
+        return self.in_runs(self.full == full)
+
+    def in_runs(self, chosen: Array) -> Array:
+        """Return (query tile, key tile) of the tiles of the runs at `chosen`, a mask or numbers; int64 (count, 2)."""
         length = (self.stop - self.start)[chosen]
         row = np.repeat(self.query_tile[chosen], length)
         col = np.arange(len(row)) - np.repeat(np.cumsum(length) - length - self.start[chosen], length)
         return np.column_stack([row, col])
+
+    def select(self, chosen: Array | slice) -> Tiles:
+        """Return the same grid with the runs at `chosen` only."""
+        runs = (self.query_tile[chosen], self.start[chosen], self.stop[chosen], self.full[chosen])
+        return Tiles(self.rows, self.cols, self.block_m, self.block_n, *runs)
 
     def classify(self) -> Array:
         """Return the grid, int8 (num_query_tiles, num_key_tiles), of EMPTY, PARTIAL and FULL."""
@@ -83,10 +91,7 @@ def from_staircase(staircase: Staircase, block_m: int, block_n: int) -> Tiles:
     full_begin = np.clip(-(-greatest_start // block_n), begin, end)
     full_end = np.clip(least_stop // block_n, full_begin, end)
     no_full = full_begin == full_end
-    full_begin, full_end = (
-        np.where(no_full, end, full_begin),
-        np.where(no_full, end, full_end),
-    )
+    full_begin, full_end = np.where(no_full, end, full_begin), np.where(no_full, end, full_end)
     edges = np.stack([begin, full_begin, full_end, end], axis=1)
     starts, stops = edges[:, :-1].ravel(), edges[:, 1:].ravel()
     kept = stops > starts
@@ -124,12 +129,7 @@ def _unrolled(boxes: Array, nq: int, nk: int) -> tuple[Array, Array, Array, Arra
     height = np.minimum(side, nq - row)
     owner = np.repeat(np.arange(len(boxes)), height)
     within = np.arange(len(owner)) - np.repeat(np.cumsum(height) - height, height)
-    return (
-        row[owner] + within,
-        col[owner],
-        np.minimum(col + side, nk)[owner],
-        full[owner].astype(bool),
-    )
+    return row[owner] + within, col[owner], np.minimum(col + side, nk)[owner], full[owner].astype(bool)
 
 
 def _demoted(tile: Array, start: Array, stop: Array, full: Array, ragged: int) -> tuple[Array, Array, Array, Array]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -60,6 +59,4 @@ def _first(work: Pass) -> tuple[int, int] | None:
 def _parts(tiles: Tiles) -> Iterator[Tiles]:
     """Yield the runs some at a time: the list of all their tiles may not fit in memory."""
     for begin in range(0, len(tiles.start), CHUNK):
-        at = slice(begin, begin + CHUNK)
-        columns = {name: getattr(tiles, name)[at] for name in ("query_tile", "start", "stop", "full")}
-        yield replace(tiles, **columns)
+        yield tiles.select(slice(begin, begin + CHUNK))

@@ -30,10 +30,9 @@ def prove(pattern: Pattern, shape: Shape) -> Finding:
 
 
 def _seeing(group: Group, q_len: int) -> Array:
-    """Return which query rows see a key in a group, by the alternative with the fewest passes to evaluate."""
-    simplest = min(group.alternatives, key=lambda way: sum(work.residual is not None for work in way.passes))
+    """Return which query rows see a key in a group."""
     seeing = np.zeros(q_len, bool)
-    for work in sorted(simplest.passes, key=lambda work: work.residual is not None):
+    for work in sorted(group.simplest.passes, key=lambda work: work.residual is not None):
         if work.residual is None:
             start, stop = work.staircase.bounds()
             seeing[work.rows.at(np.flatnonzero(stop > start))] = True

@@ -187,9 +187,7 @@ def _tiled_by_plan(part: Pass, items: Items) -> Iterator[Work]:
 
 def _bundles(part: Pass, chosen: Array, items: Items) -> Iterator[Work]:
     found = part.tiles
-    length = (found.stop - found.start)[chosen]
-    row = np.repeat(found.query_tile[chosen], length)
-    col = np.arange(len(row)) - np.repeat(np.cumsum(length) - length - found.start[chosen], length)
+    row, col = found.in_runs(chosen).T
     opens = np.flatnonzero(np.diff(row, prepend=-1))
     counts = np.diff(np.append(opens, len(row)))
     most = max(1, items.core // found.block_n * 8)
