@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,6 @@ def factories() -> list[tuple[str, PatternFactory]]:
 
 def parse_parameters(declared: PatternFactory, texts: Sequence[str]) -> dict[str, Any]:
     """Return parameters from texts such as `window=256`, `causal=true`, `ids=0,0,1` or `ids=@ids.npy`."""
-    known = {parameter.name: parameter for parameter in declared.parameters}
     values: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -58,13 +58,7 @@ def parse_parameters(declared: PatternFactory, texts: Sequence[str]) -> dict[str
             raise ParameterError(
                 f"Parameter {text!r}.", rule="Parameters are written name=value.", fix="As in -p l=128."
             )
-        if name not in known:
-            raise ParameterError(
-                f"Pattern {declared.name!r} has no parameter {name!r}.",
-                rule=f"It is declared as {declared.signature}.",
-                fix=nearest(name, known),
-            )
-        values[name] = _parsed(known[name], value)
+        values[name] = _parsed(declared.parameter(name), value)
     return values
 
 
@@ -129,7 +123,7 @@ def _from_plugin(place: str, name: str) -> PatternFactory:
 
 
 def _from_file(path: Path, name: str) -> PatternFactory:
-    declared = {value.name: value for value in vars(_module(path)).values() if isinstance(value, PatternFactory)}
+    declared = plugins.patterns_of(_module(path))
     if not name and len(declared) == 1:
         return next(iter(declared.values()))
     return _member(declared, name, f"File {str(path)!r}")
@@ -145,7 +139,7 @@ def _member(patterns: dict[str, PatternFactory], name: str, owner: str) -> Patte
     return patterns[name]
 
 
-def _module(path: Path) -> Any:
+def _module(path: Path) -> ModuleType:
     """Import a pattern file under a name of its own, so that it can't shadow an installed module."""
     if not path.is_file():
         raise PatternError(

@@ -80,6 +80,9 @@ class Declaration:
     known_symbols: typing.ClassVar[Mapping[str, Any]]
     known_types: typing.ClassVar[Collection[type]]
 
+    #: What the function returns, for messages.
+    returns: typing.ClassVar[str]
+
     function: Callable[..., Any]
     name: str
     doc: str
@@ -116,26 +119,28 @@ class Declaration:
                 "positions are not tensors or arrays.",
             ) from error
 
-    #: What the function returns, for messages.
-    returns: typing.ClassVar[str]
-
     def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return all parameters, defaults included; raises ParameterError or TableError."""
-        known = {parameter.name: parameter for parameter in self.parameters}
         for name in values:
-            if name not in known:
-                raise ParameterError(
-                    f"{self._title} {self.name!r} has no parameter {name!r}.",
-                    rule=f"It is declared as {self.signature}.",
-                    fix=nearest(name, known),
-                )
+            self.parameter(name)
         missing = [p.name for p in self.parameters if p.required and p.name not in values]
         if missing:
             raise ParameterError(
                 f"{self._title} {self.name!r} needs {', '.join(missing)}.",
                 rule=f"It is declared as {self.signature}.",
             )
-        return {name: p.checked(values.get(name, p.default)) for name, p in known.items()}
+        return {p.name: p.checked(values.get(p.name, p.default)) for p in self.parameters}
+
+    def parameter(self, name: str) -> Parameter:
+        """Return the parameter of this name; raises ParameterError if there is none."""
+        known = {parameter.name: parameter for parameter in self.parameters}
+        if name not in known:
+            raise ParameterError(
+                f"{self._title} {self.name!r} has no parameter {name!r}.",
+                rule=f"It is declared as {self.signature}.",
+                fix=nearest(name, known),
+            )
+        return known[name]
 
     @property
     def signature(self) -> str:

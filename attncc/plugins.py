@@ -73,8 +73,7 @@ def plugins() -> list[Plugin]:
 def load(plugin: Plugin) -> Loaded:
     """Import a plugin and return its patterns; a failure is warned about once and returned, never raised."""
     try:
-        module = plugin.entry.load()
-        return Loaded(plugin, _patterns(module))
+        return Loaded(plugin, _patterns(plugin.entry.load()))
     except (Exception, SystemExit) as error:
         warnings.warn(
             f"Plugin {plugin.name!r} of {plugin.origin} can't be loaded: {type(error).__name__}: {error}. "
@@ -103,6 +102,11 @@ def demand(plugin: Plugin) -> dict[str, PatternFactory]:
     return result.patterns
 
 
+def patterns_of(module: ModuleType) -> dict[str, PatternFactory]:
+    """Return the patterns that a module declares, by name."""
+    return {value.name: value for value in vars(module).values() if isinstance(value, PatternFactory)}
+
+
 def _described(entry: EntryPoint) -> Plugin:
     distribution = entry.dist
     name = distribution.name if distribution else "unknown distribution"
@@ -110,13 +114,13 @@ def _described(entry: EntryPoint) -> Plugin:
     return Plugin(entry.name, entry.value, name, version, entry)
 
 
-def _patterns(module: object) -> dict[str, PatternFactory]:
-    """Return the pattern factories that a module (or a single one that an entry point names) holds."""
-    if isinstance(module, PatternFactory):
-        return {module.name: module}
-    if not isinstance(module, ModuleType):
+def _patterns(named: object) -> dict[str, PatternFactory]:
+    """Return the patterns of what an entry point names: a module that declares them, or a single one."""
+    if isinstance(named, PatternFactory):
+        return {named.name: named}
+    if not isinstance(named, ModuleType):
         raise PluginError(
-            f"The entry point names a {type(module).__name__}.",
+            f"The entry point names a {type(named).__name__}.",
             rule="It names a module that declares patterns, or one pattern.",
         )
-    return {value.name: value for value in vars(module).values() if isinstance(value, PatternFactory)}
+    return patterns_of(named)
