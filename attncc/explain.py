@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from attncc import backends, targets
-from attncc.backends.device import target_name
+from attncc.backends.device import here, target_name
 from attncc.backends.inputs import Inputs
 from attncc.configs.environment import SOURCES
 from attncc.configs.key import Key
 from attncc.configs.lookup import Found, Miss, find, why_miss
-from attncc.errors import BackendError, nearest
 from attncc.executables import shape_for
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.choice import DIRECTIONS
@@ -95,13 +92,10 @@ def explain_config(
 
 def _runs_on(backend: str | None, target: str | None) -> tuple[str, str]:
     """Return the backend and the target, those of this machine where they aren't named."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = here()
     place = target_name(device) if target is None else targets.target(target).name
-    if backend is not None and backend not in backends.names():
-        raise BackendError(
-            f"Unknown backend {backend!r}.", rule="Backends are found by name.", fix=nearest(backend, backends.names())
-        )
     if backend is not None:
+        backends.check(backend)
         return backend, place
     return (backends.preferred(device)[0] if place == target_name(device) else "triton"), place
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from attncc import backends, executables, operators
-from attncc.backends.device import target_name
+from attncc.backends.device import here, target_name
 from attncc.errors import BackendError, ShapeError, TableError
 from attncc.executables import Config
 from attncc.ir.weights import Weights
@@ -111,7 +111,7 @@ def compile(
     }
     if q_len is None:
         return Attention(chosen, options)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = here()
     name = backend or backends.preferred(device)[0]
     keys = q_offset + q_len if kv_len is None else kv_len
     shape = executables.shape_for(chosen, scored.expression, q_len, keys, q_offset, heads, batch)
@@ -143,7 +143,7 @@ def check_scale(scale: object) -> None:
         raise ShapeError(
             f"scale={scale!r}.",
             rule="The scale is a finite number; NaN or infinity makes every output NaN.",
-            fix="Multiply the query by a scale that is a tensor, and pass scale=1.0." * isinstance(scale, Tensor),
+            fix="Multiply the query by a tensor, and pass scale=1.0." if isinstance(scale, Tensor) else "",
         )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from attncc.backends.base import Backend
 
-#: Backend name -> module that holds its `BACKEND`, in the order of preference.
+#: Backend name -> module that holds its `BACKEND`, in the order in which they are listed.
 _MODULES = {
     "torch": "attncc.backends.torch",
     "triton": "attncc.backends.triton",
@@ -27,13 +27,18 @@ def names() -> list[str]:
     return list(_MODULES)
 
 
-@cache
-def known(name: str) -> Backend:
-    """Return the backend of this name, whether it can run here or not; raises BackendError if it is unknown."""
+def check(name: str) -> None:
+    """Raise BackendError unless there is a backend of this name; none is imported."""
     if name not in _MODULES:
         raise BackendError(
             f"Unknown backend {name!r}.", rule="Backends are found by name.", fix=nearest(name, _MODULES)
         )
+
+
+@cache
+def known(name: str) -> Backend:
+    """Return the backend of this name, whether it can run here or not; raises BackendError if it is unknown."""
+    check(name)
     backend: Backend = importlib.import_module(_MODULES[name]).BACKEND
     return backend
 

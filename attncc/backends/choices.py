@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from attncc.errors import ConfigError, nearest
 
-Config = TypeVar("Config")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 Check = Callable[[str, object], None]
 
 
-def names(config: object, prefix: str = "") -> list[str]:
+def names(config: DataclassInstance, prefix: str = "") -> list[str]:
     """Return the names of all choices of a configuration: "chunk", or "forward.block_m" of a part."""
     found = []
-    for field in fields(config):  # type: ignore[arg-type]
+    for field in fields(config):
         value = getattr(config, field.name)
         name = prefix + field.name
-        found += names(value, f"{name}.") if is_dataclass(value) else [name]
+        found += names(value, f"{name}.") if is_dataclass(value) and not isinstance(value, type) else [name]
     return found
 
 
@@ -28,7 +31,7 @@ def changed(config: Config, values: Mapping[str, object], backend: str, check: C
     `check` gets each name and value, and raises ConfigError for a bad one; so does an unknown name.
     """
     known = names(config)
-    found: Any = config
+    found = config
     for name, value in values.items():
         if name not in known:
             raise ConfigError(
@@ -38,7 +41,7 @@ def changed(config: Config, values: Mapping[str, object], backend: str, check: C
             )
         check(name, value)
         found = _with(found, name, value)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def require(holds: bool, name: str, value: object, rule: str) -> None:
@@ -57,6 +60,6 @@ def is_power(value: object, least: int) -> bool:
     return isinstance(value, int) and is_integer(value, least) and not value & (value - 1)
 
 
-def _with(config: Any, name: str, value: object) -> Any:
+def _with(config: Config, name: str, value: object) -> Config:
     owner, dot, rest = name.partition(".")
     return replace(config, **{owner: _with(getattr(config, owner), rest, value) if dot else value})

@@ -15,6 +15,11 @@ LOG = logging.getLogger("attncc")
 UNKNOWN_GPU = "a100"
 
 
+def here() -> torch.device:
+    """Return the device that is meant where none is named: the GPU, if there is one, or else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def architecture(device: torch.device) -> str | None:
     """Return the architecture of a GPU as targets have it, sm_90 or gfx942, or None for another device."""
     if device.type != "cuda":

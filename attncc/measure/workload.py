@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attncc.backends.inputs import Inputs
-from attncc.errors import BackendError, ShapeError, nearest
+from attncc.errors import BackendError, ShapeError
 from attncc.planner.shape import Shape
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
@@ -33,11 +33,7 @@ class Workload:
     def __post_init__(self) -> None:
         if self.seq_len < 1:
             raise ShapeError(f"seq_len={self.seq_len}.", rule="Sizes are at least 1.")
-        Inputs(self.batch, self.heads, self.kv_heads, self.head_dim, self.head_dim, self.dtype)
-        if self.dtype not in DTYPES:
-            raise ShapeError(
-                f"dtype {self.dtype!r}.", rule=f"It is one of {', '.join(DTYPES)}.", fix=nearest(self.dtype, DTYPES)
-            )
+        Inputs.given(self.batch, self.heads, self.kv_heads, self.head_dim, None, self.dtype)
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:

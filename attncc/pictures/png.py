@@ -16,7 +16,8 @@ from attncc.pictures.grid import Grid, grid
 
 #: Cells a side: enough for a picture to look like the matrix, few enough to see single cells.
 CELLS = 128
-_BLUES = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd")
+#: One colour for each subset.
+_COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd")
 
 
 def save(pattern: Pattern, seq_len: int, path: Path) -> None:
@@ -42,7 +43,7 @@ def _coloured(found: Grid) -> Array:
     image = np.ones((*found.cells[0].shape, 3))
     for m in reversed(range(len(found.cells))):
         weight = found.cells[m][:, :, None] / 2
-        image = image * (1 - weight) + np.array(to_rgb(_BLUES[m % len(_BLUES)])) * weight
+        image = image * (1 - weight) + np.array(to_rgb(_COLOURS[m % len(_COLOURS)])) * weight
     return image
 
 
