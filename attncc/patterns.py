@@ -12,7 +12,7 @@ import sympy
 
 from attncc.declarations import Declaration
 from attncc.errors import PatternError
-from attncc.ir.language import Index, Table, position, predicate_of
+from attncc.ir.language import Index, Table, predicate_of
 from attncc.ir.normal import comparison, digest, normalised
 from attncc.ir.predicate import Predicate, conjunction, disjunction
 from attncc.ir.symbols import BY_NAME, H, I, J
@@ -27,12 +27,7 @@ class Pattern:
     `name` and `parameters` say where it came from; the identity is `key`, a hash of the sets themselves.
     """
 
-    def __init__(
-        self,
-        subsets: Sequence[Predicate],
-        name: str,
-        parameters: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, subsets: Sequence[Predicate], name: str, parameters: Mapping[str, Any] | None = None) -> None:
         self.subsets = tuple(subsets)
         self.name = name
         self.parameters = dict(parameters or {})
@@ -63,20 +58,12 @@ class Pattern:
         """The subset of residual block n, that is n mod p (Child et al. 2019, section 4.2, interleaved)."""
         if not isinstance(n, int):
             raise PatternError(f"layers({n!r}).", rule="It takes the number of a residual block, an integer.")
-        return Pattern(
-            [self.subsets[n % len(self.subsets)]],
-            f"{self.name}.layers({n})",
-            self.parameters,
-        )
+        return Pattern([self.subsets[n % len(self.subsets)]], f"{self.name}.layers({n})", self.parameters)
 
     def causal(self) -> Pattern:
         """Every subset without the keys after the query, j <= i."""
         past = comparison("ge", I - J)
-        return Pattern(
-            [subset & past for subset in self.subsets],
-            f"{self.name}.causal()",
-            self.parameters,
-        )
+        return Pattern([subset & past for subset in self.subsets], f"{self.name}.causal()", self.parameters)
 
     def __and__(self, other: Pattern | PatternFactory) -> Pattern:
         right = as_pattern(other)
@@ -110,7 +97,7 @@ class PatternFactory(Declaration):
     kind = "pattern"
     error = PatternError
     returns = "conditions on positions"
-    known_symbols: ClassVar[Mapping[str, Index]] = {name: position(symbol) for name, symbol in BY_NAME.items()}
+    known_symbols: ClassVar[Mapping[str, Index]] = {name: Index.of(symbol) for name, symbol in BY_NAME.items()}
     known_types = (int, bool, Table)
 
     def __call__(self, **values: Any) -> Pattern:
@@ -143,15 +130,8 @@ def per_head(patterns: Sequence[Pattern | PatternFactory]) -> Pattern:
     """Return the pattern in which head h sees patterns[h mod len(patterns)]."""
     chosen = [as_pattern(p) for p in patterns]
     if not chosen:
-        raise PatternError(
-            "per_head([]) has no pattern.",
-            rule="It takes one pattern for each head, at least one.",
-        )
-    return _by_head(
-        [p.predicate for p in chosen],
-        f"per_head([{', '.join(p.name for p in chosen)}])",
-        {},
-    )
+        raise PatternError("per_head([]) has no pattern.", rule="It takes one pattern for each head, at least one.")
+    return _by_head([p.predicate for p in chosen], f"per_head([{', '.join(p.name for p in chosen)}])", {})
 
 
 def as_pattern(value: object) -> Pattern:
@@ -183,15 +163,3 @@ def _by_head(predicates: Sequence[Predicate], name: str, parameters: Mapping[str
     turn = sympy.Mod(H, len(predicates))
     parts = [conjunction([comparison("eq", turn - m), predicate]) for m, predicate in enumerate(predicates)]
     return Pattern([disjunction(parts)], name, parameters)
-
-
-__all__ = [
-    "Index",
-    "Pattern",
-    "PatternFactory",
-    "Table",
-    "as_pattern",
-    "by_handle",
-    "pattern",
-    "per_head",
-]

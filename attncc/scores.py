@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from attncc.declarations import Declaration
 from attncc.errors import PatternError, ScoreError, nearest
 from attncc.ir.functions import Lookup, WeightsSymbol
-from attncc.ir.language import Table, position
+from attncc.ir.language import Index, Table
 from attncc.ir.real import Real, Symbolic, real_of
 from attncc.ir.score import IDENTITY, ScoreExpression
 from attncc.ir.symbols import BY_NAME, SCORE
@@ -62,7 +62,10 @@ class Score:
         return Score(self.expression, tuple(changed), self.name, parameters)
 
     def then(self, other: Score) -> Score:
-        """Return this score followed by another, which gets its result: `alibi(...).then(softcap(cap=50.0))`."""
+        """Return this score followed by another, which gets its result: `alibi(...).then(softcap(cap=50.0))`.
+
+        Raises ScoreError where the two together compute with something that isn't finite.
+        """
         shift = len(self.weights)
         moved = {read: _moved(read, shift) for read in other.expression.lookups}
         expr = other.expression.expr.xreplace(moved).xreplace({SCORE: self.expression.expr})
@@ -97,7 +100,7 @@ class ScoreFactory(Declaration):
     returns = "a real expression of the score and positions"
     known_symbols: ClassVar[Mapping[str, Symbolic]] = {
         SCORE.name: Real(SCORE),
-        **{name: position(symbol) for name, symbol in BY_NAME.items()},
+        **{name: Index.of(symbol) for name, symbol in BY_NAME.items()},
     }
     known_types = (int, float, bool, Table, Weights)
 

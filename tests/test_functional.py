@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 import attncc
 from attncc.backends.reference import as_broadcast
 from attncc.errors import AttnccError, BackendError, ConfigError, ShapeError, TableError
-from attncc.ir.language import position
+from attncc.ir.language import Index
 from attncc.ir.symbols import J
 from attncc.testing import check_attention
 from attncc.testing.oracle import Problem
@@ -87,7 +87,7 @@ def test_causal_is_that_of_pytorch() -> None:
 
 def test_scale_lse_and_empty_rows() -> None:
     q, k, v = tensors()
-    from_ten = attncc.Pattern([(position(J) >= 10).predicate], "from ten")
+    from_ten = attncc.Pattern([(Index.of(J) >= 10).predicate], "from ten")
     nothing = attncc.load("sliding_window", window=3) & from_ten
     out, lse = attncc.attention(q, k, v, nothing, scale=0.3, return_lse=True)
     assert (out[:, :, :10] == 0).all()

@@ -12,13 +12,13 @@ import attncc
 from attncc import executables
 from attncc.backends.torch.config import Items
 from attncc.backends.torch.lower import schedule
-from attncc.ir.language import maximum, minimum, position
+from attncc.ir.language import Index, maximum, minimum
 from attncc.ir.normal import depends_on_gap
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import SCORE, B, I, J
 from attncc.testing import check_pattern
 
-i, j, b = position(I), position(J), position(B)
+i, j, b = map(Index.of, (I, J, B))
 
 
 def drawn(condition) -> attncc.Pattern:
@@ -139,3 +139,16 @@ def test_messages_that_were_tracebacks(call, says: str) -> None:
 def test_what_depends_on_more_than_the_gap_only_before_the_diagonal_was_taken_to_depend_on_the_gap() -> None:
     assert not depends_on_gap(((maximum(i, j) - i) * j <= 5).predicate)  # 0 wherever i >= j
     assert depends_on_gap((abs(i - j) <= 5).predicate)
+
+
+def test_scores_that_compose_to_an_infinity_raised_an_error_about_patterns() -> None:
+    @attncc.score
+    def nothing(score):
+        return score * 0
+
+    @attncc.score
+    def inverse(score):
+        return 1 / score
+
+    with pytest.raises(attncc.ScoreError, match="numbers are finite"):
+        nothing().then(inverse())

@@ -236,11 +236,6 @@ def where(condition: object, yes: Any, no: Any) -> Any:
     return Index(*_live(cases))
 
 
-def position(symbol: sympy.Symbol) -> Index:
-    """Return the index for a symbol of attncc.ir.symbols."""
-    return Index.of(symbol)
-
-
 def index_of(value: object) -> Index:
     """Return `value`, an Index or an integer, as an Index."""
     if isinstance(value, Index):

@@ -11,7 +11,7 @@ from typing import Self
 import sympy
 from sympy.printing.str import StrPrinter
 
-from attncc.errors import PatternError
+from attncc.errors import ScoreError
 from attncc.ir.functions import AsReal, Choice, Lookup
 from attncc.ir.normal import depends_on_gap, free_along_diagonals
 from attncc.ir.notation import expression
@@ -26,7 +26,7 @@ class ScoreExpression:
     for its nodes. Where it is -inf the pair is masked.
 
     Equal expressions have equal keys, in every process; weights count by slot and shape, not by their values.
-    Raises PatternError for an infinity or NaN among its numbers; -inf may only be all of it or a branch of a choice.
+    Raises ScoreError for an infinity or NaN among its numbers; -inf may only be all of it or a branch of a choice.
     """
 
     expr: sympy.Expr
@@ -112,10 +112,10 @@ class ScoreExpression:
 
 
 def by_key(key: str) -> ScoreExpression:
-    """Return the living expression with this key; raises PatternError if it is gone."""
+    """Return the living expression with this key; raises ScoreError if it is gone."""
     found = IDENTITY if not key else _registry.get(key)
     if found is None:
-        raise PatternError(
+        raise ScoreError(
             f"The score {key[:12]} no longer exists.",
             rule="A compiled graph refers to its score by its key and doesn't keep it alive.",
             fix="Keep the score in a variable or module attribute as long as the graph is used.",
@@ -124,14 +124,14 @@ def by_key(key: str) -> ScoreExpression:
 
 
 def _check_numbers(expr: sympy.Expr) -> None:
-    """Raise PatternError where a number of the expression isn't finite, but for -inf as a whole branch."""
+    """Raise ScoreError where a number of the expression isn't finite, but for -inf as a whole branch."""
     if expr == sympy.S.NegativeInfinity:
         return
     branches = expr.args[1:] if isinstance(expr, Choice) else ()
     if expr in (sympy.S.Infinity, sympy.S.ComplexInfinity, sympy.S.NaN, sympy.S.ImaginaryUnit) or (
         not branches and sympy.S.NegativeInfinity in expr.args
     ):
-        raise PatternError(
+        raise ScoreError(
             f"A score computes with {expr}.",
             rule="Its numbers are finite; -inf, which masks a pair, may only be the whole of a choice.",
             fix="Write attncc.where(condition, score, -math.inf), or put the condition into the pattern.",

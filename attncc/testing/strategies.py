@@ -16,7 +16,7 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from attncc.errors import PatternError
-from attncc.ir.language import Table, maximum, minimum, position, predicate_of, where
+from attncc.ir.language import Index, Table, maximum, minimum, predicate_of, where
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern
@@ -70,7 +70,16 @@ class Case:
 
 
 SYMBOLIC = World(
-    position(I), position(J), position(H), position(B), position(NQ), position(NK), minimum, maximum, where, Table
+    Index.of(I),
+    Index.of(J),
+    Index.of(H),
+    Index.of(B),
+    n_q=Index.of(NQ),
+    n_k=Index.of(NK),
+    minimum=minimum,
+    maximum=maximum,
+    where=where,
+    table=Table,
 )
 
 

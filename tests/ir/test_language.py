@@ -8,10 +8,10 @@ import pytest
 import attncc
 from attncc.errors import PatternError, TableError
 from attncc.ir.evaluate import evaluate_predicate
-from attncc.ir.language import Condition, Index, Table, maximum, minimum, position, where
+from attncc.ir.language import Condition, Index, Table, maximum, minimum, where
 from attncc.ir.symbols import I, J
 
-i, j = position(I), position(J)
+i, j = Index.of(I), Index.of(J)
 ROWS, COLS = np.arange(40)[:, None], np.arange(40)[None, :]
 
 

@@ -11,13 +11,13 @@ import pytest
 import attncc
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.interval import ALWAYS, NEVER, verdict
-from attncc.ir.language import maximum, minimum, position, where
+from attncc.ir.language import Index, maximum, minimum, where
 from attncc.ir.magnitude import magnitude
 from attncc.ir.normal import clauses, depends_on_gap
 from attncc.ir.predicate import FALSE, TRUE
 from attncc.ir.symbols import I, J
 
-i, j = position(I), position(J)
+i, j = Index.of(I), Index.of(J)
 
 
 def key(*conditions) -> str:

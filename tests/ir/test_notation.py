@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 import attncc
-from attncc.ir.language import Table, maximum, position
+from attncc.ir.language import Index, Table, maximum
 from attncc.ir.notation import condition, connectivity
 from attncc.ir.symbols import I, J
 
-i, j = position(I), position(J)
+i, j = Index.of(I), Index.of(J)
 ids = Table([0, 1], "ids")
 
 
