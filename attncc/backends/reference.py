@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Gradients, accumulation_dtype
+from attncc.backends.base import Gradients, accumulation_dtype, sums_like
 from attncc.backends.inputs import Inputs
 from attncc.backends.scoring import ScoredBlock
 from attncc.errors import ConfigError
@@ -108,7 +108,7 @@ class ReferenceExecutable:
         d_query = d_scores @ _expanded(key, query).to(dtype)
         d_key = _summed(d_scores.mT @ query.to(dtype), key)
         d_value = _summed(p.mT @ d_out, value)
-        d_weights = [torch.zeros(x.shape, dtype=dtype, device=x.device) for x in weights if with_weights]
+        d_weights = [sums_like(x, query.dtype) for x in weights if with_weights]
         if with_weights:
             scored.add_by_weights(d_weights, changes, scores)
         return Gradients(

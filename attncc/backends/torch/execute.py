@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from attncc.backends.base import Gradients, accumulation_dtype
+from attncc.backends.base import Gradients, accumulation_dtype, sums_like
 from attncc.backends.torch.config import Config, Items
-from attncc.backends.torch.kernels import Kernel, kernel_for
+from attncc.backends.torch.kernels import ItemGradients, Kernel, kernel_for
 from attncc.backends.torch.lower import Schedule, schedule
 from attncc.backends.torch.masks import Additive
 from attncc.backends.torch.merge import merge
@@ -23,7 +23,6 @@ from attncc.backends.torch.work import Work
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Group, Plan
 
-Parts = tuple[Tensor, Tensor, Tensor]
 Schedules = tuple[tuple[Group, Schedule], ...]
 
 
@@ -81,7 +80,7 @@ class TorchExecutable:
         grad_out, value, out = _with_lse_gradient(grad_out, grad_lse, value, out)
         query, key, value = _one_head_size(query, key, value)
         grad_out, out = (pad(x, (0, value.shape[-1] - x.shape[-1])) for x in (grad_out, out))
-        d_weights = [_sums(x, query.dtype) for x in weights if with_weights]
+        d_weights = [sums_like(x, query.dtype) for x in weights if with_weights]
         found = self._gradients(grad_out, query, out, lse, key, value, weights, d_weights, scale)
         d_query, d_key, d_value = (
             x[..., :dim].to(query.dtype).contiguous() for x, dim in zip(found, dims, strict=True)
@@ -100,9 +99,9 @@ class TorchExecutable:
         weights: Sequence[Tensor],
         d_weights: Sequence[Tensor],
         scale: float,
-    ) -> Parts:
+    ) -> ItemGradients:
         """Return the gradients in the accumulation dtype, (B, H, N, D) with D as padded; add to those of weights."""
-        sums: Parts | None = None
+        sums: ItemGradients | None = None
         for group, works in self._backward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
             run = self._run(works, self.config.backward, selection, query, weights, d_weights, scale)
@@ -111,7 +110,7 @@ class TorchExecutable:
             d_query, d_key, d_value = run.backward(*query_side, *key_side)
             if selection.everything:
                 return d_query.reshape(query.shape), d_key.reshape(key.shape), d_value.reshape(value.shape)
-            sums = sums or (_sums(query), _sums(key), _sums(value))
+            sums = sums or (sums_like(query), sums_like(key), sums_like(value))
             selection.store_query_side(sums[0], d_query)
             selection.add_key_side(sums[1], d_key)
             selection.add_key_side(sums[2], d_value)
@@ -172,8 +171,10 @@ class _Run:
             lse.fill_(-math.inf)
         return out, lse
 
-    def backward(self, grad_out: Tensor, query: Tensor, out: Tensor, lse: Tensor, key: Tensor, value: Tensor) -> Parts:
-        d_query, d_key, d_value = _sums(query), _sums(key), _sums(value)
+    def backward(
+        self, grad_out: Tensor, query: Tensor, out: Tensor, lse: Tensor, key: Tensor, value: Tensor
+    ) -> ItemGradients:
+        d_query, d_key, d_value = sums_like(query), sums_like(key), sums_like(value)
         lse = lse.masked_fill(lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
         for work in self.schedule.works:
             for part in work.chunks(self.chunk // query.shape[0]):
@@ -181,7 +182,9 @@ class _Run:
                 self._backward_part(part, mask, (grad_out, query, out, lse, key, value), (d_query, d_key, d_value))
         return d_query, d_key, d_value
 
-    def _backward_part(self, part: Work, mask: Additive | None, inputs: tuple[Tensor, ...], sums: Parts) -> None:
+    def _backward_part(
+        self, part: Work, mask: Additive | None, inputs: tuple[Tensor, ...], sums: ItemGradients
+    ) -> None:
         k, v = (part.cols.take(x) for x in inputs[4:])
         for kernel, heads in self._kernels(part, inputs[1].shape[1]):
             do, q, o, s = (_stacked(part, x, heads) for x in inputs[:4])
@@ -205,11 +208,6 @@ class _Run:
 
 def _schedules(plan: Plan, items: Items) -> Schedules:
     return tuple((group, schedule(group.passes, plan.shape.q_len, items)) for group in plan.groups)
-
-
-def _sums(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Zeros for sums of gradients of x, which is computed with in `dtype` (None: its own)."""
-    return torch.zeros(x.shape, dtype=accumulation_dtype(dtype or x.dtype), device=x.device)
 
 
 def _stacked(part: Work, x: Tensor, heads: list[int]) -> Tensor:

@@ -15,11 +15,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from attncc.backends.base import accumulation_dtype
+from attncc.backends.base import accumulation_dtype, sums_like
 from attncc.backends.scoring import ScoredBlock
 from attncc.backends.torch.scores import PartScore
 
-Gradients = tuple[Tensor, Tensor, Tensor]
+#: Of query, key and value.
+ItemGradients = tuple[Tensor, Tensor, Tensor]
 
 #: Scores that are held at a time.
 MAX_SCORES = 1 << 22
@@ -45,7 +46,7 @@ class Kernel(Protocol):
         bias: Tensor | None,
         causal: bool,
         scale: float,
-    ) -> Gradients:
+    ) -> ItemGradients:
         """Return the gradients for items whose merged results over all passes are `out` and `lse`."""
         ...
 
@@ -73,9 +74,9 @@ class FlashCPU:
         bias: Tensor | None,
         causal: bool,
         scale: float,
-    ) -> Gradients:
+    ) -> ItemGradients:
         """See Kernel."""
-        result: Gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        result: ItemGradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
             grad_out, query, key, value, out, lse, 0.0, causal, attn_mask=bias, scale=scale
         )
         return result
@@ -113,9 +114,9 @@ class BiasedFlashCPU:
         bias: Tensor | None,
         causal: bool,
         scale: float,
-    ) -> Gradients:
+    ) -> ItemGradients:
         """See Kernel."""
-        sums = _zeros(query, key, value)
+        sums = sums_like(query), sums_like(key), sums_like(value)
         for block in _blocks(query, key, causal):
             added = self._bias(block, query, bias, causal)
             k, v = block.of_keys(key), block.of_keys(value)
@@ -167,9 +168,9 @@ class Written:
         bias: Tensor | None,
         causal: bool,
         scale: float,
-    ) -> Gradients:
+    ) -> ItemGradients:
         """See Kernel."""
-        sums = _zeros(query, key, value)
+        sums = sums_like(query), sums_like(key), sums_like(value)
         query, key, value, grad_out, out = (x.to(sums[0].dtype) for x in (query, key, value, grad_out, out))
         for block in _blocks(query, key, causal):
             scores, scored = self._scores(block, query, key, scale)
@@ -220,7 +221,7 @@ class Block:
         """Return the block's part of x (X, T, M, ...), a view."""
         return x[self.items, :, self.keys]
 
-    def add(self, sums: Gradients, parts: Gradients) -> None:
+    def add(self, sums: ItemGradients, parts: ItemGradients) -> None:
         """Add gradients of the block."""
         for place, part in zip(
             (self.of_rows(sums[0]), self.of_keys(sums[1]), self.of_keys(sums[2])), parts, strict=True
@@ -250,12 +251,6 @@ def _blocks(query: Tensor, key: Tensor, causal: bool) -> Iterator[Block]:
             last = min(row + rows, length)
             seen = min(last, keys) if causal else keys
             yield Block(slice(first, min(first + step, leading)), slice(row, last), slice(0, seen))
-
-
-def _zeros(*tensors: Tensor) -> Gradients:
-    dtype = accumulation_dtype(tensors[0].dtype)
-    d_query, d_key, d_value = (torch.zeros(x.shape, dtype=dtype, device=x.device) for x in tensors)
-    return d_query, d_key, d_value
 
 
 def _finite(lse: Tensor) -> Tensor:
