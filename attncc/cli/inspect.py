@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from attncc.backends.triton.inspect import Inspection
+    from attncc.backends.triton.program import Program
 
 KernelName = Annotated[str, typer.Option(help="forward, query_gradient, key_gradient, delta, merge or add.")]
 STAGES = ("clauses", "plan", "triton", "ttir", "ttgir", "llir", "ptx", "sass", "amdgcn", "resources", "mix")
@@ -60,6 +61,18 @@ def inspect(
     if stage in ("clauses", "plan"):
         _show_plan(program.plan, stage, as_json)
         return
+    described = [_described(each, stage) for each in _inspections(program, dtype, target, kernel)]
+    if as_json:
+        output.show_json(
+            {"pattern": repr(program.plan.pattern), "target": target, "stage": stage, "kernels": described}
+        )
+        return
+    for each in described:
+        output.show(*_rendered(each, stage))
+
+
+def _inspections(program: Program, dtype: str, target: str, kernel: str) -> list[Inspection]:
+    """Return the forms of a kernel that a program has; raises ConfigError if it has none."""
     from attncc.backends.triton.inspect import Inspection
     from attncc.backends.triton.variants import variants
     from attncc.targets import gpu
@@ -71,14 +84,7 @@ def inspect(
         raise ConfigError(
             f"The program has no kernel {kernel!r}.", rule=f"It has {', '.join(known)}.", fix=nearest(kernel, known)
         )
-    described = [_described(each, stage) for each in found]
-    if as_json:
-        output.show_json(
-            {"pattern": repr(program.plan.pattern), "target": target, "stage": stage, "kernels": described}
-        )
-        return
-    for each in described:
-        output.show(*_rendered(each, stage))
+    return found
 
 
 def _show_plan(plan: Any, stage: str, as_json: bool) -> None:
