@@ -54,6 +54,10 @@ class Settings:
     learning_rate: float = 3e-3
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.heads):
+            raise typer.BadParameter(f"--width {self.width} is not a multiple of twice the {self.heads} heads.")
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -277,29 +281,44 @@ def report(title: str, history: History) -> None:
     print(f"{history.tokens_per_second:,.0f} tokens/s")
 
 
+#: Options of a command that trains.
+PatternName = Annotated[str, typer.Option(help="A name from `attncc list`, or file.py:name.")]
+Parameters = Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="A pattern's parameter.")]
+Count = Annotated[int, typer.Option(min=1)]
+Context = Annotated[int, typer.Option(min=1, help="Tokens in a window.")]
+Batch = Annotated[int, typer.Option(min=1, help="Windows in a step.")]
+Width = Annotated[int, typer.Option(min=2, help="A multiple of twice the heads.")]
+LearningRate = Annotated[float, typer.Option(min=0.0)]
+Seed = Annotated[int, typer.Option(min=0, help="Of the weights and of the windows drawn.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, with the curves.")]
+
+
+def pattern_of(name: str, parameters: list[str] | None) -> attncc.Pattern:
+    """Return the pattern that the command line names."""
+    declared = factory(name)
+    return declared(**parse_parameters(declared, parameters or []))
+
+
 def main(
-    pattern: Annotated[str, typer.Option(help="A name from `attncc list`, or file.py:name.")] = "strided",
-    param: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="A pattern's parameter.")] = None,
+    pattern: PatternName = "strided",
+    param: Parameters = None,
     dense: Annotated[bool, typer.Option("--dense", help="Use PyTorch's dense attention under the same mask.")] = False,
-    steps: Annotated[int, typer.Option(min=1)] = Settings.steps,
-    context: Annotated[int, typer.Option(min=1, help="Tokens in a window.")] = Settings.context,
-    batch: Annotated[int, typer.Option(min=1, help="Windows in a step.")] = Settings.batch,
-    layers: Annotated[int, typer.Option(min=1)] = Settings.layers,
-    heads: Annotated[int, typer.Option(min=1)] = Settings.heads,
-    width: Annotated[int, typer.Option(min=2, help="A multiple of twice the heads.")] = Settings.width,
-    learning_rate: Annotated[float, typer.Option(min=0.0)] = Settings.learning_rate,
-    seed: Annotated[int, typer.Option(min=0, help="Of the weights and of the windows drawn.")] = Settings.seed,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with the curves.")] = False,
+    steps: Count = Settings.steps,
+    context: Context = Settings.context,
+    batch: Batch = Settings.batch,
+    layers: Count = Settings.layers,
+    heads: Count = Settings.heads,
+    width: Width = Settings.width,
+    learning_rate: LearningRate = Settings.learning_rate,
+    seed: Seed = Settings.seed,
+    as_json: AsJson = False,
 ) -> None:
     """Train a byte-level language model on the Python standard library's sources, with sparse attention.
 
     Example: python examples/bytes_lm.py --pattern fixed -p l=256 -p c=16 --steps 50
     """
-    if width % (2 * heads):
-        raise typer.BadParameter(f"--width {width} is not a multiple of twice the {heads} heads.")
     settings = Settings(context, layers, heads, width, steps, batch, learning_rate, seed)
-    declared = factory(pattern)
-    chosen = declared(**parse_parameters(declared, param or []))
+    chosen = pattern_of(pattern, param)
     causal = chosen.union().causal()  # so that a pattern that looks ahead can't copy its targets
     corpus = read_corpus(Path(sysconfig.get_paths()["stdlib"]), context + 1)
     torch.manual_seed(seed)

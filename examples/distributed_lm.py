@@ -27,14 +27,24 @@ import torch.distributed as dist
 import torch.nn.functional as F
 import typer
 from bytes_lm import (
+    AsJson,
+    Batch,
     ByteModel,
+    Context,
     Corpus,
+    Count,
     History,
+    LearningRate,
+    Parameters,
+    PatternName,
+    Seed,
     Settings,
+    Width,
     drawn,
     evaluate,
     is_evaluated,
     optimiser_of,
+    pattern_of,
     progress_bar,
     read_corpus,
     report,
@@ -44,7 +54,6 @@ from torch import Tensor, nn
 import attncc
 import attncc.distributed
 from attncc import storage
-from attncc.catalog import factory, parse_parameters
 from attncc.distributed.liveness.liveness import Liveness
 
 
@@ -214,31 +223,28 @@ def launch(processes: int, restarts: int) -> None:
 
 def main(
     processes: Annotated[int, typer.Option(min=1, help="Processes to start; torchrun has its own.")] = 2,
-    pattern: Annotated[str, typer.Option(help="A name from `attncc list`, or file.py:name.")] = "strided",
-    param: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="A pattern's parameter.")] = None,
-    steps: Annotated[int, typer.Option(min=1)] = Settings.steps,
-    context: Annotated[int, typer.Option(min=1, help="Tokens in a window.")] = Settings.context,
-    batch: Annotated[int, typer.Option(min=1, help="Windows in a step.")] = Settings.batch,
-    layers: Annotated[int, typer.Option(min=1)] = Settings.layers,
-    heads: Annotated[int, typer.Option(min=1)] = Settings.heads,
-    width: Annotated[int, typer.Option(min=2, help="A multiple of twice the heads.")] = Settings.width,
-    learning_rate: Annotated[float, typer.Option(min=0.0)] = Settings.learning_rate,
-    seed: Annotated[int, typer.Option(min=0, help="Of the weights and of the windows drawn.")] = Settings.seed,
+    pattern: PatternName = "strided",
+    param: Parameters = None,
+    steps: Count = Settings.steps,
+    context: Context = Settings.context,
+    batch: Batch = Settings.batch,
+    layers: Count = Settings.layers,
+    heads: Count = Settings.heads,
+    width: Width = Settings.width,
+    learning_rate: LearningRate = Settings.learning_rate,
+    seed: Seed = Settings.seed,
     checkpoint: Annotated[Path | None, typer.Option(help="A file to go on from, if it is there, and to write.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Steps from checkpoint to checkpoint.")] = 20,
     restarts: Annotated[int, typer.Option("--max-restarts", min=0, help="Starts anew when a process dies.")] = 0,
     timeout: Annotated[float, typer.Option(min=1.0, help="Seconds until a process that hangs is given up.")] = 120.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with the curves.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a byte-level language model on the Python standard library's sources, on several processes.
 
     Example: python examples/distributed_lm.py --processes 4 --steps 50 --checkpoint lm.pt --max-restarts 2
     """
-    if width % (2 * heads):
-        raise typer.BadParameter(f"--width {width} is not a multiple of twice the {heads} heads.")
     settings = Settings(context, layers, heads, width, steps, batch, learning_rate, seed)
-    declared = factory(pattern)
-    chosen = declared(**parse_parameters(declared, param or []))
+    chosen = pattern_of(pattern, param)
     if not dist.is_torchelastic_launched():
         launch(processes, restarts)
         return
