@@ -22,7 +22,8 @@ from attncc.planner.shape import Shape
 #: Stands for a form that a guard bounds.
 _BOUNDED = sympy.Dummy(integer=True)
 
-Box = Mapping[sympy.Symbol, tuple[int, int]]
+#: Least and greatest value of each symbol.
+Limits = Mapping[sympy.Symbol, tuple[int, int]]
 
 
 def check(predicate: Predicate, shape: Shape) -> None:
@@ -31,13 +32,13 @@ def check(predicate: Predicate, shape: Shape) -> None:
 
     The siblings of a comparison guard it: in a conjunction they hold, in a disjunction they don't.
     """
-    box = _box(shape)
+    limits = _limits(shape)
     if not shape.q_len or not shape.kv_len:
         return
     for atom in predicate.atoms:
-        _check_arithmetic(atom.expr, box)
+        _check_arithmetic(atom.expr, limits)
     if predicate.tables:
-        _check_reads(predicate, Clause({}), box)
+        _check_reads(predicate, Clause({}), limits)
 
 
 def check_sizes(predicate: Predicate, shape: Shape) -> None:
@@ -59,19 +60,19 @@ def check_score(score: ScoreExpression, predicate: Predicate, shape: Shape) -> N
 
     Only pairs that `predicate` connects count, and in a choice only those that its branch is for.
     """
-    box = _box(shape)
+    limits = _limits(shape)
     if not shape.q_len or not shape.kv_len:
         return
     for index in score.indices():
-        _check_arithmetic(index, box)
+        _check_arithmetic(index, limits)
     for choice in score.expr.atoms(Choice):
         for atom in choice.predicate.atoms:
-            _check_arithmetic(atom.expr, box)
+            _check_arithmetic(atom.expr, limits)
     if score.lookups or score.tables:
-        _check_branch(score.expr, _clauses(predicate), box)
+        _check_branch(score.expr, _clauses(predicate), limits)
 
 
-def _box(shape: Shape) -> Box:
+def _limits(shape: Shape) -> Limits:
     return {
         I: (shape.q_offset, shape.q_offset + shape.q_len - 1),
         J: (0, shape.kv_len - 1),
@@ -90,37 +91,37 @@ def _clauses(predicate: Predicate) -> list[Clause]:
         return [Clause({})]
 
 
-def _check_branch(expr: sympy.Expr, guards: list[Clause], box: Box) -> None:
+def _check_branch(expr: sympy.Expr, guards: list[Clause], limits: Limits) -> None:
     """Check the look-ups of a real expression that is used only where one of `guards` holds."""
     if isinstance(expr, Choice):
         condition, yes, no = expr.args
         for guard in guards:
-            _check_reads(condition.predicate, guard, box)
+            _check_reads(condition.predicate, guard, limits)
         for branch, holds in ((yes, condition.predicate), (no, ~condition.predicate)):
             inner = _clauses(holds)
-            _check_branch(branch, [met for a in guards for b in inner if (met := a.meet(b)) is not None], box)
+            _check_branch(branch, [met for a in guards for b in inner if (met := a.meet(b)) is not None], limits)
     elif isinstance(expr, AsReal | Lookup):
         for read in expr.atoms(Read, Lookup):
             for guard in guards:
-                _check_read(read, guard, box)
+                _check_read(read, guard, limits)
     else:
         for arg in expr.args:
-            _check_branch(arg, guards, box)
+            _check_branch(arg, guards, limits)
 
 
-def _check_arithmetic(expr: sympy.Expr, box: Box) -> None:
-    _check_divisors(expr, box)
-    _check_magnitude(expr, {symbol: high for symbol, (_, high) in box.items()})
+def _check_arithmetic(expr: sympy.Expr, limits: Limits) -> None:
+    _check_divisors(expr, limits)
+    _check_magnitude(expr, {symbol: high for symbol, (_, high) in limits.items()})
 
 
-def _check_divisors(expr: sympy.Expr, box: Box) -> None:
-    ranges: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in box.items()}
+def _check_divisors(expr: sympy.Expr, limits: Limits) -> None:
+    ranges: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in limits.items()}
     divisors = [mod.args[1] for mod in expr.atoms(sympy.Mod)]
     divisors += [floor_quotient(floor)[1] for floor in expr.atoms(sympy.floor)]
     for divisor in divisors:
         low = int(bounds(divisor, ranges)[0][0])
         if low < 1:
-            given = ", ".join(f"{s} up to {high}" for s, (_, high) in box.items() if s in divisor.free_symbols)
+            given = ", ".join(f"{s} up to {high}" for s, (_, high) in limits.items() if s in divisor.free_symbols)
             raise PatternError(
                 f"The divisor or modulus {expression(divisor)} can be {low}, for {given}.",
                 rule="Divisors and moduli are positive.",
@@ -138,19 +139,19 @@ def _check_magnitude(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> N
         )
 
 
-def _check_reads(predicate: Predicate, guard: Clause | None, box: Box) -> None:
+def _check_reads(predicate: Predicate, guard: Clause | None, limits: Limits) -> None:
     if guard is None:
         return
     if isinstance(predicate, Atom):
         for read in predicate.expr.atoms(Read):
-            _check_read(read, guard, box)
+            _check_read(read, guard, limits)
     elif isinstance(predicate, Connective):
         for arg in predicate.args:
             siblings = [s for s in predicate.args if s is not arg and isinstance(s, Atom)]
             inner: Clause | None = guard
             for sibling in siblings:
                 inner = inner and _guarded(inner, sibling if isinstance(predicate, And) else sibling.negated())
-            _check_reads(arg, inner, box)
+            _check_reads(arg, inner, limits)
 
 
 def _guarded(guard: Clause, sibling: Predicate) -> Clause | None:
@@ -164,8 +165,8 @@ def _guarded(guard: Clause, sibling: Predicate) -> Clause | None:
     return guard.meet(Clause({spans[0].form: spans[0]}))
 
 
-def _check_read(read: Read | Lookup, guard: Clause, box: Box) -> None:
-    narrowed = {symbol: _narrowed(symbol, limits, guard) for symbol, limits in box.items()}
+def _check_read(read: Read | Lookup, guard: Clause, limits: Limits) -> None:
+    narrowed = {symbol: _narrowed(symbol, ends, guard) for symbol, ends in limits.items()}
     if any(low > high for low, high in narrowed.values()):
         return
     arrays: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in narrowed.items()}
@@ -188,12 +189,12 @@ def _described(read: Read | Lookup) -> tuple[str, tuple[int, ...]]:
     return f"Weights {read.weights.label!r} have", read.weights.shape
 
 
-def _narrowed(symbol: sympy.Symbol, limits: tuple[int, int], guard: Clause) -> tuple[int, int]:
+def _narrowed(symbol: sympy.Symbol, ends: tuple[int, int], guard: Clause) -> tuple[int, int]:
     span = guard.spans.get(symbol)
     if span is None:
-        return limits
-    low = limits[0] if span.low is None else max(limits[0], span.low)
-    return low, limits[1] if span.high is None else min(limits[1], span.high)
+        return ends
+    low = ends[0] if span.low is None else max(ends[0], span.low)
+    return low, ends[1] if span.high is None else min(ends[1], span.high)
 
 
 def _index_bounds(index: sympy.Expr, box: Mapping[sympy.Symbol, Range], guard: Clause) -> tuple[int, int]:

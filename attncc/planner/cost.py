@@ -6,6 +6,7 @@ from attncc.planner.plan import Pass
 from attncc.planner.tiles import Tiles
 from attncc.targets import Target
 
+#: The head size, and bytes of an element, that predictions, FLOPs and bytes are stated for.
 HEAD_DIM = 64
 ITEMSIZE = 4
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from attncc.ir.notation import condition
+from attncc.planner.cost import HEAD_DIM
 from attncc.planner.plan import Alternative, Group, Pass, Plan
-
-#: Head size that FLOPs and bytes are stated for.
-HEAD_DIM = 64
 
 
 def describe(plan: Plan) -> dict[str, object]:
@@ -27,11 +25,11 @@ def describe(plan: Plan) -> dict[str, object]:
         "head_dim": HEAD_DIM,
         "flops": plan.flops(HEAD_DIM),
         "bytes": plan.bytes(HEAD_DIM),
-        "groups": [_group(plan, group) for group in plan.groups],
+        "groups": [_group(group) for group in plan.groups],
     }
 
 
-def _group(plan: Plan, group: Group) -> dict[str, object]:
+def _group(group: Group) -> dict[str, object]:
     return {
         "batches": "all" if group.batches is None else list(group.batches),
         "heads": "all" if group.heads is None else list(group.heads),
@@ -60,11 +58,7 @@ def _pass(work: Pass) -> dict[str, object]:
 
 def _alternative(alternative: Alternative) -> dict[str, object]:
     layouts = [work.layout.kind for work in alternative.passes]
-    return {
-        "name": alternative.name,
-        "layouts": layouts,
-        "predicted_ms": alternative.seconds * 1e3,
-    }
+    return {"name": alternative.name, "layouts": layouts, "predicted_ms": alternative.seconds * 1e3}
 
 
 def explain(plan: Plan) -> str:
