@@ -1,0 +1,55 @@
+"""Tiles of random staircases and boxes, against the dense grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attncc.planner.staircase import tabulated
+from attncc.planner.tiles import EMPTY, FULL, PARTIAL, Tiles, from_boxes, from_staircase
+
+ROWS, COLS, BLOCK_M, BLOCK_N = 37, 51, 8, 4
+
+
+def stairs(seed: int) -> tuple[Tiles, np.ndarray]:
+    """Return the tiles of a random staircase, and the pairs under it, bool (ROWS, COLS)."""
+    draw = np.random.default_rng(seed)
+    start, stop = np.sort(draw.integers(0, COLS + 1, (2, ROWS)), axis=0)
+    column = np.arange(COLS)
+    seen = (start[:, None] <= column) & (column < stop[:, None])
+    return from_staircase(tabulated(start, stop, COLS), BLOCK_M, BLOCK_N), seen
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_staircase(seed: int) -> None:
+    tiles, seen = stairs(seed)
+    classes = tiles.classify()
+    for row, col in np.ndindex(classes.shape):
+        part = seen[row * BLOCK_M : (row + 1) * BLOCK_M, col * BLOCK_N : (col + 1) * BLOCK_N]
+        assert classes[row, col] != EMPTY or not part.any()
+        assert classes[row, col] != FULL or (part.all() and part.shape[1] == BLOCK_N)
+    assert (tiles.num_full, tiles.num_partial) == ((classes == FULL).sum(), (classes == PARTIAL).sum())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tiles_of_runs(seed: int) -> None:
+    tiles, _ = stairs(seed)
+    runs = zip(tiles.query_tile, tiles.start, tiles.stop, strict=True)
+    listed = [[tile, col] for tile, first, last in runs for col in range(first, last)]
+    assert tiles.in_runs(np.arange(len(tiles.start))).tolist() == listed
+    full, partial = tiles.select(tiles.full), tiles.select(~tiles.full)
+    assert np.array_equal(full.corners(full=True), tiles.corners(full=True))
+    assert np.array_equal(partial.in_runs(slice(None)), tiles.corners(full=False))
+    assert full.classify().max(initial=0) in (EMPTY, FULL)
+    assert np.array_equal(full.classify() + partial.classify(), tiles.classify())
+
+
+def test_boxes_are_clipped_joined_and_ragged_at_the_end() -> None:
+    boxes = np.array([(0, 0, 4, 1), (0, 4, 4, 1), (0, 12, 1, 1), (4, 8, 8, 0)])
+    tiles = from_boxes(ROWS, COLS, BLOCK_M, BLOCK_N, boxes)
+    wanted = np.zeros((5, 13), np.int8)
+    wanted[:4, :8] = FULL
+    wanted[0, 12] = PARTIAL  # cut off by the end of the keys
+    wanted[4, 8:] = PARTIAL
+    assert np.array_equal(tiles.classify(), wanted)
+    assert len(tiles.start) == 6  # neighbours of a row are one run
