@@ -128,6 +128,7 @@ class Declaration:
             raise ParameterError(
                 f"{self._title} {self.name!r} needs {', '.join(missing)}.",
                 rule=f"It is declared as {self.signature}.",
+                fix=f"Write {self.name}({', '.join(f'{name}=...' for name in missing)}).",
             )
         return {p.name: p.checked(values.get(p.name, p.default)) for p in self.parameters}
 

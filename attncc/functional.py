@@ -152,30 +152,49 @@ def check_types(query: object, key: object, value: object, backend: object) -> N
     for name, x in (("query", query), ("key", key), ("value", value)):
         if not isinstance(x, Tensor) or x.layout != torch.strided:
             kind = f"tensor with layout {x.layout}" if isinstance(x, Tensor) else type(x).__name__
-            raise ShapeError(f"{name} is a {kind}.", rule="query, key and value are strided tensors (B, H, N, D).")
+            raise ShapeError(
+                f"{name} is a {kind}.",
+                rule="query, key and value are strided tensors (B, H, N, D).",
+                fix="Convert it first, for example with .to_dense().",
+            )
     check_backend(backend)
 
 
 def check_backend(backend: object) -> None:
     """Raise BackendError unless it is a name, or None."""
     if not isinstance(backend, str | None):
-        raise BackendError(f"backend={backend!r}.", rule="It is the name of a backend, or None.")
+        raise BackendError(
+            f"backend={backend!r}.", rule="It is the name of a backend, or None.", fix="Write backend='torch'."
+        )
 
 
 def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q_offset: int) -> None:
     """Raise ShapeError unless the tensors fit together."""
     shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
     if not query.ndim == key.ndim == value.ndim == 4 or 0 in (*query.shape[:2], query.shape[3], key.shape[1]):
-        raise ShapeError(f"{shapes}.", rule="All three are (B, H, N, D) with B, H and D of at least 1.")
+        raise ShapeError(
+            f"{shapes}.",
+            rule="All three are (B, H, N, D) with B, H and D of at least 1.",
+            fix="Add the dimensions that are missing, as in x[None].",
+        )
     if key.shape[:3] != value.shape[:3] or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
         raise ShapeError(
             f"{shapes}.",
             rule="query is (B, Hq, Nq, D), key (B, Hkv, Nk, D) and value (B, Hkv, Nk, Dv): B, D, Hkv and Nk agree.",
+            fix="Heads come before positions: a tensor (B, N, H, D) is given as x.transpose(1, 2).",
         )
     if query.dtype != key.dtype or query.dtype != value.dtype:
-        raise ShapeError(f"dtypes {query.dtype}, {key.dtype}, {value.dtype}.", rule="All three have one dtype.")
+        raise ShapeError(
+            f"dtypes {query.dtype}, {key.dtype}, {value.dtype}.",
+            rule="All three have one dtype.",
+            fix="Convert them first, for example with .to(query.dtype).",
+        )
     if query.device != key.device or query.device != value.device:
-        raise ShapeError(f"devices {query.device}, {key.device}, {value.device}.", rule="All three are on one device.")
+        raise ShapeError(
+            f"devices {query.device}, {key.device}, {value.device}.",
+            rule="All three are on one device.",
+            fix="Move them first, for example with .to(query.device).",
+        )
     if not query.dtype.is_floating_point:
         raise ShapeError(f"dtype {query.dtype}.", rule="The tensors are floating-point.", fix="Convert with .float().")
     _check_heads(query.shape[1], key.shape[1], enable_gqa)
@@ -201,6 +220,7 @@ def _check_heads(query_heads: int, key_heads: int, enable_gqa: bool) -> None:
         raise ShapeError(
             f"{query_heads} query heads on {key_heads} key heads.",
             rule="The number of query heads is a multiple of the number of key heads.",
+            fix="Repeat the key heads, or give fewer of them.",
         )
     if not enable_gqa:
         raise ShapeError(

@@ -57,7 +57,11 @@ class Pattern:
     def layers(self, n: int) -> Pattern:
         """The subset of residual block n, that is n mod p (Child et al. 2019, section 4.2, interleaved)."""
         if not isinstance(n, int):
-            raise PatternError(f"layers({n!r}).", rule="It takes the number of a residual block, an integer.")
+            raise PatternError(
+                f"layers({n!r}).",
+                rule="It takes the number of a residual block, an integer.",
+                fix="For the first block write .layers(0).",
+            )
         return Pattern([self.subsets[n % len(self.subsets)]], f"{self.name}.layers({n})", self.parameters)
 
     def causal(self) -> Pattern:
@@ -130,7 +134,11 @@ def per_head(patterns: Sequence[Pattern | PatternFactory]) -> Pattern:
     """Return the pattern in which head h sees patterns[h mod len(patterns)]."""
     chosen = [as_pattern(p) for p in patterns]
     if not chosen:
-        raise PatternError("per_head([]) has no pattern.", rule="It takes one pattern for each head, at least one.")
+        raise PatternError(
+            "per_head([]) has no pattern.",
+            rule="It takes one pattern for each head, at least one.",
+            fix="Write per_head([first, second]).",
+        )
     return _by_head([p.predicate for p in chosen], f"per_head([{', '.join(p.name for p in chosen)}])", {})
 
 

@@ -144,6 +144,7 @@ class Index(Symbolic):
             raise PatternError(
                 f"A position was raised to the power {exponent!r}.",
                 rule="Powers are integers from 0 to 4, or from -4 where a real number is wanted.",
+                fix="Write a product, or attncc.sqrt in a score.",
             )
         return _apply(lambda a: a**exponent, self) if exponent >= 0 else Real(self.real()) ** exponent
 

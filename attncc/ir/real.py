@@ -92,7 +92,11 @@ class Real(Symbolic):
     def __rpow__(self, base: object) -> Real:
         number = real_of(base)
         if not number.is_number or not number > 0:
-            raise PatternError(f"The base of a power is {base!r}.", rule="It is a number above 0.")
+            raise PatternError(
+                f"The base of a power is {base!r}.",
+                rule="It is a number above 0.",
+                fix="Write attncc.exp(y * attncc.log(x)) for another base x.",
+            )
         return Real(sympy.exp(self.expr * Logarithm(number)))
 
     def _refused(self, other: object) -> NoReturn:

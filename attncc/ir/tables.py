@@ -162,7 +162,11 @@ def _to_numpy(data: Any) -> Array:
             data = data.detach().cpu().numpy()
         return np.asarray(data)
     except (ValueError, TypeError, NotImplementedError) as error:
-        raise TableError(f"{type(data).__name__} can't be read as a table: {error}".rstrip(".") + ".") from error
+        raise TableError(
+            f"{type(data).__name__} can't be read as a table: {str(error).rstrip('.')}.",
+            rule="A table is an array of integers or booleans, or a list of them.",
+            fix="Give rows of one length, or numpy.asarray(...) of what it is.",
+        ) from error
 
 
 class TableSymbol(sympy.AtomicExpr):  # type: ignore[misc]

@@ -35,7 +35,11 @@ class Choice:
         for name in ("tile_m", "tile_n"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0 or value & (value - 1):
-                raise ConfigError(f"config {name}={value!r}.", rule="It is a power of two, or 0 for the backend's.")
+                raise ConfigError(
+                    f"config {name}={value!r}.",
+                    rule="It is a power of two, or 0 for the backend's.",
+                    fix="For example 64 or 128.",
+                )
 
     def tile(self, default: tuple[int, int]) -> tuple[int, int]:
         """Return the (query, key) positions of a tile, given the backend's."""

@@ -58,7 +58,7 @@ class Tiles:
         return self.in_runs(self.full == full)
 
     def in_runs(self, chosen: Array | slice) -> Array:
-        """Return (query tile, key tile) of the tiles of the runs at `chosen`, a mask, numbers or a slice; int64 (count, 2)."""
+        """Return (query tile, key tile) of every tile of the runs at `chosen`, int64 (count, 2)."""
         length = (self.stop - self.start)[chosen]
         row = np.repeat(self.query_tile[chosen], length)
         col = np.arange(len(row)) - np.repeat(np.cumsum(length) - length - self.start[chosen], length)
