@@ -49,6 +49,13 @@ class Strip:
         column = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length - self.start, length)
         return np.repeat(self.query, length), self.units[column]
 
+    def entries(self, queries: Array) -> tuple[Array, Array]:
+        """Return (n, entry) for every entry of queries[n], by n."""
+        first, last = np.searchsorted(self.query, queries), np.searchsorted(self.query, queries, side="right")
+        length = last - first
+        row = np.repeat(np.arange(len(queries)), length)
+        return row, np.arange(len(row)) - np.repeat(np.cumsum(length) - length - first, length)
+
     def coverage(self) -> Array:
         """Return how many entries reach each of `units`."""
         steps = np.zeros(len(self.units) + 1, np.int64)
@@ -77,6 +84,14 @@ class Adjacency:
         return sum(
             (np.bincount(strip.query, strip.pairs, self.cut.count) for strip in self.strips), np.zeros(self.cut.count)
         )
+
+    @cached_property
+    def places(self) -> tuple[Array, ...]:
+        """For each strip, where each unit is among its units, -1 for nowhere, int64 (cut.count,)."""
+        found = tuple(np.full(self.cut.count, -1) for _ in self.strips)
+        for strip, place in zip(self.strips, found, strict=True):
+            place[strip.units] = np.arange(len(strip.units))
+        return found
 
     def between(self, queries: Array, keys: Array) -> Array:
         """Return which of the units `queries` see which of the units `keys` (both ascend), bool (len, len).

@@ -9,6 +9,7 @@ import numpy as np
 
 from attncc.distributed.schedules.partition import Partition
 from attncc.ir.tables import Array
+from attncc.planner.order import order_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class Moves:
     @classmethod
     def of(cls, round: Array, source: Array, target: Array, unit: Array) -> Moves:
         """Return the moves, sorted."""
-        order = np.lexsort((unit, target, source, round))
+        order = order_by(round, source, target, unit)
         return cls(*(np.asarray(x, np.int64)[order] for x in (round, source, target, unit)))
 
     @classmethod
