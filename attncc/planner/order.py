@@ -1,4 +1,4 @@
-"""Orders: rows of whole numbers sorted by columns; columns of small numbers are cast down, so that numpy sorts by radix."""
+"""Orders: rows of whole numbers sorted by columns; small numbers are cast down, so that numpy sorts them by radix."""
 
 from __future__ import annotations
 

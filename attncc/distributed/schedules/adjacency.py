@@ -14,6 +14,7 @@ from attncc.ir.normal import Clause, TooManyClausesError
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
 from attncc.planner import bisect
+from attncc.planner.axis import Axis
 from attncc.planner.layout import Layout
 from attncc.planner.search import fused_layout, layouts, possible_clauses
 from attncc.planner.shape import Shape
@@ -196,6 +197,13 @@ def _stairs(layout: Layout, cut: Cut) -> Strip:
     return Strip(col_unit[opens], row_unit[first], least, greatest, pairs)
 
 
+def _units(axis: Axis, cut: Cut) -> Array:
+    """Return the units that hold any position of an axis, ascending."""
+    held = np.zeros(cut.count, bool)
+    held[cut.unit_of[axis.places]] = True
+    return np.flatnonzero(held)
+
+
 def _breaks(unit: Array, low: Array, high: Array) -> Array:
     """Return where a row begins a new entry: in a new unit, or seeing nothing next to what the row before saw."""
     found = np.ones(len(unit), bool)
@@ -217,7 +225,7 @@ def _tiles(layout: Layout, cut: Cut, pairs: Array | None) -> Strip:
 
 def _everything(layout: Layout, cut: Cut, pairs: Array | None) -> Strip:
     """Return the strip in which all queries of a layout see all of its keys."""
-    queries, keys = (np.unique(cut.unit_of[axis.places]) for axis in (layout.rows, layout.cols))
+    queries, keys = (_units(axis, cut) for axis in (layout.rows, layout.cols))
     if not len(keys):
         queries = queries[:0]
     weight = cut.sizes[queries] * float(layout.cols.size) if pairs is None else pairs[queries]

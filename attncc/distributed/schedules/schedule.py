@@ -40,12 +40,6 @@ class Moves:
         """Return the moves at `chosen`, a mask or numbers."""
         return Moves(self.round[chosen], self.source[chosen], self.target[chosen], self.unit[chosen])
 
-    def by_target(self, ranks: int) -> list[Moves]:
-        """Return the moves to each rank."""
-        order = np.argsort(self.target, kind="stable")
-        bounds = np.searchsorted(self.target[order], np.arange(1, ranks))
-        return [self.select(chosen) for chosen in np.split(order, bounds)]
-
     def __len__(self) -> int:
         return len(self.unit)
 

@@ -20,7 +20,7 @@ Arrival = tuple[int, Array]
 
 @dataclass(frozen=True, eq=False)
 class Meeting:
-    """Units of queries and of keys, both ascending, that a rank has after a round; some may see nothing of the other."""
+    """Units of queries and of keys, both ascending, that a rank has after a round; not all need be connected."""
 
     round: int
     queries: Array
