@@ -17,6 +17,7 @@ from attncc.ir.predicate import TRUE, Predicate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis
+from attncc.planner.order import order_by
 from attncc.planner.relation import Band, Join, Relation
 from attncc.planner.shape import Shape
 from attncc.planner.staircase import Edges, Staircase, tabulated
@@ -148,11 +149,9 @@ def _numbered(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _sorted_by(classes: Array) -> Array:
-    """Stable order by class; small class numbers are cast down so that numpy sorts them by radix."""
-    if np.all(classes[1:] >= classes[:-1]):
-        return np.arange(len(classes))
-    small = classes.max() < 1 << 16
-    return np.argsort(classes.astype(np.uint16) if small else classes, kind="stable")
+    """Stable order by class."""
+    sorted_already = bool(np.all(classes[1:] >= classes[:-1]))
+    return np.arange(len(classes)) if sorted_already else order_by(classes)
 
 
 def _segmented(

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from attncc.ir.tables import Array
+from attncc.planner.order import order_by
 from attncc.planner.staircase import Staircase
 
 EMPTY, PARTIAL, FULL = 0, 1, 2
@@ -114,7 +115,7 @@ def from_boxes(rows: int, cols: int, block_m: int, block_n: int, boxes: Array) -
     tile, start, stop, full = _unrolled(boxes, nq, nk)
     if cols % block_n:
         tile, start, stop, full = _demoted(tile, start, stop, full, nk - 1)
-    order = np.lexsort((start, tile))
+    order = order_by(tile, start)
     tile, start, stop, full = tile[order], start[order], stop[order], full[order]
     opens = np.ones(len(tile), bool)
     opens[1:] = (tile[1:] != tile[:-1]) | (full[1:] != full[:-1]) | (start[1:] != stop[:-1])

@@ -14,6 +14,7 @@ from attncc.ir.normal import Clause, TooManyClausesError
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
 from attncc.planner import bisect
+from attncc.planner.axis import Axis
 from attncc.planner.layout import Layout
 from attncc.planner.search import fused_layout, layouts, possible_clauses
 from attncc.planner.shape import Shape
@@ -49,6 +50,13 @@ class Strip:
         column = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length - self.start, length)
         return np.repeat(self.query, length), self.units[column]
 
+    def entries(self, queries: Array) -> tuple[Array, Array]:
+        """Return (n, entry) for every entry of queries[n], by n."""
+        first, last = np.searchsorted(self.query, queries), np.searchsorted(self.query, queries, side="right")
+        length = last - first
+        row = np.repeat(np.arange(len(queries)), length)
+        return row, np.arange(len(row)) - np.repeat(np.cumsum(length) - length - first, length)
+
     def coverage(self) -> Array:
         """Return how many entries reach each of `units`."""
         steps = np.zeros(len(self.units) + 1, np.int64)
@@ -77,6 +85,14 @@ class Adjacency:
         return sum(
             (np.bincount(strip.query, strip.pairs, self.cut.count) for strip in self.strips), np.zeros(self.cut.count)
         )
+
+    @cached_property
+    def places(self) -> tuple[Array, ...]:
+        """For each strip, where each unit is among its units, -1 for nowhere, int64 (cut.count,)."""
+        found = tuple(np.full(self.cut.count, -1) for _ in self.strips)
+        for strip, place in zip(self.strips, found, strict=True):
+            place[strip.units] = np.arange(len(strip.units))
+        return found
 
     def between(self, queries: Array, keys: Array) -> Array:
         """Return which of the units `queries` see which of the units `keys` (both ascend), bool (len, len).
@@ -181,6 +197,13 @@ def _stairs(layout: Layout, cut: Cut) -> Strip:
     return Strip(col_unit[opens], row_unit[first], least, greatest, pairs)
 
 
+def _units(axis: Axis, cut: Cut) -> Array:
+    """Return the units that hold any position of an axis, ascending."""
+    held = np.zeros(cut.count, bool)
+    held[cut.unit_of[axis.places]] = True
+    return np.flatnonzero(held)
+
+
 def _breaks(unit: Array, low: Array, high: Array) -> Array:
     """Return where a row begins a new entry: in a new unit, or seeing nothing next to what the row before saw."""
     found = np.ones(len(unit), bool)
@@ -202,7 +225,7 @@ def _tiles(layout: Layout, cut: Cut, pairs: Array | None) -> Strip:
 
 def _everything(layout: Layout, cut: Cut, pairs: Array | None) -> Strip:
     """Return the strip in which all queries of a layout see all of its keys."""
-    queries, keys = (np.unique(cut.unit_of[axis.places]) for axis in (layout.rows, layout.cols))
+    queries, keys = (_units(axis, cut) for axis in (layout.rows, layout.cols))
     if not len(keys):
         queries = queries[:0]
     weight = cut.sizes[queries] * float(layout.cols.size) if pairs is None else pairs[queries]

@@ -11,6 +11,7 @@ from attncc.distributed.schedules.cover import cheapest_cover
 from attncc.distributed.schedules.partition import Partition
 from attncc.distributed.schedules.traffic import Rows
 from attncc.ir.tables import Array
+from attncc.planner.order import order_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,7 @@ class Demand:
         """Return the demand of (rank, units)."""
         rank = np.repeat([rank for rank, _ in parts], [len(units) for _, units in parts]).astype(np.int64)
         unit = np.concatenate([np.empty(0, np.int64), *(units for _, units in parts)])
-        order = np.lexsort((unit, rank))
+        order = order_by(rank, unit)
         return cls(rank[order], unit[order])
 
     def units(self, rank: int) -> Array:
@@ -88,7 +89,7 @@ def _worth_a_look(partition: Partition, rank: int, remote: Array, degree: Array,
     keys, those that fewest queries see must for some number of them cost more than the queries of the last.
     """
     sizes, owner = partition.cut.sizes, partition.owner[remote]
-    order = np.lexsort((degree, owner))
+    order = order_by(owner, degree)
     owner, keys = owner[order], np.cumsum(sizes[remote[order]]) * rows.key
     opens = np.flatnonzero(np.diff(owner, prepend=-1))
     before = np.repeat(np.concatenate([[0], keys])[opens], np.diff(np.append(opens, len(owner))))

@@ -8,6 +8,7 @@ from attncc.distributed.schedules.exchange import Demand
 from attncc.distributed.schedules.partition import Partition
 from attncc.distributed.schedules.schedule import Moves
 from attncc.ir.tables import Array
+from attncc.planner.order import opens, order_by
 
 
 def direct(demand: Demand, partition: Partition, stages: int) -> Moves:
@@ -18,7 +19,7 @@ def direct(demand: Demand, partition: Partition, stages: int) -> Moves:
     stages = min(stages, partition.cut.count)
     source = partition.owner[demand.unit]
     distance = (demand.rank - source) % partition.ranks
-    order = np.lexsort((demand.unit, distance, demand.rank))
+    order = order_by(demand.rank, distance, demand.unit)
     size = partition.cut.sizes[demand.unit][order]
     before = np.cumsum(size) - size
     first = np.searchsorted(demand.rank[order], np.arange(partition.ranks + 1))
@@ -34,46 +35,46 @@ def ring(demand: Demand, partition: Partition) -> Moves:
     """Pass every unit on from rank to rank, over those that demand it, in the order of their numbers from its owner."""
     owner = partition.owner[demand.unit]
     distance = (demand.rank - owner) % partition.ranks
-    order = np.lexsort((distance, demand.unit))
+    order = order_by(demand.unit, distance)
     unit, rank = demand.unit[order], demand.rank[order]
-    opens = np.diff(unit, prepend=-1) != 0
-    first = np.maximum.accumulate(np.where(opens, np.arange(len(unit)), 0))
-    source = np.where(opens, owner[order], np.concatenate([[0], rank[:-1]])[: len(rank)])
+    starts = opens(unit)
+    first = np.maximum.accumulate(np.where(starts, np.arange(len(unit)), 0))
+    source = np.where(starts, owner[order], np.roll(rank, 1))
     return Moves.of(np.arange(len(unit)) - first + 1, source, rank, unit)
 
 
 def tree(demand: Demand, partition: Partition, node_of: Array, fanout: int) -> Moves:
-    """Spread units that many ranks demand over nodes as a tree, and inside a node from the one that got it.
+    """Spread units over the nodes of the ranks that demand them as a tree, and inside a node from the one that got it.
 
     In a round, a rank that has a unit sends it to at most `fanout` other nodes; once a node has it, its other ranks
-    get it in the next round. What one rank alone demands goes directly, in round 1.
+    get it in the next round. The owner's own node gets it in round 1.
     """
-    alone = np.bincount(demand.unit, minlength=partition.cut.count)[demand.unit] == 1
-    single = demand.unit[alone]
-    parts = [np.column_stack([np.ones_like(single), partition.owner[single], demand.rank[alone], single])]
-    shared, ranks = demand.unit[~alone], demand.rank[~alone]
-    order = np.argsort(shared, kind="stable")
-    opens = np.flatnonzero(np.diff(shared[order], prepend=-1))
-    for members in np.split(order, opens[1:]) if len(order) else []:
-        unit = int(shared[members[0]])
-        parts.append(_spread(unit, int(partition.owner[unit]), ranks[members], node_of, fanout))
-    return Moves.of(*np.concatenate(parts).T)
+    owner = partition.owner[demand.unit]
+    home = node_of[demand.rank] == node_of[owner]
+    near = (np.ones(int(home.sum()), np.int64), owner[home], demand.rank[home], demand.unit[home])
+    far = _spread(demand.unit[~home], owner[~home], demand.rank[~home], node_of, fanout)
+    return Moves.of(*(np.concatenate(column) for column in zip(near, far, strict=True)))
 
 
-def _spread(unit: int, owner: int, ranks: Array, node_of: Array, fanout: int) -> Array:
-    """Return (round, source, target, unit) of a unit's tree."""
-    home = node_of[ranks] == node_of[owner]
-    moves = [(1, owner, int(rank), unit) for rank in ranks[home]]
-    leader = np.unique(node_of[ranks[~home]], return_index=True)[1]
-    leaders = [int(ranks[~home][at]) for at in leader]
-    holders, number = [owner], 0
-    while leaders:
+def _spread(unit: Array, owner: Array, rank: Array, node_of: Array, fanout: int) -> tuple[Array, Array, Array, Array]:
+    """Return (round, source, target, unit) of the trees of all units over nodes that aren't their owners'."""
+    order = order_by(unit, node_of[rank], rank)
+    unit, owner, rank = unit[order], owner[order], rank[order]
+    leads = opens(unit, node_of[rank])
+    node, leader = np.cumsum(leads) - 1, rank[leads]  # node[row]: the entry of `leader`, one for each node and unit
+    first = np.maximum.accumulate(np.where(opens(unit[leads]), np.arange(len(leader)), 0))
+    round, holder = (column[np.arange(len(leader)) - first] for column in _growth(len(leader), fanout))
+    sender = np.where(holder == 0, owner[leads], leader[first + holder - 1])
+    return round[node] + ~leads, np.where(leads, sender[node], leader[node]), rank, unit
+
+
+def _growth(count: int, fanout: int) -> tuple[Array, Array]:
+    """Return the round in which each node of a tree is reached, and from which: 0 for the owner, n + 1 for node n."""
+    round, holder = np.empty(count, np.int64), np.empty(count, np.int64)
+    done = number = 0
+    while done < count:
         number += 1
-        targets = leaders[: fanout * len(holders)]
-        leaders = leaders[len(targets) :]
-        for at, target in enumerate(targets):
-            moves.append((number, holders[at % len(holders)], target, unit))
-            inside = ranks[(node_of[ranks] == node_of[target]) & (ranks != target)]
-            moves += [(number + 1, target, int(rank), unit) for rank in inside]
-        holders += targets
-    return np.array(moves, np.int64).reshape(-1, 4)
+        many = min(fanout * (done + 1), count - done)
+        round[done : done + many], holder[done : done + many] = number, np.arange(many) % (done + 1)
+        done += many
+    return round, holder

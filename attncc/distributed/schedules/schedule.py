@@ -9,6 +9,7 @@ import numpy as np
 
 from attncc.distributed.schedules.partition import Partition
 from attncc.ir.tables import Array
+from attncc.planner.order import order_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class Moves:
     @classmethod
     def of(cls, round: Array, source: Array, target: Array, unit: Array) -> Moves:
         """Return the moves, sorted."""
-        order = np.lexsort((unit, target, source, round))
+        order = order_by(round, source, target, unit)
         return cls(*(np.asarray(x, np.int64)[order] for x in (round, source, target, unit)))
 
     @classmethod
@@ -38,12 +39,6 @@ class Moves:
     def select(self, chosen: Array) -> Moves:
         """Return the moves at `chosen`, a mask or numbers."""
         return Moves(self.round[chosen], self.source[chosen], self.target[chosen], self.unit[chosen])
-
-    def by_target(self, ranks: int) -> list[Moves]:
-        """Return the moves to each rank."""
-        order = np.argsort(self.target, kind="stable")
-        bounds = np.searchsorted(self.target[order], np.arange(1, ranks))
-        return [self.select(chosen) for chosen in np.split(order, bounds)]
 
     def __len__(self) -> int:
         return len(self.unit)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -10,9 +12,19 @@ from attncc.distributed.schedules.adjacency import Adjacency, Strip
 from attncc.distributed.schedules.partition import Partition
 from attncc.distributed.schedules.schedule import Moves, Task
 from attncc.ir.tables import Array
+from attncc.planner.order import opens, order_by
 
-#: (round, units of keys) that come together.
+#: (round, units, ascending) that come together.
 Arrival = tuple[int, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Meeting:
+    """Units of queries and of keys, both ascending, that a rank has after a round; not all need be connected."""
+
+    round: int
+    queries: Array
+    keys: Array
 
 
 def tasks(
@@ -23,83 +35,102 @@ def tasks(
     What a rank computes on its own keys is cut into `slices` by queries, one after each of as many rounds from 0 on, so
     that it hides rounds that bring little work.
     """
+    arrived, guests = (_arrivals(moves, partition.ranks) for moves in (keys, queries))
     found: list[Task] = []
-    arriving = zip(*(moves.by_target(partition.ranks) for moves in (keys, queries)), strict=True)
-    for rank, (arrived, guests) in enumerate(arriving):
-        away = queries.select(partition.owner[queries.unit] == rank)
-        made = _of_rank(rank, adjacency, partition, arrived, guests, away, joined, slices)
-        found += sorted(made, key=lambda task: task.round)
+    for rank in range(partition.ranks):
+        own = partition.units(rank)
+        at_home = [(0, own), *arrived[rank]] if len(own) else arrived[rank]
+        staying = _by_absence(own, partition.ranks, queries.select(partition.owner[queries.unit] == rank))
+        meetings = list(_at_home(partition, _together(at_home) if joined else at_home, staying, slices))
+        meetings += [Meeting(round_, units, own) for round_, units in guests[rank]]
+        found += sorted(_connected(rank, meetings, adjacency), key=lambda task: task.round)
     return tuple(found)
 
 
-def _of_rank(
-    rank: int,
-    adjacency: Adjacency,
-    partition: Partition,
-    keys: Moves,
-    guests: Moves,
-    away: Moves,
-    joined: bool,
-    slices: int,
-) -> Iterator[Task]:
-    """Yield a rank's tasks: `keys` and `guests`, others' queries, reach it; `away` are its own queries elsewhere."""
-    own = partition.units(rank)
-    mine = partition.owner == rank
-    strips = [strip.select(mine[strip.query]) for strip in adjacency.strips]
-    staying = _by_absence(own, partition.ranks, away)
-    arrivals = _arrivals(own, keys)
-    for round_, units in _together(arrivals) if joined else arrivals:
-        for rows, absent in staying:
-            here = units[~absent[partition.owner[units]]]
-            for late, part in enumerate(np.array_split(rows, slices if round_ == 0 else 1)):
-                yield from _task(rank, round_ + late, part, here, strips, adjacency.cut.count)
-    for round_, units in _arrivals(own[:0], guests):
-        visitors = _mask(units, adjacency.cut.count)
-        visiting = [strip.select(visitors[strip.query]) for strip in adjacency.strips]
-        yield from _task(rank, round_, units, own, visiting, adjacency.cut.count)
+def _arrivals(moves: Moves, ranks: int) -> list[list[Arrival]]:
+    """Return what reaches each rank in each round."""
+    order = order_by(moves.target, moves.round, moves.unit)
+    target, round_, unit = moves.target[order], moves.round[order], moves.unit[order]
+    first = np.flatnonzero(opens(target, round_))
+    found: list[list[Arrival]] = [[] for _ in range(ranks)]
+    for start, stop in pairwise([*first.tolist(), len(unit)]):
+        found[int(target[start])].append((int(round_[start]), unit[start:stop]))
+    return found
 
 
 def _by_absence(own: Array, ranks: int, away: Moves) -> list[tuple[Array, Array]]:
     """Return (own units, bool (ranks,): where their queries are pushed to, and pairs with its keys are computed)."""
-    units = np.unique(away.unit)
-    absent = np.zeros((len(units), ranks), bool)
-    absent[np.searchsorted(units, away.unit), away.target] = True
-    signatures, kind = np.unique(absent, axis=0, return_inverse=True)
-    home = np.setdiff1d(own, units, assume_unique=True)
-    groups = [(units[kind.reshape(-1) == index], signature) for index, signature in enumerate(signatures)]
-    return [(home, np.zeros(ranks, bool)), *groups]
+    absent = np.zeros((len(own), ranks), bool)
+    absent[np.searchsorted(own, away.unit), away.target] = True
+    gone = absent.any(axis=1)
+    kinds: dict[bytes, list[int]] = {}
+    for place in np.flatnonzero(gone).tolist():
+        kinds.setdefault(absent[place].tobytes(), []).append(place)
+    groups = [(own[places], np.frombuffer(kind, bool)) for kind, places in sorted(kinds.items())]
+    return [(own[~gone], np.zeros(ranks, bool)), *groups]
 
 
-def _arrivals(own: Array, moves: Moves) -> list[Arrival]:
-    """Return the own units, in round 0, and those that come in each round."""
-    rounds = np.unique(moves.round)
-    found = [(0, own)] if len(own) else []
-    return found + [(int(k), np.sort(moves.unit[moves.round == k])) for k in rounds]
-
-
-def _together(arrivals: list[Arrival]) -> list[Arrival]:
+def _together(arrivals: Sequence[Arrival]) -> list[Arrival]:
     if not arrivals:
         return []
     return [(arrivals[-1][0], np.sort(np.concatenate([units for _, units in arrivals])))]
 
 
-def _task(rank: int, round_: int, queries: Array, keys: Array, strips: list[Strip], count: int) -> Iterator[Task]:
-    """Yield the task of these units without those that see nothing or aren't seen, if any are left."""
-    rows, cols = _mask(queries, count), _mask(keys, count)
-    seeing, seen, work = np.zeros(count, bool), np.zeros(count, bool), 0.0
-    for strip in strips:
-        reached = strip.reached(cols)
-        chosen = rows[strip.query] & (reached > 0)
-        part = strip.select(chosen)
-        seeing[part.query] = True
-        seen[part.units[part.coverage() > 0]] = True
-        work += float((part.pairs * reached[chosen] / (part.stop - part.start)).sum())
-    seen &= cols
-    if seeing.any():
-        yield Task(rank, round_, np.flatnonzero(seeing), np.flatnonzero(seen), work)
+def _at_home(
+    partition: Partition, arrivals: Sequence[Arrival], staying: Sequence[tuple[Array, Array]], slices: int
+) -> Iterator[Meeting]:
+    """Yield the meetings of a rank's own queries with keys, those left out that queries are pushed to."""
+    for round_, units in arrivals:
+        for rows, absent in staying:
+            here = units[~absent[partition.owner[units]]]
+            for late, part in enumerate(np.array_split(rows, slices if round_ == 0 else 1)):
+                yield Meeting(round_ + late, part, here)
 
 
-def _mask(units: Array, count: int) -> Array:
-    found = np.zeros(count, bool)
-    found[units] = True
-    return found
+def _connected(rank: int, meetings: Sequence[Meeting], adjacency: Adjacency) -> Iterator[Task]:
+    """Yield the tasks of meetings, without units that see nothing or aren't seen, and those where no pair is left."""
+    queries, keys = _Side.of([each.queries for each in meetings]), _Side.of([each.keys for each in meetings])
+    seeing, seen = np.zeros(len(queries.unit), bool), np.zeros(len(keys.unit), bool)
+    work = np.zeros(len(meetings))
+    for strip, place in zip(adjacency.strips, adjacency.places, strict=True):
+        work += _meet(strip, place, queries, keys, seeing, seen)
+    for each, work_, rows, cols in zip(meetings, work, queries.parts(seeing), keys.parts(seen), strict=True):
+        if rows.any():
+            yield Task(rank, each.round, each.queries[rows], each.keys[cols], float(work_))
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """The queries or the keys of several meetings, one after another: `unit` of meeting number `meeting`."""
+
+    sizes: Array
+    meeting: Array
+    unit: Array
+
+    @classmethod
+    def of(cls, parts: Sequence[Array]) -> _Side:
+        sizes = np.array([len(part) for part in parts], np.int64)
+        unit = np.concatenate([np.empty(0, np.int64), *parts])
+        return cls(sizes, np.repeat(np.arange(len(parts)), sizes), unit)
+
+    def parts(self, values: Array) -> list[Array]:
+        """Return the values of each meeting."""
+        return np.split(values, np.cumsum(self.sizes)[:-1]) if len(self.sizes) else []
+
+
+def _meet(strip: Strip, place: Array, queries: _Side, keys: _Side, seeing: Array, seen: Array) -> Array:
+    """Return the pairs of each meeting in a strip, float64, and mark the queries that see and the keys that are seen.
+
+    place: where each unit is among those of the strip, -1 for nowhere.
+    """
+    row, entry = strip.entries(queries.unit)
+    meeting, width = queries.meeting[row], len(strip.units) + 1
+    at = place[keys.unit]
+    there = np.flatnonzero(at >= 0)
+    slot = keys.meeting[there] * width + at[there]  # ascends
+    start, stop = strip.start[entry], strip.stop[entry]
+    low, high = np.searchsorted(slot, meeting * width + start), np.searchsorted(slot, meeting * width + stop)
+    seeing[row[high > low]] = True
+    begun, ended = (np.bincount(ends, minlength=len(slot) + 1)[:-1] for ends in (low, high))
+    seen[there[np.cumsum(begun - ended) > 0]] = True
+    return np.bincount(meeting, strip.pairs[entry] * (high - low) / (stop - start), len(queries.sizes))

@@ -1,0 +1,25 @@
+"""Orders against sorted tuples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attncc.planner.order import opens, order_by
+
+
+@pytest.mark.parametrize("least", [-3, 0, 1 << 16, (1 << 16) - 2, 1 << 40], ids=str)
+def test_rows_are_sorted_as_tuples_are(least: int) -> None:
+    first, second = np.random.default_rng(0).integers(least, least + 5, (2, 200))
+    rows = [*zip(first.tolist(), second.tolist(), strict=True)]
+    assert order_by(first, second).tolist() == sorted(range(200), key=rows.__getitem__)
+
+
+def test_where_rows_differ_from_the_one_before() -> None:
+    assert opens(np.array([1, 1, 1, 2]), np.array([5, 5, 6, 6])).tolist() == [True, False, True, True]
+
+
+def test_no_rows() -> None:
+    nothing = np.empty(0, np.int64)
+    assert not len(order_by(nothing, nothing))
+    assert not len(opens(nothing, nothing))
