@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from attncc import plugins
-from attncc.declarations import Parameter
+from attncc.declarations import Declaration, Parameter
 from attncc.errors import AttnccError, ParameterError, PatternError, PluginError, TableError, nearest
 from attncc.ir.language import Table
+from attncc.ir.weights import Weights
 from attncc.patterns import Pattern, PatternFactory
 
 
@@ -48,8 +49,11 @@ def factories() -> list[tuple[str, PatternFactory]]:
     return sorted(found, key=lambda pair: (pair[0], pair[1].name))
 
 
-def parse_parameters(declared: PatternFactory, texts: Sequence[str]) -> dict[str, Any]:
-    """Return parameters from texts such as `window=256`, `causal=true`, `ids=0,0,1` or `ids=@ids.npy`."""
+def parse_parameters(declared: Declaration, texts: Sequence[str]) -> dict[str, Any]:
+    """Return parameters from texts such as `window=256`, `cap=0.5`, `causal=true`, `ids=0,0,1` or `ids=@ids.npy`.
+
+    Weights, which are written as tables are, come as arrays.
+    """
     known = {parameter.name: parameter for parameter in declared.parameters}
     values: dict[str, Any] = {}
     for text in texts:
@@ -60,7 +64,7 @@ def parse_parameters(declared: PatternFactory, texts: Sequence[str]) -> dict[str
             )
         if name not in known:
             raise ParameterError(
-                f"Pattern {declared.name!r} has no parameter {name!r}.",
+                f"{declared.kind.capitalize()} {declared.name!r} has no parameter {name!r}.",
                 rule=f"It is declared as {declared.signature}.",
                 fix=nearest(name, known),
             )
@@ -70,32 +74,35 @@ def parse_parameters(declared: PatternFactory, texts: Sequence[str]) -> dict[str
 
 def _parsed(parameter: Parameter, text: str) -> Any:
     if parameter.type is Table:
-        return _parsed_table(parameter.name, text)
+        return Table(_parsed_array(parameter.name, text, int), parameter.name)
+    if parameter.type is Weights:
+        return np.asarray(_parsed_array(parameter.name, text, float))
     if parameter.type is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
-        return int(text)
+        return float(text) if parameter.type is float else int(text)
     except ValueError:
-        expected = "true or false" if parameter.type is bool else "an integer"
+        expected = {bool: "true or false", float: "a number", int: "an integer"}[parameter.type]
         raise ParameterError(f"{parameter.name}={text}.", rule=f"Parameter {parameter.name!r} is {expected}.") from None
 
 
-def _parsed_table(name: str, text: str) -> Table:
+def _parsed_array(name: str, text: str, kind: type[int] | type[float]) -> Any:
+    what, numbers = ("table", "integers") if kind is int else ("tensor of weights", "numbers")
     if not text.startswith("@"):
         try:
-            return Table([int(entry) for entry in text.split(",")], name)
+            return [kind(entry) for entry in text.split(",")]
         except ValueError:
             raise ParameterError(
                 f"{name}={text}.",
-                rule="A table is a list of integers, or a file.",
+                rule=f"A {what} is a list of {numbers}, or a file.",
                 fix=f"Write {name}=0,0,1,1 or {name}=@{name}.npy.",
             ) from None
     try:
-        return Table(np.load(text[1:], allow_pickle=False), name)
+        return np.load(text[1:], allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise TableError(
-            f"{text[1:]!r} can't be read as a table: {str(error).rstrip('.')}.",
-            rule="A table file is an array of integers or booleans saved by numpy.save.",
+            f"{text[1:]!r} can't be read as a {what}: {str(error).rstrip('.')}.",
+            rule=f"Its file is an array of {numbers} saved by numpy.save.",
         ) from error
 
 
@@ -129,7 +136,7 @@ def _from_plugin(place: str, name: str) -> PatternFactory:
 
 
 def _from_file(path: Path, name: str) -> PatternFactory:
-    declared = {value.name: value for value in vars(_module(path)).values() if isinstance(value, PatternFactory)}
+    declared = {value.name: value for value in vars(module_of(path)).values() if isinstance(value, PatternFactory)}
     if not name and len(declared) == 1:
         return next(iter(declared.values()))
     return _member(declared, name, f"File {str(path)!r}")
@@ -145,8 +152,8 @@ def _member(patterns: dict[str, PatternFactory], name: str, owner: str) -> Patte
     return patterns[name]
 
 
-def _module(path: Path) -> Any:
-    """Import a pattern file under a name of its own, so that it can't shadow an installed module."""
+def module_of(path: Path) -> Any:
+    """Import a file of patterns or scores under a name of its own, so that it can't shadow an installed module."""
     if not path.is_file():
         raise PatternError(
             f"There is no file {str(path)!r}.", fix="Check the path; it is relative to the current folder."

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attncc.cli import kernels, output
-from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, complete_topology, pattern_from
+from attncc.cli.options import (
+    AsJson,
+    Parameters,
+    PatternName,
+    ScoreName,
+    ScoreParameters,
+    SeqLen,
+    complete_topology,
+    pattern_from,
+    score_from,
+)
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,6 +35,8 @@ LISTED = 10
 def tune(
     pattern: PatternName,
     param: Parameters = None,
+    score: ScoreName = None,
+    score_param: ScoreParameters = None,
     seq_len: SeqLen = 16384,
     kv_len: Annotated[int | None, typer.Option(help="Number of keys, if it isn't that of the queries.")] = None,
     q_offset: Annotated[int, typer.Option(help="Position of the first query.")] = 0,
@@ -98,7 +110,14 @@ def tune(
         "storage": storage,
         "force": force,
     }
-    of_device = {"kv_len": kv_len, "q_offset": q_offset, "target": target, "backend": backend, "mode": mode}
+    of_device = {
+        "score": score_from(score, score_param, heads),
+        "kv_len": kv_len,
+        "q_offset": q_offset,
+        "target": target,
+        "backend": backend,
+        "mode": mode,
+    }
     of_topology = {"topology": topology, "ranks": ranks, "mesh": mesh, "measure": measure}
     request = _request(chosen, seq_len, shared, of_device, of_topology)
     if dry_run:

@@ -47,10 +47,10 @@ class BackendSubject:
 
     @property
     def dense(self) -> bool:
-        """Whether dense attention is predicted to be short."""
+        """Whether dense attention is predicted to be short; the library's takes no score."""
         shape, inputs = self.job.shape, self.job.inputs
         flops = 2.0 * inputs.batch * inputs.heads * shape.q_len * shape.kv_len * (inputs.head_dim + inputs.value_dim)
-        return flops / self.job.facts.flops < DENSE_LIMIT
+        return self.job.is_plain and flops / self.job.facts.flops < DENSE_LIMIT
 
     @property
     def expected_error(self) -> float | None:
