@@ -52,7 +52,7 @@ def factories() -> list[tuple[str, PatternFactory]]:
 def parse_parameters(declared: Declaration, texts: Sequence[str]) -> dict[str, Any]:
     """Return parameters from texts such as `window=256`, `cap=0.5`, `causal=true`, `ids=0,0,1` or `ids=@ids.npy`.
 
-    Weights, which are written as tables are, come as arrays.
+    Weights, `slopes=8` or `weights=8x32` (their shape, with drawn values) or `slopes=@slopes.npy`, come as arrays.
     """
     known = {parameter.name: parameter for parameter in declared.parameters}
     values: dict[str, Any] = {}
@@ -74,9 +74,9 @@ def parse_parameters(declared: Declaration, texts: Sequence[str]) -> dict[str, A
 
 def _parsed(parameter: Parameter, text: str) -> Any:
     if parameter.type is Table:
-        return Table(_parsed_array(parameter.name, text, int), parameter.name)
+        return _parsed_table(parameter.name, text)
     if parameter.type is Weights:
-        return np.asarray(_parsed_array(parameter.name, text, float))
+        return _loaded(text, "weights", "numbers") if text.startswith("@") else _drawn(parameter.name, text)
     if parameter.type is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -86,23 +86,38 @@ def _parsed(parameter: Parameter, text: str) -> Any:
         raise ParameterError(f"{parameter.name}={text}.", rule=f"Parameter {parameter.name!r} is {expected}.") from None
 
 
-def _parsed_array(name: str, text: str, kind: type[int] | type[float]) -> Any:
-    what, numbers = ("table", "integers") if kind is int else ("tensor of weights", "numbers")
-    if not text.startswith("@"):
-        try:
-            return [kind(entry) for entry in text.split(",")]
-        except ValueError:
-            raise ParameterError(
-                f"{name}={text}.",
-                rule=f"A {what} is a list of {numbers}, or a file.",
-                fix=f"Write {name}=0,0,1,1 or {name}=@{name}.npy.",
-            ) from None
+def _parsed_table(name: str, text: str) -> Table:
+    if text.startswith("@"):
+        return Table(_loaded(text, "a table", "integers or booleans"), name)
+    try:
+        return Table([int(entry) for entry in text.split(",")], name)
+    except ValueError:
+        raise ParameterError(
+            f"{name}={text}.",
+            rule="A table is a list of integers, or a file.",
+            fix=f"Write {name}=0,0,1,1 or {name}=@{name}.npy.",
+        ) from None
+
+
+def _drawn(name: str, text: str) -> Any:
+    """Return weights of a shape written 8x32, from a normal distribution, the same each time; float32."""
+    sizes = text.split("x")
+    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise ParameterError(
+            f"{name}={text}.",
+            rule="Weights are given by their shape, or a file.",
+            fix=f"Write {name}=8, {name}=8x32 or {name}=@{name}.npy.",
+        )
+    return np.random.default_rng(0).standard_normal([int(size) for size in sizes], np.float32)
+
+
+def _loaded(text: str, what: str, entries: str) -> Any:
     try:
         return np.load(text[1:], allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise TableError(
-            f"{text[1:]!r} can't be read as a {what}: {str(error).rstrip('.')}.",
-            rule=f"Its file is an array of {numbers} saved by numpy.save.",
+            f"{text[1:]!r} can't be read as {what}: {str(error).rstrip('.')}.",
+            rule=f"Such a file is an array of {entries} saved by numpy.save.",
         ) from error
 
 

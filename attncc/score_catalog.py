@@ -26,7 +26,7 @@ def named(name: str, parameters: Sequence[str] = (), *, heads: int = 1) -> Score
     """Return the score `name` with its parameters as texts: `named("softcap", ["cap=50"])`.
 
     `name` is one of attncc.biases ("alibi"), or of a file ("mine.py:capped"), which may hold a score that is ready.
-    Weights are written `slopes=0.5,0.25` or `slopes=@slopes.npy`; where those of attncc.biases are left out, they are
+    Weights are written as attncc.catalog.parse_parameters has them; where those of attncc.biases are left out, they are
     what a model of `heads` heads begins with. Raises ScoreError, PatternError, ParameterError or TableError.
     """
     declared = _declared(name)

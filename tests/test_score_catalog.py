@@ -44,15 +44,19 @@ def test_weights_that_are_left_out_are_what_a_model_begins_with() -> None:
 
 
 def test_weights_from_text_and_files(tmp_path: Path) -> None:
-    assert named("alibi", ["slopes=0.5,-1"]).tensors[0].tolist() == [0.5, -1.0]
+    assert torch.equal(named("alibi", ["slopes=8"]).tensors[0], named("alibi", ["slopes=8"]).tensors[0])
+    assert tuple(named("t5_bias", ["weights=8x16"]).tensors[0].shape) == (8, 16)
+    np.save(tmp_path / "slopes.npy", np.array([0.5, -1.0]))
+    assert named("alibi", [f"slopes=@{tmp_path}/slopes.npy"]).tensors[0].tolist() == [0.5, -1.0]
     np.save(tmp_path / "w.npy", np.ones((2, 8), np.float32))
     (found,) = named("t5_bias", [f"weights=@{tmp_path}/w.npy", "bidirectional=true"], heads=2).tensors
     assert (tuple(found.shape), found.dtype) == ((2, 8), torch.float32)
 
 
 def test_scores_of_a_file(mine: Path) -> None:
-    assert named(f"{mine}:scaled", ["by=1,2", "twice=true"]).tensors[0].tolist() == [1.0, 2.0]
-    assert named(f"{mine}:ready").key == named(f"{mine}:scaled", ["by=1,2"]).key
+    assert named(f"{mine}:scaled", ["by=2", "twice=true"]).key != named(f"{mine}:ready").key
+    assert named(f"{mine}:ready").key == named(f"{mine}:scaled", ["by=2"]).key
+    assert named(f"{mine}:ready").tensors[0].tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -63,11 +67,12 @@ def test_scores_of_a_file(mine: Path) -> None:
         ("softcap", ["cap=much"], ParameterError, "is a number"),
         ("softcap", ["cap=nan"], ParameterError, "finite"),
         ("softcap", ["limit=3"], ParameterError, "Score 'softcap' has no parameter 'limit'"),
-        ("alibi", ["slopes=a,b"], ParameterError, "slopes=@slopes.npy"),
-        ("alibi", ["slopes=@nothing.npy"], TableError, "tensor of weights"),
+        ("alibi", ["slopes=0.5,2"], ParameterError, "slopes=@slopes.npy"),
+        ("alibi", ["slopes=0x2"], ParameterError, "by their shape"),
+        ("alibi", ["slopes=@nothing.npy"], TableError, "can't be read as weights"),
         ("MINE", [], ScoreError, "2 scores"),
         ("MINE:other", [], ScoreError, "no score 'other'"),
-        ("MINE:ready", ["by=1,2"], ParameterError, "is ready"),
+        ("MINE:ready", ["by=2"], ParameterError, "is ready"),
         ("nothing.py:score", [], AttnccError, "There is no file"),
     ],
 )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attncc.cli import entries, kernels, output
-from attncc.cli.options import AsJson, Parameters, ScoreName, ScoreParameters, pattern_from, score_from
+from attncc.cli.options import AsJson, Parameters, pattern_from
+from attncc.cli.scores import ScoreName, ScoreParameters, score_from
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:

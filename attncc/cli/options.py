@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncc.errors import ParameterError
-
 if TYPE_CHECKING:
     from attncc.patterns import Pattern
-    from attncc.scores import Score
 
 
 def _complete_pattern(incomplete: str) -> list[str]:
@@ -39,16 +36,6 @@ Parameters = Annotated[
     list[str] | None,
     typer.Option("-p", "--param", metavar="NAME=VALUE", help="A parameter; repeatable.", show_default=False),
 ]
-ScoreName = Annotated[
-    str | None,
-    typer.Option(
-        "--score", metavar="NAME", help="What becomes of the scores: alibi, softcap, t5_bias, or file.py:name."
-    ),
-]
-ScoreParameters = Annotated[
-    list[str] | None,
-    typer.Option("--score-param", metavar="NAME=VALUE", help="A parameter of it; repeatable.", show_default=False),
-]
 SeqLen = Annotated[int, typer.Option("--seq-len", "-n", help="Number of queries (and of keys).", show_default=True)]
 Heads = Annotated[int, typer.Option(help="Query heads; they matter to patterns that depend on h.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")]
@@ -60,14 +47,3 @@ def pattern_from(name: str, parameters: list[str] | None) -> Pattern:
 
     declared = factory(name)
     return declared(**parse_parameters(declared, parameters or []))
-
-
-def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Score | None:
-    """Return the score that the command line names, for so many heads; raises attncc's errors."""
-    if name is None:
-        if parameters:
-            raise ParameterError(f"--score-param {parameters[0]} without --score.", rule="A score has parameters.")
-        return None
-    from attncc.score_catalog import named
-
-    return named(name, parameters or (), heads=heads)

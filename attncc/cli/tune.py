@@ -14,13 +14,11 @@ from attncc.cli.options import (
     AsJson,
     Parameters,
     PatternName,
-    ScoreName,
-    ScoreParameters,
     SeqLen,
     complete_topology,
     pattern_from,
-    score_from,
 )
+from attncc.cli.scores import ScoreName, ScoreParameters, score_from
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -123,4 +123,4 @@ def test_a_score_is_part_of_what_is_looked_up(store: Store) -> None:
     assert found["directions"]["forward"]["source"] == "default"
     assert {name for miss in found["why_miss"]["forward"] for name in miss["key_differences"]} == {"score"}
     assert json.loads(run(store, *asked))["directions"]["forward"]["source"] == "exact"
-    assert "--score-param cap=50 without --score" in run(store, *asked, "--score-param", "cap=50", status=2)
+    assert "-s cap=50 without --score" in run(store, *asked, "--score-param", "cap=50", status=2)
