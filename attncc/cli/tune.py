@@ -49,7 +49,7 @@ def tune(
     effort: Annotated[str, typer.Option(help="quick or full.")] = "quick",
     budget: Annotated[str | None, typer.Option(metavar="TIME", help="Time in all, such as 300s or 5m.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials of each direction.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that compile; a device measures one at a time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that compile, or GPUs that measure.")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the search and of the inputs.")] = 0,
     mode: Annotated[str | None, typer.Option(help="measured or modelled. [default: measured if it is here]")] = None,
     backend: Annotated[str | None, typer.Option(help="The backend to tune. [default: torch, on a GPU triton]")] = None,

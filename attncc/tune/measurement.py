@@ -107,7 +107,7 @@ class _Bench:
         # Whatever else measures on this device waits: timings that overlap say nothing.
         folder = cache_folder("locks")
         folder.mkdir(parents=True, exist_ok=True)
-        self.lock = FileLock(folder / f"{job.device.replace(':', '-')}.lock")
+        self.lock = FileLock(folder / f"{_identity(self.device)}.lock")
         self._calls: dict[str, Callable[[], object]] = {}
 
     def timed(self, question: Timed) -> list[float]:
@@ -188,6 +188,11 @@ def _tensors(job: Job, seed: int) -> list[Tensor]:
     ]
     drawn = (torch.randn(inputs.batch, *size, generator=generator) for size in sizes)
     return [x.to(job.device, DTYPES[inputs.dtype]) for x in drawn]
+
+
+def _identity(device: torch.device) -> str:
+    """Return a name of a device that all processes have for it, whichever GPUs each of them sees."""
+    return device.type if device.type != "cuda" else f"cuda-{torch.cuda.get_device_properties(device).uuid}"
 
 
 def deadline(seconds: float) -> Callable[[], float]:
