@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import reduce
 from typing import Any, TypeVar
 
 from attncc.errors import ConfigError, nearest
 
 Config = TypeVar("Config")
 Check = Callable[[str, object], None]
+#: What a choice may be.
+Value = int | str | bool
 
 
 def names(config: object, prefix: str = "") -> list[str]:
@@ -20,6 +23,11 @@ def names(config: object, prefix: str = "") -> list[str]:
         name = prefix + field.name
         found += names(value, f"{name}.") if is_dataclass(value) else [name]
     return found
+
+
+def values(config: Any) -> dict[str, Value]:
+    """Return the value of each choice of a configuration, by name."""
+    return {name: reduce(getattr, name.split("."), config) for name in names(config)}
 
 
 def changed(config: Config, values: Mapping[str, object], backend: str, check: Check) -> Config:
