@@ -15,7 +15,7 @@ from attncc.backends.triton.modules import path_of
 from attncc.backends.triton.program import Program
 from attncc.backends.triton.variants import Variant, variants
 from attncc.errors import BackendError, nearest
-from attncc.ir.score import IDENTITY, ScoreExpression
+from attncc.ir.score import ScoreExpression
 from attncc.machine_code.source import Source
 from attncc.planner.plan import Plan
 from attncc.targets import Gpu
@@ -35,7 +35,7 @@ def program(
     kv_heads: int | None = None,
     batch: int | None = None,
     config: Mapping[str, object] | None = None,
-    score: ScoreExpression = IDENTITY,
+    score: ScoreExpression | None = None,
     weighted: bool = False,
 ) -> Program:
     """Lower a plan for a GPU: its kernels, and the work items that they get.
@@ -60,8 +60,8 @@ def program(
         sizes,
         chosen,
         gpu.multiprocessors,
-        None if score.is_identity else score,
-        weighted and bool(score.lookups),
+        score,
+        weighted and score is not None and bool(score.lookups),
         far,
         not reads.are_pipelined(gpu.arch),
     )
