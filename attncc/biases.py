@@ -12,7 +12,7 @@ from attncc.declarations import Bounds
 from attncc.ir.language import Index, Table, maximum, minimum
 from attncc.ir.real import Real, tanh
 from attncc.ir.weights import Weights
-from attncc.scores import score
+from attncc.scores import ScoreFactory, score
 
 
 @score
@@ -47,6 +47,18 @@ def t5_bias(
 def softcap(score: Real, *, cap: Annotated[float, Bounds(minimum=1e-6)]) -> Real:
     """The score brought smoothly between -cap and cap: cap * tanh(score / cap) (Gemma 2, 2024, section 2)."""
     return cap * tanh(score / cap)
+
+
+def initial_weights(declared: ScoreFactory, heads: int) -> dict[str, Tensor]:
+    """Return the weights by name that a model of `heads` heads begins with, for a score of this module.
+
+    ALiBi's slopes stay as they are; T5's 32 buckets a head are drawn, and trained.
+    """
+    if declared is alibi:
+        return {"slopes": alibi_slopes(heads)}
+    if declared is t5_bias:
+        return {"weights": torch.randn(heads, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()}
+    return {}
 
 
 def alibi_slopes(heads: int) -> Tensor:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from attncc import plugins
-from attncc.declarations import Parameter
+from attncc.declarations import Declaration, Parameter
 from attncc.errors import AttnccError, ParameterError, PatternError, PluginError, TableError, nearest
 from attncc.ir.language import Table
+from attncc.ir.weights import Weights
 from attncc.patterns import Pattern, PatternFactory
 
 
@@ -49,8 +50,11 @@ def factories() -> list[tuple[str, PatternFactory]]:
     return sorted(found, key=lambda pair: (pair[0], pair[1].name))
 
 
-def parse_parameters(declared: PatternFactory, texts: Sequence[str]) -> dict[str, Any]:
-    """Return parameters from texts such as `window=256`, `causal=true`, `ids=0,0,1` or `ids=@ids.npy`."""
+def parse_parameters(declared: Declaration, texts: Sequence[str]) -> dict[str, Any]:
+    """Return parameters from texts such as `window=256`, `cap=0.5`, `causal=true`, `ids=0,0,1` or `ids=@ids.npy`.
+
+    Weights, `slopes=8` or `weights=8x32` (their shape, with drawn values) or `slopes=@slopes.npy`, come as arrays.
+    """
     values: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -65,31 +69,49 @@ def parse_parameters(declared: PatternFactory, texts: Sequence[str]) -> dict[str
 def _parsed(parameter: Parameter, text: str) -> Any:
     if parameter.type is Table:
         return _parsed_table(parameter.name, text)
+    if parameter.type is Weights:
+        return _loaded(text, "weights", "numbers") if text.startswith("@") else _drawn(parameter.name, text)
     if parameter.type is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
-        return int(text)
+        return float(text) if parameter.type is float else int(text)
     except ValueError:
-        expected = "true or false" if parameter.type is bool else "an integer"
+        expected = {bool: "true or false", float: "a number", int: "an integer"}[parameter.type]
         raise ParameterError(f"{parameter.name}={text}.", rule=f"Parameter {parameter.name!r} is {expected}.") from None
 
 
 def _parsed_table(name: str, text: str) -> Table:
-    if not text.startswith("@"):
-        try:
-            return Table([int(entry) for entry in text.split(",")], name)
-        except ValueError:
-            raise ParameterError(
-                f"{name}={text}.",
-                rule="A table is a list of integers, or a file.",
-                fix=f"Write {name}=0,0,1,1 or {name}=@{name}.npy.",
-            ) from None
+    if text.startswith("@"):
+        return Table(_loaded(text, "a table", "integers or booleans"), name)
     try:
-        return Table(np.load(text[1:], allow_pickle=False), name)
+        return Table([int(entry) for entry in text.split(",")], name)
+    except ValueError:
+        raise ParameterError(
+            f"{name}={text}.",
+            rule="A table is a list of integers, or a file.",
+            fix=f"Write {name}=0,0,1,1 or {name}=@{name}.npy.",
+        ) from None
+
+
+def _drawn(name: str, text: str) -> Any:
+    """Return weights of a shape written 8x32, from a normal distribution, the same each time; float32."""
+    sizes = text.split("x")
+    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise ParameterError(
+            f"{name}={text}.",
+            rule="Weights are given by their shape, or a file.",
+            fix=f"Write {name}=8, {name}=8x32 or {name}=@{name}.npy.",
+        )
+    return np.random.default_rng(0).standard_normal([int(size) for size in sizes], np.float32)
+
+
+def _loaded(text: str, what: str, entries: str) -> Any:
+    try:
+        return np.load(text[1:], allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise TableError(
-            f"{text[1:]!r} can't be read as a table: {str(error).rstrip('.')}.",
-            rule="A table file is an array of integers or booleans saved by numpy.save.",
+            f"{text[1:]!r} can't be read as {what}: {str(error).rstrip('.')}.",
+            rule=f"Such a file is an array of {entries} saved by numpy.save.",
         ) from error
 
 
@@ -123,7 +145,7 @@ def _from_plugin(place: str, name: str) -> PatternFactory:
 
 
 def _from_file(path: Path, name: str) -> PatternFactory:
-    declared = plugins.patterns_of(_module(path))
+    declared = plugins.patterns_of(module_of(path))
     if not name and len(declared) == 1:
         return next(iter(declared.values()))
     return _member(declared, name, f"File {str(path)!r}")
@@ -139,8 +161,8 @@ def _member(patterns: dict[str, PatternFactory], name: str, owner: str) -> Patte
     return patterns[name]
 
 
-def _module(path: Path) -> ModuleType:
-    """Import a pattern file under a name of its own, so that it can't shadow an installed module."""
+def module_of(path: Path) -> ModuleType:
+    """Import a file of patterns or scores under a name of its own, so that it can't shadow an installed module."""
     if not path.is_file():
         raise PatternError(
             f"There is no file {str(path)!r}.", fix="Check the path; it is relative to the current folder."

@@ -43,7 +43,22 @@ def executable_for(
     backend: str,
     config: str,
 ) -> Executable:
-    """Return what runs a direction of a pattern (by handle) under a score (by key) on these tensors.
+    """Return what runs a direction of a pattern (by handle) under a score (by key) on these tensors; see `running`."""
+    return running(query, key, value, direction, pattern, score, q_offset, backend, config)[1]
+
+
+def running(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    direction: str,
+    pattern: str,
+    score: str,
+    q_offset: int,
+    backend: str,
+    config: str,
+) -> tuple[Plan, Executable]:
+    """Return the plan and what runs a direction of a pattern (by handle) under a score (by key) on these tensors.
 
     Without a `backend` it is the first preferred one that doesn't refuse; without a `config` it is what was tuned, as
     attncc.configs finds it. Raises BackendError, and what looking up and planning do.
@@ -58,7 +73,7 @@ def executable_for(
             _log_choice(name, tuple(f"{other}: {reason}" for other, reason in reasons.items() if reason))
             target = target_name(query.device)
             if config:
-                return lowered(connected, expression, found, name, direction, config, target)[1]
+                return lowered(connected, expression, found, name, direction, config, target)
             tuned = memo.remembered(
                 connected, expression.key, found, Inputs.of(query, key, value), direction, name, target
             )
@@ -71,19 +86,19 @@ def executable_for(
 
 def _as_found(
     tuned: Found, pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, direction: str, target: str
-) -> Executable:
+) -> tuple[Plan, Executable]:
     """Lower under a configuration that was found; one that can't be is warned of once, and not used again."""
     refused = (backend, direction, tuned.text)
     if tuned.text and refused not in _refused:
         try:
-            return lowered(pattern, score, shape, backend, direction, tuned.text, target)[1]
+            return lowered(pattern, score, shape, backend, direction, tuned.text, target)
         except AttnccError as error:
             problem = error.problem
-    executable = lowered(pattern, score, shape, backend, direction, "", target)[1]
+    without = lowered(pattern, score, shape, backend, direction, "", target)
     if tuned.text and refused not in _refused:
         _refused.add(refused)
         warn_once(f"A configuration from {tuned.layer} is not used: {problem}", tuned.text)
-    return executable
+    return without
 
 
 @cache

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from attncc import backends, targets
 from attncc.backends.device import here, target_name
 from attncc.backends.inputs import Inputs
-from attncc.configs.environment import SOURCES
 from attncc.configs.key import Key
 from attncc.configs.lookup import Found, Miss, find, why_miss
 from attncc.executables import shape_for
@@ -30,7 +29,7 @@ class Explained:
 
     def why_miss(self, most: int = 3) -> list[Miss]:
         """Return the entries that come nearest, with the fields of key and environment in which they differ."""
-        return why_miss(self.key, most=most) if self.key.backend in SOURCES else []
+        return why_miss(self.key, most=most) if self.key.backend in backends.tuned() else []
 
     def describe(self) -> dict[str, object]:
         """Return it as JSON-able data."""
@@ -101,4 +100,4 @@ def _runs_on(backend: str | None, target: str | None) -> tuple[str, str]:
 
 
 def _found(key: Key) -> Found:
-    return find(key) if key.backend in SOURCES else Found()
+    return find(key) if key.backend in backends.tuned() else Found()

@@ -17,6 +17,7 @@ from attncc.errors import BackendError, ShapeError, TableError
 from attncc.executables import Config
 from attncc.ir.weights import Weights
 from attncc.patterns import Pattern, PatternFactory, as_pattern
+from attncc.planner.choice import check_direction
 from attncc.planner.plan import Plan
 from attncc.scores import Score, ScoreFactory, as_score
 
@@ -54,10 +55,7 @@ def attention(
     Raises ShapeError, BackendError, ConfigError, PatternError, ScoreError or TableError.
     """
     chosen, scored = as_pattern(pattern), as_score(score)
-    check_types(query, key, value, backend)
-    query, key, value = autocast(query, key, value)
-    check_tensors(query, key, value, enable_gqa, q_offset)
-    check_weights(scored.weights, query)
+    query, key, value = _checked(query, key, value, scored, enable_gqa, q_offset, backend)
     factor = scale_of(scale, query)
     options = (chosen.handle, scored.key, factor, q_offset, backend or "", executables.encoded(config))
     if scored.tensors:
@@ -69,7 +67,11 @@ def attention(
 
 @dataclass(frozen=True)
 class Attention:
-    """A pattern with its options, as a reusable callable of (query, key, value); made by `compile`."""
+    """A pattern with its options, as a reusable callable of (query, key, value); made by `compile`.
+
+    plan: what runs under the given configuration, or under the default one: which one was tuned is known only with the
+    tensors' sizes, so that each call looks it up, as `attention` does; `planned` says what it comes to.
+    """
 
     pattern: Pattern
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -78,6 +80,19 @@ class Attention:
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         """Return `attention(query, key, value, pattern, **options)`."""
         return attention(query, key, value, self.pattern, **self.options)
+
+    def planned(self, query: Tensor, key: Tensor, value: Tensor, direction: str = "forward") -> Plan:
+        """Return the plan that a call on such tensors runs now; `direction` is forward or backward.
+
+        Raises what the call does.
+        """
+        options, score = self.options, as_score(self.options.get("score"))
+        offset, backend = options.get("q_offset", 0), options.get("backend")
+        check_direction(direction)
+        query, key, value = _checked(query, key, value, score, options.get("enable_gqa", False), offset, backend)
+        text = executables.encoded(options.get("config"))
+        call = (direction, self.pattern.handle, score.key, offset, backend or "", text)
+        return executables.running(query, key, value, *call)[0]
 
 
 def compile(
@@ -97,6 +112,7 @@ def compile(
 ) -> Attention:
     """Return a callable of (query, key, value) for `pattern`; given `q_len`, plan and lower it now.
 
+    What was tuned for the tensors' sizes is looked up by each call, as in `attention` (see Attention.planned).
     `heads` and `batch` matter only to patterns and scores that depend on h or b. Options are those of `attention`.
     """
     chosen, scored = as_pattern(pattern), as_score(score)
@@ -118,6 +134,23 @@ def compile(
     text = executables.encoded(config)
     plan, _ = executables.lowered(chosen, scored.expression, shape, name, "forward", text, target_name(device))
     return Attention(chosen, options, plan)
+
+
+def _checked(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    score: Score,
+    enable_gqa: bool,
+    q_offset: int,
+    backend: str | None,
+) -> list[Tensor]:
+    """Return the tensors as autocast has them; raises unless they, and a score's weights, fit together."""
+    check_types(query, key, value, backend)
+    query, key, value = autocast(query, key, value)
+    check_tensors(query, key, value, enable_gqa, q_offset)
+    check_weights(score.weights, query)
+    return [query, key, value]
 
 
 def autocast(*tensors: Tensor) -> list[Tensor]:

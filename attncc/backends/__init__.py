@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -14,24 +15,51 @@ if TYPE_CHECKING:
 
     from attncc.backends.base import Backend
 
-#: Backend name -> module that holds its `BACKEND`, in the order in which they are listed.
-_MODULES = {
-    "torch": "attncc.backends.torch",
-    "triton": "attncc.backends.triton",
-    "reference": "attncc.backends.reference",
+
+@dataclass(frozen=True)
+class Registered:
+    """What is known of a backend before it is imported.
+
+    module: what holds its `BACKEND`. packages: what it runs on, whose versions count. tuned: it leaves choices open.
+    compiled: attncc.machine_code says how its kernels are compiled.
+    """
+
+    module: str
+    packages: tuple[str, ...] = ("torch",)
+    tuned: bool = False
+    compiled: bool = False
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The files, relative to the package, that what is tuned depends on: the planner's, its own, shared ones."""
+        own = self.module.removeprefix("attncc.").replace(".", "/")
+        options = ("machine_code/options.py",) if self.compiled else ()
+        return ("planner", own, "backends/choices.py", "backends/scoring.py", *options)
+
+
+#: By name, in the order in which they are listed.
+_REGISTERED = {
+    "torch": Registered("attncc.backends.torch", tuned=True),
+    "triton": Registered("attncc.backends.triton", ("triton",), tuned=True, compiled=True),
+    "reference": Registered("attncc.backends.reference"),
 }
 
 
 def names() -> list[str]:
     """Return the names of all backends, available or not."""
-    return list(_MODULES)
+    return list(_REGISTERED)
+
+
+def tuned() -> Mapping[str, Registered]:
+    """Return the backends that leave choices open, by name."""
+    return {name: each for name, each in _REGISTERED.items() if each.tuned}
 
 
 def check(name: str) -> None:
     """Raise BackendError unless there is a backend of this name; none is imported."""
-    if name not in _MODULES:
+    if name not in _REGISTERED:
         raise BackendError(
-            f"Unknown backend {name!r}.", rule="Backends are found by name.", fix=nearest(name, _MODULES)
+            f"Unknown backend {name!r}.", rule="Backends are found by name.", fix=nearest(name, _REGISTERED)
         )
 
 
@@ -39,7 +67,7 @@ def check(name: str) -> None:
 def known(name: str) -> Backend:
     """Return the backend of this name, whether it can run here or not; raises BackendError if it is unknown."""
     check(name)
-    backend: Backend = importlib.import_module(_MODULES[name]).BACKEND
+    backend: Backend = importlib.import_module(_REGISTERED[name].module).BACKEND
     return backend
 
 

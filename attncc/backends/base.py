@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from attncc.backends.choices import Value
 from attncc.backends.inputs import Inputs
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
@@ -75,6 +76,19 @@ class Backend(Protocol):
 
         Raises ConfigError for an unknown key or bad value in `config`.
         """
+        ...
+
+    @property
+    def choices(self) -> Mapping[str, str | None]:
+        """What `config` leaves open: names, and the direction that each binds (None: both); empty for nothing."""
+        ...
+
+    def default(self, inputs: Inputs, target: Target) -> Mapping[str, Value]:
+        """Return the value of each choice without any config; raises ConfigError for inputs that it can't take."""
+        ...
+
+    def check(self, config: Mapping[str, object]) -> None:
+        """Raise ConfigError for an unknown key or bad value."""
         ...
 
     def predict(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from functools import reduce
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attncc.errors import ConfigError, nearest
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound="DataclassInstance")
 Check = Callable[[str, object], None]
+#: What a choice may be.
+Value = int | str | bool
 
 
 def names(config: DataclassInstance, prefix: str = "") -> list[str]:
@@ -23,6 +26,11 @@ def names(config: DataclassInstance, prefix: str = "") -> list[str]:
         name = prefix + field.name
         found += names(value, f"{name}.") if is_dataclass(value) and not isinstance(value, type) else [name]
     return found
+
+
+def values(config: Any) -> dict[str, Value]:
+    """Return the value of each choice of a configuration, by name."""
+    return {name: reduce(getattr, name.split("."), config) for name in names(config)}
 
 
 def changed(config: Config, values: Mapping[str, object], backend: str, check: Check) -> Config:

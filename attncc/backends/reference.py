@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attncc.backends.base import Gradients, accumulation_dtype, sums_like
+from attncc.backends.choices import Value
 from attncc.backends.inputs import Inputs
 from attncc.backends.scoring import ScoredBlock
 from attncc.errors import ConfigError
@@ -166,22 +167,31 @@ class ReferenceBackend:
 
     def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> ReferenceExecutable:
         """Return the dense executable; it has no choices to configure."""
-        self._require_empty(config)
+        self.check(config)
         return ReferenceExecutable(plan, score)
+
+    @property
+    def choices(self) -> Mapping[str, str | None]:
+        """Nothing."""
+        return {}
+
+    def default(self, inputs: Inputs, target: Target) -> Mapping[str, Value]:
+        """Return nothing."""
+        return {}
+
+    def check(self, config: Mapping[str, object]) -> None:
+        """Raise ConfigError for any configuration."""
+        if config:
+            raise ConfigError(f"config={dict(config)!r}.", rule="The reference backend has no configuration.")
 
     def predict(
         self, plan: Plan, inputs: Inputs, direction: str, config: Mapping[str, object], target: Target
     ) -> float:
         """Return the time of the products over all pairs: two forward, five backward; `config` has no choices."""
-        self._require_empty(config)
+        self.check(config)
         keys, values = (1, 1) if direction == "forward" else (3, 2)
         pairs = inputs.batch * inputs.heads * plan.shape.q_len * plan.shape.kv_len
         return 2.0 * pairs * (keys * inputs.head_dim + values * inputs.value_dim) / target.flops
-
-    @staticmethod
-    def _require_empty(config: Mapping[str, object]) -> None:
-        if config:
-            raise ConfigError(f"config={dict(config)!r}.", rule="The reference backend has no configuration.")
 
 
 BACKEND = ReferenceBackend()

@@ -9,6 +9,7 @@ import typer
 
 from attncc.cli import entries, kernels, output
 from attncc.cli.options import AsJson, Parameters, pattern_from
+from attncc.cli.scores import ScoreName, ScoreParameters, score_from
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def list_entries(as_json: AsJson = False) -> None:
 def show(
     what: Annotated[str, typer.Argument(metavar="KEY|PATTERN", help="The beginning of a key, or a pattern.")],
     param: Parameters = None,
+    score: ScoreName = None,
+    score_param: ScoreParameters = None,
     seq_len: Annotated[int | None, typer.Option("--seq-len", "-n", help="Queries; what is named is a pattern.")] = None,
     kv_len: Annotated[int | None, typer.Option(help="Keys, if not as many as queries.")] = None,
     heads: kernels.QueryHeads = 8,
@@ -95,6 +98,7 @@ def show(
         value_dim=value_dim,
         batch=batch,
         dtype=dtype,
+        score=score_from(score, score_param, heads),
         backend=backend,
         target=target,
         direction=DIRECTIONS[direction],

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attncc.cli import kernels, output
-from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, complete_topology, pattern_from
+from attncc.cli.options import (
+    AsJson,
+    Parameters,
+    PatternName,
+    SeqLen,
+    complete_topology,
+    pattern_from,
+)
+from attncc.cli.scores import ScoreName, ScoreParameters, score_from
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,6 +33,8 @@ LISTED = 10
 def tune(
     pattern: PatternName,
     param: Parameters = None,
+    score: ScoreName = None,
+    score_param: ScoreParameters = None,
     seq_len: SeqLen = 16384,
     kv_len: Annotated[int | None, typer.Option(help="Number of keys, if it isn't that of the queries.")] = None,
     q_offset: Annotated[int, typer.Option(help="Position of the first query.")] = 0,
@@ -39,7 +49,7 @@ def tune(
     effort: Annotated[str, typer.Option(help="quick or full.")] = "quick",
     budget: Annotated[str | None, typer.Option(metavar="TIME", help="Time in all, such as 300s or 5m.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials of each direction.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that compile; a device measures one at a time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that compile, or GPUs that measure.")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the search and of the inputs.")] = 0,
     mode: Annotated[str | None, typer.Option(help="measured or modelled. [default: measured if it is here]")] = None,
     backend: Annotated[str | None, typer.Option(help="The backend to tune. [default: torch, on a GPU triton]")] = None,
@@ -98,7 +108,14 @@ def tune(
         "storage": storage,
         "force": force,
     }
-    of_device = {"kv_len": kv_len, "q_offset": q_offset, "target": target, "backend": backend, "mode": mode}
+    of_device = {
+        "score": score_from(score, score_param, heads),
+        "kv_len": kv_len,
+        "q_offset": q_offset,
+        "target": target,
+        "backend": backend,
+        "mode": mode,
+    }
     of_topology = {"topology": topology, "ranks": ranks, "mesh": mesh, "measure": measure}
     request = _request(chosen, seq_len, shared, of_device, of_topology)
     if dry_run:

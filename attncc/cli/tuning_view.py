@@ -45,7 +45,7 @@ def rendered(job: Job, progress: Progress) -> RenderableType:
     }
     for reason, count in failed.items():
         rows[f"failed {count} x"] = reason
-    return output.facts(f"{job.pattern!r}, {job.direction}, {job.target}", rows)
+    return output.facts(f"{job.title}, {job.direction}, {job.target}", rows)
 
 
 def chart(seconds: list[float | None]) -> str:
@@ -105,4 +105,4 @@ def _direction(result: Result) -> RenderableType:
         rows["model"] = f"off by {entry.expected_error:.0%} at most, as a rule; the first measurement replaces it"
     for reason, count in result.reasons.items():
         rows[f"failed {count} x"] = reason
-    return output.facts(f"{result.job.pattern!r}, {result.job.direction}, {result.job.target}", rows)
+    return output.facts(f"{result.job.title}, {result.job.direction}, {result.job.target}", rows)

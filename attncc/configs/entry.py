@@ -36,8 +36,8 @@ class Entry:
 
     seconds: of a call under the configuration ("best"), under the default one and of dense attention where they ran;
     samples: what they are the medians of. mode: whether seconds were measured or predicted; expected_error: of a
-    prediction, relative. resources: of kernels. space: the hash of the search space. about: the pattern's repr and
-    lengths, for people. Raises ConfigError for a value that no entry has.
+    prediction, relative. resources: of kernels. space: the hash of the search space. about: the pattern's repr,
+    lengths and the score's repr, for people. Raises ConfigError for a value that no entry has.
     """
 
     key: Key
@@ -118,15 +118,20 @@ class Entry:
 
     @property
     def pattern(self) -> str:
-        """What the pattern was called."""
-        return str(self.about.get("pattern", self.key.pattern[:12]))
+        """What the pattern was called, and the score, if there was one."""
+        called = str(self.about.get("pattern", self.key.pattern[:12]))
+        return called + (f" under {self.about.get('score', self.key.score[:12])}" if self.key.score else "")
 
 
-def about(pattern: object, q_len: int, kv_len: int) -> dict[str, object]:
-    """Return what an entry says to people of the pattern and the lengths that it was tuned with."""
-    printable = "".join(each if each.isprintable() else " " for each in repr(pattern))
-    shortened = printable if len(printable) <= MAX_REPR else printable[: MAX_REPR - 3] + "..."
-    return {"pattern": shortened, "q_len": q_len, "kv_len": kv_len}
+def about(pattern: object, q_len: int, kv_len: int, score: object = None) -> dict[str, object]:
+    """Return what an entry says to people of the pattern, the lengths and the score that it was tuned with."""
+    told: dict[str, object] = {"pattern": _printable(pattern), "q_len": q_len, "kv_len": kv_len}
+    return told if score is None else told | {"score": _printable(score)}
+
+
+def _printable(value: object) -> str:
+    text = "".join(each if each.isprintable() else " " for each in repr(value))
+    return text if len(text) <= MAX_REPR else text[: MAX_REPR - 3] + "..."
 
 
 def check_config(config: Mapping[str, object], direction: str) -> None:

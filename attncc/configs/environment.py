@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attncc
+from attncc import backends
 from attncc.configs import reading
 from attncc.errors import ConfigError, nearest
 from attncc.machine import processor, threads, versions
@@ -16,11 +17,6 @@ from attncc.machine_code import tools
 from attncc.machine_code.options import settings
 from attncc.targets import target as find_target
 
-#: Backends that are tuned, and the files whose code their results depend on, relative to the package.
-SOURCES = {
-    "torch": ("planner", "backends/torch", "backends/choices.py", "backends/scoring.py"),
-    "triton": ("planner", "backends/triton", "backends/choices.py", "backends/scoring.py", "machine_code/options.py"),
-}
 #: What configurations of schedules name as their backend, and the files that they depend on.
 SCHEDULES = "distributed"
 SCHEDULE_SOURCES = ("planner", "targets", "distributed")
@@ -56,27 +52,28 @@ class Environment:
     @classmethod
     def of(cls, backend: str, target: str) -> Environment:
         """Return the environment of this process; raises ConfigError for a backend that isn't tuned, or no target."""
-        if backend not in SOURCES:
+        if backend not in backends.tuned():
             raise ConfigError(
                 f"Backend {backend!r} has nothing to tune.",
-                rule=f"Configurations are kept for {', '.join(SOURCES)}.",
-                fix=nearest(backend, SOURCES),
+                rule=f"Configurations are kept for {', '.join(backends.tuned())}.",
+                fix=nearest(backend, backends.tuned()),
             )
-        facts = find_target(target)
+        facts, known = find_target(target), backends.tuned()[backend]
+        compiled_for = facts.gpu.backend if facts.gpu and known.compiled else ""
         return cls(
             backend=backend,
             target=target,
-            sources=_sources(SOURCES[backend]),
+            sources=_sources(known.sources),
             facts=reading.digest(asdict(facts)),
-            packages=_packages(backend, facts.gpu.backend if facts.gpu else "cpu"),
+            packages=_packages(known.packages, compiled_for),
             machine=() if facts.gpu else _machine(),
-            settings=tuple(settings()) if backend == "triton" else (),
+            settings=tuple(settings()) if known.compiled else (),
         )
 
     @classmethod
     def of_topology(cls, name: str, digest: str) -> Environment:
         """Return the environment of schedules on the devices of a topology, of which `digest` says all that counts."""
-        return cls(SCHEDULES, name, _sources(SCHEDULE_SOURCES), digest, _packages("torch", "cpu"))
+        return cls(SCHEDULES, name, _sources(SCHEDULE_SOURCES), digest, _packages(("torch",)))
 
     @classmethod
     def parse(cls, value: object) -> Environment:
@@ -146,10 +143,10 @@ def _sources(places: tuple[str, ...]) -> str:
 
 
 @cache
-def _packages(backend: str, device: str) -> Pairs:
-    """Return versions; `device` is cuda, hip or cpu."""
-    found = versions([backend])
-    if (backend, device) == ("triton", "cuda"):
+def _packages(packages: tuple[str, ...], compiled_for: str = "") -> Pairs:
+    """Return versions of packages, and of the assembler of kernels compiled for cuda."""
+    found = versions(packages)
+    if compiled_for == "cuda":
         found["ptxas"] = tools.release("ptxas")
     return tuple(sorted(found.items()))
 

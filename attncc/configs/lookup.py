@@ -79,7 +79,8 @@ class Miss:
 
     def __str__(self) -> str:
         parts = [
-            f"{name} {wanted} (there: {there})" for name, (wanted, there) in {**self.key, **self.environment}.items()
+            f"{name} {_said(wanted)} (there: {_said(there)})"
+            for name, (wanted, there) in {**self.key, **self.environment}.items()
         ]
         return f"{self.entry.pattern} in {self.layer} differs in {', '.join(parts) or 'nothing'}"
 
@@ -173,6 +174,11 @@ def _strangeness(key: Key, environment: Environment, entry: Entry) -> tuple[int,
 def _reasons(key: Key, environment: Environment) -> str:
     misses = why_miss(key, environment, most=1)
     return f"The nearest, {misses[0]}." if misses else "No layer has any."
+
+
+def _said(value: object) -> object:
+    """Return a field's value in words: a key has no score, an environment lacks a package."""
+    return "none" if value in ("", None) else value
 
 
 def _pairs(differences: Mapping[str, tuple[object, object]]) -> dict[str, list[object]]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attncc import storage
-from attncc.configs.environment import SOURCES, Environment
+from attncc import backends, storage
+from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.configs.layers import PATH
 from attncc.configs.lookup import OFF, SETTING, Found, find, setting
@@ -60,7 +60,7 @@ def remembered(
     if len(_memo) >= MOST:
         _memo.clear()
     variables, threads = tuple(map(os.environ.get, _VARIABLES)), torch.get_num_threads()
-    if backend not in SOURCES or setting() == OFF:
+    if backend not in backends.tuned() or setting() == OFF:
         fresh = _Remembered(Found(), variables, threads, "", 0)
     else:
         found = _looked_up(Key.of(pattern, score_key, shape, inputs, direction, backend, target))

@@ -127,6 +127,13 @@ class ConditionSymbol(sympy.AtomicExpr):  # type: ignore[misc]
         node.predicate = predicate
         return node
 
+    def __getnewargs__(self) -> tuple[Predicate]:
+        """What a copy in another process is made of."""
+        return (self.predicate,)
+
+    def __getstate__(self) -> None:
+        """Nothing else: `__new__` sets the predicate."""
+
     @property
     def free_symbols(self) -> set[sympy.Symbol]:
         return set(self.predicate.free)
@@ -172,6 +179,13 @@ class WeightsSymbol(sympy.AtomicExpr):  # type: ignore[misc]
         node: Self = sympy.AtomicExpr.__new__(cls)
         node.slot, node.shape, node.label = slot, shape, label
         return node
+
+    def __getnewargs__(self) -> tuple[int, tuple[int, ...], str]:
+        """What a copy in another process is made of."""
+        return self.slot, self.shape, self.label
+
+    def __getstate__(self) -> None:
+        """Nothing else: `__new__` sets them."""
 
     def _hashable_content(self) -> tuple[Any, ...]:
         return (self.slot, self.shape)

@@ -101,6 +101,10 @@ class ScoreExpression:
         entry = sympy.Dummy(real=True)
         return self.expr.xreplace({lookup: entry}).diff(entry).xreplace({entry: lookup})
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """A copy in another process is that process's living one, if there is one."""
+        return ScoreExpression, (self.expr,)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ScoreExpression) and self.key == other.key
 

@@ -46,6 +46,12 @@ class Choice:
         return self.tile_m or default[0], self.tile_n or default[1]
 
 
+def check_direction(direction: str) -> None:
+    """Raise ConfigError unless it is one of DIRECTIONS."""
+    if direction not in DIRECTIONS:
+        raise ConfigError(f"direction={direction!r}.", rule=f"It is one of {', '.join(DIRECTIONS)}.")
+
+
 def names() -> list[str]:
     """Return the names of a configuration's values that are the planner's: forward.plan, ..., backward.tile_n."""
     return [f"{direction}.{field.name}" for direction in DIRECTIONS for field in fields(Choice)]

@@ -7,7 +7,9 @@ from typing import Any
 
 from attncc.errors import ConfigError
 from attncc.patterns import Pattern, PatternFactory, as_pattern
+from attncc.planner.checks import check_score
 from attncc.planner.shape import Shape
+from attncc.scores import Score, ScoreFactory, as_score
 from attncc.targets import target as find_target
 from attncc.tune.job import Job
 from attncc.tune.options import EFFORTS, MODES, Options, require
@@ -20,11 +22,13 @@ from attncc.tune.result import Results
 class Request(Asked):
     """What is asked of the autotuner, for a device.
 
-    kv_len, q_offset: keys, if not as many as queries, and the position of the first query. target: a name from
-    `attncc targets`, or `auto` for the device at hand. mode: `measured` for a device of this machine, `modelled` for
-    one that isn't here. budget is over all of `direction`, trials are those of each.
+    score: as in `attncc.attention`; a backward computes the gradients of those of its weights that require one. kv_len,
+    q_offset: keys, if not as many as queries, and the position of the first query. target: a name from `attncc
+    targets`, or `auto` for the device at hand. mode: `measured` for a device of this machine, `modelled` for one that
+    isn't here. budget is over all of `direction`, trials are those of each.
     """
 
+    score: Score | ScoreFactory | None = None
     kv_len: int | None = None
     q_offset: int = 0
     target: str = AUTO
@@ -44,6 +48,7 @@ class Request(Asked):
         target, device = located(self.target)
         on_gpu = find_target(target).gpu is not None
         keys = self.q_offset + self.q_len if self.kv_len is None else self.kv_len
+        score = as_score(self.score)
         job = Job(
             pattern=as_pattern(self.pattern),
             shape=Shape(self.q_len, keys, self.q_offset, self.heads, self.batch),
@@ -52,7 +57,9 @@ class Request(Asked):
             backend=self.backend or ("triton" if on_gpu else "torch"),
             target=target,
             device=device,
+            score=score.on([x.detach().requires_grad_(x.requires_grad) for x in score.tensors]),
         )
+        check_score(job.score.expression, job.pattern.predicate, job.planned_shape)
         return [replace(job, direction=each) for each in DIRECTIONS[self.direction]]
 
 
@@ -65,7 +72,7 @@ def autotune(
 ) -> Results:
     """Find the best plan and configuration of `pattern`, and remember it: `attncc.attention` uses it from then on.
 
-    `choices` are the fields of attncc.tune.autotune.Request: heads, head_dim, dtype, target, direction, effort, ...
+    `choices` are the fields of attncc.tune.autotune.Request: score, heads, head_dim, dtype, target, effort, ...
     With a `topology` (a name, a file or a Topology) they are those of attncc.tune.schedules.request.ScheduleRequest,
     and `attncc.distributed.compile` uses what is found. What was tuned as hard before is returned at once.
     `on_progress` gets each trial.

@@ -18,6 +18,7 @@ from attncc.tune.measurement import Policy
 from attncc.tune.modelled import Modelled
 from attncc.tune.options import Options
 from attncc.tune.outcome import Config, Evaluator
+from attncc.tune.place import devices
 from attncc.tune.search import Ranked
 from attncc.tune.space import Space
 
@@ -47,10 +48,10 @@ class BackendSubject:
 
     @property
     def dense(self) -> bool:
-        """Whether dense attention is predicted to be short."""
+        """Whether dense attention is predicted to be short; the library's takes no score."""
         shape, inputs = self.job.shape, self.job.inputs
         flops = 2.0 * inputs.batch * inputs.heads * shape.q_len * shape.kv_len * (inputs.head_dim + inputs.value_dim)
-        return flops / self.job.facts.flops < DENSE_LIMIT
+        return self.job.is_plain and flops / self.job.facts.flops < DENSE_LIMIT
 
     @property
     def expected_error(self) -> float | None:
@@ -67,10 +68,11 @@ class BackendSubject:
         return ()
 
     def evaluator(self) -> Evaluator:
-        """Return a device of this machine, or the model of one that isn't here."""
+        """Return devices of this machine, or the model of one that isn't here."""
         if self.options.mode == "modelled":
             return Modelled(self.job, self.options.workers)
-        return Measured(self.job, self.options.seed, Policy(), TRIAL_LIMIT)
+        on = devices(self.job.device, self.job.target, self.options.workers)
+        return Measured(self.job, self.options.seed, Policy(), TRIAL_LIMIT, on)
 
 
 def _distinct_first(ranked: Sequence[Ranked]) -> list[Ranked]:

@@ -12,13 +12,13 @@ from attncc.backends.inputs import Inputs
 from attncc.configs.entry import about
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
-from attncc.ir.score import IDENTITY
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern
 from attncc.planner.choice import separated
 from attncc.planner.plan import Alternative, Plan
 from attncc.planner.search import Tile, plan_for
 from attncc.planner.shape import Shape
+from attncc.scores import PLAIN, Score
 from attncc.targets import Target
 from attncc.targets import target as find_target
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A pattern at a shape with inputs of given sizes, in one direction, for a backend and a target.
+    """A pattern under a score at a shape with inputs of given sizes, in one direction, for a backend and a target.
 
     shape: with all heads and batch entries of the inputs. device: where it is measured, as torch names it; empty for a
-    target that isn't here.
+    target that isn't here. A backward is tuned with the gradients of those of the score's weights that require one.
     """
 
     pattern: Pattern
@@ -42,6 +42,7 @@ class Job:
     backend: str
     target: str
     device: str = ""
+    score: Score = PLAIN
 
     def __getstate__(self) -> dict[str, object]:
         """Workers get what a job is, and plan for themselves: plans hold functions."""
@@ -58,8 +59,8 @@ class Job:
 
     @cached_property
     def planned_shape(self) -> Shape:
-        """The shape with heads and batch entries counted only where the pattern depends on them."""
-        free = self.pattern.predicate.free
+        """The shape with heads and batch entries counted only where the pattern or the score depends on them."""
+        free = self.pattern.predicate.free | self.score.expression.free
         heads, batch = self.shape.heads if H in free else 1, self.shape.batch if B in free else 1
         return replace(self.shape, heads=heads, batch=batch)
 
@@ -72,8 +73,18 @@ class Job:
     def key(self) -> Key:
         """What the result is remembered under."""
         return Key.of(
-            self.pattern, IDENTITY.key, self.planned_shape, self.inputs, self.direction, self.backend, self.target
+            self.pattern, self.score.key, self.planned_shape, self.inputs, self.direction, self.backend, self.target
         )
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return repr(self.pattern) + ("" if self.is_plain else f" under {self.score!r}")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether scores stay as they are."""
+        return self.score.expression.is_identity
 
     @cached_property
     def environment(self) -> Environment:
@@ -94,7 +105,7 @@ class Job:
         """Return what people want to read beside the key: the pattern, its lengths, and what runs."""
         choice, _ = separated(config, self.direction)
         passes = [_named(group.alternatives[0]) for group in self.plan.preferring(choice.plan).groups]
-        told = about(self.pattern, self.shape.q_len, self.shape.kv_len)
+        told = about(self.pattern, self.shape.q_len, self.shape.kv_len, None if self.is_plain else self.score)
         return told | {"plan": "; ".join(dict.fromkeys(passes))}
 
 

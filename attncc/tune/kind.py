@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-Value = int | str | bool
+from attncc.backends.choices import Value as Value
+
 Candidate = Mapping[str, Value]
 
 

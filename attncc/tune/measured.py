@@ -1,9 +1,10 @@
-"""Measured: trials timed on a device of this machine, in a worker, and finals in which the fastest take turns."""
+"""Measured: trials timed on devices of this machine, in a worker each, and finals in which the fastest take turns."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 
 from attncc.errors import ConfigError
@@ -18,13 +19,15 @@ ENVIRONMENT = {"ATTNCC_CACHE": "off"}
 
 
 class Measured:
-    """Times configurations of a job one by one; `limit` seconds are what a trial may take."""
+    """Times configurations of a job, one at a time on each of `devices`; `limit` seconds are what a trial may take.
 
-    batch = 1
+    The finals are on the first device alone, so that contestants meet on the same one.
+    """
 
-    def __init__(self, job: Job, seed: int, policy: Policy, limit: float) -> None:
-        self._worker = Worker(measuring, (job, seed), ENVIRONMENT)
+    def __init__(self, job: Job, seed: int, policy: Policy, limit: float, devices: Sequence[str]) -> None:
+        self._workers = [Worker(measuring, (replace(job, device=each), seed), ENVIRONMENT) for each in devices]
         self._policy, self._limit = policy, limit
+        self.batch = len(self._workers)
 
     def __enter__(self) -> Measured:
         return self
@@ -32,17 +35,15 @@ class Measured:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._worker.close()
+        for worker in self._workers:
+            worker.close()
 
     def __call__(self, configs: Sequence[Config], best: float | None) -> list[Outcome]:
-        """Return the outcome of each configuration."""
-        return [self._outcome(config, best) for config in configs]
-
-    def _outcome(self, config: Config, best: float | None) -> Outcome:
-        answer = self._worker.ask(Timed(config, best, self._policy), self._limit)
-        if isinstance(answer, Failure):
-            return Outcome(None, reason=answer.reason)
-        return Outcome(statistics.median(answer), tuple(answer))
+        """Return the outcome of each configuration; there is a device for each."""
+        busy = list(zip(self._workers, configs, strict=False))
+        for worker, config in busy:
+            worker.post(Timed(config, best, self._policy))
+        return [_outcome(worker.collect(self._limit)) for worker, _ in busy]
 
     def finals(self, contestants: Sequence[Config], *, dense: bool, rounds: int, left: Callable[[], float]) -> Finals:
         """Check the contestants' results, and let those take turns that are right."""
@@ -53,7 +54,7 @@ class Measured:
         for number in range(rounds):
             with_dense = dense and number < 3
             turn = (*(contestants[place] for place in standing), *([None] if with_dense else []))
-            answer = self._worker.ask(Turns(turn), self._limit * len(turn))
+            answer = self._workers[0].ask(Turns(turn), self._limit * len(turn))
             if isinstance(answer, Failure):
                 raise ConfigError(
                     f"The finals did not end: {answer.reason}.",
@@ -68,8 +69,14 @@ class Measured:
         return Finals(tuple(map(tuple, samples)), tuple(of_dense), errors)
 
     def _error(self, config: Config) -> str:
-        answer = self._worker.ask(Checked(config), self._limit)
+        answer = self._workers[0].ask(Checked(config), self._limit)
         if isinstance(answer, Failure):
             return answer.reason
         assert isinstance(answer, Accuracy)
         return answer.excess
+
+
+def _outcome(answer: Sequence[float] | Failure) -> Outcome:
+    if isinstance(answer, Failure):
+        return Outcome(None, reason=answer.reason)
+    return Outcome(statistics.median(answer), tuple(answer))

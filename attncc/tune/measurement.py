@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from attncc.measure.timing import elapsed
 from attncc.measure.workload import DTYPES
 from attncc.planner.choice import DIRECTIONS
 from attncc.proof import causality
+from attncc.scores import Score
 from attncc.storage import cache_folder
 from attncc.tune.job import Job
 
@@ -99,11 +100,14 @@ class _Bench:
         self.job = job
         self.device = torch.device(job.device)
         self.query, self.key, self.value, self.grad = _tensors(job, seed)
+        self.score = job.score.on(
+            [x.to(self.device).detach().requires_grad_(x.requires_grad) for x in job.score.tensors]
+        )
         self.flushed = torch.empty(FLUSHED // 4, device=self.device)
         # Whatever else measures on this device waits: timings that overlap say nothing.
         folder = cache_folder("locks")
         folder.mkdir(parents=True, exist_ok=True)
-        self.lock = FileLock(folder / f"{job.device.replace(':', '-')}.lock")
+        self.lock = FileLock(folder / f"{_identity(self.device)}.lock")
         self._calls: dict[str, Callable[[], object]] = {}
 
     def timed(self, question: Timed) -> list[float]:
@@ -126,17 +130,20 @@ class _Bench:
             return self._sample(self._calls[name])
 
     def checked(self, config: Config) -> Accuracy:
-        """Return the errors of out and gradients."""
-        return accuracy(self._attend(config), self.query, self.key, self.value, self.job.pattern, self.job.shape)
+        """Return the errors of out and all gradients."""
+        score = self.score.on([x.detach().requires_grad_() for x in self.score.tensors])
+        attend = self._attend(config, score)
+        return accuracy(attend, self.query, self.key, self.value, self.job.pattern, self.job.shape, score=score)
 
     def _sample(self, call: Callable[[], object]) -> float:
         self.flushed.zero_()
         return elapsed(call, self.device)
 
-    def _attend(self, config: Config) -> Callable[[Tensor, Tensor, Tensor], Any]:
+    def _attend(self, config: Config, score: Score) -> Callable[[Tensor, Tensor, Tensor], Any]:
         return partial(
             attention,
             pattern=self.job.pattern,
+            score=score,
             q_offset=self.job.shape.q_offset,
             enable_gqa=True,
             backend=self.job.backend,
@@ -144,7 +151,7 @@ class _Bench:
         )
 
     def _call(self, config: Config) -> Callable[[], object]:
-        return self._directed(self._attend(config))
+        return self._directed(self._attend(config, self.score), self.score.tensors)
 
     def _dense(self) -> Callable[[], object]:
         """Dense attention: causal where the pattern sees no later key, which halves its work."""
@@ -152,13 +159,16 @@ class _Bench:
         causal = shape.q_len == shape.kv_len and bool(causality.prove(self.job.pattern, shape).holds)
         return self._directed(partial(scaled_dot_product_attention, is_causal=causal, enable_gqa=True))
 
-    def _directed(self, attend: Callable[[Tensor, Tensor, Tensor], Any]) -> Callable[[], object]:
+    def _directed(
+        self, attend: Callable[[Tensor, Tensor, Tensor], Any], weights: Sequence[Tensor] = ()
+    ) -> Callable[[], object]:
         """Return a call of the job's direction; of a backward, the forward runs once, before."""
         if self.job.direction == FORWARD:
             return partial(_without_gradients, attend, self.query, self.key, self.value)
         leaves = [x.detach().requires_grad_() for x in (self.query, self.key, self.value)]
         out = attend(*leaves)
-        return lambda: torch.autograd.grad(out, leaves, self.grad, retain_graph=True)
+        wanted = [*leaves, *(x for x in weights if x.requires_grad)]
+        return lambda: torch.autograd.grad(out, wanted, self.grad, retain_graph=True)
 
 
 def _without_gradients(attend: Callable[..., Any], *inputs: Tensor) -> Any:
@@ -178,6 +188,11 @@ def _tensors(job: Job, seed: int) -> list[Tensor]:
     ]
     drawn = (torch.randn(inputs.batch, *size, generator=generator) for size in sizes)
     return [x.to(job.device, DTYPES[inputs.dtype]) for x in drawn]
+
+
+def _identity(device: torch.device) -> str:
+    """Return a name of a device that all processes have for it, whichever GPUs each of them sees."""
+    return device.type if device.type != "cuda" else f"cuda-{torch.cuda.get_device_properties(device).uuid}"
 
 
 def deadline(seconds: float) -> Callable[[], float]:

@@ -97,6 +97,8 @@ class Modelled:
                 kv_heads=inputs.kv_heads,
                 batch=inputs.batch,
                 config=rest,
+                score=None if job.is_plain else job.score.expression,
+                weighted=any(x.requires_grad for x in job.score.tensors),
             )
         except AttnccError as error:
             return error.problem

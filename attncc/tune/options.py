@@ -35,9 +35,10 @@ MODES = tuple(EFFORTS)
 class Manner:
     """What people say of how to tune.
 
-    effort: one of LEVELS; budget (seconds), trials: in place of the effort's. workers: processes that compile. seed: of
-    the search and of the inputs. space: a TOML file that adds to the shipped search space. storage: the URL of a
-    database that several hosts share. force: tune again what was tuned before. Raises ConfigError.
+    effort: one of LEVELS; budget (seconds), trials: in place of the effort's. workers: processes that compile, or GPUs
+    of one kind that measure. seed: of the search and of the inputs. space: a TOML file that adds to the shipped search
+    space. storage: the URL of a database that several hosts share. force: tune again what was tuned before. Raises
+    ConfigError.
     """
 
     effort: str = LEVELS[0]

@@ -1,4 +1,4 @@
-"""Places: which device of this machine a target is, if any."""
+"""Places: which device of this machine a target is, if any, and which others are like it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from attncc.targets import target as find_target
 
 AUTO = "auto"
 CPU = "cpu"
+GPU = "cuda"
 
 
 def located(target: str) -> tuple[str, str]:
@@ -21,6 +22,18 @@ def located(target: str) -> tuple[str, str]:
     return _located_beside_a_gpu(named)
 
 
+def devices(device: str, target: str, most: int) -> tuple[str, ...]:
+    """Return the devices to measure on: at most so many GPUs of the target's kind, or the one given."""
+    if device != GPU:
+        return (device,)
+    import torch
+
+    from attncc.backends.device import target_name
+
+    numbered = [torch.device(GPU, number) for number in range(torch.cuda.device_count())]
+    return tuple(str(each) for each in numbered if target_name(each) == target)[:most]
+
+
 def _has_no_gpu() -> bool:
     """Return whether torch is a build for CPUs, which its version tells much faster than importing it."""
     return version("torch").endswith("+cpu")
@@ -31,6 +44,6 @@ def _located_beside_a_gpu(named: str) -> tuple[str, str]:
 
     from attncc.backends.device import target_name
 
-    here = "cuda" if torch.cuda.is_available() else CPU
+    here = GPU if torch.cuda.is_available() else CPU
     own = target_name(torch.device(here))
     return (own, here) if named in (AUTO, own) else (named, "")

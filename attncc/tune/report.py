@@ -26,7 +26,7 @@ def write(results: Results, path: Path) -> None:
     page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     directions = [{"described": each.describe(), "plots": _plots(each)} for each in results.each]
     text = page.render(
-        title=repr(results.each[0].job.pattern),
+        title=results.each[0].job.title,
         described=results.describe(),
         directions=directions,
         machine=machine(),

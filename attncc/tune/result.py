@@ -103,6 +103,7 @@ class Results:
         return {
             "key": self.key,
             "pattern": repr(first.job.pattern),
+            "score": first.entry.about.get("score"),
             "target": first.job.target,
             "backend": first.job.backend,
             "direction": "both" if len(self.each) > 1 else SHORT[first.job.direction],

@@ -24,6 +24,11 @@ class Job(Protocol):
     def pattern(self) -> Pattern: ...
 
     @property
+    def title(self) -> str:
+        """What people call it."""
+        ...
+
+    @property
     def direction(self) -> str: ...
 
     @property

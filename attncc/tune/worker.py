@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -116,7 +117,7 @@ class Worker:
     def _sent(self, message: Any) -> Failure | None:
         assert self._pipe is not None
         try:
-            self._pipe.send(message)
+            self._pipe.send_bytes(pickle.dumps(message))  # tensors by value: send() would share their memory by handles
         except OSError:
             return self._lost()
         return None

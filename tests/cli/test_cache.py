@@ -115,3 +115,12 @@ def test_verified_and_pruned(store: Store) -> None:
 @pytest.mark.parametrize("command", ["path", "list", "show", "export", "import", "verify", "prune"])
 def test_help_has_an_example(store: Store, command: str) -> None:
     assert f"Example: attncc cache {command}" in run(store, command, "--help")
+
+
+def test_a_score_is_part_of_what_is_looked_up(store: Store) -> None:
+    asked = ["show", "causal", "--seq-len", "1024", "--direction", "fwd", "--why-miss", "--json"]
+    found = json.loads(run(store, *asked, "--score", "softcap", "--score-param", "cap=50"))
+    assert found["directions"]["forward"]["source"] == "default"
+    assert {name for miss in found["why_miss"]["forward"] for name in miss["key_differences"]} == {"score"}
+    assert json.loads(run(store, *asked))["directions"]["forward"]["source"] == "exact"
+    assert "-s cap=50 without --score" in run(store, *asked, "--score-param", "cap=50", status=2)

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import attncc
+from attncc import executables
 from attncc.backends.inputs import Inputs
 from attncc.configs import memo
 from attncc.configs.entry import Entry
@@ -196,3 +197,36 @@ def test_a_compiled_graph_looks_up_when_it_runs(store: Store, entry: Make, caplo
     with caplog.at_level(logging.DEBUG, "attncc"):
         torch.testing.assert_close(compiled(q, k, v), expected)
     assert any("An exact configuration" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_compiled_pattern_runs_what_attention_runs(store: Store, entry: Make, direction: str) -> None:
+    op = attncc.compile(STRIDED, 64, heads=2, batch=2)
+    default, way = op.planned(*tensors(), direction), other_way(direction)
+    assert {group.alternatives[0].name for group in default.groups} == plans(direction, config="{}")
+    store.save(entry(config={f"{direction}.plan": way}, direction=direction))
+    for made in (op, attncc.compile(STRIDED, 64, heads=2, batch=2), attncc.compile(STRIDED)):
+        found = made.planned(*tensors(), direction)
+        assert {group.alternatives[0].name for group in found.groups} == plans(direction) == {way}
+    given = attncc.compile(STRIDED, config={})
+    assert {group.alternatives[0].name for group in given.planned(*tensors(), direction).groups} != {way}
+
+
+def test_the_plan_of_a_compiled_pattern_runs(store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.save(entry(config={"forward.plan": other_way()}))
+    op = attncc.compile(STRIDED, 64, heads=2, batch=2)
+    q, k, v = tensors()
+    planned, ran = op.planned(q, k, v), []
+    backend = attncc.backends.get("torch")
+    executables._lowered.cache_clear()
+    lower = backend.lower
+    monkeypatch.setattr(backend, "lower", lambda plan, *rest: ran.append(plan) or lower(plan, *rest))
+    torch.testing.assert_close(op(q, k, v), attncc.attention(q, k, v, STRIDED, backend="reference"))
+    assert [[group.alternatives[0].name for group in plan.groups] for plan in ran] == [
+        [group.alternatives[0].name for group in planned.groups]
+    ]
+
+
+def test_a_compiled_pattern_has_two_directions() -> None:
+    with pytest.raises(attncc.ConfigError, match="forward, backward"):
+        attncc.compile(STRIDED).planned(*tensors(), "sideways")

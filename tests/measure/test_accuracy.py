@@ -12,14 +12,17 @@ from torch import Tensor
 import attncc
 from attncc.measure.accuracy import Accuracy, accuracy
 from attncc.planner.shape import Shape
+from attncc.scores import PLAIN, Score
 
 PATTERN = attncc.load("sliding_window", window=16)
 LENGTH = 100
 
 
-def measured(run: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Accuracy:
-    query, key, value = (torch.randn(2, heads, LENGTH, 8) for heads in (4, 2, 2))
-    return accuracy(run, query, key, value, PATTERN, Shape(LENGTH, LENGTH, 0, 4, 2))
+def measured(
+    run: Callable[[Tensor, Tensor, Tensor], Tensor], score: Score = PLAIN, dtype: torch.dtype = torch.float32
+) -> Accuracy:
+    query, key, value = (torch.randn(2, heads, LENGTH, 8, dtype=dtype) for heads in (4, 2, 2))
+    return accuracy(run, query, key, value, PATTERN, Shape(LENGTH, LENGTH, 0, 4, 2), score=score)
 
 
 ours = partial(attncc.attention, pattern=PATTERN, enable_gqa=True)
@@ -45,3 +48,37 @@ def test_wrong_attention_has_large_ones(wrong: str) -> None:
 
 def test_another_pattern_is_noticed() -> None:
     assert measured(partial(attncc.attention, pattern=attncc.load("causal"), enable_gqa=True)).errors["out"] > 1e-2
+
+
+SCORES: dict[str, Callable[[], Score]] = {
+    "slopes": lambda: attncc.alibi(slopes=attncc.alibi_slopes(4).requires_grad_()),
+    "buckets, then a cap": lambda: attncc.t5_bias(weights=torch.randn(4, 32).requires_grad_()).then(
+        attncc.softcap(cap=3.0)
+    ),
+    "weights that mask": lambda: attncc.t5_bias(
+        weights=torch.randn(4, 32).index_fill(1, torch.tensor([2, 5]), -torch.inf).requires_grad_()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_weights_of_a_score_are_checked_too(name: str, dtype: torch.dtype) -> None:
+    score = SCORES[name]()
+    (weights,) = score.weights
+    found = measured(partial(ours, score=score), score, dtype)
+    assert set(found.errors) == {"out", "dq", "dk", "dv", f"d_{weights.name}"}
+    assert found.excess == ""
+
+
+def test_wrong_gradients_of_weights_are_noticed() -> None:
+    score = SCORES["slopes"]()
+
+    def run(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return ours(query, key, value, score=score.on([x * 1.0 + (x.detach() - x) * 0.5 for x in score.tensors]))
+
+    assert "d_slopes is off by" in measured(run, score).excess
+
+
+def test_attention_without_the_score_is_noticed() -> None:
+    assert "out is off by" in measured(ours, attncc.softcap(cap=0.5)).excess

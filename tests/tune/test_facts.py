@@ -10,7 +10,7 @@ from attncc import targets
 from attncc.backends.inputs import Inputs
 from attncc.backends.torch.config import Config
 from attncc.errors import ConfigError
-from attncc.tune.backend_kinds import TORCH, TRITON
+from attncc.tune.backend_kinds import backend_kind
 from attncc.tune.facts import facts
 from attncc.tune.parameters import known
 
@@ -105,7 +105,7 @@ def test_all_facts_are_known_names(name: str) -> None:
 
 
 def test_defaults() -> None:
-    assert TORCH.default("backward", INPUTS, CPU) == {
+    assert backend_kind("torch").default("backward", INPUTS, CPU) == {
         "backward.plan": "cheapest",
         "backward.tile_m": 64,
         "backward.tile_n": 64,
@@ -115,7 +115,7 @@ def test_defaults() -> None:
         "backward.core": 1024,
         "backward.chunk": 1 << 20,
     }
-    found = TRITON.default("forward", INPUTS, targets.target("h100"))
+    found = backend_kind("triton").default("forward", INPUTS, targets.target("h100"))
     assert found == {
         "forward.plan": "cheapest",
         "forward.tile_m": 128,
@@ -136,4 +136,4 @@ def test_defaults() -> None:
 )
 def test_what_the_triton_backend_does_not_take(inputs: Inputs) -> None:
     with pytest.raises(ConfigError, match="with head size"):
-        TRITON.default("forward", inputs, targets.target("h100"))
+        backend_kind("triton").default("forward", inputs, targets.target("h100"))

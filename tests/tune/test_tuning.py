@@ -26,7 +26,7 @@ from attncc.tune.outcome import Finals
 from attncc.tune.place import located
 
 STRIDED = attncc.load("strided", l=16)
-SMALL: dict[str, Any] = {"heads": 2, "head_dim": 16, "trials": 3, "target": "cpu", "budget": 40.0}
+SMALL: dict[str, Any] = {"heads": 2, "head_dim": 16, "trials": 3, "target": "cpu", "budget": 240.0}
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from attncc.backends.choices import Value, names, values
 from attncc.backends.inputs import Inputs
 from attncc.backends.torch import cost
 from attncc.backends.torch.config import Config
@@ -35,6 +36,19 @@ class TorchBackend:
     def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> TorchExecutable:
         """Return the executable; see Config for the keys of `config`."""
         return TorchExecutable(plan, score, Config.of(config))
+
+    @property
+    def choices(self) -> Mapping[str, str]:
+        """The cuts of both directions' items."""
+        return {name: name.partition(".")[0] for name in names(Config())}
+
+    def default(self, inputs: Inputs, target: Target) -> Mapping[str, Value]:
+        """Return the default cuts, which are the same for all inputs."""
+        return values(Config())
+
+    def check(self, config: Mapping[str, object]) -> None:
+        """Raise ConfigError for an unknown key or bad value."""
+        Config.of(config)
 
     def predict(
         self, plan: Plan, inputs: Inputs, direction: str, config: Mapping[str, object], target: Target

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from attncc.backends.choices import Value, names, values
 from attncc.backends.inputs import Inputs
 from attncc.backends.triton import interpreter
-from attncc.backends.triton.config import Config
-from attncc.backends.triton.defaults import ANY
+from attncc.backends.triton.config import DIRECTIONS, Config
+from attncc.backends.triton.defaults import ANY, BITS
+from attncc.errors import ConfigError
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
 from attncc.targets import Target
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 MAX_HEAD_DIM = 256
+#: Blocks that any GPU takes.
+_LEAST = Config.default(ANY, MAX_HEAD_DIM, 4)
 
 
 class TritonBackend:
@@ -52,10 +56,30 @@ class TritonBackend:
 
     def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> TritonExecutable:
         """Return the executable; see attncc.backends.triton.config for the keys of `config`."""
-        Config.default(ANY, MAX_HEAD_DIM, 4).changed(config)
+        self.check(config)
         from attncc.backends.triton.execute import TritonExecutable  # needs triton, which not every system has
 
         return TritonExecutable(plan, score, config)
+
+    @property
+    def choices(self) -> Mapping[str, str | None]:
+        """The blocks of each kernel, and what concerns all."""
+        return {name: DIRECTIONS.get(name.partition(".")[0]) for name in names(_LEAST)}
+
+    def default(self, inputs: Inputs, target: Target) -> Mapping[str, Value]:
+        """Return the default blocks of a target; raises ConfigError for inputs that have none."""
+        head_dim = max(inputs.head_dim, inputs.value_dim)
+        if head_dim > MAX_HEAD_DIM or 8 * inputs.itemsize > max(BITS):
+            raise ConfigError(
+                f"{inputs.dtype} with head size {head_dim}.",
+                rule=f"triton takes elements of {' or '.join(map(str, BITS))} bits, heads to {MAX_HEAD_DIM}.",
+                fix="Tune another backend.",
+            )
+        return values(Config.default(target.gpu.arch if target.gpu else ANY, head_dim, inputs.itemsize))
+
+    def check(self, config: Mapping[str, object]) -> None:
+        """Raise ConfigError for an unknown key or bad value."""
+        _LEAST.changed(config)
 
     def predict(
         self, plan: Plan, inputs: Inputs, direction: str, config: Mapping[str, object], target: Target

@@ -15,6 +15,7 @@ from attncc.backends.triton.modules import path_of
 from attncc.backends.triton.program import Program
 from attncc.backends.triton.variants import Variant, variants
 from attncc.errors import BackendError, nearest
+from attncc.ir.score import ScoreExpression
 from attncc.machine_code.source import Source
 from attncc.planner.plan import Plan
 from attncc.targets import Gpu
@@ -34,10 +35,13 @@ def program(
     kv_heads: int | None = None,
     batch: int | None = None,
     config: Mapping[str, object] | None = None,
+    score: ScoreExpression | None = None,
+    weighted: bool = False,
 ) -> Program:
     """Lower a plan for a GPU: its kernels, and the work items that they get.
 
     Query heads and batch entries are by default the plan's, which has one where the pattern is the same for all.
+    weighted: the gradients of the score's weights are wanted, too.
     Raises BackendError for an unknown dtype or a head size that the backend doesn't take, ConfigError for `config`.
     """
     value_dim, heads, batch = value_dim or head_dim, heads or plan.shape.heads, batch or plan.shape.batch
@@ -52,7 +56,15 @@ def program(
     sizes = Sizes(head_dim, value_dim, DTYPES[dtype], heads // kv_heads)
     chosen = Config.default(gpu.arch, max(head_dim, value_dim), sizes.itemsize).changed(config or {})
     far = max(plan.shape.q_len, plan.shape.kv_len) * max(head_dim, value_dim) >= NARROW
-    lowering = Lowering(sizes, chosen, gpu.multiprocessors, far=far, unpipelined=not reads.are_pipelined(gpu.arch))
+    lowering = Lowering(
+        sizes,
+        chosen,
+        gpu.multiprocessors,
+        score,
+        weighted and score is not None and bool(score.lookups),
+        far,
+        not reads.are_pipelined(gpu.arch),
+    )
     return Program(plan, lowering, batch, heads, kv_heads, torch.device("cpu"))
 
 

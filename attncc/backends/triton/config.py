@@ -12,6 +12,8 @@ from attncc.backends.triton import defaults
 PRECISIONS = ("ieee", "tf32")
 #: Kernels that have blocks of their own.
 KERNELS = ("forward", "query_gradient", "key_gradient")
+#: The direction in which each of them runs.
+DIRECTIONS = dict(zip(KERNELS, ("forward", "backward", "backward"), strict=True))
 
 
 @dataclass(frozen=True)

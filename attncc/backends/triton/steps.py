@@ -9,9 +9,8 @@ import numpy as np
 
 from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.program import Program, Side
-from attncc.errors import ConfigError
 from attncc.ir.tables import Array
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.choice import check_direction
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +54,7 @@ class Step:
 
 def steps(program: Program, direction: str) -> Iterator[Step]:
     """Yield the launches of a direction, `forward` or `backward` (where lse has no gradient); raises ConfigError."""
-    if direction not in DIRECTIONS:
-        raise ConfigError(f"direction={direction!r}.", rule=f"It is one of {', '.join(DIRECTIONS)}.")
+    check_direction(direction)
     if direction == "forward":
         yield from _of_side(program.forward)
         return

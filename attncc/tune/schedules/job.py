@@ -42,6 +42,11 @@ class ScheduleJob:
     backend: str = SCHEDULES
 
     @property
+    def title(self) -> str:
+        """What people call it."""
+        return repr(self.pattern)
+
+    @property
     def target(self) -> str:
         """The topology's name."""
         return self.key.target  # with its mesh

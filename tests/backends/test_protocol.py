@@ -1,0 +1,39 @@
+"""What every backend says of itself, by which the tuner and the look-up of configurations know it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import attncc
+from attncc import backends, targets
+from attncc.backends.inputs import Inputs
+from attncc.errors import ConfigError
+from attncc.planner.choice import DIRECTIONS
+
+INPUTS = Inputs(1, 2, 2, 64, 64, "fp32")
+PACKAGE = Path(attncc.__file__).parent
+
+
+@pytest.mark.parametrize("name", backends.names())
+def test_it_takes_its_own_defaults(name: str) -> None:
+    backend = backends.known(name)
+    default = backend.default(INPUTS, targets.target("cpu"))
+    assert list(default) == list(backend.choices)
+    assert set(backend.choices.values()) <= {None, *DIRECTIONS}
+    backend.check(default)
+    with pytest.raises(ConfigError, match="no_such_choice"):
+        backend.check({"no_such_choice": 1})
+
+
+@pytest.mark.parametrize("name", backends.names())
+def test_the_registry_says_whether_it_is_tuned(name: str) -> None:
+    assert (name in backends.tuned()) == bool(backends.known(name).choices)
+
+
+@pytest.mark.parametrize("name", backends.tuned())
+def test_what_its_configurations_depend_on_is_there(name: str) -> None:
+    sources = backends.tuned()[name].sources
+    assert f"backends/{name}" in sources
+    assert all((PACKAGE / source).exists() for source in sources)

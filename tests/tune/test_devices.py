@@ -1,0 +1,87 @@
+"""Which devices measure, and that each worker has its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+import attncc
+from attncc.tune import measured
+from attncc.tune.autotune import Request
+from attncc.tune.job import Job
+from attncc.tune.measured import Measured
+from attncc.tune.measurement import Checked, Policy, Timed, Turns
+from attncc.tune.place import devices
+
+KINDS = ("h100", "a100", "h100", "h100")
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four GPUs, one of another kind."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(KINDS))
+    monkeypatch.setattr("attncc.backends.device.target_name", lambda device: KINDS[device.index])
+
+
+@pytest.mark.parametrize(
+    ("most", "found"),
+    [(1, ["cuda:0"]), (2, ["cuda:0", "cuda:2"]), (8, ["cuda:0", "cuda:2", "cuda:3"])],
+)
+@pytest.mark.usefixtures("gpus")
+def test_gpus_of_the_targets_kind_measure(most: int, found: list[str]) -> None:
+    assert list(devices("cuda", "h100", most)) == found
+    assert devices("cuda", "a100", most) == ("cuda:1",)
+
+
+def test_a_cpu_measures_alone() -> None:
+    assert devices("cpu", "cpu", 4) == ("cpu",)
+
+
+def telling(job: Job, seed: int) -> Callable[[Any], Any]:
+    """Answer what tells the device and the configuration apart."""
+    number = float(job.device.partition(":")[2])
+
+    def answer(question: Any) -> Any:
+        match question:
+            case Timed():
+                return [10 * number + float(question.config["forward.segment"])]
+            case Turns():
+                return [number for _ in question.configs]
+            case Checked():
+                return measured.Accuracy({}, {})
+
+    return answer
+
+
+@pytest.fixture
+def on_three(monkeypatch: pytest.MonkeyPatch) -> Measured:
+    monkeypatch.setattr(measured, "measuring", telling)
+    (job,) = Request(attncc.load("causal"), 64, target="cpu", direction="fwd").jobs
+    return Measured(job, 0, Policy(), 60.0, ["cuda:1", "cuda:2", "cuda:3"])
+
+
+def configs(*segments: int) -> Sequence[dict[str, object]]:
+    return [{"forward.segment": each} for each in segments]
+
+
+def test_each_device_times_one_configuration_of_a_batch(on_three: Measured) -> None:
+    with on_three as evaluate:
+        assert evaluate.batch == 3
+        assert [each.seconds for each in evaluate(configs(4, 5, 6), None)] == [14.0, 25.0, 36.0]
+        assert [each.seconds for each in evaluate(configs(7), None)] == [17.0]
+
+
+def test_finals_are_on_one_device(on_three: Measured) -> None:
+    with on_three as evaluate:
+        found = evaluate.finals(configs(4, 5), dense=False, rounds=2, left=lambda: 1.0)
+    assert found.samples == ((1.0, 1.0), (1.0, 1.0))
+
+
+def test_a_device_that_fails_costs_its_own_trial(on_three: Measured) -> None:
+    with on_three as evaluate:
+        found = evaluate([configs(4)[0], {}, configs(6)[0]], None)
+    assert [each.seconds for each in found] == [14.0, None, 36.0]
+    assert "KeyError" in found[1].reason

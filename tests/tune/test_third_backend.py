@@ -1,0 +1,68 @@
+"""A third backend is tuned by its own declarations: nothing in the tuner knows it by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from attncc import backends, targets
+from attncc.backends.inputs import Inputs
+from attncc.configs.environment import Environment
+from attncc.errors import ConfigError
+from attncc.planner.choice import WAYS
+from attncc.targets import Target
+from attncc.tune import files, parameters
+from attncc.tune.backend_kinds import BACKENDS, BackendKind
+
+INPUTS = Inputs(1, 2, 2, 64, 64, "fp32")
+
+
+class Third:
+    """Leaves one size open in each direction, and one in both."""
+
+    name = "third"
+    tile = (32, 16)
+    choices: Mapping[str, str | None] = {"rows": "forward", "columns": "backward", "depth": None}
+
+    def default(self, inputs: Inputs, target: Target) -> Mapping[str, int]:
+        return {"rows": inputs.head_dim, "columns": 8, "depth": 1}
+
+    def check(self, config: Mapping[str, object]) -> None:
+        if not all(isinstance(value, int) and name in self.choices for name, value in config.items()):
+            raise ConfigError(f"{dict(config)} can't be.")
+
+
+@pytest.fixture(autouse=True)
+def third(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = backends.known
+    registered = {**backends._REGISTERED, "third": backends.Registered("attncc.backends.torch", tuned=True)}
+    monkeypatch.setattr(backends, "_REGISTERED", registered)
+    monkeypatch.setattr(backends, "known", lambda name: Third() if name == "third" else known(name))
+    monkeypatch.setitem(BACKENDS, "third", BackendKind("third"))
+    monkeypatch.setitem(parameters.KINDS, "third", BACKENDS["third"])
+
+
+def test_its_choices_are_the_planners_and_its_own() -> None:
+    found = BACKENDS["third"].default("forward", INPUTS, targets.target("cpu"))
+    assert found == {
+        **{"forward.plan": WAYS[0], "forward.tile_m": 32, "forward.tile_n": 16},
+        **{"rows": 64, "depth": 1},
+    }
+    assert "columns" in parameters.names("third", "backward")
+
+
+def test_its_search_space_is_checked_by_itself(tmp_path: Path) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text('title = "Rows"\n[parameters]\nrows = [32, 64]\n', encoding="utf-8")
+    assert files.read(space, "third").parameters == {"rows": (32, 64)}
+    space.write_text('title = "Rows"\n[parameters]\nrows = ["many"]\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="many"):
+        files.read(space, "third")
+
+
+def test_it_has_environments() -> None:
+    found = Environment.of("third", "cpu")
+    assert found.backend == "third"
+    assert not found.settings
