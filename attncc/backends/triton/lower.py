@@ -156,6 +156,8 @@ class Cut:
         if not len(items.items):
             return None
         arrays = {**self.arrays, "items": items.items, "runs": items.runs}
+        if spec.split:
+            arrays["part_numbers"] = items.part_numbers
         return Launch(spec, self.sizes, self.blocks, len(items.items), arrays, self.numbers)
 
     def _join(self, spec: Spec, sizes: Sizes, split: Items, opens: bool) -> Launch:

@@ -166,6 +166,7 @@ class Spec:
         """Names of all arguments in memory: tensors, arrays, tables."""
         arrays = tuple(name for name in self.outline.arrays if name != "grad_lse" or self.grad_lse)
         optional = {
+            "part_numbers": self.split,
             "members": self.members,
             "owners": self.members and (self.of_keys or self.kernel == "key_gradient"),
             "row_positions": self.gather_rows,

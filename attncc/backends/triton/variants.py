@@ -13,7 +13,8 @@ from attncc.planner.choice import DIRECTIONS
 
 #: Arguments in the dtype of the inputs.
 _INPUTS = {"query", "key", "value", "grad"}
-_ARRAYS = {"items", "runs", "tiles", "members", "owners", "row_positions", "col_positions", "start_slots", "stop_slots"}
+_ARRAYS = {"items", "runs", "tiles", "part_numbers", "members", "owners"}
+_ARRAYS |= {"row_positions", "col_positions", "start_slots", "stop_slots"}
 
 
 @dataclass(frozen=True)
