@@ -66,9 +66,7 @@ class Lowering:
     def key_gradient(self, work: Pass, members: Members, *, opens: bool) -> Work:
         """Return the launches of the dK and dV kernel."""
         cut = self._cut("key_gradient", work, self.config.key_gradient, members)
-        cut = replace(
-            cut, spec=replace(cut.spec, atomic=self.config.atomic, weighted=self.weighted and self.config.atomic)
-        )
+        cut = replace(cut, spec=replace(cut.spec, atomic=self.config.atomic, weighted=self.weighted))
         join = Spec("add", gather_cols=cut.spec.gather_cols, members=cut.spec.members, of_keys=True)
         of_value = replace(self.sizes, head_dim=self.sizes.value_dim)
         joins = [(join, self.sizes), (join, of_value)]

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from attncc.backends.triton import reads
 from attncc.backends.triton.printer import TritonPrinter, named_tables
-from attncc.backends.triton.scores import PrintedScore, ScorePrinter, printed
+from attncc.backends.triton.scores import PrintedScore, ScorePrinter, WeightsGradient, printed
 from attncc.ir.predicate import Predicate
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK
@@ -92,9 +92,9 @@ class Spec:
     packed: one tile holds the rows of all heads that share a key head.
     continues: earlier results are read and added to. split: results go to a workspace, one part an item.
     padded_head, padded_value: the head size is not a power of two.
-    grad_lse: lse has a gradient, too. atomic: dQ is added up along the way, with atomics.
+    grad_lse: lse has a gradient, too. atomic: dQ and weights' gradients are added up along the way, with atomics.
     of_keys: the tiles are of keys, not of queries.
-    score: what takes the score's place (None: nothing does). weighted: its weights' gradients are added up, too.
+    score: what takes the score's place (None: nothing does). weighted: its weights' gradients are wanted.
     unpipelined: loops that read tables by pairs of positions don't load ahead.
     """
 
@@ -136,6 +136,18 @@ class Spec:
         """The score as Triton source."""
         return None if self.score is None else printed(self.score, ScorePrinter(self.tables))
 
+    @cached_property
+    def gradients(self) -> tuple[WeightsGradient, ...]:
+        """What the kernel sums for the gradients of weights; with `atomic`, it adds them up there and then."""
+        if self.printed is None or not self.weighted:
+            return ()
+        return tuple(each for each in self.printed.gradients if self.atomic or each.kernel == self.kernel)
+
+    @property
+    def sums(self) -> tuple[WeightsGradient, ...]:
+        """The gradients of weights of which each program leaves sums of its own: see attncc.backends.triton.sums."""
+        return () if self.atomic else self.gradients
+
     def loads_ahead(self, *, partial: bool) -> bool:
         """Return whether the loop over full or over partial tiles may be pipelined."""
         by_pairs = reads.in_score(self.score, packed=self.packed) or (partial and reads.in_predicate(self.residual))
@@ -175,14 +187,20 @@ class Spec:
             "stop_slots": self.stop == "stored",
         }
         used = tuple(name for name, wanted in optional.items() if wanted)
-        return (*self.tensors, *arrays, *used, *(name for name, _ in self.tables), *self.weights)
+        tables = (name for name, _ in self.tables)
+        return (*self.tensors, *arrays, *used, *tables, *self.weights, *self.sum_arrays)
 
     @cached_property
     def weights(self) -> tuple[str, ...]:
         """Names of the arguments that are the score's weights, and their gradients."""
         slots = sorted({lookup.weights.slot for lookup in self.score.lookups}) if self.score else []
-        kinds = ("weights", "d_weights") if self.weighted else ("weights",)
+        kinds = ("weights", "d_weights") if self.weighted and self.atomic else ("weights",)
         return tuple(f"{kind}_{slot}" for kind in kinds for slot in slots)
+
+    @cached_property
+    def sum_arrays(self) -> tuple[str, ...]:
+        """Names of the arguments that take sums for the gradients of weights, and the places of these."""
+        return tuple(f"{kind}_{each.number}" for each in self.sums for kind in ("sums", "places"))
 
     @cached_property
     def strides(self) -> tuple[str, ...]:
@@ -192,7 +210,8 @@ class Spec:
     @property
     def numbers(self) -> tuple[str, ...]:
         """Names of the arguments that are other numbers."""
-        return (*self.outline.numbers, *(["kv_len"] if self.score and NK in self.score.free else []))
+        optional = {"kv_len": self.score is not None and NK in self.score.free, "first_program": bool(self.sums)}
+        return (*self.outline.numbers, *(name for name, wanted in optional.items() if wanted))
 
     @property
     def constants(self) -> tuple[str, ...]:

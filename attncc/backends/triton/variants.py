@@ -50,6 +50,7 @@ def variant_of(launch: Launch, side: Side, dtype: str, config: Config) -> Varian
     types |= {name: f"*{'i32' if table.is_narrow else 'i64'}" for name, table in spec.tables}
     types |= dict.fromkeys((*spec.strides, *spec.numbers), "i32")
     types |= dict.fromkeys(spec.weights, "*fp32")
+    types |= {name: "*fp32" if name.startswith("sums") else "*i64" for name in spec.sum_arrays}
     if "scale" in types:
         types["scale"] = "fp32"
     if "group" in types and launch.sizes.group == 1:
