@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from attncc import plugins
-from attncc.declarations import Parameter
+from attncc.declarations import Declaration, Parameter
 from attncc.errors import AttnccError, ParameterError, PatternError, PluginError, TableError, nearest
 from attncc.ir.language import Table
 from attncc.patterns import Pattern, PatternFactory
+
+Declared = TypeVar("Declared", bound=Declaration)
 
 
 def load(name: str, **parameters: Any) -> Pattern:
@@ -34,12 +36,25 @@ def factory(name: str) -> PatternFactory:
         raise PatternError(
             f"The name {name!r} ({type(name).__name__}).", rule='Patterns are named by a text: "strided".'
         )
+    if is_of_file(name):
+        return from_file(name, PatternFactory)
     place, _, pattern = name.rpartition(":")
-    if pattern.endswith(".py") or (not place and name.endswith(".py")):
-        return _from_file(Path(name), "")
-    if place.endswith(".py"):
-        return _from_file(Path(place), pattern)
     return _from_plugin(place, pattern) if place else _from_any_plugin(name)
+
+
+def is_of_file(name: str) -> bool:
+    """Return whether a name is that of a file, or of what a file declares: `mine.py`, `mine.py:ring`."""
+    return name.endswith(".py") or name.rpartition(":")[0].endswith(".py")
+
+
+def from_file(name: str, kind: type[Declared]) -> Declared:
+    """Return the pattern or score `name`, as in `mine.py:ring`; without a colon, the only one of the file."""
+    path, _, member = (name, "", "") if name.endswith(".py") else name.rpartition(":")
+    found = vars(_module(Path(path), kind)).values()
+    declared = {value.name: value for value in found if isinstance(value, kind)}
+    if not member and len(declared) == 1:
+        return next(iter(declared.values()))
+    return _member(declared, member, f"File {path!r}", kind)
 
 
 def factories() -> list[tuple[str, PatternFactory]]:
@@ -48,7 +63,7 @@ def factories() -> list[tuple[str, PatternFactory]]:
     return sorted(found, key=lambda pair: (pair[0], pair[1].name))
 
 
-def parse_parameters(declared: PatternFactory, texts: Sequence[str]) -> dict[str, Any]:
+def parse_parameters(declared: Declaration, texts: Sequence[str]) -> dict[str, Any]:
     """Return parameters from texts such as `window=256`, `causal=true`, `ids=0,0,1` or `ids=@ids.npy`."""
     known = {parameter.name: parameter for parameter in declared.parameters}
     values: dict[str, Any] = {}
@@ -60,7 +75,7 @@ def parse_parameters(declared: PatternFactory, texts: Sequence[str]) -> dict[str
             )
         if name not in known:
             raise ParameterError(
-                f"Pattern {declared.name!r} has no parameter {name!r}.",
+                f"{declared.kind.capitalize()} {declared.name!r} has no parameter {name!r}.",
                 rule=f"It is declared as {declared.signature}.",
                 fix=nearest(name, known),
             )
@@ -74,9 +89,9 @@ def _parsed(parameter: Parameter, text: str) -> Any:
     if parameter.type is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
-        return int(text)
+        return (float if parameter.type is float else int)(text)
     except ValueError:
-        expected = "true or false" if parameter.type is bool else "an integer"
+        expected = {bool: "true or false", int: "an integer", float: "a number"}[parameter.type]
         raise ParameterError(f"{parameter.name}={text}.", rule=f"Parameter {parameter.name!r} is {expected}.") from None
 
 
@@ -125,30 +140,23 @@ def _from_plugin(place: str, name: str) -> PatternFactory:
             rule="A plugin is found by the name of its entry point.",
             fix=nearest(place, installed),
         )
-    return _member(plugins.demand(installed[place]), name, f"Plugin {place!r}")
+    return _member(plugins.demand(installed[place]), name, f"Plugin {place!r}", PatternFactory)
 
 
-def _from_file(path: Path, name: str) -> PatternFactory:
-    declared = {value.name: value for value in vars(_module(path)).values() if isinstance(value, PatternFactory)}
-    if not name and len(declared) == 1:
-        return next(iter(declared.values()))
-    return _member(declared, name, f"File {str(path)!r}")
-
-
-def _member(patterns: dict[str, PatternFactory], name: str, owner: str) -> PatternFactory:
-    if name not in patterns:
-        raise PatternError(
-            f"{owner} has no pattern {name!r}." if name else f"{owner} has {len(patterns)} patterns.",
-            rule="Patterns are functions under @attncc.pattern, named after a colon.",
-            fix=nearest(name, patterns),
+def _member(known: Mapping[str, Declared], name: str, owner: str, kind: type[Declared]) -> Declared:
+    if name not in known:
+        raise kind.error(
+            f"{owner} has no {kind.kind} {name!r}." if name else f"{owner} has {len(known)} {kind.kind}s.",
+            rule=f"{kind.kind.capitalize()}s are functions under @attncc.{kind.kind}, named after a colon.",
+            fix=nearest(name, known),
         )
-    return patterns[name]
+    return known[name]
 
 
-def _module(path: Path) -> Any:
-    """Import a pattern file under a name of its own, so that it can't shadow an installed module."""
+def _module(path: Path, kind: type[Declaration]) -> Any:
+    """Import a file under a name of its own, so that it can't shadow an installed module."""
     if not path.is_file():
-        raise PatternError(
+        raise kind.error(
             f"There is no file {str(path)!r}.", fix="Check the path; it is relative to the current folder."
         )
     name = f"attncc_file_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
@@ -165,9 +173,9 @@ def _module(path: Path) -> Any:
     except AttnccError:
         raise
     except (Exception, SystemExit) as error:
-        raise PatternError(
+        raise kind.error(
             f"{str(path)!r} can't be imported: {type(error).__name__}: {error}.",
-            rule="A pattern file is a Python module that declares patterns.",
+            rule=f"A {kind.kind} file is a Python module that declares {kind.kind}s.",
             fix=f"Run `python {path}` to see where it fails.",
         ) from error
     finally:
