@@ -89,7 +89,7 @@ class Spec:
     far: offsets of rows from the first one of their head can leave 32 bits.
     gather_rows, gather_cols: slots are not positions; these are read from an array.
     members: heads are picked from a list of (batch entry * heads + query head).
-    packed: one tile holds the rows of all heads that share a key head.
+    packed: one tile holds the rows of all its heads that share a key head.
     continues: earlier results are read and added to. split: results go to a workspace, one part an item.
     padded_head, padded_value: the head size is not a power of two.
     grad_lse: lse has a gradient, too. atomic: dQ and weights' gradients are added up along the way, with atomics.
@@ -164,6 +164,11 @@ class Spec:
         return "tl.int64" if self.far else "tl.int32"
 
     @property
+    def by_key_head(self) -> bool:
+        """Whether its members are key heads, not query heads."""
+        return self.packed or self.of_keys or self.kernel == "key_gradient"
+
+    @property
     def outline(self) -> Outline:
         return KERNELS[self.kernel]
 
@@ -180,7 +185,7 @@ class Spec:
         optional = {
             "part_numbers": self.split,
             "members": self.members,
-            "owners": self.members and (self.of_keys or self.kernel == "key_gradient"),
+            "owners": self.members and self.by_key_head,
             "row_positions": self.gather_rows,
             "col_positions": self.gather_cols,
             "start_slots": self.start == "stored",
@@ -210,7 +215,11 @@ class Spec:
     @property
     def numbers(self) -> tuple[str, ...]:
         """Names of the arguments that are other numbers."""
-        optional = {"kv_len": self.score is not None and NK in self.score.free, "first_program": bool(self.sums)}
+        optional = {
+            "kv_len": self.score is not None and NK in self.score.free,
+            "first_program": bool(self.sums),
+            "sharers": self.packed,
+        }
         return (*self.outline.numbers, *(name for name, wanted in optional.items() if wanted))
 
     @property
