@@ -72,7 +72,7 @@ def made(name: str) -> attncc.Score:
             return attncc.t5_bias(weights=learned, max_distance=16)
         case "by place":
             sizes = {
-                "pairs": (LENGTH, LENGTH),
+                "all": (LENGTH, LENGTH),
                 "keys": (HEADS, LENGTH),
                 "rows": (5,),
                 "gaps": (2, 2 * (LENGTH // 8) + 1),
