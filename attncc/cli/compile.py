@@ -9,6 +9,7 @@ import typer
 
 from attncc.cli import kernels, output
 from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
+from attncc.cli.scores import ScoreName, ScoreParameters, score_from
 from attncc.errors import ConfigError
 
 
@@ -17,6 +18,8 @@ def compile_pattern(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")],
     target: kernels.TargetName = "h100",
     param: Parameters = None,
+    score: ScoreName = None,
+    score_param: ScoreParameters = None,
     seq_len: SeqLen = 16384,
     dtype: kernels.Dtype = "bf16",
     head_dim: kernels.HeadDim = 128,
@@ -30,10 +33,11 @@ def compile_pattern(
 ) -> None:
     """Compile a pattern's kernels: binaries, assembly, manifest.json, and a loader that needs PyTorch only.
 
-    Example: attncc compile strided -p l=128 --target h100 --dtype bf16 --head-dim 128 --out kernels
+    Example: attncc compile strided -p l=128 --score softcap -s cap=50 --target h100 --head-dim 128 --out kernels
     """
     program = kernels.lowered(
         pattern_from(pattern, param),
+        score_from(score, score_param, heads),
         target,
         dtype,
         head_dim,

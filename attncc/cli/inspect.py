@@ -10,6 +10,7 @@ from rich.text import Text
 
 from attncc.cli import kernels, output
 from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
+from attncc.cli.scores import ScoreName, ScoreParameters, score_from
 from attncc.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def inspect(
     target: kernels.TargetName = "h100",
     kernel: KernelName = "forward",
     param: Parameters = None,
+    score: ScoreName = None,
+    score_param: ScoreParameters = None,
     seq_len: SeqLen = 16384,
     dtype: kernels.Dtype = "bf16",
     head_dim: kernels.HeadDim = 64,
@@ -48,6 +51,7 @@ def inspect(
         )
     program = kernels.lowered(
         pattern_from(pattern, param),
+        score_from(score, score_param, heads),
         target,
         dtype,
         head_dim,

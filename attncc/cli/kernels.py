@@ -11,6 +11,7 @@ from attncc.errors import ConfigError
 if TYPE_CHECKING:
     from attncc.backends.triton.program import Program
     from attncc.patterns import Pattern
+    from attncc.scores import Score
 
 Dtype = Annotated[str, typer.Option(help="Element type: fp16, bf16 or fp32.")]
 HeadDim = Annotated[int, typer.Option(help="Size of a head, 1 to 256.")]
@@ -39,6 +40,7 @@ TargetName = Annotated[
 
 def lowered(
     pattern: Pattern,
+    score: Score | None,
     target: str,
     dtype: str,
     head_dim: int,
@@ -50,7 +52,7 @@ def lowered(
     batch: int,
     changes: list[str] | None,
 ) -> Program:
-    """Plan a pattern for a GPU and lower it; raises attncc's errors."""
+    """Plan a pattern for a GPU and lower it, under a score; raises attncc's errors."""
     from attncc.backends.triton import BACKEND, aot
     from attncc.errors import ShapeError
     from attncc.planner.search import plan
@@ -63,7 +65,14 @@ def lowered(
     found = gpu(target)
     made = plan(pattern, seq_len, heads=heads, batch=batch, tile=BACKEND.tile, target=target)
     return aot.program(
-        made, found, dtype, head_dim, value_dim=value_dim, kv_heads=kv_heads, config=_parsed(changes or [])
+        made,
+        found,
+        dtype,
+        head_dim,
+        value_dim=value_dim,
+        kv_heads=kv_heads,
+        config=_parsed(changes or []),
+        score=None if score is None else score.expression,
     )
 
 

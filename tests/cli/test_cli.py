@@ -23,6 +23,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("patterns")
     source = "import attncc\n@attncc.pattern\ndef ring(i, j, *, w: int = 4):\n    return abs(i - j) < w\n"
+    source += "@attncc.score\ndef capped(score, *, cap: float):\n    return cap * attncc.tanh(score / cap)\n"
     (folder / "mine.py").write_text(source, encoding="utf-8")
     return folder
 
@@ -57,6 +58,14 @@ JSON = {
     "compile": (
         ["compile", "causal", "--no-backward", "--seq-len", "512", "--out", "compiled", *SMALL],
         lambda found: any(name.endswith(".cubin") for name in found["files"]),
+    ),
+    "compile a score": (
+        ["compile", "causal", "--no-backward", "-n", "512", "--score", "alibi", "-s", "slopes=1", "--out", "x", *SMALL],
+        lambda found: found["manifest"]["weights"][0]["name"] == "slopes",
+    ),
+    "inspect a score of a file": (
+        ["inspect", "causal", "--seq-len", "512", "--score", "mine.py:capped", "-s", "cap=2.5"],
+        lambda found: "2.5" in found["kernels"][0]["text"],
     ),
     "bench": (
         ["bench", "strided", "--seq-len", "512", "--heads", "2", "--rounds", "1"],
@@ -95,6 +104,13 @@ BAD = {
     "stage of another compiler": (["inspect", "causal", "--stage", "sass", "--target", "mi300x"], "Ask for amdgcn"),
     "kernel": (["inspect", "causal", "--kernel", "froward"], "Did you mean 'forward'"),
     "config": (["inspect", "causal", "-c", "forward"], "KEY=VALUE"),
+    "unknown score": (["inspect", "causal", "--score", "alib"], "Did you mean 'alibi'"),
+    "score of no file": (["inspect", "causal", "--score", "nowhere.py:capped"], "no file"),
+    "parameter of no score": (["inspect", "causal", "-s", "cap=2"], "Name the score"),
+    "unknown parameter of a score": (["inspect", "causal", "--score", "softcap", "-s", "cat=2"], "Did you mean 'cap'"),
+    "number of a score": (["inspect", "causal", "--score", "softcap", "-s", "cap=high"], "a number"),
+    "weights": (["inspect", "causal", "--score", "alibi", "-s", "slopes=0"], "by their shape"),
+    "weights too short": (["inspect", "causal", "--score", "alibi", "-s", "slopes=2", "--heads", "4"], "4 entries"),
     "seed": (["bench", "strided", "--seed", "-1"], "equal to 0"),
     "memory": (["bench", "causal", "--seq-len", "2000000000"], "not enough memory"),
     "numbers beyond 64 bits": (["show", "strided", "-p", "l=99999999999999999999"], "64 bits"),

@@ -17,6 +17,7 @@ from attncc.backends.triton.variants import Variant, variants
 from attncc.errors import BackendError, nearest
 from attncc.ir.score import ScoreExpression
 from attncc.machine_code.source import Source
+from attncc.planner.checks import check_score
 from attncc.planner.plan import Plan
 from attncc.targets import Gpu
 
@@ -38,11 +39,12 @@ def program(
     score: ScoreExpression | None = None,
     weighted: bool = False,
 ) -> Program:
-    """Lower a plan for a GPU: its kernels, and the work items that they get.
+    """Lower a plan for a GPU, under a score: its kernels, and the work items that they get.
 
     Query heads and batch entries are by default the plan's, which has one where the pattern is the same for all.
     weighted: the gradients of the score's weights are wanted, too.
-    Raises BackendError for an unknown dtype or a head size that the backend doesn't take, ConfigError for `config`.
+    Raises BackendError for an unknown dtype or a head size that the backend doesn't take, ConfigError for `config`,
+    TableError or PatternError for a score that doesn't suit the lengths.
     """
     value_dim, heads, batch = value_dim or head_dim, heads or plan.shape.heads, batch or plan.shape.batch
     kv_heads = kv_heads or heads
@@ -56,6 +58,8 @@ def program(
     sizes = Sizes(head_dim, value_dim, DTYPES[dtype], heads // kv_heads)
     chosen = Config.default(gpu.arch, max(head_dim, value_dim), sizes.itemsize).changed(config or {})
     far = max(plan.shape.q_len, plan.shape.kv_len) * max(head_dim, value_dim) >= NARROW
+    if score is not None:
+        check_score(score, plan.pattern.predicate, replace(plan.shape, heads=heads, batch=batch))
     lowering = Lowering(
         sizes,
         chosen,

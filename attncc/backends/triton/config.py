@@ -35,8 +35,8 @@ class Config:
     """Blocks of the three kernels, and choices that concern all of them.
 
     precision: how float32 products are computed, `ieee` or `tf32`; 16-bit inputs know no choice.
-    atomic: dQ is added up by the key-gradient kernel, with atomics, in place of a kernel of its own: fewer
-    products, but sums in an order that differs from run to run.
+    atomic: dQ and the gradients of weights are added up by the key-gradient kernel, with atomics, in place of a kernel
+    of their own: fewer products, but sums in an order that differs from run to run.
     """
 
     forward: Blocks

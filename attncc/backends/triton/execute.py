@@ -23,6 +23,7 @@ from attncc.backends.triton.launch import Launch, Sizes
 from attncc.backends.triton.lower import NARROW, Lowering
 from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.program import Part, Program, Side
+from attncc.backends.triton.sums import in_turn
 from attncc.errors import BackendError, ConfigError
 from attncc.ir.score import ScoreExpression
 from attncc.machine_code.options import options
@@ -85,11 +86,9 @@ class TritonExecutable:
             found = self.backward(grad_out, grad_lse, -query, key, value, weights, out, lse, -scale, with_weights)
             return found._replace(query=-found.query)
         query, key, value, grad, out = (_rows_of(x) for x in (query, key, value, grad_out, out))
-        if with_weights and self.score.lookups:
-            _warn_of_order("the gradients of a score's weights")
         program = self._program(query, key, value, grad, weighted=with_weights and bool(self.score.lookups))
         if program.atomic:
-            _warn_of_order("dQ, under config atomic=True,")
+            _warn_of_order("dQ and the gradients of weights, under config atomic=True,")
         run = _Run(program, query, key, scale)
         sums = [torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in weights if with_weights]
         results = {
@@ -179,8 +178,12 @@ class _Run:
         return {"delta": delta, "lse": log_2_sum}
 
     def launch(self, launch: Launch, part: Part, tensors: Tensors) -> None:
-        """Launch one kernel."""
-        self._call(launch, part.programs(launch), tensors)
+        """Launch one kernel; what its programs sum for the gradients of weights is added to these."""
+        if not launch.spec.sums:
+            self._call(launch, part.programs(launch), tensors)
+        for sums in in_turn(launch, part.programs(launch), self.query.device) if launch.spec.sums else ():
+            self._call(launch, sums.last - sums.first, {**tensors, **sums.arrays}, sums.first)
+            sums.add_to(launch, tensors)
 
     def _workspace(self, launch: Launch, part: Part, like: Tensor) -> Tensor:
         """Return room for one part an item, (rows, D), float32."""
@@ -188,7 +191,7 @@ class _Run:
         rows = launch.blocks.block_n if of_keys else launch.blocks.block_m
         return like.new_empty(part.programs(launch) * rows, like.shape[-1], dtype=torch.float32)
 
-    def _call(self, launch: Launch, programs: int, tensors: Tensors) -> None:
+    def _call(self, launch: Launch, programs: int, tensors: Tensors, first: int = 0) -> None:
         config = self.program.lowering.config
         values: dict[str, object] = {**launch.arrays, **launch.numbers, **launch.constants(config.precision), **tensors}
         for name, table in launch.spec.tables:
@@ -197,6 +200,7 @@ class _Run:
             values |= zip((f"{name}_b", f"{name}_h", f"{name}_n"), tensors[name].stride(), strict=False)
         heads, group = self.query.shape[1], self.program.lowering.sizes.group
         values |= {"count": launch.count, "heads": heads, "group": group, "q_len": self.query.shape[2]}
+        values |= {"first_program": first}
         values |= {"kv_len": self.key.shape[2], "scale": self.scale * (1 if launch.spec.score else LOG_2_E)}
         arguments = [values[name] for name in launch.spec.arguments]
         with _current(self.query.device):

@@ -5,6 +5,9 @@
     out, lse = attention.forward(query, key, value)        # (B, Hq, N, D), (B, Hkv, Nk, D), (B, Hkv, Nk, Dv)
     d_query, d_key, d_value = attention.backward(grad_out, query, key, value, out, lse)
 
+Where manifest.json lists weights of a score, both get them by name: weights={"slopes": tensor}, float32; they get no
+gradient here.
+
 Sizes and dtype are those that manifest.json was made for. lse is (B, Hq, N), natural logarithm, float32; a query that
 sees no key has out 0 and lse -inf.
 """
@@ -88,9 +91,17 @@ class Attention:
         self._kernels = {name: Kernel(folder, each, driver) for name, each in self.manifest["kernels"].items()}
         self._arrays = _arrays(folder, self.manifest["arrays"], device)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scale: float | None = None,
+        weights: dict[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return (out, lse); `scale` defaults to 1 / sqrt(D)."""
         self._require(query, key, value)
+        named = self._named(weights or {})
         side = self.manifest["forward"]
         kept = query.dtype if side["once"] else torch.float32
         out = query.new_empty(*query.shape[:-1], value.shape[-1], dtype=kept)
@@ -98,7 +109,7 @@ class Attention:
         if not side["covers"]:
             out.zero_()
             lse.fill_(-math.inf)
-        tensors = {"query": query, "key": key, "value": value, "out": out, "lse": lse}
+        tensors = {"query": query, "key": key, "value": value, "out": out, "lse": lse, **named}
         self._run(side, tensors, {"out": "out_parts", "lse": "lse_parts"}, scale)
         return out.to(query.dtype), lse
 
@@ -111,14 +122,16 @@ class Attention:
         out: Tensor,
         lse: Tensor,
         scale: float | None = None,
+        weights: dict[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of query, key and value, given the gradient of `out` and what forward returned."""
         self._require(query, key, value)
+        named = self._named(weights or {})
         grad, out, lse = grad.contiguous(), out.contiguous(), lse.contiguous()
         delta, log_2_sum = torch.empty_like(lse), torch.empty_like(lse)
         rows = {"grad": grad, "out": out, "lse": lse, "delta": delta, "log_2_sum": log_2_sum, "query": query}
         self._run(self.manifest["delta"], rows, {}, scale)
-        tensors = {"query": query, "key": key, "value": value, "grad": grad, "delta": delta, "lse": log_2_sum}
+        tensors = {"query": query, "key": key, "value": value, "grad": grad, "delta": delta, "lse": log_2_sum, **named}
         found: dict[str, Tensor] = {}
         for side in self.manifest["backward"]:
             for name in side["writes"]:
@@ -155,8 +168,19 @@ class Attention:
             for name in step["strided"]:
                 values |= zip((f"{name}_b", f"{name}_h", f"{name}_n"), values[name].stride(), strict=False)
             values |= {name: self._arrays[array] for name, array in step["arrays"].items()}
-            values |= step["numbers"] | {"scale": scale * math.log2(math.e)}
+            values |= step["numbers"] | {"scale": scale if self.manifest["score"] else scale * math.log2(math.e)}
             self._kernels[step["kernel"]].launch(step["programs"], values)
+
+    def _named(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a score's weights by argument; raise ValueError unless they are those of the manifest."""
+        wanted = {each["name"]: each for each in self.manifest["weights"]}
+        if weights.keys() != wanted.keys():
+            raise ValueError(f"weights are {sorted(weights)}; the kernels want {sorted(wanted)}.")
+        for name, each in wanted.items():
+            tensor, shape, dtype = weights[name], tuple(each["shape"]), _DTYPES[each["dtype"]]
+            if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+                raise ValueError(f"{name} is {tuple(tensor.shape)} {tensor.dtype}; the kernels want {shape} {dtype}.")
+        return {each["argument"]: weights[name].contiguous() for name, each in wanted.items()}
 
     def _require(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         """Raise ValueError unless the tensors are what the kernels were compiled for."""

@@ -66,9 +66,7 @@ class Lowering:
     def key_gradient(self, work: Pass, members: Members, *, opens: bool) -> Work:
         """Return the launches of the dK and dV kernel."""
         cut = self._cut("key_gradient", work, self.config.key_gradient, members)
-        cut = replace(
-            cut, spec=replace(cut.spec, atomic=self.config.atomic, weighted=self.weighted and self.config.atomic)
-        )
+        cut = replace(cut, spec=replace(cut.spec, atomic=self.config.atomic, weighted=self.weighted))
         join = Spec("add", gather_cols=cut.spec.gather_cols, members=cut.spec.members, of_keys=True)
         of_value = replace(self.sizes, head_dim=self.sizes.value_dim)
         joins = [(join, self.sizes), (join, of_value)]
@@ -76,15 +74,14 @@ class Lowering:
 
     def _packs(self, work: Pass, members: Members) -> bool:
         """Return whether one tile can hold the rows of all heads that share a key head, so that keys are read once."""
-        few = self.sizes.group > 1 and power_of_two(work.rows.size) * self.sizes.group <= PACKED_ROWS
-        return few and members.listed is None
+        return members.sharers > 1 and power_of_two(work.rows.size) * members.sharers <= PACKED_ROWS
 
     def _packed_forward(self, work: Pass, members: Members, *, opens: bool) -> Work:
-        height = max(16, power_of_two(work.rows.size * self.sizes.group))
+        height = max(16, power_of_two(work.rows.size * members.sharers))
         blocks = replace(self.config.forward, block_m=height)
         cut = self._cut("forward", work, blocks, members, rows_of_tile=power_of_two(work.rows.size))
         cut = replace(cut, blocks=replace(cut.blocks, block_m=height), spec=replace(cut.spec, packed=True))
-        join = Spec("merge", gather_rows=cut.spec.gather_rows, packed=True)
+        join = Spec("merge", gather_rows=cut.spec.gather_rows, members=cut.spec.members, packed=True)
         return cut.over(self._items(cut, cut.work.tiles, members.keys, opens), [(join, self.sizes)], opens)
 
     def _items(self, cut: Cut, tiles: Tiles, members: int, every_tile: bool) -> tuple[Items, Items]:
@@ -126,6 +123,7 @@ class Lowering:
             "q_offset": work.q_offset,
             "start_shift": start.shift,
             "stop_shift": stop.shift,
+            "sharers": members.sharers,
         }
         kept = {name: array.astype(np.int32) for name, array in arrays.items() if array is not None}
         return Cut(tiled, self.sizes, blocks, spec, {**kept, **members.arrays()}, numbers)
@@ -156,6 +154,8 @@ class Cut:
         if not len(items.items):
             return None
         arrays = {**self.arrays, "items": items.items, "runs": items.runs}
+        if spec.split:
+            arrays["part_numbers"] = items.part_numbers
         return Launch(spec, self.sizes, self.blocks, len(items.items), arrays, self.numbers)
 
     def _join(self, spec: Spec, sizes: Sizes, split: Items, opens: bool) -> Launch:
@@ -168,7 +168,7 @@ class Cut:
         if spec.kernel == "merge":  # it holds two tiles at a time
             warps = min(16, max(4, height * width(sizes.value_dim) // ELEMENTS_OF_WARP))
         blocks = replace(self.blocks, block_m=height, num_warps=warps, num_stages=1)
-        numbers = {"rows": rows, "parts_count": len(split.items)}
+        numbers = {"rows": rows, "parts_count": len(split.items), "sharers": self.numbers["sharers"]}
         return Launch(spec, sizes, blocks, len(split.tiles), {**self.arrays, "tiles": split.tiles}, numbers)
 
 

@@ -35,6 +35,13 @@ class Members:
         owners = np.column_stack([first, np.append(first[1:], len(listed))]).astype(np.int32)
         return cls(len(listed), len(owners), listed, owners)
 
+    @property
+    def sharers(self) -> int:
+        """The most query heads of the group that share a key head."""
+        if self.owners is None:
+            return self.queries // self.keys
+        return int(np.diff(self.owners).max())
+
     def arrays(self) -> dict[str, Array]:
         """Return the arrays that kernels read."""
         found = {"members": self.listed, "owners": self.owners}

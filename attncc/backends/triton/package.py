@@ -1,8 +1,9 @@
 """A folder of compiled kernels: binaries, what the compiler made of them, how to launch them, and a loader.
 
-manifest.json holds the pattern and its sets, sizes, versions, and for each kernel its arguments in order with their
-types, its constants and resources; `forward`, `delta` and `backward` list the launches in order, with grids and the
-arrays (in arrays.bin) and numbers that each gets. loader.py runs them; it needs PyTorch, but neither attncc nor triton.
+manifest.json holds the pattern and its sets, the score and its weights, sizes, versions, and for each kernel its
+arguments in order with their types, its constants and resources; `forward`, `delta` and `backward` list the launches in
+order, with grids and the arrays (in arrays.bin) and numbers that each gets. loader.py runs them; it needs PyTorch, but
+neither attncc nor triton.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.program import Part, Program, Side
 from attncc.backends.triton.variants import Variant, variant_of, variants
 from attncc.ir.notation import connectivity
+from attncc.ir.score import ScoreExpression
 from attncc.machine import versions
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.compiler import compile_all
@@ -92,6 +94,8 @@ class Package:
             "pattern": repr(plan.pattern),
             "key": plan.pattern.key,
             "sets": [connectivity(subset, m) for m, subset in enumerate(plan.pattern.subsets, start=1)],
+            "score": None if (score := program.lowering.score) is None else str(score),
+            "weights": [] if score is None else _weights(score),
             "target": {"name": self.target, "backend": gpu.backend, "arch": gpu.arch, "warp_size": gpu.warp_size},
             "versions": versions(("attncc", "triton")),
             "sizes": {
@@ -167,6 +171,7 @@ class Package:
             "heads": self.program.heads,
             "group": lowering.sizes.group,
             "q_len": self.program.plan.shape.q_len,
+            "kv_len": self.program.plan.shape.kv_len,
         }
         cpu = torch.device("cpu")
         arrays = dict(launch.arrays) | {table: data.narrow_on(cpu) for table, data in launch.spec.tables}
@@ -196,3 +201,18 @@ class Package:
             found[name] = {"dtype": dtype, "shape": list(array.shape), "offset": offset}
             offset += array.numel() * array.element_size()
         return found
+
+
+def _weights(score: ScoreExpression) -> list[dict[str, Any]]:
+    """Describe the weights that a score looks up: float32 tensors, contiguous; `name` is what the loader calls them."""
+    found = sorted({lookup.weights for lookup in score.lookups}, key=lambda weights: weights.slot)
+    labels = [weights.label for weights in found]
+    return [
+        {
+            "name": weights.label if labels.count(weights.label) == 1 else f"{weights.label}_{weights.slot}",
+            "argument": f"weights_{weights.slot}",
+            "dtype": "fp32",
+            "shape": list(weights.shape),
+        }
+        for weights in found
+    ]

@@ -33,9 +33,7 @@ class Part:
 
     def programs(self, launch: Launch) -> int:
         """Return the size of a launch's grid: its count for each member, of queries or of keys."""
-        spec = launch.spec
-        by_key = spec.packed or spec.of_keys or spec.kernel == "key_gradient"
-        return launch.count * (self.members.keys if by_key else self.members.queries)
+        return launch.count * (self.members.keys if launch.spec.by_key_head else self.members.queries)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,12 +22,14 @@ class Items:
     """Work items: rows (tile, full, partial, end) of `items` say that full .. partial-1 of `runs` are runs of full
     tiles and partial .. end-1 runs of partial ones; a run is (first, last + 1). All int32.
 
-    `tiles` is for split tiles only: rows (tile, first part, last part + 1), where part p is item p.
+    `tiles` and `part_numbers` are for split tiles: rows (tile, first part, last part + 1), and the part that each
+    item is. Parts of a tile are numbered along its row, wherever their items stand.
     """
 
     items: Array
     runs: Array
     tiles: Array
+    part_numbers: Array
 
 
 def longest(tiles: Tiles, members: int, processors: int) -> int:
@@ -135,11 +137,12 @@ def _items(tile: Array, chunk: Array, first: Array, last: Array, full: Array, ch
     items = np.column_stack([tile[begin], begin, begin + fulls, end])
     rows, at = np.unique(items[:, 0], return_index=True)
     tiles = np.column_stack([rows, at, np.append(at[1:], len(items))]) if len(rows) else np.zeros((0, 3))
-    ordered = items if len(items) > len(rows) else items[np.argsort(-lengths, kind="stable")]
-    return Items(ordered.astype(np.int32), np.column_stack([first, last]).astype(np.int32), tiles.astype(np.int32))
+    # Equally long items keep their order: those that run at a time are neighbours, and share tiles in L2.
+    order = np.argsort(-lengths, kind="stable")
+    return Items(*(x.astype(np.int32) for x in (items[order], np.column_stack([first, last]), tiles, order)))
 
 
 def _with_empty(whole: Items, tiles: Array) -> Items:
     nothing = np.zeros((len(tiles), 4), np.int32)
     nothing[:, 0] = tiles
-    return Items(np.concatenate([whole.items, nothing]), whole.runs, whole.tiles)
+    return replace(whole, items=np.concatenate([whole.items, nothing]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import sympy
@@ -17,17 +18,33 @@ _NAMES = {NQ: "q_len", NK: "kv_len"}
 
 @dataclass(frozen=True)
 class WeightsGradient:
-    """How the gradient of one look-up of weights is added up: pairs that share an entry are summed first.
+    """How the gradient of a look-up of weights is added up: pairs of a tile that share an entry are summed first.
 
-    pointer: where; place: the entry's offset; factor: the derivative by the entry ("" for 1). by_query, by_key: the
-    offset depends on the query's and on the key's position.
+    number: of the look-up. slot: of the weights. factor: the derivative by the entry ("" for 1).
+    base, place: the entry's offset is base * extent + place; base is the same for all pairs of a head, and place is
+    below `extent`. by_query, by_key: the place depends on the query's and on the key's position.
+    apart: no two pairs of a head share an entry.
     """
 
-    pointer: str
-    place: str
+    number: int
+    slot: int
     factor: str
+    base: str
+    place: str
+    extent: int
     by_query: bool
     by_key: bool
+    apart: bool
+
+    @property
+    def by_pair(self) -> bool:
+        """Whether the place depends on both positions."""
+        return self.by_query and self.by_key
+
+    @property
+    def kernel(self) -> str:
+        """The kernel whose tiles have the rows that the place depends on; that of queries, if it has a choice."""
+        return "key_gradient" if self.by_key and not self.by_query else "query_gradient"
 
 
 @dataclass(frozen=True)
@@ -55,16 +72,23 @@ class ScorePrinter(TritonPrinter):
         """Return the source of a derivative, "" for 1."""
         return "" if derivative == 1 else self.real(derivative)
 
-    def gradient(self, lookup: Lookup, derivative: sympy.Expr) -> WeightsGradient:
-        """Return how the gradient of a look-up is added up."""
-        weights = lookup.weights
-        free = set().union(*(index.free_symbols for index in lookup.indices))
+    def gradient(self, number: int, lookup: Lookup, derivative: sympy.Expr) -> WeightsGradient:
+        """Return how the gradient of look-up `number` is added up."""
+        indices, shape = lookup.indices, lookup.weights.shape
+        free = set().union(*(index.free_symbols for index in indices))
+        by_pair = {I, J} <= free
+        # Sums by pairs are kept in a table, which shall be that of one head.
+        fixed = next(n for n, index in enumerate(indices) if index.free_symbols & {I, J}) if by_pair else 0
         return WeightsGradient(
-            f"d_weights_{weights.slot}",
-            self.place(lookup.indices, weights.shape),
+            number,
+            lookup.weights.slot,
             self.factor(derivative),
+            self.place(indices[:fixed], shape[:fixed]) or "0",
+            self.place(indices[fixed:], shape[fixed:]),
+            math.prod(shape[fixed:]),
             I in free,
             J in free,
+            all(any((index - axis).free_symbols.isdisjoint({I, J}) for index in indices) for axis in (I, J)),
         )
 
     def _print_Symbol(self, expr: sympy.Symbol) -> str:
@@ -122,5 +146,5 @@ class ScorePrinter(TritonPrinter):
 
 def printed(score: ScoreExpression, printer: ScorePrinter) -> PrintedScore:
     """Return a score as source."""
-    gradients = tuple(printer.gradient(*entry) for entry in score.gradients)
+    gradients = tuple(printer.gradient(number, *entry) for number, entry in enumerate(score.gradients))
     return PrintedScore(printer.of_tile(score.expr), printer.factor(score.derivative), gradients)

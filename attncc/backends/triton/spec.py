@@ -7,7 +7,7 @@ from functools import cached_property
 
 from attncc.backends.triton import reads
 from attncc.backends.triton.printer import TritonPrinter, named_tables
-from attncc.backends.triton.scores import PrintedScore, ScorePrinter, printed
+from attncc.backends.triton.scores import PrintedScore, ScorePrinter, WeightsGradient, printed
 from attncc.ir.predicate import Predicate
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK
@@ -89,12 +89,12 @@ class Spec:
     far: offsets of rows from the first one of their head can leave 32 bits.
     gather_rows, gather_cols: slots are not positions; these are read from an array.
     members: heads are picked from a list of (batch entry * heads + query head).
-    packed: one tile holds the rows of all heads that share a key head.
+    packed: one tile holds the rows of all its heads that share a key head.
     continues: earlier results are read and added to. split: results go to a workspace, one part an item.
     padded_head, padded_value: the head size is not a power of two.
-    grad_lse: lse has a gradient, too. atomic: dQ is added up along the way, with atomics.
+    grad_lse: lse has a gradient, too. atomic: dQ and weights' gradients are added up along the way, with atomics.
     of_keys: the tiles are of keys, not of queries.
-    score: what takes the score's place (None: nothing does). weighted: its weights' gradients are added up, too.
+    score: what takes the score's place (None: nothing does). weighted: its weights' gradients are wanted.
     unpipelined: loops that read tables by pairs of positions don't load ahead.
     """
 
@@ -136,6 +136,18 @@ class Spec:
         """The score as Triton source."""
         return None if self.score is None else printed(self.score, ScorePrinter(self.tables))
 
+    @cached_property
+    def gradients(self) -> tuple[WeightsGradient, ...]:
+        """What the kernel sums for the gradients of weights; with `atomic`, it adds them up there and then."""
+        if self.printed is None or not self.weighted:
+            return ()
+        return tuple(each for each in self.printed.gradients if self.atomic or each.kernel == self.kernel)
+
+    @property
+    def sums(self) -> tuple[WeightsGradient, ...]:
+        """The gradients of weights of which each program leaves sums of its own: see attncc.backends.triton.sums."""
+        return () if self.atomic else self.gradients
+
     def loads_ahead(self, *, partial: bool) -> bool:
         """Return whether the loop over full or over partial tiles may be pipelined."""
         by_pairs = reads.in_score(self.score, packed=self.packed) or (partial and reads.in_predicate(self.residual))
@@ -152,6 +164,11 @@ class Spec:
         return "tl.int64" if self.far else "tl.int32"
 
     @property
+    def by_key_head(self) -> bool:
+        """Whether its members are key heads, not query heads."""
+        return self.packed or self.of_keys or self.kernel == "key_gradient"
+
+    @property
     def outline(self) -> Outline:
         return KERNELS[self.kernel]
 
@@ -166,22 +183,29 @@ class Spec:
         """Names of all arguments in memory: tensors, arrays, tables."""
         arrays = tuple(name for name in self.outline.arrays if name != "grad_lse" or self.grad_lse)
         optional = {
+            "part_numbers": self.split,
             "members": self.members,
-            "owners": self.members and (self.of_keys or self.kernel == "key_gradient"),
+            "owners": self.members and self.by_key_head,
             "row_positions": self.gather_rows,
             "col_positions": self.gather_cols,
             "start_slots": self.start == "stored",
             "stop_slots": self.stop == "stored",
         }
         used = tuple(name for name, wanted in optional.items() if wanted)
-        return (*self.tensors, *arrays, *used, *(name for name, _ in self.tables), *self.weights)
+        tables = (name for name, _ in self.tables)
+        return (*self.tensors, *arrays, *used, *tables, *self.weights, *self.sum_arrays)
 
     @cached_property
     def weights(self) -> tuple[str, ...]:
         """Names of the arguments that are the score's weights, and their gradients."""
         slots = sorted({lookup.weights.slot for lookup in self.score.lookups}) if self.score else []
-        kinds = ("weights", "d_weights") if self.weighted else ("weights",)
+        kinds = ("weights", "d_weights") if self.weighted and self.atomic else ("weights",)
         return tuple(f"{kind}_{slot}" for kind in kinds for slot in slots)
+
+    @cached_property
+    def sum_arrays(self) -> tuple[str, ...]:
+        """Names of the arguments that take sums for the gradients of weights, and the places of these."""
+        return tuple(f"{kind}_{each.number}" for each in self.sums for kind in ("sums", "places"))
 
     @cached_property
     def strides(self) -> tuple[str, ...]:
@@ -191,7 +215,12 @@ class Spec:
     @property
     def numbers(self) -> tuple[str, ...]:
         """Names of the arguments that are other numbers."""
-        return (*self.outline.numbers, *(["kv_len"] if self.score and NK in self.score.free else []))
+        optional = {
+            "kv_len": self.score is not None and NK in self.score.free,
+            "first_program": bool(self.sums),
+            "sharers": self.packed,
+        }
+        return (*self.outline.numbers, *(name for name, wanted in optional.items() if wanted))
 
     @property
     def constants(self) -> tuple[str, ...]:

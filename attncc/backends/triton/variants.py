@@ -13,7 +13,8 @@ from attncc.planner.choice import DIRECTIONS
 
 #: Arguments in the dtype of the inputs.
 _INPUTS = {"query", "key", "value", "grad"}
-_ARRAYS = {"items", "runs", "tiles", "members", "owners", "row_positions", "col_positions", "start_slots", "stop_slots"}
+_ARRAYS = {"items", "runs", "tiles", "part_numbers", "members", "owners"}
+_ARRAYS |= {"row_positions", "col_positions", "start_slots", "stop_slots"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def variant_of(launch: Launch, side: Side, dtype: str, config: Config) -> Varian
     types |= {name: f"*{'i32' if table.is_narrow else 'i64'}" for name, table in spec.tables}
     types |= dict.fromkeys((*spec.strides, *spec.numbers), "i32")
     types |= dict.fromkeys(spec.weights, "*fp32")
+    types |= {name: "*fp32" if name.startswith("sums") else "*i64" for name in spec.sum_arrays}
     if "scale" in types:
         types["scale"] = "fp32"
     if "group" in types and launch.sizes.group == 1:

@@ -10,6 +10,7 @@ import torch
 
 import attncc
 from attncc.backends.reference import as_broadcast, dense_mask
+from attncc.backends.triton import BACKEND
 from attncc.backends.triton.config import Config
 from attncc.backends.triton.launch import Sizes
 from attncc.backends.triton.lower import Lowering
@@ -112,13 +113,33 @@ def test_decoding_splits_the_keys(q_len: int, group: int) -> None:
     check(pattern, q_len, 203, q_offset=203 - q_len, heads=2 * group, kv_heads=2, batch=2, config=config)
 
 
-def test_heads_that_share_keys_are_packed_into_one_tile() -> None:
-    pattern = attncc.load("causal")
-    query, key = torch.randn(1, 8, 1, 16), torch.randn(1, 2, 65, 16)
-    executable = executable_for(query, key, key, "forward", pattern.handle, IDENTITY.key, 64, "triton", "")
-    executable.forward(query, key, key, (), 1.0)
-    (program,) = executable._programs.values()
-    assert [part.work.whole.spec.packed for part in program.forward.parts] == [True]
+OWN = {  # patterns of 8 query heads, two key heads; how the heads of each group are laid out
+    "all alike": (["causal"] * 8, [True]),
+    "in turn": (["causal", "local"] * 4, [True, True]),
+    "some alone": (["causal", "causal", "causal", "local", "causal", "local", "full", "local"], [True, True, False]),
+    "each key head its own": (["causal"] * 4 + ["local"] * 4, [True, True]),
+    "none together": (["causal", "local", "full", "strided"] * 2, [False] * 4),
+}
+DECLARED = {
+    "causal": attncc.load("causal"),
+    "local": attncc.load("sliding_window", window=30),
+    "full": attncc.load("full"),
+    "strided": attncc.load("strided", l=8).layers(1),
+}
+
+
+@pytest.mark.parametrize("config", [{}, {"forward.item_tiles": 1, "forward.block_n": 16}], ids=["whole", "split"])
+@pytest.mark.parametrize("q_len", [1, 3])
+@pytest.mark.parametrize("name", OWN)
+def test_heads_that_share_keys_and_a_pattern_are_packed(name: str, q_len: int, config, poisoned) -> None:
+    names, wanted = OWN[name]
+    pattern = attncc.per_head([DECLARED[each] for each in names])
+    check(pattern, q_len, 65, q_offset=65 - q_len, heads=8, kv_heads=2, batch=2, config=config)
+    plan = attncc.plan(pattern, q_len, 65, q_offset=65 - q_len, heads=8, batch=2, tile=BACKEND.tile)
+    lowering = Lowering(Sizes(16, 16, 4, 4), Config.default("any", 16, 4), 1)
+    program = Program(plan, lowering, 2, 8, 2, torch.device("cpu"))
+    packed = [launch.spec.packed for part in program.forward.parts if (launch := part.work.whole or part.work.split)]
+    assert sorted(packed, reverse=True) == wanted
 
 
 @pytest.mark.parametrize("config", [SMALL, {**SMALL, **SPLIT}], ids=["whole", "split"])

@@ -84,21 +84,12 @@ def test_it_runs_under_torch_compile() -> None:
     torch.testing.assert_close(step(query, key, value), wanted, atol=1e-5, rtol=1e-5)
 
 
-@attncc.score
-def sloped(score, h, i, j, *, slopes: attncc.Weights):
-    return score - slopes[h] * abs(i - j)
-
-
 @pytest.mark.parametrize("warn_only", [False, True])
-@pytest.mark.parametrize("what", ["weights", "atomic"])
-def test_sums_without_an_order_are_announced(what: str, warn_only: bool) -> None:
+def test_sums_without_an_order_are_announced(warn_only: bool) -> None:
     leaves = [x.requires_grad_() for x in tensors()]
-    slopes = torch.ones(1, requires_grad=True)
-    score = sloped(slopes=slopes) if what == "weights" else None
-    config = {"atomic": True} if what == "atomic" else None
     torch.use_deterministic_algorithms(True, warn_only=warn_only)
     try:
-        out = attncc.attention(*leaves, CAUSAL, score=score, backend="triton", config=config)
+        out = attncc.attention(*leaves, CAUSAL, backend="triton", config={"atomic": True})
         expected = pytest.warns(UserWarning, match="atomics") if warn_only else pytest.raises(attncc.BackendError)
         with expected:
             out.sum().backward()

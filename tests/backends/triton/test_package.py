@@ -44,6 +44,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Package]:
     return folder, made
 
 
+@attncc.score
+def relative(score, j, n_k):
+    """Reads the number of keys, which is an argument of its kernels."""
+    return score + j / n_k
+
+
 class Interpreter:
     """Stands for the driver: functions are kernels' names, and launches run in the interpreter on the CPU's memory."""
 
@@ -120,6 +126,31 @@ def test_the_loader_computes_attention(written: tuple[Path, Package]) -> None:
     oracle = dense(PROBLEM.to(torch.float64), attncc.dense_mask(pattern, LENGTH))
     for (name, expected), found in zip(oracle.items(), (out, lse, *gradients), strict=True):
         torch.testing.assert_close(found.double(), expected, rtol=1e-2, atol=1e-2, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.skipif(not interpreter.is_on(), reason="runs in triton's interpreter")
+def test_the_loader_gives_a_score_its_weights(tmp_path: Path) -> None:
+    slopes, pattern = torch.tensor([0.5, 0.25]), attncc.load("causal")
+    score = attncc.alibi(slopes=slopes).then(relative())
+    plan = attncc.plan(pattern, LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target="a100")
+    program = aot.program(plan, gpu("a100"), "fp16", HEAD_DIM, kv_heads=KV_HEADS, config=CONFIG, score=score.expression)
+    made = Package.made(program, "fp16", "a100", gpu("a100"))
+    made.write(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["weights"] == [{"name": "slopes", "argument": "weights_0", "dtype": "fp32", "shape": [HEADS]}]
+    driver = Interpreter({name: variant for name, (variant, _) in made.kernels.items()})
+    attention = loader(tmp_path).Attention(tmp_path, device="cpu", driver=driver)
+    leaves = (PROBLEM.query, PROBLEM.key, PROBLEM.value)
+    out, lse = attention.forward(*leaves, weights={"slopes": slopes})
+    gradients = attention.backward(PROBLEM.grad_out, *leaves, out, lse, weights={"slopes": slopes})
+    exact = [x.double().requires_grad_() for x in leaves]
+    wanted = attncc.attention(*exact, pattern, score=score, enable_gqa=True, backend="reference")
+    expected = torch.autograd.grad(wanted, exact, PROBLEM.grad_out.double())
+    for here, there in zip((out, *gradients), (wanted, *expected), strict=True):
+        torch.testing.assert_close(here.double(), there, rtol=1e-2, atol=1e-2)
+    for weights in ({}, {"slopes": slopes[:1]}, {"slope": slopes}):
+        with pytest.raises(ValueError, match="slopes"):
+            attention.forward(*leaves, weights=weights)
 
 
 def test_the_loader_refuses_other_tensors(written: tuple[Path, Package]) -> None:

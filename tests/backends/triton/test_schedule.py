@@ -47,16 +47,26 @@ def test_items_hold_every_tile_once(seed: int, rows: int, cols: int, most: int, 
     grid = tiles.classify()
     np.testing.assert_array_equal(grid_of([whole, split], *grid.shape), grid)
     for items in (whole, split):
-        length = [sum(np.diff(items.runs[full:end])) for _, full, _, end in items.items]
+        length = [int(np.diff(items.runs[full:end]).sum()) for _, full, _, end in items.items]
         assert all(n <= most for n in length)
-    lengths = [int(np.diff(whole.runs[full:end]).sum()) for _, full, _, end in whole.items]
-    assert lengths == sorted(lengths, reverse=True)
+        assert length == sorted(length, reverse=True)
     busy = set(np.flatnonzero((grid != EMPTY).any(1)))
     wanted = set(range(len(grid))) if every_tile else busy
     assert set(whole.items[:, 0]) | set(split.items[:, 0]) == wanted
+    by_part = split.items[np.argsort(split.part_numbers)]
     for tile, first, last in split.tiles:
-        assert (split.items[first:last, 0] == tile).all()
+        assert (by_part[first:last, 0] == tile).all()
         assert last - first > 1
+        assert (np.diff(by_part[first:last, 1]) > 0).all()
+
+
+def test_equally_long_parts_keep_their_order() -> None:
+    """Neighbours at a time share tiles in L2; the remainders of all rows come last."""
+    rows = from_boxes(48, 16 * 16, 16, 16, np.array([[row, column, 1, 1] for row in range(3) for column in range(7)]))
+    _, split = schedule(rows, 3, every_tile=True)
+    assert split.items[:, 0].tolist() == [0, 0, 1, 1, 2, 2, 0, 1, 2]
+    assert split.part_numbers.tolist() == [0, 1, 3, 4, 6, 7, 2, 5, 8]
+    assert split.tiles.tolist() == [[0, 0, 3], [1, 3, 6], [2, 6, 9]]
 
 
 @pytest.mark.parametrize("length", [16, 100, 131])

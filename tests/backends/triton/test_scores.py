@@ -8,12 +8,24 @@ import pytest
 import torch
 
 import attncc
+from attncc.backends.triton import reads, sums
+from attncc.backends.triton.config import Config
+from attncc.backends.triton.defaults import ANY
+from attncc.backends.triton.launch import Sizes
+from attncc.backends.triton.lower import Lowering
+from attncc.backends.triton.model import sources
+from attncc.backends.triton.program import Program
+from attncc.backends.triton.source import render
+from attncc.backends.triton.steps import steps
+from attncc.machine_code.compiler import compile_all
+from attncc.targets import gpu
 
 KERNELS = ("forward", "query_gradient", "key_gradient")
 SMALL = {f"{kernel}.block_{axis}": 16 for kernel in KERNELS for axis in ("m", "n")}
 SPLIT = {f"{kernel}.item_tiles": 2 for kernel in KERNELS}
 CONFIGS = {"default": {}, "small": SMALL, "split": {**SMALL, **SPLIT}, "atomic": {**SMALL, "atomic": True}}
 HEADS, LENGTH = 4, 49
+STRIDED = attncc.load("strided", l=8)
 
 
 @attncc.score
@@ -33,6 +45,14 @@ def constant(i):
     return i * 0.5
 
 
+@attncc.score
+def by_place(
+    score, b, h, i, j, *, all: attncc.Weights, keys: attncc.Weights, rows: attncc.Weights, gaps: attncc.Weights
+):
+    """Look-ups by pair (an entry for each, and shared ones), by key and by query."""
+    return score * (1 + 0.1 * gaps[b, i // 8 - j // 8 + LENGTH // 8]) + all[i, j] + keys[h, j] + rows[(i + h) % 5]
+
+
 def made(name: str) -> attncc.Score:
     generator = torch.Generator().manual_seed(0)
     learned = torch.randn(HEADS, 8, generator=generator).requires_grad_()
@@ -48,6 +68,16 @@ def made(name: str) -> attncc.Score:
             return rooted(weights=learned[:, 1].detach().requires_grad_())
         case "everything":
             return everything(weights=learned[0, :4].detach().requires_grad_(), buckets=torch.arange(LENGTH) % 4)
+        case "t5":
+            return attncc.t5_bias(weights=learned, max_distance=16)
+        case "by place":
+            sizes = {
+                "all": (LENGTH, LENGTH),
+                "keys": (HEADS, LENGTH),
+                "rows": (5,),
+                "gaps": (2, 2 * (LENGTH // 8) + 1),
+            }
+            return by_place(**{n: torch.randn(x, generator=generator).requires_grad_() for n, x in sizes.items()})
         case "-inf weights":
             return masked_by(weights=masking)
     return constant()
@@ -58,14 +88,13 @@ def masked_by(j, *, weights: attncc.Weights):
     return weights[j % 4]
 
 
-NAMES = ("alibi", "softcap", "softcap of alibi", "rooted", "everything", "-inf weights", "constant")
+NAMES = ("alibi", "softcap", "softcap of alibi", "rooted", "everything", "-inf weights", "constant", "t5", "by place")
 
 
-def results(score: attncc.Score, backend: str, config) -> list[torch.Tensor]:
+def results(score: attncc.Score, backend: str, config, pattern=STRIDED) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     shapes = [(2, HEADS, LENGTH, 16), (2, HEADS // 2, LENGTH, 16), (2, HEADS // 2, LENGTH, 16)]
     leaves = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
-    pattern = attncc.load("strided", l=8)
     out, lse = attncc.attention(
         *leaves, pattern, score=score, enable_gqa=True, return_lse=True, backend=backend, config=config
     )
@@ -79,6 +108,52 @@ def test_scores_and_all_gradients(name: str, config: str) -> None:
     score = made(name)
     for found, wanted in zip(results(score, "triton", CONFIGS[config]), results(score, "reference", None), strict=True):
         torch.testing.assert_close(found, wanted, atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["alibi", "t5", "by place"])
+def test_weights_gradients_of_heads_with_patterns_of_their_own(name: str) -> None:
+    pattern = attncc.per_head([attncc.load("causal"), STRIDED, STRIDED, attncc.load("causal")])
+    score = made(name)
+    wanted = results(score, "reference", None, pattern)
+    for found, expected in zip(results(score, "triton", CONFIGS["split"], pattern), wanted, strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["t5", "by place"])
+def test_little_room_makes_programs_wait(name: str, monkeypatch: pytest.MonkeyPatch, poisoned: None) -> None:
+    """Sums by pairs have bounded memory; what is left is the order, with nothing for torch to refuse."""
+    monkeypatch.setattr(sums, "ROOM", 4 * 100)
+    score = made(name)
+    wanted = results(score, "reference", None)
+    for found, expected in zip(results(score, "triton", SMALL), wanted, strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-4)
+
+
+def test_without_the_choice_no_kernel_has_atomics() -> None:
+    for name in NAMES:
+        score = made(name).expression
+        for atomic in (False, True):
+            config = Config.default(ANY, 64, 2).changed({"atomic": atomic})
+            lowering = Lowering(Sizes(64, 64, 2, 1), config, 132, score, weighted=True)
+            program = Program(attncc.plan(STRIDED, LENGTH), lowering, 1, HEADS, HEADS, torch.device("cpu"))
+            texts = [render(step.launch.spec) for step in steps(program, "backward")]
+            assert any("atomic" in text for text in texts) == atomic
+
+
+@pytest.mark.parametrize(("name", "target"), [("t5", "a100"), ("by place", "h100"), ("by place", "mi300x")])
+def test_weights_gradients_compile(name: str, target: str) -> None:
+    found = gpu(target)
+    lowering = Lowering(
+        Sizes(64, 64, 2, 1),
+        Config.default(found.arch, 64, 2),
+        found.multiprocessors,
+        made(name).expression,
+        weighted=True,
+        unpipelined=not reads.are_pipelined(found.arch),
+    )
+    program = Program(attncc.plan(STRIDED, 1024), lowering, 1, HEADS, HEADS, torch.device("cpu"))
+    for compiled in compile_all(sources(program, "bf16", "backward"), found, workers=1):
+        assert not compiled.resources.excess(found)
 
 
 def test_keys_beyond_the_axis_add_nothing_to_query_gradients() -> None:
