@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import by_hand
-import numpy as np
 import torch
 import torch.distributed as dist
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from cases import N, biased, compiled, patterns
+from comparison import check_bytes, compare, counted, local, one_process, oracle, refused, rows_of, sent
+from torch.distributed.device_mesh import init_device_mesh
 
 import attncc
 from attncc.backends.inputs import Inputs
@@ -26,120 +24,14 @@ from attncc.distributed.execution.run import attend
 from attncc.distributed.execution.tables import RankTables
 from attncc.distributed.schedules import traffic
 from attncc.distributed.schedules.lanes import localised
-from attncc.distributed.schedules.schedule import Moves, Schedule
+from attncc.distributed.schedules.schedule import Schedule
 from attncc.distributed.schedules.sharing import kept
 from attncc.distributed.simulation import selection
 from attncc.distributed.topology import Topology
 from attncc.ir.score import IDENTITY
 from attncc.planner.search import plan_for
 from attncc.scores import Score, as_score
-from attncc.testing.oracle import Problem, Results, dense, differentiated
-
-N = 61
-
-
-@attncc.pattern
-def global_tokens(i, j, *, window: int, count: int):
-    """A causal window, and tokens that see and are seen by all."""
-    return ((i - j >= 0) & (i - j < window)) | (i < count) | (j < count)
-
-
-@attncc.pattern
-def random_blocks(i, j, *, block: int, table: attncc.Table):
-    return (table[i // block, j // block] == 1) & (j <= i)
-
-
-@attncc.pattern
-def late(i, j, *, window: int, first: int):
-    """A causal window on keys from `first` on, so that queries before it see nothing."""
-    return (i - j >= 0) & (i - j < window) & (j >= first)
-
-
-@attncc.pattern
-def by_entry(i, j, b, *, window: int):
-    return (i - j >= 0) & (i - j < window * (b + 1))
-
-
-def patterns(n: int = N) -> dict[str, attncc.Pattern]:
-    rng = np.random.default_rng(0)
-    window = attncc.load("sliding_window", window=10)
-    documents = attncc.load("document", ids=np.sort(rng.integers(0, 4, n))).causal()
-    buckets = attncc.load("document", ids=rng.integers(0, 4, n)).causal()
-    return {
-        "causal": attncc.load("causal"),
-        "full": attncc.load("full"),
-        "window": window,
-        "strided": attncc.load("strided", l=8),
-        "fixed": attncc.load("fixed", l=16, c=3),
-        "global": global_tokens(window=6, count=3),
-        "blocks": random_blocks(block=8, table=rng.integers(0, 2, (-(-n // 8),) * 2)),
-        "documents": documents,
-        "buckets": buckets,
-        "mix": attncc.per_head([window, attncc.load("strided", l=8), documents, buckets]),
-        "entries": by_entry(window=5),
-        "nothing for some": late(window=10, first=30),
-        "nothing": late(window=10, first=n),
-    }
-
-
-@attncc.score
-def biased(score, i, j, h, *, slopes: attncc.Weights):
-    return score + slopes[h] * (j - i)
-
-
-@contextlib.contextmanager
-def counted() -> Iterator[list[int]]:
-    """Yield the bytes that this rank sends, one entry an exchange."""
-    counts: list[int] = []
-    original = dist.all_to_all_single
-
-    def counting(output: Any, given: Any, to: Any = None, back: Any = None, **options: Any) -> Any:
-        assert sum(back) == given.numel() * given.element_size()
-        assert sum(to) == output.numel() * output.element_size()
-        counts.append(sum(back))
-        return original(output, given, to, back, **options)
-
-    dist.all_to_all_single = counting
-    try:
-        yield counts
-    finally:
-        dist.all_to_all_single = original
-
-
-def sent(flows: list[traffic.Flow], ranks: int, rank: int) -> list[int]:
-    return [int(flow.sent(ranks)[rank]) for flow in flows if flow.total]
-
-
-def rows_of(results: Results, rows: torch.Tensor) -> Results:
-    parts = {name: x[:, :, rows] for name, x in results.items() if not name.startswith("d_weights")}
-    return Results(**parts, d_weights=results.d_weights)
-
-
-def one_process(pattern: attncc.Pattern, problem: Problem, score: Score) -> Results:
-    leaves = problem.leaves()
-    options = {"scale": problem.scale, "enable_gqa": True, "return_lse": True}
-    moved = score.on(leaves[3:]) if score.weights else None
-    out, lse = attncc.attention(*leaves[:3], pattern, score=moved, **options)
-    return differentiated(out, lse, leaves, problem)
-
-
-def oracle(pattern: attncc.Pattern, problem: Problem) -> Results:
-    batch, heads, n, _ = problem.query.shape
-    return dense(problem.to(torch.float64), by_hand.whole_mask(pattern, n, heads, batch))
-
-
-def local(problem: Problem, rows: torch.Tensor) -> Problem:
-    parts = (problem.query, problem.key, problem.value, problem.grad_out, problem.grad_lse)
-    return Problem(*(x[:, :, rows] for x in parts), problem.scale, problem.weights)
-
-
-def compare(found: Results, wanted: Results, tolerance: float) -> None:
-    for (name, x), (_, y) in zip(found.items(), wanted.items(), strict=True):
-        if name.startswith("d_weights"):  # sums over all pairs, whose terms nearly cancel
-            tolerance *= 10
-        torch.testing.assert_close(
-            x.double(), y.double(), rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
-        )
+from attncc.testing.oracle import Problem, Results, differentiated
 
 
 def by_hand_case(
@@ -231,8 +123,7 @@ def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) 
         out, lse = op(*own)
     with counted() as backward:
         found = differentiated(out, lse, (*own, *leaves[3:]), mine)
-    if not dims:
-        check_bytes(op, forward, backward)
+    check_bytes(op, forward, backward)
     for total in found.d_weights:
         dist.all_reduce(total)
     wanted = oracle(pattern, problem) if dtype != torch.float32 else one_process(pattern, problem, score)
@@ -240,15 +131,6 @@ def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) 
     compare(found, Results(**here, d_weights=wanted.d_weights), 1e-5 if dtype == torch.float32 else 3e-2)
     assert torch.equal(op.unshard(op.shard(problem.query)), problem.query)
     return op.describe()
-
-
-def check_bytes(op: Any, forward: list[int], backward: list[int]) -> None:
-    """Compare what this rank has sent with the plan; where it sends nothing, it may be in a round of others or not."""
-    for counts, flows in zip((forward, backward), op.flows(), strict=True):
-        planned = sent(flows, dist.get_world_size(), dist.get_rank())
-        if op.sharing.spread == 1:
-            assert counts == planned
-        assert [count for count in counts if count] == [count for count in planned if count]
 
 
 def swapped_without_lse() -> None:
@@ -267,92 +149,6 @@ def swapped_without_lse() -> None:
     torch.testing.assert_close(out, op.shard(wanted), rtol=1e-5, atol=1e-5)
     for x, y in zip(own, whole, strict=True):
         torch.testing.assert_close(x.grad, op.shard(y.grad), rtol=1e-5, atol=1e-5)
-
-
-def refused(call: Any, *words: str, error: type[Exception] = attncc.DistributedError) -> None:
-    """Check that a call is refused, that nothing was exchanged, and that ranks still understand each other."""
-    with counted() as bytes_sent:
-        try:
-            call()
-        except error as raised:
-            text = str(raised)
-            assert all(word in text for word in words), text
-        else:
-            raise AssertionError("nothing was refused")
-    assert not bytes_sent
-    total = torch.ones(1)
-    dist.all_reduce(total)
-    assert int(total) == dist.get_world_size()
-
-
-def compiled(pattern: attncc.Pattern | None = None, **options: Any) -> Any:
-    return attncc.distributed.compile(pattern or attncc.load("causal"), N, **options)
-
-
-def a_mesh_of_another_size() -> None:
-    mesh = DeviceMesh("cpu", [0, 1], mesh_dim_names=("sequence",))
-    refused(lambda: compiled(mesh=mesh), "The mesh has 2 ranks, the world 4")
-
-
-def a_mesh_of_other_names() -> None:
-    refused(lambda: compiled(mesh=DeviceMesh("cpu", [0, 1, 2, 3], mesh_dim_names=("tokens",))), "tokens")
-    refused(lambda: compiled(mesh=DeviceMesh("cpu", [0, 1, 2, 3])), "Name them")
-
-
-def shards_of_another_size() -> None:
-    op = compiled()
-    owned = len(op.positions())
-    wrong = torch.zeros(1, 1, owned + 1, 8)
-    refused(lambda: op(wrong, wrong, wrong), f"owns {owned} of {N} tokens", error=attncc.ShapeError)
-    mix = compiled(patterns()["mix"], heads=4, kv_heads=4)
-    fewer = torch.zeros(1, 2, len(mix.positions()), 8)
-    refused(lambda: mix(fewer, fewer, fewer), "(1, 4, ", error=attncc.ShapeError)
-    whole = torch.zeros(1, 1, N - 1, 8)
-    refused(lambda: op.shard(whole), str(N), error=attncc.ShapeError)
-
-
-def schedules_that_differ() -> None:
-    unit = 8 if dist.get_rank() == 2 else 4
-    settings = attncc.distributed.Settings(unit=unit)
-    refused(lambda: compiled(settings=settings), "rank 2 has")
-
-
-def tables_that_differ() -> None:
-    ids = np.zeros(N, int)
-    ids[-1] = dist.get_rank() == 1
-    refused(lambda: compiled(attncc.load("document", ids=ids)), "rank 1 has", "broadcast")
-
-
-def a_schedule_that_sends_what_it_has_not() -> None:
-    parts = by_hand.partition("contiguous", N, 8, 4)
-    good = by_hand.schedule(attncc.load("causal"), parts)
-    compiled(schedule=good)
-    moves = good.lanes[0].keys
-    elsewhere = (parts.owner[moves.unit] + 1) % 4
-    source = np.where(elsewhere == moves.target, (elsewhere + 1) % 4, elsewhere)
-    wrong = replace(good.lanes[0], keys=Moves.of(moves.round, source, moves.target, moves.unit))
-    refused(lambda: compiled(schedule=replace(good, lanes=(wrong,))), "which it hasn't got by round 0")
-    fewer = replace(good.lanes[0], keys=moves.select(np.arange(len(moves)) > 0))
-    refused(lambda: compiled(schedule=replace(good, lanes=(fewer,))), "computes with unit")
-    refused(lambda: compiled(schedule=by_hand.schedule(attncc.load("causal"), by_hand.partition("striped", N, 8, 3))))
-
-
-def spreads_that_do_not_divide() -> None:
-    two, three = (attncc.distributed.Settings(spread=spread) for spread in (2, 3))
-    config = attncc.ConfigError
-    refused(lambda: compiled(settings=two), "1 key heads on 2 ranks", error=config)
-    refused(lambda: compiled(settings=three, heads=3), "spread=3 on 4 ranks", error=config)
-    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("heads", "sequence"))
-    refused(lambda: compiled(settings=two, heads=4, kv_heads=2, mesh=mesh), "2 key heads on 4 ranks", error=config)
-    op = compiled(settings=two, heads=4)
-    assert compiled(settings=two, heads=4).lines.within.group is op.lines.within.group
-    three_heads = torch.zeros(1, 3, len(op.positions()), 8)
-    refused(lambda: op(three_heads, three_heads, three_heads), "3 key heads", error=attncc.ShapeError)
-    halves = [dist.new_group(ranks) for ranks in ([0, 1], [2, 3])]
-    half = halves[dist.get_rank() // 2]
-    refused(lambda: compiled(settings=two, heads=4, group=half), "group of 2 ranks in a world of 4")
-    other = attncc.distributed.Settings(spread=1 + dist.get_rank() // 3)
-    refused(lambda: compiled(settings=other, heads=2), "rank 3 has")
 
 
 def planned_once() -> None:

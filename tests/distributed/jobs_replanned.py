@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from jobs import N, check_bytes, compare, compiled, counted, one_process, refused
+from cases import N, compiled
+from comparison import check_bytes, compare, counted, one_process, refused
 
 import attncc
 from attncc.planner.search import plan_for

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from jobs import N, biased, compiled, refused
+from cases import N, biased, compiled
+from comparison import refused
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 

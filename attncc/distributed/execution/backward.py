@@ -99,7 +99,7 @@ def _follow(run: Run, lanes: Sequence[LaneGradients], meanwhile: Callable[[], No
                 side, cargo = each.lane.queries, [each.grad_out, each.delta, each.lse]
                 deliver = storing(cargo, number, len(side.stores[number]))
                 crossing.add(side.sends[number], side.gets[number], cargo, deliver)
-            what = f"round {number} of gradients of results"
+            what = f"round {number} of gradients of results, {run.call}"
             crossing.depart(run.channel, lanes[0].lse[0].device, what)
         if number == 1:
             meanwhile()
@@ -118,4 +118,4 @@ def _sent_back(run: Run, lanes: Sequence[LaneGradients], number: int) -> Crossin
         if last:
             cargo = [each.d_queries]
             crossing.add(each.lane.returned, each.lane.awaited, cargo, adding(cargo))
-    return crossing.depart(run.channel, lanes[0].lse[0].device, f"round {number} of the backward")
+    return crossing.depart(run.channel, lanes[0].lse[0].device, f"round {number} of the backward, {run.call}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -67,3 +67,15 @@ class Posted:
         """Return when it is done."""
         with self.liveness.guard(self.what):
             self.liveness.wait(self.work)
+
+
+def told(row: Sequence[int], channels: Sequence[Channel], device: torch.device, what: str) -> list[list[int]]:
+    """Return the rows of all ranks of a mesh, of one length and with a rank's number first, in ascending order.
+
+    channels: of the mesh, one a dimension, in the same order on all ranks. Collective.
+    """
+    known = torch.tensor([row], dtype=torch.int64, device=device)
+    for channel in channels:
+        known = torch.cat(channel.gathered(what, known))
+    found: list[list[int]] = known.tolist()
+    return sorted(found)

@@ -13,6 +13,7 @@ from attncc.distributed.execution.lines import Lines
 from attncc.distributed.execution.mesh import Grid, grid_of
 from attncc.distributed.execution.operator import DistributedAttention
 from attncc.distributed.execution.shards import schedule_of
+from attncc.distributed.schedules.coverage import check_covers
 from attncc.distributed.schedules.problem import Problem
 from attncc.distributed.schedules.schedule import Schedule
 from attncc.distributed.schedules.settings import Settings
@@ -86,9 +87,12 @@ def compile(
     if group is not None and sharing.spread > 1:
         _check_whole(group)
     nodes = _nodes(topology, grid, sharing)
-    made = schedule or Problem(chosen, q_len, sharing.parts, inputs, nodes).schedule(chosen_settings)
+    problem = Problem(chosen, q_len, sharing.parts, inputs, nodes)
+    made = problem.schedule(chosen_settings) if schedule is None else schedule
     _check_fits(made, q_len, sharing.parts)
     check_schedule(made)
+    if schedule is not None:  # what was planned here is proved by construction
+        check_covers(made, problem)
     schedule_of(made, grid, inputs, sharing.spread)
     lines = Lines(grid, sharing.spread, timeout)
     options = (scale, enable_gqa, return_lse, backend or "", executables.encoded(config))

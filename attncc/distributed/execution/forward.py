@@ -20,13 +20,15 @@ from attncc.distributed.execution.tables import LaneOn, Parcel, RankTables, Task
 class Run:
     """What a rank needs to run its part of a schedule.
 
-    channel: between the ranks that run the schedule, None where that is this rank alone.
+    channel: between the ranks that run the schedule, None where that is this rank alone. call: the sizes of a call, in
+    words, for errors.
     """
 
     tables: RankTables
     members: tuple[Members, ...]
     inner: Inner
     channel: Channel | None
+    call: str = ""
 
     @classmethod
     def of(cls, tables: RankTables, inner: Inner, channel: Channel | None) -> Run:
@@ -103,7 +105,7 @@ def _fetched(run: Run, lanes: Sequence[LaneInputs], number: int) -> Crossing:
         for side, cargo in ((each.lane.keys, [each.keys, each.values]), (each.lane.queries, [each.queries])):
             deliver = storing(cargo, number, len(side.stores[number]))
             crossing.add(side.sends[number], side.gets[number], cargo, deliver)
-    return crossing.depart(run.channel, lanes[0].keys[0].device, f"round {number} of the forward")
+    return crossing.depart(run.channel, lanes[0].keys[0].device, f"round {number} of the forward, {run.call}")
 
 
 def _compute(
@@ -123,7 +125,7 @@ def _returned(run: Run, lanes: Sequence[LaneInputs], results: Sequence[Sequence[
         kinds = each.queries[0].dtype, partials[0].lse.dtype
         cargo = [[partial.out for partial in partials], [partial.lse for partial in partials]]
         crossing.add(each.lane.returned, each.lane.awaited, cargo, _merging(partials[0]), kinds)
-    return crossing.depart(run.channel, lanes[0].keys[0].device, "the return of results")
+    return crossing.depart(run.channel, lanes[0].keys[0].device, f"the return of results, {run.call}")
 
 
 def _merging(own: Partial) -> Delivery:

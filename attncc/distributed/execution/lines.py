@@ -7,9 +7,10 @@ import weakref
 import torch
 import torch.distributed as dist
 
-from attncc.distributed.execution.agreement import Sizes, check_alike
-from attncc.distributed.execution.channel import Channel
+from attncc.distributed.execution.channel import Channel, told
 from attncc.distributed.execution.mesh import Grid
+from attncc.distributed.execution.sizes import Sizes, check_alike, check_same_weights
+from attncc.scores import Score
 
 Groups = tuple[dist.ProcessGroup, dist.ProcessGroup]
 
@@ -28,6 +29,7 @@ class Lines:
     def __init__(self, grid: Grid, spread: int, timeout: float | None) -> None:
         self.dims = {dim: Channel(group, timeout) for dim, group in grid.groups.items()}
         self._compared: set[Sizes] = set()
+        self._weighed: weakref.WeakSet[Score] = weakref.WeakSet()
         self.within: Channel | None = None
         self.between: Channel | None = None
         self._spread, self._timeout, self._device = spread, timeout, grid.device
@@ -40,6 +42,15 @@ class Lines:
         if "sequence" in self.dims and sizes not in self._compared:
             check_alike(sizes, self.dims["sequence"], self._device)
             self._compared.add(sizes)
+
+    def compare_weights(self, score: Score) -> None:
+        """Raise DistributedError on every rank of the mesh unless all have these weights. Collective.
+
+        Those that were compared already aren't again: ranks change them alike.
+        """
+        if score.weights and score not in self._weighed:
+            check_same_weights(score.weights, list(self.dims.values()), self._device)
+            self._weighed.add(score)
 
     def open(self) -> None:
         """Make the groups of neighbours, or take those that there are. Collective, for all ranks of the world."""
@@ -71,9 +82,9 @@ def _parted(whole: Channel, spread: int, device: torch.device) -> Groups:
 def _sequences(world: Channel, whole: Channel, device: torch.device) -> list[list[int]]:
     """Return the ranks of every group that shares a sequence, in its order."""
     first = dist.get_process_group_ranks(whole.group)[0]
-    own = torch.tensor([first, whole.group.rank(), dist.get_rank()], device=device)
+    own = [first, whole.group.rank(), dist.get_rank()]
     found: dict[int, list[int]] = {}
-    for first, _, rank in sorted(tuple(x.tolist()) for x in world.gathered("the making of groups of neighbours", own)):
+    for first, _, rank in told(own, [world], device, "the making of groups of neighbours"):
         found.setdefault(first, []).append(rank)
     return list(found.values())
 

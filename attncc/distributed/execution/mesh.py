@@ -31,6 +31,10 @@ class Grid:
         """The number of this rank's shard."""
         return self.at.get(dim, 0)
 
+    def ranks(self, dim: str) -> list[int]:
+        """Return the numbers in the world of the ranks that this one shares a dimension with, itself among them."""
+        return dist.get_process_group_ranks(self.groups[dim]) if dim in self.groups else [dist.get_rank()]
+
     def part(self, dim: str, total: int) -> range:
         """Return the batch entries, or heads, of this rank's shard; raises DistributedError if they don't divide."""
         size, shard = self.size(dim), self.shard(dim)

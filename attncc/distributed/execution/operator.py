@@ -13,14 +13,16 @@ from torch import Tensor
 
 from attncc.backends.inputs import Inputs
 from attncc.distributed.execution import shards
-from attncc.distributed.execution.agreement import Agreement, Sizes, digest
+from attncc.distributed.execution.agreement import Agreement, digest
 from attncc.distributed.execution.forward import Run
 from attncc.distributed.execution.inner import Inner
 from attncc.distributed.execution.lines import Lines
+from attncc.distributed.execution.manifest import Manifest
 from attncc.distributed.execution.mesh import Grid
 from attncc.distributed.execution.once import refuse_transforms
 from attncc.distributed.execution.run import attend
 from attncc.distributed.execution.sample import Sample
+from attncc.distributed.execution.sizes import Sizes, check_same_weights
 from attncc.distributed.execution.swap import Swap
 from attncc.distributed.execution.tables import RankTables
 from attncc.distributed.schedules import traffic
@@ -72,7 +74,8 @@ class DistributedAttention:
     def __post_init__(self) -> None:
         facts = (self.pattern.key, self.score.key, self.inputs, self.scale, self.return_lse, self.grid, self.sharing)
         own = digest(self.schedule, (*facts, self.backend, self.config))
-        found = Agreement(own, list(self.lines.dims.values()), self.grid.device)
+        channels, peers = list(self.lines.dims.values()), self.grid.size("sequence")
+        found = Agreement(own, self._manifest, peers, channels, self.grid.device)
         object.__setattr__(self, "agreement", found)
 
     # A compiled graph breaks here: tracing through planning takes minutes, and exchanges are no part of a graph.
@@ -95,14 +98,16 @@ class DistributedAttention:
         self._check_shard(query, key)
         factor = scale_of(self.scale, query)
         self.agreement.settle()
-        self.lines.compare(Sizes.of(query, key, value))
+        sizes = Sizes.of(query, key, value, self.score.tensors)
+        self.lines.compare(sizes)
+        self.lines.compare_weights(self.score)
         if self._swap is not None:
             query, key, value = self._swap.to_heads(query, key, value)
         sample = Sample.of(query, key, value)
         if sample not in self._seen:
             self._seen.append(sample)
         run = self._run(query.shape[0], query.shape[1])
-        out, lse = attend(run, query, key, value, self.score.tensors, factor)
+        out, lse = attend(replace(run, call=str(sizes)), query, key, value, self.score.tensors, factor)
         wanted = (out, lse) if self.return_lse else (out,)
         found = wanted if self._swap is None else self._swap.to_tokens(*wanted)
         return (found[0], found[1]) if self.return_lse else found[0]
@@ -120,9 +125,17 @@ class DistributedAttention:
         check_schedule(made)
         shards.schedule_of(made, self.grid, self.inputs, self.sharing.spread)
         found = replace(self, pattern=chosen, schedule=made)
+        found.agreement.prepare()
         for sample in list(self._seen):
             found._run(sample.query[0], sample.query[1]).prepare(sample)
         return found
+
+    def check_weights(self) -> None:
+        """Raise DistributedError on every rank of the mesh unless all have the same weights of the score. Collective.
+
+        The first call does so; call it later to see whether ranks still train alike.
+        """
+        check_same_weights(self.score.weights, list(self.lines.dims.values()), self.grid.device)
 
     def __copy__(self) -> DistributedAttention:
         return self
@@ -202,6 +215,18 @@ class DistributedAttention:
         tokens = self.sharing.tokens(self.schedule.partition.counts)[first : first + self.sharing.spread]
         return Swap(self.lines.within, number, tuple(tokens.tolist()))
 
+    @cached_property
+    def _tables(self) -> RankTables:
+        """What this rank does."""
+        spread = self.sharing.spread
+        own = shards.schedule_of(self.schedule, self.grid, self.inputs, spread)
+        return RankTables.of(own, self.grid.shard("sequence") // spread)
+
+    def _manifest(self) -> Manifest:
+        """Return what this rank exchanges with those of the other parts that have the same share of heads."""
+        share = self.grid.shard("sequence") % self.sharing.spread
+        return Manifest.of(self._tables, self.grid.ranks("sequence")[share :: self.sharing.spread])
+
     def _check_shard(self, query: Tensor, key: Tensor) -> None:
         """Raise ShapeError unless the tensors are this rank's shard."""
         shard = self.grid.shard("sequence")
@@ -228,7 +253,7 @@ class DistributedAttention:
         """Return the run for so many batch entries and query heads on a rank."""
         if (batch, heads) not in self._runs:
             grid, spread = self.grid, self.sharing.spread
-            part, share = divmod(grid.shard("sequence"), spread)
+            share = grid.shard("sequence") % spread
             inner = Inner(
                 self.pattern,
                 self.score.expression,
@@ -238,6 +263,5 @@ class DistributedAttention:
                 grid.shard("batch") * batch,
                 (grid.shard("heads") * spread + share) * heads,
             )
-            tables = RankTables.of(shards.schedule_of(self.schedule, grid, self.inputs, spread), part)
-            self._runs[batch, heads] = Run.of(tables, inner, self.lines.between)
+            self._runs[batch, heads] = Run.of(self._tables, inner, self.lines.between)
         return self._runs[batch, heads]

@@ -98,6 +98,13 @@ class Pick:
         """Whether all rows are in the first store."""
         return all(part.store == 0 for part in self.parts)
 
+    def positions(self, stores: Sequence[Array]) -> Array:
+        """Return the positions of the rows in their order, given those of each store."""
+        found = np.full(self.length, -1, np.int64)
+        for part in self.parts:
+            found[part.target.where] = stores[part.store][part.source.where]
+        return found
+
     def take(self, stores: Sequence[Tensor]) -> Tensor:
         """Return the rows, (B, H, length, ...): a view where they are a slice of one store."""
         if len(self.parts) == 1:

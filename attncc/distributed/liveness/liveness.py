@@ -59,7 +59,7 @@ class Liveness:
         monitor = self._monitor
         if monitor.verdict is not None:
             raise self._error(what, monitor.verdict, None)
-        monitor.enter(self._key)
+        monitor.enter(self._key, what)
         try:
             yield
         except _LOCAL:

@@ -56,6 +56,7 @@ class Monitor:
         self._wake = threading.Event()
         self._entered: dict[str, int] = {}
         self._waiting: str | None = None
+        self._last = ""
         self._question: Question | None = None
         self._lost = self._all_know = False
         self._users = 0
@@ -75,10 +76,10 @@ class Monitor:
             self._thread.join(INTERVAL)
         self._thread = None
 
-    def enter(self, group: str) -> None:
-        """Note that this rank comes to an exchange of `group`; the first one starts the thread."""
+    def enter(self, group: str, what: str) -> None:
+        """Note that this rank comes to an exchange of `group`, which is `what`; the first one starts the thread."""
         self._entered[group] = self._entered.get(group, 0) + 1
-        self._waiting = group
+        self._waiting, self._last = group, what
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="attncc-monitor", daemon=True)
             self._thread.start()
@@ -133,7 +134,8 @@ class Monitor:
             self._count_those_who_know(store, self.verdict)
 
     def _beat(self, store: Store) -> None:
-        beat = Beat(self._process, time.monotonic_ns(), self._entered.copy(), self._waiting, self.verdict is not None)
+        number, knows = time.monotonic_ns(), self.verdict is not None
+        beat = Beat(self._process, number, self._entered.copy(), self._waiting, self._last, knows)
         store.set(str(self.seat.rank), beat.text())
 
     def _listen(self, store: Store) -> str:

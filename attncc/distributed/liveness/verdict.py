@@ -6,6 +6,8 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 
+from attncc.distributed.liveness.odd import named, odd
+
 
 @dataclass(frozen=True)
 class Beat:
@@ -13,13 +15,14 @@ class Beat:
 
     process: a name for the process, as another may have been the rank before; number: grows with every beat; entered:
     how many exchanges of each group, by its key, the rank has come to; waiting: the group in an exchange of which it
-    is, None while it computes; knows: whether it has heard the verdict.
+    is, None while it computes; last: what it is in, or was in last; knows: whether it has heard the verdict.
     """
 
     process: str
     number: int
     entered: Mapping[str, int]
     waiting: str | None
+    last: str
     knows: bool
 
     def text(self) -> str:
@@ -64,7 +67,8 @@ Beats = Mapping[int, Beat]
 def blame(before: Beats, now: Beats, ranks: Collection[int], group: str, seconds: float) -> Verdict | None:
     """Return who holds up an exchange of `ranks` in `group`, given two readings of beats `seconds` apart.
 
-    A rank of the world that gave no new sign of life comes first; failing that, the one that is behind in `group`.
+    A rank of the world that gave no new sign of life comes first; failing that, the one that is behind in `group`, and
+    then the one that has come to another exchange than most: with tensors of other sizes, or no gradients.
     """
     processes = {str(rank): beat.process for rank, beat in now.items()}
     started = set(ranks) | now.keys()
@@ -74,8 +78,23 @@ def blame(before: Beats, now: Beats, ranks: Collection[int], group: str, seconds
         why = f"gave no sign of life for {seconds:.1f} s" if known else "has not come to any exchange"
         return Verdict(silent[0], why, processes)
     late = _late(now, set(ranks), group, set())
-    why = "is alive, but has not come to an exchange that the others wait in"
-    return None if late is None else Verdict(late, why, processes)
+    if late is not None:
+        where = _whereabouts(now, {*ranks, late})
+        why = f"is alive, but has not come to an exchange that the others wait in (last, {where})"
+        return Verdict(late, why, processes)
+    there = {rank: now[rank].last for rank in ranks if rank in now}
+    apart = odd(there)
+    if not apart:
+        return None
+    return Verdict(apart[0], f"is in another exchange than others ({_whereabouts(now, there)})", processes)
+
+
+def _whereabouts(now: Beats, ranks: Collection[int]) -> str:
+    """Return in words which exchange each rank is in, or was in last."""
+    found: dict[str, list[int]] = {}
+    for rank in sorted(now.keys() & set(ranks)):
+        found.setdefault(now[rank].last, []).append(rank)
+    return "; ".join(f"{named(each)} in {last}" for last, each in found.items())
 
 
 def _number(beats: Beats, rank: int) -> int | None:

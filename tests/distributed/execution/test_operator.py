@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import jobs
 import pytest
+from cases import N, patterns
 
 import attncc
 from attncc.backends.inputs import Inputs
@@ -19,7 +19,7 @@ def slow(*values: object):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-NAMES = [name for name in jobs.patterns() if name != "nothing"]
+NAMES = [name for name in patterns() if name != "nothing"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -113,11 +113,20 @@ def test_lengths_below_the_number_of_ranks(world) -> None:
         "schedules_that_differ",
         "tables_that_differ",
         "a_schedule_that_sends_what_it_has_not",
+        "a_schedule_that_leaves_out_a_pair",
         "spreads_that_do_not_divide",
+        "weights_that_differ",
     ],
 )
 def test_refused_before_anything_is_sent(world, job: str) -> None:
-    world(4).run(job)
+    world(4).run(f"jobs_refused.{job}")
+
+
+@pytest.mark.parametrize("end", ["sends", "gets"])
+@pytest.mark.parametrize("spread", [1, 2])
+def test_tables_that_do_not_fit_together(world, end: str, spread: int) -> None:
+    """One rank's are wrong; both ends are named on all ranks, though the schedules are the same."""
+    world(4).run("jobs_refused.tables_that_do_not_fit", end, spread)
 
 
 def test_many_tasks_are_planned_once(world) -> None:
@@ -142,7 +151,7 @@ def test_memory_that_is_kept(world, settings: dict[str, object]) -> None:
 
 def test_settings_for_a_topology(world, tmp_path) -> None:
     """What is simulated, then what was tuned, unless settings are given."""
-    scene = Scene(attncc.load("causal"), jobs.N, Inputs(1, 1, 1, 64, 64, "bf16"), Topology.load("gloo").subset(2))
+    scene = Scene(attncc.load("causal"), N, Inputs(1, 1, 1, 64, 64, "bf16"), Topology.load("gloo").subset(2))
     best = pricing.best(scene, choose(scene, [Sharing(parts=2)])).schedule.partition.name
     winner, given = [name for name in ("contiguous", "zigzag", "balanced") if name != best][:2]
     assert world(2).run("on_a_topology", str(tmp_path), winner, given) == [[best, winner, given]] * 2

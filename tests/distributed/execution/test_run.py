@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import by_hand
-import jobs
 import pytest
+from cases import patterns
 
-PATTERNS = list(jobs.patterns())
+PATTERNS = list(patterns())
 
 
 def slow(*values: object):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import jobs
 import pytest
+from cases import N
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_checkpointing(world, reentrant: bool) -> None:
 
 def test_more_stages_than_units_are_as_many_as_units(world) -> None:
     """A billion of stages once took all memory."""
-    assert max(world(4).run("jobs_uses.more_stages_than_units")) <= jobs.N
+    assert max(world(4).run("jobs_uses.more_stages_than_units")) <= N
 
 
 def test_after_its_group_was_destroyed(world) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from attncc.distributed.liveness.verdict import Beat, Verdict, blame
 
 
 def beats(moved=1, waiting=None, **entered):
     """Two readings of ranks' beats: entered counts of the group "g" by rank, as r0=3."""
     counts = {int(name[1:]): count for name, count in entered.items()}
-    before = {rank: Beat("a", 10, {"g": count}, None, False) for rank, count in counts.items()}
+    before = {rank: Beat("a", 10, {"g": count}, None, "round 1", False) for rank, count in counts.items()}
     now = {
-        rank: Beat("a", 10 + moved, {"g": count}, (waiting or {}).get(rank), False) for rank, count in counts.items()
+        rank: Beat("a", 10 + moved, {"g": count}, (waiting or {}).get(rank), "round 1", False)
+        for rank, count in counts.items()
     }
     return before, now
 
@@ -42,24 +45,39 @@ def test_the_rank_that_is_behind():
     assert blamed(*beats(r0=4, r1=3, r2=4)) == 1
 
 
+def test_the_rank_that_is_in_another_exchange():
+    before, now = beats(r0=4, r1=4, r2=4)
+    now |= {2: replace(now[2], last="the comparison of sizes, bfloat16")}
+    found = blame(before, now, (0, 1, 2), "g", 2.5)
+    assert found is not None
+    assert found.rank == 2
+    assert "ranks 0, 1 in round 1; rank 2 in the comparison of sizes, bfloat16" in found.why
+
+
 def test_nobody_if_all_are_there():
     assert blamed(*beats(r0=4, r1=4, r2=4)) is None
 
 
 def test_the_one_that_the_rank_behind_waits_for_elsewhere():
     before, now = beats(r0=4, r1=3, r2=4, waiting={1: "other"})
-    now |= {1: Beat("a", 11, {"g": 3, "other": 7}, "other", False), 7: Beat("a", 11, {"other": 6}, None, False)}
+    now |= {
+        1: Beat("a", 11, {"g": 3, "other": 7}, "other", "round 1", False),
+        7: Beat("a", 11, {"other": 6}, None, "round 1", False),
+    }
     assert blamed(before, now) == 7
 
 
 def test_one_of_two_ranks_that_wait_for_each_other_in_two_groups():
     before, now = beats(r0=4, r1=3)
-    now |= {0: Beat("a", 11, {"g": 4, "h": 1}, "g", False), 1: Beat("a", 11, {"g": 3, "h": 2}, "h", False)}
+    now |= {
+        0: Beat("a", 11, {"g": 4, "h": 1}, "g", "round 1", False),
+        1: Beat("a", 11, {"g": 3, "h": 2}, "h", "round 1", False),
+    }
     assert blamed(before, now, (0, 1)) in (0, 1)
 
 
 def test_beats_and_verdicts_survive_the_store():
-    beat, verdict = Beat("a", 3, {"g": 2}, "g", True), Verdict(None, "is gone", {"0": "a"})
+    beat, verdict = Beat("a", 3, {"g": 2}, "g", "round 1", True), Verdict(None, "is gone", {"0": "a"})
     assert Beat.of(beat.text()) == beat
     assert Verdict.of(verdict.text()) == verdict
 

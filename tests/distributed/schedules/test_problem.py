@@ -10,10 +10,12 @@ from distributed_patterns import patterns, window_and_globals
 import attncc
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules import traffic
+from attncc.distributed.schedules.coverage import check_covers
 from attncc.distributed.schedules.problem import Problem, default_unit
 from attncc.distributed.schedules.schedule import Lane
 from attncc.distributed.schedules.settings import PARTITIONS, Settings
 from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.schedules.validity import check_schedule
 from attncc.distributed.simulation.scene import Scene
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, PlanError, ShapeError
@@ -71,6 +73,8 @@ def test_every_pair_is_computed_once(name, settings, length, ranks):
                 assert (times[mask] == 1).all()
                 assert times.max() <= 1
     assert len(set(served)) == len(served) == INPUTS.batch * INPUTS.kv_heads
+    check_schedule(schedule)
+    check_covers(schedule, problem)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,109 @@
+"""Comparison of what a rank has computed and sent with one process, the oracle and the plan."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import by_hand
+import numpy as np
+import torch
+import torch.distributed as dist
+
+import attncc
+from attncc.distributed.execution.mesh import DIMS
+from attncc.distributed.schedules import traffic
+from attncc.distributed.schedules.sharing import steps
+from attncc.scores import Score
+from attncc.testing.oracle import Problem, Results, dense, differentiated
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[list[int]]:
+    """Yield the bytes that this rank sends, one entry an exchange."""
+    counts: list[int] = []
+    original = dist.all_to_all_single
+
+    def counting(output: Any, given: Any, to: Any = None, back: Any = None, **options: Any) -> Any:
+        assert sum(back) == given.numel() * given.element_size()
+        assert sum(to) == output.numel() * output.element_size()
+        counts.append(sum(back))
+        return original(output, given, to, back, **options)
+
+    dist.all_to_all_single = counting
+    try:
+        yield counts
+    finally:
+        dist.all_to_all_single = original
+
+
+def sent(flows: list[traffic.Flow], ranks: int, rank: int) -> list[int]:
+    return [int(flow.sent(ranks)[rank]) for flow in flows if flow.total]
+
+
+def rows_of(results: Results, rows: torch.Tensor) -> Results:
+    parts = {name: x[:, :, rows] for name, x in results.items() if not name.startswith("d_weights")}
+    return Results(**parts, d_weights=results.d_weights)
+
+
+def one_process(pattern: attncc.Pattern, problem: Problem, score: Score) -> Results:
+    leaves = problem.leaves()
+    options = {"scale": problem.scale, "enable_gqa": True, "return_lse": True}
+    moved = score.on(leaves[3:]) if score.weights else None
+    out, lse = attncc.attention(*leaves[:3], pattern, score=moved, **options)
+    return differentiated(out, lse, leaves, problem)
+
+
+def oracle(pattern: attncc.Pattern, problem: Problem) -> Results:
+    batch, heads, n, _ = problem.query.shape
+    return dense(problem.to(torch.float64), by_hand.whole_mask(pattern, n, heads, batch))
+
+
+def local(problem: Problem, rows: torch.Tensor) -> Problem:
+    parts = (problem.query, problem.key, problem.value, problem.grad_out, problem.grad_lse)
+    return Problem(*(x[:, :, rows] for x in parts), problem.scale, problem.weights)
+
+
+def compare(found: Results, wanted: Results, tolerance: float) -> None:
+    for (name, x), (_, y) in zip(found.items(), wanted.items(), strict=True):
+        if name.startswith("d_weights"):  # sums over all pairs, whose terms nearly cancel
+            tolerance *= 10
+        torch.testing.assert_close(
+            x.double(), y.double(), rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def check_bytes(op: Any, forward: list[int], backward: list[int]) -> None:
+    """Compare what this rank has sent with the plan of all ranks of its mesh, to the byte.
+
+    Where it sends nothing, it may be in a round of others or not.
+    """
+    sizes, at = [op.grid.size(dim) for dim in DIMS], [op.grid.shard(dim) for dim in DIMS]
+    sharing, lse = replace(op.sharing, batch=sizes[0], heads=sizes[1]), max(4, op.inputs.itemsize) * op.return_lse
+    rank, ranks = int(np.ravel_multi_index(at, sizes)), int(np.prod(sizes))
+    given = zip((forward, backward), ("forward", "backward"), op.flows(), strict=True)
+    for counts, direction, folded in given:
+        flows = [step.flow for step in steps(op.schedule, op.inputs, sharing, direction, lse)]
+        assert [flow.total for flow in flows] == [flow.total for flow in folded]
+        planned = sent(flows, ranks, rank)
+        if op.sharing.spread == 1 and len(op.grid.sizes) == 1:
+            assert counts == planned
+        assert [count for count in counts if count] == [count for count in planned if count]
+
+
+def refused(call: Any, *words: str, error: type[Exception] = attncc.DistributedError) -> None:
+    """Check that a call is refused, that nothing was exchanged, and that ranks still understand each other."""
+    with counted() as bytes_sent:
+        try:
+            call()
+        except error as raised:
+            text = str(raised)
+            assert all(word in text for word in words), text
+        else:
+            raise AssertionError("nothing was refused")
+    assert not bytes_sent
+    total = torch.ones(1)
+    dist.all_reduce(total)
+    assert int(total) == dist.get_world_size()

@@ -1,0 +1,83 @@
+"""Whether a schedule's tasks compute every connected pair once, and who is named where they don't."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import by_hand
+import numpy as np
+import pytest
+from distributed_patterns import patterns
+
+import attncc
+from attncc.backends.inputs import Inputs
+from attncc.distributed.schedules.coverage import check_covers
+from attncc.distributed.schedules.problem import Problem
+from attncc.distributed.schedules.schedule import Lane, Schedule, Task
+
+N, RANKS = 61, 4
+INPUTS = Inputs(2, 4, 2, 16, 16, "fp32")
+SIZES = {"heads": 4, "kv_heads": 2, "batch": 2}
+
+
+def problem(pattern: attncc.Pattern) -> Problem:
+    return Problem(pattern, N, RANKS, INPUTS)
+
+
+def with_tasks(schedule: Schedule, tasks: list[Task], number: int = 0) -> Schedule:
+    lanes = list(schedule.lanes)
+    lanes[number] = replace(lanes[number], tasks=tuple(tasks))
+    return replace(schedule, lanes=tuple(lanes))
+
+
+@pytest.mark.parametrize("kind", ["scattered", "moved"])
+@pytest.mark.parametrize("name", sorted(patterns(N)))
+def test_schedules_by_hand_that_are_exact(name: str, kind: str) -> None:
+    """From the dense mask: in a moved order the adjacency lists more than is connected, which needn't be computed."""
+    pattern = patterns(N)[name]
+    made = by_hand.schedule(pattern, by_hand.partition(kind, N, 4, RANKS), **SIZES, style="mixed")
+    check_covers(made, problem(pattern))
+
+
+@pytest.mark.parametrize("name", ["causal", "random", "buckets", "mix"])
+def test_a_pair_that_is_left_out(name: str) -> None:
+    pattern = patterns(N)[name]
+    made = by_hand.schedule(pattern, by_hand.partition("scattered", N, 4, RANKS), **SIZES, style="pull")
+    for number, lane in enumerate(made.lanes):
+        for at, task in enumerate(lane.tasks):
+            fewer = [*lane.tasks[:at], replace(task, keys=task.keys[1:]), *lane.tasks[at + 1 :]]
+            owner, (query, key) = made.partition.owner, (task.queries[0], task.keys[0])
+            told = f"No rank computes .* unit {query}, of rank {owner[query]}, .* unit {key}, of rank {owner[key]} "
+            with pytest.raises(attncc.DistributedError, match=told + rf"\(lane {number}"):
+                check_covers(with_tasks(made, fewer, number), problem(pattern))
+
+
+def test_a_pair_that_is_computed_twice() -> None:
+    """By its own rank, and once more by one that has the keys."""
+    made = by_hand.schedule(attncc.load("causal"), by_hand.partition("contiguous", N, 4, RANKS), style="pull")
+    lane = made.lanes[0]
+    own = [task for task in lane.tasks if task.rank == 1]
+    again = replace(own[-1], rank=3, queries=own[-1].queries[-1:], keys=own[-1].keys[:1])
+    query, key = again.queries[0], again.keys[0]
+    with pytest.raises(attncc.DistributedError, match=f"Ranks 1, 3 each compute .* unit {query}, .* unit {key}, "):
+        check_covers(with_tasks(made, [*lane.tasks, again]), problem(attncc.load("causal")))
+
+
+def test_pairs_that_nobody_sees_may_be_computed_twice() -> None:
+    made = by_hand.schedule(attncc.load("causal"), by_hand.partition("contiguous", N, 4, RANKS), style="pull")
+    idle = Task(0, 0, np.array([0]), np.array([1]), 0.0)
+    check_covers(with_tasks(made, [idle, idle, *made.lanes[0].tasks]), problem(attncc.load("causal")))
+
+
+def test_heads_without_a_lane() -> None:
+    pattern, inputs = patterns(N)["mix"], replace(INPUTS, kv_heads=4)
+    made = by_hand.schedule(pattern, by_hand.partition("striped", N, 4, RANKS), heads=4, kv_heads=4, batch=2)
+    of_four = Problem(pattern, N, RANKS, inputs)
+
+    def changed(change) -> Schedule:
+        return replace(made, lanes=tuple(Lane(change(x.members), x.keys, x.queries, x.tasks) for x in made.lanes))
+
+    with pytest.raises(attncc.DistributedError, match="Key head 1 of batch entry 0 is in no lane"):
+        check_covers(changed(lambda members: members[members[:, 1] != 1]), of_four)
+    with pytest.raises(attncc.DistributedError, match="There are 2 batch entries and 4 key heads"):
+        check_covers(changed(lambda members: members + 1), of_four)
