@@ -11,7 +11,7 @@ import numpy as np
 
 from attncc import targets
 from attncc.distributed.schedules.traffic import Flow
-from attncc.distributed.simulation.simulate import flow_seconds
+from attncc.distributed.simulation.messages import flow_seconds
 from attncc.distributed.topology import Topology
 from attncc.distributed.topology import file as topology_file
 

@@ -16,7 +16,8 @@ import numpy as np
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.traffic import Step, received
 from attncc.distributed.simulation.known import Gathering, Hybrid
-from attncc.distributed.simulation.simulate import Timeline, makespan
+from attncc.distributed.simulation.simulate import makespan
+from attncc.distributed.simulation.timeline import Timeline
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, TopologyError
 from attncc.ir.tables import Array

@@ -10,6 +10,7 @@ import numpy as np
 from attncc.distributed.schedules.traffic import Step, received
 from attncc.distributed.simulation.baselines import Baseline
 from attncc.distributed.simulation.scene import Candidate
+from attncc.distributed.simulation.timeline import Timeline
 from attncc.ir.tables import Array
 
 
@@ -58,6 +59,26 @@ class Known:
         bytes_in = np.sum([one.received for one in each], axis=0)
         total = sum(one.total_bytes for one in each)
         return cls(name, sum(times) if len(times) == len(each) else None, int(bytes_in.max()), total, note)
+
+
+def spans(timeline: Timeline) -> list[dict[str, object]]:
+    """Return what each rank does and when, as plain data, in seconds; a span is [from, to]."""
+    computing, waiting, ends = timeline.busy.sum(axis=0), timeline.waiting.sum(axis=0), timeline.ends[-1]
+    return [
+        {
+            "ends_s": float(ends[rank]),
+            "computing_s": float(computing[rank]),
+            "waiting_s": float(waiting[rank]),
+            "computing": _between(timeline.starts[:, rank], timeline.computed[:, rank]),
+            "exchanging": _between(timeline.begins[:, rank], timeline.landed[:, rank]),
+        }
+        for rank in range(len(ends))
+    ]
+
+
+def _between(begin: Array, end: Array) -> list[list[float]]:
+    found: list[list[float]] = np.stack([begin, end], axis=1)[end > begin].tolist()
+    return found
 
 
 def exchange(candidate: Candidate) -> str:

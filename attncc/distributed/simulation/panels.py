@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attncc.distributed.simulation.simulate import Timeline
+from attncc.distributed.simulation.timeline import Timeline
 from attncc.ir.tables import Array
 
 #: Okabe and Ito's colours (2008), of which these are for ranks where they suffice.
@@ -16,7 +16,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8
 COMPUTING, HIDDEN, EXPOSED = "#0072B2", "#F0C36D", "#D55E00"
 #: Lines up to which each cell of the traffic matrix has its figure, and each line its label.
 FIGURES, LABELS = 8, 16
-_EMPTY, _RULE = "#f3f3f3", "#999999"
+_EMPTY = "#f3f3f3"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,44 +88,57 @@ def traffic(axes: Any, sent: Array, lines: Lines, direction: str) -> None:
 
 
 def timeline(axes: Any, timelines: Mapping[str, Timeline], lines: Lines) -> None:
-    """Draw when each line computes, below what the network does meanwhile; of several ranks, the slowest."""
+    """Draw when each line computes, and below that when its messages are on their way; of several ranks, the last."""
     total = sum(each.seconds for each in timelines.values())
     unit, size = next(((name, size) for name, size in (("s", 1.0), ("ms", 1e-3)) if total >= size), ("µs", 1e-6))
-    band = max(1.0, lines.count / 10)
+    top = -0.5 - max(0.7, lines.count / 10)
     begin = 0.0
     for direction, each in timelines.items():
-        _steps(axes, each, lines, begin, size, band)
-        name = f"{direction}: {each.seconds / size:.3g} {unit}, exposed exchange {each.exposed / size:.3g} {unit}"
-        axes.annotate(name, (begin / size, -0.6 - band), (4, 3), textcoords="offset points", fontsize=8)
+        _spans(axes, each, last_of(each, lines), begin, size)
+        name = f"{direction}: {each.seconds / size:.3g} {unit}; the last rank waits {each.exposed / size:.3g} {unit}"
+        axes.annotate(name, (begin / size, -0.5), (4, 3), textcoords="offset points", fontsize=8)
         axes.axvline(begin / size, color="black", linewidth=1.2)
         begin += each.seconds
-    axes.set(xlim=(0, max(total / size, 1e-9)), ylim=(lines.count - 0.5, -0.6 - 1.7 * band))
+    axes.set(xlim=(0, max(total / size, 1e-9)), ylim=(lines.count - 0.5, top))
     _finish(axes, _timeline_title(lines), f"time ({unit})", lines.name)
-    ticks = _labelled(lines.count)
-    axes.set_yticks([-0.6 - band / 2, *ticks], ["exchange", *map(str, ticks)])
+    axes.set_yticks(_labelled(lines.count))
     place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.3}
-    axes.legend(handles=_legend(), fontsize=7, ncols=4, frameon=False, **place)
+    axes.legend(handles=_legend(), fontsize=7, ncols=3, frameon=False, **place)
+
+
+def last_of(each: Timeline, lines: Lines) -> Array:
+    """Return the rank of each line that ends last, int64 (lines,)."""
+    ends = each.ends[-1] if len(each.ends) else np.zeros(len(lines.of_rank))
+    order = np.lexsort((-ends, lines.of_rank))
+    first: Array = order[np.searchsorted(lines.of_rank[order], np.arange(lines.count))]
+    return first
 
 
 def _timeline_title(lines: Lines) -> str:
-    return "Timeline" if lines.single else f"Timeline, the slowest rank of each {lines.name}"
+    return "Timeline" if lines.single else f"Timeline, of each {lines.name} the rank that ends last"
 
 
-def _steps(axes: Any, each: Timeline, lines: Lines, begin: float, size: float, band: float) -> None:
-    """Draw the steps of a direction from `begin` (seconds) on; a unit of the axis is `size` seconds."""
-    busy = np.zeros((lines.count, len(each.computing)))
-    np.maximum.at(busy, lines.of_rank, each.busy.T)
-    starts = (begin + each.starts) / size
-    hidden = np.minimum(each.computing, each.communicating) / size
-    exposed = np.maximum(each.communicating - each.computing, 0.0) / size
-    bar = {"y": -0.6 - band / 2, "height": 0.8 * band, "edgecolor": "white", "linewidth": 0.5}
-    axes.barh(width=hidden, left=starts, color=HIDDEN, **bar)
-    axes.barh(width=exposed, left=starts + hidden, color=EXPOSED, **bar)
-    axes.barh((lines.count - 1) / 2, exposed, lines.count, starts + hidden, color=EXPOSED, alpha=0.10, linewidth=0)
-    thick = 0.82 if lines.count <= 2 * LABELS else 1.0
-    for step, start in enumerate(starts):
-        axes.barh(np.arange(lines.count), busy[:, step] / size, thick, start, color=COMPUTING, linewidth=0)
-    axes.vlines(starts, -0.6 - band, lines.count - 0.5, color=_RULE, linewidth=0.4)
+def _spans(axes: Any, each: Timeline, ranks: Array, begin: float, size: float) -> None:
+    """Draw the steps of these ranks, one a line, from `begin` (seconds) on; a unit of the axis is `size` seconds."""
+    begins, starts, computed, landed = (
+        (begin + times[:, ranks]) / size for times in (each.begins, each.starts, each.computed, each.landed)
+    )
+    _bars(axes, starts, computed, COMPUTING, -0.42, 0.5)
+    _bars(axes, starts, np.minimum(computed, landed), HIDDEN, 0.12, 0.3)
+    _bars(axes, begins, np.minimum(starts, landed), EXPOSED, 0.12, 0.3)
+    _bars(axes, computed, landed, EXPOSED, 0.12, 0.3)
+
+
+def _bars(axes: Any, left: Array, right: Array, colour: str, above: float, height: float) -> None:
+    """Draw bars from `left` to `right`, float64 (steps, lines), where these aren't empty, `above` their line."""
+    from matplotlib.collections import PolyCollection
+
+    step, line = np.nonzero(right > left)
+    x, y = np.stack([left[step, line], right[step, line]]), line + above
+    corners = [(x[0], y), (x[1], y), (x[1], y + height), (x[0], y + height)]
+    boxes = np.stack([np.stack(each, axis=-1) for each in corners], axis=1)
+    made = PolyCollection(list(boxes), facecolors=colour, edgecolors="white", linewidths=0.3)
+    axes.add_collection(made, autolim=False)
 
 
 def _legend() -> list[Any]:
@@ -134,8 +147,7 @@ def _legend() -> list[Any]:
     return [
         Patch(color=COMPUTING, label="computing"),
         Patch(color=HIDDEN, label="exchange behind computing"),
-        Patch(color=EXPOSED, label="exchange that nothing hides"),
-        Patch(color=EXPOSED, alpha=0.10, label="waiting for it"),
+        Patch(color=EXPOSED, label="waiting for the exchange"),
     ]
 
 

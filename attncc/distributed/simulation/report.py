@@ -14,7 +14,7 @@ from attncc import targets
 from attncc.distributed.schedules.sharing import Sharing, steps
 from attncc.distributed.simulation.baselines import Baseline
 from attncc.distributed.simulation.choose import Progress, choose
-from attncc.distributed.simulation.figures import Known, Way
+from attncc.distributed.simulation.figures import Known, Way, spans
 from attncc.distributed.simulation.scene import Candidate, Scene
 from attncc.ir.tables import Array
 
@@ -147,6 +147,7 @@ class Report:
             "total_bytes": way.total,
             "busiest_received_bytes": int(way.received.max()),
             "busiest_sent_bytes": int(way.sent.max()),
+            "ranks": spans(timeline),
         }
 
     def _baseline(self, known: Known) -> dict[str, Any]:

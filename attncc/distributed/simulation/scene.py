@@ -16,7 +16,8 @@ from attncc.distributed.schedules.schedule import Schedule
 from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing, steps
 from attncc.distributed.simulation.baselines import Baseline, Case, baselines, striped_blocks
-from attncc.distributed.simulation.simulate import Timeline, launches, makespan, pair_costs
+from attncc.distributed.simulation.simulate import launches, makespan, pair_costs
+from attncc.distributed.simulation.timeline import Timeline
 from attncc.distributed.topology import Topology
 from attncc.errors import TopologyError
 from attncc.ir.symbols import B, H
@@ -50,8 +51,8 @@ class Candidate:
 
     @property
     def promise(self) -> float:
-        """What the makespan can't fall below under any overlap of the same work and the same bytes."""
-        return sum(float(max(t.computing.sum(), t.communicating.sum())) for t in self.timelines.values())
+        """What the makespan can hardly fall below under any overlap of the same work and the same bytes."""
+        return sum(timeline.promise for timeline in self.timelines.values())
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,20 +2,21 @@
 
 The model. A message takes the `alpha` of each link on its path; the bytes of all messages of a round add up in each
 channel (a direction of a link, both of a half-duplex one, or a shared medium), which passes `beta` of them a second.
-A round takes the most that any rank spends on latencies of what it sends, or of what it receives, and then what the
-busiest channel takes. All ranks begin a step together: it takes its computing or its round, whichever is longer.
+A message takes the most that one of its ends spends on latencies of what it sends in the round, or of what it gets,
+and then what the busiest channel of its path takes. Each rank has a clock of its own: see timeline.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from attncc import targets
 from attncc.backends.inputs import Inputs
-from attncc.distributed.schedules.traffic import Flow, Step, nothing
+from attncc.distributed.schedules.traffic import Flow, Step
+from attncc.distributed.simulation.messages import Messages
+from attncc.distributed.simulation.timeline import Timeline, timeline
 from attncc.distributed.topology import Topology
 from attncc.errors import TopologyError
 from attncc.ir.tables import Array
@@ -31,60 +32,6 @@ _FACTOR = {"forward": 1.0, "backward": BACKWARD}
 Placed = tuple[Sequence[Step], Array]
 
 
-@dataclass(frozen=True, eq=False)
-class Timeline:
-    """The steps of a run, in seconds.
-
-    compute: of each device by itself, float64 (steps, devices); computing: of the step, with pools of cores taken into
-    account, float64 (steps,); communicating: of its round, float64 (steps,).
-    """
-
-    compute: Array
-    computing: Array
-    communicating: Array
-
-    @property
-    def seconds(self) -> float:
-        """The makespan."""
-        return float(np.maximum(self.computing, self.communicating).sum())
-
-    @property
-    def exposed(self) -> float:
-        """Communication that no computing hides."""
-        return float(np.maximum(self.communicating - self.computing, 0.0).sum())
-
-    @property
-    def busy(self) -> Array:
-        """Seconds that each device computes in each step, longer where it shares cores, float64 (steps, devices)."""
-        slowest = self.compute.max(axis=1, initial=0.0)
-        slowed = np.divide(self.computing, slowest, out=np.ones_like(slowest), where=slowest > 0)
-        busy: Array = self.compute * slowed[:, None]
-        return busy
-
-    @property
-    def starts(self) -> Array:
-        """When each step begins, float64 (steps,)."""
-        ends = np.cumsum(np.maximum(self.computing, self.communicating))
-        return np.concatenate([[0.0], ends[:-1]])[: len(ends)]
-
-
-def flow_seconds(flow: Flow, topology: Topology, placement: Array | None = None) -> float:
-    """Return the seconds of a round; `placement` is the device number of each rank, int64 (ranks,), else its own."""
-    if placement is not None:
-        flow = Flow(placement[flow.source], placement[flow.target], flow.bytes)
-    moved = (flow.bytes > 0) & (flow.source != flow.target)
-    source, target, sizes = flow.source[moved], flow.target[moved], flow.bytes[moved]
-    if not len(sizes):
-        return 0.0
-    network = topology.network
-    latency, load = np.zeros(len(sizes)), np.zeros(len(network.beta))
-    for pairs, arcs in network.hops(topology.vertex[source], topology.vertex[target]):
-        latency[pairs] += network.alpha[arcs]
-        load += np.bincount(network.channel[arcs], sizes[pairs], len(load))
-    busiest = max(float(np.bincount(end, latency).max()) for end in (source, target))
-    return busiest + float((load / network.beta).max())
-
-
 def makespan(
     groups: Sequence[Placed], topology: Topology, seconds_per_pair: Mapping[str, float], launch: Mapping[str, float]
 ) -> Timeline:
@@ -97,17 +44,17 @@ def makespan(
     _check(groups, topology)
     pair, task = _rates(topology, seconds_per_pair, launch)
     count = max((len(steps) for steps, _ in groups), default=0)
-    compute, communicating = np.zeros((count, topology.count)), np.zeros(count)
-    before = nothing()
+    compute, rounds = np.zeros((count, topology.count)), list[Messages]()
+    before = None
     for number in range(count):
         now = [(steps[number], devices) for steps, devices in groups if number < len(steps)]
         for step, devices in now:
             compute[number, devices] = step.work * pair[devices] + step.tasks * task[devices]
         flow = _together(now)
-        again = number > 0 and _same(flow, before)  # as most rounds of a ring
-        communicating[number] = communicating[number - 1] if again else flow_seconds(flow, topology)
+        again = before is not None and _same(flow, before)  # as most rounds of a ring
+        rounds.append(rounds[-1] if again else Messages.of(flow, topology))
         before = flow
-    return Timeline(compute, _phases(compute, topology), communicating)
+    return timeline(compute, rounds, topology)
 
 
 def pair_seconds(plan: Plan, inputs: Inputs, pairs: float, target: Target, direction: str) -> float:
@@ -163,14 +110,6 @@ def _together(now: Sequence[tuple[Step, Array]]) -> Flow:
 def _same(one: Flow, other: Flow) -> bool:
     columns = zip((one.source, one.target, one.bytes), (other.source, other.target, other.bytes), strict=True)
     return all(np.array_equal(a, b) for a, b in columns)
-
-
-def _phases(compute: Array, topology: Topology) -> Array:
-    """Return how long each step computes: as its slowest device, or longer where a node has fewer cores than work."""
-    found: Array = compute.max(axis=1, initial=0.0)
-    for node, cores in topology.cores.items():
-        found = np.maximum(found, compute[:, topology.node == node].sum(axis=1) / cores)
-    return found
 
 
 def _check(groups: Sequence[Placed], topology: Topology) -> None:

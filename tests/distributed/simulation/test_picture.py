@@ -30,10 +30,15 @@ def made(name: str, parts: int = 4, spread: int = 1, topology: str = "4xrtx4090"
     return report(scene, [Sharing(parts=parts, spread=spread)], fixed={"route": "direct", "stages": 1, **fixed})
 
 
-def drawn(axes: Any, colour: str, alpha: float | None = None) -> list[Any]:
-    """The bars of a colour."""
-    found = (bar for bar in axes.patches if bar.get_alpha() == alpha)
-    return [bar for bar in found if to_rgb(bar.get_facecolor()) == to_rgb(colour)]
+def drawn(axes: Any, colour: str) -> np.ndarray:
+    """The lengths of the bars of a colour, float64 (lines,): all that are on a line together."""
+    found = np.zeros(round(axes.get_ylim()[0] + 0.5))
+    for bars in axes.collections:
+        if to_rgb(bars.get_facecolor()[0]) == to_rgb(colour):
+            for path in bars.get_paths():
+                (left, top), (right, _) = path.vertices.min(axis=0), path.vertices.max(axis=0)
+                found[round(top)] += right - left
+    return found
 
 
 def test_zigzag_gives_each_rank_two_pieces() -> None:
@@ -79,19 +84,27 @@ def test_more_ranks_than_lines_are_drawn_by_node_or_by_neighbours() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["causal", "sliding_window"])
-def test_the_timeline_is_as_long_as_what_it_shows(pattern: str) -> None:
+def test_each_line_shows_the_spans_of_its_rank(pattern: str) -> None:
     found = made(pattern, partition="contiguous")
     axes = figure.blank(5, 3).subplots()
     panels.timeline(axes, found.best.timelines, Lines("rank", np.arange(4)))
     unit = 1e-3 if "ms" in axes.get_xlabel() else 1e-6
-    hidden, exposed = (drawn(axes, colour) for colour in (panels.HIDDEN, panels.EXPOSED))
-    computing = drawn(axes, panels.COMPUTING)
     each = found.best.timelines.values()
-    assert sum(bar.get_width() for bar in computing) * unit == pytest.approx(sum(t.busy.sum() for t in each))
-    assert sum(bar.get_width() for bar in exposed) * unit == pytest.approx(sum(t.exposed for t in each))
-    both = sum(bar.get_width() for bar in [*hidden, *exposed]) * unit
-    assert both == pytest.approx(sum(t.communicating.sum() for t in each))
+    computing, hidden, waiting = (
+        unit * drawn(axes, colour) for colour in (panels.COMPUTING, panels.HIDDEN, panels.EXPOSED)
+    )
+    assert computing == pytest.approx(sum(t.busy.sum(axis=0) for t in each))
+    assert waiting == pytest.approx(sum(t.waiting.sum(axis=0) for t in each))
+    assert hidden + waiting == pytest.approx(sum((t.landed - t.begins).sum(axis=0) for t in each))
     assert axes.get_xlim()[1] * unit == pytest.approx(found.best.seconds)
+
+
+def test_of_several_ranks_the_last_is_drawn() -> None:
+    timeline = made("causal", partition="contiguous").best.timelines["forward"]
+    ends = timeline.ends[-1]
+    assert ends.argsort().tolist() == [0, 1, 2, 3]
+    assert panels.last_of(timeline, Lines("node", np.array([1, 0, 0, 1]))).tolist() == [2, 3]
+    assert panels.last_of(timeline, Lines("rank", np.arange(4))).tolist() == [0, 1, 2, 3]
 
 
 def test_nothing_to_send_is_said() -> None:

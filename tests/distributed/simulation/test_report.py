@@ -99,6 +99,18 @@ def test_notes_of_directions_that_differ_are_told_apart() -> None:
     assert known.note == "forward: u = 2; backward: u = 4"
 
 
+def test_the_spans_of_each_rank_are_told() -> None:
+    found = contiguous(attncc.load("causal"))
+    for direction, told in found.describe()["directions"].items():
+        timeline = found.best.timelines[direction]
+        assert max(each["ends_s"] for each in told["ranks"]) == told["makespan_s"]
+        for rank, each in enumerate(told["ranks"]):
+            assert each["computing_s"] + each["waiting_s"] == pytest.approx(each["ends_s"])
+            assert each["computing_s"] == pytest.approx(sum(end - begin for begin, end in each["computing"]))
+            assert len(each["exchanging"]) == (timeline.travelling[:, rank] > 0).sum() > 0
+        assert told["exposed_s"] == told["ranks"][timeline.last]["waiting_s"]
+
+
 def test_processes_that_share_cores_are_not_idle_while_they_wait_for_them() -> None:
     even = report(scene(attncc.load("full"), 2048, "gloo"), ALONE, fixed=CONTIGUOUS)
     assert 0 <= even.idle < 0.05

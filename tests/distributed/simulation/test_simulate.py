@@ -1,120 +1,19 @@
-"""Simulation: contention, latency, pools of cores, groups that share links, and speed."""
+"""Simulation: launches, targets, pools of cores, groups that share links, and what a pair costs."""
 
 from __future__ import annotations
 
-import time
-
-import networkx as nx
 import numpy as np
 import pytest
+from stars import flow, pooled, ranks, run, star, step
 
 import attncc
 from attncc import targets
 from attncc.backends.inputs import Inputs
-from attncc.distributed.schedules.traffic import Flow, Step, nothing
-from attncc.distributed.simulation.simulate import (
-    BACKWARD,
-    Timeline,
-    flow_seconds,
-    launches,
-    makespan,
-    pair_costs,
-    pair_seconds,
-)
+from attncc.distributed.simulation.simulate import BACKWARD, launches, makespan, pair_costs, pair_seconds
 from attncc.distributed.topology import Topology
 from attncc.errors import TopologyError
-from attncc.ir.tables import Array
 
-ALPHA, BETA = 1e-3, 1e6
 INPUTS = Inputs(1, 8, 8, 64, 64, "fp16")
-
-
-def star(count: int, **link: object) -> Topology:
-    graph = nx.Graph()
-    graph.add_nodes_from(range(count), target="h100")
-    graph.add_edges_from(((k, "switch") for k in range(count)), **({"alpha": ALPHA, "beta": BETA} | link))
-    return Topology.from_graph(graph, name="star")
-
-
-def flow(*pairs: tuple[int, int, int]) -> Flow:
-    return Flow(*(np.array(column, np.int64) for column in zip(*pairs, strict=True)))
-
-
-def step(work: list[float], moved: Flow | None = None, tasks: list[int] | None = None) -> Step:
-    return Step(np.array(work), np.array(tasks or [0] * len(work)), moved or nothing())
-
-
-def ranks(*devices: int) -> Array:
-    return np.array(devices, np.int64)
-
-
-def run(*groups: tuple[list[Step], Array], topology: Topology, pair: float = 1.0, launch: float = 0.0) -> Timeline:
-    names = topology.targets
-    return makespan(groups, topology, dict.fromkeys(names, pair), dict.fromkeys(names, launch))
-
-
-def test_one_message() -> None:
-    assert flow_seconds(flow((0, 1, 500)), star(2)) == pytest.approx(2 * ALPHA + 500 / BETA)
-
-
-def test_nothing_moves_in_no_time() -> None:
-    assert flow_seconds(nothing(), star(2)) == 0.0
-    assert flow_seconds(flow((0, 0, 500), (0, 1, 0)), star(2)) == 0.0
-
-
-def test_latencies_of_a_rank_add_up_and_ranks_overlap() -> None:
-    tiny = 1
-    scattered = flow((0, 1, tiny), (0, 2, tiny), (0, 3, tiny))
-    gathered = flow((1, 0, tiny), (2, 0, tiny), (3, 0, tiny))
-    shifted = flow((0, 1, tiny), (1, 2, tiny), (2, 3, tiny), (3, 0, tiny))
-    assert flow_seconds(scattered, star(4)) == pytest.approx(6 * ALPHA + 3 * tiny / BETA)
-    assert flow_seconds(gathered, star(4)) == pytest.approx(6 * ALPHA + 3 * tiny / BETA)
-    assert flow_seconds(shifted, star(4)) == pytest.approx(2 * ALPHA + tiny / BETA)
-
-
-@pytest.mark.parametrize(
-    ("link", "bytes_of_busiest"),
-    [
-        ({}, 300),  # 0 sends 100 + 200
-        ({"duplex": "half"}, 700),  # and receives 400, on the same channel
-        ({"shared": "bus"}, 700),  # all that goes up
-        ({"shared": "bus", "duplex": "half"}, 1400),  # all that goes up and down
-    ],
-)
-def test_contention(link: dict[str, object], bytes_of_busiest: int) -> None:
-    moved = flow((0, 1, 100), (0, 2, 200), (3, 0, 400))
-    bytes_of_busiest = max(bytes_of_busiest, 400)
-    assert flow_seconds(moved, star(4, alpha=0.0, **link)) == pytest.approx(bytes_of_busiest / BETA)
-
-
-def test_a_chain_is_busiest_in_the_middle() -> None:
-    graph = nx.path_graph(4)
-    nx.set_node_attributes(graph, "h100", "target")
-    nx.set_edge_attributes(graph, {edge: {"alpha": 0.0, "beta": BETA} for edge in graph.edges})
-    topology = Topology.from_graph(graph, name="chain")
-    assert flow_seconds(flow((0, 3, 10), (1, 2, 20), (0, 2, 30), (3, 0, 7)), topology) == pytest.approx(60 / BETA)
-
-
-def test_placement_and_subsets_agree() -> None:
-    topology = Topology.load("64xh100")
-    moved = flow((0, 1, 1 << 20), (1, 2, 1 << 22))
-    near, far = ranks(0, 1, 2), ranks(0, 8, 16)
-    assert flow_seconds(moved, topology, far) > flow_seconds(moved, topology, near)
-    assert flow_seconds(moved, topology, far) == flow_seconds(moved, topology.subset([0, 8, 16]))
-
-
-def test_a_step_takes_the_longer_of_its_two_sides() -> None:
-    topology = star(2, alpha=0.0)
-    line = run(
-        ([step([3.0, 1.0], flow((0, 1, 2_000_000))), step([1.0, 2.0], flow((1, 0, 5_000_000)))], ranks(0, 1)),
-        topology=topology,
-    )
-    assert line.computing.tolist() == [3.0, 2.0]
-    assert line.communicating == pytest.approx([2.0, 5.0])
-    assert line.seconds == pytest.approx(3.0 + 5.0)
-    assert line.exposed == pytest.approx(3.0)
-    assert line.starts == pytest.approx([0.0, 3.0])
-    assert line.compute.tolist() == [[3.0, 1.0], [1.0, 2.0]]
 
 
 def test_launches_count_tasks() -> None:
@@ -124,7 +23,7 @@ def test_launches_count_tasks() -> None:
 
 def test_no_steps_take_no_time() -> None:
     line = run(([], ranks(0, 1)), topology=star(2))
-    assert (line.seconds, line.exposed, len(line.starts)) == (0.0, 0.0, 0)
+    assert (line.seconds, line.exposed, line.promise, len(line.starts)) == (0.0, 0.0, 0.0, 0)
     assert run(topology=star(2)).seconds == 0.0
 
 
@@ -135,16 +34,13 @@ def test_groups_share_links_and_may_differ_in_steps() -> None:
     other = ([step([0.0, 0.5], moved)], ranks(1, 3))
     assert run(one, topology=topology).seconds == pytest.approx(1.0 + 7.0)
     both = run(one, other, topology=topology)
-    assert both.communicating == pytest.approx([2.0, 0.0])
+    assert both.travelling == pytest.approx(np.array([[2.0] * 4, [0.0] * 4]))
+    assert both.seconds == pytest.approx(2.0 + 7.0)
     assert both.compute.tolist() == [[0.0, 0.0, 0.0, 0.5], [0.0, 0.0, 7.0, 0.0]]
 
 
 def test_a_pool_of_cores_is_shared_by_the_devices_of_a_node() -> None:
-    graph = star(4).graph.copy()
-    for rank in range(4):
-        graph.nodes[rank].update(node="left" if rank < 3 else "right", target="cpu", share=0.5)
-    graph.graph["cores"] = {"left": 2.0}
-    topology = Topology.from_graph(graph, name="pooled")
+    topology = pooled(star(4), {"left": 2.0}, ["left", "left", "left", "right"], share=0.5)
     places = ranks(0, 1, 2, 3)
     assert run(([step([1.0, 1.0, 1.0, 0.0])], places), topology=topology).seconds == pytest.approx(3.0)
     assert run(([step([4.0, 1.0, 1.0, 0.0])], places), topology=topology).seconds == pytest.approx(8.0)
@@ -205,15 +101,3 @@ def test_costs_by_target() -> None:
         "cpu": pair_seconds(plan, INPUTS, plan.pairs, targets.target("cpu"), "forward")
     }
     assert launches(topology) == {"cpu": targets.target("cpu").launch}
-
-
-def test_a_thousand_devices_are_fast() -> None:
-    topology = Topology.load("1024xh100")
-    random = np.random.default_rng(1)
-    source, target = random.integers(0, 1024, (2, 4000))
-    moved = Flow(source, target, random.integers(1, 1 << 20, 4000))
-    flow_seconds(moved, topology)
-    start = time.perf_counter()
-    for _ in range(20):
-        flow_seconds(moved, topology)
-    assert (time.perf_counter() - start) / 20 < 0.02

@@ -1,0 +1,221 @@
+"""Timelines by hand: each rank by its own clock, with the exact seconds of everything it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stars import BETA, flow, pooled, ranks, run, star, step
+
+from attncc.backends.inputs import Inputs
+from attncc.distributed.schedules.cut import Cut
+from attncc.distributed.schedules.partition import Partition
+from attncc.distributed.schedules.schedule import Lane, Moves, Schedule, Task
+from attncc.distributed.schedules.traffic import Flow, Rows, Step, backward_steps, forward_steps
+from attncc.distributed.simulation.messages import Messages, flow_seconds
+from attncc.distributed.simulation.timeline import Timeline
+from attncc.distributed.topology import Topology
+
+#: Bytes of a second.
+SECOND = int(BETA)
+
+
+def alone(steps: list[Step], count: int, **link: object) -> Timeline:
+    """The timeline of ranks around a switch without latency."""
+    return run((steps, np.arange(count)), topology=star(count, **({"alpha": 0.0} | link)))
+
+
+def rows(times: np.ndarray) -> list[list[float]]:
+    found: list[list[float]] = times.round(9).T.tolist()
+    return found
+
+
+def test_what_is_early_on_one_rank_and_late_on_another_is_counted_once() -> None:
+    found = alone([step([3, 1]), step([1, 3])], 2)
+    assert rows(found.starts) == [[0, 3], [0, 1]]
+    assert rows(found.computed) == [[3, 4], [1, 4]]
+    assert (found.seconds, found.exposed) == (4, 0)  # and not 3 + 3
+
+
+def test_unequal_starts() -> None:
+    """Rank 1 comes to the second round at 1, and its message sets off when rank 0 comes, at 3."""
+    found = alone([step([3, 1]), step([1, 0], flow((1, 0, 2 * SECOND))), step([1, 1])], 2)
+    assert rows(found.begins) == [[0, 3, 5], [0, 1, 5]]
+    assert rows(found.computed) == [[3, 4, 6], [1, 1, 6]]
+    assert rows(found.landed) == [[0, 5, 5], [0, 5, 5]]
+    assert rows(found.waiting) == [[0, 1, 0], [0, 4, 0]]
+    assert (found.seconds, found.last, found.exposed) == (6, 0, 1)
+
+
+def test_a_relay() -> None:
+    """What rank 1 passes on leaves when it has come, while ranks 0 and 1 compute."""
+    first, second = flow((0, 1, 2 * SECOND)), flow((1, 2, SECOND))
+    found = alone([step([5, 0, 0], first), step([0, 4, 0], second), step([0, 0, 3])], 3)
+    assert rows(found.begins) == [[0, 5, 5], [0, 2, 6], [0, 0, 3]]
+    assert rows(found.landed) == [[2, 5, 5], [2, 3, 6], [0, 3, 3]]
+    assert rows(found.computed) == [[5, 5, 5], [0, 6, 6], [0, 0, 6]]
+    assert (found.seconds, found.last, found.exposed) == (6, 1, 2)  # and not 5 + 4 + 3
+
+
+def test_a_rank_with_nothing_to_do_is_done() -> None:
+    found = alone([step([2, 0, 0], flow((0, 1, SECOND))), step([0, 1, 0])], 3)
+    assert rows(found.ends) == [[2, 2], [1, 2], [0, 0]]
+    assert found.waiting.sum(axis=0).tolist() == [0, 1, 0]
+
+
+def test_a_rank_that_only_waits() -> None:
+    found = alone([step([4, 0]), step([0, 0], flow((0, 1, 3 * SECOND)))], 2)
+    assert rows(found.landed) == [[0, 7], [0, 7]]
+    assert rows(found.busy) == [[4, 0], [0, 0]]
+    assert rows(found.waiting) == [[0, 3], [0, 7]]
+    assert (found.seconds, found.exposed) == (7, 3)
+
+
+def test_a_rank_waits_for_what_it_sends_too() -> None:
+    """An exchange is done with all of its parts: rank 0 has sent to rank 1 by 5, and computes then."""
+    found = alone([step([0, 4]), step([0, 0], flow((0, 1, SECOND))), step([2, 0])], 2)
+    assert rows(found.starts) == [[0, 0, 5], [0, 4, 5]]
+    assert found.seconds == 7
+
+
+def test_latency_counts_for_each_message() -> None:
+    found = alone([step([0, 0, 0], flow((0, 1, SECOND), (0, 2, SECOND)))], 3, alpha=0.25)
+    assert rows(found.landed) == [[3], [3], [3]]
+
+
+@pytest.mark.parametrize(("link", "second"), [({}, [0, 2]), ({"shared": "bus"}, [2, 4])])
+def test_a_shared_link_carries_one_round_after_another(link: dict[str, object], second: list[int]) -> None:
+    steps = [step([0] * 4, flow((0, 1, 2 * SECOND))), step([0] * 4, flow((2, 3, 2 * SECOND)))]
+    found = alone(steps, 4, **link)
+    assert rows(found.landed)[:2] == [[2, 2], [2, 2]]
+    assert rows(found.landed)[2:] == [[0, second[1]]] * 2
+
+
+def test_a_pool_of_cores_serves_one_step_after_another() -> None:
+    """Three ranks on two cores: what is left of the first step is done before the second begins, but not elsewhere."""
+    topology = pooled(star(4), {"left": 2.0}, ["left", "left", "left", "right"])
+    found = run(([step([4, 4, 0, 1]), step([0, 0, 2, 1])], ranks(0, 1, 2, 3)), topology=topology)
+    assert rows(found.starts) == [[0, 4], [0, 4], [0, 4], [0, 1]]
+    assert rows(found.computed) == [[4, 4], [4, 4], [0, 6], [1, 2]]
+    slowed = run(([step([2, 2, 2, 2])], ranks(0, 1, 2, 3)), topology=topology)
+    assert rows(slowed.busy) == [[3], [3], [3], [2]]
+
+
+def relayed() -> Schedule:
+    """Keys of rank 0 go to rank 1, and on from there to rank 2; each rank has tasks on its own, and on what comes."""
+    moves = Moves.of(np.array([1, 2]), np.array([0, 1]), np.array([1, 2]), np.array([0, 0]))
+    own = [Task(rank, 0, ranks(rank), ranks(rank), work) for rank, work in enumerate((4.0, 1.0, 2.0))]
+    later = [Task(1, 1, ranks(1), ranks(0), 2.0), Task(2, 2, ranks(2), ranks(0), 1.0)]
+    return Schedule(
+        Partition("by hand", Cut.plain(3, 1), ranks(0, 1, 2), 3), (Lane(None, moves, Moves.none(), (*own, *later)),), 2
+    )
+
+
+def test_a_backward_is_the_same_tables_reversed() -> None:
+    inputs = Inputs(1, 1, 1, 8, 8, "fp32")
+    key = Rows.of(inputs).key
+    assert key == Rows.of(inputs).key_gradient
+    topology = star(3, alpha=0.0, beta=key / 3)  # a key takes 3 seconds
+    places = ranks(0, 1, 2)
+    there = run((forward_steps(relayed(), inputs), places), topology=topology)
+    assert rows(there.begins) == [[0, 4, 4], [0, 3, 6], [0, 2, 6]]
+    assert rows(there.computed) == [[4, 4, 4], [1, 5, 6], [2, 2, 7]]
+    assert there.seconds == 7  # and not 4 + 3 + 1
+    back = run((backward_steps(relayed(), inputs), places), topology=topology)
+    assert rows(back.begins) == [[0, 0, 0], [0, 0, 4], [0, 1, 4]]
+    assert rows(back.computed) == [[0, 0, 4], [0, 2, 5], [1, 1, 6]]
+    assert rows(back.landed) == [[0, 0, 7], [0, 4, 7], [0, 4, 4]]
+    assert back.seconds == 7  # and not 1 + 3 + 4
+
+
+LINKS = st.sampled_from(
+    [{}, {"duplex": "half"}, {"shared": "bus"}, {"shared": "bus", "duplex": "half"}, {"alpha": 0.0}]
+)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[list[Step], Topology]:
+    """Steps of up to five ranks around a switch, of which some share cores."""
+    count = draw(st.integers(2, 5))
+    seconds = st.integers(0, 9).map(float)
+    message = st.tuples(st.integers(0, count - 1), st.integers(0, count - 1), st.integers(0, 5 * SECOND))
+    steps = [
+        step(draw(st.lists(seconds, min_size=count, max_size=count)), Flow(*np.array(moved, np.int64).reshape(-1, 3).T))
+        for moved in draw(st.lists(st.lists(message, max_size=6), max_size=5))
+    ]
+    topology = star(count, **draw(LINKS))
+    if draw(st.booleans()):
+        node = draw(st.lists(st.sampled_from(["a", "b"]), min_size=count, max_size=count))
+        topology = pooled(topology, {node[0]: draw(st.sampled_from([1.0, 1.5, 2.0]))}, node)
+    return steps, topology
+
+
+def simulated(steps: list[Step], topology: Topology) -> Timeline:
+    return run((steps, np.arange(topology.count)), topology=topology)
+
+
+def rounds(steps: list[Step], topology: Topology) -> list[Messages]:
+    return [Messages.of(each.flow, topology) for each in steps]
+
+
+@given(runs())
+def test_no_less_than_what_each_rank_and_each_pool_and_each_link_has_to_do(case: tuple[list[Step], Topology]) -> None:
+    steps, topology = case
+    found, compute = simulated(steps, topology), sum((each.work for each in steps), np.zeros(topology.count))
+    least = [compute.max(), found.busy.sum(axis=0).max(initial=0.0), found.promise]
+    least += [compute[topology.node == node].sum() / cores for node, cores in topology.cores.items()]
+    least += [float(sum((each.load for each in rounds(steps, topology)), np.zeros(1)).max())]
+    assert found.seconds >= max(least) * (1 - 1e-9)
+
+
+@given(runs())
+def test_no_less_than_the_longest_chain_of_messages(case: tuple[list[Step], Topology]) -> None:
+    """Of two messages with a common end, in two rounds, the second follows the first."""
+    steps, topology = case
+    chain = [0.0] * topology.count
+    for messages in rounds(steps, topology):
+        before = list(chain)
+        for source, target, seconds in zip(messages.source, messages.target, messages.seconds, strict=True):
+            arrival = max(before[source], before[target]) + seconds
+            chain[source], chain[target] = max(chain[source], arrival), max(chain[target], arrival)
+    assert simulated(steps, topology).seconds >= max(chain) * (1 - 1e-9)
+
+
+@given(runs())
+def test_no_more_than_steps_that_all_ranks_begin_together(case: tuple[list[Step], Topology]) -> None:
+    steps, topology = case
+    together = 0.0
+    for each in steps:
+        pools = [each.work[topology.node == node].sum() / cores for node, cores in topology.cores.items()]
+        together += max(each.work.max(), *pools, flow_seconds(each.flow, topology), 0.0)
+    assert simulated(steps, topology).seconds <= together * (1 + 1e-9)
+
+
+@given(runs(), st.sampled_from([1.5, 4.0]), st.integers(0, 4))
+def test_faster_links_and_fewer_messages_never_make_it_slower(
+    case: tuple[list[Step], Topology], faster: float, dropped: int
+) -> None:
+    steps, topology = case
+    most = simulated(steps, topology).seconds * (1 + 1e-9)
+    network = replace(topology.network, beta=topology.network.beta * faster)
+    assert simulated(steps, replace(topology, network=network)).seconds <= most
+    fewer = [replace(each, flow=_without(each.flow, dropped)) for each in steps]
+    assert simulated(fewer, topology).seconds <= most
+
+
+def _without(moved: Flow, number: int) -> Flow:
+    kept = np.arange(len(moved.bytes)) != number
+    return Flow(moved.source[kept], moved.target[kept], moved.bytes[kept])
+
+
+@given(runs())
+def test_the_seconds_of_each_rank_are_computing_and_waiting(case: tuple[list[Step], Topology]) -> None:
+    found = simulated(*case)
+    assert (found.waiting >= -1e-9).all()
+    assert (found.starts >= found.begins).all()
+    if len(found.ends):
+        assert found.ends[-1] == pytest.approx((found.busy + found.waiting).sum(axis=0))
+        assert found.begins[1:].tolist() == found.ends[:-1].tolist()
