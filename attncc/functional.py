@@ -55,6 +55,7 @@ def attention(
     """
     chosen, scored = as_pattern(pattern), as_score(score)
     check_types(query, key, value, backend)
+    operators.check_forward_mode(query, key, value, *scored.tensors)
     query, key, value = autocast(query, key, value)
     check_tensors(query, key, value, enable_gqa, q_offset)
     check_weights(scored.weights, query)
