@@ -110,7 +110,7 @@ class Declaration:
             raise self.error(error.problem, rule=error.rule, fix=error.fix) from error
         except AttnccError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             code = self.function.__code__
             raise self.error(
                 f"{self._title} {self.name!r} raised {type(error).__name__}: {error}.",

@@ -147,6 +147,7 @@ def _checked(
 ) -> list[Tensor]:
     """Return the tensors as autocast has them; raises unless they, and a score's weights, fit together."""
     check_types(query, key, value, backend)
+    operators.check_forward_mode(query, key, value, *score.tensors)
     query, key, value = autocast(query, key, value)
     check_tensors(query, key, value, enable_gqa, q_offset)
     check_weights(score.weights, query)

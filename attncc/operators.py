@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from attncc.backends.base import accumulation_dtype
 from attncc.errors import AttnccError
@@ -165,6 +166,16 @@ def _weighted_backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | Non
     )
     per_slot = d_weights if with_weights else [None] * len(weights)
     return d_query, d_key, d_value, per_slot, *(None for _ in ctx.options)
+
+
+def check_forward_mode(*tensors: Tensor) -> None:
+    """Raise AttnccError under forward-mode differentiation, whose tangents an operator drops without a word."""
+    if any(unpack_dual(x).tangent is not None for x in tensors):  # type: ignore[no-untyped-call]
+        raise AttnccError(
+            "attncc.attention was differentiated in forward mode (torch.func.jvp, torch.autograd.forward_ad).",
+            rule="attncc has first derivatives in reverse mode only.",
+            fix="Use torch.autograd.grad or .backward().",
+        )
 
 
 def refuse_double_backward(ctx: Any, *gradients: Any) -> None:

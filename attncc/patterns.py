@@ -12,7 +12,7 @@ import sympy
 
 from attncc.declarations import Declaration
 from attncc.errors import PatternError
-from attncc.ir.language import Index, Table, predicate_of
+from attncc.ir.language import Condition, Index, Table, predicate_of
 from attncc.ir.normal import comparison, digest, normalised
 from attncc.ir.predicate import Predicate, conjunction, disjunction
 from attncc.ir.symbols import BY_NAME, H, I, J
@@ -109,9 +109,9 @@ class PatternFactory(Declaration):
         checked = self.checked(values)
         result = self.evaluated(checked)
         subsets = result if isinstance(result, tuple | list) else (result,)
-        if not subsets:
+        if not subsets or not all(isinstance(subset, Condition | bool) for subset in subsets):
             raise PatternError(
-                f"Pattern {self.name!r} returned no set.",
+                f"Pattern {self.name!r} returned {result!r}.",
                 rule="A pattern returns one comparison, or a tuple of them, one for each subset.",
                 fix="Return the predicate, as in `return (j <= i) & (i - j < window)`.",
             )

@@ -138,9 +138,9 @@ def test_what_a_function_returns_is_checked() -> None:
     def raising(i, j):
         raise KeyError("x")
 
-    with pytest.raises(PatternError, match="returned no set"):
+    with pytest.raises(PatternError, match=r"returned \(\)"):
         nothing()
-    with pytest.raises(PatternError, match="where a comparison is needed"):
+    with pytest.raises(PatternError, match="'number' returned Index"):
         number()
     with pytest.raises(PatternError, match=r"raised KeyError.*\n.*test_patterns.py"):
         raising()

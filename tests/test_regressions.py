@@ -152,3 +152,63 @@ def test_scores_that_compose_to_an_infinity_raised_an_error_about_patterns() -> 
 
     with pytest.raises(attncc.ScoreError, match="numbers are finite"):
         nothing().then(inverse())
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch's own, at its first dual tensor
+@pytest.mark.parametrize("with_weights", [False, True])
+def test_forward_mode_dropped_the_tangents_without_a_word(with_weights: bool) -> None:
+    causal, x = attncc.load("causal"), torch.randn(1, 2, 7, 4)
+
+    def by_query(q: torch.Tensor) -> torch.Tensor:
+        return attncc.attention(q, x, x, causal)
+
+    def by_slopes(slopes: torch.Tensor) -> torch.Tensor:
+        return attncc.attention(x, x, x, causal, score=attncc.alibi(slopes=slopes))
+
+    call, at = (by_slopes, attncc.alibi_slopes(2)) if with_weights else (by_query, x)
+    with pytest.raises(attncc.AttnccError, match="forward mode"):
+        torch.func.jvp(call, (at,), (at,))
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(at, at)
+        with pytest.raises(attncc.AttnccError, match="forward mode"):
+            call(dual)
+
+
+def test_a_pattern_that_forgot_its_return_was_told_about_parentheses() -> None:
+    @attncc.pattern
+    def forgot(i, j):
+        _ = j <= i
+
+    with pytest.raises(attncc.PatternError, match=r"'forgot' returned None"):
+        forgot()
+
+
+def test_a_pattern_whose_function_exits_took_the_command_with_it() -> None:
+    @attncc.pattern
+    def leaves(i, j):
+        raise SystemExit(4)
+
+    with pytest.raises(attncc.PatternError, match="'leaves' raised SystemExit: 4"):
+        leaves()
+
+
+def test_and_masks_and_or_masks_of_flex_attention_were_refused() -> None:
+    from torch.nn.attention.flex_attention import and_masks, or_masks
+
+    def causal(b, h, q_idx, kv_idx):
+        return q_idx >= kv_idx
+
+    def near(b, h, q_idx, kv_idx):
+        return q_idx - kv_idx <= 3
+
+    def sink(b, h, q_idx, kv_idx):
+        return kv_idx == 0
+
+    @attncc.pattern
+    def joined(b, h, i, j):
+        return or_masks(and_masks(causal, near), sink)(b, h, i, j)
+
+    rows, cols = torch.arange(40).unsqueeze(1), torch.arange(40)
+    dense = ((rows >= cols) & (rows - cols <= 3)) | (cols == 0)
+    assert torch.equal(torch.as_tensor(attncc.dense_mask(joined(), 40)), dense)
+    assert attncc.plan(joined(), 40).nnz == int(dense.sum())

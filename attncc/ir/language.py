@@ -187,6 +187,14 @@ class Index(Symbolic):
 
     __int__ = __float__ = __index__
 
+    def new_ones(self, *_: object, **__: object) -> Condition:
+        """Return what always holds: FlexAttention's `and_masks` begins with it."""
+        return Condition(TRUE)
+
+    def new_zeros(self, *_: object, **__: object) -> Condition:
+        """Return what never holds: FlexAttention's `or_masks` begins with it."""
+        return Condition(FALSE)
+
     def __repr__(self) -> str:
         return f"Index({', '.join(str(expr) for _, expr in self.cases)})"
 
