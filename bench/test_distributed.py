@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import statistics
@@ -110,13 +111,12 @@ def row(pattern: str, found: Report) -> dict[str, object]:
 def test_weak_scaling(bar) -> None:
     found = {count: list(weak_scaling.points(count)) for count in (4, 64)}
     weak_scaling.draw(found)
-    for count, ways in ((4, ("forward",)), (4, BOTH)):
-        curves = {each: weak_scaling.efficiency(found[each], ways) for each in found}
-        for each, points in curves.items():
-            print(f"\n{each} sinks, {'+'.join(ways)}: " + ", ".join(f"{n}: {left:.3f}" for n, left in points), end="")
-        what = f"simulated, 1 to 1,024 x H100, 16 M tokens, 256-window and 4 sinks, {' and '.join(ways)}: efficiency"
-        least = {each: min(left for _, left in points) for each, points in curves.items()}
-        bar(what, least[count], "at least 0.9 x", f"with 64 sinks {least[64]:.2f} x")
+    for (count, points), ways in itertools.product(found.items(), (("forward",), BOTH)):
+        curve = weak_scaling.efficiency(points, ways)
+        print(f"\n{count} sinks, {'+'.join(ways)}: " + ", ".join(f"{n}: {left:.3f}" for n, left in curve), end="")
+        title = f"256-window and {count} sinks, {' and '.join(ways)}"
+        what = f"simulated, 1 to 1,024 x H100, 16 M tokens, {title}: efficiency"
+        bar(what, min(left for _, left in curve), "at least 0.9 x")
 
 
 @pytest.mark.timeout(3600)

@@ -133,11 +133,12 @@ def _bars(axes: Any, left: Array, right: Array, colour: str, above: float, heigh
     """Draw bars from `left` to `right`, float64 (steps, lines), where these aren't empty, `above` their line."""
     from matplotlib.collections import PolyCollection
 
-    step, line = np.nonzero(right > left)
+    step, line = np.nonzero((right > left) & ~np.isclose(right, left))  # not rounding either
     x, y = np.stack([left[step, line], right[step, line]]), line + above
     corners = [(x[0], y), (x[1], y), (x[1], y + height), (x[0], y + height)]
     boxes = np.stack([np.stack(each, axis=-1) for each in corners], axis=1)
-    made = PolyCollection(list(boxes), facecolors=colour, edgecolors="white", linewidths=0.3)
+    edge = "white" if colour == COMPUTING else colour  # tells tasks apart, and would hide what travels for a moment
+    made = PolyCollection(list(boxes), facecolors=colour, edgecolors=edge, linewidths=0.3)
     axes.add_collection(made, autolim=False)
 
 
