@@ -8,7 +8,13 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
+from pathlib import Path
 
+import torch
+import torch.distributed as dist
+
+import attncc
 from attncc.distributed.liveness.monitor import GRACE
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -54,12 +60,41 @@ def end(processes, faulty):
     return True
 
 
-def check(folder, world, faulty, word="round"):
+def check(folder, world, faulty, *words, named=None):
+    """Check what all ranks but a faulty one have raised: that it is to blame, or who is `named`, in time."""
+    named = faulty if named is None else named
     reports = {rank: folder / f"{rank}.json" for rank in range(world) if rank != faulty}
     assert all(path.exists() for path in reports.values()), (folder / "log").read_text()
     for path in reports.values():
         found = json.loads(path.read_text())
-        assert found["rank"] == faulty, found
-        assert f"Rank {faulty} " in found["text"]
-        assert word in found["text"]
-        assert found["seconds"] < TIMEOUT + GRACE + 3  # of which the rounds before the fault are a part
+        assert found["rank"] == named, found
+        assert all(word in found["text"] for word in (f"Rank {named} ", *words)), found
+        assert found["seconds"] < TIMEOUT + GRACE + 3
+
+
+class Training:
+    """Steps of training on a rank, whose error is written down with the seconds that its step took."""
+
+    def __init__(self, folder):
+        self.rank, self.folder = int(os.environ["RANK"]), folder
+        torch.set_num_threads(1)
+        dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+
+    def operator(self, pattern, **options):
+        """Return an attention of 256 tokens and two heads, after a step of another one has imported and planned all."""
+        for timeout in (60.0, TIMEOUT):
+            op = attncc.distributed.compile(pattern, 256, heads=2, timeout=timeout, **options)
+            x = torch.randn(1, 2, len(op.positions()), 8, requires_grad=True)
+            op(x, x, x).sum().backward()
+        return op
+
+    def run(self, step):
+        """Call step(number) until it raises."""
+        for number in range(400):
+            begin = time.monotonic()
+            try:
+                step(number)
+            except attncc.DistributedError as error:
+                found = {"rank": error.rank, "text": str(error), "seconds": time.monotonic() - begin}
+                Path(self.folder, f"{self.rank}.json").write_text(json.dumps(found))
+                raise

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
-import time
-from datetime import timedelta
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from faults import TIMEOUT
+from faults import Training
 
 import attncc
 from attncc.distributed import Settings
-from attncc.errors import DistributedError
 
 FAULTY_STEP = 3
 OPERATORS = {
@@ -49,30 +44,22 @@ class Fault:
         self.phase, self.count = phase if step == FAULTY_STEP else "", 0
 
 
-def steps(name, fault):
+def main(folder, name, faulty, *fault):
+    training = Training(folder)
     pattern, settings = OPERATORS[name]
-    op = attncc.distributed.compile(pattern, 256, heads=2, settings=Settings(**settings), timeout=TIMEOUT)
+    op = training.operator(pattern, settings=Settings(**settings))
     query, key, value = (torch.randn(1, 2, len(op.positions()), 8, requires_grad=True) for _ in range(3))
-    for number in range(400):
-        if fault:
-            fault.enter("forward", number)
+    strikes = Fault(*fault) if training.rank == int(faulty) else None
+
+    def step(number):
+        if strikes:
+            strikes.enter("forward", number)
         out = op(query, key, value)
-        if fault:
-            fault.enter("backward", number)
+        if strikes:
+            strikes.enter("backward", number)
         out.sum().backward()
 
-
-def main(folder, name, faulty, *fault):
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
-    begin = time.monotonic()
-    try:
-        steps(name, Fault(*fault) if rank == int(faulty) else None)
-    except DistributedError as error:
-        found = {"rank": error.rank, "text": str(error), "seconds": time.monotonic() - begin, "world": world}
-        Path(folder, f"{rank}.json").write_text(json.dumps(found))
-        raise
+    training.run(step)
 
 
 if __name__ == "__main__":

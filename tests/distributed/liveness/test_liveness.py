@@ -38,7 +38,7 @@ SLOW = pytest.mark.slow
 def test_all_others_name_the_faulty_rank(tmp_path, world, pattern, kind, faulty):
     processes = start(RANK, world, tmp_path, free_port(), pattern, kind, str(faulty))
     assert end(processes, faulty), (tmp_path / "log").read_text()
-    check(tmp_path, world, faulty)
+    check(tmp_path, world, faulty, "round")
 
 
 @SLOW
@@ -47,7 +47,7 @@ def test_where_no_rank_hosts_the_store(tmp_path, kind, faulty):
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's agent does
     processes = start(RANK, 3, tmp_path, store.port, "chain", kind, str(faulty), TORCHELASTIC_USE_AGENT_STORE="True")
     assert end(processes, faulty), (tmp_path / "log").read_text()
-    check(tmp_path, 3, faulty)
+    check(tmp_path, 3, faulty, "round")
 
 
 @SLOW
@@ -58,7 +58,7 @@ def test_a_store_that_holds_the_verdict_on_an_earlier_world(tmp_path):
         folder.mkdir()
         processes = start(RANK, 3, folder, store.port, "ring", "kill", str(faulty), TORCHELASTIC_USE_AGENT_STORE="True")
         assert end(processes, faulty), (folder / "log").read_text()
-        check(folder, 3, faulty)
+        check(folder, 3, faulty, "round")
         for key in store.list_keys():  # by which gloo would look for processes that are gone
             if "liveness" not in key:
                 store.delete_key(key)
@@ -75,4 +75,4 @@ def test_under_torchrun_which_does_not_see_that_a_rank_is_stopped(tmp_path):
     for process in [*agent.children(recursive=True), agent]:
         process.kill()
     agent.wait()
-    check(tmp_path, 3, 1)
+    check(tmp_path, 3, 1, "round")
