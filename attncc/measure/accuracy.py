@@ -65,7 +65,7 @@ def accuracy(
     names = [*OUTPUTS, *(f"d_{weights.name}" for weights in wanted)]
     out: Tensor = run(*inputs)
     generator = torch.Generator().manual_seed(seed)
-    grad = torch.randn(*out.shape[:2], len(rows), out.shape[-1], generator=generator).to(out)
+    grad = torch.randn(*out.shape[:2], len(rows), out.shape[-1], generator=generator, device="cpu").to(out)
     leaves = [*inputs, *(weights.tensor for weights in wanted)]
     found = [out[:, :, rows].detach(), *torch.autograd.grad(out[:, :, rows], leaves, grad)]
     oracle = _Oracle(pattern, shape, score, rows, grad)
@@ -92,8 +92,9 @@ def _sample(query: Tensor, key: Tensor, seed: int) -> Tensor:
     """Return sorted random rows; the first and the last are always among them."""
     length = query.shape[2]
     most = max(2, min(MOST_ROWS, MOST_SCORES // max(1, query.shape[0] * query.shape[1] * key.shape[2])))
-    inner = torch.randperm(max(length - 2, 0), generator=torch.Generator().manual_seed(seed))[: most - 2] + 1
-    drawn = torch.cat([torch.tensor([0, length - 1])[:length], inner])
+    generator = torch.Generator().manual_seed(seed)
+    inner = torch.randperm(max(length - 2, 0), generator=generator, device="cpu")[: most - 2] + 1
+    drawn = torch.cat([torch.tensor([0, length - 1], device="cpu")[:length], inner])
     return drawn.sort().values.to(query.device)
 
 

@@ -55,6 +55,7 @@ class Workload:
         """Return query, key, value and the output's gradient, from a normal distribution."""
         generator = torch.Generator().manual_seed(self.seed)
         heads = (self.heads, self.kv_heads, self.kv_heads, self.heads)
-        drawn = [torch.randn(self.batch, h, self.seq_len, self.head_dim, generator=generator) for h in heads]
+        sizes = [(self.batch, h, self.seq_len, self.head_dim) for h in heads]
+        drawn = (torch.randn(size, generator=generator, device="cpu") for size in sizes)
         query, key, value, grad = (x.to(self.device, DTYPES[self.dtype]) for x in drawn)
         return query, key, value, grad

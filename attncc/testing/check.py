@@ -79,7 +79,7 @@ def check_attention(
     `formula` is what `score` must do, written in torch; the problem holds the values of the score's weights.
     The error is at most twice that of dense attention in the same dtype, plus a few roundings of that dtype.
     """
-    leaves = problem.leaves()
+    leaves, mask = problem.leaves(), mask.to(problem.query.device)
     chosen = None if score is None else score.on(leaves[3:])
     run = compile(
         pattern, score=chosen, enable_gqa=True, q_offset=q_offset, return_lse=True, backend=backend, config=config

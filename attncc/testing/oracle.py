@@ -59,11 +59,12 @@ class Problem:
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
     ) -> Problem:
-        """Return a problem with normally distributed tensors."""
+        """Return a problem with normally distributed tensors, the same on each of torch's default devices."""
         generator = torch.Generator().manual_seed(seed)
 
         def normal(*shape: int) -> Tensor:
-            return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+            drawn = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
+            return drawn.to(torch.get_default_device(), dtype)
 
         return cls(
             normal(batch, heads, q_len, head_dim),
@@ -88,7 +89,7 @@ class Problem:
 
     def with_weights(self, weights: Sequence[Tensor]) -> Problem:
         """Return the problem with a score's weights, in its dtype."""
-        return replace(self, weights=tuple(x.to(self.query.dtype) for x in weights))
+        return replace(self, weights=tuple(x.to(self.query) for x in weights))
 
     def leaves(self) -> tuple[Tensor, ...]:
         """Return query, key, value and the weights as leaves that collect gradients."""

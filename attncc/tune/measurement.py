@@ -186,7 +186,7 @@ def _tensors(job: Job, seed: int) -> list[Tensor]:
         (inputs.kv_heads, shape.kv_len, inputs.value_dim),
         (inputs.heads, shape.q_len, inputs.value_dim),
     ]
-    drawn = (torch.randn(inputs.batch, *size, generator=generator) for size in sizes)
+    drawn = (torch.randn(inputs.batch, *size, generator=generator, device="cpu") for size in sizes)
     return [x.to(job.device, DTYPES[inputs.dtype]) for x in drawn]
 
 

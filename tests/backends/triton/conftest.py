@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+#: Without it cuBLAS, which the oracle needs, sums in no fixed order, and `poisoned` asks for one.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -16,9 +21,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.gpu)
 
 
-@pytest.fixture
-def device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+@pytest.fixture(autouse=True)
+def device() -> Iterator[str]:
+    """Where the tests' tensors are made, oracle and all."""
+    if not torch.cuda.is_available():
+        yield "cpu"
+        return
+    torch.set_default_device("cuda")
+    yield "cuda"
+    torch.set_default_device(None)
 
 
 @pytest.fixture

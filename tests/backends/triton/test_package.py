@@ -1,4 +1,4 @@
-"""Packages: their loader's launches, with the interpreter in the driver's place, against the oracle."""
+"""Packages: their loader's launches against the oracle, on the GPU or with the interpreter in the driver's place."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import attncc
+from attncc.backends.device import here, target_name
 from attncc.backends.triton import BACKEND, aot, interpreter
 from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.package import Package
@@ -29,16 +30,20 @@ CONFIG: dict[str, object] = {
     for name, value in {"block_m": 16, "block_n": 16, "item_tiles": 2}.items()
 }
 SIZES = {"batch": BATCH, "heads": HEADS, "kv_heads": KV_HEADS, "head_dim": HEAD_DIM, "value_dim": HEAD_DIM}
-DRAWN = Problem.drawn(LENGTH, LENGTH, dtype=torch.float16, **SIZES)
+HERE = here()
+#: What the package is compiled for: the GPU at hand, or one that isn't here.
+TARGET = "a100" if HERE.type == "cpu" else target_name(HERE)
+with HERE:
+    DRAWN = Problem.drawn(LENGTH, LENGTH, dtype=torch.float16, **SIZES)
 PROBLEM = replace(DRAWN, grad_lse=torch.zeros_like(DRAWN.grad_lse))
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Package]:
     """A package of a pattern with two passes, one of them gathered; items are cut short, so that tiles split."""
-    plan = attncc.plan(attncc.load("strided", l=16), LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target="a100")
-    program = aot.program(plan, gpu("a100"), "fp16", HEAD_DIM, kv_heads=KV_HEADS, config=CONFIG)
-    made = Package.made(program, "fp16", "a100", gpu("a100"))
+    plan = attncc.plan(attncc.load("strided", l=16), LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target=TARGET)
+    program = aot.program(plan, gpu(TARGET), "fp16", HEAD_DIM, kv_heads=KV_HEADS, config=CONFIG)
+    made = Package.made(program, "fp16", TARGET, gpu(TARGET))
     folder = tmp_path_factory.mktemp("package")
     made.write(folder)
     return folder, made
@@ -85,6 +90,12 @@ def _unpacked(kind: str, argument: Any) -> Any:
     return torch.frombuffer(memory, dtype=dtype)
 
 
+def loaded(folder: Path, made: Package) -> Any:
+    """Return a folder's attention, with the GPU's driver or the interpreter in its place."""
+    stand_in = Interpreter({name: variant for name, (variant, _) in made.kernels.items()})
+    return loader(folder).Attention(folder, device=HERE.type, driver=stand_in if interpreter.is_on() else None)
+
+
 def loader(folder: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("written_loader", folder / "loader.py")
     assert spec is not None
@@ -105,7 +116,7 @@ def test_the_manifest_says_what_a_launch_needs(written: tuple[Path, Package]) ->
     used = {step["kernel"] for side in ("forward", "delta") for step in manifest[side]["steps"]}
     used |= {step["kernel"] for side in manifest["backward"] for step in side["steps"]}
     assert used == manifest["kernels"].keys()
-    assert manifest["target"] == {"name": "a100", "backend": "cuda", "arch": "sm_80", "warp_size": 32}
+    assert manifest["target"] == {"name": TARGET, "backend": "cuda", "arch": gpu(TARGET).arch, "warp_size": 32}
     assert len(manifest["sets"]) == 2
 
 
@@ -115,31 +126,27 @@ def test_the_loader_needs_neither_attncc_nor_triton(written: tuple[Path, Package
     assert not any("attncc" in line or "triton" in line for line in imports)
 
 
-@pytest.mark.skipif(not interpreter.is_on(), reason="runs in triton's interpreter")
 def test_the_loader_computes_attention(written: tuple[Path, Package]) -> None:
     folder, made = written
-    driver = Interpreter({name: variant for name, (variant, _) in made.kernels.items()})
-    attention = loader(folder).Attention(folder, device="cpu", driver=driver)
+    attention = loaded(folder, made)
     out, lse = attention.forward(PROBLEM.query, PROBLEM.key, PROBLEM.value)
     gradients = attention.backward(PROBLEM.grad_out, PROBLEM.query, PROBLEM.key, PROBLEM.value, out, lse)
     pattern = made.program.plan.pattern
-    oracle = dense(PROBLEM.to(torch.float64), attncc.dense_mask(pattern, LENGTH))
+    oracle = dense(PROBLEM.to(torch.float64), attncc.dense_mask(pattern, LENGTH, device=HERE))
     for (name, expected), found in zip(oracle.items(), (out, lse, *gradients), strict=True):
         torch.testing.assert_close(found.double(), expected, rtol=1e-2, atol=1e-2, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.skipif(not interpreter.is_on(), reason="runs in triton's interpreter")
 def test_the_loader_gives_a_score_its_weights(tmp_path: Path) -> None:
     slopes, pattern = torch.tensor([0.5, 0.25]), attncc.load("causal")
     score = attncc.alibi(slopes=slopes).then(relative())
-    plan = attncc.plan(pattern, LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target="a100")
-    program = aot.program(plan, gpu("a100"), "fp16", HEAD_DIM, kv_heads=KV_HEADS, config=CONFIG, score=score.expression)
-    made = Package.made(program, "fp16", "a100", gpu("a100"))
+    plan = attncc.plan(pattern, LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target=TARGET)
+    program = aot.program(plan, gpu(TARGET), "fp16", HEAD_DIM, kv_heads=KV_HEADS, config=CONFIG, score=score.expression)
+    made = Package.made(program, "fp16", TARGET, gpu(TARGET))
     made.write(tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["weights"] == [{"name": "slopes", "argument": "weights_0", "dtype": "fp32", "shape": [HEADS]}]
-    driver = Interpreter({name: variant for name, (variant, _) in made.kernels.items()})
-    attention = loader(tmp_path).Attention(tmp_path, device="cpu", driver=driver)
+    attention = loaded(tmp_path, made)
     leaves = (PROBLEM.query, PROBLEM.key, PROBLEM.value)
     out, lse = attention.forward(*leaves, weights={"slopes": slopes})
     gradients = attention.backward(PROBLEM.grad_out, *leaves, out, lse, weights={"slopes": slopes})
@@ -155,8 +162,7 @@ def test_the_loader_gives_a_score_its_weights(tmp_path: Path) -> None:
 
 def test_the_loader_refuses_other_tensors(written: tuple[Path, Package]) -> None:
     folder, made = written
-    driver = Interpreter({name: variant for name, (variant, _) in made.kernels.items()})
-    attention = loader(folder).Attention(folder, device="cpu", driver=driver)
+    attention = loaded(folder, made)
     query, key, value = PROBLEM.query, PROBLEM.key, PROBLEM.value
     with pytest.raises(ValueError, match=r"query is \(2, 2, 112, 24\)"):
         attention.forward(query[:, :, 1:], key, value)

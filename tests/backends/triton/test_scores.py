@@ -53,8 +53,12 @@ def by_place(
     return score * (1 + 0.1 * gaps[b, i // 8 - j // 8 + LENGTH // 8]) + all[i, j] + keys[h, j] + rows[(i + h) % 5]
 
 
+def generator_of(seed: int) -> torch.Generator:
+    return torch.Generator(torch.get_default_device()).manual_seed(seed)
+
+
 def made(name: str) -> attncc.Score:
-    generator = torch.Generator().manual_seed(0)
+    generator = generator_of(0)
     learned = torch.randn(HEADS, 8, generator=generator).requires_grad_()
     masking = torch.tensor([0.5, -math.inf, 1.0, 0.0], requires_grad=True)
     match name:
@@ -92,7 +96,7 @@ NAMES = ("alibi", "softcap", "softcap of alibi", "rooted", "everything", "-inf w
 
 
 def results(score: attncc.Score, backend: str, config, pattern=STRIDED) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
+    generator = generator_of(1)
     shapes = [(2, HEADS, LENGTH, 16), (2, HEADS // 2, LENGTH, 16), (2, HEADS // 2, LENGTH, 16)]
     leaves = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
     out, lse = attncc.attention(
