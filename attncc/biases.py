@@ -57,7 +57,8 @@ def initial_weights(declared: ScoreFactory, heads: int) -> dict[str, Tensor]:
     if declared is alibi:
         return {"slopes": alibi_slopes(heads)}
     if declared is t5_bias:
-        return {"weights": torch.randn(heads, 32, generator=torch.Generator().manual_seed(0), device="cpu").requires_grad_()}
+        drawn = torch.randn(heads, 32, generator=torch.Generator().manual_seed(0), device="cpu")
+        return {"weights": drawn.requires_grad_()}
     return {}
 
 

@@ -153,8 +153,8 @@ def test_the_loader_gives_a_score_its_weights(tmp_path: Path) -> None:
     exact = [x.double().requires_grad_() for x in leaves]
     wanted = attncc.attention(*exact, pattern, score=score, enable_gqa=True, backend="reference")
     expected = torch.autograd.grad(wanted, exact, PROBLEM.grad_out.double())
-    for here, there in zip((out, *gradients), (wanted, *expected), strict=True):
-        torch.testing.assert_close(here.double(), there, rtol=1e-2, atol=1e-2)
+    for found, exact_one in zip((out, *gradients), (wanted, *expected), strict=True):
+        torch.testing.assert_close(found.double(), exact_one, rtol=1e-2, atol=1e-2)
     for weights in ({}, {"slopes": slopes[:1]}, {"slope": slopes}):
         with pytest.raises(ValueError, match="slopes"):
             attention.forward(*leaves, weights=weights)
