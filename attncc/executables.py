@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -32,69 +33,71 @@ Config = Mapping[str, object]
 _refused: set[tuple[str, str, str]] = set()
 
 
-def executable_for(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    direction: str,
-    pattern: str,
-    score: str,
-    q_offset: int,
-    backend: str,
-    config: str,
-) -> Executable:
-    """Return what runs a direction of a pattern (by handle) under a score (by key) on these tensors; see `running`."""
-    return running(query, key, value, direction, pattern, score, q_offset, backend, config)[1]
+class Call(NamedTuple):
+    """How a call wants its tensors attended: a tuple, since operators take these values one by one.
 
-
-def running(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    direction: str,
-    pattern: str,
-    score: str,
-    q_offset: int,
-    backend: str,
-    config: str,
-) -> tuple[Plan, Executable]:
-    """Return the plan and what runs a direction of a pattern (by handle) under a score (by key) on these tensors.
-
-    Without a `backend` it is the first preferred one that doesn't refuse; without a `config` it is what was tuned, as
-    attncc.configs finds it. Raises BackendError, and what looking up and planning do.
+    pattern: its handle. score: its key, "" for none. q_offset: position of the first query. backend: its name, "" for
+    the preferred one. config: as `encoded` gives it, "" for what was tuned.
     """
-    connected, expression = by_handle(pattern), by_key(score)
+
+    pattern: str
+    score: str
+    q_offset: int
+    backend: str
+    config: str
+
+
+class Case(NamedTuple):
+    """What is lowered: a pattern under a score on a shape, by a backend for a target."""
+
+    pattern: Pattern
+    score: ScoreExpression
+    shape: Shape
+    backend: str
+    target: str
+
+
+def executable_for(query: Tensor, key: Tensor, value: Tensor, direction: str, call: Call) -> Executable:
+    """Return what runs a direction of a call on these tensors; see `running`."""
+    return running(query, key, value, direction, call)[1]
+
+
+def running(query: Tensor, key: Tensor, value: Tensor, direction: str, call: Call) -> tuple[Plan, Executable]:
+    """Return the plan and what runs a direction, forward or backward, of a call on these tensors.
+
+    Without a backend it is the first preferred one that doesn't refuse; without a configuration it is what was tuned,
+    as attncc.configs finds it. Raises BackendError, and what looking up and planning do.
+    """
+    pattern, score = by_handle(call.pattern), by_key(call.score)
     batch, heads, q_len, _ = query.shape
-    found = shape_for(connected, expression, q_len, key.shape[2], q_offset, heads, batch)
+    shape = shape_for(pattern, score, q_len, key.shape[2], call.q_offset, heads, batch)
     reasons = {}
-    for name in [backend] if backend else backends.preferred(query.device):
+    for name in [call.backend] if call.backend else backends.preferred(query.device):
         reasons[name] = backends.get(name).refuses(query, value)
         if reasons[name] is None:
             _log_choice(name, tuple(f"{other}: {reason}" for other, reason in reasons.items() if reason))
-            target = target_name(query.device)
-            if config:
-                return lowered(connected, expression, found, name, direction, config, target)
-            tuned = memo.remembered(
-                connected, expression.key, found, Inputs.of(query, key, value), direction, name, target
+            case = Case(pattern, score, shape, name, target_name(query.device))
+            if call.config:
+                return lowered(case, direction, call.config)
+            inputs = Inputs.of(query, key, value)
+            return _as_found(
+                memo.remembered(pattern, score.key, shape, inputs, direction, name, case.target), case, direction
             )
-            return _as_found(tuned, connected, expression, found, name, direction, target)
     raise BackendError(
         " ".join(f"Backend {name!r} refuses: {reason}." for name, reason in reasons.items()),
         fix="Name another backend, or convert the tensors.",
     )
 
 
-def _as_found(
-    tuned: Found, pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, direction: str, target: str
-) -> tuple[Plan, Executable]:
+def _as_found(tuned: Found, case: Case, direction: str) -> tuple[Plan, Executable]:
     """Lower under a configuration that was found; one that can't be is warned of once, and not used again."""
-    refused = (backend, direction, tuned.text)
+    refused = (case.backend, direction, tuned.text)
     if tuned.text and refused not in _refused:
         try:
-            return lowered(pattern, score, shape, backend, direction, tuned.text, target)
+            return lowered(case, direction, tuned.text)
         except AttnccError as error:
             problem = error.problem
-    without = lowered(pattern, score, shape, backend, direction, "", target)
+    without = lowered(case, direction, "")
     if tuned.text and refused not in _refused:
         _refused.add(refused)
         warn_once(f"A configuration from {tuned.layer} is not used: {problem}", tuned.text)
@@ -116,21 +119,18 @@ def shape_for(
     return Shape(q_len, kv_len, q_offset, heads, batch).narrowed(free)
 
 
-def lowered(
-    pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, direction: str, config: str, target: str
-) -> tuple[Plan, Executable]:
-    """Return the plan for a target, and a backend's executable; raises what they and the checks of the score raise.
+def lowered(case: Case, direction: str, config: str) -> tuple[Plan, Executable]:
+    """Return the plan of a case, and its backend's executable; raises what they and the checks of the score raise.
 
     `direction` is `forward` or `backward`: their plans may differ. Executables run both.
     """
     choice, rest = _parted(config, direction)
-    return _lowered(pattern, score, shape, backend, choice, rest, target)
+    return _lowered(case, choice, rest)
 
 
 @caching.by_size(lambda lowered: lowered[0].size)
-def _lowered(
-    pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, choice: Choice, config: str, target: str
-) -> tuple[Plan, Executable]:
+def _lowered(case: Case, choice: Choice, config: str) -> tuple[Plan, Executable]:
+    pattern, score, shape, backend, target = case
     found = backends.get(backend)
     plan = plan_for(pattern, shape, choice.tile(found.tile), target).preferring(choice.plan)
     check_sizes(pattern.predicate, shape)

@@ -6,99 +6,72 @@ that attention without weights has an operator of its own. Patterns and scores a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
+from torch._library.custom_ops import CustomOpDef
 
-from attncc.backends.base import accumulation_dtype
+from attncc.backends.base import Gradients, Saved, accumulation_dtype
 from attncc.errors import AttnccError
-from attncc.executables import executable_for
+from attncc.executables import Call, executable_for
 from attncc.ir.score import by_key
 from attncc.patterns import by_handle
 
-
-@torch.library.custom_op("attncc::attention", mutates_args=())
-def attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    pattern: str,
-    score: str,
-    scale: float,
-    q_offset: int,
-    backend: str,
-    config: str,
-) -> tuple[Tensor, Tensor]:
-    """Return (out, lse), see attncc.backends.base.Executable."""
-    found = executable_for(query, key, value, "forward", pattern, score, q_offset, backend, config)
-    return found.forward(query, key, value, (), scale)
+#: What operators take, as their schemas say it; _CALL are the fields of attncc.executables.Call.
+_TENSORS = "Tensor query, Tensor key, Tensor value"
+_CALL = "str pattern, str score, SymInt q_offset, str backend, str config"
+_GRADIENTS = "Tensor grad_out, Tensor? grad_lse"
 
 
-@torch.library.custom_op("attncc::weighted_attention", mutates_args=())
+def _operator(name: str, takes: str, returns: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
+    return torch.library.custom_op(f"attncc::{name}", mutates_args=(), schema=f"({takes}) -> {returns}")
+
+
+@_operator("attention", f"{_TENSORS}, float scale, {_CALL}", "(Tensor, Tensor)")
+def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, *call: Any) -> tuple[Tensor, Tensor]:
+    """Return (out, lse), see attncc.backends.base.Executable; `call` are the fields of a Call."""
+    return executable_for(query, key, value, "forward", Call(*call)).forward(query, key, value, (), scale)
+
+
+@_operator("weighted_attention", f"{_TENSORS}, Tensor[] weights, float scale, {_CALL}", "(Tensor, Tensor)")
 def weighted_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    weights: Sequence[Tensor],
-    pattern: str,
-    score: str,
-    scale: float,
-    q_offset: int,
-    backend: str,
-    config: str,
+    query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float, *call: Any
 ) -> tuple[Tensor, Tensor]:
     """Return (out, lse) under a score that looks `weights` up."""
-    found = executable_for(query, key, value, "forward", pattern, score, q_offset, backend, config)
-    return found.forward(query, key, value, weights, scale)
+    return executable_for(query, key, value, "forward", Call(*call)).forward(query, key, value, weights, scale)
 
 
-@torch.library.custom_op("attncc::attention_backward", mutates_args=())
-def _attention_backward(
-    grad_out: Tensor,
-    grad_lse: Tensor | None,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    pattern: str,
-    score: str,
-    scale: float,
-    q_offset: int,
-    backend: str,
-    config: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    found = executable_for(query, key, value, "backward", pattern, score, q_offset, backend, config)
-    gradients = found.backward(grad_out, grad_lse, query, key, value, (), out, lse, scale, False)
-    return gradients.query, gradients.key, gradients.value
+@_operator(
+    "attention_backward",
+    f"{_GRADIENTS}, {_TENSORS}, Tensor out, Tensor lse, float scale, {_CALL}",
+    "(Tensor, Tensor, Tensor)",
+)
+def _attention_backward(grad_out: Tensor, grad_lse: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    saved, (scale, *call) = Saved.of(rest[:5]), rest[5:]
+    d_query, d_key, d_value, _ = _gradients(saved, grad_out, grad_lse, scale, Call(*call), False)
+    return d_query, d_key, d_value
 
 
-@torch.library.custom_op("attncc::weighted_attention_backward", mutates_args=())
+@_operator(
+    "weighted_attention_backward",
+    f"{_GRADIENTS}, Tensor[] tensors, bool with_weights, float scale, {_CALL}",
+    "Tensor[]",
+)
 def _weighted_attention_backward(
-    grad_out: Tensor,
-    grad_lse: Tensor | None,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    weights: Sequence[Tensor],
-    out: Tensor,
-    lse: Tensor,
-    with_weights: bool,
-    pattern: str,
-    score: str,
-    scale: float,
-    q_offset: int,
-    backend: str,
-    config: str,
+    grad_out: Tensor, grad_lse: Tensor | None, tensors: Sequence[Tensor], with_weights: bool, scale: float, *call: Any
 ) -> list[Tensor]:
-    found = executable_for(query, key, value, "backward", pattern, score, q_offset, backend, config)
-    d_query, d_key, d_value, d_weights = found.backward(
-        grad_out, grad_lse, query, key, value, weights, out, lse, scale, with_weights
-    )
+    saved = Saved.of(tensors)
+    d_query, d_key, d_value, d_weights = _gradients(saved, grad_out, grad_lse, scale, Call(*call), with_weights)
     return [d_query, d_key, d_value, *d_weights]
+
+
+def _gradients(
+    saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, call: Call, with_weights: bool
+) -> Gradients:
+    found = executable_for(saved.query, saved.key, saved.value, "backward", call)
+    return found.backward(saved, grad_out, grad_lse, scale, with_weights)
 
 
 @attention.register_fake
@@ -118,64 +91,46 @@ def _(
 
 @_weighted_attention_backward.register_fake
 def _(
-    grad_out: Tensor,
-    grad_lse: Tensor | None,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    weights: Sequence[Tensor],
-    out: Tensor,
-    lse: Tensor,
-    with_weights: bool,
-    *rest: Any,
+    grad_out: Tensor, grad_lse: Tensor | None, tensors: Sequence[Tensor], with_weights: bool, *rest: Any
 ) -> list[Tensor]:
-    return [x.new_empty(x.shape) for x in (query, key, value, *(weights if with_weights else ()))]
+    saved = Saved.of(tensors)
+    wanted = (saved.query, saved.key, saved.value, *(saved.weights if with_weights else ()))
+    return [x.new_empty(x.shape) for x in wanted]
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, *options = inputs
-    _keep(ctx, options)
-    ctx.save_for_backward(query, key, value, *output)
+    query, key, value, scale, *call = inputs
+    _keep(ctx, Saved(query, key, value, (), *output), scale, Call(*call))
 
 
 def _save_weighted(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, weights, *options = inputs
-    _keep(ctx, options)
-    ctx.save_for_backward(query, key, value, *output, *weights)
+    query, key, value, weights, scale, *call = inputs
+    _keep(ctx, Saved(query, key, value, weights, *output), scale, Call(*call))
 
 
-def _keep(ctx: Any, options: list[Any]) -> None:
-    ctx.options = options
-    ctx.kept = by_handle(options[0]), by_key(options[1])  # alive until the backward, which names them
+def _keep(ctx: Any, saved: Saved, scale: float, call: Call) -> None:
+    ctx.save_for_backward(*saved.tensors)
+    ctx.options = (scale, *call)
+    ctx.kept = by_handle(call.pattern), by_key(call.score)  # alive until the backward, which names them
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
-    query, key, value, out, lse = ctx.saved_tensors
-    grad_out = torch.zeros_like(out) if grad_out is None else grad_out
-    gradients = _attention_backward(grad_out, grad_lse, query, key, value, out, lse, *ctx.options)
+    gradients = _attention_backward(_gradient_of_out(ctx, grad_out), grad_lse, *ctx.saved_tensors, *ctx.options)
     return *gradients, *(None for _ in ctx.options)
 
 
 def _weighted_backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
-    query, key, value, out, lse, *weights = ctx.saved_tensors
-    grad_out = torch.zeros_like(out) if grad_out is None else grad_out
-    with_weights = any(ctx.needs_input_grad[3])
+    with_weights, tensors = any(ctx.needs_input_grad[3]), list(ctx.saved_tensors)
     d_query, d_key, d_value, *d_weights = _weighted_attention_backward(
-        grad_out, grad_lse, query, key, value, weights, out, lse, with_weights, *ctx.options
+        _gradient_of_out(ctx, grad_out), grad_lse, tensors, with_weights, *ctx.options
     )
-    per_slot = d_weights if with_weights else [None] * len(weights)
+    per_slot = d_weights if with_weights else [None] * len(Saved.of(tensors).weights)
     return d_query, d_key, d_value, per_slot, *(None for _ in ctx.options)
 
 
-def check_forward_mode(*tensors: Tensor) -> None:
-    """Raise AttnccError under forward-mode differentiation, whose tangents an operator drops without a word."""
-    if any(unpack_dual(x).tangent is not None for x in tensors):  # type: ignore[no-untyped-call]
-        raise AttnccError(
-            "attncc.attention was differentiated in forward mode (torch.func.jvp, torch.autograd.forward_ad).",
-            rule="attncc has first derivatives in reverse mode only.",
-            fix="Use torch.autograd.grad or .backward().",
-        )
+def _gradient_of_out(ctx: Any, given: Tensor | None) -> Tensor:
+    return torch.zeros_like(Saved.of(ctx.saved_tensors).out) if given is None else given
 
 
 def refuse_double_backward(ctx: Any, *gradients: Any) -> None:

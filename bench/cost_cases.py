@@ -14,7 +14,7 @@ from torch import Tensor
 
 import attncc
 from attncc import backends
-from attncc.backends.base import Executable
+from attncc.backends.base import Executable, Saved
 from attncc.backends.inputs import Inputs
 from attncc.ir.score import IDENTITY
 from attncc.planner.choice import separated
@@ -87,7 +87,8 @@ class Stand:
         self.query, self.key = random(sizes.heads, sizes.head_dim), random(sizes.kv_heads, sizes.head_dim)
         self.value, self.grad = random(sizes.kv_heads, sizes.value_dim), random(sizes.heads, sizes.value_dim)
         self.scale = sizes.head_dim**-0.5
-        self.results = self.executable({}).forward(self.query, self.key, self.value, (), self.scale)
+        given = (self.query, self.key, self.value, ())
+        self.saved = Saved(*given, *self.executable({}).forward(*given, self.scale))
 
     def executable(self, config: Mapping[str, object]) -> Executable:
         plan, rest = planned(self.case, config)
@@ -96,14 +97,13 @@ class Stand:
     def call(self, config: Mapping[str, object], clock: Clock) -> Callable[[], float]:
         """Return a call that runs a configuration once and returns its seconds."""
         found = self.executable(config)
-        rest = (self.query, self.key, self.value, ())
 
         def run() -> float:
             begin = clock()
             if self.case.direction == "forward":
-                found.forward(*rest, self.scale)
+                found.forward(self.query, self.key, self.value, (), self.scale)
             else:
-                found.backward(self.grad, None, *rest, *self.results, self.scale, False)
+                found.backward(self.saved, self.grad, None, self.scale, False)
             return clock() - begin
 
         return run

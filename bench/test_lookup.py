@@ -15,7 +15,7 @@ from attncc.configs.entry import Entry, about
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.configs.store import user_store
-from attncc.executables import executable_for
+from attncc.executables import Call, executable_for
 from attncc.measure.timing import Timing
 from attncc.planner.shape import Shape
 
@@ -43,9 +43,10 @@ def tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tenso
 
 
 def _per_call(tensors: list[torch.Tensor], config: str) -> float:
+    call = Call(PATTERN.handle, "", 0, "torch", config)
     begin = time.perf_counter()
     for _ in range(CALLS):
-        executable_for(*tensors, "forward", PATTERN.handle, "", 0, "torch", config)
+        executable_for(*tensors, "forward", call)
     return (time.perf_counter() - begin) / CALLS
 
 

@@ -139,9 +139,9 @@ def test_torch_compile_without_a_graph_break() -> None:
 
 def test_the_operator_is_registered_completely() -> None:
     q, k, v = tensors(20)
-    arguments = (q, k, v, STRIDED.handle, "", 0.25, 0, "torch", "")
+    arguments = (q, k, v, 0.25, STRIDED.handle, "", 0, "torch", "")
     torch.library.opcheck(torch.ops.attncc.attention.default, arguments, test_utils=("test_schema", "test_faketensor"))
-    shapes = torch.ops.attncc.attention(*(x.to("meta") for x in (q, k, v)), STRIDED.handle, "", 0.25, 0, "torch", "")
+    shapes = torch.ops.attncc.attention(*(x.to("meta") for x in (q, k, v)), 0.25, STRIDED.handle, "", 0, "torch", "")
     assert [x.shape for x in shapes] == [q.shape, q.shape[:-1]]
 
 
@@ -253,6 +253,6 @@ def test_what_is_refused(name: str) -> None:
 
 
 def test_a_pattern_that_is_gone_is_named() -> None:
-    arguments = (*tensors(), "strided#gone", "", 0.25, 0, "torch", "")
+    arguments = (*tensors(), 0.25, "strided#gone", "", 0, "torch", "")
     with pytest.raises(attncc.PatternError, match="no longer exists"):
         torch.ops.attncc.attention(*arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -24,6 +25,29 @@ class Gradients(NamedTuple):
     weights: Sequence[Tensor] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """What a forward leaves for its backward: what it took and what it returned, in the shapes of Executable."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    weights: Sequence[Tensor]
+    out: Tensor
+    lse: Tensor
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> Saved:
+        """Return what `tensors` lists."""
+        query, key, value, out, lse, *weights = tensors
+        return cls(query, key, value, weights, out, lse)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them in one list, as autograd saves them."""
+        return self.query, self.key, self.value, self.out, self.lse, *self.weights
+
+
 class Executable(Protocol):
     """A lowered plan: attention for tensors of the plan's shape, on any device that the backend takes.
 
@@ -40,19 +64,9 @@ class Executable(Protocol):
         ...
 
     def backward(
-        self,
-        grad_out: Tensor,
-        grad_lse: Tensor | None,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        weights: Sequence[Tensor],
-        out: Tensor,
-        lse: Tensor,
-        scale: float,
-        with_weights: bool,
+        self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
     ) -> Gradients:
-        """Return the gradients, given forward's results; those of the weights only `with_weights`."""
+        """Return the gradients of what a forward took; those of the weights only `with_weights`."""
         ...
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Gradients, accumulation_dtype, sums_like
+from attncc.backends.base import Gradients, Saved, accumulation_dtype, sums_like
 from attncc.backends.choices import Value
 from attncc.backends.inputs import Inputs
 from attncc.backends.scoring import ScoredBlock
@@ -84,24 +84,15 @@ class ReferenceExecutable:
         return out.to(query.dtype), lse
 
     def backward(
-        self,
-        grad_out: Tensor,
-        grad_lse: Tensor | None,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        weights: Sequence[Tensor],
-        out: Tensor,
-        lse: Tensor,
-        scale: float,
-        with_weights: bool,
+        self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
     ) -> Gradients:
         """See attncc.backends.base.Executable."""
+        query, key, value, weights = saved.query, saved.key, saved.value, saved.weights
         dtype = accumulation_dtype(query.dtype)
         d_out = grad_out.to(dtype)
         scores, scored = self._scores(query, key, weights, scale)
-        p = self._probabilities(scores, lse)
-        delta = (d_out * out.to(dtype)).sum(-1, keepdim=True)
+        p = self._probabilities(scores, saved.lse)
+        delta = (d_out * saved.out.to(dtype)).sum(-1, keepdim=True)
         if grad_lse is not None:
             delta = delta - grad_lse.to(dtype).unsqueeze(-1)
         changes = p * (d_out @ _expanded(value, query).to(dtype).mT - delta)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncc.cli import output
-from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
+from attncc.cli import options, output
 from attncc.machine import machine, versions
 
 if TYPE_CHECKING:
@@ -20,26 +19,26 @@ PHASES = ("forward", "backward", "forward + backward")
 
 
 def bench(
-    pattern: PatternName,
-    param: Parameters = None,
-    seq_len: SeqLen = 16384,
-    heads: Annotated[int, typer.Option(help="Query heads.")] = 8,
-    kv_heads: Annotated[int | None, typer.Option(help="Key heads, a divisor of the query heads.")] = None,
-    head_dim: Annotated[int, typer.Option(help="Size of a head.")] = 64,
-    batch: Annotated[int, typer.Option(help="Batch entries.")] = 1,
-    dtype: Annotated[str, typer.Option(help="Element type: fp32, bf16, fp16 or fp64.")] = "fp32",
+    pattern: options.PatternName,
+    param: options.Parameters = None,
+    seq_len: options.SeqLen = 16384,
+    heads: options.Heads = 8,
+    kv_heads: options.KvHeads = None,
+    head_dim: options.HeadDim = 64,
+    batch: options.Batch = 1,
+    dtype: options.Dtype = "fp32",
     device: Annotated[str, typer.Option(help="Where to run, as torch names it.")] = "cpu",
-    backend: Annotated[str | None, typer.Option(help="The backend to run.")] = None,
+    backend: options.BackendName = None,
     dense: Annotated[bool, typer.Option(help="Run dense attention beside it; it takes time in N squared.")] = True,
     rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each contestant, in turn.")] = 3,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random inputs.")] = 0,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run a pattern forward and backward beside dense attention: time, speed-up, memory, error.
 
     Example: attncc bench strided --seq-len 16384
     """
-    chosen = pattern_from(pattern, param)
+    chosen = options.pattern_from(pattern, param)
     from attncc.measure import comparison
     from attncc.measure.workload import Workload
 

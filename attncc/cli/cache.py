@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncc.cli import entries, kernels, output
-from attncc.cli.options import AsJson, Parameters, pattern_from
-from attncc.cli.scores import ScoreName, ScoreParameters, score_from
+from attncc.cli import entries, options, output
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="What is remembered of tuning: list, export, import, verify, prune.")
 
-Direction = Annotated[str, typer.Option(help="fwd, bwd or both.")]
 DIRECTIONS = {"fwd": "forward", "bwd": "backward", "both": None}
 
 
@@ -27,7 +24,7 @@ def cache() -> None:
 
 
 @app.command("path")
-def show_path(as_json: AsJson = False) -> None:
+def show_path(as_json: options.AsJson = False) -> None:
     """Print the folder of this user's cache; ATTNCC_CACHE_DIR moves it.
 
     Example: attncc cache path
@@ -42,7 +39,7 @@ def show_path(as_json: AsJson = False) -> None:
 
 
 @app.command("list")
-def list_entries(as_json: AsJson = False) -> None:
+def list_entries(as_json: options.AsJson = False) -> None:
     """List the entries of the cache.
 
     Example: attncc cache list --json
@@ -60,22 +57,22 @@ def list_entries(as_json: AsJson = False) -> None:
 @app.command()
 def show(
     what: Annotated[str, typer.Argument(metavar="KEY|PATTERN", help="The beginning of a key, or a pattern.")],
-    param: Parameters = None,
-    score: ScoreName = None,
-    score_param: ScoreParameters = None,
+    param: options.Parameters = None,
+    score: options.ScoreName = None,
+    score_param: options.ScoreParameters = None,
     seq_len: Annotated[int | None, typer.Option("--seq-len", "-n", help="Queries; what is named is a pattern.")] = None,
-    kv_len: Annotated[int | None, typer.Option(help="Keys, if not as many as queries.")] = None,
-    heads: kernels.QueryHeads = 8,
-    kv_heads: kernels.KvHeads = None,
-    head_dim: kernels.HeadDim = 64,
-    value_dim: kernels.ValueDim = None,
-    batch: kernels.Batch = 1,
-    dtype: Annotated[str, typer.Option(help="Element type: fp64, fp32, bf16 or fp16.")] = "fp32",
-    backend: Annotated[str | None, typer.Option(help="The backend, if not this machine's.")] = None,
+    kv_len: options.KvLen = None,
+    heads: options.Heads = 8,
+    kv_heads: options.KvHeads = None,
+    head_dim: options.HeadDim = 64,
+    value_dim: options.ValueDim = None,
+    batch: options.Batch = 1,
+    dtype: options.Dtype = "fp32",
+    backend: options.BackendName = None,
     target: Annotated[str | None, typer.Option(help="The target, if not this machine.")] = None,
-    direction: Direction = "both",
+    direction: options.Direction = "both",
     why_miss: Annotated[bool, typer.Option(help="Say which fields of the nearest entries differ.")] = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show entries by the beginning of their key, or with --seq-len what attention() finds for a pattern.
 
@@ -89,7 +86,7 @@ def show(
     if direction not in DIRECTIONS:
         raise ConfigError(f"--direction {direction}.", rule=f"It is one of {', '.join(DIRECTIONS)}.")
     explained = explain_config(
-        pattern_from(what, param),
+        options.pattern_from(what, param),
         seq_len,
         kv_len,
         heads=heads,
@@ -98,7 +95,7 @@ def show(
         value_dim=value_dim,
         batch=batch,
         dtype=dtype,
-        score=score_from(score, score_param, heads),
+        score=options.score_from(score, score_param, heads),
         backend=backend,
         target=target,
         direction=DIRECTIONS[direction],
@@ -110,7 +107,7 @@ def show(
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the bundle goes.")],
     target: Annotated[str | None, typer.Option(help="Only the entries of this target.")] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write the entries of the cache to one file, to be imported elsewhere.
 
@@ -131,7 +128,7 @@ def export(
 def import_bundle(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `attncc cache export` wrote.")],
     to: Annotated[Path | None, typer.Option(metavar="DIR", help="Another folder, such as a plugin's configs.")] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Add the entries of a file to the cache, or to a folder that ships with a plugin; exits with 1 if one is refused.
 
@@ -153,7 +150,7 @@ def import_bundle(
 
 
 @app.command()
-def verify(as_json: AsJson = False) -> None:
+def verify(as_json: options.AsJson = False) -> None:
     """Read every entry of the cache; list the damaged files, and exit with 1 if there are any.
 
     Example: attncc cache verify
@@ -177,7 +174,7 @@ def verify(as_json: AsJson = False) -> None:
 def prune(
     everything: Annotated[bool, typer.Option("--all", help="Remove every environment.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Remove damaged files, and what was tuned with other versions of attncc, of packages or of a target's facts.
 

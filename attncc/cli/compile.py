@@ -7,47 +7,37 @@ from typing import Annotated
 
 import typer
 
-from attncc.cli import kernels, output
-from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
-from attncc.cli.scores import ScoreName, ScoreParameters, score_from
+from attncc.cli import kernels, options, output
 from attncc.errors import ConfigError
 
 
 def compile_pattern(
-    pattern: PatternName,
+    pattern: options.PatternName,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")],
-    target: kernels.TargetName = "h100",
-    param: Parameters = None,
-    score: ScoreName = None,
-    score_param: ScoreParameters = None,
-    seq_len: SeqLen = 16384,
-    dtype: kernels.Dtype = "bf16",
-    head_dim: kernels.HeadDim = 128,
-    value_dim: kernels.ValueDim = None,
-    heads: kernels.QueryHeads = 1,
-    kv_heads: kernels.KvHeads = None,
-    batch: kernels.Batch = 1,
+    target: options.GpuName = "h100",
+    param: options.Parameters = None,
+    score: options.ScoreName = None,
+    score_param: options.ScoreParameters = None,
+    seq_len: options.SeqLen = 16384,
+    dtype: options.Dtype = "bf16",
+    head_dim: options.HeadDim = 128,
+    value_dim: options.ValueDim = None,
+    heads: options.Heads = 1,
+    kv_heads: options.KvHeads = None,
+    batch: options.Batch = 1,
     backward: Annotated[bool, typer.Option(help="Compile the gradients too.")] = True,
-    config: kernels.Changes = None,
-    as_json: AsJson = False,
+    config: options.Changes = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Compile a pattern's kernels: binaries, assembly, manifest.json, and a loader that needs PyTorch only.
 
     Example: attncc compile strided -p l=128 --score softcap -s cap=50 --target h100 --head-dim 128 --out kernels
     """
-    program = kernels.lowered(
-        pattern_from(pattern, param),
-        score_from(score, score_param, heads),
-        target,
-        dtype,
-        head_dim,
-        seq_len=seq_len,
-        value_dim=value_dim,
-        heads=heads,
-        kv_heads=kv_heads,
-        batch=batch,
-        changes=config,
-    )
+    from attncc.backends.inputs import Inputs
+
+    inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
+    chosen, scored = options.pattern_from(pattern, param), options.score_from(score, score_param, heads)
+    program = kernels.lowered(chosen, scored, seq_len, inputs, target, config)
     from attncc.backends.triton.package import Package
     from attncc.backends.triton.variants import variants
     from attncc.targets import gpu

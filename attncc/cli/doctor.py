@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncc.cli import output
-from attncc.cli.options import AsJson
+from attncc.cli import options, output
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,7 +25,9 @@ Output = Annotated[
 ]
 
 
-def doctor(as_json: AsJson = False, links: WithLinks = False, processes: Processes = 4, file: Output = None) -> None:
+def doctor(
+    as_json: options.AsJson = False, links: WithLinks = False, processes: Processes = 4, file: Output = None
+) -> None:
     """Print versions, devices, and which backends can run here (and why one can't); or measure this host's links.
 
     Example: attncc doctor --links --output here.toml

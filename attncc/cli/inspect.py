@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from attncc.cli import kernels, output
-from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
-from attncc.cli.scores import ScoreName, ScoreParameters, score_from
+from attncc.cli import kernels, options, output
 from attncc.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -24,44 +22,33 @@ STAGES = ("clauses", "plan", "triton", "ttir", "ttgir", "llir", "ptx", "sass", "
 
 
 def inspect(
-    pattern: PatternName,
+    pattern: options.PatternName,
     stage: Annotated[str, typer.Option(help=f"One of {', '.join(STAGES)}.")] = "triton",
-    target: kernels.TargetName = "h100",
+    target: options.GpuName = "h100",
     kernel: KernelName = "forward",
-    param: Parameters = None,
-    score: ScoreName = None,
-    score_param: ScoreParameters = None,
-    seq_len: SeqLen = 16384,
-    dtype: kernels.Dtype = "bf16",
-    head_dim: kernels.HeadDim = 64,
-    value_dim: kernels.ValueDim = None,
-    heads: kernels.QueryHeads = 1,
-    kv_heads: kernels.KvHeads = None,
-    batch: kernels.Batch = 1,
-    config: kernels.Changes = None,
-    as_json: AsJson = False,
+    param: options.Parameters = None,
+    score: options.ScoreName = None,
+    score_param: options.ScoreParameters = None,
+    seq_len: options.SeqLen = 16384,
+    dtype: options.Dtype = "bf16",
+    head_dim: options.HeadDim = 64,
+    value_dim: options.ValueDim = None,
+    heads: options.Heads = 1,
+    kv_heads: options.KvHeads = None,
+    batch: options.Batch = 1,
+    config: options.Changes = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Print one stage of a pattern's kernels, for a GPU that need not be there.
 
     Example: attncc inspect strided -p l=128 --stage mix --target sm_90
     """
-    if stage not in STAGES:
-        raise ConfigError(
-            f"Unknown stage {stage!r}.", rule=f"A stage is one of {', '.join(STAGES)}.", fix=nearest(stage, STAGES)
-        )
-    program = kernels.lowered(
-        pattern_from(pattern, param),
-        score_from(score, score_param, heads),
-        target,
-        dtype,
-        head_dim,
-        seq_len=seq_len,
-        value_dim=value_dim,
-        heads=heads,
-        kv_heads=kv_heads,
-        batch=batch,
-        changes=config,
-    )
+    from attncc.backends.inputs import Inputs
+
+    options.one_of("--stage", stage, STAGES)
+    inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
+    chosen, scored = options.pattern_from(pattern, param), options.score_from(score, score_param, heads)
+    program = kernels.lowered(chosen, scored, seq_len, inputs, target, config)
     if stage in ("clauses", "plan"):
         _show_plan(program.plan, stage, as_json)
         return

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from attncc.cli.options import AsJson
+from attncc.cli import options
 from attncc.cli.output import show, show_json, table
 
 
-def list_patterns(as_json: AsJson = False) -> None:
+def list_patterns(as_json: options.AsJson = False) -> None:
     """List the installed patterns: name, plugin, parameters, and what they are.
 
     Example: attncc list

@@ -1,34 +1,53 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, and what they stand for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attncc.errors import ConfigError, ParameterError, nearest
+
 if TYPE_CHECKING:
     from attncc.patterns import Pattern
+    from attncc.scores import Score
 
 
-def _complete_pattern(incomplete: str) -> list[str]:
+def _completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return what a shell asks for the names that begin with what was typed."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names() if name.startswith(incomplete)]
+
+    return complete
+
+
+def _patterns() -> list[str]:
     from attncc.catalog import factories
 
-    return [pattern.name for _, pattern in factories() if pattern.name.startswith(incomplete)]
+    return [pattern.name for _, pattern in factories()]
 
 
-def complete_topology(incomplete: str) -> list[str]:
-    """Return the shipped topologies whose names begin so."""
+def _targets() -> Iterable[str]:
+    from attncc.targets import names
+
+    return names()
+
+
+def _topologies() -> Iterable[str]:
     from attncc.distributed.topology import Topology
 
-    return [name for name in Topology.names() if name.startswith(incomplete)]
+    return Topology.names()
 
 
+# What is attended to how.
 PatternName = Annotated[
     str,
     typer.Argument(
         metavar="PATTERN",
         help="A name from `attncc list`, plugin:name, or file.py:name.",
-        autocompletion=_complete_pattern,
+        autocompletion=_completing(_patterns),
         show_default=False,
     ),
 ]
@@ -36,8 +55,58 @@ Parameters = Annotated[
     list[str] | None,
     typer.Option("-p", "--param", metavar="NAME=VALUE", help="A parameter; repeatable.", show_default=False),
 ]
+ScoreName = Annotated[
+    str | None,
+    typer.Option("--score", metavar="SCORE", help="alibi, softcap, t5_bias, or file.py:name."),
+]
+ScoreParameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-s",
+        "--score-param",
+        metavar="NAME=VALUE",
+        help="A parameter of the score; weights by their shape, as in weights=8x32, or @file.npy; repeatable.",
+        show_default=False,
+    ),
+]
+Direction = Annotated[str, typer.Option(help="fwd, bwd or both.")]
+
+# Sizes of query, key and value.
 SeqLen = Annotated[int, typer.Option("--seq-len", "-n", help="Number of queries (and of keys).", show_default=True)]
-Heads = Annotated[int, typer.Option(help="Query heads; they matter to patterns that depend on h.")]
+KvLen = Annotated[int | None, typer.Option(help="Number of keys, if it isn't that of the queries.")]
+QOffset = Annotated[int, typer.Option(help="Position of the first query.")]
+Heads = Annotated[int, typer.Option(help="Query heads.")]
+KvHeads = Annotated[int | None, typer.Option(help="Key heads, a divisor of the query heads.")]
+HeadDim = Annotated[int, typer.Option(help="Size of a head.")]
+ValueDim = Annotated[int | None, typer.Option(help="Size of a value head, if it isn't that of the keys.")]
+Batch = Annotated[int, typer.Option(help="Batch entries.")]
+Dtype = Annotated[str, typer.Option(help="Element type: fp64, fp32, bf16 or fp16.")]
+
+# Where it runs, and how.
+BackendName = Annotated[str | None, typer.Option(help="The backend, if not the preferred one.")]
+GpuName = Annotated[
+    str,
+    typer.Option(
+        "--target", help="A GPU from `attncc targets`, or an architecture.", autocompletion=_completing(_targets)
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-c", "--config", metavar="KEY=VALUE", help="A choice of the backend; repeatable.", show_default=False
+    ),
+]
+_TOPOLOGY = typer.Option(
+    metavar="NAME_OR_FILE",
+    help="Devices that share the sequence: a name from `attncc topologies`, or a file that ends in .toml.",
+    autocompletion=_completing(_topologies),
+    show_default=False,
+)
+TopologyName = Annotated[str, _TOPOLOGY]
+MaybeTopology = Annotated[str | None, _TOPOLOGY]
+Ranks = Annotated[int | None, typer.Option(min=1, help="Of the topology, only the first so many devices.")]
+
+# What comes of it.
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")]
 
 
@@ -47,3 +116,21 @@ def pattern_from(name: str, parameters: list[str] | None) -> Pattern:
 
     declared = factory(name)
     return declared(**parse_parameters(declared, parameters or []))
+
+
+def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Score | None:
+    """Return the score that the command line names, for so many heads; raises attncc's errors."""
+    if name is None:
+        if parameters:
+            raise ParameterError(f"-s {parameters[0]} without --score.", fix="Name the score that it is for.")
+        return None
+    from attncc.score_catalog import named
+
+    return named(name, parameters or (), heads=heads)
+
+
+def one_of(option: str, value: str, known: Iterable[str]) -> None:
+    """Raise ConfigError unless an option has one of the known values."""
+    known = tuple(known)
+    if value not in known:
+        raise ConfigError(f"{option} {value}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(value, known))

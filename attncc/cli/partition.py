@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncc.cli import kernels, output
-from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, complete_topology, pattern_from
-from attncc.errors import ConfigError, nearest
+from attncc.cli import options, output
 
 if TYPE_CHECKING:
     from attncc.distributed.schedules.sharing import Sharing
@@ -17,20 +15,10 @@ if TYPE_CHECKING:
 
 DIRECTIONS = {"fwd": ("forward",), "bwd": ("backward",), "both": ("forward", "backward")}
 
-TopologyName = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME_OR_FILE",
-        help="A name from `attncc topologies`, or a file that ends in .toml.",
-        autocompletion=complete_topology,
-        show_default=False,
-    ),
-]
-Ranks = Annotated[int | None, typer.Option(help="Take only the first so many devices.")]
-Dtype = Annotated[str, typer.Option(help="Element type: fp16, bf16, fp32 or fp64.")]
-Direction = Annotated[str, typer.Option(help="fwd, bwd or both.")]
 Way = Annotated[str | None, typer.Option(help="How tokens find their ranks, such as zigzag.")]
-Unit = Annotated[int | None, typer.Option(help="Tokens that stay together, a power of two. [default: by the length]")]
+Unit = Annotated[
+    int | None, typer.Option(show_default="by the length", help="Tokens that stay together, a power of two.")
+]
 Stages = Annotated[int | None, typer.Option(help="Rounds of a direct exchange; 0 computes all of it after one.")]
 Route = Annotated[str | None, typer.Option(help="How units travel: direct, tree or ring.")]
 Spread = Annotated[int | None, typer.Option(min=1, help="Neighbours that swap sequence for heads.")]
@@ -39,18 +27,18 @@ Png = Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture: 
 
 
 def partition(
-    pattern: PatternName,
-    topology: TopologyName,
-    param: Parameters = None,
-    seq_len: SeqLen = 16384,
-    ranks: Ranks = None,
-    heads: kernels.QueryHeads = 8,
-    kv_heads: kernels.KvHeads = None,
-    head_dim: kernels.HeadDim = 64,
-    value_dim: kernels.ValueDim = None,
-    batch: kernels.Batch = 1,
-    dtype: Dtype = "bf16",
-    direction: Direction = "both",
+    pattern: options.PatternName,
+    topology: options.TopologyName,
+    param: options.Parameters = None,
+    seq_len: options.SeqLen = 16384,
+    ranks: options.Ranks = None,
+    heads: options.Heads = 8,
+    kv_heads: options.KvHeads = None,
+    head_dim: options.HeadDim = 64,
+    value_dim: options.ValueDim = None,
+    batch: options.Batch = 1,
+    dtype: options.Dtype = "bf16",
+    direction: options.Direction = "both",
     partition: Way = None,
     unit: Unit = None,
     stages: Stages = None,
@@ -58,7 +46,7 @@ def partition(
     spread: Spread = None,
     slack: Slack = 1.25,
     png: Png = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Share a pattern among devices that needn't be here: who owns what, what travels, and how long it takes.
 
@@ -76,12 +64,12 @@ def partition(
     from attncc.distributed.simulation.scene import Scene
     from attncc.distributed.topology import Topology
 
-    _one_of("--dtype", dtype, tuple(ITEMSIZES))
-    _one_of("--direction", direction, tuple(DIRECTIONS))
+    options.one_of("--dtype", dtype, ITEMSIZES)
+    options.one_of("--direction", direction, DIRECTIONS)
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     whole = Topology.load(topology)
     devices = whole if ranks is None else whole.subset(ranks)
-    scene = Scene(pattern_from(pattern, param), seq_len, inputs, devices, DIRECTIONS[direction], slack)
+    scene = Scene(options.pattern_from(pattern, param), seq_len, inputs, devices, DIRECTIONS[direction], slack)
     given = {"partition": partition, "unit": unit, "stages": stages, "route": route}
     fixed = {name: value for name, value in given.items() if value is not None}
     begin = time.perf_counter()
@@ -94,11 +82,6 @@ def partition(
         output.show_json({**found.describe(), "chosen_in_s": elapsed, "png": png and str(png)})
     else:
         output.show(*partition_view.rendered(found, elapsed), *([] if png is None else ["", f"saved {png}"]))
-
-
-def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f"{option} {value}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(value, known))
 
 
 def _sharings(devices: Topology, spread: int | None) -> list[Sharing] | None:

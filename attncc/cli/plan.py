@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attncc.cli import output
-from attncc.cli.options import AsJson, Heads, Parameters, PatternName, SeqLen, pattern_from
+from attncc.cli import options, output
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,15 +15,15 @@ Tile = Annotated[tuple[int, int], typer.Option(help="Query and key positions of 
 
 
 def plan(
-    pattern: PatternName,
-    param: Parameters = None,
-    seq_len: SeqLen = 16384,
-    kv_len: Annotated[int | None, typer.Option(help="Number of keys, if it isn't that of the queries.")] = None,
-    q_offset: Annotated[int, typer.Option(help="Position of the first query.")] = 0,
-    heads: Heads = 1,
-    batch: Annotated[int, typer.Option(help="Batch entries; they matter to patterns that depend on b.")] = 1,
+    pattern: options.PatternName,
+    param: options.Parameters = None,
+    seq_len: options.SeqLen = 16384,
+    kv_len: options.KvLen = None,
+    q_offset: options.QOffset = 0,
+    heads: options.Heads = 1,
+    batch: options.Batch = 1,
     tile: Tile = (128, 128),
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Print the plan: passes, layouts, tiles, exact counts, and the alternatives that lost.
 
@@ -34,7 +33,7 @@ def plan(
 
     from attncc.planner.search import plan as make_plan
 
-    chosen = pattern_from(pattern, param)
+    chosen = options.pattern_from(pattern, param)
     begin = time.perf_counter()
     made = make_plan(chosen, seq_len, kv_len, q_offset=q_offset, heads=heads, batch=batch, tile=tile)
     elapsed = time.perf_counter() - begin

@@ -5,8 +5,7 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
-from attncc.cli import output
-from attncc.cli.options import AsJson
+from attncc.cli import options, output
 
 app = typer.Typer(no_args_is_help=True, help="Plugins: packages that bring patterns.")
 
@@ -17,7 +16,7 @@ def plugins() -> None:
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(as_json: options.AsJson = False) -> None:
     """Load every plugin; print the traceback of each that fails, and exit with 1 if one does.
 
     Example: attncc plugins doctor

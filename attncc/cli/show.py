@@ -8,18 +8,17 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from attncc.cli import output
-from attncc.cli.options import AsJson, Parameters, PatternName, SeqLen, pattern_from
+from attncc.cli import options, output
 
 Png = Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture of every subset and of the union.")]
 
 
 def show(
-    pattern: PatternName,
-    param: Parameters = None,
-    seq_len: SeqLen = 64,
+    pattern: options.PatternName,
+    param: options.Parameters = None,
+    seq_len: options.SeqLen = 64,
     png: Png = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show which keys each query sees: the sets in mathematical notation, and a picture.
 
@@ -30,7 +29,7 @@ def show(
     from attncc.pictures.grid import grid
     from attncc.pictures.terminal import draw
 
-    chosen = pattern_from(pattern, param)
+    chosen = options.pattern_from(pattern, param)
     sets = [connectivity(subset, m) for m, subset in enumerate(chosen.subsets, start=1)]
     if png is not None:
         pictures.save(chosen, seq_len, png)

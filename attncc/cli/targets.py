@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncc.cli import output
-from attncc.cli.options import AsJson
+from attncc.cli import options, output
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 def targets(
     name: Annotated[str | None, typer.Argument(help="One target, or an architecture such as sm_90.")] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """List the known targets, or all facts about one; attncc/targets holds the source of each figure.
 

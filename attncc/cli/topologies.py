@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attncc.cli import output
-from attncc.cli.options import AsJson
+from attncc.cli import options, output
 
 if TYPE_CHECKING:
     from attncc.distributed.topology import Topology
 
 
-def topologies(as_json: AsJson = False) -> None:
+def topologies(as_json: options.AsJson = False) -> None:
     """List the shipped topologies; a file of the same form may stand wherever a name does.
 
     Example: attncc topologies

@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attncc.cli import kernels, output
-from attncc.cli.options import (
-    AsJson,
-    Parameters,
-    PatternName,
-    SeqLen,
-    complete_topology,
-    pattern_from,
-)
-from attncc.cli.scores import ScoreName, ScoreParameters, score_from
+from attncc.cli import options, output
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,28 +22,34 @@ LISTED = 10
 
 
 def tune(
-    pattern: PatternName,
-    param: Parameters = None,
-    score: ScoreName = None,
-    score_param: ScoreParameters = None,
-    seq_len: SeqLen = 16384,
-    kv_len: Annotated[int | None, typer.Option(help="Number of keys, if it isn't that of the queries.")] = None,
-    q_offset: Annotated[int, typer.Option(help="Position of the first query.")] = 0,
-    heads: Annotated[int, typer.Option(help="Query heads.")] = 8,
-    kv_heads: kernels.KvHeads = None,
-    head_dim: kernels.HeadDim = 64,
-    value_dim: kernels.ValueDim = None,
-    batch: kernels.Batch = 1,
-    dtype: Annotated[str | None, typer.Option(help="fp32, bf16, fp16 or fp64. [default: fp32, on a GPU bf16]")] = None,
+    pattern: options.PatternName,
+    param: options.Parameters = None,
+    score: options.ScoreName = None,
+    score_param: options.ScoreParameters = None,
+    seq_len: options.SeqLen = 16384,
+    kv_len: options.KvLen = None,
+    q_offset: options.QOffset = 0,
+    heads: options.Heads = 8,
+    kv_heads: options.KvHeads = None,
+    head_dim: options.HeadDim = 64,
+    value_dim: options.ValueDim = None,
+    batch: options.Batch = 1,
+    dtype: Annotated[
+        str | None, typer.Option(show_default="fp32, on a GPU bf16", help="fp32, bf16, fp16 or fp64.")
+    ] = None,
     target: Annotated[str, typer.Option(help="auto for the device at hand, or a name from `attncc targets`.")] = "auto",
-    direction: Annotated[str, typer.Option(help="fwd, bwd or both.")] = "both",
+    direction: options.Direction = "both",
     effort: Annotated[str, typer.Option(help="quick or full.")] = "quick",
     budget: Annotated[str | None, typer.Option(metavar="TIME", help="Time in all, such as 300s or 5m.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials of each direction.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that compile, or GPUs that measure.")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the search and of the inputs.")] = 0,
-    mode: Annotated[str | None, typer.Option(help="measured or modelled. [default: measured if it is here]")] = None,
-    backend: Annotated[str | None, typer.Option(help="The backend to tune. [default: torch, on a GPU triton]")] = None,
+    mode: Annotated[
+        str | None, typer.Option(show_default="measured if it is here", help="measured or modelled.")
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(show_default="torch, on a GPU triton", help="The backend to tune.")
+    ] = None,
     space: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A TOML file that adds to the search space.")
     ] = None,
@@ -60,17 +57,11 @@ def tune(
         str | None, typer.Option(metavar="URL", help="A database that several hosts share the trials in.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Tune again what was tuned before.")] = False,
-    topology: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME_OR_FILE",
-            help="Tune how devices share the sequence: a name from `attncc topologies`, or a file that ends in .toml.",
-            autocompletion=complete_topology,
-        ),
-    ] = None,
-    ranks: Annotated[int | None, typer.Option(min=1, help="With --topology: its first so many devices.")] = None,
+    topology: options.MaybeTopology = None,
+    ranks: options.Ranks = None,
     mesh: Annotated[
-        str | None, typer.Option(metavar="BxHxS", help="With --topology: batch x heads x sequence. [default: choose]")
+        str | None,
+        typer.Option(metavar="BxHxS", show_default="choose", help="With --topology: batch x heads x sequence."),
     ] = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="With --topology, under torchrun: run the best by simulation.")
@@ -82,7 +73,7 @@ def tune(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a page with plots of the search.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Find the best plan and configuration of a pattern; `attncc.attention` uses it from then on.
 
@@ -90,7 +81,7 @@ def tune(
 
     Example: attncc tune strided -p l=128 --seq-len 16384
     """
-    chosen = pattern_from(pattern, param)
+    chosen = options.pattern_from(pattern, param)
     shared = {
         "heads": heads,
         "kv_heads": kv_heads,
@@ -109,7 +100,7 @@ def tune(
         "force": force,
     }
     of_device = {
-        "score": score_from(score, score_param, heads),
+        "score": options.score_from(score, score_param, heads),
         "kv_len": kv_len,
         "q_offset": q_offset,
         "target": target,

@@ -5,18 +5,17 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
-from attncc.cli import output
-from attncc.cli.options import AsJson, Heads, Parameters, PatternName, SeqLen, pattern_from
+from attncc.cli import options, output
 
 STYLES = {"proved": "green", "refuted": "red", "undecided": "yellow"}
 
 
 def verify(
-    pattern: PatternName,
-    param: Parameters = None,
-    seq_len: SeqLen = 256,
-    heads: Heads = 1,
-    as_json: AsJson = False,
+    pattern: options.PatternName,
+    param: options.Parameters = None,
+    seq_len: options.SeqLen = 256,
+    heads: options.Heads = 1,
+    as_json: options.AsJson = False,
 ) -> None:
     """Prove or refute: causal, no empty rows, factorisation; exits with 1 if one is not proved.
 
@@ -24,7 +23,7 @@ def verify(
     """
     from attncc.proof import verify as prove
 
-    chosen = pattern_from(pattern, param)
+    chosen = options.pattern_from(pattern, param)
     findings = prove(chosen, seq_len, heads=heads)
     if as_json:
         output.show_json({"pattern": repr(chosen), "seq_len": seq_len, "findings": [f.describe() for f in findings]})

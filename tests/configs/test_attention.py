@@ -20,7 +20,7 @@ from attncc.configs import memo
 from attncc.configs.entry import Entry
 from attncc.configs.key import Key
 from attncc.configs.store import Store
-from attncc.executables import executable_for
+from attncc.executables import Call, executable_for
 from attncc.planner.shape import Shape
 from attncc.storage import CacheWarning
 
@@ -36,7 +36,7 @@ def tensors(n: int = 64) -> list[torch.Tensor]:
 def plans(direction: str = "forward", n: int = 64, config: str = "") -> set[str]:
     """The names of the plans that a call runs, by default one without a configuration."""
     q, k, v = tensors(n)
-    found = executable_for(q, k, v, direction, STRIDED.handle, "", 0, "torch", config)
+    found = executable_for(q, k, v, direction, Call(STRIDED.handle, "", 0, "torch", config))
     return {group.alternatives[0].name for group in found.plan.groups}
 
 

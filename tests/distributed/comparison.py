@@ -81,7 +81,8 @@ def check_bytes(op: Any, forward: list[int], backward: list[int]) -> None:
     Where it sends nothing, it may be in a round of others or not.
     """
     sizes, at = [op.grid.size(dim) for dim in DIMS], [op.grid.shard(dim) for dim in DIMS]
-    sharing, lse = replace(op.sharing, batch=sizes[0], heads=sizes[1]), max(4, op.inputs.itemsize) * op.return_lse
+    sharing = replace(op.sharing, batch=sizes[0], heads=sizes[1])
+    lse = max(4, op.inputs.itemsize) * op.options.return_lse
     rank, ranks = int(np.ravel_multi_index(at, sizes)), int(np.prod(sizes))
     given = zip((forward, backward), ("forward", "backward"), op.flows(), strict=True)
     for counts, direction, folded in given:

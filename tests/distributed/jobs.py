@@ -14,6 +14,7 @@ from comparison import check_bytes, compare, counted, local, one_process, oracle
 from torch.distributed.device_mesh import init_device_mesh
 
 import attncc
+from attncc.arguments import Options
 from attncc.backends.inputs import Inputs
 from attncc.configs.entry import Entry
 from attncc.configs.store import user_store
@@ -28,7 +29,6 @@ from attncc.distributed.schedules.schedule import Schedule
 from attncc.distributed.schedules.sharing import kept
 from attncc.distributed.simulation import selection
 from attncc.distributed.topology import Topology
-from attncc.ir.score import IDENTITY
 from attncc.planner.search import plan_for
 from attncc.scores import Score, as_score
 from attncc.testing.oracle import Problem, Results, differentiated
@@ -68,8 +68,7 @@ def check(pattern: attncc.Pattern, schedule: Schedule, problem: Problem, score: 
     rows = torch.from_numpy(schedule.partition.tokens(rank))
     batch, kv_heads = problem.key.shape[:2]
     own = localised(schedule, range(batch), range(kv_heads))
-    expression = score.expression if score.weights else IDENTITY
-    inner = Inner(pattern, expression, schedule.partition.cut.length, "", "")
+    inner = Inner(pattern, Options(score), schedule.partition.cut.length)
     run = Run.of(RankTables.of(own, rank), inner, Channel(dist.group.WORLD))
     inputs = Inputs.of(problem.query, problem.key, problem.value)
     for _ in range(repeats):

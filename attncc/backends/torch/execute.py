@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from attncc.backends.base import Gradients, accumulation_dtype, sums_like
+from attncc.backends.base import Gradients, Saved, accumulation_dtype, sums_like
 from attncc.backends.torch.config import Config, Items
 from attncc.backends.torch.kernels import ItemGradients, Kernel, kernel_for
 from attncc.backends.torch.lower import Schedule, schedule
@@ -63,49 +63,25 @@ class TorchExecutable:
         return out[..., :value_dim].contiguous(), lse
 
     def backward(
-        self,
-        grad_out: Tensor,
-        grad_lse: Tensor | None,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        weights: Sequence[Tensor],
-        out: Tensor,
-        lse: Tensor,
-        scale: float,
-        with_weights: bool,
+        self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
     ) -> Gradients:
         """Return the gradients of query, key and value, and of the weights."""
-        dims = query.shape[-1], key.shape[-1], value.shape[-1]
-        grad_out, value, out = _with_lse_gradient(grad_out, grad_lse, value, out)
-        query, key, value = _one_head_size(query, key, value)
-        grad_out, out = (pad(x, (0, value.shape[-1] - x.shape[-1])) for x in (grad_out, out))
-        d_weights = [sums_like(x, query.dtype) for x in weights if with_weights]
-        found = self._gradients(grad_out, query, out, lse, key, value, weights, d_weights, scale)
-        d_query, d_key, d_value = (
-            x[..., :dim].to(query.dtype).contiguous() for x, dim in zip(found, dims, strict=True)
-        )
-        typed = [sums.to(x.dtype) for sums, x in zip(d_weights, weights, strict=False)]
+        dims, dtype = (saved.query.shape[-1], saved.key.shape[-1], saved.value.shape[-1]), saved.query.dtype
+        d_weights = [sums_like(x, dtype) for x in saved.weights if with_weights]
+        padded, grad_out = _padded(saved, grad_out, grad_lse)
+        found = self._gradients(padded, grad_out, d_weights, scale)
+        d_query, d_key, d_value = (x[..., :dim].to(dtype).contiguous() for x, dim in zip(found, dims, strict=True))
+        typed = [sums.to(x.dtype) for sums, x in zip(d_weights, saved.weights, strict=False)]
         return Gradients(d_query, d_key, d_value, typed)
 
-    def _gradients(
-        self,
-        grad_out: Tensor,
-        query: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        key: Tensor,
-        value: Tensor,
-        weights: Sequence[Tensor],
-        d_weights: Sequence[Tensor],
-        scale: float,
-    ) -> ItemGradients:
+    def _gradients(self, saved: Saved, grad_out: Tensor, d_weights: Sequence[Tensor], scale: float) -> ItemGradients:
         """Return the gradients in the accumulation dtype, (B, H, N, D) with D as padded; add to those of weights."""
+        query, key, value = saved.query, saved.key, saved.value
         sums: ItemGradients | None = None
         for group, works in self._backward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
-            run = self._run(works, self.config.backward, selection, query, weights, d_weights, scale)
-            query_side = [selection.query_side(x) for x in (grad_out, query, out, lse)]
+            run = self._run(works, self.config.backward, selection, query, saved.weights, d_weights, scale)
+            query_side = [selection.query_side(x) for x in (grad_out, query, saved.out, saved.lse)]
             key_side = [selection.key_side(x) for x in (key, value)]
             d_query, d_key, d_value = run.backward(*query_side, *key_side)
             if selection.everything:
@@ -234,6 +210,14 @@ def _one_head_size(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, T
     size = max(query.shape[-1], value.shape[-1])
     q, k, v = (_rows_of(x, size) for x in (query, key, value))
     return q, k, v
+
+
+def _padded(saved: Saved, grad_out: Tensor, grad_lse: Tensor | None) -> tuple[Saved, Tensor]:
+    """Return what the forward left and the gradient of out, with one head size and the gradient of lse in them."""
+    grad_out, value, out = _with_lse_gradient(grad_out, grad_lse, saved.value, saved.out)
+    query, key, value = _one_head_size(saved.query, saved.key, value)
+    grad_out, out = (pad(x, (0, value.shape[-1] - x.shape[-1])) for x in (grad_out, out))
+    return replace(saved, query=query, key=key, value=value, out=out), grad_out
 
 
 def _rows_of(x: Tensor, size: int) -> Tensor:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from triton.compiler.errors import CompilationError
 from triton.runtime.errors import OutOfResources, PTXASError
 
-from attncc.backends.base import Gradients
+from attncc.backends.base import Gradients, Saved
 from attncc.backends.device import architecture, processors
 from attncc.backends.triton import interpreter, reads
 from attncc.backends.triton.config import Config
@@ -65,27 +65,18 @@ class TritonExecutable:
         return out.to(query.dtype), lse
 
     def backward(
-        self,
-        grad_out: Tensor,
-        grad_lse: Tensor | None,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        weights: Sequence[Tensor],
-        out: Tensor,
-        lse: Tensor,
-        scale: float,
-        with_weights: bool,
+        self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
     ) -> Gradients:
         """Return the gradients of query, key and value, and of the weights."""
         if _vanishes(scale):
-            zeros = torch.zeros_like(query)
-            found = self.backward(grad_out, grad_lse, zeros, key, value, weights, out, lse, 1.0, with_weights)
-            return found._replace(query=torch.zeros_like(query), key=torch.zeros_like(key))
+            without = replace(saved, query=torch.zeros_like(saved.query))
+            found = self.backward(without, grad_out, grad_lse, 1.0, with_weights)
+            return found._replace(query=torch.zeros_like(saved.query), key=torch.zeros_like(saved.key))
         if scale < 0:
-            found = self.backward(grad_out, grad_lse, -query, key, value, weights, out, lse, -scale, with_weights)
+            found = self.backward(replace(saved, query=-saved.query), grad_out, grad_lse, -scale, with_weights)
             return found._replace(query=-found.query)
-        query, key, value, grad, out = (_rows_of(x) for x in (query, key, value, grad_out, out))
+        query, key, value, grad, out = map(_rows_of, (saved.query, saved.key, saved.value, grad_out, saved.out))
+        weights = saved.weights
         program = self._program(query, key, value, grad, weighted=with_weights and bool(self.score.lookups))
         if program.atomic:
             _warn_of_order("dQ and the gradients of weights, under config atomic=True,")
@@ -98,7 +89,7 @@ class TritonExecutable:
         }
         tensors = {
             **{"query": query, "key": key, "value": value, "grad": grad},
-            **run.delta(grad, grad_lse, out, lse),
+            **run.delta(grad, grad_lse, out, saved.lse),
             **results,
             **_named("weights", weights),
             **_named("d_weights", sums),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Gradients, accumulation_dtype
+from attncc.backends.base import Gradients, Saved, accumulation_dtype
 from attncc.distributed.execution.crossing import Crossing, Stores, adding, storing
 from attncc.distributed.execution.forward import LaneInputs, Run
 from attncc.distributed.execution.tables import Task
@@ -52,7 +52,8 @@ class LaneGradients:
         else:  # what a backend computes of these two is the delta that came
             out, grad_lse = torch.zeros_like(grad_out), -task.queries.take(self.delta)
         executable = run.inner.executable(task, self.inputs.members, "backward", query, key, value)
-        return executable.backward(grad_out, grad_lse, query, key, value, weights, out, lse, scale, with_weights)
+        saved = Saved(query, key, value, weights, out, lse)
+        return executable.backward(saved, grad_out, grad_lse, scale, with_weights)
 
     def add(self, task: Task, found: Gradients) -> None:
         """Add the gradients of a task to the sums."""

@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
-from attncc import backends, executables
+from attncc import backends
+from attncc.arguments import Options, check_backend, check_scale
 from attncc.backends.inputs import Inputs
 from attncc.distributed.execution.lines import Lines
 from attncc.distributed.execution.mesh import Grid, grid_of
@@ -22,8 +23,7 @@ from attncc.distributed.schedules.validity import check_schedule
 from attncc.distributed.simulation.selection import settings_for
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, DistributedError
-from attncc.executables import Config
-from attncc.functional import check_backend, check_scale
+from attncc.executables import Config, encoded
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.scores import Score, ScoreFactory, as_score
@@ -75,10 +75,10 @@ def compile(
     and what planning raises.
     """
     grid = grid_of(mesh, group)
-    chosen, scored = as_pattern(pattern), as_score(score)
+    chosen, options = as_pattern(pattern), Options(as_score(score), scale, enable_gqa, 0, return_lse, backend, config)
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     _check_kinds(settings=settings, schedule=schedule, topology=topology)
-    _check_options(scale, backend)
+    _check_options(options)
     if topology is not None:
         ways = spreads(grid.size("sequence"), inputs.kv_heads, grid.size("batch"), grid.size("heads"))
         settings = settings_for(chosen, q_len, inputs, ways, settings=settings, topology=topology).settings
@@ -95,8 +95,7 @@ def compile(
         check_covers(made, problem)
     schedule_of(made, grid, inputs, sharing.spread)
     lines = Lines(grid, sharing.spread, timeout)
-    options = (scale, enable_gqa, return_lse, backend or "", executables.encoded(config))
-    op = DistributedAttention(chosen, made, chosen_settings, grid, sharing, nodes, lines, inputs, scored, *options)
+    op = DistributedAttention(chosen, made, chosen_settings, grid, sharing, nodes, lines, inputs, options)
     op.agreement.settle()
     lines.open()
     return op
@@ -110,13 +109,14 @@ def _check_kinds(**given: object) -> None:
             raise ConfigError(f"{name}={value!r}.", rule=f"It is of attncc.distributed.{kind.__name__}.", fix=fix)
 
 
-def _check_options(scale: float | None, backend: str | None) -> None:
+def _check_options(options: Options) -> None:
     """Raise, before anything is planned, what the first call would."""
-    if scale is not None:
-        check_scale(scale)
-    check_backend(backend)
-    if backend is not None:
-        backends.get(backend)
+    if options.scale is not None:
+        check_scale(options.scale)
+    check_backend(options.backend)
+    if options.backend is not None:
+        backends.get(options.backend)
+    encoded(options.config)
 
 
 def _sharing(grid: Grid, inputs: Inputs, spread: int) -> Sharing:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
+from attncc.arguments import Options
 from attncc.backends.base import Executable
 from attncc.distributed.execution.members import Members
 from attncc.distributed.execution.tables import Task
@@ -20,17 +21,15 @@ Placed = tuple[Pattern, ScoreExpression]
 
 @dataclass(frozen=True, eq=False)
 class Inner:
-    """What the tasks of a rank compute: a pattern of `length` tokens and a score, by a backend with a configuration.
+    """What the tasks of a rank compute: a pattern of `length` tokens, under the options of the call.
 
     first_entry, first_head: the batch entry and query head that the rank's first ones are. A rank may have more
     tasks than the planner keeps plans for, so that what was found is kept here.
     """
 
     pattern: Pattern
-    score: ScoreExpression
+    options: Options
     length: int
-    backend: str
-    config: str
     first_entry: int = 0
     first_head: int = 0
     _placed: dict[object, Placed] = field(default_factory=dict, init=False, repr=False)
@@ -44,9 +43,8 @@ class Inner:
         wanted = (task, members, direction, query.dtype, query.device, sizes)
         if wanted not in self._found:
             pattern, score = self._place(task, members, query.shape[0], query.shape[1], key.shape[1])
-            self._found[wanted] = executable_for(
-                query, key, value, direction, pattern.handle, score.key, 0, self.backend, self.config
-            )
+            call = self.options.call(pattern)._replace(score=score.key)
+            self._found[wanted] = executable_for(query, key, value, direction, call)
         return self._found[wanted]
 
     def _place(self, task: Task, members: Members, batch: int, heads: int, kv_heads: int) -> Placed:
@@ -61,5 +59,5 @@ class Inner:
                 self.first_head + members.query_heads(heads // kv_heads, heads),
                 self.first_entry + entries,
             )
-            self._placed[wanted] = placed(self.pattern, place), placed_score(self.score, place)
+            self._placed[wanted] = placed(self.pattern, place), placed_score(self.options.score.expression, place)
         return self._placed[wanted]

@@ -11,6 +11,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
+from attncc.arguments import Options, scale_of
 from attncc.backends.inputs import Inputs
 from attncc.distributed.execution import shards
 from attncc.distributed.execution.agreement import Agreement, digest
@@ -32,11 +33,10 @@ from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing, kept, steps
 from attncc.distributed.schedules.validity import check_schedule
 from attncc.errors import DistributedError, ShapeError
-from attncc.functional import Result, autocast, check_tensors, check_types, check_weights, scale_of
+from attncc.functional import Result
 from attncc.ir.symbols import B, H
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern, PatternFactory, as_pattern
-from attncc.scores import Score
 
 #: Sizes of calls that a re-planned operator is prepared for: those of a few microbatches, with and without gradients.
 SAMPLES = 4
@@ -61,19 +61,15 @@ class DistributedAttention:
     nodes: Array | None
     lines: Lines
     inputs: Inputs
-    score: Score
-    scale: float | None
-    enable_gqa: bool
-    return_lse: bool
-    backend: str
-    config: str
+    options: Options
     _runs: dict[tuple[int, int], Run] = field(default_factory=dict, init=False, repr=False)
     _seen: deque[Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES), repr=False)
     agreement: Agreement = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        facts = (self.pattern.key, self.score.key, self.inputs, self.scale, self.return_lse, self.grid, self.sharing)
-        own = digest(self.schedule, (*facts, self.backend, self.config))
+        options, call = self.options, self.options.call(self.pattern)
+        facts = (self.pattern.key, call.score, self.inputs, options.scale, options.return_lse, self.grid, self.sharing)
+        own = digest(self.schedule, (*facts, call.backend, call.config))
         channels, peers = list(self.lines.dims.values()), self.grid.size("sequence")
         found = Agreement(own, self._manifest, peers, channels, self.grid.device)
         object.__setattr__(self, "agreement", found)
@@ -90,27 +86,25 @@ class DistributedAttention:
         Raises ShapeError and what attncc.attention raises before anything is sent, and DistributedError, whose `rank`
         is the one to blame, where an exchange fails or takes longer than the timeout.
         """
-        check_types(query, key, value, self.backend)
         refuse_transforms()
-        query, key, value = autocast(query, key, value)
-        check_tensors(query, key, value, self.enable_gqa, 0)
-        check_weights(self.score.weights, query)
+        score, return_lse = self.options.score, self.options.return_lse
+        query, key, value = self.options.checked(query, key, value)
         self._check_shard(query, key)
-        factor = scale_of(self.scale, query)
+        factor = scale_of(self.options.scale, query)
         self.agreement.settle()
-        sizes = Sizes.of(query, key, value, self.score.tensors)
+        sizes = Sizes.of(query, key, value, score.tensors)
         self.lines.compare(sizes)
-        self.lines.compare_weights(self.score)
+        self.lines.compare_weights(score)
         if self._swap is not None:
             query, key, value = self._swap.to_heads(query, key, value)
         sample = Sample.of(query, key, value)
         if sample not in self._seen:
             self._seen.append(sample)
         run = self._run(query.shape[0], query.shape[1])
-        out, lse = attend(replace(run, call=str(sizes)), query, key, value, self.score.tensors, factor)
-        wanted = (out, lse) if self.return_lse else (out,)
+        out, lse = attend(replace(run, call=str(sizes)), query, key, value, score.tensors, factor)
+        wanted = (out, lse) if return_lse else (out,)
         found = wanted if self._swap is None else self._swap.to_tokens(*wanted)
-        return (found[0], found[1]) if self.return_lse else found[0]
+        return (found[0], found[1]) if return_lse else found[0]
 
     def replanned(self, pattern: Pattern | PatternFactory) -> DistributedAttention:
         """Return the same for another pattern, such as the documents of another step; tokens stay where they are.
@@ -135,13 +129,13 @@ class DistributedAttention:
 
         The first call does so; call it later to see whether ranks still train alike.
         """
-        check_same_weights(self.score.weights, list(self.lines.dims.values()), self.grid.device)
+        check_same_weights(self.options.score.weights, list(self.lines.dims.values()), self.grid.device)
 
     def __copy__(self) -> DistributedAttention:
         return self
 
     def __deepcopy__(self, memo: dict[int, object]) -> DistributedAttention:
-        return replace(self, score=copy.deepcopy(self.score, memo))
+        return replace(self, options=replace(self.options, score=copy.deepcopy(self.options.score, memo)))
 
     def __reduce__(self) -> NoReturn:
         raise DistributedError(
@@ -197,7 +191,7 @@ class DistributedAttention:
 
         Between the ranks of a sequence group, those of all shards of batch entries and heads added up.
         """
-        lse = max(4, self.inputs.itemsize) if self.return_lse else 0
+        lse = max(4, self.inputs.itemsize) if self.options.return_lse else 0
         found = [
             [step.flow for step in steps(self.schedule, self.inputs, self.sharing, direction, lse)]
             for direction in ("forward", "backward")
@@ -231,7 +225,7 @@ class DistributedAttention:
         """Raise ShapeError unless the tensors are this rank's shard."""
         shard = self.grid.shard("sequence")
         tokens = int(self.sharing.tokens(self.schedule.partition.counts)[shard])
-        free = self.pattern.predicate.free | self.score.expression.free
+        free = self.pattern.predicate.free | self.options.score.expression.free
         batch = len(self.grid.part("batch", self.inputs.batch)) if B in free else query.shape[0]
         heads = len(self.grid.part("heads", self.inputs.heads)) if H in free else query.shape[1]
         kv_heads = len(self.grid.part("heads", self.inputs.kv_heads)) if H in free else key.shape[1]
@@ -256,10 +250,8 @@ class DistributedAttention:
             share = grid.shard("sequence") % spread
             inner = Inner(
                 self.pattern,
-                self.score.expression,
+                self.options,
                 self.schedule.partition.cut.length,
-                self.backend,
-                self.config,
                 grid.shard("batch") * batch,
                 (grid.shard("heads") * spread + share) * heads,
             )

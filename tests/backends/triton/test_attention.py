@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import attncc
+from attncc.backends.base import Saved
 from attncc.backends.reference import as_broadcast, dense_mask
 from attncc.backends.triton import BACKEND
 from attncc.backends.triton.config import Config
 from attncc.backends.triton.launch import Sizes
 from attncc.backends.triton.lower import Lowering
 from attncc.backends.triton.program import Program
-from attncc.executables import executable_for
+from attncc.executables import Call, executable_for
 from attncc.ir.score import IDENTITY
 from attncc.testing.check import check_attention
 from attncc.testing.oracle import Problem
@@ -190,14 +192,15 @@ def test_lse_may_be_a_slice(device: str) -> None:
     pattern, whole = attncc.load("causal"), [torch.randn(2, 3, 24, 16) for _ in range(3)]
     rows = slice(5, 24)
     query, key, value = (x[:, :, rows] for x in whole)
-    options = ("forward", pattern.handle, IDENTITY.key, 0, "triton", "{}")
-    executable = executable_for(query, key, value, *options)
+    call = Call(pattern.handle, IDENTITY.key, 0, "triton", "{}")
+    executable = executable_for(query, key, value, "forward", call)
     out, lse = executable.forward(query, key, value, (), 0.25)
     spaced = torch.randn(2, 3, 24)[:, :, rows]
     spaced.copy_(lse)
     grad = torch.randn_like(out)
-    wanted = executable.backward(grad, None, query, key, value, (), out, lse, 0.25, False)
-    found = executable.backward(grad, None, query, key, value, (), out, spaced, 0.25, False)
+    saved = Saved(query, key, value, (), out, lse)
+    wanted = executable.backward(saved, grad, None, 0.25, False)
+    found = executable.backward(replace(saved, lse=spaced), grad, None, 0.25, False)
     for a, b in zip(found[:3], wanted[:3], strict=True):
         torch.testing.assert_close(a, b)
 

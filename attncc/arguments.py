@@ -1,0 +1,164 @@
+"""Arguments of a call: its options, and what is checked of its tensors before anything is planned."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
+
+from attncc.errors import AttnccError, BackendError, ShapeError, TableError
+from attncc.executables import Call, Config, encoded
+from attncc.ir.weights import Weights
+from attncc.patterns import Pattern
+from attncc.scores import PLAIN, Score
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a call says besides its tensors and its pattern, as attncc.attention has it."""
+
+    score: Score = PLAIN
+    scale: float | None = None
+    enable_gqa: bool = False
+    q_offset: int = 0
+    return_lse: bool = False
+    backend: str | None = None
+    config: Config | None = None
+
+    def checked(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+        """Return the tensors as autocast has them; raises unless they, and a score's weights, fit together."""
+        check_types(query, key, value, self.backend)
+        check_forward_mode(query, key, value, *self.score.tensors)
+        query, key, value = autocast(query, key, value)
+        check_tensors(query, key, value, self.enable_gqa, self.q_offset)
+        check_weights(self.score.weights, query)
+        return [query, key, value]
+
+    def call(self, pattern: Pattern) -> Call:
+        """Return how a pattern is called for under these options; raises ConfigError."""
+        return Call(pattern.handle, self.score.key, self.q_offset, self.backend or "", encoded(self.config))
+
+
+def check_forward_mode(*tensors: Tensor) -> None:
+    """Raise AttnccError under forward-mode differentiation, whose tangents an operator drops without a word."""
+    if any(unpack_dual(x).tangent is not None for x in tensors):  # type: ignore[no-untyped-call]
+        raise AttnccError(
+            "attncc.attention was differentiated in forward mode (torch.func.jvp, torch.autograd.forward_ad).",
+            rule="attncc has first derivatives in reverse mode only.",
+            fix="Use torch.autograd.grad or .backward().",
+        )
+
+
+def autocast(*tensors: Tensor) -> list[Tensor]:
+    """Cast as autocast does for scaled_dot_product_attention: all but float64 to the region's dtype."""
+    device = tensors[0].device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return list(tensors)
+    dtype = torch.get_autocast_dtype(device)
+    return [x if x.dtype == torch.float64 else x.to(dtype) for x in tensors]
+
+
+def scale_of(scale: float | None, query: Tensor) -> float:
+    """Return the scale that is meant; raises ShapeError unless it is finite."""
+    if scale is None:
+        return 1.0 / math.sqrt(query.shape[-1])
+    check_scale(scale)
+    return float(scale)
+
+
+def check_scale(scale: object) -> None:
+    """Raise ShapeError unless a scale is a finite number."""
+    if not isinstance(scale, numbers.Real) or not math.isfinite(scale):
+        raise ShapeError(
+            f"scale={scale!r}.",
+            rule="The scale is a finite number; NaN or infinity makes every output NaN.",
+            fix="Multiply the query by a tensor, and pass scale=1.0." if isinstance(scale, Tensor) else "",
+        )
+
+
+def check_types(query: object, key: object, value: object, backend: object) -> None:
+    """Raise ShapeError or BackendError for arguments that aren't strided tensors and a name."""
+    for name, x in (("query", query), ("key", key), ("value", value)):
+        if not isinstance(x, Tensor) or x.layout != torch.strided:
+            kind = f"tensor with layout {x.layout}" if isinstance(x, Tensor) else type(x).__name__
+            raise ShapeError(
+                f"{name} is a {kind}.",
+                rule="query, key and value are strided tensors (B, H, N, D).",
+                fix="Convert it first, for example with .to_dense().",
+            )
+    check_backend(backend)
+
+
+def check_backend(backend: object) -> None:
+    """Raise BackendError unless it is a name, or None."""
+    if not isinstance(backend, str | None):
+        raise BackendError(
+            f"backend={backend!r}.", rule="It is the name of a backend, or None.", fix="Write backend='torch'."
+        )
+
+
+def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q_offset: int) -> None:
+    """Raise ShapeError unless the tensors fit together."""
+    shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
+    if not query.ndim == key.ndim == value.ndim == 4 or 0 in (*query.shape[:2], query.shape[3], key.shape[1]):
+        raise ShapeError(
+            f"{shapes}.",
+            rule="All three are (B, H, N, D) with B, H and D of at least 1.",
+            fix="Add the dimensions that are missing, as in x[None].",
+        )
+    if key.shape[:3] != value.shape[:3] or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
+        raise ShapeError(
+            f"{shapes}.",
+            rule="query is (B, Hq, Nq, D), key (B, Hkv, Nk, D) and value (B, Hkv, Nk, Dv): B, D, Hkv and Nk agree.",
+            fix="Heads come before positions: a tensor (B, N, H, D) is given as x.transpose(1, 2).",
+        )
+    if query.dtype != key.dtype or query.dtype != value.dtype:
+        raise ShapeError(
+            f"dtypes {query.dtype}, {key.dtype}, {value.dtype}.",
+            rule="All three have one dtype.",
+            fix="Convert them first, for example with .to(query.dtype).",
+        )
+    if query.device != key.device or query.device != value.device:
+        raise ShapeError(
+            f"devices {query.device}, {key.device}, {value.device}.",
+            rule="All three are on one device.",
+            fix="Move them first, for example with .to(query.device).",
+        )
+    if not query.dtype.is_floating_point:
+        raise ShapeError(f"dtype {query.dtype}.", rule="The tensors are floating-point.", fix="Convert with .float().")
+    _check_heads(query.shape[1], key.shape[1], enable_gqa)
+    if not isinstance(q_offset, int) or isinstance(q_offset, bool) or q_offset < 0:
+        raise ShapeError(f"q_offset={q_offset!r}.", rule="It is the position of the first query, an integer from 0.")
+
+
+def check_weights(weights: Sequence[Weights], query: Tensor) -> None:
+    """Raise TableError unless a score's weights lie where the query does."""
+    for entry in weights:
+        if entry.tensor.device != query.device:
+            raise TableError(
+                f"Weights {entry.name!r} are on {entry.tensor.device}, query on {query.device}.",
+                rule="A score's weights are on the tensors' device.",
+                fix=f"Move them first: .to({str(query.device)!r}).",
+            )
+
+
+def _check_heads(query_heads: int, key_heads: int, enable_gqa: bool) -> None:
+    if query_heads == key_heads:
+        return
+    if query_heads % key_heads:
+        raise ShapeError(
+            f"{query_heads} query heads on {key_heads} key heads.",
+            rule="The number of query heads is a multiple of the number of key heads.",
+            fix="Repeat the key heads, or give fewer of them.",
+        )
+    if not enable_gqa:
+        raise ShapeError(
+            f"{query_heads} query heads on {key_heads} key heads.",
+            rule="Fewer key heads than query heads is grouped-query attention.",
+            fix="Pass enable_gqa=True if that is meant.",
+        )
