@@ -104,16 +104,15 @@ def check_backend(backend: object) -> None:
 
 def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q_offset: int) -> None:
     """Raise ShapeError unless the tensors fit together."""
-    shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
     if not query.ndim == key.ndim == value.ndim == 4 or 0 in (*query.shape[:2], query.shape[3], key.shape[1]):
         raise ShapeError(
-            f"{shapes}.",
+            f"{_shapes(query, key, value)}.",
             rule="All three are (B, H, N, D) with B, H and D of at least 1.",
             fix="Add the dimensions that are missing, as in x[None].",
         )
     if key.shape[:3] != value.shape[:3] or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
         raise ShapeError(
-            f"{shapes}.",
+            f"{_shapes(query, key, value)}.",
             rule="query is (B, Hq, Nq, D), key (B, Hkv, Nk, D) and value (B, Hkv, Nk, Dv): B, D, Hkv and Nk agree.",
             fix="Heads come before positions: a tensor (B, N, H, D) is given as x.transpose(1, 2).",
         )
@@ -134,6 +133,10 @@ def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q
     _check_heads(query.shape[1], key.shape[1], enable_gqa)
     if not isinstance(q_offset, int) or isinstance(q_offset, bool) or q_offset < 0:
         raise ShapeError(f"q_offset={q_offset!r}.", rule="It is the position of the first query, an integer from 0.")
+
+
+def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
+    return f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
 
 
 def check_weights(weights: Sequence[Weights], query: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import weakref
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -57,9 +58,30 @@ class Case(NamedTuple):
     target: str
 
 
+class Known(NamedTuple):
+    """What ran such a call before, while it is kept elsewhere, and the look-up that it came from, if there was one."""
+
+    executable: weakref.ref[Executable]
+    tuned: memo.Remembered | None
+
+
+#: Calls that are remembered, by what makes two alike; then forgotten all at once.
+MOST = 4096
+_known: dict[tuple[object, ...], Known] = {}
+
+
 def executable_for(query: Tensor, key: Tensor, value: Tensor, direction: str, call: Call) -> Executable:
-    """Return what runs a direction of a call on these tensors; see `running`."""
-    return running(query, key, value, direction, call)[1]
+    """Return what runs a direction of a call on these tensors; see `running`. Warm it takes microseconds."""
+    asked = (direction, call, query.shape, key.shape, value.shape, query.dtype, query.device)
+    if (known := _known.get(asked)) is not None and (known.tuned is None or known.tuned.holds()):
+        executable = known.executable()
+        if executable is not None:
+            return executable
+    _, executable, tuned = _running(query, key, value, direction, call)
+    if len(_known) >= MOST:
+        _known.clear()
+    _known[asked] = Known(weakref.ref(executable), tuned)
+    return executable
 
 
 def running(query: Tensor, key: Tensor, value: Tensor, direction: str, call: Call) -> tuple[Plan, Executable]:
@@ -68,6 +90,12 @@ def running(query: Tensor, key: Tensor, value: Tensor, direction: str, call: Cal
     Without a backend it is the first preferred one that doesn't refuse; without a configuration it is what was tuned,
     as attncc.configs finds it. Raises BackendError, and what looking up and planning do.
     """
+    return _running(query, key, value, direction, call)[:2]
+
+
+def _running(
+    query: Tensor, key: Tensor, value: Tensor, direction: str, call: Call
+) -> tuple[Plan, Executable, memo.Remembered | None]:
     pattern, score = by_handle(call.pattern), by_key(call.score)
     batch, heads, q_len, _ = query.shape
     shape = shape_for(pattern, score, q_len, key.shape[2], call.q_offset, heads, batch)
@@ -78,11 +106,10 @@ def running(query: Tensor, key: Tensor, value: Tensor, direction: str, call: Cal
             _log_choice(name, tuple(f"{other}: {reason}" for other, reason in reasons.items() if reason))
             case = Case(pattern, score, shape, name, target_name(query.device))
             if call.config:
-                return lowered(case, direction, call.config)
+                return *lowered(case, direction, call.config), None
             inputs = Inputs.of(query, key, value)
-            return _as_found(
-                memo.remembered(pattern, score.key, shape, inputs, direction, name, case.target), case, direction
-            )
+            tuned = memo.remembered(pattern, score.key, shape, inputs, direction, name, case.target)
+            return *_as_found(tuned.found, case, direction), tuned
     raise BackendError(
         " ".join(f"Backend {name!r} refuses: {reason}." for name, reason in reasons.items()),
         fix="Name another backend, or convert the tensors.",

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._library.custom_ops import CustomOpDef
 
 from attncc.backends.base import Gradients, Saved, accumulation_dtype
 from attncc.errors import AttnccError
@@ -25,8 +24,20 @@ _CALL = "str pattern, str score, SymInt q_offset, str backend, str config"
 _GRADIENTS = "Tensor grad_out, Tensor? grad_lse"
 
 
-def _operator(name: str, takes: str, returns: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
-    return torch.library.custom_op(f"attncc::{name}", mutates_args=(), schema=f"({takes}) -> {returns}")
+#: Operators of torch.library.custom_op would check every result against every input, which takes as long as the rest.
+_LIBRARY = torch.library.Library("attncc", "DEF")  # type: ignore[no-untyped-call]
+
+
+def _operator(name: str, takes: str, returns: str) -> Callable[[Callable[..., Any]], Any]:
+    """Define an operator (decorator); its results share no memory with what it takes, nor with each other."""
+
+    def define(function: Callable[..., Any]) -> Any:
+        hidden = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+        _LIBRARY.define(f"{name}({takes}) -> {returns}", tags=torch.Tag.pt2_compliant_tag)  # type: ignore[no-untyped-call]
+        _LIBRARY.impl(name, hidden, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+        return getattr(torch.ops.attncc, name).default
+
+    return define
 
 
 @_operator("attention", f"{_TENSORS}, float scale, {_CALL}", "(Tensor, Tensor)")
@@ -74,23 +85,19 @@ def _gradients(
     return found.backward(saved, grad_out, grad_lse, scale, with_weights)
 
 
-@attention.register_fake
-@weighted_attention.register_fake
-def _(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+def _like_outputs(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     out = query.new_empty(*query.shape[:-1], value.shape[-1])
     return out, query.new_empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype))
 
 
-@_attention_backward.register_fake
-def _(
+def _like_gradients(
     grad_out: Tensor, grad_lse: Tensor | None, query: Tensor, key: Tensor, value: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     d_query, d_key, d_value = (x.new_empty(x.shape) for x in (query, key, value))
     return d_query, d_key, d_value
 
 
-@_weighted_attention_backward.register_fake
-def _(
+def _like_weighted_gradients(
     grad_out: Tensor, grad_lse: Tensor | None, tensors: Sequence[Tensor], with_weights: bool, *rest: Any
 ) -> list[Tensor]:
     saved = Saved.of(tensors)
@@ -150,9 +157,16 @@ def _vmap(*arguments: Any) -> None:
     )
 
 
-attention.register_autograd(_backward, setup_context=_save)
-weighted_attention.register_autograd(_weighted_backward, setup_context=_save_weighted)
-for _operator in (_attention_backward, _weighted_attention_backward):
-    _operator.register_autograd(refuse_double_backward)
-for _operator in (attention, weighted_attention, _attention_backward, _weighted_attention_backward):
-    _operator.register_vmap(_vmap)
+def _complete(
+    operator: Any, fake: Callable[..., Any], backward: Callable[..., Any], setup: Callable[..., Any] | None = None
+) -> None:
+    """Register what an operator's outputs look like, its derivative, and that it can't be mapped."""
+    torch.library.register_fake(operator, fake, lib=_LIBRARY)
+    torch.library.register_autograd(operator, backward, setup_context=setup, lib=_LIBRARY)
+    torch.library.register_vmap(operator, _vmap, lib=_LIBRARY)
+
+
+_complete(attention, _like_outputs, _backward, _save)
+_complete(weighted_attention, _like_outputs, _weighted_backward, _save_weighted)
+_complete(_attention_backward, _like_gradients, refuse_double_backward)
+_complete(_weighted_attention_backward, _like_weighted_gradients, refuse_double_backward)

@@ -25,9 +25,10 @@ import torch
 import typer
 
 import attncc
+from attncc.backends.base import Saved
 from attncc.backends.device import architecture
 from attncc.backends.triton.config import DIRECTIONS, KERNELS, Blocks, Config
-from attncc.executables import encoded, executable_for
+from attncc.executables import Call, encoded, executable_for
 from attncc.ir.score import IDENTITY
 
 HEADS, LENGTH = 16, 16384
@@ -82,13 +83,14 @@ def call(candidate: Candidate, pattern: str, length: int = LENGTH) -> Callable[[
     """Return a call of the candidate's direction; all kernels but its own have their default blocks."""
     shape = (1, HEADS, length, candidate.head_dim)
     query, key, value, grad = (torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(4))
-    options = (PATTERNS[pattern].handle, IDENTITY.key, 0, "triton", encoded(candidate.config))
+    asked = Call(PATTERNS[pattern].handle, IDENTITY.key, 0, "triton", encoded(candidate.config))
     direction = DIRECTIONS[candidate.kernel]
-    found, scale = executable_for(query, key, value, direction, *options), candidate.head_dim**-0.5
+    found, scale = executable_for(query, key, value, direction, asked), candidate.head_dim**-0.5
     out, lse = found.forward(query, key, value, (), scale)
     if direction == "forward":
         return lambda: found.forward(query, key, value, (), scale)
-    return lambda: found.backward(grad, None, query, key, value, (), out, lse, scale, False)
+    saved = Saved(query, key, value, (), out, lse)
+    return lambda: found.backward(saved, grad, None, scale, False)
 
 
 def compiled(candidate: Candidate) -> str:

@@ -32,7 +32,7 @@ _VARIABLES = (SETTING, PATH, storage.ENVIRONMENT)
 
 
 @dataclass(frozen=True)
-class _Remembered:
+class Remembered:
     """What was found, and what it depended on: `changed` is the time of the folder of winners, -1 while it is new."""
 
     found: Found
@@ -41,40 +41,40 @@ class _Remembered:
     winners: str
     changed: int
 
+    def holds(self) -> bool:
+        """Return whether nothing has changed since that the look-up depended on; it takes microseconds."""
+        return (
+            self.changed == _changed(self.winners)
+            and self.threads == torch.get_num_threads()
+            and self.variables == tuple(map(os.environ.get, _VARIABLES))
+        )
 
-_memo: dict[tuple[object, ...], _Remembered] = {}
+
+_memo: dict[tuple[object, ...], Remembered] = {}
 _logged: set[tuple[str, str, str]] = set()
 
 
 def remembered(
     pattern: Pattern, score_key: str, shape: Shape, inputs: Inputs, direction: str, backend: str, target: str
-) -> Found:
-    """Return what `find` finds for a call; warm it takes microseconds, and sees winners that other processes write.
+) -> Remembered:
+    """Return what `find` finds for a call, as long as it holds; it sees winners that other processes write.
 
     Environment variables of a compiler (TRITON_...) are read when a look-up isn't remembered. Raises ConfigError.
     """
     call = (pattern.handle, score_key, shape, inputs, direction, backend, target)
     known = _memo.get(call)
-    if known is not None and _holds(known):
-        return known.found
+    if known is not None and known.holds():
+        return known
     if len(_memo) >= MOST:
         _memo.clear()
     variables, threads = tuple(map(os.environ.get, _VARIABLES)), torch.get_num_threads()
     if backend not in backends.tuned() or setting() == OFF:
-        fresh = _Remembered(Found(), variables, threads, "", 0)
+        fresh = Remembered(Found(), variables, threads, "", 0)
     else:
         found = _looked_up(Key.of(pattern, score_key, shape, inputs, direction, backend, target))
-        fresh = _Remembered(found[0], variables, threads, *found[1:])
+        fresh = Remembered(found[0], variables, threads, *found[1:])
     _memo[call] = fresh
-    return fresh.found
-
-
-def _holds(known: _Remembered) -> bool:
-    return (
-        known.changed == _changed(known.winners)
-        and known.threads == torch.get_num_threads()
-        and known.variables == tuple(map(os.environ.get, _VARIABLES))
-    )
+    return fresh
 
 
 def _looked_up(key: Key) -> tuple[Found, str, int]:

@@ -183,7 +183,7 @@ def test_documents_of_other_contents_find_it(store: Store, entry: Make) -> None:
     one, other = documents(16), documents(15)
     sizes = Inputs(2, 2, 2, 8, 8, "fp32")
     store.save(entry(key=Key.of(one, "", Shape(64, 64), sizes, "forward", "torch", "cpu")))
-    found = memo.remembered(other, "", Shape(64, 64), sizes, "forward", "torch", "cpu")
+    found = memo.remembered(other, "", Shape(64, 64), sizes, "forward", "torch", "cpu").found
     assert found.source == "exact"
 
 

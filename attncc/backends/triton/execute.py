@@ -11,25 +11,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from torch import Tensor
-from triton.compiler.errors import CompilationError
-from triton.runtime.errors import OutOfResources, PTXASError
 
 from attncc.backends.base import Gradients, Saved
 from attncc.backends.device import architecture, processors
 from attncc.backends.triton import interpreter, reads
+from attncc.backends.triton.bound import LOG_2_E, Bindings
 from attncc.backends.triton.config import Config
 from attncc.backends.triton.defaults import ANY
 from attncc.backends.triton.launch import Launch, Sizes
 from attncc.backends.triton.lower import NARROW, Lowering
-from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.program import Part, Program, Side
 from attncc.backends.triton.sums import in_turn
-from attncc.errors import BackendError, ConfigError
+from attncc.errors import BackendError
 from attncc.ir.score import ScoreExpression
-from attncc.machine_code.options import options
 from attncc.planner.plan import Plan
-
-LOG_2_E = math.log2(math.e)
 
 Tensors = Mapping[str, Tensor]
 
@@ -41,7 +36,7 @@ class TritonExecutable:
     plan: Plan
     score: ScoreExpression
     config: Mapping[str, object]
-    _programs: dict[object, Program] = field(default_factory=dict, repr=False)
+    _programs: dict[object, Bindings] = field(default_factory=dict, repr=False)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
@@ -52,16 +47,17 @@ class TritonExecutable:
         if scale < 0:  # the running maximum wants a scale that keeps the order
             return self.forward(-query, key, value, weights, -scale)
         query, key, value = (_rows_of(x) for x in (query, key, value))
-        side = (program := self._program(query, key, value)).forward
+        side = (bindings := self._bindings(query, key, value)).program.forward
         out = query.new_empty(*query.shape[:-1], value.shape[-1], dtype=_kept(side, query))
         lse = query.new_empty(query.shape[:-1], dtype=torch.float32)
         if not side.covers:
             out.zero_()
             lse.fill_(-math.inf)
-        run = _Run(program, query, key, scale)
+        run = _Run(bindings, query, scale)
         tensors = {"query": query, "key": key, "value": value, "out": out, "lse": lse, **_named("weights", weights)}
-        for part in side.parts:
-            run.forward(part, tensors)
+        with _current(query.device):
+            for part in side.parts:
+                run.forward(part, tensors)
         return out.to(query.dtype), lse
 
     def backward(
@@ -77,36 +73,34 @@ class TritonExecutable:
             return found._replace(query=-found.query)
         query, key, value, grad, out = map(_rows_of, (saved.query, saved.key, saved.value, grad_out, saved.out))
         weights = saved.weights
-        program = self._program(query, key, value, grad, weighted=with_weights and bool(self.score.lookups))
+        bindings = self._bindings(query, key, value, grad, weighted=with_weights and bool(self.score.lookups))
+        program = bindings.program
         if program.atomic:
             _warn_of_order("dQ and the gradients of weights, under config atomic=True,")
-        run = _Run(program, query, key, scale)
+        run = _Run(bindings, query, scale)
         sums = [torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in weights if with_weights]
         results = {
             "d_query": _results(query, None if program.atomic else program.query_gradient),
             "d_key": _results(key, program.key_gradient),
             "d_value": _results(value, program.key_gradient),
         }
-        tensors = {
-            **{"query": query, "key": key, "value": value, "grad": grad},
-            **run.delta(grad, grad_lse, out, saved.lse),
-            **results,
-            **_named("weights", weights),
-            **_named("d_weights", sums),
-        }
-        for part in () if program.atomic else program.query_gradient.parts:
-            run.gradient(part, tensors, ("d_query",))
-        for part in program.key_gradient.parts:
-            run.gradient(part, tensors, ("d_key", "d_value"))
+        tensors = {"query": query, "key": key, "value": value, "grad": grad, **results}
+        tensors |= _named("weights", weights) | _named("d_weights", sums)
+        with _current(query.device):
+            tensors |= run.delta(grad, grad_lse, out, saved.lse)
+            for part in () if program.atomic else program.query_gradient.parts:
+                run.gradient(part, tensors, ("d_query",))
+            for part in program.key_gradient.parts:
+                run.gradient(part, tensors, ("d_key", "d_value"))
         d_query, d_key, d_value = (x.to(query.dtype) for x in results.values())
         return Gradients(d_query, d_key, d_value, [d.to(x.dtype) for d, x in zip(sums, weights, strict=False)])
 
-    def _program(self, query: Tensor, *others: Tensor, weighted: bool = False) -> Program:
+    def _bindings(self, query: Tensor, *others: Tensor, weighted: bool = False) -> Bindings:
         key, value = others[:2]
         far = any(x.shape[2] * x.stride(2) >= NARROW for x in (query, *others))
         known = (query.shape, key.shape, value.shape, query.dtype, query.device, weighted, far)
         if known not in self._programs:
-            self._programs[known] = self._made(query, key, value, weighted, far)
+            self._programs[known] = Bindings(self._made(query, key, value, weighted, far))
         return self._programs[known]
 
     def _made(self, query: Tensor, key: Tensor, value: Tensor, weighted: bool, far: bool) -> Program:
@@ -127,9 +121,8 @@ class TritonExecutable:
 class _Run:
     """One call's kernels: what they all get."""
 
-    program: Program
+    bindings: Bindings
     query: Tensor
-    key: Tensor
     scale: float
 
     def forward(self, part: Part, tensors: Tensors) -> None:
@@ -158,7 +151,8 @@ class _Run:
 
     def delta(self, grad: Tensor, grad_lse: Tensor | None, out: Tensor, lse: Tensor) -> dict[str, Tensor]:
         """Return what the gradient kernels read for each query row: `delta`, and `lse` in base 2."""
-        launch = self.program.delta(grad_lse=grad_lse is not None)
+        program = self.bindings.program
+        launch = program.delta if grad_lse is None else program.delta_with_lse
         lse = lse.contiguous()  # kernels count its elements; it may be a slice of another's rows
         delta, log_2_sum = torch.empty_like(lse), torch.empty_like(lse)
         tensors = {"grad": grad, "out": out, "lse": lse, "delta": delta, "log_2_sum": log_2_sum}
@@ -183,40 +177,7 @@ class _Run:
         return like.new_empty(part.programs(launch) * rows, like.shape[-1], dtype=torch.float32)
 
     def _call(self, launch: Launch, programs: int, tensors: Tensors, first: int = 0) -> None:
-        config = self.program.lowering.config
-        values: dict[str, object] = {**launch.arrays, **launch.numbers, **launch.constants(config.precision), **tensors}
-        for name, table in launch.spec.tables:
-            values[name] = table.narrow_on(self.query.device)
-        for name in launch.spec.tensors:
-            values |= zip((f"{name}_b", f"{name}_h", f"{name}_n"), tensors[name].stride(), strict=False)
-        heads, group = self.query.shape[1], self.program.lowering.sizes.group
-        values |= {"count": launch.count, "heads": heads, "group": group, "q_len": self.query.shape[2]}
-        values |= {"first_program": first}
-        values |= {"kv_len": self.key.shape[2], "scale": self.scale * (1 if launch.spec.score else LOG_2_E)}
-        arguments = [values[name] for name in launch.spec.arguments]
-        with _current(self.query.device):
-            _start(launch, programs, arguments)
-
-
-def _start(launch: Launch, programs: int, arguments: list[object]) -> None:
-    """Launch a kernel; raises ConfigError if its blocks need more of the GPU than there is."""
-    blocks = launch.blocks
-    try:
-        kernel(launch.spec)[(programs,)](
-            *arguments, num_warps=blocks.num_warps, num_stages=blocks.num_stages, **options(_compiler())
-        )
-    except OutOfResources as error:
-        raise ConfigError(
-            f"The {launch.spec.kernel} kernel with {blocks}: {error}.",
-            rule="A kernel's tiles fit the registers and the shared memory of a multiprocessor.",
-            fix="Choose smaller blocks or fewer stages in `config`.",
-        ) from error
-    except (CompilationError, PTXASError) as error:
-        raise BackendError(
-            f"Triton could not compile the {launch.spec.kernel} kernel with {blocks}: {error}",
-            rule="The kernels are compiled when they are first launched.",
-            fix="Choose other blocks in `config`, or name backend='torch'.",
-        ) from error
+        self.bindings.of(launch)(programs, tensors, self.scale, first)
 
 
 def _vanishes(scale: float) -> bool:
@@ -264,13 +225,6 @@ def _results(x: Tensor, side: Side | None) -> Tensor:
         return torch.zeros(x.shape, dtype=torch.float32, device=x.device)
     empty = torch.empty if side.covers else torch.zeros
     return empty(x.shape, dtype=_kept(side, x), device=x.device)
-
-
-def _compiler() -> str:
-    """Return which of triton's backends compiles the kernels, or that none does."""
-    if interpreter.is_on():
-        return "interpreter"
-    return "hip" if torch.version.hip else "cuda"
 
 
 def _current(device: torch.device) -> contextlib.AbstractContextManager[object]:

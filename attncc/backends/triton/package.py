@@ -143,7 +143,7 @@ class Package:
 
     def _delta(self) -> dict[str, Any]:
         program = self.program
-        launch = program.delta(grad_lse=False)
+        launch = program.delta
         side = Side((), covers=True, once=True)
         programs = launch.count * program.batch * program.heads
         return {"steps": [self._step(launch, side, programs, "whole", None)]}

@@ -81,8 +81,17 @@ class Program:
         """The dK and dV kernels; their rows are keys, which groups of query heads may share."""
         return self._side(self.lowering.key_gradient, _covers_keys, whole_heads=self.heads == self.kv_heads)
 
-    def delta(self, *, grad_lse: bool) -> Launch:
-        """Return the launch that prepares the backward; `grad_lse`: lse has a gradient, too."""
+    @cached_property
+    def delta(self) -> Launch:
+        """The launch that prepares the backward, once for each query head."""
+        return self._delta(grad_lse=False)
+
+    @cached_property
+    def delta_with_lse(self) -> Launch:
+        """The same where lse has a gradient, too."""
+        return self._delta(grad_lse=True)
+
+    def _delta(self, *, grad_lse: bool) -> Launch:
         sizes = self.lowering.sizes
         spec = Spec("delta", padded_value=sizes.padded_value, grad_lse=grad_lse)
         return Launch(spec, sizes, DELTA, -(-self.plan.shape.q_len // DELTA.block_m), {}, {})

@@ -59,7 +59,7 @@ def steps(program: Program, direction: str) -> Iterator[Step]:
         yield from _of_side(program.forward)
         return
     delta = Side((), covers=True, once=True)
-    yield Step(program.delta(grad_lse=False), delta, program.batch * program.heads)
+    yield Step(program.delta, delta, program.batch * program.heads)
     if not program.atomic:
         yield from _of_side(program.query_gradient)
     yield from _of_side(program.key_gradient)
