@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class Bar:
 
 
 BARS = pytest.StashKey[list[Bar]]()
+FIGURES = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[BARS] = []
+    config.stash[FIGURES] = {}
     config.addinivalue_line("filterwarnings", "default")  # torch.compile warns of torch's own deprecations
 
 
@@ -58,30 +60,42 @@ def bar(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
     assert not missed, "; ".join(missed)
 
 
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str, list[str]], None]:
+    """Record a row of the table of what a GPU reached: what it is about, and its other columns."""
+
+    def record(what: str, columns: list[str]) -> None:
+        request.config.stash[FIGURES][what] = f"| {' | '.join(columns)} |"
+
+    return record
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    bars = config.stash[BARS]
-    if not bars:
-        return
-    terminalreporter.section("bars")
+    bars, figures = config.stash[BARS], config.stash[FIGURES]
     for found in bars:
         terminalreporter.write_line(
             f"{'met   ' if found.met else 'MISSED'} {found.what}: {found.reached} ({found.limit})"
         )
+    for what, row in figures.items():
+        terminalreporter.write_line(f"{what} {row}")
     if config.getoption("--record"):
-        _record(bars)
+        rows = {found.what: found.row().removeprefix(f"| {found.what} ") for found in bars}
+        text = _recorded(README.read_text(encoding="utf-8"), "bars", rows)
+        text = _recorded(text, "gpu", figures)
+        README.write_text(_with(text, "machine", _where()) if bars else text, encoding="utf-8")
 
 
-def _record(bars: list[Bar]) -> None:
-    """Replace the rows of bars that were measured in the table of bench/README.md; keep the others."""
+def _where() -> str:
     here, installed = machine(), versions(["attncc", "torch", "triton", "numpy"])
     where = f"{here['processor']}, {here['cores']} cores, {here['system']}, Python {here['python']}; "
-    where += ", ".join(f"{name} {version}" for name, version in installed.items())
-    text = README.read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| ([^|]+?) (\|.*)$", _between(text, "bars"), flags=re.MULTILINE))
-    rows |= {found.what: found.row().removeprefix(f"| {found.what} ") for found in bars}
-    rows = {"what": "| must reach | reached | spread | met |", "---": "| --- | --- | --- | --- |"} | rows
-    body = "\n".join(f"| {what} {rest}" for what, rest in rows.items())
-    README.write_text(_with(_with(text, "bars", body), "machine", where), encoding="utf-8")
+    return where + ", ".join(f"{name} {version}" for name, version in installed.items())
+
+
+def _recorded(text: str, name: str, rows: Mapping[str, str]) -> str:
+    """Replace the rows that were measured in a table of bench/README.md; keep the others."""
+    known = re.findall(r"^\| ([^|]+?) (\|.*)$", _between(text, name), flags=re.MULTILINE)
+    body = "\n".join(f"| {what} {rest}" for what, rest in (dict(known) | rows).items())
+    return _with(text, name, body)
 
 
 def _with(text: str, name: str, body: str) -> str:

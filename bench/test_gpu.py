@@ -1,11 +1,13 @@
 """Generated kernels on the GPU at hand, beside what else computes the same: `pytest bench -m gpu`.
 
-Without a GPU nothing here runs. The figures are ratios within one run; there are no bars yet, only what was reached.
+Without a GPU nothing here runs. The contestants take turns; with --record the medians go to a table in bench/README.md.
+PyTorch's scaled_dot_product_attention and, but for windows, flash-attn compute all causal pairs.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import statistics
 from collections.abc import Callable
 from functools import partial
 
@@ -19,6 +21,7 @@ import attncc
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 
+CONTESTANTS = ("attncc", "scaled_dot_product_attention", "FlexAttention", "flash-attn")
 LENGTH, HEADS = 32768, 16
 WINDOW, STRIDE = 256, 128
 
@@ -43,12 +46,12 @@ CASES = {
 
 
 def contestants(name: str) -> dict[str, Callable[..., Tensor]]:
-    """Return what computes the pattern, or for dense attention more than it."""
+    """Return what computes the pattern, or more than it, by names in CONTESTANTS."""
     pattern, mask_mod = CASES[name]
     block_mask = create_block_mask(mask_mod, None, None, LENGTH, LENGTH, device="cuda", _compile=True)
     found: dict[str, Callable[..., Tensor]] = {
         "attncc": partial(attncc.attention, pattern=pattern, backend="triton"),
-        "scaled_dot_product_attention, causal": partial(scaled_dot_product_attention, is_causal=True),
+        "scaled_dot_product_attention": partial(scaled_dot_product_attention, is_causal=True),
         "FlexAttention": partial(torch.compile(flex_attention), block_mask=block_mask),
     }
     if importlib.util.find_spec("flash_attn"):
@@ -62,38 +65,37 @@ def contestants(name: str) -> dict[str, Callable[..., Tensor]]:
 
 
 @pytest.mark.parametrize("head_dim", [64, 128])
-@pytest.mark.parametrize("phase", ["forward", "forward and backward"])
 @pytest.mark.parametrize("name", CASES)
-def test_beside_others(benchmark, name: str, phase: str, head_dim: int) -> None:
+def test_beside_others(benchmark, figure: Callable[[str, list[str]], None], name: str, head_dim: int) -> None:
     leaves = [torch.randn(1, HEADS, LENGTH, head_dim, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
-    for leaf in leaves:
-        leaf.requires_grad_(phase != "forward")
-    calls = {who: partial(_step, run, leaves, phase) for who, run in contestants(name).items()}
-    samples: dict[str, list[float]] = {who: [] for who in calls}
+    gradient = torch.randn_like(leaves[0])
+    calls = {who: partial(_step, run, leaves, gradient) for who, run in contestants(name).items()}
+    samples: dict[str, list[tuple[float, float]]] = {who: [] for who in calls}
     for _ in range(3):
         for call in calls.values():
             call()
 
     def turn() -> None:
         for who, call in calls.items():
-            samples[who].append(_milliseconds(call))
+            samples[who].append(call())
 
     benchmark.pedantic(turn, rounds=20, iterations=1)
-    medians = {who: sorted(times)[len(times) // 2] for who, times in samples.items()}
-    benchmark.extra_info.update({f"{who} (ms)": f"{median:.3f}" for who, median in medians.items()})
-    benchmark.extra_info["device"] = torch.cuda.get_device_name()
+    for phase, direction in enumerate(("forward", "backward")):
+        medians = {who: statistics.median(times[phase] for times in taken) for who, taken in samples.items()}
+        columns = [f"{medians[who]:.3f} ms" if who in medians else "" for who in CONTESTANTS]
+        best = min(median for who, median in medians.items() if who != CONTESTANTS[0])
+        device = torch.cuda.get_device_name().removeprefix("NVIDIA ")
+        figure(f"{device}: {name}, D={head_dim}, {direction}", [*columns, f"{best / medians[CONTESTANTS[0]]:.2f} x"])
 
 
-def _step(run: Callable[..., Tensor], leaves: list[Tensor], phase: str) -> None:
-    out = run(*leaves)
-    if phase != "forward":
-        torch.autograd.grad(out, leaves, torch.ones_like(out))
-
-
-def _milliseconds(call: Callable[[], None]) -> float:
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+def _step(run: Callable[..., Tensor], leaves: list[Tensor], gradient: Tensor) -> tuple[float, float]:
+    """Run forward and backward; return the milliseconds of each on the GPU."""
+    inputs = [x.detach().requires_grad_() for x in leaves]
+    begin, middle, end = (torch.cuda.Event(enable_timing=True) for _ in range(3))
     begin.record()
-    call()
+    out = run(*inputs)
+    middle.record()
+    torch.autograd.grad(out, inputs, gradient)
     end.record()
     torch.cuda.synchronize()
-    return begin.elapsed_time(end)
+    return begin.elapsed_time(middle), middle.elapsed_time(end)
