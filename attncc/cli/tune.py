@@ -185,10 +185,10 @@ def _mesh(text: str) -> tuple[int, int, int]:
 def _show_space(request: Asked, as_json: bool) -> None:
     """Print each direction's space: its size, what each constraint removes, and the best by prediction."""
     from attncc.cli.tuning_view import space_of
-    from attncc.tune.result import SHORT
+    from attncc.planner.directions import SHORT_NAMES
     from attncc.tune.tuning import field_of
 
-    described = {SHORT[job.direction]: field_of(job, request.options).describe(LISTED) for job in request.jobs}
+    described = {SHORT_NAMES[job.direction]: field_of(job, request.options).describe(LISTED) for job in request.jobs}
     if as_json:
         output.show_json(described)
         return

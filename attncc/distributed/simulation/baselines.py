@@ -21,7 +21,7 @@ from attncc.distributed.simulation.timeline import Timeline
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, TopologyError
 from attncc.ir.tables import Array
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.directions import DIRECTIONS
 
 #: Ways to cut a sequence into as many blocks as ranks.
 ORDERS = ("contiguous", "striped")
