@@ -113,8 +113,12 @@ def tune(
         _show_space(request, as_json)
         return
     found = _tuned(request)
-    if measure and os.environ.get("RANK", "0") != "0":
-        return
+    if not measure or os.environ.get("RANK", "0") == "0":
+        _deliver(found, export, report, as_json)
+
+
+def _deliver(found: Results, export: Path | None, report: Path | None, as_json: bool) -> None:
+    """Write what was found to the files that are wanted, and print it."""
     if export is not None:
         from attncc.configs import bundle
 
