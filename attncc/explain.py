@@ -11,7 +11,7 @@ from attncc.configs.key import Key
 from attncc.configs.lookup import Found, Miss, find, why_miss
 from attncc.executables import shape_for
 from attncc.patterns import Pattern, PatternFactory, as_pattern
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.directions import BOTH, ways
 from attncc.planner.shape import Shape
 from attncc.scores import Score, ScoreFactory, as_score
 
@@ -70,12 +70,13 @@ def explain_config(
     q_offset: int = 0,
     backend: str | None = None,
     target: str | None = None,
-    direction: str | None = None,
+    direction: str = BOTH,
 ) -> Explanation:
     """Return which configuration `attention` would run with on such tensors, where it is from, and its speed-up.
 
     `kv_len` defaults to q_offset + q_len, `kv_heads` to heads, `value_dim` to head_dim; `dtype` is fp64, fp32, bf16 or
-    fp16. `backend` and `target` default to this machine's, `direction` to both. Nothing is run or tuned.
+    fp16. `backend` and `target` default to this machine's, `direction` (forward, backward or both) to
+    both. Nothing is run or tuned.
 
     Raises ShapeError, ConfigError, BackendError, PatternError or TableError.
     """
@@ -84,8 +85,7 @@ def explain_config(
     keys = q_offset + q_len if kv_len is None else kv_len
     shape = shape_for(chosen, expression, q_len, keys, q_offset, heads, batch)
     name, place = _runs_on(backend, target)
-    wanted = DIRECTIONS if direction is None else (direction,)
-    made = [Key.of(chosen, expression.key, shape, inputs, each, name, place) for each in wanted]
+    made = [Key.of(chosen, expression.key, shape, inputs, each, name, place) for each in ways(direction)]
     return Explanation(chosen, shape, tuple(Explained(key, _found(key)) for key in made))
 
 

@@ -11,7 +11,7 @@ from attncc.arguments import Options, scale_of
 from attncc.backends.device import here, target_name
 from attncc.executables import Case, Config
 from attncc.patterns import Pattern, PatternFactory, as_pattern
-from attncc.planner.choice import check_direction
+from attncc.planner.directions import check_direction
 from attncc.planner.plan import Plan
 from attncc.scores import Score, ScoreFactory, as_score
 

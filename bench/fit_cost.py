@@ -22,7 +22,7 @@ from cost_cases import INPUTS, Case, Inputs, drawn, planned, timed
 
 from attncc.backends.torch.config import Config
 from attncc.backends.torch.cost import KINDS, counts
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.directions import DIRECTIONS
 
 SHARED = Inputs(batch=1, heads=8, kv_heads=2, head_dim=128, value_dim=128, dtype="fp32")
 SMALL = Inputs(batch=2, heads=4, kv_heads=4, head_dim=32, value_dim=32, dtype="fp32")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import weak_scaling
+from dense import flash_seconds, vanilla_seconds
 from distributed_patterns import patterns
 from simulated import CASES, RANKS, TIMED, predicted
 
@@ -27,7 +28,6 @@ from attncc.distributed.schedules.problem import Problem
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.schedules.traffic import Rows, forward, received
 from attncc.distributed.simulation.choose import choose
-from attncc.distributed.simulation.dense import flash_seconds, vanilla_seconds
 from attncc.distributed.simulation.report import Report, report
 from attncc.distributed.simulation.scene import Scene
 from attncc.distributed.topology import Topology

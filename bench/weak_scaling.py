@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import scaling
+
 import attncc
 from attncc import Condition, Index
 from attncc.backends.inputs import Inputs
@@ -18,7 +20,6 @@ from attncc.distributed import Settings
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.simulation.scene import Candidate, Scene
 from attncc.distributed.topology import Topology
-from attncc.pictures import scaling
 
 CHART = Path(__file__).parent.parent / "docs" / "weak_scaling.png"
 TOPOLOGY, DEVICES, SHARE = "1024xh100", (1, 8, 64, 256, 1024), 16384

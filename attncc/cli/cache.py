@@ -9,13 +9,12 @@ import typer
 
 from attncc.cli import entries, options, output
 from attncc.errors import ConfigError
+from attncc.planner.directions import BY_SHORT_NAME
 
 if TYPE_CHECKING:
     from attncc.explain import Explanation
 
 app = typer.Typer(no_args_is_help=True, help="What is remembered of tuning: list, export, import, verify, prune.")
-
-DIRECTIONS = {"fwd": "forward", "bwd": "backward", "both": None}
 
 
 @app.callback()
@@ -83,8 +82,7 @@ def show(
         return
     from attncc.explain import explain_config
 
-    if direction not in DIRECTIONS:
-        raise ConfigError(f"--direction {direction}.", rule=f"It is one of {', '.join(DIRECTIONS)}.")
+    options.one_of("--direction", direction, BY_SHORT_NAME)
     explained = explain_config(
         options.pattern_from(what, param),
         seq_len,
@@ -98,7 +96,7 @@ def show(
         score=options.score_from(score, score_param, heads),
         backend=backend,
         target=target,
-        direction=DIRECTIONS[direction],
+        direction=BY_SHORT_NAME[direction],
     )
     _show_explained(explained, why_miss, as_json)
 

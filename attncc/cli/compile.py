@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attncc.cli import kernels, options, output
 from attncc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from attncc.backends.triton.package import Package
+    from attncc.targets import Gpu
 
 
 def compile_pattern(
@@ -52,14 +58,20 @@ def compile_pattern(
         raise ConfigError(f"--out {out}: {error.strerror}.", rule="It is a folder that can be written to.") from error
     if as_json:
         output.show_json({"files": [str(file) for file in files], "manifest": made.manifest()})
-        return
+    else:
+        title = f"{program.plan.pattern!r} for {target}, {dtype}, head size {head_dim}: {out}"
+        output.show(_listing(title, made, found))
+
+
+def _listing(title: str, made: Package, gpu: Gpu) -> RenderableType:
+    """Return what each kernel takes of the GPU."""
     listing = output.table(
-        f"{program.plan.pattern!r} for {target}, {dtype}, head size {head_dim}: {out}",
+        title,
         "kernel", "registers", "stack", "shared", "warps", "blocks",
         numbers=("registers", "stack", "shared", "warps", "blocks"),
     )  # fmt: skip
     for name, (_, compiled) in made.kernels.items():
         taken = compiled.resources
-        counts = (taken.registers, taken.stack, taken.shared, taken.warps, taken.occupancy(found))
+        counts = (taken.registers, taken.stack, taken.shared, taken.warps, taken.occupancy(gpu))
         listing.add_row(name, *(f"{count:,}" for count in counts))
-    output.show(listing)
+    return listing

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attncc.cli import options, output
+from attncc.planner.directions import BY_SHORT_NAME, ways
 
 if TYPE_CHECKING:
     from attncc.distributed.schedules.sharing import Sharing
     from attncc.distributed.topology import Topology
 
-DIRECTIONS = {"fwd": ("forward",), "bwd": ("backward",), "both": ("forward", "backward")}
 
 Way = Annotated[str | None, typer.Option(help="How tokens find their ranks, such as zigzag.")]
 Unit = Annotated[
@@ -65,11 +65,11 @@ def partition(
     from attncc.distributed.topology import Topology
 
     options.one_of("--dtype", dtype, ITEMSIZES)
-    options.one_of("--direction", direction, DIRECTIONS)
+    options.one_of("--direction", direction, BY_SHORT_NAME)
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     whole = Topology.load(topology)
     devices = whole if ranks is None else whole.subset(ranks)
-    scene = Scene(options.pattern_from(pattern, param), seq_len, inputs, devices, DIRECTIONS[direction], slack)
+    scene = Scene(options.pattern_from(pattern, param), seq_len, inputs, devices, ways(BY_SHORT_NAME[direction]), slack)
     given = {"partition": partition, "unit": unit, "stages": stages, "route": route}
     fixed = {name: value for name, value in given.items() if value is not None}
     begin = time.perf_counter()

@@ -113,8 +113,12 @@ def tune(
         _show_space(request, as_json)
         return
     found = _tuned(request)
-    if measure and os.environ.get("RANK", "0") != "0":
-        return
+    if not measure or os.environ.get("RANK", "0") == "0":
+        _deliver(found, export, report, as_json)
+
+
+def _deliver(found: Results, export: Path | None, report: Path | None, as_json: bool) -> None:
+    """Write what was found to the files that are wanted, and print it."""
     if export is not None:
         from attncc.configs import bundle
 
@@ -185,10 +189,10 @@ def _mesh(text: str) -> tuple[int, int, int]:
 def _show_space(request: Asked, as_json: bool) -> None:
     """Print each direction's space: its size, what each constraint removes, and the best by prediction."""
     from attncc.cli.tuning_view import space_of
-    from attncc.tune.result import SHORT
+    from attncc.planner.directions import SHORT_NAMES
     from attncc.tune.tuning import field_of
 
-    described = {SHORT[job.direction]: field_of(job, request.options).describe(LISTED) for job in request.jobs}
+    described = {SHORT_NAMES[job.direction]: field_of(job, request.options).describe(LISTED) for job in request.jobs}
     if as_json:
         output.show_json(described)
         return

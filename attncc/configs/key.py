@@ -8,15 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attncc.configs import reading
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.directions import BOTH, DIRECTIONS
 
 if TYPE_CHECKING:
     from attncc.backends.inputs import Inputs
     from attncc.patterns import Pattern
     from attncc.planner.shape import Shape
 
-#: What a configuration may be for: one schedule may serve a forward and its backward together.
-BOTH = "both"
 #: What must be equal for one key's configuration to be tried under another.
 SAME = ("pattern", "score", "direction", "backend", "target", "dtype")
 #: The weight of an octave of heads times batch entries, or of queries a key head: they fill the device, no more.

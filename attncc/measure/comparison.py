@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -89,12 +89,7 @@ def compare(
     on_step("planning")
     begin = time.perf_counter()
     ours = compile(
-        pattern,
-        shape.q_len,
-        heads=shape.heads,
-        batch=shape.batch,
-        enable_gqa=workload.grouped,
-        backend=backend,
+        pattern, shape.q_len, heads=shape.heads, batch=shape.batch, enable_gqa=workload.grouped, backend=backend
     )
     plan_seconds = time.perf_counter() - begin
     causal = bool(causality.prove(pattern, shape).holds)
@@ -107,15 +102,23 @@ def compare(
     calls = {name: partial(_step, run, query, key, value, grad) for name, run in runs.items()}
     on_step("warm-up")
     calls[OURS]()
-    memory = {}
-    for name, step in calls.items():
-        on_step(f"memory of {name}")
-        memory[name] = peak(step, query.device)
+    memory = _peaks(calls, query.device, on_step)
     timings = take_turns(calls, rounds, on_step)
     on_step("error against float64")
     found = accuracy(ours, query, key, value, pattern, shape, workload.seed).errors
     plan = ours.planned(query, key, value)
     return Comparison(workload, ran, plan, plan_seconds, "causal" if causal else "full", timings, memory, found)
+
+
+def _peaks(
+    calls: Mapping[str, Callable[[], object]], device: torch.device, on_step: Callable[[str], None]
+) -> dict[str, int]:
+    """Return the peak memory of each contestant, bytes."""
+    found = {}
+    for name, call in calls.items():
+        on_step(f"memory of {name}")
+        found[name] = peak(call, device)
+    return found
 
 
 def _step(run: Attend, query: Tensor, key: Tensor, value: Tensor, grad: Tensor) -> dict[str, float]:

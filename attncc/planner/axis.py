@@ -32,7 +32,7 @@ class Axis:
         return np.arange(self.length) if self.positions is None else self.positions
 
     def span(self, first: Array, last: Array) -> tuple[Array, Array]:
-        """Return the least and greatest position among slots first..last (inclusive), for many ranges."""
+        """Return bounds of the positions of slots first..last (inclusive), for many ranges; exact where they ascend."""
         if self.positions is None:
             return first, last
         if self._ascending:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from attncc.errors import ConfigError, nearest
+from attncc.planner.directions import DIRECTIONS
 
-DIRECTIONS = ("forward", "backward")
 #: Ways to run a predicate, as the planner names them; `cheapest` is the one that its cost model ranks first.
 WAYS = ("cheapest", "split", "fused", "mixed")
 
@@ -44,12 +44,6 @@ class Choice:
     def tile(self, default: tuple[int, int]) -> tuple[int, int]:
         """Return the (query, key) positions of a tile, given the backend's."""
         return self.tile_m or default[0], self.tile_n or default[1]
-
-
-def check_direction(direction: str) -> None:
-    """Raise ConfigError unless it is one of DIRECTIONS."""
-    if direction not in DIRECTIONS:
-        raise ConfigError(f"direction={direction!r}.", rule=f"It is one of {', '.join(DIRECTIONS)}.")
 
 
 def names() -> list[str]:

@@ -47,7 +47,10 @@ class Staircase:
         return total
 
     def hull(self, first: Array, last: Array) -> tuple[Array, Array, Array, Array]:
-        """Return (least start, greatest start, least stop, greatest stop) among slots first..last, for many ranges."""
+        """Return (least start, greatest start, least stop, greatest stop) among slots first..last, for many ranges.
+
+        Exact where the staircase is monotone, else bounds of them.
+        """
         if self.monotone:
             (low, least), (high, greatest) = self.at(first), self.at(last)
             return low, high, least, greatest

@@ -14,7 +14,7 @@ from attncc.targets import target as find_target
 from attncc.tune.job import Job
 from attncc.tune.options import EFFORTS, MODES, Options, require
 from attncc.tune.place import AUTO, located
-from attncc.tune.request import DIRECTIONS, Asked, OnProgress
+from attncc.tune.request import Asked, OnProgress
 from attncc.tune.result import Results
 
 
@@ -38,7 +38,7 @@ class Request(Asked):
     @property
     def options(self) -> Options:
         """How each job is tuned."""
-        share = None if self.budget is None else self.budget / len(DIRECTIONS[self.direction])
+        share = None if self.budget is None else self.budget / len(self.ways)
         mode = _mode(self.mode, *located(self.target))
         return Options(mode=mode, efforts=EFFORTS[mode], **(self.manner() | {"budget": share}))
 
@@ -60,7 +60,7 @@ class Request(Asked):
             score=score.on([x.detach().requires_grad_(x.requires_grad) for x in score.tensors]),
         )
         check_score(job.score.expression, job.pattern.predicate, job.planned_shape)
-        return [replace(job, direction=each) for each in DIRECTIONS[self.direction]]
+        return [replace(job, direction=each) for each in self.ways]
 
 
 def autotune(

@@ -11,6 +11,7 @@ from attncc import backends
 from attncc.backends.inputs import Inputs
 from attncc.errors import ConfigError, nearest
 from attncc.planner import choice
+from attncc.planner.directions import DIRECTIONS
 from attncc.targets import Target
 from attncc.tune import facts
 from attncc.tune.kind import Value
@@ -43,7 +44,7 @@ class BackendKind:
     def check(self, values: Mapping[str, object]) -> None:
         """Raise ConfigError for a name or a value that neither the planner nor the backend takes."""
         rest: Mapping[str, object] = values
-        for direction in choice.DIRECTIONS:
+        for direction in DIRECTIONS:
             _, rest = choice.separated(rest, direction)
         self.backend.check(rest)
 

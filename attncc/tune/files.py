@@ -12,7 +12,7 @@ from importlib.resources.abc import Traversable
 from typing import Any, NoReturn
 
 from attncc.errors import ConfigError, nearest
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.directions import DIRECTIONS
 from attncc.tune import expression, parameters, sources
 from attncc.tune.expression import Expression, Names
 from attncc.tune.kind import Candidate, Value

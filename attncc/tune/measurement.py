@@ -17,13 +17,12 @@ from attncc.functional import attention
 from attncc.measure.accuracy import Accuracy, accuracy
 from attncc.measure.timing import elapsed
 from attncc.measure.workload import DTYPES
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.directions import FORWARD
 from attncc.proof import causality
 from attncc.scores import Score
 from attncc.storage import cache_folder
 from attncc.tune.job import Job
 
-FORWARD, BACKWARD = DIRECTIONS
 #: Bytes that are written between two calls, so that a call doesn't find its inputs in the caches: more than these hold.
 #: On a GPU it also takes longer than the host does to launch a call, which is not what configurations differ by.
 FLUSHED = {"cpu": 1 << 26, "cuda": 1 << 29}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from attncc.backends.inputs import ITEMSIZES, Inputs
 from attncc.patterns import Pattern, PatternFactory
+from attncc.planner.directions import BOTH, BY_SHORT_NAME, SHORT_NAMES, ways
 from attncc.tune.options import Manner, Options, require
 from attncc.tune.remembered import remembered
 from attncc.tune.result import Result, Results
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
     from attncc.tune.search import Progress
 
 OnProgress = Callable[[Job, "Progress"], None]
-
-#: Directions by the name that people give them.
-DIRECTIONS: Mapping[str, tuple[str, ...]] = {
-    "fwd": ("forward",),
-    "bwd": ("backward",),
-    "both": ("forward", "backward"),
-}
 
 
 @dataclass(frozen=True)
@@ -46,13 +40,18 @@ class Asked(Manner, ABC):
     value_dim: int | None = None
     batch: int = 1
     dtype: str | None = None
-    direction: str = "both"
+    direction: str = SHORT_NAMES[BOTH]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("direction", self.direction, DIRECTIONS)
+        require("direction", self.direction, BY_SHORT_NAME)
         if self.dtype is not None:
             require("dtype", self.dtype, ITEMSIZES)
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The directions that are asked for."""
+        return ways(BY_SHORT_NAME[self.direction])
 
     @property
     @abstractmethod

@@ -8,12 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from attncc.configs.entry import Entry
-from attncc.configs.key import BOTH
+from attncc.planner.directions import BOTH, SHORT_NAMES
 from attncc.tune.outcome import Config, Outcome
 from attncc.tune.subject import Job
-
-#: How the command line names directions.
-SHORT = {"forward": "fwd", "backward": "bwd", BOTH: "both"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +55,7 @@ class Result:
         """Return the result as JSON-able data."""
         entry = self.entry
         return {
-            "direction": SHORT[self.job.direction],
+            "direction": SHORT_NAMES[self.job.direction],
             "key": self.job.key.digest,
             "source": self.source,
             "mode": entry.mode,
@@ -106,13 +103,13 @@ class Results:
             "score": first.entry.about.get("score"),
             "target": first.job.target,
             "backend": first.job.backend,
-            "direction": "both" if len(self.each) > 1 else SHORT[first.job.direction],
+            "direction": SHORT_NAMES[BOTH] if len(self.each) > 1 else SHORT_NAMES[first.job.direction],
             "mode": first.entry.mode,
             "source": "tuned" if "tuned" in sources else "cached",
             "trials_run": sum(result.trials_run for result in self.each),
             "config": self.config,
-            "plan": {SHORT[result.job.direction]: result.plan for result in self.each},
-            "samples": {SHORT[result.job.direction]: result.describe()["samples"] for result in self.each},
+            "plan": {SHORT_NAMES[result.job.direction]: result.plan for result in self.each},
+            "samples": {SHORT_NAMES[result.job.direction]: result.describe()["samples"] for result in self.each},
             "speedup": {"over_default": self.over("default"), "over_dense": self.over("dense")},
             "expected_error": first.entry.expected_error,
             "directions": [result.describe() for result in self.each],

@@ -10,7 +10,7 @@ import attncc
 from attncc import backends, targets
 from attncc.backends.inputs import Inputs
 from attncc.errors import ConfigError
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.directions import DIRECTIONS
 
 INPUTS = Inputs(1, 2, 2, 64, 64, "fp32")
 PACKAGE = Path(attncc.__file__).parent

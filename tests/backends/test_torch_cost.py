@@ -13,6 +13,7 @@ from attncc.backends.inputs import Inputs
 from attncc.backends.torch.config import Items
 from attncc.backends.torch.cost import counts, seconds
 from attncc.errors import ConfigError
+from attncc.planner.directions import DIRECTIONS
 from attncc.planner.plan import Plan
 
 INPUTS = Inputs(batch=1, heads=8, kv_heads=8, head_dim=64, value_dim=64, dtype="fp32")
@@ -20,7 +21,6 @@ CPU = targets.target("cpu")
 CACHE = 1e6
 STRIDED = attncc.load("strided", l=128)
 WINDOW = attncc.load("sliding_window", window=256)
-DIRECTIONS = ("forward", "backward")
 
 
 def planned(pattern: attncc.Pattern, length: int) -> Plan:

@@ -78,9 +78,7 @@ def test_each_broken_source_costs_itself(folder: Path, compilers: Compilers) -> 
     assert str(reasons[4]).startswith("FileNotFoundError: ")
 
     compilers.limit_seconds = 1.0
-    begin = time.monotonic()
     assert compilers.compile([hung]) == {hung: "the compiler took more than 1 s"}
-    assert time.monotonic() - begin < 30
     assert not _lives(int(hung.path.with_suffix(".pid").read_text()))
 
 

@@ -232,9 +232,8 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found["source"], found["mode"], found["direction"], found["target"]) == (
         *("tuned", "modelled", "fwd", "4xrtx4090"),
     )
-    begin = time.perf_counter()
-    assert run("tune", *ARGUMENTS, "--trials", "5", "--json", "--direction", "fwd")["source"] == "cached"
-    assert time.perf_counter() - begin < 5  # about a second by itself
+    again = run("tune", *ARGUMENTS, "--trials", "5", "--json", "--direction", "fwd")
+    assert (again["source"], again["trials_run"]) == ("cached", 0)
     [listed] = run("cache", "list", "--json")["entries"]
     assert (listed["digest"], listed["mode"], listed["config"]) == (found["key"], "modelled", found["config"])
     [shown] = run("cache", "show", found["key"][:8], "--json")["entries"]

@@ -14,6 +14,7 @@ import attncc
 from attncc.backends.inputs import Inputs
 from attncc.configs.key import Key
 from attncc.errors import TableError
+from attncc.planner.directions import BY_SHORT_NAME
 from attncc.planner.shape import Shape
 from attncc.scores import PLAIN, Score
 from attncc.tune.autotune import Request
@@ -69,7 +70,7 @@ def test_attention_finds_what_was_tuned_under_its_score_only(direction: str) -> 
     assert found.describe()["score"] == repr(ALIBI)
     again = attncc.autotune(CAUSAL, 256, score=ALIBI, **{**SMALL, "direction": direction})
     assert [each.source for each in again.each] == ["cached"]
-    way = {"fwd": "forward", "bwd": "backward"}[direction]
+    way = BY_SHORT_NAME[direction]
     sizes: dict[str, Any] = {"heads": 2, "head_dim": 16, "direction": way}
     (exact,) = attncc.explain_config(CAUSAL, 256, score=ALIBI, **sizes).directions
     (plain,) = attncc.explain_config(CAUSAL, 256, **sizes).directions

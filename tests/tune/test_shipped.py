@@ -12,7 +12,7 @@ import pytest
 import attncc
 from attncc import targets
 from attncc.backends.inputs import Inputs
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.directions import DIRECTIONS
 from attncc.tune import files, parameters, sources
 from attncc.tune.backend_kinds import BACKENDS
 from attncc.tune.facts import facts

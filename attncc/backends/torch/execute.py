@@ -81,9 +81,9 @@ class TorchExecutable:
         for group, works in self._backward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
             run = self._run(works, self.config.backward, selection, query, saved.weights, d_weights, scale)
-            query_side = [selection.query_side(x) for x in (grad_out, query, saved.out, saved.lse)]
-            key_side = [selection.key_side(x) for x in (key, value)]
-            d_query, d_key, d_value = run.backward(*query_side, *key_side)
+            q, do, o, s = (selection.query_side(x) for x in (query, grad_out, saved.out, saved.lse))
+            k, v = selection.key_side(key), selection.key_side(value)
+            d_query, d_key, d_value = run.backward(Saved(q, k, v, (), o, s), do)
             if selection.everything:
                 return d_query.reshape(query.shape), d_key.reshape(key.shape), d_value.reshape(value.shape)
             sums = sums or (sums_like(query), sums_like(key), sums_like(value))
@@ -147,25 +147,22 @@ class _Run:
             lse.fill_(-math.inf)
         return out, lse
 
-    def backward(
-        self, grad_out: Tensor, query: Tensor, out: Tensor, lse: Tensor, key: Tensor, value: Tensor
-    ) -> ItemGradients:
-        d_query, d_key, d_value = sums_like(query), sums_like(key), sums_like(value)
-        lse = lse.masked_fill(lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
+    def backward(self, saved: Saved, grad_out: Tensor) -> ItemGradients:
+        sums = sums_like(saved.query), sums_like(saved.key), sums_like(saved.value)
+        lse = saved.lse.masked_fill(saved.lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
+        saved = replace(saved, lse=lse)
         for work in self.schedule.works:
-            for part in work.chunks(self.chunk // query.shape[0]):
-                mask = _additive(part, query)
-                self._backward_part(part, mask, (grad_out, query, out, lse, key, value), (d_query, d_key, d_value))
-        return d_query, d_key, d_value
+            for part in work.chunks(self.chunk // len(lse)):
+                self._backward_part(part, saved, grad_out, sums)
+        return sums
 
-    def _backward_part(
-        self, part: Work, mask: Additive | None, inputs: tuple[Tensor, ...], sums: ItemGradients
-    ) -> None:
-        k, v = (part.cols.take(x) for x in inputs[4:])
-        for kernel, heads in self._kernels(part, inputs[1].shape[1]):
-            do, q, o, s = (_stacked(part, x, heads) for x in inputs[:4])
+    def _backward_part(self, part: Work, saved: Saved, grad_out: Tensor, sums: ItemGradients) -> None:
+        mask = _additive(part, saved.query)
+        k, v = part.cols.take(saved.key), part.cols.take(saved.value)
+        for kernel, heads in self._kernels(part, saved.query.shape[1]):
+            q, o, s, do = (_stacked(part, x, heads) for x in (saved.query, saved.out, saved.lse, grad_out))
             bias = _bias(mask and mask.for_heads(len(heads)))
-            dq, dk, dv = kernel.backward(do, q, k, v, o, s, bias, part.causal, self.scale)
+            dq, dk, dv = kernel.backward(Saved(q, k, v, (), o, s), do, bias, part.causal, self.scale)
             for g, dq_g in zip(heads, _unstacked(part, dq), strict=True):
                 (part.rows.put if part.first else part.rows.add)(sums[0][:, g], dq_g)
             part.cols.add(sums[1], dk)

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from attncc.backends.base import accumulation_dtype, sums_like
+from attncc.backends.base import Saved, accumulation_dtype, sums_like
 from attncc.backends.scoring import ScoredBlock
 from attncc.backends.torch.scores import PartScore
 
@@ -36,18 +36,9 @@ class Kernel(Protocol):
         ...
 
     def backward(
-        self,
-        grad_out: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        bias: Tensor | None,
-        causal: bool,
-        scale: float,
+        self, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> ItemGradients:
-        """Return the gradients for items whose merged results over all passes are `out` and `lse`."""
+        """Return the gradients; `out` and `lse` of `saved` are merged over all passes, weights are the score's own."""
         ...
 
 
@@ -64,20 +55,11 @@ class FlashCPU:
         return result
 
     def backward(
-        self,
-        grad_out: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        bias: Tensor | None,
-        causal: bool,
-        scale: float,
+        self, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> ItemGradients:
         """See Kernel."""
         result: ItemGradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad_out, query, key, value, out, lse, 0.0, causal, attn_mask=bias, scale=scale
+            grad_out, *saved.tensors, 0.0, causal, attn_mask=bias, scale=scale
         )
         return result
 
@@ -104,24 +86,15 @@ class BiasedFlashCPU:
         return out, lse
 
     def backward(
-        self,
-        grad_out: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        bias: Tensor | None,
-        causal: bool,
-        scale: float,
+        self, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> ItemGradients:
         """See Kernel."""
+        query, key, value = saved.query, saved.key, saved.value
         sums = sums_like(query), sums_like(key), sums_like(value)
         for block in _blocks(query, key, causal):
             added = self._bias(block, query, bias, causal)
-            k, v = block.of_keys(key), block.of_keys(value)
-            do, q, o, s = (block.of_rows(x) for x in (grad_out, query, out, lse))
-            block.add(sums, FlashCPU().backward(do, q, k, v, o, s, added, False, scale))
+            part = FlashCPU().backward(block.of(saved), block.of_rows(grad_out), added, False, scale)
+            block.add(sums, part)
         return sums
 
     def _bias(self, block: Block, query: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
@@ -158,24 +131,16 @@ class Written:
         return out, lse
 
     def backward(
-        self,
-        grad_out: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        bias: Tensor | None,
-        causal: bool,
-        scale: float,
+        self, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> ItemGradients:
         """See Kernel."""
+        query, key, value, out = saved.query, saved.key, saved.value, saved.out
         sums = sums_like(query), sums_like(key), sums_like(value)
         query, key, value, grad_out, out = (x.to(sums[0].dtype) for x in (query, key, value, grad_out, out))
         for block in _blocks(query, key, causal):
             scores, scored = self._scores(block, query, key, scale)
             scores = block.masked(scores, bias, causal)
-            p = torch.exp(scores - _finite(block.of_rows(lse)))
+            p = torch.exp(scores - _finite(block.of_rows(saved.lse)))
             d_out = block.of_rows(grad_out)
             delta = (d_out * block.of_rows(out)).sum(-1, keepdim=True)
             d_scores = p * (d_out @ block.of_keys(value).mT - delta)
@@ -220,6 +185,11 @@ class Block:
     def of_keys(self, x: Tensor) -> Tensor:
         """Return the block's part of x (X, T, M, ...), a view."""
         return x[self.items, :, self.keys]
+
+    def of(self, saved: Saved) -> Saved:
+        """Return the block's part of what a forward left, views."""
+        query, out, lse = (self.of_rows(x) for x in (saved.query, saved.out, saved.lse))
+        return Saved(query, self.of_keys(saved.key), self.of_keys(saved.value), saved.weights, out, lse)
 
     def add(self, sums: ItemGradients, parts: ItemGradients) -> None:
         """Add gradients of the block."""

@@ -48,14 +48,7 @@ def program(
     """
     value_dim, heads, batch = value_dim or head_dim, heads or plan.shape.heads, batch or plan.shape.batch
     kv_heads = kv_heads or heads
-    if dtype not in DTYPES:
-        raise BackendError(
-            f"dtype {dtype!r}.", rule=f"Kernels are generated for {', '.join(DTYPES)}.", fix=nearest(dtype, DTYPES)
-        )
-    for size in (head_dim, value_dim):
-        if not 1 <= size <= MAX_HEAD_DIM:
-            raise BackendError(f"Head size {size}.", rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.")
-    sizes = Sizes(head_dim, value_dim, DTYPES[dtype], heads // kv_heads)
+    sizes = _sizes(dtype, head_dim, value_dim, heads // kv_heads)
     chosen = Config.default(gpu.arch, max(head_dim, value_dim), sizes.itemsize).changed(config or {})
     far = max(plan.shape.q_len, plan.shape.kv_len) * max(head_dim, value_dim) >= NARROW
     if score is not None:
@@ -70,6 +63,18 @@ def program(
         not reads.are_pipelined(gpu.arch),
     )
     return Program(plan, lowering, batch, heads, kv_heads, torch.device("cpu"))
+
+
+def _sizes(dtype: str, head_dim: int, value_dim: int, group: int) -> Sizes:
+    """Return the sizes that kernels are generated for; raises BackendError for those that they aren't."""
+    if dtype not in DTYPES:
+        raise BackendError(
+            f"dtype {dtype!r}.", rule=f"Kernels are generated for {', '.join(DTYPES)}.", fix=nearest(dtype, DTYPES)
+        )
+    for size in (head_dim, value_dim):
+        if not 1 <= size <= MAX_HEAD_DIM:
+            raise BackendError(f"Head size {size}.", rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.")
+    return Sizes(head_dim, value_dim, DTYPES[dtype], group)
 
 
 def sources(lowered: Program, dtype: str, *, backward: bool = True) -> list[tuple[Variant, Source]]:

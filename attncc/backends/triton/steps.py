@@ -10,7 +10,7 @@ import numpy as np
 from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.program import Program, Side
 from attncc.ir.tables import Array
-from attncc.planner.choice import check_direction
+from attncc.planner.directions import check_direction
 
 
 @dataclass(frozen=True, eq=False)

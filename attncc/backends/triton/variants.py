@@ -9,7 +9,7 @@ from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.program import Program, Side
 from attncc.backends.triton.spec import Spec
 from attncc.backends.triton.steps import steps
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.directions import DIRECTIONS
 
 #: Arguments in the dtype of the inputs.
 _INPUTS = {"query", "key", "value", "grad"}

@@ -37,6 +37,7 @@ from attncc.functional import Result
 from attncc.ir.symbols import B, H
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern, PatternFactory, as_pattern
+from attncc.planner.directions import DIRECTIONS
 
 #: Sizes of calls that a re-planned operator is prepared for: those of a few microbatches, with and without gradients.
 SAMPLES = 4
@@ -180,7 +181,7 @@ class DistributedAttention:
             + (", and results of queries that travel come back" if self.schedule.returns else "")
             + (f", groups of {self.sharing.spread} swap sequence for heads" if self.sharing.spread > 1 else ""),
         ]
-        for name, sums in zip(("forward", "backward"), received, strict=True):
+        for name, sums in zip(DIRECTIONS, received, strict=True):
             lines.append(f"{name}: {sums.sum()} bytes travel, {sums.max()} to the busiest rank ({inputs.dtype})")
         most = kept(self.schedule, inputs, self.sharing).max()
         lines.append(f"memory: up to {most} bytes of other ranks' rows are kept on a rank for the backward")
@@ -194,7 +195,7 @@ class DistributedAttention:
         lse = max(4, self.inputs.itemsize) if self.options.return_lse else 0
         found = [
             [step.flow for step in steps(self.schedule, self.inputs, self.sharing, direction, lse)]
-            for direction in ("forward", "backward")
+            for direction in DIRECTIONS
         ]
         forward, backward = ([flow.folded(self.grid.size("sequence")) for flow in flows] for flows in found)
         return forward, backward

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attncc.planner.directions import DIRECTIONS, FORWARD
+
 Sizes = tuple[int, ...]
 
 
@@ -25,7 +27,7 @@ class Sample:
     def of(cls, query: Tensor, key: Tensor, value: Tensor) -> Sample:
         """Return the sizes of some tensors."""
         with_grad = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
-        directions = ("forward", "backward") if with_grad else ("forward",)
+        directions = DIRECTIONS if with_grad else (FORWARD,)
         return cls(tuple(query.shape), tuple(key.shape), tuple(value.shape), query.dtype, query.device, directions)
 
     def without_rows(self) -> list[Tensor]:

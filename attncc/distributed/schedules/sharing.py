@@ -12,7 +12,7 @@ from attncc.distributed.schedules import traffic
 from attncc.distributed.schedules.lanes import localised
 from attncc.distributed.schedules.partition import Partition
 from attncc.distributed.schedules.schedule import Schedule
-from attncc.distributed.schedules.traffic import Flow, Step, backward_steps, forward_steps, nothing
+from attncc.distributed.schedules.traffic import Flow, Step, backward_steps, forward_steps
 from attncc.errors import ConfigError
 from attncc.ir.tables import Array
 
@@ -87,7 +87,7 @@ def steps(schedule: Schedule, inputs: Inputs, sharing: Sharing, direction: str, 
     if sharing.spread == 1:
         return merged
     there, back = _swapped(schedule, inputs, sharing, lse)
-    first, last = (there, back) if direction == "forward" else (_undone(back), _undone(there))
+    first, last = (there, back) if direction == "forward" else (back.reversed(), there.reversed())
     return [_moving(first, sharing.ranks), *merged, _moving(last, sharing.ranks)]
 
 
@@ -113,14 +113,13 @@ def _merged(groups: Sequence[tuple[list[Step], Array]], count: int) -> list[Step
     """Return the steps of groups of ranks, side by side, as steps of all ranks."""
     found = []
     for number in range(max(len(steps) for steps, _ in groups)):
-        work, tasks, flows = np.zeros(count), np.zeros(count, np.int64), [nothing()]
+        work, tasks, flows = np.zeros(count), np.zeros(count, np.int64), list[Flow]()
         for each, ranks in groups:
             if number < len(each):
                 step = each[number]
                 work[ranks], tasks[ranks] = step.work, step.tasks
-                flows.append(Flow(ranks[step.flow.source], ranks[step.flow.target], step.flow.bytes))
-        columns = zip(*((flow.source, flow.target, flow.bytes) for flow in flows), strict=True)
-        found.append(Step(work, tasks, Flow(*map(np.concatenate, columns))))
+                flows.append(step.flow.among(ranks))
+        found.append(Step(work, tasks, Flow.together(flows)))
     return found
 
 
@@ -134,10 +133,6 @@ def _swapped(schedule: Schedule, inputs: Inputs, sharing: Sharing, lse: int) -> 
         _all_to_all(schedule, sharing, local.batch * there, to_heads=True),
         _all_to_all(schedule, sharing, local.batch * back, to_heads=False),
     )
-
-
-def _undone(flow: Flow) -> Flow:
-    return Flow(flow.target, flow.source, flow.bytes)
 
 
 def _all_to_all(schedule: Schedule, sharing: Sharing, row: int, *, to_heads: bool) -> Flow:

@@ -20,6 +20,13 @@ class Flow:
     target: Array
     bytes: Array
 
+    @classmethod
+    def together(cls, flows: Iterable[Flow]) -> Flow:
+        """Return flows as one, with the entries of all of them."""
+        found = list(flows)
+        columns = ([getattr(flow, name) for flow in found] for name in ("source", "target", "bytes"))
+        return cls(*(np.concatenate([np.empty(0, np.int64), *column]) for column in columns))
+
     @property
     def total(self) -> int:
         """Bytes of all pairs."""
@@ -33,9 +40,29 @@ class Flow:
         """Bytes that each rank receives, int64 (ranks,)."""
         return np.bincount(self.target, self.bytes, ranks).astype(np.int64)
 
+    def reversed(self) -> Flow:
+        """Return the same bytes on their way back."""
+        return Flow(self.target, self.source, self.bytes)
+
+    def among(self, ranks: Array) -> Flow:
+        """Return the flow between the ranks that stand at these places: `ranks[r]` for r."""
+        return Flow(ranks[self.source], ranks[self.target], self.bytes)
+
     def folded(self, ranks: int) -> Flow:
         """Return the flow of groups of `ranks` ranks added up, one entry a pair of ranks of a group."""
-        return _sum([Flow(self.source % ranks, self.target % ranks, self.bytes)], ranks)
+        return Flow(self.source % ranks, self.target % ranks, self.bytes).summed(ranks)
+
+    def summed(self, ranks: int) -> Flow:
+        """Return the flow with one entry for each pair of `ranks` ranks that exchanges anything."""
+        pairs, inverse = np.unique(self.source * ranks + self.target, return_inverse=True)
+        total = np.bincount(inverse, self.bytes, len(pairs)).astype(np.int64)
+        moved = total > 0
+        return Flow(pairs[moved] // ranks, pairs[moved] % ranks, total[moved])
+
+    def same(self, other: Flow) -> bool:
+        """Return whether another flow has the same entries in the same order."""
+        columns = zip((self.source, self.target, self.bytes), (other.source, other.target, other.bytes), strict=True)
+        return all(np.array_equal(a, b) for a, b in columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +127,9 @@ def backward(schedule: Schedule, inputs: Inputs) -> list[Flow]:
     rows, ranks = Rows.of(inputs), schedule.partition.ranks
     rounds = range(1, schedule.rounds + 1)
     there = [_round(schedule, inputs, k, 0, rows.result_gradient) for k in rounds] if schedule.returns else []
-    back = [_reversed(_round(schedule, inputs, k, rows.key_gradient, 0)) for k in reversed(rounds)]
+    back = [_round(schedule, inputs, k, rows.key_gradient, 0).reversed() for k in reversed(rounds)]
     if back and schedule.returns:
-        back[-1] = _sum([back[-1], _returned(schedule, inputs, rows.query_gradient)], ranks)
+        back[-1] = Flow.together([back[-1], _returned(schedule, inputs, rows.query_gradient)]).summed(ranks)
     return [*there, *back]
 
 
@@ -139,7 +166,7 @@ def kept(schedule: Schedule, inputs: Inputs) -> Array:
 
 def nothing() -> Flow:
     """Return the flow of a step that moves nothing."""
-    return Flow(*(np.empty(0, np.int64) for _ in range(3)))
+    return Flow.together(())
 
 
 def _work(schedule: Schedule, inputs: Inputs, after: int) -> tuple[Array, Array]:
@@ -162,7 +189,7 @@ def _round(schedule: Schedule, inputs: Inputs, number: int, key: int, query: int
         heads = members(lane, inputs)
         for moves, row in ((lane.keys, key), (lane.queries, query)):
             parts.append(_flow(schedule, moves.select(moves.round == number), row * heads))
-    return _sum(parts, schedule.partition.ranks)
+    return Flow.together(parts).summed(schedule.partition.ranks)
 
 
 def _returned(schedule: Schedule, inputs: Inputs, row: int) -> Flow:
@@ -172,25 +199,11 @@ def _returned(schedule: Schedule, inputs: Inputs, row: int) -> Flow:
         owner = schedule.partition.owner[lane.queries.unit]
         flow = _flow(schedule, lane.queries, row * members(lane, inputs))
         parts.append(Flow(flow.target, owner, flow.bytes))
-    return _sum(parts, schedule.partition.ranks)
+    return Flow.together(parts).summed(schedule.partition.ranks)
 
 
 def _flow(schedule: Schedule, moves: Moves, row: int) -> Flow:
     return Flow(moves.source, moves.target, schedule.partition.cut.sizes[moves.unit] * row)
-
-
-def _reversed(flow: Flow) -> Flow:
-    return Flow(flow.target, flow.source, flow.bytes)
-
-
-def _sum(flows: Iterable[Flow], ranks: int) -> Flow:
-    """Add flows up, one entry a pair of ranks."""
-    found = [*flows, nothing()]
-    pair = np.concatenate([flow.source * ranks + flow.target for flow in found])
-    pairs, inverse = np.unique(pair, return_inverse=True)
-    total = np.bincount(inverse, np.concatenate([flow.bytes for flow in found]), len(pairs)).astype(np.int64)
-    kept = total > 0
-    return Flow(pairs[kept] // ranks, pairs[kept] % ranks, total[kept])
 
 
 def received(flows: Iterable[Flow], ranks: int) -> Array:

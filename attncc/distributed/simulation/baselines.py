@@ -16,12 +16,13 @@ import numpy as np
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.traffic import Step, received
 from attncc.distributed.simulation.known import Gathering, Hybrid
+from attncc.distributed.simulation.ranking import ranked
 from attncc.distributed.simulation.simulate import makespan
 from attncc.distributed.simulation.timeline import Timeline
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, TopologyError
 from attncc.ir.tables import Array
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.directions import DIRECTIONS
 
 #: Ways to cut a sequence into as many blocks as ranks.
 ORDERS = ("contiguous", "striped")
@@ -140,7 +141,7 @@ def usp(case: Case) -> Baseline:
 
     The fastest of all u that divide ranks and heads, u = 1 and u = P included, and of parts contiguous and striped.
     """
-    return min(_all_usp(case), key=_seconds)
+    return ranked(_all_usp(case), _seconds)[0]
 
 
 def all_gather(case: Case) -> Baseline:
@@ -149,7 +150,7 @@ def all_gather(case: Case) -> Baseline:
     At once, or where several nodes have as many ranks each, first between the nodes and then within; with contiguous
     or striped blocks: the fastest of these.
     """
-    return min(_all_gathers(case), key=_seconds)
+    return ranked(_all_gathers(case), _seconds)[0]
 
 
 def _all_gathers(case: Case) -> Iterator[Baseline]:

@@ -12,6 +12,7 @@ from typing import Any
 from attncc.distributed.schedules.problem import Problem
 from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing, spreads
+from attncc.distributed.simulation.ranking import below, ranked
 from attncc.distributed.simulation.scene import Candidate, Scene
 from attncc.errors import PlanError
 
@@ -33,7 +34,7 @@ def choose(
     on_step: Progress = lambda name: None,
     fixed: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Candidate]:
-    """Return what was tried for a scene, the fastest first.
+    """Return what was tried for a scene, the fastest first, and of equally fast ones the one that was tried first.
 
     sharings: how ranks may share what there is; by default all share the sequence, and groups of neighbours may swap
     it for heads. First every partition with a direct exchange in one round; then other exchanges for the finalists
@@ -48,14 +49,16 @@ def choose(
         tried += first
         for best in finalists(first):
             reached = min(each.seconds for each in tried)
-            others = [each for each in exchanges(best.settings, scene, sharing) if replace(each, **fixed) == each]
+            hopeful = below(best.promise, reached)
             others = [
-                each for each in others if each != best.settings and (each.route != "direct" or best.promise < reached)
+                each
+                for each in exchanges(best.settings, scene, sharing)
+                if replace(each, **fixed) == each != best.settings and (each.route != "direct" or hopeful)
             ]
             tried += _tried(scene, sharing, others, on_step)
         done = {each.settings for each in tried if each.sharing == sharing}
         tried += _tried(scene, sharing, [each for each in known_rings(sharing, fixed) if each not in done], on_step)
-    return sorted(tried, key=lambda each: each.seconds)
+    return ranked(tried, _seconds)
 
 
 def _with_library() -> tuple[str, ...]:
@@ -85,8 +88,8 @@ def _different(problem: Problem, bases: Iterable[Settings], on_step: Progress) -
 
 def finalists(first: Iterable[Candidate]) -> list[Candidate]:
     """Return the candidates to try with every exchange: the fastest, and those that would be if all were hidden."""
-    by_seconds = sorted(first, key=lambda each: each.seconds)
-    by_promise = sorted(by_seconds, key=lambda each: each.promise)
+    by_seconds = ranked(first, _seconds)
+    by_promise = ranked(by_seconds, lambda each: each.promise)
     return list(dict.fromkeys([*by_seconds[:1], *by_promise[:FINALISTS]]))
 
 
@@ -117,3 +120,7 @@ def _tried(scene: Scene, sharing: Sharing, settings: Iterable[Settings], on_step
     for each in settings:
         on_step(f"{each.partition}, {each.route}, {each.stages} stages")
         yield scene.candidate(each, sharing)
+
+
+def _seconds(candidate: Candidate) -> float:
+    return candidate.seconds

@@ -59,7 +59,7 @@ class Hybrid:
         for k in range(self.parts + 1 if last else 1):
             flows = [self._onward(k, key)] if k < last else []
             flows += [self._onward(k - 1, sums)] if k else []
-            ring.append(Step(*self._work(k) if k <= last else self._idle(), _joined(flows)))
+            ring.append(Step(*self._work(k) if k <= last else self._idle(), Flow.together(flows).summed(self.ranks)))
         return self._between_swaps(self._queries(inputs.value_dim), ring, self._queries(inputs.head_dim) + key)
 
     def _queries(self, width: int) -> Array:
@@ -134,7 +134,7 @@ class Gathering:
         """Return the steps: the gradients of others' keys are computed first, and their sums go back while own are."""
         flows = self._flows(self._elements * max(4, self.inputs.itemsize))
         own, near, far = self._work()
-        back = [Flow(flow.target, flow.source, flow.bytes) for flow in reversed(flows) if len(flow.bytes)]
+        back = [flow.reversed() for flow in reversed(flows) if len(flow.bytes)]
         late = [own, *[np.zeros_like(own)] * (len(back) - 1)]
         return [_step(near + far, nothing()), *map(_step, late, back or [nothing()])]
 
@@ -163,10 +163,3 @@ class Gathering:
 
 def _step(work: Array, flow: Flow) -> Step:
     return Step(work, (work > 0).astype(np.int64), flow)
-
-
-def _joined(flows: list[Flow]) -> Flow:
-    """Add up flows that follow the same pairs of ranks."""
-    if not flows:
-        return nothing()
-    return Flow(flows[0].source, flows[0].target, sum((f.bytes for f in flows), np.zeros_like(flows[0].bytes)))

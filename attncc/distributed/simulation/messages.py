@@ -83,5 +83,5 @@ def flow_seconds(flow: Flow, topology: Topology, placement: Array | None = None)
     placement: the device number of each rank, int64 (ranks,), else its own.
     """
     if placement is not None:
-        flow = Flow(placement[flow.source], placement[flow.target], flow.bytes)
+        flow = flow.among(placement)
     return float(Messages.of(flow, topology).seconds.max(initial=0.0))

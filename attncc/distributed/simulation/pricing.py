@@ -17,6 +17,7 @@ from attncc.distributed.schedules.place import Place, placed
 from attncc.distributed.schedules.schedule import Lane, Schedule, Task
 from attncc.distributed.schedules.sharing import steps
 from attncc.distributed.schedules.traffic import members
+from attncc.distributed.simulation.ranking import ranked
 from attncc.distributed.simulation.scene import Candidate, Scene
 from attncc.distributed.simulation.simulate import makespan
 from attncc.ir.symbols import B, H
@@ -54,7 +55,7 @@ def best(scene: Scene, tried: Sequence[Candidate]) -> Candidate:
     finalists = tried[:FINALISTS]
     if sum(len(_tasks(each)) for each in finalists) > MOST_TASKS:
         return tried[0]
-    return min(finalists, key=lambda each: priced(scene, each).seconds)
+    return ranked(finalists, lambda each: priced(scene, each).seconds)[0]
 
 
 def _tasks(candidate: Candidate) -> list[tuple[Lane, Task]]:

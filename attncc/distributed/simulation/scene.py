@@ -23,7 +23,7 @@ from attncc.errors import TopologyError
 from attncc.ir.symbols import B, H
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.directions import DIRECTIONS
 from attncc.planner.plan import Plan
 from attncc.planner.search import TILE, plan_for
 from attncc.planner.shape import Shape

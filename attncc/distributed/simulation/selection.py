@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attncc.backends.inputs import Inputs
 from attncc.configs import reading
 from attncc.configs.environment import SCHEDULES, Environment
-from attncc.configs.key import BOTH, Key
+from attncc.configs.key import Key
 from attncc.configs.lookup import find
 from attncc.configs.store import warn_once
 from attncc.distributed.schedules.settings import Settings
@@ -20,7 +20,7 @@ from attncc.errors import ConfigError, TopologyError
 from attncc.ir.score import IDENTITY
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern
-from attncc.planner.choice import DIRECTIONS
+from attncc.planner.directions import BOTH
 from attncc.planner.shape import Shape
 
 if TYPE_CHECKING:
@@ -129,11 +129,6 @@ def environment_of(topology: Topology, mesh: Fixed | None = None) -> Environment
 def fixing(mesh: Fixed | None) -> dict[str, int | str]:
     """Return the part of a configuration that a mesh fixes."""
     return {} if mesh is None else dict(zip(MESH, mesh, strict=False))
-
-
-def ways(direction: str) -> tuple[str, ...]:
-    """Return the directions that a key's direction stands for."""
-    return DIRECTIONS if direction == BOTH else (direction,)
 
 
 def described(settings: Settings, sharing: Sharing) -> dict[str, int | str]:

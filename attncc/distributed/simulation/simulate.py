@@ -50,8 +50,8 @@ def makespan(
         now = [(steps[number], devices) for steps, devices in groups if number < len(steps)]
         for step, devices in now:
             compute[number, devices] = step.work * pair[devices] + step.tasks * task[devices]
-        flow = _together(now)
-        again = before is not None and _same(flow, before)  # as most rounds of a ring
+        flow = Flow.together(step.flow.among(devices) for step, devices in now)
+        again = before is not None and flow.same(before)  # as most rounds of a ring
         rounds.append(rounds[-1] if again else Messages.of(flow, topology))
         before = flow
     return timeline(compute, rounds, topology)
@@ -99,17 +99,6 @@ def _rates(
     """Return the seconds of a pair and of a task on each device."""
     pair = np.array([seconds_per_pair[device.target] / device.share for device in topology.devices])
     return pair, np.array([launch[device.target] for device in topology.devices])
-
-
-def _together(now: Sequence[tuple[Step, Array]]) -> Flow:
-    """Return the flows of several groups as one between devices."""
-    flows = [Flow(devices[step.flow.source], devices[step.flow.target], step.flow.bytes) for step, devices in now]
-    return Flow(*(np.concatenate(parts) for parts in zip(*((f.source, f.target, f.bytes) for f in flows), strict=True)))
-
-
-def _same(one: Flow, other: Flow) -> bool:
-    columns = zip((one.source, one.target, one.bytes), (other.source, other.target, other.bytes), strict=True)
-    return all(np.array_equal(a, b) for a, b in columns)
 
 
 def _check(groups: Sequence[Placed], topology: Topology) -> None:

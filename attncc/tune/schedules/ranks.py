@@ -16,9 +16,10 @@ from attncc.distributed.execution.compiling import compile
 from attncc.distributed.execution.mesh import DIMS
 from attncc.distributed.execution.operator import DistributedAttention
 from attncc.distributed.schedules.sharing import Sharing
-from attncc.distributed.simulation.selection import parsed, ways
+from attncc.distributed.simulation.selection import parsed
 from attncc.errors import AttnccError
 from attncc.measure.workload import DTYPES
+from attncc.planner.directions import ways
 from attncc.tune.schedules.job import ScheduleJob
 
 #: Seconds of each round, or in a line why there are none.

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from attncc import targets
 from attncc.backends.inputs import Inputs
-from attncc.configs.key import BOTH
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.topology import Topology
 from attncc.errors import TopologyError
 from attncc.patterns import as_pattern
+from attncc.planner.directions import BY_SHORT_NAME
 from attncc.tune.options import Effort, Efforts, Options
-from attncc.tune.request import DIRECTIONS, Asked, OnProgress
+from attncc.tune.request import Asked, OnProgress
 from attncc.tune.result import Results
 from attncc.tune.schedules.job import ScheduleJob
 
@@ -49,8 +49,7 @@ class ScheduleRequest(Asked):
             topology = topology.subset(self.ranks)
         inputs = self.inputs(all(targets.target(name).gpu for name in topology.targets))
         self._check(topology, inputs)
-        ways = DIRECTIONS[self.direction]
-        direction = ways[0] if len(ways) == 1 else BOTH
+        direction = BY_SHORT_NAME[self.direction]
         return [
             ScheduleJob(as_pattern(self.pattern), self.q_len, inputs, direction, topology, self.mesh and self.mesh[:2])
         ]

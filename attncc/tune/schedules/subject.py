@@ -11,8 +11,9 @@ from types import TracebackType
 from attncc.distributed.schedules.sharing import Sharing, spreads
 from attncc.distributed.simulation.choose import choose
 from attncc.distributed.simulation.scene import Scene
-from attncc.distributed.simulation.selection import described, fixing, parsed, ways
+from attncc.distributed.simulation.selection import described, fixing, parsed
 from attncc.errors import AttnccError
+from attncc.planner.directions import ways
 from attncc.tune.kind import Candidate
 from attncc.tune.options import Options
 from attncc.tune.outcome import Config, Evaluator, Finals, Outcome, Places, fastest

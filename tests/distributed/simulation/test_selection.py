@@ -13,7 +13,6 @@ import attncc
 from attncc.backends.inputs import Inputs
 from attncc.configs.entry import Entry, about
 from attncc.configs.environment import Environment
-from attncc.configs.key import BOTH
 from attncc.configs.store import user_store
 from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing
@@ -23,6 +22,7 @@ from attncc.distributed.simulation.scene import Scene
 from attncc.distributed.simulation.selection import described, environment_of, key_of, parsed, settings_for
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, TopologyError
+from attncc.planner.directions import BOTH
 from attncc.storage import CacheWarning
 
 STRIDED = attncc.load("strided", l=16)

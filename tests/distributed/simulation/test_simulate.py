@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from stars import flow, pooled, ranks, run, star, step
@@ -101,3 +104,11 @@ def test_costs_by_target() -> None:
         "cpu": pair_seconds(plan, INPUTS, plan.pairs, targets.target("cpu"), "forward")
     }
     assert launches(topology) == {"cpu": targets.target("cpu").launch}
+
+
+def test_simulating_needs_no_tensor_library() -> None:
+    code = (
+        "import sys; from attncc.distributed.simulation import baselines, choose; "
+        "from attncc.distributed.topology import file; sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scaling
 from matplotlib.image import imread
 
 import attncc
-from attncc.pictures import scaling
 
 CURVES = {"window": [(1, 1.0), (8, 0.98), (1024, 0.95)], "strided": [(8, 0.7), (1, 1.0)]}
 

@@ -1,15 +1,12 @@
-"""Dense attention on one device: its bytes and FLOPs, and the pure part of the package without tensors."""
+"""Dense attention on one device: its bytes and FLOPs."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+from dense import flash_seconds, vanilla_seconds
 
 from attncc import targets
 from attncc.backends.inputs import Inputs
-from attncc.distributed.simulation.dense import flash_seconds, vanilla_seconds
 
 INPUTS = Inputs(1, 8, 8, 64, 64, "fp16")
 LENGTH = 131072
@@ -43,11 +40,3 @@ def test_flash_counts_its_flops() -> None:
     whole = flash_seconds(INPUTS, LENGTH, target, causal=False)
     assert whole == pytest.approx(4 * 64 * 8 * LENGTH**2 / target.flops, rel=1e-4)
     assert flash_seconds(INPUTS, LENGTH, target, causal=True) == pytest.approx(whole / 2, rel=1e-4)
-
-
-def test_simulating_needs_no_tensor_library() -> None:
-    code = (
-        "import sys; from attncc.distributed.simulation import baselines, choose, dense; "
-        "from attncc.distributed.topology import file; sys.exit('torch' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

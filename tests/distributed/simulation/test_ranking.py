@@ -1,0 +1,59 @@
+"""Ranking: the fastest first, and of equally fast ones the earlier, whatever the order of sums was."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import fields, replace
+
+import pytest
+
+import attncc
+from attncc.backends.inputs import Inputs
+from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.simulation.choose import choose
+from attncc.distributed.simulation.ranking import TIE, below, ranked
+from attncc.distributed.simulation.scene import Candidate, Scene
+from attncc.distributed.simulation.timeline import Timeline
+from attncc.distributed.topology import Topology
+
+
+@pytest.mark.parametrize("noise", list(itertools.permutations((-TIE / 4, 0.0, TIE / 4))), ids=str)
+def test_of_equally_fast_ones_the_earlier_comes_first(noise: tuple[float, ...]) -> None:
+    seconds = {"contiguous": 2.0, "balanced": 1.0, "zigzag": 1.0, "striped": 1.0, "last": 0.5}
+    for name, part in zip(("balanced", "zigzag", "striped"), noise, strict=True):
+        seconds[name] *= 1 + part
+    assert ranked(seconds, seconds.__getitem__) == ["last", "balanced", "zigzag", "striped", "contiguous"]
+
+
+def test_what_is_faster_by_more_than_a_tie_comes_first() -> None:
+    seconds = {"earlier": 1.0, "later": 1.0 - 3 * TIE}
+    assert ranked(seconds, seconds.__getitem__) == ["later", "earlier"]
+
+
+def test_nothing_is_below_nothing() -> None:
+    assert not below(0.0, 0.0)
+    assert ranked([], float) == []
+
+
+def scaled(line: Timeline, factor: float) -> Timeline:
+    return replace(line, **{each.name: getattr(line, each.name) * factor for each in fields(line)})
+
+
+def test_the_choice_does_not_hang_on_the_last_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One digit of a sum's rounding once decided among partitions that are equally fast, and ranks may round apart."""
+    inputs = Inputs(1, 2, 2, 16, 16, "fp32")
+    scene = Scene(attncc.load("full"), 256, inputs, Topology.load("gloo").subset(2))
+
+    def order(sign: int) -> list[object]:
+        made = itertools.count(1)
+        honest = Scene.candidate
+
+        def noisy(self: Scene, *arguments: object) -> Candidate:
+            found, factor = honest(self, *arguments), 1 + sign * next(made) * 1e-14
+            return replace(found, timelines={way: scaled(line, factor) for way, line in found.timelines.items()})
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Scene, "candidate", noisy)
+            return [each.settings for each in choose(scene, [Sharing(parts=2)])]
+
+    assert order(1) == order(-1)

@@ -1,0 +1,43 @@
+"""Arithmetic: directions of expressions, sums split between two symbols, and floors as quotients."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import sympy
+
+from attncc.ir.arithmetic import direction, floor_quotient, split_sum
+from attncc.ir.symbols import H, I, J
+
+DIRECTIONS = [
+    (J + 3, 1),
+    (-2 * J, -1),
+    (I + 4, 0),
+    (J - sympy.floor(J / 4), None),
+    (sympy.floor((3 * J + 1) / 4), 1),
+    (-sympy.floor(J / 4) - J, -1),
+    (sympy.Min(J, 8), 1),
+    (sympy.Max(-J, J - 5), None),
+    (sympy.Mod(J, 4), None),
+    (H * J, None),
+]
+
+
+@pytest.mark.parametrize(("expr", "found"), DIRECTIONS, ids=str)
+def test_direction(expr: sympy.Expr, found: int | None) -> None:
+    assert direction(expr, J) == found
+    values = [expr.subs({I: 5, H: 2, J: j}) for j in range(30)]
+    if found is not None:
+        assert all((b - a) * found >= (0 if found else b - a) for a, b in itertools.pairwise(values))
+
+
+def test_a_sum_is_split_and_constants_go_to_the_left() -> None:
+    assert split_sum(2 * I - 3 * J + H + 7, I, J) == (2 * I + H + 7, -3 * J)
+    assert split_sum(sympy.Integer(4), I, J) == (4, 0)
+    assert split_sum(I * J + I, I, J) is None
+
+
+def test_a_floor_is_a_quotient_of_integers() -> None:
+    numerator, denominator = floor_quotient(sympy.floor((I / 2 + J) / 3))
+    assert (numerator, denominator) == (I + 2 * J, 6)

@@ -1,0 +1,52 @@
+"""Unfolding: comparisons without absolute values, minima and maxima hold for the same pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy
+
+from attncc.ir.evaluate import evaluate_predicate
+from attncc.ir.predicate import Atom, Predicate
+from attncc.ir.symbols import I, J
+from attncc.ir.unfold import MAX_TERMS, unfolded
+
+GRID = {I: np.arange(24)[:, None], J: np.arange(24)[None, :]}
+GAP = sympy.Abs(I - J)
+UNFOLDED = [
+    Atom("ge", 5 - GAP),
+    Atom("ge", GAP - 5),
+    Atom("eq", 5 - GAP),
+    Atom("ne", 5 - GAP),
+    Atom("ge", sympy.Min(I - J, 9 - J) + 3),
+    Atom("ge", 6 - sympy.Max(I - J, J - 2 * I)),
+    Atom("ge", 4 - sympy.Max(J, 3)),
+]
+
+
+def folds(predicate: Predicate) -> int:
+    """Terms that are left to unfold, in all atoms."""
+    return sum(len(atom.expr.atoms(sympy.Abs, sympy.Min, sympy.Max)) for atom in predicate.atoms)
+
+
+@pytest.mark.parametrize("atom", UNFOLDED, ids=str)
+def test_the_same_pairs(atom: Atom) -> None:
+    found = unfolded(atom)
+    assert found is not None
+    wanted = evaluate_predicate(atom, GRID)
+    np.testing.assert_array_equal(evaluate_predicate(found, GRID), wanted)
+    assert atom.relation != "ge" or folds(found) < folds(atom)
+
+
+@pytest.mark.parametrize(
+    "atom",
+    [
+        Atom("ge", I - J),
+        Atom("ge", sympy.Max(I, 8) - J),
+        Atom("eq", sympy.Max(I, 8) - J),
+        Atom("ge", sum((sympy.Abs(I - J - c) for c in range(MAX_TERMS + 1)), sympy.Integer(-9))),
+    ],
+    ids=["no term", "a band as it is", "an equation of one side", "too many terms"],
+)
+def test_what_is_left_alone(atom: Atom) -> None:
+    assert unfolded(atom) is None

@@ -1,0 +1,93 @@
+"""Relations: a clause's parts are what they say, and together they are the clause."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy
+
+import attncc
+from attncc.ir.evaluate import evaluate, evaluate_predicate
+from attncc.ir.predicate import TRUE
+from attncc.ir.symbols import I, J
+from attncc.planner.clauses import disjoint_clauses
+from attncc.planner.relation import Relation, relate
+
+N = 60
+GRID = {I: np.arange(N)[:, None], J: np.arange(N)[None, :]}
+
+
+@attncc.pattern
+def grouped(i, j, *, ids: attncc.Table):
+    return (ids[i] == ids[j]) & (j <= i)
+
+
+@attncc.pattern
+def rising(i, j, *, marks: attncc.Table):
+    return marks[j] <= i
+
+
+@attncc.pattern
+def scattered(i, j):
+    return (i * j) % 7 == 3
+
+
+TABLE = np.arange(N) // 9
+PATTERNS = {
+    "causal": attncc.load("causal"),
+    "strided": attncc.load("strided", l=8),
+    "fixed": attncc.load("fixed", l=16, c=3),
+    "dilated": attncc.load("dilated_window", window=5, dilation=3),
+    "prefix": attncc.load("prefix", length=20),
+    "joined by a table": grouped(ids=TABLE % 4),
+    "bounded by a table": rising(marks=TABLE),
+    "a residual": scattered(),
+}
+
+
+def holding(relation: Relation) -> np.ndarray:
+    """Where all parts of a relation hold."""
+    filters = (relation.query_filter, relation.key_filter, relation.residual)
+    found = np.ones((N, N), bool)
+    for predicate in filters:
+        found &= evaluate_predicate(predicate, GRID)
+    for join in relation.joins:
+        found &= evaluate(join.query, GRID) == evaluate(join.key, GRID)
+    for band in relation.bands:
+        key = evaluate(band.key, GRID)
+        assert (np.diff(np.broadcast_to(key, (N, N)), axis=1) >= 0).all()
+        found &= True if band.low is None else evaluate(band.low, GRID) <= key
+        found &= True if band.high is None else key <= evaluate(band.high, GRID)
+    return found
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_the_parts_are_the_clause(name: str) -> None:
+    for clause in disjoint_clauses(PATTERNS[name].predicate):
+        wanted = np.broadcast_to(evaluate_predicate(clause.predicate(), GRID), (N, N))
+        relation = relate(clause, N)
+        np.testing.assert_array_equal(holding(relation), wanted)
+        assert relation.query_filter.free <= {I}
+        assert relation.key_filter.free <= {J}
+        assert all(I not in join.key.free_symbols and J not in join.query.free_symbols for join in relation.joins)
+        natural = relation.in_natural_order(clause)
+        np.testing.assert_array_equal(holding(natural), wanted)
+        assert (natural.query_filter, natural.key_filter, natural.joins) == (TRUE, TRUE, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "joins", "bands", "residuals"),
+    [("causal", 0, 1, 0), ("joined by a table", 1, 1, 0), ("bounded by a table", 0, 1, 0), ("a residual", 0, 0, 1)],
+)
+def test_each_span_finds_its_place(name: str, joins: int, bands: int, residuals: int) -> None:
+    (clause,) = disjoint_clauses(PATTERNS[name].predicate)
+    relation = relate(clause, N)
+    assert (len(relation.joins), len(relation.bands)) == (joins, bands)
+    assert (relation.residual != TRUE) == bool(residuals)
+
+
+def test_a_table_that_falls_is_turned() -> None:
+    (clause,) = disjoint_clauses(rising(marks=TABLE[::-1].copy()).predicate)
+    (band,) = relate(clause, N).bands
+    assert isinstance(-band.key, sympy.Function)
+    assert band.high is None

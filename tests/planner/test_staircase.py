@@ -1,0 +1,53 @@
+"""Staircases: what they cover, counted and bounded as their rows say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attncc.planner import staircase
+from attncc.planner.staircase import Staircase, everything, hull, tabulated
+
+COLS = 30
+
+
+def drawn(seed: int, *, monotone: bool) -> Staircase:
+    ends = np.random.default_rng(seed).integers(0, COLS + 1, (2, 25))
+    return tabulated(*(np.sort(ends, axis=1) if monotone else ends), COLS)
+
+
+def covered(found: Staircase) -> np.ndarray:
+    start, stop = found.bounds()
+    keys = np.arange(found.cols)
+    return (start[:, None] <= keys) & (keys < stop[:, None])
+
+
+@pytest.mark.parametrize("monotone", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_hulls_of_rows_bound_all_of_them(seed: int, monotone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staircase, "CHUNK", 7)
+    found = drawn(seed, monotone=monotone)
+    start, stop = found.bounds()
+    assert found.monotone == monotone
+    assert (start <= stop).all()
+    assert found.nnz == covered(found).sum()
+    first, last = np.triu_indices(found.rows)
+    bounds = np.array(found.hull(first, last)).T
+    for a, b, row in zip(first, last, bounds, strict=True):
+        rows = slice(a, b + 1)
+        exact = [start[rows].min(), start[rows].max(), stop[rows].min(), stop[rows].max()]
+        assert row.tolist() == exact if monotone else ((row - exact) * [1, -1, 1, -1] <= 0).all()
+
+
+def test_a_hull_of_several_covers_each() -> None:
+    several = [drawn(seed, monotone=True) for seed in range(3)]
+    found = hull(several)
+    assert found.monotone
+    assert all(not (covered(each) & ~covered(found)).any() for each in several)
+    assert not hull([*several, drawn(9, monotone=False)]).monotone
+    assert hull(several[:1]) is several[0]
+
+
+def test_everything_is_all_pairs() -> None:
+    assert covered(everything(6, COLS)).all()
+    assert (everything(6, COLS).nnz, everything(0, COLS).nnz) == (6 * COLS, 0)
