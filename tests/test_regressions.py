@@ -12,8 +12,8 @@ import attncc
 from attncc import executables
 from attncc.backends.torch.config import Items
 from attncc.backends.torch.lower import schedule
+from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.language import Index, maximum, minimum
-from attncc.ir.normal import depends_on_gap
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import SCORE, B, I, J
 from attncc.testing import check_pattern

@@ -29,13 +29,10 @@ from attncc.ir.predicate import (
     disjunction,
 )
 from attncc.ir.span import Span, tidy, union
-from attncc.ir.symbols import I, J
 from attncc.ir.unfold import unfolded
 
 #: A predicate that needs more clauses than this is not expanded.
 MAX_CLAUSES = 64
-#: i - j, which unlike i may be negative.
-_GAP = sympy.Dummy("gap", integer=True)
 
 
 class TooManyClausesError(AttnccError):
@@ -143,17 +140,6 @@ def structure(predicate: Predicate) -> str:
 def simplified(predicate: Predicate) -> Predicate:
     """Return `predicate` with comparisons in lowest terms again, after a substitution."""
     return predicate.map(lambda atom: comparison(atom.relation, atom.expr))
-
-
-@caching.algebra(1024)
-def depends_on_gap(predicate: Predicate) -> bool:
-    """Return whether the predicate is shown to depend on i - j alone, so that it is the same along diagonals."""
-    return all(free_along_diagonals(atom.expr) for atom in predicate.atoms)
-
-
-def free_along_diagonals(expr: sympy.Expr) -> bool:
-    """Return whether an index expression is shown to depend on i - j alone, for gaps of either sign."""
-    return J not in sympy.expand(expr.xreplace({I: _GAP + J})).free_symbols
 
 
 def _clause(span: Span) -> Clause:

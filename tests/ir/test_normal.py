@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import attncc
+from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.interval import ALWAYS, NEVER, verdict
 from attncc.ir.language import Index, maximum, minimum, where
 from attncc.ir.magnitude import magnitude
-from attncc.ir.normal import clauses, depends_on_gap
+from attncc.ir.normal import clauses
 from attncc.ir.predicate import FALSE, TRUE
 from attncc.ir.symbols import I, J
 
