@@ -78,4 +78,5 @@ def _group(group: dict[str, Any], several: bool) -> list[RenderableType]:
     for way in group["alternatives"]:
         chosen = " (chosen)" if way is group["alternatives"][0] else ""
         ways.add_row(way["name"] + chosen, " + ".join(way["layouts"]), output.seconds(way["predicted_ms"] / 1e3))
-    return [passes, *clauses, "", ways]
+    note = [f"  {group['note']}"] if group["note"] else []
+    return [passes, *clauses, *note, "", ways]

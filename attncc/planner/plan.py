@@ -79,11 +79,15 @@ class Pass:
 
 @dataclass(frozen=True, eq=False)
 class Alternative:
-    """One way to run a predicate: disjoint passes and their predicted time in seconds."""
+    """One way to run a predicate: disjoint passes and their predicted time in seconds.
+
+    `note` says why there is no other way, where the predicate was too much to take apart.
+    """
 
     name: str
     passes: tuple[Pass, ...]
     seconds: float
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)

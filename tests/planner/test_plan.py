@@ -117,6 +117,44 @@ def test_a_predicate_of_too_many_clauses_is_kept_whole() -> None:
     check_plan(attncc.plan(many(), 130), attncc.dense_mask(many(), 130).numpy())
 
 
+def chain(i, j):
+    result = j <= i
+    for k in range(2, 14):
+        result = result ^ ((i * k - j) % (k + 5) < 3)
+    return result
+
+
+def holes(i, j):
+    result = j <= i
+    for k in range(100):
+        result = result & (i - j != 3 * k) & (i != 5 * k) & (j != 7 * k)
+    return result
+
+
+@pytest.mark.parametrize("function", [chain, holes])
+def test_a_predicate_that_explodes_is_one_exact_pass_and_its_explanation_says_why(function) -> None:
+    plan = attncc.plan(attncc.pattern(function)(), 130)
+    check_plan(plan, attncc.dense_mask(attncc.pattern(function)(), 130).numpy())
+    [alternative] = plan.groups[0].alternatives
+    assert [work.residual is None for work in alternative.passes] == [False]
+    assert "kept whole" in plan.explain()
+    assert "more than" in plan.describe()["groups"][0]["note"]
+
+
+def test_look_ups_inside_a_chain_are_checked_without_its_combinations() -> None:
+    @attncc.pattern
+    def look_ups(i, j, *, t: attncc.Table):
+        result = t[j] == 1
+        for k in range(3, 23):
+            result = result ^ ((t[j] == k % 5) & (j % k == 1))
+        return result
+
+    t = rng.integers(0, 5, 64)
+    check_plan(attncc.plan(look_ups(t=t), 64), attncc.dense_mask(look_ups(t=t), 64).numpy())
+    with pytest.raises(TableError, match="64 entries"):
+        attncc.plan(look_ups(t=t), 65)
+
+
 def test_explanations_name_what_lost() -> None:
     plan = attncc.plan(attncc.load("strided", l=64), 4096)
     text = str(plan)
