@@ -29,6 +29,7 @@ from attncc.ir.predicate import (
     conjunction,
     disjunction,
 )
+from attncc.ir.size import MAX_TERMS, size
 from attncc.ir.span import Span, tidy, union
 from attncc.ir.unfold import unfolded
 
@@ -291,7 +292,8 @@ def _congruence(expr: sympy.Expr) -> sympy.Expr:
     if len(terms) == 2:
         plus = [t for t in terms if isinstance(t, sympy.Mod)]
         minus = [-t for t in terms if isinstance(-t, sympy.Mod)]
-        if plus and minus and plus[0].args[1] == minus[0].args[1]:
+        alike = plus and minus and plus[0].args[1] == minus[0].args[1]
+        if alike and size(plus[0].args[0]).terms + size(minus[0].args[0]).terms <= MAX_TERMS:
             expr = sympy.Mod(plus[0].args[0] - minus[0].args[0], plus[0].args[1])
     if isinstance(expr, sympy.Mod):
         dividend, modulus = expr.args

@@ -123,7 +123,7 @@ class Atom(Predicate):
     def __reduce__(self) -> tuple[object, ...]:
         return Atom, (self.relation, self.expr)
 
-    @property
+    @cached_property
     def atoms(self) -> frozenset[Atom]:
         return frozenset([self])
 

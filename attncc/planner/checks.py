@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 import sympy
 
@@ -135,7 +136,7 @@ def _check_magnitude(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> N
     reached = magnitude(expr, largest)
     if reached >= LIMIT:
         raise PatternError(
-            f"Intermediate results of {expression(expr)} reach {reached:.2e} at these lengths.",
+            f"Intermediate results of {expression(expr)} reach {Decimal(reached):.2e} at these lengths.",
             rule="Arithmetic on positions is in 64 bits, so they stay below 2^63.",
             fix="Compare smaller powers, or number a table's values: np.unique(table, return_inverse=True)[1].",
         )

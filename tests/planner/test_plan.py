@@ -54,6 +54,22 @@ def test_edges_of_a_million_are_exact(pattern: attncc.Pattern, edges: int) -> No
     assert attncc.plan(pattern, N).nnz == edges
 
 
+@pytest.mark.parametrize(("name", "parameters"), [("strided", {"l": 128}), ("fixed", {"l": 128, "c": 8})])
+def test_lengths_beyond_what_is_listed_are_refused_where_a_layout_lists_positions(name: str, parameters) -> None:
+    pattern = attncc.load(name, **parameters)
+    with pytest.raises(ShapeError, match="1,073,741,824 positions") as caught:
+        attncc.plan(pattern, 1 << 30, tile=(1 << 16, 1 << 16))
+    assert "at most 268,435,456" in caught.value.rule
+    assert "q_offset" in caught.value.fix
+
+
+def test_bands_need_no_list_of_positions() -> None:
+    n = 1 << 29  # beyond what is listed
+    plan = attncc.plan(attncc.load("sliding_window", window=256), n, tile=(1 << 16, 1 << 16))
+    assert plan.nnz == n * 256 - 255 * 256 // 2
+    assert attncc.plan(attncc.load("causal"), n, tile=(1 << 16, 1 << 16)).nnz == n * (n + 1) // 2
+
+
 def test_counts_for_heads_and_batch_entries() -> None:
     p = attncc.per_head([attncc.load("causal"), attncc.load("full")])
     plan = attncc.plan(p, 10, heads=3, batch=7)
