@@ -15,6 +15,7 @@ from attncc.errors import PatternError
 from attncc.ir.language import Condition, Index, Table, predicate_of
 from attncc.ir.normal import comparison, digest, normalised
 from attncc.ir.predicate import Predicate, conjunction, disjunction
+from attncc.ir.size import check_pattern
 from attncc.ir.symbols import BY_NAME, H, I, J
 
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
@@ -29,6 +30,7 @@ class Pattern:
 
     def __init__(self, subsets: Sequence[Predicate], name: str, parameters: Mapping[str, Any] | None = None) -> None:
         self.subsets = tuple(subsets)
+        check_pattern(disjunction(self.subsets))
         self.name = name
         self.parameters = dict(parameters or {})
         #: Names this object within the process, for compiled graphs that can only carry strings.

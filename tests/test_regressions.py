@@ -12,8 +12,8 @@ import attncc
 from attncc import executables
 from attncc.backends.torch.config import Items
 from attncc.backends.torch.lower import schedule
+from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.language import Index, maximum, minimum
-from attncc.ir.normal import depends_on_gap
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import SCORE, B, I, J
 from attncc.testing import check_pattern
@@ -212,3 +212,9 @@ def test_and_masks_and_or_masks_of_flex_attention_were_refused() -> None:
     dense = ((rows >= cols) & (rows - cols <= 3)) | (cols == 0)
     assert torch.equal(torch.as_tensor(attncc.dense_mask(joined(), 40)), dense)
     assert attncc.plan(joined(), 40).nnz == int(dense.sum())
+
+
+def test_an_intermediate_result_beyond_all_floats_raised_an_overflow_error_about_its_own_message() -> None:
+    huge = (((j**4) ** 4) ** 4) ** 4
+    with pytest.raises(attncc.PatternError, match=r"reach \d\.\d\de\+6\d\d at"):
+        attncc.plan(drawn(huge > i), 300)

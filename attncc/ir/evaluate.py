@@ -53,14 +53,24 @@ def evaluate(expr: sympy.Expr, env: Environment) -> Any:
 
 def evaluate_predicate(predicate: Predicate, env: Environment) -> Any:
     """Return where `predicate` holds: a bool array of the environment's kind (or a bool, if nothing is an array)."""
+    return _evaluated(predicate, env, dict.fromkeys(predicate.shared))
+
+
+def _evaluated(predicate: Predicate, env: Environment, kept: dict[Predicate, Any]) -> Any:
+    """Evaluate a predicate; `kept` has the value, once there is one, of each part that occurs again."""
     match predicate:
         case Constant():
             return predicate.value
         case Atom():
             return _related(evaluate(predicate.expr, env), predicate.relation)
         case Connective():
+            if (known := kept.get(predicate)) is not None:
+                return known
             join = operator.and_ if isinstance(predicate, And) else operator.or_
-            return reduce(join, [evaluate_predicate(arg, env) for arg in predicate.args])
+            value = reduce(join, (_evaluated(arg, env, kept) for arg in predicate.args))
+            if predicate in kept:
+                kept[predicate] = value
+            return value
     raise TypeError(f"no evaluation rule for {type(predicate).__name__}")
 
 

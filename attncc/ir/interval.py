@@ -63,14 +63,23 @@ def bounds(expr: sympy.Expr, box: Box) -> Range:
 
 def verdict(predicate: Predicate, box: Box) -> Array:
     """Return NEVER, SOMETIMES or ALWAYS (int8) for each box; NEVER and ALWAYS are proofs."""
+    return _verdict(predicate, box, dict.fromkeys(predicate.shared))
+
+
+def _verdict(predicate: Predicate, box: Box, kept: dict[Predicate, Array | None]) -> Array:
+    """Answer for a predicate; `kept` has the answer, once there is one, for each part that occurs again."""
     match predicate:
         case Constant():
             return _like(ALWAYS if predicate.value else NEVER, box).astype(np.int8)
         case Atom():
             return _atom_verdict(predicate, box)
         case Connective():
+            if (known := kept.get(predicate)) is not None:
+                return known
             combine = np.minimum if isinstance(predicate, And) else np.maximum
-            combined: Array = combine.reduce([verdict(arg, box) for arg in predicate.args])
+            combined: Array = reduce(combine, (_verdict(arg, box, kept) for arg in predicate.args))
+            if predicate in kept:
+                kept[predicate] = combined
             return combined
     raise TypeError(f"no interval rule for {type(predicate).__name__}")
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, overload
 import sympy
 
 from attncc.errors import PatternError
+from attncc.ir import size
 from attncc.ir.functions import AsReal
 from attncc.ir.normal import comparison
 from attncc.ir.notation import expression
@@ -34,6 +35,7 @@ class Condition(Symbolic):
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, predicate: Predicate) -> None:
+        size.check_condition(predicate)
         self.predicate = predicate
 
     def __and__(self, other: object) -> Condition:
@@ -116,6 +118,8 @@ class Index(Symbolic):
         return _apply(lambda a, b: sympy.floor(a / b), self, _divisor(other, "//"))
 
     def __mod__(self, other: object) -> Index:
+        for _, expr in self.cases:
+            size.check_dividend(expr)
         return _apply(sympy.Mod, self, _divisor(other, "%"))
 
     def __rfloordiv__(self, other: object) -> Index:
@@ -226,12 +230,18 @@ class Table(TableData):
 
 def minimum(a: object, b: object) -> Any:
     """Return the smaller of two index expressions, or of two numbers."""
-    return smaller(a, b) if is_real(a) or is_real(b) else _apply(sympy.Min, a, b)
+    return smaller(a, b) if is_real(a) or is_real(b) else _extremum(sympy.Min, a, b)
 
 
 def maximum(a: object, b: object) -> Any:
     """Return the larger of two index expressions, or of two numbers."""
-    return larger(a, b) if is_real(a) or is_real(b) else _apply(sympy.Max, a, b)
+    return larger(a, b) if is_real(a) or is_real(b) else _extremum(sympy.Max, a, b)
+
+
+def _extremum(function: Callable[..., sympy.Expr], a: object, b: object) -> Index:
+    for _, args in combinations(a, b):
+        size.check_arguments(sum(len(arg.args) if isinstance(arg, sympy.Min | sympy.Max) else 1 for arg in args))
+    return _apply(function, a, b)
 
 
 def where(condition: object, yes: Any, no: Any) -> Any:
@@ -289,7 +299,7 @@ def combinations(*values: object) -> list[tuple[Predicate, tuple[sympy.Expr, ...
 
 def _apply(function: Callable[..., sympy.Expr], *values: object) -> Index:
     """Apply `function` to every combination of cases."""
-    return Index(*_live([(guard, function(*args)) for guard, args in combinations(*values)]))
+    return Index(*_live([(guard, size.checked(function(*args))) for guard, args in combinations(*values)]))
 
 
 def _arithmetic(function: Callable[[Any, Any], Any], a: object, b: object) -> Any:

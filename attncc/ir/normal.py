@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import sympy
 
@@ -28,14 +29,14 @@ from attncc.ir.predicate import (
     conjunction,
     disjunction,
 )
+from attncc.ir.size import MAX_TERMS, size
 from attncc.ir.span import Span, tidy, union
-from attncc.ir.symbols import I, J
 from attncc.ir.unfold import unfolded
 
 #: A predicate that needs more clauses than this is not expanded.
 MAX_CLAUSES = 64
-#: i - j, which unlike i may be negative.
-_GAP = sympy.Dummy("gap", integer=True)
+#: Nor is one whose expansion takes more intersections and comparisons of clauses than this, about a second's worth.
+MAX_STEPS = 1 << 18
 
 
 class TooManyClausesError(AttnccError):
@@ -81,7 +82,11 @@ class Clause:
         return sorted(self.spans.values(), key=str)
 
     def __str__(self) -> str:
-        return " & ".join(str(span) for span in self.sorted_spans) or "everywhere"
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
+        return " & ".join(sorted(map(str, self.spans.values()))) or "everywhere"
 
     def __hash__(self) -> int:
         return hash(frozenset(self.spans.values()))
@@ -107,9 +112,9 @@ def spans_of(atom: Atom) -> list[Span]:
 def clauses(predicate: Predicate) -> tuple[Clause, ...]:
     """Return clauses whose union is `predicate`, in a canonical order.
 
-    Raises TooManyClausesError beyond MAX_CLAUSES.
+    Raises TooManyClausesError beyond MAX_CLAUSES or MAX_STEPS.
     """
-    return tuple(sorted(_merged(_expand(predicate)), key=str))
+    return _clauses(predicate).found()
 
 
 def normalised(predicate: Predicate) -> Predicate:
@@ -118,6 +123,28 @@ def normalised(predicate: Predicate) -> Predicate:
         return disjunction(clause.predicate() for clause in clauses(predicate))
     except TooManyClausesError:
         return predicate
+
+
+@dataclass(frozen=True)
+class _Clauses:
+    """The clauses of a predicate, or the reason that there are none."""
+
+    kept: tuple[Clause, ...] | None
+    reason: str = ""
+
+    def found(self) -> tuple[Clause, ...]:
+        if self.kept is None:
+            raise TooManyClausesError(self.reason)
+        return self.kept
+
+
+@caching.algebra(256)
+def _clauses(predicate: Predicate) -> _Clauses:
+    expansion = _Expansion()
+    try:
+        return _Clauses(tuple(sorted(expansion.merged(expansion.of(predicate)), key=str)))
+    except TooManyClausesError as error:
+        return _Clauses(None, str(error))
 
 
 @caching.algebra(1024)
@@ -131,13 +158,25 @@ def digest(predicate: Predicate) -> str:
 
 
 def structure(predicate: Predicate) -> str:
-    """Return the predicate as it is written, the parts of each union and intersection in a fixed order."""
-    if isinstance(predicate, Connective):
-        inner = sorted(structure(arg) for arg in predicate.args)
-        return f"{type(predicate).__name__}({', '.join(inner)})"
+    """Return the predicate as it is written, the parts of each union and intersection in a fixed order.
+
+    A part that occurs more than once is written as a hash.
+    """
+    return _structure(predicate, dict.fromkeys(predicate.shared, ""))
+
+
+def _structure(predicate: Predicate, hashes: dict[Predicate, str]) -> str:
     if isinstance(predicate, Atom):
         return f"{predicate.relation}({predicate.expr})"
-    return str(predicate == TRUE)
+    if not isinstance(predicate, Connective):
+        return str(predicate == TRUE)
+    if known := hashes.get(predicate):
+        return known
+    inner = sorted(_structure(arg, hashes) for arg in predicate.args)
+    text = f"{type(predicate).__name__}({', '.join(inner)})"
+    if predicate in hashes:
+        text = hashes[predicate] = hashlib.sha256(text.encode()).hexdigest()
+    return text
 
 
 def simplified(predicate: Predicate) -> Predicate:
@@ -145,59 +184,65 @@ def simplified(predicate: Predicate) -> Predicate:
     return predicate.map(lambda atom: comparison(atom.relation, atom.expr))
 
 
-@caching.algebra(1024)
-def depends_on_gap(predicate: Predicate) -> bool:
-    """Return whether the predicate is shown to depend on i - j alone, so that it is the same along diagonals."""
-    return all(free_along_diagonals(atom.expr) for atom in predicate.atoms)
-
-
-def free_along_diagonals(expr: sympy.Expr) -> bool:
-    """Return whether an index expression is shown to depend on i - j alone, for gaps of either sign."""
-    return J not in sympy.expand(expr.xreplace({I: _GAP + J})).free_symbols
-
-
 def _clause(span: Span) -> Clause:
     return Clause({} if span.is_free else {span.form: span})
 
 
-def _expand(predicate: Predicate) -> list[Clause]:
-    if isinstance(predicate, Constant):
-        return [Clause({})] if predicate.value else []
-    if isinstance(predicate, Atom):
-        branches = unfolded(predicate)
-        return [_clause(span) for span in spans_of(predicate)] if branches is None else _expand(branches)
-    if isinstance(predicate, Or):
-        return _bounded(_absorbed([clause for arg in predicate.args for clause in _expand(arg)]))
-    assert isinstance(predicate, And)
-    product = [Clause({})]
-    for factor in sorted((_expand(arg) for arg in predicate.args), key=len):
-        met = (a.meet(b) for a in product for b in factor)
-        product = _bounded(_absorbed([clause for clause in met if clause is not None]))
-    return product
+class _Expansion:
+    """Expands a predicate into clauses, in an order that is the same in every process, and within MAX_STEPS."""
 
+    def __init__(self) -> None:
+        self.steps = 0
+        self.known: dict[Predicate, list[Clause]] = {}
 
-def _bounded(found: list[Clause]) -> list[Clause]:
-    if len(found) > MAX_CLAUSES:
-        raise TooManyClausesError(f"The predicate expands to more than {MAX_CLAUSES} clauses.")
-    return found
+    def of(self, predicate: Predicate) -> list[Clause]:
+        """Return clauses whose union is the predicate; raises TooManyClausesError."""
+        if isinstance(predicate, Constant):
+            return [Clause({})] if predicate.value else []
+        if predicate not in self.known:
+            self.known[predicate] = self._atom(predicate) if isinstance(predicate, Atom) else self._joined(predicate)
+        return self.known[predicate]
 
+    def _atom(self, atom: Atom) -> list[Clause]:
+        branches = unfolded(atom)
+        return [_clause(span) for span in spans_of(atom)] if branches is None else self.of(branches)
 
-def _absorbed(found: Iterable[Clause]) -> list[Clause]:
-    kept: list[Clause] = []
-    for clause in found:
-        if not any(clause.within(other) for other in kept):
-            kept = [other for other in kept if not other.within(clause)] + [clause]
-    return kept
+    def _joined(self, predicate: Predicate) -> list[Clause]:
+        parts = [self.of(arg) for arg in predicate.args] if isinstance(predicate, Connective) else []
+        if isinstance(predicate, Or):
+            return self._absorbed([clause for part in parts for clause in part])
+        assert isinstance(predicate, And)
+        product = [Clause({})]
+        for factor in sorted(parts, key=lambda part: (len(part), [str(clause) for clause in part])):
+            self._step(len(product) * len(factor))
+            met = (a.meet(b) for a in product for b in factor)
+            product = self._absorbed([clause for clause in met if clause is not None])
+        return product
 
+    def _absorbed(self, found: list[Clause]) -> list[Clause]:
+        """Drop what is within another clause, in the order of their texts; raises beyond MAX_CLAUSES."""
+        kept: list[Clause] = []
+        for clause in sorted(set(found), key=lambda clause: (len(clause.spans), str(clause))):
+            self._step(len(kept))
+            if not any(clause.within(other) for other in kept):
+                kept = [other for other in kept if not other.within(clause)] + [clause]
+        if len(kept) > MAX_CLAUSES:
+            raise TooManyClausesError(f"The predicate expands to more than {MAX_CLAUSES} clauses.")
+        return kept
 
-def _merged(found: list[Clause]) -> list[Clause]:
-    """Join clauses that differ in one form only and whose spans there leave few numbers out, until none is left."""
-    work = _absorbed(found)
-    for a in work:
-        for b in work:
-            if a is not b and (joined := _joined(a, b)):
-                return _merged([clause for clause in work if clause is not a and clause is not b] + [joined])
-    return work
+    def _step(self, number: int) -> None:
+        self.steps += number
+        if self.steps > MAX_STEPS:
+            raise TooManyClausesError(f"Expanding the predicate takes more than {MAX_STEPS:,} steps.")
+
+    def merged(self, found: list[Clause]) -> list[Clause]:
+        """Join clauses that differ in one form only and whose spans there leave few numbers out, until none is left."""
+        while True:
+            work = self._absorbed(found)
+            pair = next(((a, b, both) for a in work for b in work if a is not b and (both := _joined(a, b))), None)
+            if pair is None:
+                return work
+            found = [clause for clause in work if clause is not pair[0] and clause is not pair[1]] + [pair[2]]
 
 
 def _joined(a: Clause, b: Clause) -> Clause | None:
@@ -247,7 +292,8 @@ def _congruence(expr: sympy.Expr) -> sympy.Expr:
     if len(terms) == 2:
         plus = [t for t in terms if isinstance(t, sympy.Mod)]
         minus = [-t for t in terms if isinstance(-t, sympy.Mod)]
-        if plus and minus and plus[0].args[1] == minus[0].args[1]:
+        alike = plus and minus and plus[0].args[1] == minus[0].args[1]
+        if alike and size(plus[0].args[0]).terms + size(minus[0].args[0]).terms <= MAX_TERMS:
             expr = sympy.Mod(plus[0].args[0] - minus[0].args[0], plus[0].args[1])
     if isinstance(expr, sympy.Mod):
         dividend, modulus = expr.args

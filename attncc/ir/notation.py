@@ -13,6 +13,8 @@ from attncc.ir.symbols import I, J
 
 _SIGN = {"ge": "≥", "eq": "=", "ne": "≠"}
 _FUNCTIONS = {"Logarithm": "log", "Smaller": "min", "Larger": "max", "Sign": "sign"}
+#: Comparisons, each as often as it occurs, beyond which a predicate of too many clauses isn't written out.
+MAX_WRITTEN = 128
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -69,7 +71,10 @@ def expression(expr: sympy.Expr) -> str:
 
 
 def condition(predicate: Predicate) -> str:
-    """Return a predicate as a union of clauses, such as `0 ≤ i − j ≤ 128 ∧ (i − j) mod 128 = 0`."""
+    """Return a predicate as a union of clauses, such as `0 ≤ i − j ≤ 128 ∧ (i − j) mod 128 = 0`.
+
+    One of too many clauses is returned as it is written, or, beyond MAX_WRITTEN comparisons, as their number.
+    """
     try:
         found = clauses(predicate)
     except TooManyClausesError:
@@ -124,6 +129,8 @@ def _equation(form: sympy.Expr, value: int) -> str:
 
 
 def _tree(predicate: Predicate) -> str:
+    if predicate.occurrences > MAX_WRITTEN:
+        return f"a predicate of {len(predicate.atoms):,} comparisons"
     if isinstance(predicate, Connective):
         sign = " ∧ " if isinstance(predicate, And) else " ∨ "
         return sign.join(sorted(f"({_tree(arg)})" for arg in predicate.args))

@@ -1,16 +1,19 @@
 """Predicates: Boolean trees over integer comparisons, closed under `& | ~ ^`.
 
 A comparison is an `Atom`, `expr >= 0`, `expr == 0` or `expr != 0` over a sympy integer expression in lowest
-terms. Negation is pushed into the atoms as a tree is built, so no node for it exists.
+terms. Negation is pushed into the atoms as a tree is built, so no node for it exists. Equal connectives are one
+object, so that what a chain of `^` uses twice at each link is kept, and walked, once.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
+from weakref import WeakValueDictionary
 
 import sympy
 
@@ -40,13 +43,32 @@ class Predicate(ABC):
         """Return the complement."""
 
     @abstractmethod
+    def _mapped(self, change: Callable[[Atom], Predicate], done: dict[Predicate, Predicate]) -> Predicate:
+        """Rebuild the tree; `done` holds what was rebuilt before."""
+
     def map(self, change: Callable[[Atom], Predicate]) -> Predicate:
         """Rebuild the tree with every atom replaced by `change(atom)`."""
+        return self._mapped(change, {})
 
     @property
     @abstractmethod
     def atoms(self) -> frozenset[Atom]:
         """The comparisons in the tree."""
+
+    @property
+    def occurrences(self) -> int:
+        """How many comparisons the tree has, written out: each as often as it occurs."""
+        return 1
+
+    @property
+    def depth(self) -> int:
+        """Connectives on the longest way down to a comparison."""
+        return 0
+
+    @property
+    def shared(self) -> frozenset[Predicate]:
+        """The connectives that occur more than once."""
+        return frozenset()
 
     @cached_property
     def free(self) -> frozenset[sympy.Symbol]:
@@ -68,7 +90,7 @@ class Constant(Predicate):
     def negated(self) -> Predicate:
         return FALSE if self.value else TRUE
 
-    def map(self, change: Callable[[Atom], Predicate]) -> Predicate:
+    def _mapped(self, change: Callable[[Atom], Predicate], done: dict[Predicate, Predicate]) -> Predicate:
         return self
 
     @property
@@ -86,15 +108,22 @@ class Atom(Predicate):
     relation: Comparator
     expr: sympy.Expr
 
-    def negated(self) -> Predicate:
+    def negated(self) -> Atom:
+        return self._negated
+
+    @cached_property
+    def _negated(self) -> Atom:
         if self.relation == "ge":
             return Atom("ge", -self.expr - 1)
         return Atom("ne" if self.relation == "eq" else "eq", self.expr)
 
-    def map(self, change: Callable[[Atom], Predicate]) -> Predicate:
+    def _mapped(self, change: Callable[[Atom], Predicate], done: dict[Predicate, Predicate]) -> Predicate:
         return change(self)
 
-    @property
+    def __reduce__(self) -> tuple[object, ...]:
+        return Atom, (self.relation, self.expr)
+
+    @cached_property
     def atoms(self) -> frozenset[Atom]:
         return frozenset([self])
 
@@ -105,56 +134,109 @@ class Connective(Predicate):
 
     args: frozenset[Predicate]
 
-    @property
+    @cached_property
     def atoms(self) -> frozenset[Atom]:
         return frozenset[Atom]().union(*(arg.atoms for arg in self.args))
+
+    @cached_property
+    def occurrences(self) -> int:
+        return sum(arg.occurrences for arg in self.args)
+
+    @cached_property
+    def depth(self) -> int:
+        return 1 + max(arg.depth for arg in self.args)
+
+    @cached_property
+    def shared(self) -> frozenset[Predicate]:
+        above: Counter[Predicate] = Counter()
+        waiting: list[Predicate] = [self]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, Connective):
+                waiting += [arg for arg in node.args if arg not in above]
+                above.update(node.args)
+        return frozenset(node for node, number in above.items() if number > 1 and isinstance(node, Connective))
+
+    def negated(self) -> Predicate:
+        return self._negated
+
+    @cached_property
+    def _negated(self) -> Predicate:
+        return self._dual(arg.negated() for arg in self.args)
+
+    def _mapped(self, change: Callable[[Atom], Predicate], done: dict[Predicate, Predicate]) -> Predicate:
+        if self not in done:
+            done[self] = self._join(arg._mapped(change, done) for arg in self.args)
+        return done[self]
+
+    @staticmethod
+    @abstractmethod
+    def _join(parts: Iterable[Predicate]) -> Predicate:
+        """Connect `parts` in this way."""
+
+    @staticmethod
+    @abstractmethod
+    def _dual(parts: Iterable[Predicate]) -> Predicate:
+        """Connect `parts` in the other way."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _only, (type(self), self.args)
 
 
 class And(Connective):
     """All of `args` hold."""
 
-    def negated(self) -> Predicate:
-        return disjunction(arg.negated() for arg in self.args)
+    @staticmethod
+    def _join(parts: Iterable[Predicate]) -> Predicate:
+        return conjunction(parts)
 
-    def map(self, change: Callable[[Atom], Predicate]) -> Predicate:
-        return conjunction(arg.map(change) for arg in self.args)
+    @staticmethod
+    def _dual(parts: Iterable[Predicate]) -> Predicate:
+        return disjunction(parts)
 
 
 class Or(Connective):
     """At least one of `args` holds."""
 
-    def negated(self) -> Predicate:
-        return conjunction(arg.negated() for arg in self.args)
+    @staticmethod
+    def _join(parts: Iterable[Predicate]) -> Predicate:
+        return disjunction(parts)
 
-    def map(self, change: Callable[[Atom], Predicate]) -> Predicate:
-        return disjunction(arg.map(change) for arg in self.args)
+    @staticmethod
+    def _dual(parts: Iterable[Predicate]) -> Predicate:
+        return conjunction(parts)
+
+
+#: The connectives that are in use, by kind and arguments.
+_known: WeakValueDictionary[tuple[type[Connective], frozenset[Predicate]], Connective] = WeakValueDictionary()
+
+
+def _only(node: type[Connective], args: frozenset[Predicate]) -> Connective:
+    """Return the one connective of this kind with these arguments."""
+    return _known.setdefault((node, args), node(args))
 
 
 def conjunction(parts: Iterable[Predicate]) -> Predicate:
     """Return the intersection, flattened, without constants."""
-    args: set[Predicate] = set()
-    for part in parts:
-        if part == FALSE:
-            return FALSE
-        args |= part.args if isinstance(part, And) else {part}
-    return _collapse(args - {TRUE}, And, empty=TRUE, clash=FALSE)
+    return _flattened(parts, And, neutral=TRUE, zero=FALSE)
 
 
 def disjunction(parts: Iterable[Predicate]) -> Predicate:
     """Return the union, flattened, without constants."""
+    return _flattened(parts, Or, neutral=FALSE, zero=TRUE)
+
+
+def _flattened(parts: Iterable[Predicate], node: type[And | Or], *, neutral: Constant, zero: Constant) -> Predicate:
     args: set[Predicate] = set()
     for part in parts:
-        if part == TRUE:
-            return TRUE
-        args |= part.args if isinstance(part, Or) else {part}
-    return _collapse(args - {FALSE}, Or, empty=FALSE, clash=TRUE)
-
-
-def _collapse(args: set[Predicate], node: type[And | Or], *, empty: Predicate, clash: Predicate) -> Predicate:
-    if not args:
-        return empty
-    if len(args) == 1:
-        return next(iter(args))
-    if any(isinstance(arg, Atom) and arg.negated() in args for arg in args):
-        return clash
-    return node(frozenset(args))
+        if part == zero:
+            return zero
+        added = part.args if isinstance(part, node) else {part}
+        fewer, more = sorted((args, added), key=len)  # neither has a comparison and its negation
+        if any(isinstance(arg, Atom) and arg.negated() in more for arg in fewer):
+            return zero
+        args |= added
+    args.discard(neutral)
+    if len(args) > 1:
+        return _only(node, frozenset(args))
+    return next(iter(args), neutral)

@@ -12,8 +12,8 @@ import sympy
 from sympy.printing.str import StrPrinter
 
 from attncc.errors import ScoreError
+from attncc.ir.diagonals import depends_on_gap, free_along_diagonals
 from attncc.ir.functions import AsReal, Choice, Lookup
-from attncc.ir.normal import depends_on_gap, free_along_diagonals
 from attncc.ir.notation import expression
 from attncc.ir.symbols import SCORE
 from attncc.ir.tables import Read, TableData

@@ -36,8 +36,10 @@ class Span:
         return tidy(Span(self.form, low, high, self.holes | other.holes))
 
     def within(self, other: Span) -> bool:
-        """Return whether this span is shown to imply `other`."""
-        return self.meet(other) == self
+        """Return whether this span is shown to imply `other`; both are tidy."""
+        above = other.low is None or (self.low is not None and self.low >= other.low)
+        below = other.high is None or (self.high is not None and self.high <= other.high)
+        return above and below and all(map(self.leaves_out, other.holes))
 
     @property
     def is_empty(self) -> bool:
@@ -82,7 +84,7 @@ class Span:
         return below or (self.high is not None and value > self.high) or value in self.holes
 
     def __str__(self) -> str:
-        return f"{self.low}<={self.form}<={self.high}!{sorted(self.holes)}"
+        return f"{self.low}<={_text(self.form)}<={self.high}!{sorted(self.holes)}"
 
 
 def union(a: Span, b: Span) -> Span | None:
@@ -119,3 +121,8 @@ def tidy(span: Span) -> Span:
 @caching.algebra(4096)
 def _natural(form: sympy.Expr) -> tuple[int, int]:
     return natural_bounds(form)
+
+
+@caching.algebra(4096)
+def _text(form: sympy.Expr) -> str:
+    return str(form)

@@ -7,7 +7,22 @@ from functools import cached_property
 
 import numpy as np
 
+from attncc.errors import ShapeError
 from attncc.ir.tables import Array, Pyramid
+
+#: Positions that arrays with an entry for each position are made for; each is 2 GiB then.
+MAX_LISTED = 1 << 28
+
+
+def listed(length: int) -> Array:
+    """Return 0 .. length-1, int64; raises ShapeError beyond MAX_LISTED."""
+    if length > MAX_LISTED:
+        raise ShapeError(
+            f"{length:,} positions, and the pattern needs arrays with an entry for each of them.",
+            rule=f"A layout that is filtered, sorted, or whose bands don't rise with i lists at most {MAX_LISTED:,}.",
+            fix="Plan for a shard of the sequence, with q_offset, or use a pattern of bands of i - j.",
+        )
+    return np.arange(length)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +44,7 @@ class Axis:
     @property
     def places(self) -> Array:
         """The positions of all slots, int64; not to be written to."""
-        return np.arange(self.length) if self.positions is None else self.positions
+        return listed(self.length) if self.positions is None else self.positions
 
     def span(self, first: Array, last: Array) -> tuple[Array, Array]:
         """Return bounds of the positions of slots first..last (inclusive), for many ranges; exact where they ascend."""

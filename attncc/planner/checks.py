@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 import sympy
 
@@ -19,6 +20,8 @@ from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Read
 from attncc.planner.shape import Shape
 
+#: Parts under guards that are looked at one by one.
+MAX_GUARDED = 1 << 10
 #: Stands for a form that a guard bounds.
 _BOUNDED = sympy.Dummy(integer=True)
 
@@ -38,7 +41,7 @@ def check(predicate: Predicate, shape: Shape) -> None:
     for atom in predicate.atoms:
         _check_arithmetic(atom.expr, limits)
     if predicate.tables:
-        _check_reads(predicate, Clause({}), limits)
+        _check_reads(predicate, Clause({}), limits, set())
 
 
 def check_sizes(predicate: Predicate, shape: Shape) -> None:
@@ -96,7 +99,7 @@ def _check_branch(expr: sympy.Expr, guards: list[Clause], limits: Limits) -> Non
     if isinstance(expr, Choice):
         condition, yes, no = expr.args
         for guard in guards:
-            _check_reads(condition.predicate, guard, limits)
+            _check_reads(condition.predicate, guard, limits, set())
         for branch, holds in ((yes, condition.predicate), (no, ~condition.predicate)):
             inner = _clauses(holds)
             _check_branch(branch, [met for a in guards for b in inner if (met := a.meet(b)) is not None], limits)
@@ -133,25 +136,34 @@ def _check_magnitude(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> N
     reached = magnitude(expr, largest)
     if reached >= LIMIT:
         raise PatternError(
-            f"Intermediate results of {expression(expr)} reach {reached:.2e} at these lengths.",
+            f"Intermediate results of {expression(expr)} reach {Decimal(reached):.2e} at these lengths.",
             rule="Arithmetic on positions is in 64 bits, so they stay below 2^63.",
             fix="Compare smaller powers, or number a table's values: np.unique(table, return_inverse=True)[1].",
         )
 
 
-def _check_reads(predicate: Predicate, guard: Clause | None, limits: Limits) -> None:
-    if guard is None:
+def _check_reads(
+    predicate: Predicate, guard: Clause | None, limits: Limits, seen: set[tuple[Predicate, Clause]]
+) -> None:
+    """Check the look-ups of a predicate that matters only where `guard` holds; `seen` are the pairs of both so far.
+
+    Beyond MAX_GUARDED of them guards are no longer narrowed, which is sound: parts that occur in many places meet
+    ever fewer guards then.
+    """
+    if guard is None or not predicate.tables or (predicate, guard) in seen:
         return
+    seen.add((predicate, guard))
     if isinstance(predicate, Atom):
         for read in predicate.expr.atoms(Read):
             _check_read(read, guard, limits)
     elif isinstance(predicate, Connective):
         for arg in predicate.args:
-            siblings = [s for s in predicate.args if s is not arg and isinstance(s, Atom)]
+            others = predicate.args if len(seen) <= MAX_GUARDED else ()
+            siblings = [s for s in others if s is not arg and isinstance(s, Atom)]
             inner: Clause | None = guard
             for sibling in siblings:
                 inner = inner and _guarded(inner, sibling if isinstance(predicate, And) else sibling.negated())
-            _check_reads(arg, inner, limits)
+            _check_reads(arg, inner, limits, seen)
 
 
 def _guarded(guard: Clause, sibling: Predicate) -> Clause | None:

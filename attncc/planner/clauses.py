@@ -25,11 +25,15 @@ def disjoint_clauses(predicate: Predicate) -> tuple[Clause, ...]:
     for number, clause in enumerate(ordered):
         remaining = [clause]
         for earlier in ordered[:number]:
-            remaining = [piece for rest in remaining for piece in rest.minus(earlier)]
-        pieces += [tightened for piece in remaining if (tightened := _with_consequences(piece))]
-        if len(pieces) > MAX_CLAUSES:
-            raise TooManyClausesError(f"More than {MAX_CLAUSES} disjoint clauses.")
+            remaining = _bounded([piece for rest in remaining for piece in rest.minus(earlier)])
+        pieces = _bounded(pieces + [piece for rest in remaining if (piece := _with_consequences(rest))])
     return tuple(pieces)
+
+
+def _bounded(pieces: list[Clause]) -> list[Clause]:
+    if len(pieces) > MAX_CLAUSES:
+        raise TooManyClausesError(f"The predicate is more than {MAX_CLAUSES} disjoint clauses.")
+    return pieces
 
 
 def _without_holes(clause: Clause) -> list[Clause]:
@@ -39,7 +43,7 @@ def _without_holes(clause: Clause) -> list[Clause]:
         if span.holes and _is_monotone(form):
             cuts = [Clause({form: part} if not part.is_free else {}) for part in span.intervals()]
             rest = [Clause({f: s for f, s in piece.spans.items() if f != form}) for piece in pieces]
-            pieces = [met for piece in rest for cut in cuts if (met := piece.meet(cut))]
+            pieces = _bounded([met for piece in rest for cut in cuts if (met := piece.meet(cut))])
     return pieces
 
 

@@ -34,6 +34,7 @@ def _group(group: Group) -> dict[str, object]:
         "batches": "all" if group.batches is None else list(group.batches),
         "heads": "all" if group.heads is None else list(group.heads),
         "chosen": group.alternatives[0].name,
+        "note": group.alternatives[0].note,
         "passes": [_pass(work) for work in group.passes],
         "alternatives": [_alternative(alternative) for alternative in group.alternatives],
     }
@@ -78,6 +79,8 @@ def _explain_group(plan: Plan, group: Group) -> list[str]:
     if len(plan.groups) > 1:
         lines.append(f"heads {_members(group.heads)}, batch entries {_members(group.batches)}:")
     lines.append(f"  plan: {group.alternatives[0].name}, {len(group.passes)} pass(es)")
+    if group.alternatives[0].note:
+        lines.append(f"  note: {group.alternatives[0].note}")
     for number, work in enumerate(group.passes, start=1):
         found = work.tiles
         lines.append(f"  {number}. {condition(work.predicate)}")

@@ -16,7 +16,7 @@ from attncc.ir.evaluate import evaluate, evaluate_predicate
 from attncc.ir.predicate import TRUE, Predicate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
-from attncc.planner.axis import Axis
+from attncc.planner.axis import Axis, listed
 from attncc.planner.order import order_by
 from attncc.planner.relation import Band, Join, Relation
 from attncc.planner.shape import Shape
@@ -59,7 +59,7 @@ def lay_out(relation: Relation, shape: Shape) -> Layout:
 def _filtered(axis: Axis, condition: Predicate, symbol: sympy.Symbol, offset: int) -> Axis:
     if condition == TRUE:
         return axis
-    holds = evaluate_predicate(condition, {symbol: np.arange(axis.length) + offset})
+    holds = evaluate_predicate(condition, {symbol: listed(axis.length) + offset})
     passing = np.broadcast_to(holds, axis.length)
     return axis if passing.all() else axis.select(np.flatnonzero(passing))
 
@@ -82,7 +82,7 @@ def _banded(bands: tuple[Band, ...], rows: Axis, cols: Axis, offset: int) -> Sta
 
     if _rises(bands) and rows.kind != "sorted":
         return Staircase(rows.size, cols.size, edges, monotone=True)
-    return tabulated(*edges(np.arange(rows.size)), cols.size)
+    return tabulated(*edges(listed(rows.size)), cols.size)
 
 
 def _rises(bands: tuple[Band, ...]) -> bool:

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from attncc.ir.predicate import Predicate
 from attncc.patterns import Pattern
-from attncc.planner import bisect, tiles
+from attncc.planner import bisect, diagonals, tiles
 from attncc.planner.axis import Axis
 from attncc.planner.layout import Layout
 from attncc.planner.shape import Shape
@@ -64,18 +64,30 @@ class Pass:
     @cached_property
     def nnz(self) -> int:
         """Exact number of pairs."""
+        by_diagonals = diagonals.count(self.predicate, self.rows.length, self.cols.length, self.q_offset)
+        if by_diagonals is not None:
+            return by_diagonals
         if self.residual is None:
             return self.staircase.nnz
         return bisect.count(self.layout, self.q_offset, self.tiles)
 
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether counting its pairs takes a look at each pair of its PARTIAL tiles."""
+        return self.residual is not None and not diagonals.applies(self.predicate)
+
 
 @dataclass(frozen=True, eq=False)
 class Alternative:
-    """One way to run a predicate: disjoint passes and their predicted time in seconds."""
+    """One way to run a predicate: disjoint passes and their predicted time in seconds.
+
+    `note` says why there is no other way, where the predicate was too much to take apart.
+    """
 
     name: str
     passes: tuple[Pass, ...]
     seconds: float
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +110,8 @@ class Group:
     @cached_property
     def nnz(self) -> int:
         """Exact number of pairs of one head of one batch entry, counted in the layouts that count fastest."""
-        return sum(work.nnz for work in self.simplest.passes)
+        fastest = min(self.alternatives, key=lambda way: sum(work.is_looked_at for work in way.passes))
+        return sum(work.nnz for work in fastest.passes)
 
     @property
     def simplest(self) -> Alternative:

@@ -19,6 +19,7 @@ from attncc.ir.predicate import TRUE, Predicate, conjunction
 from attncc.ir.span import Span
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Read
+from attncc.planner.axis import listed
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _direction_of_key(key: sympy.Expr, kv_len: int) -> int | None:
     shown = direction(key, J)
     if shown is not None or not key.has(Read):
         return shown
-    steps = np.diff(evaluate(key, {J: np.arange(kv_len)}))
+    steps = np.diff(evaluate(key, {J: listed(kv_len)}))
     if np.all(steps >= 0):
         return 1
     return -1 if np.all(steps <= 0) else None

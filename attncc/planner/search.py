@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -101,8 +102,9 @@ def _alternatives(predicate: Predicate, shape: Shape, tile: Tile, target: Target
         return (Alternative("empty", (), 0.0),)
     try:
         pieces = possible_clauses(predicate, shape)
-    except TooManyClausesError:
-        return (_priced("fused", [_fused(predicate, [Clause({})], shape, tile)], target),)
+    except TooManyClausesError as error:
+        note = f"{error} It is kept whole: one pass evaluates it for each pair."
+        return (replace(_priced("fused", [_fused(predicate, [Clause({})], shape, tile)], target), note=note),)
     own = [(piece, _cheapest_layout(piece, shape, tile, target)) for piece in pieces]
     own = [(piece, work) for piece, work in own if _reaches(work)]
     ways = [("split", [work for _, work in own]), *_mixtures(own, predicate, shape, tile)]

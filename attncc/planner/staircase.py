@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from attncc.ir.tables import Array, Pyramid
+from attncc.planner.axis import listed
 
 Edges = tuple[Array, Array]
 
@@ -35,7 +36,7 @@ class Staircase:
 
     def bounds(self) -> Edges:
         """Return (start, stop) of every query slot, int64."""
-        return self.edges(np.arange(self.rows))
+        return self.edges(listed(self.rows))
 
     @cached_property
     def nnz(self) -> int:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import sympy
 
 from attncc.ir.arithmetic import floor_quotient
+from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.interval import NEVER, exactly, verdict
-from attncc.ir.normal import comparison, depends_on_gap, digest
+from attncc.ir.normal import comparison, digest
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import I, J
 from attncc.planner.shape import Shape

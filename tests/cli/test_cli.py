@@ -89,6 +89,14 @@ def test_the_same_for_people(name: str, folder: Path) -> None:
     assert found.stdout.strip()
 
 
+def test_plan_times_building_planning_and_counting_apart(folder: Path) -> None:
+    found = json.loads(run("plan", "strided", "--seq-len", "4096", "--json", cwd=folder).stdout)
+    times = [found[f"{step}_seconds"] for step in ("build", "plan", "count")]
+    assert all(isinstance(time, float) and time > 0 for time in times)
+    shown = run("plan", "strided", "--seq-len", "4096", cwd=folder).stdout
+    assert all(label in shown for label in ("pattern built in", "planned in", "edges counted in"))
+
+
 BAD = {
     "unknown pattern": (["show", "stridde"], "Did you mean 'strided'"),
     "unknown parameter": (["show", "strided", "-p", "q=1"], "no parameter"),

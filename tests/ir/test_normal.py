@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import reduce
+from operator import and_, or_, xor
 
 import numpy as np
 import pytest
 
 import attncc
+from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.interval import ALWAYS, NEVER, verdict
 from attncc.ir.language import Index, maximum, minimum, where
 from attncc.ir.magnitude import magnitude
-from attncc.ir.normal import clauses, depends_on_gap
+from attncc.ir.normal import MAX_CLAUSES, MAX_STEPS, TooManyClausesError, clauses, digest
+from attncc.ir.notation import condition as written
 from attncc.ir.predicate import FALSE, TRUE
 from attncc.ir.symbols import I, J
 
@@ -113,3 +117,55 @@ def test_dependence_on_the_gap_alone() -> None:
     assert depends_on_gap((i % 3 == j % 3).predicate)
     assert not depends_on_gap((i // 3 == j // 3).predicate)
     assert not depends_on_gap((j <= i // 2).predicate)
+
+
+EXPLODING = {
+    "a chain of ^": reduce(xor, [(i * k - j) % (k + 5) < 3 for k in range(2, 14)]),
+    "an intersection of unions": reduce(and_, [(i % k == 1) | (j % k == 1) | (i - j < k) for k in range(2, 42)]),
+    "a union of intersections": reduce(or_, [(i % k == 1) & (j % k == 1) for k in range(2, 202)]),
+    "a union of 500 diagonals": reduce(or_, [i - j == 3 * k for k in range(500)]),
+}
+
+
+@pytest.mark.parametrize("name", EXPLODING)
+def test_an_expansion_that_explodes_is_given_up_early(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    monkeypatch.setattr("attncc.ir.normal._Expansion._step", _counting(steps))
+    predicate = EXPLODING[name].predicate & ((i + j) % 1009 != len(name)).predicate  # not one that is kept
+    with pytest.raises(TooManyClausesError, match=rf"{MAX_CLAUSES} clauses|{MAX_STEPS:,} steps"):
+        clauses(predicate)
+    assert sum(steps) < 2 * MAX_STEPS
+    assert digest(predicate) == digest(predicate.negated().negated())
+    assert len(written(predicate)) < 20_000
+
+
+def _counting(steps: list[int]):
+    from attncc.ir.normal import _Expansion
+
+    plain = _Expansion._step
+
+    def step(self, number: int) -> None:
+        steps.append(number)
+        plain(self, number)
+
+    return step
+
+
+def test_a_predicate_that_is_kept_whole_has_the_same_key_in_every_process() -> None:
+    program = """
+import attncc
+@attncc.pattern
+def chain(i, j):
+    result = j <= i
+    for k in range(2, 14):
+        result = result ^ ((i * k - j) % (k + 5) < 3)
+    return result
+print(chain().key)
+"""
+    keys = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2", "77")
+    }
+    assert len(keys) == 1

@@ -54,6 +54,22 @@ def test_edges_of_a_million_are_exact(pattern: attncc.Pattern, edges: int) -> No
     assert attncc.plan(pattern, N).nnz == edges
 
 
+@pytest.mark.parametrize(("name", "parameters"), [("strided", {"l": 128}), ("fixed", {"l": 128, "c": 8})])
+def test_lengths_beyond_what_is_listed_are_refused_where_a_layout_lists_positions(name: str, parameters) -> None:
+    pattern = attncc.load(name, **parameters)
+    with pytest.raises(ShapeError, match="1,073,741,824 positions") as caught:
+        attncc.plan(pattern, 1 << 30, tile=(1 << 16, 1 << 16))
+    assert "at most 268,435,456" in caught.value.rule
+    assert "q_offset" in caught.value.fix
+
+
+def test_bands_need_no_list_of_positions() -> None:
+    n = 1 << 29  # beyond what is listed
+    plan = attncc.plan(attncc.load("sliding_window", window=256), n, tile=(1 << 16, 1 << 16))
+    assert plan.nnz == n * 256 - 255 * 256 // 2
+    assert attncc.plan(attncc.load("causal"), n, tile=(1 << 16, 1 << 16)).nnz == n * (n + 1) // 2
+
+
 def test_counts_for_heads_and_batch_entries() -> None:
     p = attncc.per_head([attncc.load("causal"), attncc.load("full")])
     plan = attncc.plan(p, 10, heads=3, batch=7)
@@ -115,6 +131,44 @@ def test_a_predicate_of_too_many_clauses_is_kept_whole() -> None:
         return result
 
     check_plan(attncc.plan(many(), 130), attncc.dense_mask(many(), 130).numpy())
+
+
+def chain(i, j):
+    result = j <= i
+    for k in range(2, 14):
+        result = result ^ ((i * k - j) % (k + 5) < 3)
+    return result
+
+
+def holes(i, j):
+    result = j <= i
+    for k in range(100):
+        result = result & (i - j != 3 * k) & (i != 5 * k) & (j != 7 * k)
+    return result
+
+
+@pytest.mark.parametrize("function", [chain, holes])
+def test_a_predicate_that_explodes_is_one_exact_pass_and_its_explanation_says_why(function) -> None:
+    plan = attncc.plan(attncc.pattern(function)(), 130)
+    check_plan(plan, attncc.dense_mask(attncc.pattern(function)(), 130).numpy())
+    [alternative] = plan.groups[0].alternatives
+    assert [work.residual is None for work in alternative.passes] == [False]
+    assert "kept whole" in plan.explain()
+    assert "more than" in plan.describe()["groups"][0]["note"]
+
+
+def test_look_ups_inside_a_chain_are_checked_without_its_combinations() -> None:
+    @attncc.pattern
+    def look_ups(i, j, *, t: attncc.Table):
+        result = t[j] == 1
+        for k in range(3, 23):
+            result = result ^ ((t[j] == k % 5) & (j % k == 1))
+        return result
+
+    t = rng.integers(0, 5, 64)
+    check_plan(attncc.plan(look_ups(t=t), 64), attncc.dense_mask(look_ups(t=t), 64).numpy())
+    with pytest.raises(TableError, match="64 entries"):
+        attncc.plan(look_ups(t=t), 65)
 
 
 def test_explanations_name_what_lost() -> None:

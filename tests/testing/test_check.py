@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 import attncc
+from attncc.ir.normal import comparison
+from attncc.ir.symbols import I, J
 from attncc.planner.plan import Pass, Plan
 from attncc.planner.tiles import Tiles
 from attncc.testing import check, check_attention, check_pattern, check_plan
@@ -53,7 +55,8 @@ def test_a_right_plan_passes() -> None:
         (replace(attncc.plan(CAUSAL, LENGTH), groups=()), "nnz 0"),
         (with_pass(with_runs(lambda tiles: replace(tiles, full=np.ones_like(tiles.full)))), "is FULL and lacks pairs"),
         (with_pass(with_runs(lambda tiles: tiles.select(slice(1, None)))), "is EMPTY and has pairs"),
-        (with_pass(lambda work: replace(work, predicate=(~CAUSAL).predicate)), "covers other pairs"),
+        (with_pass(lambda work: replace(work, predicate=(~CAUSAL).predicate)), "nnz 4950"),
+        (with_pass(lambda work: replace(work, predicate=comparison("ge", J - I))), "covers other pairs"),
     ],
 )
 def test_a_wrong_plan_is_noticed(made: Plan, says: str) -> None:

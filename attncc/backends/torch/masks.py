@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.evaluate import evaluate_predicate
-from attncc.ir.normal import depends_on_gap
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array

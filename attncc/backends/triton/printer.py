@@ -17,6 +17,8 @@ from attncc.ir.predicate import And, Atom, Constant, Or, Predicate
 from attncc.ir.tables import Read, TableData
 
 _SIGN = {"ge": ">=", "eq": "==", "ne": "!="}
+#: Comparisons of a predicate that is printed; a chain of `^` has twice as many at each link.
+MAX_PRINTED = 1 << 10
 
 
 class TritonPrinter(StrPrinter):  # type: ignore[misc]
@@ -27,7 +29,13 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         self.tables = {table.digest: name for name, table in tables}
 
     def predicate(self, predicate: Predicate) -> str:
-        """Return a predicate as a Boolean expression, fully parenthesised."""
+        """Return a predicate as a Boolean expression, fully parenthesised; raises BackendError if it is too long."""
+        if predicate.occurrences > MAX_PRINTED:
+            raise BackendError(
+                f"A predicate of {predicate.occurrences:,} comparisons, those that occur again counted again.",
+                rule=f"A kernel evaluates at most {MAX_PRINTED:,} for each pair.",
+                fix="Put what depends on i, on j or on i - j alone into tables, or name backend='torch'.",
+            )
         if isinstance(predicate, Constant):
             return str(predicate.value)
         if isinstance(predicate, Atom):

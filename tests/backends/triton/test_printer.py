@@ -5,11 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attncc.backends.triton.printer import TritonPrinter, named_tables
+from attncc.errors import BackendError
 from attncc.ir.evaluate import evaluate_predicate
+from attncc.ir.language import Index
 from attncc.ir.symbols import I, J
 from attncc.planner.shape import Shape
 from attncc.planner.specialise import specialise
@@ -58,3 +61,12 @@ def test_printed_predicates(case: Case, data: st.DataObject) -> None:
     np.testing.assert_array_equal(
         np.broadcast_to(found, case.mask.shape[2:]), np.broadcast_to(wanted, case.mask.shape[2:])
     )
+
+
+def test_a_predicate_that_is_too_long_written_out_is_refused() -> None:
+    chain = Index.of(J) <= Index.of(I)
+    for k in range(2, 13):
+        chain = chain ^ (Index.of(J) % k == 1)
+    with pytest.raises(BackendError, match="comparisons") as caught:
+        TritonPrinter(()).predicate(chain.predicate)
+    assert "at most 1,024" in caught.value.rule
