@@ -15,7 +15,6 @@ from attncc.backends.device import target_name
 from attncc.backends.inputs import Inputs
 from attncc.configs import memo
 from attncc.configs.lookup import Found
-from attncc.configs.store import warn_once
 from attncc.errors import AttnccError, BackendError, ConfigError
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.patterns import Pattern, by_handle
@@ -24,6 +23,7 @@ from attncc.planner.choice import Choice, separated
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
+from attncc.storage import warn_once
 
 LOG = logging.getLogger("attncc")
 

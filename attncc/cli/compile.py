@@ -35,6 +35,9 @@ def compile_pattern(
 
     Example: attncc compile strided -p l=128 --score softcap -s cap=50 --target h100 --head-dim 128 --out kernels
     """
+    from attncc.storage import check_folder
+
+    check_folder(out, "--out")
     program = kernels.lowered(
         pattern_from(pattern, param),
         score_from(score, score_param, heads),
@@ -59,7 +62,11 @@ def compile_pattern(
     try:
         files = made.write(out)
     except OSError as error:
-        raise ConfigError(f"--out {out}: {error.strerror}.", rule="It is a folder that can be written to.") from error
+        raise ConfigError(
+            f"--out {out}: {error.strerror}.",
+            rule="It is a folder that files can be written in.",
+            fix="Choose another folder.",
+        ) from error
     if as_json:
         output.show_json({"files": [str(file) for file in files], "manifest": made.manifest()})
         return

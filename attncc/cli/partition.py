@@ -75,7 +75,9 @@ def partition(
     from attncc.distributed.simulation.report import report
     from attncc.distributed.simulation.scene import Scene
     from attncc.distributed.topology import Topology
+    from attncc.storage import check_file
 
+    check_file(png, "--png")
     _one_of("--dtype", dtype, tuple(ITEMSIZES))
     _one_of("--direction", direction, tuple(DIRECTIONS))
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)

@@ -90,6 +90,8 @@ def tune(
 
     Example: attncc tune strided -p l=128 --seq-len 16384
     """
+    from attncc.storage import check_file
+
     chosen = pattern_from(pattern, param)
     shared = {
         "heads": heads,
@@ -121,13 +123,15 @@ def tune(
     if dry_run:
         _show_space(request, as_json)
         return
+    check_file(export, "--export")
+    check_file(report, "--report")
     found = _tuned(request)
     if measure and os.environ.get("RANK", "0") != "0":
         return
     if export is not None:
         from attncc.configs import bundle
 
-        bundle.save([result.entry for result in found.each], export)
+        bundle.save([result.entry for result in found.each], export, "--export")
     if report is not None:
         from attncc.tune.report import write
 

@@ -13,7 +13,6 @@ from attncc.configs import reading
 from attncc.configs.environment import SCHEDULES, Environment
 from attncc.configs.key import BOTH, Key
 from attncc.configs.lookup import find
-from attncc.configs.store import warn_once
 from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.errors import ConfigError, TopologyError
@@ -22,6 +21,7 @@ from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern
 from attncc.planner.choice import DIRECTIONS
 from attncc.planner.shape import Shape
+from attncc.storage import warn_once
 
 if TYPE_CHECKING:
     from attncc.distributed.topology import Topology
