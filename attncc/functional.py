@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from attncc import backends, executables, operators
+from attncc.backends.base import accumulation_dtype
 from attncc.backends.device import here, target_name
 from attncc.errors import BackendError, ShapeError, TableError
 from attncc.executables import Config
@@ -42,10 +43,11 @@ def attention(
 
     query: (B, Hq, Nq, D); key: (B, Hkv, Nk, D); value: (B, Hkv, Nk, Dv); one floating dtype and device. With
     `enable_gqa`, Hq is a multiple of Hkv and query head h uses key head h // (Hq / Hkv). `scale` defaults to
-    1/sqrt(D). Query row r stands at position `q_offset + r`. `score` is what becomes of the scaled scores before the
-    softmax (see attncc.score); its weights get gradients. `backend` names a backend, with its `config`; without one
-    it is triton on a GPU and torch elsewhere (and on a GPU what triton refuses, which is logged). Without a `config`
-    the one that tuning has found is used, see attncc.explain_config; `config={}` is the default one.
+    1/sqrt(D); its size is at most 2^23, in float64 2^52. Query row r stands at position `q_offset + r`. `score` is
+    what becomes of the scaled scores before the softmax (see attncc.score); its weights get gradients. `backend` names
+    a backend, with its `config`; without one it is triton on a GPU and torch elsewhere (and on a GPU what triton
+    refuses, which is logged). Without a `config` the one that tuning has found is used, see attncc.explain_config;
+    `config={}` is the default one.
 
     Returns out, (B, Hq, Nq, Dv) in the query's dtype, and with `return_lse` also the natural-log sum of
     exponentials, (B, Hq, Nq), float32 (float64 for float64); both are differentiable. A query without keys, or whose
@@ -147,7 +149,7 @@ def _checked(
 ) -> list[Tensor]:
     """Return the tensors as autocast has them; raises unless they, and a score's weights, fit together."""
     check_types(query, key, value, backend)
-    operators.check_forward_mode(query, key, value, *score.tensors)
+    operators.check_transforms(query, key, value, *score.tensors)
     query, key, value = autocast(query, key, value)
     check_tensors(query, key, value, enable_gqa, q_offset)
     check_weights(score.weights, query)
@@ -164,10 +166,17 @@ def autocast(*tensors: Tensor) -> list[Tensor]:
 
 
 def scale_of(scale: float | None, query: Tensor) -> float:
-    """Return the scale that is meant; raises ShapeError unless it is finite."""
+    """Return the scale that is meant; raises ShapeError unless the tensors' sums have digits for it."""
     if scale is None:
         return 1.0 / math.sqrt(query.shape[-1])
     check_scale(scale)
+    most = 1.0 / torch.finfo(accumulation_dtype(query.dtype)).eps
+    if abs(scale) > most:
+        raise ShapeError(
+            f"scale={scale!r} for {query.dtype}.",
+            rule=f"Its size is at most {most:.3g}: beyond that, scores that differ by less than 1 are rounded to one.",
+            fix="Divide the query by what makes the scale so large, or use float64.",
+        )
     return float(scale)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_gradtrackingtensor
 from torch.autograd.forward_ad import unpack_dual
 
 from attncc.backends.base import accumulation_dtype
@@ -168,13 +169,20 @@ def _weighted_backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | Non
     return d_query, d_key, d_value, per_slot, *(None for _ in ctx.options)
 
 
-def check_forward_mode(*tensors: Tensor) -> None:
-    """Raise AttnccError under forward-mode differentiation, whose tangents an operator drops without a word."""
+def check_transforms(*tensors: Tensor) -> None:
+    """Raise AttnccError under what an operator can't follow: forward mode, whose tangents it drops without a word, and
+    torch.func's reverse mode."""
     if any(unpack_dual(x).tangent is not None for x in tensors):  # type: ignore[no-untyped-call]
         raise AttnccError(
             "attncc.attention was differentiated in forward mode (torch.func.jvp, torch.autograd.forward_ad).",
             rule="attncc has first derivatives in reverse mode only.",
             fix="Use torch.autograd.grad or .backward().",
+        )
+    if not torch.compiler.is_compiling() and any(is_gradtrackingtensor(x) for x in tensors):
+        raise AttnccError(
+            "attncc.attention was differentiated by a transform of torch.func (grad, vjp, jacrev, hessian).",
+            rule="Its gradients are autograd's: first derivatives, in reverse mode.",
+            fix="Use torch.autograd.grad or .backward(); a function's are torch.autograd.functional.vjp and jacobian.",
         )
 
 
