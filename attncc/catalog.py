@@ -34,7 +34,9 @@ def factory(name: str) -> PatternFactory:
     """Return the declared pattern `name`; see `load` for the forms of names."""
     if not isinstance(name, str):
         raise PatternError(
-            f"The name {name!r} ({type(name).__name__}).", rule='Patterns are named by a text: "strided".'
+            f"The name {name!r} ({type(name).__name__}).",
+            rule='Patterns are named by a text: "strided".',
+            fix="Give the name, or call the pattern that you have: strided(l=8).",
         )
     place, _, pattern = name.rpartition(":")
     if pattern.endswith(".py") or (not place and name.endswith(".py")):
@@ -77,7 +79,11 @@ def _parsed(parameter: Parameter, text: str) -> Any:
         return float(text) if parameter.type is float else int(text)
     except ValueError:
         expected = {bool: "true or false", float: "a number", int: "an integer"}[parameter.type]
-        raise ParameterError(f"{parameter.name}={text}.", rule=f"Parameter {parameter.name!r} is {expected}.") from None
+        raise ParameterError(
+            f"{parameter.name}={text}.",
+            rule=f"Parameter {parameter.name!r} is {expected}.",
+            fix=f"Declared as {parameter}.",
+        ) from None
 
 
 def _parsed_table(name: str, text: str) -> Table:

@@ -150,12 +150,18 @@ def encoded(config: Config | None) -> str:
     if config is None:
         return ""
     if not isinstance(config, Mapping):
-        raise ConfigError(f"config={config!r}.", rule="It is a mapping from names to values.")
+        raise ConfigError(
+            f"config={config!r}.",
+            rule="It is a mapping from names to values.",
+            fix="""For example {"forward.plan": "fused"}.""",
+        )
     try:
         return json.dumps(dict(config), sort_keys=True)
     except TypeError as error:
         raise ConfigError(
-            f"config={config!r}: {error}.", rule="Its values are numbers, texts, True or False."
+            f"config={config!r}: {error}.",
+            rule="Its values are numbers, texts, True or False.",
+            fix="""For example {"forward.plan": "fused"}.""",
         ) from None
 
 

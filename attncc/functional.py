@@ -242,7 +242,11 @@ def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q
         raise ShapeError(f"dtype {query.dtype}.", rule="The tensors are floating-point.", fix="Convert with .float().")
     _check_heads(query.shape[1], key.shape[1], enable_gqa)
     if not isinstance(q_offset, int) or isinstance(q_offset, bool) or q_offset < 0:
-        raise ShapeError(f"q_offset={q_offset!r}.", rule="It is the position of the first query, an integer from 0.")
+        raise ShapeError(
+            f"q_offset={q_offset!r}.",
+            rule="It is the position of the first query, an integer from 0.",
+            fix="With a cache of n keys before the queries, give n.",
+        )
 
 
 def check_weights(weights: Sequence[Weights], query: Tensor) -> None:

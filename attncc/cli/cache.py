@@ -10,7 +10,7 @@ import typer
 from attncc.cli import entries, kernels, output
 from attncc.cli.options import AsJson, Parameters, pattern_from
 from attncc.cli.scores import ScoreName, ScoreParameters, score_from
-from attncc.errors import ConfigError
+from attncc.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from attncc.configs.store import Store
@@ -87,7 +87,11 @@ def show(
     from attncc.explain import explain_config
 
     if direction not in DIRECTIONS:
-        raise ConfigError(f"--direction {direction}.", rule=f"It is one of {', '.join(DIRECTIONS)}.")
+        raise ConfigError(
+            f"--direction {direction}.",
+            rule=f"It is one of {', '.join(DIRECTIONS)}.",
+            fix=nearest(direction, DIRECTIONS),
+        )
     explained = explain_config(
         pattern_from(what, param),
         seq_len,

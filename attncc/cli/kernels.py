@@ -60,7 +60,9 @@ def lowered(
 
     if kv_heads is not None and (kv_heads < 1 or heads % kv_heads):
         raise ShapeError(
-            f"{heads} query heads, {kv_heads} key heads.", rule="The query heads are a multiple of the key heads."
+            f"{heads} query heads, {kv_heads} key heads.",
+            rule="The query heads are a multiple of the key heads.",
+            fix="Give fewer --kv-heads.",
         )
     found = gpu(target)
     made = plan(pattern, seq_len, heads=heads, batch=batch, tile=BACKEND.tile, target=target)

@@ -49,7 +49,11 @@ class Choice:
 def check_direction(direction: str) -> None:
     """Raise ConfigError unless it is one of DIRECTIONS."""
     if direction not in DIRECTIONS:
-        raise ConfigError(f"direction={direction!r}.", rule=f"It is one of {', '.join(DIRECTIONS)}.")
+        raise ConfigError(
+            f"direction={direction!r}.",
+            rule=f"It is one of {', '.join(DIRECTIONS)}.",
+            fix=nearest(str(direction), DIRECTIONS),
+        )
 
 
 def names() -> list[str]:

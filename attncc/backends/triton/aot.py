@@ -54,7 +54,11 @@ def program(
         )
     for size in (head_dim, value_dim):
         if not 1 <= size <= MAX_HEAD_DIM:
-            raise BackendError(f"Head size {size}.", rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.")
+            raise BackendError(
+                f"Head size {size}.",
+                rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.",
+                fix="Use more heads of a smaller size.",
+            )
     sizes = Sizes(head_dim, value_dim, DTYPES[dtype], heads // kv_heads)
     chosen = Config.default(gpu.arch, max(head_dim, value_dim), sizes.itemsize).changed(config or {})
     far = max(plan.shape.q_len, plan.shape.kv_len) * max(head_dim, value_dim) >= NARROW

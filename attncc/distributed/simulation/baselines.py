@@ -19,7 +19,7 @@ from attncc.distributed.simulation.known import Gathering, Hybrid
 from attncc.distributed.simulation.simulate import makespan
 from attncc.distributed.simulation.timeline import Timeline
 from attncc.distributed.topology import Topology
-from attncc.errors import ConfigError, TopologyError
+from attncc.errors import ConfigError, TopologyError, nearest
 from attncc.ir.tables import Array
 from attncc.planner.choice import DIRECTIONS
 
@@ -62,7 +62,11 @@ class Case:
                 rule=f"Each rank has one of its {self.topology.count} devices, numbered from 0.",
             )
         if self.direction not in DIRECTIONS:
-            raise ConfigError(f"direction={self.direction!r}.", rule=f"It is one of {', '.join(DIRECTIONS)}.")
+            raise ConfigError(
+                f"direction={self.direction!r}.",
+                rule=f"It is one of {', '.join(DIRECTIONS)}.",
+                fix=nearest(str(self.direction), DIRECTIONS),
+            )
 
     @property
     def ranks(self) -> int:
