@@ -82,7 +82,7 @@ class Span:
         return below or (self.high is not None and value > self.high) or value in self.holes
 
     def __str__(self) -> str:
-        return f"{self.low}<={self.form}<={self.high}!{sorted(self.holes)}"
+        return f"{self.low}<={_text(self.form)}<={self.high}!{sorted(self.holes)}"
 
 
 def union(a: Span, b: Span) -> Span | None:
@@ -119,3 +119,9 @@ def tidy(span: Span) -> Span:
 @caching.algebra(4096)
 def _natural(form: sympy.Expr) -> tuple[int, int]:
     return natural_bounds(form)
+
+
+@caching.algebra(4096)
+def _text(form: sympy.Expr) -> str:
+    """Return a form as text, which spans are sorted by and which takes sympy most of a millisecond."""
+    return str(form)
