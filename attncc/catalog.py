@@ -19,6 +19,7 @@ from attncc.errors import AttnccError, ParameterError, PatternError, PluginError
 from attncc.ir.language import Table
 from attncc.ir.weights import Weights
 from attncc.patterns import Pattern, PatternFactory
+from attncc.storage import check_regular
 
 
 def load(name: str, **parameters: Any) -> Pattern:
@@ -113,12 +114,20 @@ def _drawn(name: str, text: str) -> Any:
 
 def _loaded(text: str, what: str, entries: str) -> Any:
     try:
+        check_regular(Path(text[1:]))
         return np.load(text[1:], allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
+        said = error.strerror if isinstance(error, OSError) else _reason(error)
         raise TableError(
-            f"{text[1:]!r} can't be read as {what}: {str(error).rstrip('.')}.",
+            f"{text[1:]!r} can't be read as {what}: {said}.",
             rule=f"Such a file is an array of {entries} saved by numpy.save.",
+            fix="Check the path, or save it again with numpy.save.",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return why numpy refuses a file; what it says of pickles is about files that aren't its own, too."""
+    return error.problem.rstrip(".") if isinstance(error, AttnccError) else "it is not what numpy writes"
 
 
 def _from_any_plugin(name: str) -> PatternFactory:

@@ -52,8 +52,8 @@ def warn_unwritable(path: Path, error: Exception) -> None:
     )
 
 
-def read(path: Path, limit: int) -> bytes:
-    """Return a file's bytes; raises ConfigError for a device, a pipe, a folder, or more than `limit`, or OSError."""
+def check_regular(path: Path) -> os.stat_result:
+    """Raise ConfigError for what would be read without an end: a device, a pipe, or a folder; or OSError."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise ConfigError(
@@ -61,6 +61,12 @@ def read(path: Path, limit: int) -> bytes:
             rule="What attncc reads is a file of known size: no device, pipe or folder.",
             fix="Copy it to a file first.",
         )
+    return found
+
+
+def read(path: Path, limit: int) -> bytes:
+    """Return a file's bytes; raises ConfigError for a device, a pipe, a folder, or more than `limit`, or OSError."""
+    found = check_regular(path)
     with path.open("rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:

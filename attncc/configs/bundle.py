@@ -16,6 +16,7 @@ from attncc.errors import ConfigError
 FORMAT = 1
 MAX_BYTES = 64 << 20
 MAX_ENTRIES = 1 << 16
+_RULE = "It is a file that `attncc cache export` wrote."
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,13 @@ def load(path: Path, store: Store) -> Imported:
     except OSError as error:
         raise ConfigError(
             f"{path} can't be read: {error.strerror}.",
-            rule="It is a file that `attncc cache export` wrote.",
+            rule=_RULE,
             fix="Check the path.",
         ) from error
-    entries, refused = parsed(text)
+    try:
+        entries, refused = parsed(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.problem}", rule=error.rule or _RULE, fix="Export it again.") from error
     saved = [(entry, store.save(entry)) for entry in entries]
     written = tuple(entry for entry, done in saved if done)
     return Imported(written, tuple(entry for entry, done in saved if not done), tuple(refused))
