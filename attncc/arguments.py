@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_gradtrackingtensor
 from torch.autograd.forward_ad import unpack_dual
 
+from attncc.backends.base import accumulation_dtype
 from attncc.errors import AttnccError, BackendError, ShapeError, TableError
 from attncc.executables import Call, Config, encoded
 from attncc.ir.weights import Weights
@@ -33,7 +35,7 @@ class Options:
     def checked(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
         """Return the tensors as autocast has them; raises unless they, and a score's weights, fit together."""
         check_types(query, key, value, self.backend)
-        check_forward_mode(query, key, value, *self.score.tensors)
+        check_transforms(query, key, value, *self.score.tensors)
         query, key, value = autocast(query, key, value)
         check_tensors(query, key, value, self.enable_gqa, self.q_offset)
         check_weights(self.score.weights, query)
@@ -44,13 +46,20 @@ class Options:
         return Call(pattern.handle, self.score.key, self.q_offset, self.backend or "", encoded(self.config))
 
 
-def check_forward_mode(*tensors: Tensor) -> None:
-    """Raise AttnccError under forward-mode differentiation, whose tangents an operator drops without a word."""
+def check_transforms(*tensors: Tensor) -> None:
+    """Raise AttnccError under what an operator can't follow: forward mode, whose tangents it drops without a word, and
+    torch.func's reverse mode."""
     if any(unpack_dual(x).tangent is not None for x in tensors):  # type: ignore[no-untyped-call]
         raise AttnccError(
             "attncc.attention was differentiated in forward mode (torch.func.jvp, torch.autograd.forward_ad).",
             rule="attncc has first derivatives in reverse mode only.",
             fix="Use torch.autograd.grad or .backward().",
+        )
+    if not torch.compiler.is_compiling() and any(is_gradtrackingtensor(x) for x in tensors):
+        raise AttnccError(
+            "attncc.attention was differentiated by a transform of torch.func (grad, vjp, jacrev, hessian).",
+            rule="Its gradients are autograd's: first derivatives, in reverse mode.",
+            fix="Use torch.autograd.grad or .backward(); a function's are torch.autograd.functional.vjp and jacobian.",
         )
 
 
@@ -64,10 +73,17 @@ def autocast(*tensors: Tensor) -> list[Tensor]:
 
 
 def scale_of(scale: float | None, query: Tensor) -> float:
-    """Return the scale that is meant; raises ShapeError unless it is finite."""
+    """Return the scale that is meant; raises ShapeError unless the tensors' sums have digits for it."""
     if scale is None:
         return 1.0 / math.sqrt(query.shape[-1])
     check_scale(scale)
+    most = 1.0 / torch.finfo(accumulation_dtype(query.dtype)).eps
+    if abs(scale) > most:
+        raise ShapeError(
+            f"scale={scale!r} for {query.dtype}.",
+            rule=f"Its size is at most {most:.3g}: beyond that, scores that differ by less than 1 are rounded to one.",
+            fix="Divide the query by what makes the scale so large, or use float64.",
+        )
     return float(scale)
 
 
@@ -132,7 +148,11 @@ def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q
         raise ShapeError(f"dtype {query.dtype}.", rule="The tensors are floating-point.", fix="Convert with .float().")
     _check_heads(query.shape[1], key.shape[1], enable_gqa)
     if not isinstance(q_offset, int) or isinstance(q_offset, bool) or q_offset < 0:
-        raise ShapeError(f"q_offset={q_offset!r}.", rule="It is the position of the first query, an integer from 0.")
+        raise ShapeError(
+            f"q_offset={q_offset!r}.",
+            rule="It is the position of the first query, an integer from 0.",
+            fix="With a cache of n keys before the queries, give n.",
+        )
 
 
 def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:

@@ -19,6 +19,7 @@ from attncc.errors import AttnccError, ParameterError, PatternError, PluginError
 from attncc.ir.language import Table
 from attncc.ir.weights import Weights
 from attncc.patterns import Pattern, PatternFactory
+from attncc.storage import check_regular
 
 
 def load(name: str, **parameters: Any) -> Pattern:
@@ -34,7 +35,9 @@ def factory(name: str) -> PatternFactory:
     """Return the declared pattern `name`; see `load` for the forms of names."""
     if not isinstance(name, str):
         raise PatternError(
-            f"The name {name!r} ({type(name).__name__}).", rule='Patterns are named by a text: "strided".'
+            f"The name {name!r} ({type(name).__name__}).",
+            rule='Patterns are named by a text: "strided".',
+            fix="Give the name, or call the pattern that you have: strided(l=8).",
         )
     place, _, pattern = name.rpartition(":")
     if pattern.endswith(".py") or (not place and name.endswith(".py")):
@@ -77,7 +80,11 @@ def _parsed(parameter: Parameter, text: str) -> Any:
         return float(text) if parameter.type is float else int(text)
     except ValueError:
         expected = {bool: "true or false", float: "a number", int: "an integer"}[parameter.type]
-        raise ParameterError(f"{parameter.name}={text}.", rule=f"Parameter {parameter.name!r} is {expected}.") from None
+        raise ParameterError(
+            f"{parameter.name}={text}.",
+            rule=f"Parameter {parameter.name!r} is {expected}.",
+            fix=f"Declared as {parameter}.",
+        ) from None
 
 
 def _parsed_table(name: str, text: str) -> Table:
@@ -107,12 +114,20 @@ def _drawn(name: str, text: str) -> Any:
 
 def _loaded(text: str, what: str, entries: str) -> Any:
     try:
+        check_regular(Path(text[1:]))
         return np.load(text[1:], allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
+        said = error.strerror if isinstance(error, OSError) else _reason(error)
         raise TableError(
-            f"{text[1:]!r} can't be read as {what}: {str(error).rstrip('.')}.",
+            f"{text[1:]!r} can't be read as {what}: {said}.",
             rule=f"Such a file is an array of {entries} saved by numpy.save.",
+            fix="Check the path, or save it again with numpy.save.",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return why numpy refuses a file; what it says of pickles is about files that aren't its own, too."""
+    return error.problem.rstrip(".") if isinstance(error, AttnccError) else "it is not what numpy writes"
 
 
 def _from_any_plugin(name: str) -> PatternFactory:

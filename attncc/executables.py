@@ -17,7 +17,6 @@ from attncc.backends.device import target_name
 from attncc.backends.inputs import Inputs
 from attncc.configs import memo
 from attncc.configs.lookup import Found
-from attncc.configs.store import warn_once
 from attncc.errors import AttnccError, BackendError, ConfigError
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.patterns import Pattern, by_handle
@@ -26,6 +25,7 @@ from attncc.planner.choice import Choice, separated
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
+from attncc.storage import warn_once
 
 LOG = logging.getLogger("attncc")
 
@@ -177,12 +177,18 @@ def encoded(config: Config | None) -> str:
     if config is None:
         return ""
     if not isinstance(config, Mapping):
-        raise ConfigError(f"config={config!r}.", rule="It is a mapping from names to values.")
+        raise ConfigError(
+            f"config={config!r}.",
+            rule="It is a mapping from names to values.",
+            fix="""For example {"forward.plan": "fused"}.""",
+        )
     try:
         return json.dumps(dict(config), sort_keys=True)
     except TypeError as error:
         raise ConfigError(
-            f"config={config!r}: {error}.", rule="Its values are numbers, texts, True or False."
+            f"config={config!r}: {error}.",
+            rule="Its values are numbers, texts, True or False.",
+            fix="""For example {"forward.plan": "fused"}.""",
         ) from None
 
 

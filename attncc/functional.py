@@ -36,10 +36,11 @@ def attention(
 
     query: (B, Hq, Nq, D); key: (B, Hkv, Nk, D); value: (B, Hkv, Nk, Dv); one floating dtype and device. With
     `enable_gqa`, Hq is a multiple of Hkv and query head h uses key head h // (Hq / Hkv). `scale` defaults to
-    1/sqrt(D). Query row r stands at position `q_offset + r`. `score` is what becomes of the scaled scores before the
-    softmax (see attncc.score); its weights get gradients. `backend` names a backend, with its `config`; without one
-    it is triton on a GPU and torch elsewhere (and on a GPU what triton refuses, which is logged). Without a `config`
-    the one that tuning has found is used, see attncc.explain_config; `config={}` is the default one.
+    1/sqrt(D); its size is at most 2^23, in float64 2^52. Query row r stands at position `q_offset + r`. `score` is
+    what becomes of the scaled scores before the softmax (see attncc.score); its weights get gradients. `backend` names
+    a backend, with its `config`; without one it is triton on a GPU and torch elsewhere (and on a GPU what triton
+    refuses, which is logged). Without a `config` the one that tuning has found is used, see attncc.explain_config;
+    `config={}` is the default one.
 
     Returns out, (B, Hq, Nq, Dv) in the query's dtype, and with `return_lse` also the natural-log sum of
     exponentials, (B, Hq, Nq), float32 (float64 for float64); both are differentiable. A query without keys, or whose

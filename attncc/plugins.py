@@ -122,5 +122,6 @@ def _patterns(named: object) -> dict[str, PatternFactory]:
         raise PluginError(
             f"The entry point names a {type(named).__name__}.",
             rule="It names a module that declares patterns, or one pattern.",
+            fix="Correct the entry point in the plugin's pyproject.toml.",
         )
     return patterns_of(named)

@@ -35,6 +35,7 @@ def named(name: str, parameters: Sequence[str] = (), *, heads: int = 1) -> Score
             raise ParameterError(
                 f"Score {name!r} is ready, but {parameters[0]!r} was given.",
                 rule="Parameters are for a declared score, a function under @attncc.score.",
+                fix="Leave the parameter out.",
             )
         return declared
     given = {key: _on_torch(value) for key, value in parse_parameters(declared, parameters).items()}

@@ -1,37 +1,199 @@
-"""Where attncc keeps files between processes, and how it writes them."""
+"""Where attncc keeps files between processes, and how it reads and writes files."""
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
+import secrets
+import stat
+import sys
+import warnings
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from attncc.errors import ConfigError
+
 #: Where caches lie, instead of the platform's place for them.
 ENVIRONMENT = "ATTNCC_CACHE_DIR"
+_warned: set[str] = set()
 
 
 class CacheWarning(UserWarning):
-    """A file of a cache wasn't what was written there; it was made again."""
+    """A file of a cache wasn't what was written there and was made again, or the cache can't be written to."""
+
+
+def cache_root() -> Path:
+    """Return the folder of all caches; it need not exist yet."""
+    chosen = os.environ.get(ENVIRONMENT)
+    return Path(chosen) if chosen else user_cache_path("attncc")
 
 
 def cache_folder(name: str) -> Path:
     """Return the folder of one cache; it need not exist yet."""
-    chosen = os.environ.get(ENVIRONMENT)
-    return (Path(chosen) if chosen else user_cache_path("attncc")) / name
+    return cache_root() / name
+
+
+def warn_once(message: str, about: str) -> None:
+    """Warn of a file or folder, once in a process."""
+    if about not in _warned:
+        _warned.add(about)
+        warnings.warn(message, CacheWarning, stacklevel=3)
+
+
+def warn_unwritable(path: Path, error: Exception) -> None:
+    """Warn, once in a process, that the cache a path is in can't be written to; the answer stands without it."""
+    root, reason = cache_root(), getattr(error, "strerror", None) or error
+    folder = root if path.is_relative_to(root) else path
+    warn_once(
+        f"The cache folder {folder} can't be written to ({reason}): what is tuned or compiled is not remembered there. "
+        f"Make it writable, or set {ENVIRONMENT} to a folder that is.",
+        str(folder),
+    )
+
+
+def check_regular(path: Path) -> os.stat_result:
+    """Raise ConfigError for what would be read without an end: a device, a pipe, or a folder; or OSError."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(
+            f"{path} is no regular file.",
+            rule="What attncc reads is a file of known size: no device, pipe or folder.",
+            fix="Copy it to a file first.",
+        )
+    return found
+
+
+def read(path: Path, limit: int) -> bytes:
+    """Return a file's bytes; raises ConfigError for a device, a pipe, a folder, or more than `limit`, or OSError."""
+    found = check_regular(path)
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ConfigError(
+            f"{path} has {max(found.st_size, len(content)):,} bytes.",
+            rule=f"Files of this kind have at most {limit:,}.",
+            fix="Check that it is the file that is meant.",
+        )
+    return content
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file in one step, so that a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    """Write a file; raises OSError.
+
+    A regular file is written in one step, so that a reader sees all of it or nothing; it gets the mode of the one that
+    it replaces, or what the umask leaves, and what a link names is written in place of the link. A device, a pipe and
+    this process's own output are written straight into.
+    """
+    found = _found(path)
+    descriptor = None if found is None else _own(found)
+    if descriptor is not None:
+        sys.stdout.flush()
+        _send(os.dup(descriptor), content)
+    elif found is not None and not stat.S_ISREG(found.st_mode):
+        _send(os.open(path, os.O_WRONLY), content)
+    else:
+        _replace(Path(os.path.realpath(path)), content, None if found is None else stat.S_IMODE(found.st_mode))
+
+
+def save(path: Path, content: bytes, option: str) -> None:
+    """Write a file that a user named with an option; raises ConfigError where it can't be written."""
     try:
-        with os.fdopen(handle, "wb") as file:
+        write(path, content)
+    except OSError as error:
+        raise _refused(path, option, error) from error
+
+
+def check_file(path: Path | None, option: str) -> None:
+    """Raise ConfigError if it is plain beforehand that `save` can't write a file; None is nothing to write."""
+    if path is None:
+        return
+    try:
+        found = _found(path)
+        if found is None:
+            _check_folder(Path(os.path.realpath(path)).parent)
+        elif stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        else:
+            _check_access(path)
+            if stat.S_ISREG(found.st_mode) and _own(found) is None:
+                _check_folder(Path(os.path.realpath(path)).parent)
+    except OSError as error:
+        raise _refused(path, option, error) from error
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Raise ConfigError if it is plain beforehand that files can't be written in a folder, which need not exist."""
+    try:
+        _check_folder(path)
+    except OSError as error:
+        raise ConfigError(
+            f"{option} {path}: {error.strerror}.",
+            rule="It is a folder that files can be written in.",
+            fix="Choose another folder.",
+        ) from error
+
+
+def _check_folder(path: Path) -> None:
+    """Raise OSError unless a folder, or the nearest one above it that exists, takes new files."""
+    there = path
+    while _found(there) is None and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    _check_access(there)
+
+
+def _check_access(path: Path) -> None:
+    if not os.access(path, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _refused(path: Path, option: str, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"{option} {path} can't be written: {error.strerror}.",
+        rule="It is a file that can be written, on a disk with room for it.",
+        fix="Choose another file.",
+    )
+
+
+def _found(path: Path) -> os.stat_result | None:
+    """Return what a path names, past links, or None where nothing is there; raises OSError."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _own(found: os.stat_result) -> int | None:
+    """Return the descriptor of this process's output that a file is, as /dev/stdout and the target of a `>` are."""
+    for descriptor in (1, 2):
+        try:
+            if os.path.samestat(found, os.fstat(descriptor)):
+                return descriptor
+        except OSError:  # closed
+            continue
+    return None
+
+
+def _send(descriptor: int, content: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def _replace(path: Path, content: bytes, mode: int | None) -> None:
+    if mode is not None:
+        _check_access(path)  # a file that is marked read-only is kept, though its folder would let it be replaced
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".writing-{secrets.token_hex(8)}"
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -19,7 +19,7 @@ Points = Sequence[tuple[int, float]]
 
 
 def save(curves: Mapping[str, Points], title: str, path: Path, *, bar: float | None = None) -> None:
-    """Draw efficiency against the number of devices as PNG; raises AttnccError if `path` can't be written.
+    """Draw efficiency against the number of devices as PNG; raises ConfigError if `path` can't be written.
 
     bar: an efficiency to mark.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -134,3 +135,24 @@ def test_a_table_file_with_objects_is_refused(tmp_path: Path) -> None:
 def test_parameters_that_contradict_each_other() -> None:
     with pytest.raises(ParameterError, match="c <= l"):
         attncc.load("fixed", l=4, c=5)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "text", "folder", "missing"])
+def test_a_table_was_read_from_a_pipe_without_an_end_and_text_was_told_about_pickles(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "ids.npy"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "text":
+            path.write_text("0 0 1 1")
+        case "folder":
+            path.mkdir()
+    says = {
+        "pipe": "no regular file",
+        "text": "not what numpy writes",
+        "folder": "no regular file",
+        "missing": "No such",
+    }
+    with pytest.raises(TableError, match=f"can't be read as a table: .*{says[kind]}") as raised:
+        parse_parameters(factory("document"), [f"ids=@{path}"])
+    assert raised.value.fix

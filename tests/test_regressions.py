@@ -218,3 +218,56 @@ def test_an_intermediate_result_beyond_all_floats_raised_an_overflow_error_about
     huge = (((j**4) ** 4) ** 4) ** 4
     with pytest.raises(attncc.PatternError, match=r"reach \d\.\d\de\+6\d\d at"):
         attncc.plan(drawn(huge > i), 300)
+
+
+@pytest.mark.parametrize("transform", ["grad", "vjp", "jacrev", "hessian"])
+def test_reverse_mode_of_torch_func_named_a_missing_staticmethod(transform: str) -> None:
+    query = torch.randn(1, 1, 8, 4)
+
+    def total(x: torch.Tensor) -> torch.Tensor:
+        return attncc.attention(x, query, query, attncc.load("causal")).sum()
+
+    made = getattr(torch.func, transform)
+    with pytest.raises(attncc.AttnccError, match=r"(?s)transform of torch\.func.*torch\.autograd\.functional\.vjp"):
+        made(total, query) if transform == "vjp" else made(total)(query)
+    found = torch.autograd.functional.vjp(total, query)[1]  # what the message says to use
+    assert found.shape == query.shape
+
+
+def test_attention_on_constants_inside_of_a_transform_is_no_derivative() -> None:
+    query = torch.randn(1, 1, 8, 4)
+    found = torch.func.grad(lambda x: (x * attncc.attention(query, query, query, attncc.load("causal"))).sum())(query)
+    assert torch.equal(found, attncc.attention(query, query, query, attncc.load("causal")))
+
+
+def test_vmap_says_where_the_dimension_goes() -> None:
+    query = torch.randn(3, 1, 1, 8, 4)
+    with pytest.raises(attncc.AttnccError, match=r"(?s)torch\.vmap.*into B"):
+        torch.vmap(lambda x: attncc.attention(x, x, x, attncc.load("causal")))(query)
+
+
+@pytest.mark.parametrize("name", ["causal", "strided", "full"])
+@pytest.mark.parametrize("scale", [0.0, -1.0, -0.3, 1e-320])
+@pytest.mark.parametrize("score", [None, "alibi"])
+def test_a_scale_of_0_or_below_made_nan_of_masked_pairs(name: str, scale: float, score: str | None) -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(1, 2, 40, 8, dtype=torch.float64) for _ in range(3)]
+    bias = None if score is None else attncc.alibi(slopes=torch.tensor([0.5, 0.25]))
+    found = {}
+    for backend in ("reference", "torch"):
+        leaves = [x.clone().requires_grad_() for x in inputs]
+        out = attncc.attention(*leaves, attncc.load(name), scale=scale, score=bias, backend=backend)
+        out.square().sum().backward()
+        found[backend] = [out.detach(), *(x.grad for x in leaves)]
+    for ours, expected in zip(found["torch"], found["reference"], strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.float32, 1e30), (torch.bfloat16, -1e7), (torch.float64, 1e16)])
+def test_a_scale_without_digits_gave_gradients_of_nan(dtype: torch.dtype, scale: float) -> None:
+    query = torch.randn(1, 1, 8, 4, dtype=dtype)
+    with pytest.raises(attncc.ShapeError, match=r"(?s)scale=.*at most.*Divide the query"):
+        attncc.attention(query, query, query, attncc.load("causal"), scale=scale)
+    leaves = [query.clone().requires_grad_() for _ in range(3)]
+    attncc.attention(*leaves, attncc.load("causal"), scale=2.0**23).sum().backward()
+    assert all(x.grad.isfinite().all() for x in leaves)

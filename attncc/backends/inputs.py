@@ -34,11 +34,12 @@ class Inputs:
         for name in ("batch", "heads", "kv_heads", "head_dim", "value_dim"):
             size = getattr(self, name)
             if not isinstance(size, numbers.Integral) or isinstance(size, bool) or size < 1:
-                raise ShapeError(f"{name}={size!r}.", rule="Sizes are integers of at least 1.")
+                raise ShapeError(f"{name}={size!r}.", rule="Sizes are integers of at least 1.", fix="Give 1 or more.")
         if self.heads % self.kv_heads:
             raise ShapeError(
                 f"{self.heads} query heads on {self.kv_heads} key heads.",
                 rule="The number of query heads is a multiple of the number of key heads.",
+                fix="Give fewer key heads, or repeat them.",
             )
 
     @classmethod

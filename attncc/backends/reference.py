@@ -173,7 +173,11 @@ class ReferenceBackend:
     def check(self, config: Mapping[str, object]) -> None:
         """Raise ConfigError for any configuration."""
         if config:
-            raise ConfigError(f"config={dict(config)!r}.", rule="The reference backend has no configuration.")
+            raise ConfigError(
+                f"config={dict(config)!r}.",
+                rule="The reference backend has no configuration.",
+                fix="Leave config out, or name another backend.",
+            )
 
     def predict(
         self, plan: Plan, inputs: Inputs, direction: str, config: Mapping[str, object], target: Target

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from typing import TextIO
 
 from attncc.cli.app import app
-from attncc.cli.output import report_error
+from attncc.cli.output import note, report_error
 from attncc.errors import AttnccError
+from attncc.storage import CacheWarning
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
     """Run the command line; an error becomes a message and exit status 2, a traceback only under --debug."""
+    warnings.showwarning = _show_warning
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
@@ -32,6 +36,19 @@ def main() -> None:
             raise
         report_error(_unexpected(error))
         sys.exit(2)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Say what is warned of; where in the code stands only beside the warnings of other libraries."""
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    note(f"warning: {message}" if category is CacheWarning else text.rstrip())
 
 
 def _unexpected(error: Exception) -> AttnccError:

@@ -12,6 +12,7 @@ from attncc.errors import ConfigError
 from attncc.planner.directions import BY_SHORT_NAME
 
 if TYPE_CHECKING:
+    from attncc.configs.store import Store
     from attncc.explain import Explanation
 
 app = typer.Typer(no_args_is_help=True, help="What is remembered of tuning: list, export, import, verify, prune.")
@@ -43,9 +44,7 @@ def list_entries(as_json: options.AsJson = False) -> None:
 
     Example: attncc cache list --json
     """
-    from attncc.configs.store import user_store
-
-    store = user_store()
+    store = _store()
     found = sorted(store.entries(), key=lambda entry: (entry.pattern, entry.key.direction, entry.made))
     if as_json:
         output.show_json({"path": str(store.root), "entries": [entries.row(entry) for entry in found]})
@@ -77,8 +76,9 @@ def show(
 
     Example: attncc cache show strided -p l=128 --seq-len 16384 --why-miss
     """
+    store = _store()
     if seq_len is None:
-        _show_entries(what, as_json)
+        _show_entries(store, what, as_json)
         return
     from attncc.explain import explain_config
 
@@ -112,9 +112,8 @@ def export(
     Example: attncc cache export tuned.json --target h100
     """
     from attncc.configs import bundle
-    from attncc.configs.store import user_store
 
-    found = [entry for entry in user_store().entries() if target in (None, entry.key.target)]
+    found = [entry for entry in _store().entries() if target in (None, entry.key.target)]
     bundle.save(found, file)
     if as_json:
         output.show_json({"file": str(file), "entries": len(found)})
@@ -153,10 +152,9 @@ def verify(as_json: options.AsJson = False) -> None:
 
     Example: attncc cache verify
     """
-    from attncc.configs.store import user_store
     from attncc.configs.upkeep import damaged
 
-    store = user_store()
+    store = _store()
     found = list(damaged(store))
     count = sum(1 for _ in store.files())
     if as_json:
@@ -178,10 +176,9 @@ def prune(
 
     Example: attncc cache prune --dry-run
     """
-    from attncc.configs.store import user_store
     from attncc.configs.upkeep import damaged, outdated
 
-    store = user_store()
+    store = _store()
     folders = store.environments() if everything else outdated(store)
     files = [each.path for each in damaged(store) if each.path.parent.parent not in folders]
     if not dry_run:
@@ -192,7 +189,9 @@ def prune(
                 file.unlink(missing_ok=True)
         except OSError as error:
             raise ConfigError(
-                f"{error.filename}: {error.strerror}.", rule="The cache's files can be removed."
+                f"{error.filename} can't be removed: {error.strerror}.",
+                rule="Pruning removes files of this user's cache.",
+                fix="Make the folder writable, or add --dry-run.",
             ) from error
     if as_json:
         output.show_json(
@@ -203,10 +202,17 @@ def prune(
         output.show(f"{len(folders)} environments and {len(files)} damaged files {done}", *map(str, [*folders, *files]))
 
 
-def _show_entries(beginning: str, as_json: bool) -> None:
+def _store() -> Store:
+    """Return this user's store; raises ConfigError where it is there, but can't be read."""
     from attncc.configs.store import user_store
 
-    found = [entry for entry in user_store().entries() if entry.key.digest.startswith(beginning)]
+    store = user_store()
+    store.check_readable()
+    return store
+
+
+def _show_entries(store: Store, beginning: str, as_json: bool) -> None:
+    found = [entry for entry in store.entries() if entry.key.digest.startswith(beginning)]
     if not found:
         raise ConfigError(
             f"No entry's key begins with {beginning!r}.",

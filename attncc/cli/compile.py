@@ -40,7 +40,9 @@ def compile_pattern(
     Example: attncc compile strided -p l=128 --score softcap -s cap=50 --target h100 --head-dim 128 --out kernels
     """
     from attncc.backends.inputs import Inputs
+    from attncc.storage import check_folder
 
+    check_folder(out, "--out")
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     chosen, scored = options.pattern_from(pattern, param), options.score_from(score, score_param, heads)
     program = kernels.lowered(chosen, scored, seq_len, inputs, target, config)
@@ -55,7 +57,11 @@ def compile_pattern(
     try:
         files = made.write(out)
     except OSError as error:
-        raise ConfigError(f"--out {out}: {error.strerror}.", rule="It is a folder that can be written to.") from error
+        raise ConfigError(
+            f"--out {out}: {error.strerror}.",
+            rule="It is a folder that files can be written in.",
+            fix="Choose another folder.",
+        ) from error
     if as_json:
         output.show_json({"files": [str(file) for file in files], "manifest": made.manifest()})
     else:

@@ -36,7 +36,9 @@ def doctor(
         _doctor_links(as_json, processes, file)
         return
     if file is not None:
-        raise ConfigError("--output without --links.", rule="What is written is the topology of measured links.")
+        raise ConfigError(
+            "--output without --links.", rule="What is written is the topology of measured links.", fix="Add --links."
+        )
     from attncc import backends
     from attncc.machine import devices, machine, versions
 
@@ -54,6 +56,9 @@ def doctor(
 
 
 def _doctor_links(as_json: bool, processes: int, file: Path | None) -> None:
+    from attncc.storage import check_file
+
+    check_file(file, "--output")
     links = _measured(processes)
     if links is None:  # a rank that has nothing to say
         return
@@ -83,10 +88,7 @@ def _write(file: Path, links: Links) -> None:
 
     facts = (machine() | versions(["torch"])).items()
     remarks = ["Measured by attncc doctor --links: " + ", ".join(f"{name} {value}" for name, value in facts) + "."]
-    try:
-        storage.write(file, toml(links, remarks).encode())
-    except OSError as error:
-        raise ConfigError(f"{file} can't be written: {error}.", rule="--output is a file to write.") from error
+    storage.save(file, toml(links, remarks).encode(), "--output")
     output.note(f"wrote {file}")
 
 

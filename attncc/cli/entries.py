@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from attncc.cli import output
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import RenderableType
 
     from attncc.configs.entry import Entry
 
+#: Columns of the list, and the least that they take.
+_WIDTHS = {"key": 8, "direction": 9, "target": 16, "mode": 8, "speed-up": 8, "queries": 7, "keys": 7}
+
 
 def listing(found: list[Entry], title: str) -> RenderableType:
-    """Return a table of entries."""
+    """Return a table of entries, which come sorted by pattern: each pattern has a line of its own above its entries."""
+    from rich.console import Group
+    from rich.text import Text
+
+    tables = [
+        part
+        for pattern, entries in groupby(found, key=lambda entry: entry.pattern)
+        for part in ("", Text(pattern), _rows(entries))
+    ]
+    return Group(Text(title, style="bold"), *tables)
+
+
+def _rows(entries: Iterable[Entry]) -> RenderableType:
+    """Return a table that fits into 80 columns, as wide for each pattern."""
     from attncc.configs.key import length_of
 
-    columns = ("key", "pattern", "direction", "target", "mode", "speed-up", "queries", "keys", "made")
-    listing = output.table(title, *columns, numbers=("speed-up", "queries", "keys"))
-    for entry in found:
+    made = output.table("", *_WIDTHS, numbers=("speed-up", "queries", "keys"))
+    for column, width in zip(made.columns, _WIDTHS.values(), strict=True):
+        column.min_width = width
+    for entry in entries:
         key = entry.key
         gain = f"{entry.speedup:.2f} x" if entry.speedup else ""
+        runs = f"{key.target} {key.backend} {key.dtype}"
         lengths = length_of(key.q_len), length_of(key.kv_len)
-        runs = f"{key.target} ({key.backend}, {key.dtype})"
-        listing.add_row(key.digest[:8], entry.pattern, key.direction, runs, entry.mode, gain, *lengths, entry.made[:16])
-    return listing
+        made.add_row(key.digest[:8], key.direction, runs, entry.mode, gain, *lengths)
+    return made
 
 
 def row(entry: Entry) -> dict[str, object]:

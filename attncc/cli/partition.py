@@ -63,7 +63,9 @@ def partition(
     from attncc.distributed.simulation.report import report
     from attncc.distributed.simulation.scene import Scene
     from attncc.distributed.topology import Topology
+    from attncc.storage import check_file
 
+    check_file(png, "--png")
     options.one_of("--dtype", dtype, ITEMSIZES)
     options.one_of("--direction", direction, BY_SHORT_NAME)
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)

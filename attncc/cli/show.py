@@ -28,7 +28,9 @@ def show(
     from attncc.pictures import png as pictures
     from attncc.pictures.grid import grid
     from attncc.pictures.terminal import draw
+    from attncc.storage import check_file
 
+    check_file(png, "--png")
     chosen = options.pattern_from(pattern, param)
     sets = [connectivity(subset, m) for m, subset in enumerate(chosen.subsets, start=1)]
     if png is not None:

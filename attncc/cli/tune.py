@@ -81,6 +81,8 @@ def tune(
 
     Example: attncc tune strided -p l=128 --seq-len 16384
     """
+    from attncc.storage import check_file
+
     chosen = options.pattern_from(pattern, param)
     shared = {
         "heads": heads,
@@ -112,6 +114,8 @@ def tune(
     if dry_run:
         _show_space(request, as_json)
         return
+    check_file(export, "--export")
+    check_file(report, "--report")
     found = _tuned(request)
     if not measure or os.environ.get("RANK", "0") == "0":
         _deliver(found, export, report, as_json)
@@ -122,7 +126,7 @@ def _deliver(found: Results, export: Path | None, report: Path | None, as_json: 
     if export is not None:
         from attncc.configs import bundle
 
-        bundle.save([result.entry for result in found.each], export)
+        bundle.save([result.entry for result in found.each], export, "--export")
     if report is not None:
         from attncc.tune.report import write
 

@@ -7,15 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from attncc import storage
 from attncc.configs import reading
 from attncc.configs.entry import Entry
 from attncc.configs.store import Store
 from attncc.errors import ConfigError
-from attncc.storage import write
 
 FORMAT = 1
 MAX_BYTES = 64 << 20
 MAX_ENTRIES = 1 << 16
+_RULE = "It is a file that `attncc cache export` wrote."
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,9 @@ def content(entries: Iterable[Entry]) -> bytes:
     return found
 
 
-def save(entries: Iterable[Entry], path: Path) -> None:
-    """Write a bundle; raises ConfigError, also for a file that can't be written."""
-    try:
-        write(path, content(entries))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}.", rule="It is a file that can be written.") from error
+def save(entries: Iterable[Entry], path: Path, option: str = "FILE") -> None:
+    """Write a bundle to the file that an option names; raises ConfigError, also for one that can't be written."""
+    storage.save(path, content(entries), option)
 
 
 def parsed(text: bytes) -> tuple[list[Entry], list[str]]:
@@ -67,15 +65,22 @@ def parsed(text: bytes) -> tuple[list[Entry], list[str]]:
 def load(path: Path, store: Store) -> Imported:
     """Save the entries of a bundle in a store, under the names that their contents have.
 
-    A measured entry is never replaced by a modelled one. Raises ConfigError for a file that is no bundle.
+    A measured entry is never replaced by a modelled one. Raises ConfigError for a file that is no bundle, and for a
+    store that can't be written to.
     """
+    storage.check_folder(store.root, "The store")
     try:
-        text = reading.content(path, MAX_BYTES)
+        text = storage.read(path, MAX_BYTES)
     except OSError as error:
         raise ConfigError(
-            f"{path}: {error.strerror}.", rule="It is a file that `attncc cache export` wrote."
+            f"{path} can't be read: {error.strerror}.",
+            rule=_RULE,
+            fix="Check the path.",
         ) from error
-    entries, refused = parsed(text)
+    try:
+        entries, refused = parsed(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.problem}", rule=error.rule or _RULE, fix="Export it again.") from error
     saved = [(entry, store.save(entry)) for entry in entries]
     written = tuple(entry for entry, done in saved if done)
     return Imported(written, tuple(entry for entry, done in saved if not done), tuple(refused))

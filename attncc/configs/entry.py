@@ -17,6 +17,7 @@ from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.errors import ConfigError
 from attncc.planner.choice import separated
+from attncc.storage import read
 
 FORMAT = 1
 #: Bytes of an entry's file; one of a thousand samples has some 30 KiB.
@@ -36,8 +37,8 @@ class Entry:
 
     seconds: of a call under the configuration ("best"), under the default one and of dense attention where they ran;
     samples: what they are the medians of. mode: whether seconds were measured or predicted; expected_error: of a
-    prediction, relative. resources: of kernels. space: the hash of the search space. about: the pattern's repr,
-    lengths and the score's repr, for people. Raises ConfigError for a value that no entry has.
+    prediction, relative. resources: of kernels. space: the hash of the search space. about, for people: the pattern's
+    repr, lengths, the score's repr, how many candidates there were. Raises ConfigError for a value that no entry has.
     """
 
     key: Key
@@ -96,7 +97,7 @@ class Entry:
     @classmethod
     def read(cls, path: Path) -> Entry:
         """Return the entry of a file; raises ConfigError for one that isn't an entry's, or OSError."""
-        return cls.parse(reading.decoded(reading.content(path, MAX_BYTES)))
+        return cls.parse(reading.decoded(read(path, MAX_BYTES)))
 
     def describe(self) -> dict[str, Any]:
         """Return the entry as JSON-able data."""
@@ -115,6 +116,12 @@ class Entry:
         """How many times faster than the default the configuration is, if that is known."""
         best, default = self.seconds.get("best"), self.seconds.get("default")
         return default / best if best and default else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all candidates of its search space were tried."""
+        candidates = self.about.get("candidates")
+        return isinstance(candidates, int) and 0 < candidates <= self.trials
 
     @property
     def pattern(self) -> str:
@@ -139,11 +146,16 @@ def check_config(config: Mapping[str, object], direction: str) -> None:
     for name, value in reading.mapping(config, "config", 64).items():
         if not _CONFIG_NAME.fullmatch(name):
             reading.refuse(f"config has a name {name!r:.60}", 'Names are such as "forward.plan".')
-        if isinstance(value, str):
-            reading.text(value, f"config {name}", 64)
-        elif not isinstance(value, int) or abs(value) >= MAX_VALUE:
-            reading.refuse(f"config {name} is {value!r:.60}", "It is an integer below 2^31, a text, true or false.")
+        check_value(name, value)
     separated(config, direction)
+
+
+def check_value(name: str, value: object) -> None:
+    """Raise ConfigError unless a value is such as a configuration's that can be remembered."""
+    if isinstance(value, str):
+        reading.text(value, f"config {name}", 64)
+    elif not isinstance(value, int) or abs(value) >= MAX_VALUE:
+        reading.refuse(f"config {name} is {value!r:.60}", "It is an integer below 2^31, a text, true or false.")
 
 
 def _check_times(seconds: Mapping[str, float], samples: Mapping[str, Sequence[float]]) -> None:

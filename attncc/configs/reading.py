@@ -6,9 +6,7 @@ import hashlib
 import json
 import math
 import re
-import stat
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from attncc.errors import ConfigError
@@ -17,18 +15,6 @@ from attncc.errors import ConfigError
 MAX_INTEGER = 1 << 62
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{16,64}")
-
-
-def content(path: Path, limit: int) -> bytes:
-    """Return a regular file's bytes; raises ConfigError for another kind of file or one above `limit`, or OSError."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        refuse(f"{path} is no regular file")
-    with path.open("rb") as file:
-        read = file.read(limit + 1)
-    if len(read) > limit:
-        refuse(f"{path} has {max(found.st_size, len(read)):,} bytes", f"Files of this kind have at most {limit:,}.")
-    return read
 
 
 def decoded(text: bytes) -> object:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,12 +14,11 @@ from attncc.configs.entry import MAX_BYTES, Entry
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.errors import ConfigError
-from attncc.storage import CacheWarning, cache_folder, write
+from attncc.storage import ENVIRONMENT, cache_folder, read, warn_once, warn_unwritable, write
 
 #: Seconds to wait for another process that writes the same entry.
 PATIENCE = 30
 _DESCRIPTION = "environment.json"
-_warned: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,19 @@ class Store:
             self._complain(error)
             return False
 
+    def check_readable(self) -> None:
+        """Raise ConfigError where the folder is there, but can't be read; without one there are no entries."""
+        try:
+            os.scandir(self.root).close()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ConfigError(
+                f"{self.root} can't be read: {error.strerror}.",
+                rule="It is a folder that this user can read.",
+                fix=f"Make it one, or set {ENVIRONMENT} to another folder.",
+            ) from error
+
     def remove(self, entry: Entry) -> None:
         """Remove an entry's file, if it is there; raises OSError."""
         self.path(entry.environment, entry.key).unlink(missing_ok=True)
@@ -101,7 +113,7 @@ class Store:
     def described(self, folder: Path) -> Environment | None:
         """Return the environment that a folder says it is of, or None where it doesn't say, or isn't."""
         try:
-            found = Environment.parse(reading.decoded(reading.content(folder / _DESCRIPTION, MAX_BYTES)))
+            found = Environment.parse(reading.decoded(read(folder / _DESCRIPTION, MAX_BYTES)))
         except (OSError, ConfigError):
             return None
         return found if found.digest == folder.name else None
@@ -120,7 +132,7 @@ class Store:
             write(path, reading.canonical(environment.describe()).encode())
 
     def _complain(self, error: Exception) -> None:
-        warn_once(f"{self.root} can't be written to ({error}): what is tuned is not remembered there.", str(self.root))
+        warn_unwritable(self.root, error)
 
 
 def user_store() -> Store:
@@ -134,13 +146,6 @@ def checked(path: Path) -> Entry:
     if (found.key.digest, found.environment.digest) != (path.stem, path.parent.parent.name):
         reading.refuse(f"{path} holds an entry of another key or environment")
     return found
-
-
-def warn_once(message: str, about: str) -> None:
-    """Warn of a file or folder, once in a process."""
-    if about not in _warned:
-        _warned.add(about)
-        warnings.warn(message, CacheWarning, stacklevel=3)
 
 
 def _entry(path: Path) -> Entry | None:

@@ -65,7 +65,11 @@ class Real(Symbolic):
     def __truediv__(self, other: object) -> Real:
         divisor = real_of(other)
         if divisor.is_zero:
-            raise PatternError(f"{self!r} was divided by 0.", rule="Divisors aren't 0.")
+            raise PatternError(
+                f"{self!r} was divided by 0.",
+                rule="Divisors aren't 0.",
+                fix="Divide by something else, or choose with attncc.where.",
+            )
         return Real(self.expr / divisor)
 
     def __rtruediv__(self, other: object) -> Real:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +17,7 @@ from attncc.machine_code import store, tools
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.options import options
 from attncc.machine_code.source import Source
+from attncc.storage import CacheWarning
 from attncc.targets import Gpu
 
 _INTERPRET = "TRITON_INTERPRET"
@@ -100,7 +102,8 @@ def compile_all(
 
 
 def _worker() -> None:
-    """Compile, whatever this process was asked to do with kernels that it runs."""
+    """Compile, whatever this process was asked to do with kernels that it runs; of a cache, its parent warns."""
+    warnings.simplefilter("ignore", CacheWarning)
     os.environ.pop(_INTERPRET, None)
 
 

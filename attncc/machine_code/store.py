@@ -17,7 +17,7 @@ from pathlib import Path
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.options import options, settings
 from attncc.machine_code.source import Source
-from attncc.storage import CacheWarning, cache_folder, write
+from attncc.storage import CacheWarning, cache_folder, warn_unwritable, write
 from attncc.targets import Gpu
 
 _HEADER = "kernel.json"
@@ -70,4 +70,4 @@ def save(path: Path, compiled: Compiled) -> None:
     try:
         write(path, content.getvalue())
     except OSError as error:
-        warnings.warn(f"{path} can't be written ({error}): compiled kernels are not kept.", CacheWarning, stacklevel=2)
+        warn_unwritable(path, error)

@@ -32,7 +32,7 @@ class Workload:
 
     def __post_init__(self) -> None:
         if self.seq_len < 1:
-            raise ShapeError(f"seq_len={self.seq_len}.", rule="Sizes are at least 1.")
+            raise ShapeError(f"seq_len={self.seq_len}.", rule="Sizes are at least 1.", fix="Give 1 or more.")
         Inputs.given(self.batch, self.heads, self.kv_heads, self.head_dim, None, self.dtype)
         try:
             torch.empty(0, device=self.device)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
-from attncc.errors import AttnccError
+from attncc import storage
 
 
 def blank(width: float, height: float) -> Any:
@@ -19,8 +20,7 @@ def blank(width: float, height: float) -> Any:
 
 
 def write(figure: Any, path: Path) -> None:
-    """Save a figure as PNG; raises AttnccError if `path` can't be written."""
-    try:
-        figure.savefig(path, format="png")
-    except OSError as error:
-        raise AttnccError(f"{str(path)!r} can't be written: {error}.", fix="Choose another file for --png.") from error
+    """Save a figure as PNG; raises ConfigError if `path` can't be written."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    storage.save(path, content.getvalue(), "--png")

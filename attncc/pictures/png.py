@@ -21,7 +21,7 @@ _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd")
 
 
 def save(pattern: Pattern, seq_len: int, path: Path) -> None:
-    """Draw every subset of a pattern, and their union, side by side; raises AttnccError if `path` can't be written."""
+    """Draw every subset of a pattern, and their union, side by side; raises ConfigError if `path` can't be written."""
     found = grid(pattern, seq_len, CELLS)
     panels = [(connectivity(subset, m), found.cells[m - 1]) for m, subset in enumerate(pattern.subsets, start=1)]
     if len(panels) > 1:

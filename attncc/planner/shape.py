@@ -46,4 +46,5 @@ def _require(name: str, value: object, least: int) -> None:
         raise ShapeError(
             f"{name}={value!r}.",
             rule=f"It is an integer of at least {least} and below 2^31, since positions are.",
+            fix="Give one in that range.",
         )

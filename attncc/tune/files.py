@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 from typing import Any, NoReturn
 
+from attncc.configs.entry import check_value
 from attncc.errors import ConfigError, nearest
 from attncc.planner.directions import DIRECTIONS
 from attncc.tune import expression, parameters, sources
@@ -109,6 +110,7 @@ def _check(where: str, backend: str, known: tuple[str, ...], name: str, value: o
         rule = f"What {backend} leaves open is {', '.join(known)}."
         _fail(where, f"unknown parameter {name!r}", rule, nearest(name, known))
     try:
+        check_value(name, value)
         parameters.kind_of(backend).check({name: value})
     except ConfigError as error:
         _fail(where, f"{name!r} has {value!r}", error.rule, error.fix)

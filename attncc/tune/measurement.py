@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -104,10 +105,7 @@ class _Bench:
             [x.to(self.device).detach().requires_grad_(x.requires_grad) for x in job.score.tensors]
         )
         self.flushed = torch.empty(FLUSHED[self.device.type] // 4, device=self.device)
-        # Whatever else measures on this device waits: timings that overlap say nothing.
-        folder = cache_folder("locks")
-        folder.mkdir(parents=True, exist_ok=True)
-        self.lock = FileLock(folder / f"{_identity(self.device)}.lock")
+        self.lock = _turns(self.device)
         self._calls: dict[str, Callable[[], object]] = {}
 
     def timed(self, question: Timed) -> list[float]:
@@ -188,6 +186,20 @@ def _tensors(job: Job, seed: int) -> list[Tensor]:
     ]
     drawn = (torch.randn(inputs.batch, *size, generator=generator, device="cpu") for size in sizes)
     return [x.to(job.device, DTYPES[inputs.dtype]) for x in drawn]
+
+
+def _turns(device: torch.device) -> AbstractContextManager[object]:
+    """Return what whatever else measures on a device waits for, since timings that overlap say nothing.
+
+    It is in the cache; where that can't be written to, of which the tuner warns, nobody waits.
+    """
+    path = cache_folder("locks") / f"{_identity(device)}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError:
+        return nullcontext()
+    return FileLock(path)
 
 
 def _identity(device: torch.device) -> str:

@@ -55,7 +55,9 @@ class Manner:
         for name in ("budget", "trials", "workers"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ConfigError(f"{name} {value!r}.", rule="It is more than 0.")
+                raise ConfigError(
+                    f"{name} {value!r}.", rule="It is more than 0.", fix="Give a positive number, or leave it out."
+                )
 
     def manner(self) -> dict[str, Any]:
         """Return these values by name, for another such object."""

@@ -10,13 +10,18 @@ from attncc.tune.subject import Job
 
 
 def remembered(job: Job, options: Options) -> Result | None:
-    """Return what was found with the same space and no less effort; measured, if that is what is asked for."""
+    """Return what was found with the same space and no less effort; measured, if that is what is asked for.
+
+    Where every candidate of the space was tried, more trials would find nothing else.
+    """
     entry = user_store().load(job.environment, job.key)
     if entry is None or entry.space != sources.digest(job.backend, options.space):
         return None
     if options.mode == "measured" and entry.mode == "modelled":
         return None
-    if _level(entry.effort) < LEVELS.index(options.effort) or entry.trials < (options.trials or 0):
+    if _level(entry.effort) < LEVELS.index(options.effort):
+        return None
+    if entry.trials < (options.trials or 0) and not entry.is_complete:
         return None
     return Result(job, entry, "cached", 0)
 

@@ -15,7 +15,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 
 from attncc import storage
-from attncc.errors import ConfigError
 from attncc.machine import machine, versions
 from attncc.tune.result import Result, Results
 
@@ -32,10 +31,7 @@ def write(results: Results, path: Path) -> None:
         machine=machine(),
         versions=versions(("attncc", "torch", "triton", "optuna")),
     )
-    try:
-        storage.write(path, text.encode())
-    except OSError as error:
-        raise ConfigError(f"--report {path}: {error.strerror}.", rule="It is a file that can be written.") from error
+    storage.save(path, text.encode(), "--report")
 
 
 def _plots(result: Result) -> dict[str, str]:

@@ -8,6 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from attncc.errors import ConfigError
+from attncc.storage import read
 
 #: Bytes of a file that are read.
 LARGEST = 1 << 20
@@ -25,15 +26,13 @@ def shipped(backend: str) -> list[Traversable]:
 def content(file: Traversable) -> bytes:
     """Return what a file says; raises ConfigError for one that can't be read, or is too large to be a search space."""
     try:
-        with file.open("rb") as opened:
-            text = opened.read(LARGEST + 1)
+        return read(file, LARGEST) if isinstance(file, Path) else file.read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"{file}: it can't be read: {error.strerror or error}.", rule="A search space is a TOML file."
+            f"{file}: it can't be read: {error.strerror or error}.",
+            rule="A search space is a TOML file.",
+            fix="Check the path; search_spaces/README.md has the form.",
         ) from error
-    if len(text) > LARGEST:
-        raise ConfigError(f"{file}: it is larger than {LARGEST} bytes.", rule="A search space is a short TOML file.")
-    return text
 
 
 def digest(backend: str, extra: Path | None) -> str:

@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from optuna.storages.journal import BaseJournalBackend
 
 from attncc.errors import ConfigError
-from attncc.storage import CacheWarning
+from attncc.storage import CacheWarning, warn_unwritable
 
 #: Bytes of a log that are read; more is not a log of ours.
 LARGEST = 1 << 28
@@ -49,9 +49,7 @@ class TrialLog(BaseJournalBackend):
             except OSError as error:
                 self._catch_up()
                 self._in_memory = True
-                warnings.warn(
-                    f"{self._path}: {error.strerror}. Trials are no longer written down.", CacheWarning, stacklevel=2
-                )
+                warn_unwritable(self._path, error)
         self._lines += json.loads(json.dumps(logs))
 
     def _append(self, logs: list[dict[str, Any]]) -> None:
@@ -107,7 +105,7 @@ def storage(path: Path | None, url: str | None) -> BaseStorage:
         with FileLock(path.with_suffix(".lock")):
             pass
     except OSError as error:
-        warnings.warn(f"{path}: {error.strerror}. Trials are not written down.", CacheWarning, stacklevel=2)
+        warn_unwritable(path, error)
         return InMemoryStorage()
     try:
         return JournalStorage(TrialLog(path))

@@ -155,7 +155,7 @@ class Tuning:
             space=self.space,
             made=datetime.now(UTC).isoformat(timespec="seconds"),
             version=__version__,
-            about=self.job.about(config),
+            about=self.job.about(config) | {"candidates": len(self.field.ranked)},
         )
 
     def _nothing_ran(self, finished: Mapping[Places, Outcome]) -> ConfigError:

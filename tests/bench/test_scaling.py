@@ -29,6 +29,7 @@ def test_the_order_of_points_does_not_matter(tmp_path: Path) -> None:
     assert np.array_equal(imread(tmp_path / "one.png"), imread(tmp_path / "other.png"))
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "nowhere").write_text("in the way")
     with pytest.raises(attncc.AttnccError, match="can't be written"):
         scaling.save(CURVES, "weak scaling", tmp_path / "nowhere" / "x.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -10,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import attncc
+from attncc.cli.entries import listing
 from attncc.configs.entry import Entry, about
 from attncc.configs.environment import Environment
 from attncc.configs.store import Store
@@ -110,6 +113,21 @@ def test_verified_and_pruned(store: Store) -> None:
     assert [folder.name for folder in store.environments()] == [current.environment.digest]
     run(store, "prune", "--all")
     assert store.environments() == []
+
+
+@pytest.mark.parametrize("command", [["list"], ["verify"], ["import", "bundle.json"]], ids=lambda command: command[0])
+def test_a_file_in_the_place_of_the_cache_looked_like_an_empty_one(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    assert "Not a directory" in run(Store(tmp_path / "file" / "tuned"), *command, status=2)
+
+
+def test_the_headings_of_the_list_folded_at_80_columns(store: Store) -> None:
+    [entry, *_] = store.entries()
+    console = Console(width=80, file=io.StringIO())
+    console.print(listing([replace(entry, about=about(attncc.load("strided", l=128), 2**20, 2**20))], "title"))
+    printed = console.file.getvalue()
+    assert "strided(l=128)\nkey       direction  target" in printed
+    assert len(printed.strip().splitlines()) == 5
 
 
 @pytest.mark.parametrize("command", ["path", "list", "show", "export", "import", "verify", "prune"])

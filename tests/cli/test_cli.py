@@ -25,6 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = "import attncc\n@attncc.pattern\ndef ring(i, j, *, w: int = 4):\n    return abs(i - j) < w\n"
     source += "@attncc.score\ndef capped(score, *, cap: float):\n    return cap * attncc.tanh(score / cap)\n"
     (folder / "mine.py").write_text(source, encoding="utf-8")
+    (folder / "afile").write_text("in the way", encoding="utf-8")
     return folder
 
 
@@ -122,7 +123,12 @@ BAD = {
     "seed": (["bench", "strided", "--seed", "-1"], "equal to 0"),
     "memory": (["bench", "causal", "--seq-len", "2000000000"], "not enough memory"),
     "numbers beyond 64 bits": (["show", "strided", "-p", "l=99999999999999999999"], "64 bits"),
-    "unwritable picture": (["show", "strided", "--png", "nowhere/x.png"], "can't be written"),
+    "unwritable picture": (["show", "strided", "--png", "afile/x.png"], "can't be written"),
+    "a folder for a report": (["tune", "causal", "--report", "."], "--report . can't be written: Is a directory"),
+    "an export below a file": (["tune", "causal", "--export", "afile/x"], "--export afile/x can't be written"),
+    "a picture below a file": (["partition", "causal", "--topology", "8xh100", "--png", "afile/x"], "--png afile/x"),
+    "links below a file": (["doctor", "--links", "--output", "afile/x"], "--output afile/x can't be written"),
+    "kernels in a file": (["compile", "causal", "--out", "afile"], "--out afile: Not a directory"),
 }
 
 

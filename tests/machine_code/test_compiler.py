@@ -74,7 +74,7 @@ def test_a_cache_that_cannot_be_written_to(source: Source, tmp_path: Path, monke
     (found,) = compile_all([source], gpu("a100"), workers=1)
     (tmp_path / "compiled").write_text("no folder")
     monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path))
-    with pytest.warns(CacheWarning, match="are not kept"):
+    with pytest.warns(CacheWarning, match="not remembered"):
         store.save(store.path_of(source, gpu("a100")), found)
 
 

@@ -27,6 +27,8 @@ def test_a_gallery_has_a_panel_for_each_pattern(tmp_path: Path) -> None:
     assert width(tmp_path / "two.png") == 2 * width(tmp_path / "one.png")
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_made_and_a_file_in_its_place_is_not(tmp_path: Path) -> None:
+    png.save(attncc.load("causal"), 64, tmp_path / "new" / "x.png")
+    assert (tmp_path / "new" / "x.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(attncc.AttnccError, match="can't be written"):
-        png.save(attncc.load("causal"), 64, tmp_path / "nowhere" / "x.png")
+        png.save(attncc.load("causal"), 64, tmp_path / "new" / "x.png" / "y.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,8 @@ def test_a_file_of_the_other_direction_changes_nothing(tmp_path: Path) -> None:
         ("[parameters]\n'forward.chunk' = [4, 4]", r"'forward\.chunk' = \[4, 4\]"),
         ("[parameters]\n'forward.chunk' = [8, 4]", r"'forward\.chunk' = \[8, 4\]"),
         ("[parameters]\n'forward.chunk' = [0]", r"'forward\.chunk' has 0"),
+        ("[parameters]\n'forward.chunk' = [2147483648]", r"'forward\.chunk' has 2147483648"),
+        ("seeds = [{ 'forward.chunk' = 99999999999 }]", r"'forward\.chunk' has 99999999999"),
         ("[parameters]\n'forward.chunk' = [1.5]", r"'forward\.chunk' has 1\.5"),
         ("[parameters]\n'forward.chunk' = [true]", r"'forward\.chunk' has True"),
         ("[parameters]\n'forward.chunk' = [[1]]", r"'forward\.chunk' has \[1\]"),
@@ -115,14 +118,16 @@ def test_what_is_wrong_with_a_file(tmp_path: Path, text: str, problem: str) -> N
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="it can't be read"):
         Space.load("torch", "forward", tmp_path / "missing.toml")
-    with pytest.raises(ConfigError, match="it can't be read"):
-        Space.load("torch", "forward", tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    for other in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="is no regular file"):
+            Space.load("torch", "forward", other)
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="it is no TOML"):
         Space.load("torch", "forward", binary)
     large = written(tmp_path, "#" * (sources.LARGEST + 1))
-    with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
+    with pytest.raises(ConfigError, match="has 1,048,577 bytes"):
         Space.load("torch", "forward", large)
 
 

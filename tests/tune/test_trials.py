@@ -66,7 +66,7 @@ def test_a_full_disk_is_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_folder_that_cannot_be_made_means_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.warns(CacheWarning, match="not written down"):
+    with pytest.warns(CacheWarning, match="not remembered"):
         assert isinstance(storage(tmp_path / "file" / "trials.jsonl", None), InMemoryStorage)
 
 

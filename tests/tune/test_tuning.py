@@ -68,6 +68,26 @@ def test_more_effort_goes_on_with_the_same_trials() -> None:
     assert found.each[0].entry.trials == 5
 
 
+def test_a_space_with_fewer_candidates_than_trials_was_tuned_again_each_time(tmp_path: Path) -> None:
+    space = tmp_path / "two.toml"
+    one_each = "\n".join(
+        f'"forward.{name}" = [{value}]'
+        for name, value in {
+            "plan": '"cheapest"',
+            "segment": 16,
+            "key_multiple": 8,
+            "core": 1024,
+            "chunk": 1048576,
+        }.items()
+    )
+    space.write_text(f'[parameters]\n{one_each}\n"forward.query_tile" = [32, 64]\n')
+    found = tuned(direction="fwd", trials=500, space=space)
+    assert found.each[0].entry.trials == found.each[0].entry.about["candidates"] < 500
+    assert found.each[0].entry.is_complete
+    again = tuned(direction="fwd", trials=1000, space=space)
+    assert (again.each[0].source, again.each[0].trials_run) == ("cached", 0)
+
+
 def test_force_tunes_again() -> None:
     tuned(direction="fwd")
     assert tuned(direction="fwd", force=True).each[0].source == "tuned"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -24,6 +24,8 @@ ItemGradients = tuple[Tensor, Tensor, Tensor]
 
 #: Scores that are held at a time.
 MAX_SCORES = 1 << 22
+#: The least scale whose products float32 holds with all digits.
+_LEAST = torch.finfo(torch.float32).tiny
 
 
 class Kernel(Protocol):
@@ -43,12 +45,16 @@ class Kernel(Protocol):
 
 
 class FlashCPU:
-    """PyTorch's own blocked kernel for CPUs; key and value heads have one size."""
+    """PyTorch's own blocked kernel for CPUs; key and value heads have one size.
+
+    It multiplies the -inf of masked pairs with the scale, too, so that it gets one above 0, and the query its sign.
+    """
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> tuple[Tensor, Tensor]:
         """See Kernel."""
+        query, scale, _ = _with_sign(query, scale)
         result: tuple[Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, causal, attn_mask=bias, scale=scale
         )
@@ -58,10 +64,11 @@ class FlashCPU:
         self, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> ItemGradients:
         """See Kernel."""
+        query, scale, sign = _with_sign(saved.query, scale)
         result: ItemGradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad_out, *saved.tensors, 0.0, causal, attn_mask=bias, scale=scale
+            grad_out, *replace(saved, query=query).tensors, 0.0, causal, attn_mask=bias, scale=scale
         )
-        return result
+        return result if sign == 1 else (result[0] * sign, *result[1:])
 
 
 class BiasedFlashCPU:
@@ -159,6 +166,15 @@ class Written:
             return scores, None
         scored = self._score.block(block.items, block.rows, block.keys, scores)
         return scored.value(), scored
+
+
+def _with_sign(query: Tensor, scale: float) -> tuple[Tensor, float, int]:
+    """Return a query and a scale above 0 with the same scores, and the sign that the scale had; 0 in float32 is 0."""
+    if scale >= _LEAST:
+        return query, scale, 1
+    if scale <= -_LEAST:
+        return -query, -scale, -1
+    return torch.zeros_like(query), 1.0, 0
 
 
 def kernel_for(device: torch.device, score: PartScore | None = None) -> Kernel:

@@ -73,7 +73,11 @@ def _sizes(dtype: str, head_dim: int, value_dim: int, group: int) -> Sizes:
         )
     for size in (head_dim, value_dim):
         if not 1 <= size <= MAX_HEAD_DIM:
-            raise BackendError(f"Head size {size}.", rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.")
+            raise BackendError(
+                f"Head size {size}.",
+                rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.",
+                fix="Use more heads of a smaller size.",
+            )
     return Sizes(head_dim, value_dim, DTYPES[dtype], group)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from attncc.backends.triton.source import render
 from attncc.backends.triton.spec import Spec
-from attncc.storage import CacheWarning, cache_folder, write
+from attncc.storage import CacheWarning, cache_folder, warn_unwritable, write
 
 
 def folder() -> Path:
@@ -40,7 +40,7 @@ def path_of(spec: Spec) -> Path:
     try:
         write(path, text.encode())
     except OSError as error:
-        warnings.warn(f"{path} can't be written ({error}): kernels are not kept.", CacheWarning, stacklevel=2)
+        warn_unwritable(path, error)
         path = _temporary() / name
         write(path, text.encode())
     return path

@@ -6,9 +6,10 @@ import math
 from functools import cache
 
 from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 
 from attncc.backends.triton.spec import Spec
-from attncc.storage import cache_folder
+from attncc.storage import cache_folder, warn_unwritable
 
 #: Stands where a block of lines came out empty, until its line is dropped.
 _NOTHING = "\0"
@@ -38,11 +39,22 @@ def _environment() -> Environment:
     return environment
 
 
+class _Bytecode(FileSystemBytecodeCache):
+    """Compiled templates, kept since compiling them takes longer than all the rest; where they can't be, nothing is."""
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep a template, unless the disk won't have it."""
+        try:
+            super().dump_bytecode(bucket)
+        except OSError as error:
+            warn_unwritable(cache_folder("templates"), error)
+
+
 def _bytecode() -> FileSystemBytecodeCache | None:
-    """Return where compiled templates are kept, since compiling them takes longer than all the rest."""
     folder = cache_folder("templates")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # the kernel cache beside it warns of that
+    except OSError as error:
+        warn_unwritable(folder, error)
         return None
-    return FileSystemBytecodeCache(str(folder))
+    return _Bytecode(str(folder))

@@ -40,7 +40,9 @@ class Grid:
         size, shard = self.size(dim), self.shard(dim)
         if total % size:
             raise DistributedError(
-                f"{total} {dim} on {size} ranks of the mesh.", rule=f"The ranks of {dim!r} have equally many each."
+                f"{total} {dim} on {size} ranks of the mesh.",
+                rule=f"The ranks of {dim!r} have equally many each.",
+                fix="Use a mesh whose dimension divides them.",
             )
         return range(total // size * shard, total // size * (shard + 1))
 
@@ -73,11 +75,17 @@ def grid_of(mesh: DeviceMesh | None, group: dist.ProcessGroup | None) -> Grid:
             fix="Start it with torchrun, and call torch.distributed.init_process_group first.",
         )
     if mesh is not None and group is not None:
-        raise DistributedError("Both mesh and group are given.", rule="A mesh has groups of its own.")
+        raise DistributedError(
+            "Both mesh and group are given.", rule="A mesh has groups of its own.", fix="Leave one of them out."
+        )
     if mesh is None:
         chosen = dist.group.WORLD if group is None else group
         if not isinstance(chosen, dist.ProcessGroup):
-            raise DistributedError(f"group={group!r}.", rule="It is a process group that this rank is in.")
+            raise DistributedError(
+                f"group={group!r}.",
+                rule="It is a process group that this rank is in.",
+                fix="Call it on the ranks of the group only, or leave group out.",
+            )
         return Grid({"sequence": chosen.size()}, {"sequence": chosen.rank()}, {"sequence": chosen})
     return _of_mesh(mesh)
 
@@ -94,7 +102,11 @@ def _of_mesh(mesh: DeviceMesh) -> Grid:
 
 def _check(mesh: DeviceMesh) -> None:
     if not isinstance(mesh, DeviceMesh):
-        raise DistributedError(f"mesh is a {type(mesh).__name__}.", rule="It is a torch DeviceMesh.")
+        raise DistributedError(
+            f"mesh is a {type(mesh).__name__}.",
+            rule="It is a torch DeviceMesh.",
+            fix="Make one with torch.distributed.device_mesh.init_device_mesh.",
+        )
     names = mesh.mesh_dim_names or ()
     if not names or not set(names) <= set(DIMS):
         raise DistributedError(

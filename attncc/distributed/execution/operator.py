@@ -153,7 +153,11 @@ class DistributedAttention:
         shard = self.grid.shard("sequence") if rank is None else rank
         ranks = self.grid.size("sequence")
         if not isinstance(shard, int) or isinstance(shard, bool) or not 0 <= shard < ranks:
-            raise DistributedError(f"rank={rank!r}.", rule=f"The sequence is shared by ranks 0 to {ranks - 1}.")
+            raise DistributedError(
+                f"rank={rank!r}.",
+                rule=f"The sequence is shared by ranks 0 to {ranks - 1}.",
+                fix="Leave rank out for this one.",
+            )
         return torch.from_numpy(self.sharing.positions(self.schedule.partition, shard))
 
     def shard(self, x: Tensor, *, batch: int | None = 0, heads: int | None = 1, sequence: int | None = 2) -> Tensor:

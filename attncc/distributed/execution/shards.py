@@ -30,6 +30,7 @@ def shard(
         raise ShapeError(
             f"Dimension {sequence} of {tuple(x.shape)} has {x.shape[sequence]} tokens.",
             rule=f"The whole sequence has {length}.",
+            fix="Pass the whole tensor, or say with sequence= which dimension has the tokens.",
         )
     return x.index_select(sequence, positions.to(x.device))
 
@@ -82,7 +83,11 @@ def schedule_of(schedule: Schedule, grid: Grid, inputs: Inputs, spread: int) -> 
 def _check_dims(x: object, *dims: int | None) -> None:
     """Raise ShapeError unless x is a tensor that has these dimensions, each once."""
     if not isinstance(x, Tensor):
-        raise ShapeError(f"A {type(x).__name__} for a tensor.", rule="Tensors are cut into shards.")
+        raise ShapeError(
+            f"A {type(x).__name__} for a tensor.",
+            rule="Tensors are cut into shards.",
+            fix="Convert it first, for example with torch.as_tensor.",
+        )
     given = [dim for dim in dims if dim is not None]
     if any(not -x.ndim <= dim < x.ndim for dim in given) or len({dim % x.ndim for dim in given}) < len(given):
         raise ShapeError(

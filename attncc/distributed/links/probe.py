@@ -48,7 +48,11 @@ def measure(report: Report) -> Links:
 def measure_world(report: Report) -> Links | None:
     """Measure the world that torchrun has started; None on all ranks but the first. Raises DistributedError."""
     if os.environ["LOCAL_WORLD_SIZE"] != os.environ["WORLD_SIZE"]:
-        raise DistributedError("The world has several nodes.", rule="The links of one host are measured at a time.")
+        raise DistributedError(
+            "The world has several nodes.",
+            rule="The links of one host are measured at a time.",
+            fix="Run it on each host by itself.",
+        )
     dist.init_process_group("gloo", timeout=LIMIT)
     try:
         _check(dist.get_world_size())
@@ -93,7 +97,9 @@ def _heard(ranks: Sequence[BaseProcess], receiver: Connection, report: Report) -
 
 def _check(processes: int) -> None:
     if processes < 2:
-        raise DistributedError(f"{processes} process.", rule="Links are between two processes, or more.")
+        raise DistributedError(
+            f"{processes} process.", rule="Links are between two processes, or more.", fix="Ask for 2 or more."
+        )
 
 
 def _process(rank: int, processes: int, store: str, sender: Connection) -> None:

@@ -97,7 +97,11 @@ class Liveness:
 
 def _duration(timeout: float) -> timedelta:
     if not isinstance(timeout, numbers.Real) or isinstance(timeout, bool) or not SHORTEST <= timeout <= LONGEST:
-        raise DistributedError(f"timeout={timeout!r}.", rule=f"It is a number of seconds, {SHORTEST:g} to {LONGEST:g}.")
+        raise DistributedError(
+            f"timeout={timeout!r}.",
+            rule=f"It is a number of seconds, {SHORTEST:g} to {LONGEST:g}.",
+            fix="For example 60.",
+        )
     return timedelta(seconds=float(timeout))
 
 

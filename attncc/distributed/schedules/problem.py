@@ -57,10 +57,16 @@ class Problem:
         check(self.pattern.predicate, self.shape)
         if self.ranks < 1 or self.length < 1:
             raise ShapeError(
-                f"{self.length} tokens on {self.ranks} ranks.", rule="There is at least one token and one rank."
+                f"{self.length} tokens on {self.ranks} ranks.",
+                rule="There is at least one token and one rank.",
+                fix="Give 1 or more of both.",
             )
         if not 1.0 <= self.slack < math.inf:
-            raise ConfigError(f"slack={self.slack}.", rule="It is a finite number of at least 1.")
+            raise ConfigError(
+                f"slack={self.slack}.",
+                rule="It is a finite number of at least 1.",
+                fix="For example 1.25: a quarter more than an even share.",
+            )
         if self.most is not None and self.most * self.ranks < self.length:
             raise PlanError(
                 f"{self.length:,} tokens on {self.ranks} ranks, whose memory holds {self.most:,} each.",

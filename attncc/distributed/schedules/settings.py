@@ -40,4 +40,8 @@ class Settings:
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigError(f"{name}={value!r}.", rule=f"It is an integer of at least {least}.")
         if self.unit & (self.unit - 1):
-            raise ConfigError(f"unit={self.unit}.", rule="A unit is a power of two of tokens, or 0.")
+            raise ConfigError(
+                f"unit={self.unit}.",
+                rule="A unit is a power of two of tokens, or 0.",
+                fix="For example 128, or 0 to choose by the length.",
+            )

@@ -42,7 +42,11 @@ class Sharing:
             ("key heads", inputs.kv_heads, self.heads * self.spread),
         ):
             if total % by:
-                raise ConfigError(f"{total} {name} on {by} ranks.", rule="They are divided into equal shares.")
+                raise ConfigError(
+                    f"{total} {name} on {by} ranks.",
+                    rule="They are divided into equal shares.",
+                    fix="Use a mesh whose dimensions divide them.",
+                )
 
     def local(self, inputs: Inputs) -> Inputs:
         """Return the sizes that a rank computes with."""

@@ -20,9 +20,9 @@ from attncc.distributed.simulation.ranking import ranked
 from attncc.distributed.simulation.simulate import makespan
 from attncc.distributed.simulation.timeline import Timeline
 from attncc.distributed.topology import Topology
-from attncc.errors import ConfigError, TopologyError
+from attncc.errors import TopologyError
 from attncc.ir.tables import Array
-from attncc.planner.directions import DIRECTIONS
+from attncc.planner.directions import check_direction
 
 #: Ways to cut a sequence into as many blocks as ranks.
 ORDERS = ("contiguous", "striped")
@@ -62,8 +62,7 @@ class Case:
                 f"{self.ranks} ranks on devices {self.placement.tolist()} of topology {self.topology.name!r}.",
                 rule=f"Each rank has one of its {self.topology.count} devices, numbered from 0.",
             )
-        if self.direction not in DIRECTIONS:
-            raise ConfigError(f"direction={self.direction!r}.", rule=f"It is one of {', '.join(DIRECTIONS)}.")
+        check_direction(self.direction)
 
     @property
     def ranks(self) -> int:

@@ -25,7 +25,7 @@ POINTS = 4096
 
 
 def save(found: Report, path: Path) -> None:
-    """Draw a report as PNG; raises AttnccError if `path` can't be written."""
+    """Draw a report as PNG; raises ConfigError if `path` can't be written."""
     lines = lines_of(found.scene.topology)
     order = found.best.schedule.partition.cut.axis.positions
     made = figure.blank(13, 8.5 if order is None else 9.3)

@@ -13,15 +13,15 @@ from attncc.configs import reading
 from attncc.configs.environment import SCHEDULES, Environment
 from attncc.configs.key import Key
 from attncc.configs.lookup import find
-from attncc.configs.store import warn_once
 from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing
-from attncc.errors import ConfigError, TopologyError
+from attncc.errors import ConfigError, TopologyError, nearest
 from attncc.ir.score import IDENTITY
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern
 from attncc.planner.directions import BOTH
 from attncc.planner.shape import Shape
+from attncc.storage import warn_once
 
 if TYPE_CHECKING:
     from attncc.distributed.topology import Topology
@@ -145,13 +145,18 @@ def parsed(config: Mapping[str, object], ranks: int) -> tuple[Sharing, Settings]
     values = described(Settings(), Sharing()) | dict(config)
     unknown = values.keys() - {*MESH, *_OWN}
     if unknown:
-        raise ConfigError(f"Unknown config key {min(unknown)!r}.", rule=f"Keys are {', '.join((*MESH, *_OWN))}.")
+        raise ConfigError(
+            f"Unknown config key {min(unknown)!r}.",
+            rule=f"Keys are {', '.join((*MESH, *_OWN))}.",
+            fix=nearest(min(unknown), (*MESH, *_OWN)),
+        )
     batch, heads, spread = (_size(name, values[name]) for name in MESH)
     settings = Settings(spread=spread, **{name: values[name] for name in _OWN})  # type: ignore[arg-type]
     if ranks % (batch * heads * spread):
         raise ConfigError(
             f"A mesh of {batch} x {heads} x parts x {spread} for {ranks} ranks.",
             rule="The product of its dimensions is the number of ranks.",
+            fix="Change the mesh, or the number of ranks.",
         )
     return Sharing(batch, heads, ranks // (batch * heads * spread), spread), settings
 

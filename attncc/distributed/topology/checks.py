@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 
 from attncc.errors import TopologyError, nearest
 
+_IN_RANGE = "Write one in that range."
+
 
 def fail(where: str, quoted: str, rule: str, fix: str = "") -> NoReturn:
     """Raise a TopologyError."""
@@ -27,16 +29,16 @@ def number(
     """Return a number within its bounds, both included; without a default it must be there."""
     value = table.get(key, default)
     if value is None:
-        fail(where, f"no {key}", f"{key} is a number.")
+        fail(where, f"no {key}", f"{key} is a number.", f"Add {key} = ... there.")
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        fail(where, f"{key} = {value!r}", f"{key} is a number from {least:g} to {most:g}.")
+        fail(where, f"{key} = {value!r}", f"{key} is a number from {least:g} to {most:g}.", _IN_RANGE)
     return float(value)
 
 
 def count(where: str, key: str, value: object, most: int) -> int:
     """Return a whole number from 1 to `most`."""
     if type(value) is not int or not 1 <= value <= most:
-        fail(where, f"{key} = {value!r}", f"{key} is a whole number from 1 to {most}.")
+        fail(where, f"{key} = {value!r}", f"{key} is a whole number from 1 to {most}.", _IN_RANGE)
     return value
 
 

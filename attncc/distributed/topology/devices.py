@@ -67,7 +67,11 @@ class Topology:
             if facts  # a switch has none
         )
         if not devices:
-            raise TopologyError(f"Topology {name!r} has no devices.", rule="A device is a vertex with a target.")
+            raise TopologyError(
+                f"Topology {name!r} has no devices.",
+                rule="A device is a vertex with a target.",
+                fix="Give vertices a target from `attncc targets`.",
+            )
         return cls(name, title or name, devices, _cores(graph, nodes), graph, Network.of(graph))
 
     @classmethod
@@ -135,15 +139,24 @@ class Topology:
 
 def _check_graph(graph: nx.Graph) -> None:
     if graph.is_directed() or graph.is_multigraph():
-        raise TopologyError(f"{type(graph).__name__} for a topology.", rule="It is an undirected networkx.Graph.")
+        raise TopologyError(
+            f"{type(graph).__name__} for a topology.",
+            rule="It is an undirected networkx.Graph.",
+            fix="Convert it, for example with networkx.Graph(graph).",
+        )
     if not 1 <= len(graph) <= MOST_VERTICES or graph.number_of_edges() > MOST_LINKS:
         raise TopologyError(
             f"{len(graph)} vertices and {graph.number_of_edges()} links.",
             rule=f"A topology has 1 to {MOST_VERTICES} vertices and at most {MOST_LINKS} links.",
+            fix="Add devices, or describe a part of the machine.",
         )
     loops = [label for label in graph if graph.has_edge(label, label)]
     if loops:
-        raise TopologyError(f"{loops[0]!r} is linked to itself.", rule="A link connects two different vertices.")
+        raise TopologyError(
+            f"{loops[0]!r} is linked to itself.",
+            rule="A link connects two different vertices.",
+            fix="Leave the link out.",
+        )
     if not nx.is_connected(graph):
         parts = [next(iter(part)) for part in nx.connected_components(graph)]
         raise TopologyError(
@@ -169,5 +182,9 @@ def _cores(graph: nx.Graph, nodes: Mapping[Hashable, int]) -> dict[int, float]:
     cores = table("cores", graph.graph.get("cores", {}))
     wrong = [label for label in cores if label not in nodes]
     if wrong:
-        raise TopologyError(f"Cores for node {wrong[0]!r}.", rule="Cores are for nodes that hold devices.")
+        raise TopologyError(
+            f"Cores for node {wrong[0]!r}.",
+            rule="Cores are for nodes that hold devices.",
+            fix="Name a node that a device has.",
+        )
     return {nodes[label]: number("cores", cores, label, least=1e-6, most=1e6) for label in cores}

@@ -31,11 +31,15 @@ import networkx as nx
 from attncc.distributed.topology.checks import array, count, fail, table, text, unknown_keys
 from attncc.distributed.topology.devices import MOST_LINKS, MOST_VERTICES, Topology
 from attncc.distributed.topology.network import Link
-from attncc.errors import TopologyError, nearest
+from attncc.errors import ConfigError, TopologyError, nearest
+from attncc.storage import read
 
+_SMALLER = "Describe a part of the machine."
 KEYS = ("title", "links", "switches", "nodes", "connections")
 NODE_KEYS = ("count", "devices", "switches", "cores", "connections")
 DEVICE_KEYS = ("name", "count", "target", "share")
+#: Bytes of a file that are read; the shipped ones, whose templates stand for many nodes, have a few hundred.
+MOST_BYTES = 1 << 20
 _FOLDER = resources.files("attncc.distributed.topology").joinpath("shipped")
 
 
@@ -59,9 +63,16 @@ def load(name_or_path: str) -> Topology:
         return parse(file.read_text("utf-8"), name=name_or_path)
     path = Path(name_or_path)
     try:
-        content = path.read_text("utf-8")
+        content = read(path, MOST_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise TopologyError(f"Can't read topology {name_or_path!r}: {error}.", rule="It is a TOML file.") from error
+        said = error.strerror if isinstance(error, OSError) else error
+        raise TopologyError(
+            f"Can't read topology {name_or_path!r}: {said}.",
+            rule="It is the name of a shipped topology, or a TOML file.",
+            fix="See `attncc topologies` for the names.",
+        ) from error
+    except ConfigError as error:
+        raise TopologyError(error.problem, rule=error.rule, fix=error.fix) from error
     return parse(content, name=path.stem)
 
 
@@ -94,11 +105,12 @@ Scope = dict[str, tuple[str, ...]]
 
 @dataclass
 class _Builder:
-    """A graph that grows node by node; links: the kinds of the file."""
+    """A graph that grows node by node; links: the kinds of the file; made: links that there are."""
 
     where: str
     links: Mapping[str, Link]
     graph: nx.Graph = field(default_factory=lambda: nx.Graph(cores={}))
+    made: int = 0
 
     def build(self, facts: Mapping[str, Any]) -> nx.Graph:
         """Return the graph of a whole file: devices first, node by node, then switches; then connections."""
@@ -146,15 +158,27 @@ class _Builder:
         known = count(where, name, number, MOST_VERTICES)
         labels = (f"{prefix}{name}",) if known == 1 else tuple(f"{prefix}{name}{k}" for k in range(known))
         if len(self.graph) + known > MOST_VERTICES:
-            fail(self.where, f"more than {MOST_VERTICES} vertices", "Devices and switches are no more than that.")
+            fail(
+                self.where,
+                f"more than {MOST_VERTICES} vertices",
+                "Devices and switches are no more than that.",
+                _SMALLER,
+            )
         taken = [label for label in labels if label in self.graph]
         if taken:
             fail(where, f"two vertices called {taken[0]!r}", "Names are used once.")
         return labels
 
+    def _reserve(self, links: int) -> None:
+        """Refuse links beyond what a topology may have, before they are made."""
+        self.made += links
+        if self.made > MOST_LINKS:
+            rule, fix = f"Links are at most {MOST_LINKS:,}.", "Connect groups through switches."
+            fail(self.where, f"more than {MOST_LINKS:,} links", rule, fix)
+
     def _connect(self, where: str, prefix: str, facts: Mapping[str, Any], scope: Scope) -> None:
         """Add connections [from, to, kind of link]; links of a shared kind are one medium in each node."""
-        place = f"{where}, connections"
+        place, known = f"{where}, connections", _named(scope)
         for entry in array(place, facts.get("connections", [])):
             if not isinstance(entry, list) or len(entry) != 3 or not all(isinstance(name, str) for name in entry):
                 fail(place, repr(entry), "A connection is [from, to, link], three names.")
@@ -166,19 +190,24 @@ class _Builder:
                     "Links are named in [links].",
                     nearest(kind, self.links),
                 )
-            ends = [_found(place, name, scope) for name in (first, last)]
+            ends = [_found(place, name, known) for name in (first, last)]
             link = asdict(self.links[kind])
             medium = (prefix, kind) if link["shared"] else None
-            for a, b in _pairs(place, entry, *ends):
+            pairs = _pairs(place, entry, *ends)
+            self._reserve(len(pairs))
+            for a, b in pairs:
                 if self.graph.has_edge(a, b):
-                    fail(place, f"{a!r} and {b!r} are connected twice", "Two vertices have one link.")
+                    rule, fix = "Two vertices have one link.", "Leave one of the connections out."
+                    fail(place, f"{a!r} and {b!r} are connected twice by {entry!r}", rule, fix)
                 self.graph.add_edge(a, b, **(link | {"shared": medium}))
 
 
-def _found(where: str, name: str, scope: Scope) -> tuple[str, ...]:
-    """Return the vertices of a name: a whole group such as gpu, or one of it such as gpu3."""
-    single = {label.rpartition("/")[2]: (label,) for labels in scope.values() for label in labels}
-    known = single | scope
+def _named(scope: Scope) -> Scope:
+    """Return what names in connections stand for: a whole group such as gpu, or one of it such as gpu3."""
+    return {label.rpartition("/")[2]: (label,) for labels in scope.values() for label in labels} | scope
+
+
+def _found(where: str, name: str, known: Scope) -> tuple[str, ...]:
     if name not in known:
         fail(where, f"unknown node {name!r}", "A connection is between devices and switches.", nearest(name, known))
     return known[name]
@@ -186,6 +215,9 @@ def _found(where: str, name: str, scope: Scope) -> tuple[str, ...]:
 
 def _pairs(where: str, entry: list[str], a: tuple[str, ...], b: tuple[str, ...]) -> list[tuple[str, str]]:
     """Return what a connection connects: one with each, each with its counterpart, or a group with itself."""
+    if a == b and len(a) == 1:
+        rule, fix = "A link connects two different vertices.", "Name another vertex, or leave the connection out."
+        fail(where, f"{entry!r} connects {a[0]!r} with itself", rule, fix)
     if a == b:
         number = len(a) * (len(a) - 1) // 2
         pairs = list(itertools.combinations(a, 2)) if number <= MOST_LINKS else []

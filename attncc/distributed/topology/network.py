@@ -146,4 +146,5 @@ def _same_medium(link: Link, media: dict[Hashable, Link]) -> None:
             f"Connections that share {link.shared!r} have beta={other.beta:g}, duplex={other.duplex!r} and "
             f"beta={link.beta:g}, duplex={link.duplex!r}.",
             rule="A shared medium has one beta and one duplex.",
+            fix="Give all of its connections the same link, or share another name.",
         )

@@ -83,5 +83,6 @@ class ScheduleRequest(Asked):
             raise TopologyError(
                 f"A mesh of {shape} on the {topology.count} devices of {topology.name!r}.",
                 rule="It is batch x heads x sequence, and their product the number of devices.",
+                fix="Change --mesh, or take fewer devices with --ranks.",
             )
         sharing.check(inputs)

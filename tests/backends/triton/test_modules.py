@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attncc.backends.triton import modules
+from attncc.backends.triton import modules, source
 from attncc.backends.triton.source import render
 from attncc.backends.triton.spec import Spec
 from attncc.storage import CacheWarning
@@ -43,3 +43,15 @@ def test_a_cache_that_cannot_be_written(folder: Path, monkeypatch: pytest.Monkey
     with pytest.warns(CacheWarning, match="can't be written"):
         path = modules.path_of(SPEC)
     assert path.read_text("utf-8") == render(SPEC)
+
+
+def test_a_full_disk_took_the_kernel_with_the_compiled_template(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(bucket: object, file: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jinja2.bccache.Bucket.write_bytecode", full)
+    source._environment.cache_clear()
+    render.cache_clear()
+    with pytest.warns(CacheWarning, match="No space left on device"):
+        assert "def forward" in render(SPEC)
+    source._environment.cache_clear()

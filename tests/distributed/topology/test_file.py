@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_load_says_which_name_is_near() -> None:
         ("slot = 2", "gpu = 2", "two vertices called 'node0/gpu0'"),
         ('["gpu", "gpu", "fast"]', '["gpu", "gpu"]', "three names"),
         ('["gpu", "gpu", "fast"]', '["gpu", "gpu", "fast"], ["gpu0", "gpu1", "slow"]', "connected twice"),
-        ('["gpu", "gpu", "fast"]', '["host", "host", "fast"]', "between 1 and 1"),
+        ('["gpu", "gpu", "fast"]', '["host", "host", "fast"]', "(?s)'node0/host' with itself.*two different"),
         ("[switches]", "[switch]", "unknown key 'switch'"),
         ("title =", "titel =", "unknown key 'titel'"),
         ('title = "two nodes of two"', "title = 2", "title = 2"),
@@ -140,3 +141,28 @@ def test_a_wrong_file_is_refused(old: str, new: str, message: str) -> None:
 def test_a_file_without_nodes_is_refused() -> None:
     with pytest.raises(TopologyError, match=r"0 vertices"):
         topology_file.parse("", name="empty")
+
+
+def test_eight_million_links_were_made_before_they_were_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"s{k}" for k in range(40)]
+    switches, connections = ", ".join(f"{name} = 1" for name in names), ", ".join(f'["gpu", "{s}", "a"]' for s in names)
+    text = (
+        '[links.a]\nalpha = 1e-6\nbeta = 1e9\n[[nodes]]\ndevices = { name = "gpu", count = 4000, target = "h100" }\n'
+        f"switches = {{ {switches} }}\nconnections = [{connections}]\n"
+    )
+    made = []
+    monkeypatch.setattr(topology_file.nx.Graph, "add_edge", lambda self, *ends, **facts: made.append(ends))
+    with pytest.raises(TopologyError, match=r"more than 131,072 links"):
+        topology_file.parse(text, name="dense")
+    assert len(made) <= topology_file.MOST_LINKS
+
+
+def test_a_file_without_an_end_was_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "large.toml"
+    path.write_bytes(b"#" * (topology_file.MOST_BYTES + 1))
+    with pytest.raises(TopologyError, match="at most 1,048,576"):
+        Topology.load(str(path))
+    pipe = tmp_path / "pipe.toml"
+    os.mkfifo(pipe)
+    with pytest.raises(TopologyError, match="no regular file"):
+        Topology.load(str(pipe))

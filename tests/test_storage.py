@@ -1,0 +1,163 @@
+"""Files: written in one step, or straight into what is no regular file; checked before long work; read with a bound."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from attncc import storage
+from attncc.errors import ConfigError
+
+AS_ROOT = os.geteuid() == 0
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_file_was_0600_whatever_the_umask(tmp_path: Path, umask: None) -> None:
+    storage.write(tmp_path / "new", b"x")
+    assert mode(tmp_path / "new") == 0o640
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "old"
+    path.write_bytes(b"old")
+    path.chmod(0o604)
+    storage.write(path, b"new")
+    assert (path.read_bytes(), mode(path)) == (b"new", 0o604)
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["to a file", "to nothing yet"])
+def test_a_link_was_replaced_by_a_file(tmp_path: Path, there: bool) -> None:
+    target, link = tmp_path / "elsewhere" / "target", tmp_path / "link"
+    target.parent.mkdir()
+    if there:
+        target.write_bytes(b"old")
+    link.symlink_to(target)
+    storage.write(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert [path.name for path in target.parent.iterdir()] == ["target"]
+
+
+def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(ConfigError, match="can't be written"):
+        storage.check_file(tmp_path / "a", "--png")
+    with pytest.raises(ConfigError, match="can't be written"):
+        storage.save(tmp_path / "a", b"x", "--png")
+
+
+def test_a_pipe_is_written_into(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", list[bytes]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    storage.write(pipe, b"through")
+    reader.join(10)
+    assert read == [b"through"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_device_is_written_into() -> None:
+    storage.write(Path("/dev/null"), b"gone")
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+@pytest.mark.parametrize("into", ["a pipe", "a file"])
+def test_what_goes_to_dev_stdout_stands_in_line_with_what_is_printed(tmp_path: Path, into: str) -> None:
+    program = (
+        "from pathlib import Path\nfrom attncc import storage\n"
+        "print('before')\nstorage.check_file(Path('/dev/stdout'), '--png')\n"
+        "storage.write(Path('/dev/stdout'), b'written\\n')\nprint('after')"
+    )
+    if into == "a pipe":
+        found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
+    else:
+        with (tmp_path / "out").open("wb") as file:
+            subprocess.run([sys.executable, "-c", program], stdout=file, check=True)
+        found = (tmp_path / "out").read_bytes()
+    assert found == b"before\nwritten\nafter\n"
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "kept"
+    path.write_bytes(b"old")
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ConfigError, match=r"(?s)--export .*No space left.*disk with room.*another file"):
+        storage.save(path, b"new", "--export")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_for_a_file_is_checked_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for path in (tmp_path, tmp_path / "file" / "x", tmp_path / "file" / "x" / "y"):
+        with pytest.raises(ConfigError, match="--png"):
+            storage.check_file(path, "--png")
+    for path in (tmp_path / "file", tmp_path / "new", tmp_path / "new" / "x", Path("/dev/null"), None):
+        storage.check_file(path, "--png")
+    storage.check_folder(tmp_path / "new" / "folder", "--out")
+    with pytest.raises(ConfigError, match="--out"):
+        storage.check_folder(tmp_path / "file", "--out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+@pytest.mark.skipif(AS_ROOT, reason="nothing is read-only to root")
+def test_what_is_read_only_is_refused(tmp_path: Path) -> None:
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir(mode=0o500)
+    file.write_bytes(b"kept")
+    file.chmod(0o400)
+    for path in (folder / "x", file):
+        with pytest.raises(ConfigError, match="Permission denied"):
+            storage.check_file(path, "--png")
+        with pytest.raises(ConfigError, match="Permission denied"):
+            storage.save(path, b"x", "--png")
+    assert file.read_bytes() == b"kept"
+
+
+def test_reading_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    assert storage.read(path, 5) == b"12345"
+    with pytest.raises(ConfigError, match="has 5 bytes"):
+        storage.read(path, 4)
+    os.mkfifo(tmp_path / "pipe")
+    for other in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="no regular file"):
+            storage.read(other, 5)
+
+
+def test_each_cache_warned_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for name in ("tuned", "kernels", "compiled"):
+            storage.warn_unwritable(storage.cache_folder(name) / "x", OSError(30, "Read-only file system"))
+    [said] = map(str, (each.message for each in caught))
+    assert str(tmp_path) in said
+    assert "Read-only file system" in said
+    assert "set ATTNCC_CACHE_DIR" in said
