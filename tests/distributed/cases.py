@@ -44,6 +44,7 @@ def patterns(n: int = N) -> dict[str, attncc.Pattern]:
         "causal": attncc.load("causal"),
         "full": attncc.load("full"),
         "window": window,
+        "256-window": attncc.load("sliding_window", window=256),
         "strided": attncc.load("strided", l=8),
         "fixed": attncc.load("fixed", l=16, c=3),
         "global": global_tokens(window=6, count=3),
