@@ -36,7 +36,7 @@ class Messages:
     def of(cls, flow: Flow, topology: Topology, group: Array | None = None) -> Messages:
         """Return the messages of a flow between devices; what a device sends itself is none.
 
-        group: of each device, int64 (devices,), where all devices of groups in which anything is sent wait for others.
+        group: of each device, int64 (devices,), where it waits for all of its group if any of it sends something.
         """
         moved = (flow.bytes > 0) & (flow.source != flow.target)
         source, target, sizes = flow.source[moved], flow.target[moved], flow.bytes[moved]

@@ -119,7 +119,7 @@ def _groups(now: Sequence[tuple[Step, Array]], topology: Topology) -> Array:
 
 
 def _same(one: tuple[Flow, Array], other: tuple[Flow, Array]) -> bool:
-    columns = (((flow.source, flow.target, flow.bytes, group)) for flow, group in (one, other))
+    columns = ((flow.source, flow.target, flow.bytes, group) for flow, group in (one, other))
     return all(np.array_equal(a, b) for a, b in zip(*columns, strict=True))
 
 

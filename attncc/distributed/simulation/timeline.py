@@ -110,8 +110,8 @@ def timeline(compute: Array, rounds: Sequence[Messages], topology: Topology) -> 
 
     A device comes to a step when it has ended the one before: it posts the messages of the step's round, computes the
     tasks, and waits until its messages, those that it sends too, have arrived; in synchronous rounds also until all of
-    its group have come. Links and pools of cores serve one step
-    after another. Times are sums and maxima of what messages take, so that faster links or fewer bytes delay nothing.
+    its group have come. Links and pools of cores serve one step after another. Times are sums and maxima of what
+    messages take, so that faster links or fewer bytes delay nothing.
     """
     pools = Pools.of(compute, topology)
     begins, starts, computed, landed, travelling = (np.zeros_like(compute) for _ in range(5))
