@@ -61,8 +61,9 @@ class TableData:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of shape and content: equal tables are the same table, in every process."""
-        header = f"{self.data.dtype.str}{self.data.shape}".encode()
-        return hashlib.sha256(header + self.data.tobytes()).hexdigest()
+        found = hashlib.sha256(f"{self.data.dtype.str}{self.data.shape}".encode())
+        found.update(self.data.data)
+        return found.hexdigest()
 
     @cached_property
     def pyramid(self) -> Pyramid:
@@ -107,8 +108,8 @@ class Pyramid:
     """
 
     def __init__(self, data: Array) -> None:
-        base = data.astype(np.int64)
-        self.levels: list[tuple[Array, Array]] = [(base, base)]
+        """Keep the data and what is made of it in its own type: a table of booleans is large enough in bytes."""
+        self.levels: list[tuple[Array, Array]] = [(data, data)]
         while max(self.levels[-1][0].shape) > 1:
             low, high = self.levels[-1]
             self.levels.append((_halve(low, np.minimum), _halve(high, np.maximum)))
@@ -135,7 +136,8 @@ class Pyramid:
         choices: list[list[Array]] = []
         for lo, hi in zip(lows, highs, strict=True):
             first, last = lo >> k, hi >> k
-            choices.append([first, np.minimum(first + 1, last), last])
+            blocks = int((last - first).max(initial=0)) + 1  # 1 for aligned boxes
+            choices.append([first, last, np.minimum(first + 1, last)][:blocks])
         corners = list(itertools.product(*choices))
         return (
             np.minimum.reduce([low[corner] for corner in corners]),
@@ -145,8 +147,11 @@ class Pyramid:
 
 def _halve(level: Array, reduce: np.ufunc) -> Array:
     for axis in range(level.ndim):
-        starts = np.arange(0, level.shape[axis], 2)
-        level = reduce.reduceat(level, starts, axis=axis)
+        before = (slice(None),) * axis
+        odd = level[(*before, slice(1, None, 2))]
+        paired = (*before, slice(odd.shape[axis]))
+        level = level[(*before, slice(0, None, 2))].copy()  # the last has no neighbour where their number is odd
+        reduce(level[paired], odd, out=level[paired])
     return level
 
 

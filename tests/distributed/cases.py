@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 import attncc
 
@@ -42,6 +44,7 @@ def patterns(n: int = N) -> dict[str, attncc.Pattern]:
         "causal": attncc.load("causal"),
         "full": attncc.load("full"),
         "window": window,
+        "256-window": attncc.load("sliding_window", window=256),
         "strided": attncc.load("strided", l=8),
         "fixed": attncc.load("fixed", l=16, c=3),
         "global": global_tokens(window=6, count=3),
@@ -58,6 +61,12 @@ def patterns(n: int = N) -> dict[str, attncc.Pattern]:
 @attncc.score
 def biased(score, i, j, h, *, slopes: attncc.Weights):
     return score + slopes[h] * (j - i)
+
+
+def biased_formula(scores: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
+    """What `biased` does, in torch."""
+    position = torch.arange(scores.shape[-1])
+    return scores + weights[0][:, None, None] * (position - position[:, None])
 
 
 def compiled(pattern: attncc.Pattern | None = None, **options: Any) -> Any:

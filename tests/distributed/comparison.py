@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,13 @@ import by_hand
 import numpy as np
 import torch
 import torch.distributed as dist
+from cases import biased_formula
 
 import attncc
 from attncc.distributed.execution.mesh import DIMS
 from attncc.distributed.schedules import traffic
 from attncc.distributed.schedules.sharing import steps
-from attncc.scores import Score
+from attncc.scores import Score, as_score
 from attncc.testing.oracle import Problem, Results, dense, differentiated
 
 
@@ -43,11 +44,6 @@ def sent(flows: list[traffic.Flow], ranks: int, rank: int) -> list[int]:
     return [int(flow.sent(ranks)[rank]) for flow in flows if flow.total]
 
 
-def rows_of(results: Results, rows: torch.Tensor) -> Results:
-    parts = {name: x[:, :, rows] for name, x in results.items() if not name.startswith("d_weights")}
-    return Results(**parts, d_weights=results.d_weights)
-
-
 def one_process(pattern: attncc.Pattern, problem: Problem, score: Score) -> Results:
     leaves = problem.leaves()
     options = {"scale": problem.scale, "enable_gqa": True, "return_lse": True}
@@ -57,8 +53,10 @@ def one_process(pattern: attncc.Pattern, problem: Problem, score: Score) -> Resu
 
 
 def oracle(pattern: attncc.Pattern, problem: Problem) -> Results:
+    """Return what the pattern, and the score `biased` if the problem has weights, make of it in float64."""
     batch, heads, n, _ = problem.query.shape
-    return dense(problem.to(torch.float64), by_hand.whole_mask(pattern, n, heads, batch))
+    formula = biased_formula if problem.weights else None
+    return dense(problem.to(torch.float64), by_hand.whole_mask(pattern, n, heads, batch), formula)
 
 
 def local(problem: Problem, rows: torch.Tensor) -> Problem:
@@ -66,13 +64,33 @@ def local(problem: Problem, rows: torch.Tensor) -> Problem:
     return Problem(*(x[:, :, rows] for x in parts), problem.scale, problem.weights)
 
 
-def compare(found: Results, wanted: Results, tolerance: float) -> None:
-    for (name, x), (_, y) in zip(found.items(), wanted.items(), strict=True):
-        if name.startswith("d_weights"):  # sums over all pairs, whose terms nearly cancel
-            tolerance *= 10
-        torch.testing.assert_close(
-            x.double(), y.double(), rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
-        )
+def compare(
+    found: Results,
+    own: Callable[[torch.Tensor], torch.Tensor],
+    pattern: attncc.Pattern,
+    problem: Problem,
+    score: Score | None = None,
+) -> None:
+    """Check a rank's results, `own` of the whole: off by at most twice what one process is, and a rounding.
+
+    Relative to the largest entry, a rounding is the dtype's, and that of scores and lse, whose difference goes to exp.
+    """
+    exact, alone = oracle(pattern, problem), one_process(pattern, problem, score or as_score(None))
+    of_scores = torch.finfo(found.lse.dtype).eps * float(exact.lse.where(~exact.lse.isneginf(), 0.0).abs().max())
+    for (name, x), (_, wanted), (_, yardstick) in zip(found.items(), exact.items(), alone.items(), strict=True):
+        of_weights = name.startswith("d_weights")  # sums over all pairs, whose roundings add up as a random walk does
+        mine = wanted if of_weights else own(wanted)
+        assert torch.equal(x.isneginf(), mine.isneginf()), f"{name} is -inf in other rows"
+        error, allowance = _worst(x, mine), _worst(yardstick, wanted)
+        rounding = (torch.finfo(x.dtype).eps + of_scores) * max(1.0, _worst(wanted, torch.zeros_like(wanted)))
+        limit = 2 * allowance + rounding * (exact.lse.numel() ** 0.5 if of_weights else 1.0)
+        assert error <= limit, f"{name} is off by {error:.2e}, allowed {limit:.2e}; one process by {allowance:.2e}"
+
+
+def _worst(x: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Return the largest difference, NaN where there is one; of no rows 0."""
+    difference = (x.double() - wanted).masked_fill(wanted.isneginf(), 0.0).abs()
+    return float(difference.max()) if difference.numel() else 0.0
 
 
 def check_bytes(op: Any, forward: list[int], backward: list[int]) -> None:

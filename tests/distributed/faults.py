@@ -19,7 +19,7 @@ from attncc.distributed.liveness.monitor import GRACE
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TIMEOUT = 4.0  # of every exchange
-START = 30.0  # seconds for processes to import torch and to meet, on a busy machine
+START = 120.0  # seconds for processes to import torch and to meet, on a busy machine
 
 
 def free_port():

@@ -10,7 +10,7 @@ import by_hand
 import torch
 import torch.distributed as dist
 from cases import N, biased, compiled, patterns
-from comparison import check_bytes, compare, counted, local, one_process, oracle, refused, rows_of, sent
+from comparison import check_bytes, compare, counted, local, refused, sent
 from torch.distributed.device_mesh import init_device_mesh
 
 import attncc
@@ -31,7 +31,7 @@ from attncc.distributed.simulation import selection
 from attncc.distributed.topology import Topology
 from attncc.planner.search import plan_for
 from attncc.scores import Score, as_score
-from attncc.testing.oracle import Problem, Results, differentiated
+from attncc.testing.oracle import Problem, differentiated
 
 
 def by_hand_case(
@@ -82,12 +82,7 @@ def check(pattern: attncc.Pattern, schedule: Schedule, problem: Problem, score: 
         assert backward == sent(traffic.backward(schedule, inputs), ranks, rank), "bytes of the backward"
     for total in found.d_weights:
         dist.all_reduce(total)
-    wanted = one_process(pattern, problem, score)
-    if problem.query.dtype == torch.float32:
-        compare(found, rows_of(wanted, rows), 1e-5)
-    else:
-        exact = rows_of(oracle(pattern, problem), rows)
-        compare(found, exact, 3e-2)
+    compare(found, lambda x: x[:, :, rows], pattern, problem, score)
 
 
 def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) -> str:
@@ -125,9 +120,7 @@ def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) 
     check_bytes(op, forward, backward)
     for total in found.d_weights:
         dist.all_reduce(total)
-    wanted = oracle(pattern, problem) if dtype != torch.float32 else one_process(pattern, problem, score)
-    here = {key: op.shard(x) for key, x in wanted.items() if not key.startswith("d_weights")}
-    compare(found, Results(**here, d_weights=wanted.d_weights), 1e-5 if dtype == torch.float32 else 3e-2)
+    compare(found, op.shard, pattern, problem, score)
     assert torch.equal(op.unshard(op.shard(problem.query)), problem.query)
     return op.describe()
 

@@ -33,6 +33,13 @@ def pooled(topology: Topology, cores: Mapping[str, float], node: Sequence[str], 
     return Topology.from_graph(graph, name="pooled")
 
 
+def synchronous(topology: Topology) -> Topology:
+    """The same, but in each round ranks wait for all of their group."""
+    graph = topology.graph.copy()
+    graph.graph["rounds"] = "synchronous"
+    return Topology.from_graph(graph, name="synchronous")
+
+
 def flow(*triples: tuple[int, int, int]) -> Flow:
     """Bytes from one rank to another."""
     return Flow(*(np.array(column, np.int64) for column in zip(*triples, strict=True)))

@@ -25,6 +25,23 @@ def test_pyramid_bounds_hold_and_single_entries_are_exact(shape: tuple[int, ...]
     np.testing.assert_array_equal(point[1], data[tuple(low)])
 
 
+@pytest.mark.parametrize("shape", [(1,), (37,), (9, 6), (64, 64), (2, 3, 16)])
+def test_a_pyramid_of_booleans_is_small_and_exact_on_aligned_boxes(shape: tuple[int, ...]) -> None:
+    """Each entry was once kept in eight bytes: two gigabytes for the blocks of a million tokens, and half a minute."""
+    data = np.random.default_rng(0).random(shape) < 0.2
+    pyramid = Pyramid(data)
+    made = [level for pair in pyramid.levels[1:] for level in pair]
+    assert all(level.dtype == bool for level in made)
+    assert sum(level.nbytes for level in made) <= 2 * (data.nbytes + len(made))
+    for side in (1, 2, 4, 8):
+        low = np.stack([x.reshape(-1) * side for x in np.indices([-(-n // side) for n in shape])])
+        high = np.minimum(low + side, np.array(shape)[:, None]) - 1
+        boxes = [tuple(slice(*ends) for ends in zip(a, b, strict=True)) for a, b in zip(low.T, high.T + 1, strict=True)]
+        least, greatest = pyramid.bounds(list(zip(low, high, strict=True)))
+        assert least.tolist() == [data[box].min() for box in boxes]
+        assert greatest.tolist() == [data[box].max() for box in boxes]
+
+
 def test_tensors_lists_and_arrays_are_copied() -> None:
     source = np.arange(5)
     table = TableData(source)

@@ -70,14 +70,15 @@ def compile(
     may take, else the group's own limit. Other options are those of attncc.attention.
 
     Before it returns, ranks compare digests of what they have compiled. Raises DistributedError for a mesh that doesn't
-    fit, a schedule that can't be run, a timeout that is none and ranks that differ, ConfigError for options of another
-    kind and a spread that doesn't divide ranks and key heads, ShapeError or BackendError for what a call would refuse,
-    and what planning raises.
+    fit, a schedule that can't be run, a timeout that is none, weights that are sharded and ranks that differ,
+    ConfigError for options of another kind and a spread that doesn't divide ranks and key heads, ShapeError or
+    BackendError for what a call would refuse, and what planning raises.
     """
     grid = grid_of(mesh, group)
     chosen, options = as_pattern(pattern), Options(as_score(score), scale, enable_gqa, 0, return_lse, backend, config)
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     _check_kinds(settings=settings, schedule=schedule, topology=topology)
+    _check_whole_weights(options.score)
     _check_options(options)
     if topology is not None:
         ways = spreads(grid.size("sequence"), inputs.kv_heads, grid.size("batch"), grid.size("heads"))
@@ -107,6 +108,19 @@ def _check_kinds(**given: object) -> None:
         kind, fix = KINDS[name]
         if value is not None and not isinstance(value, kind):
             raise ConfigError(f"{name}={value!r}.", rule=f"It is of attncc.distributed.{kind.__name__}.", fix=fix)
+
+
+def _check_whole_weights(score: Score) -> None:
+    """Raise DistributedError for weights of which a rank has a shard."""
+    for each in score.weights:
+        from torch.distributed.tensor import DTensor  # takes a second, which those without weights needn't wait
+
+        if isinstance(each.tensor, DTensor):
+            raise DistributedError(
+                f"Weights {each.name!r} of the score are a DTensor.",
+                rule="Every rank has the whole of them, and its backward gives their gradient from what it computed.",
+                fix="Keep them out: fully_shard(model, ignored_params={them}), and add their gradients up yourself.",
+            )
 
 
 def _check_options(options: Options) -> None:

@@ -82,7 +82,8 @@ class DistributedAttention:
 
         query (B, Hq, n, D), key (B, Hkv, n, D) and value (B, Hkv, n, Dv): this rank's batch entries, heads and tokens,
         the last in ascending position as `positions()` gives them. All ranks call it, and its backward, in step. The
-        gradient of a score's weights, which are the same on all ranks, is this rank's share: add those of all ranks up.
+        gradient of a score's weights, which are the same on all ranks, is that of what this rank computes, as that of
+        any parameter: those of all ranks of the mesh add up to the whole, which DistributedDataParallel sees to.
 
         Raises ShapeError and what attncc.attention raises before anything is sent, and DistributedError, whose `rank`
         is the one to blame, where an exchange fails or takes longer than the timeout.

@@ -122,6 +122,7 @@ def toml(links: Links, remarks: Sequence[str]) -> str:
     return "\n".join(
         [
             f"title = {json.dumps(title)}",
+            'rounds = "synchronous"',
             *(f"# {remark}" for remark in remarks),
             "# From one process to another, on a path of two of these links.",
             "[links.socket]",

@@ -3,6 +3,9 @@
 The cheapest choice is a minimum-weight vertex cover of a bipartite graph. By König's theorem (1931) it costs as much as
 the greatest flow from keys to queries through the pairs, and what the keys that keep some of their supply still reach
 tells it: queries in their reach travel, and keys out of it. Sets of queries are the bits of an integer here.
+
+Mostly all keys travel, and any flow that sends all of their costs to queries, none of which gets more than its own,
+proves that nothing is cheaper. Often the one that divides each key's cost evenly will do.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ def cheapest_cover(sees: Array, query_cost: Array, key_cost: Array) -> tuple[Arr
 
     sees: bool (Q, K); costs: positive integers (Q,) and (K,).
     """
+    if _all_keys_are_cheapest(sees, query_cost, key_cost):
+        return np.zeros(len(query_cost), bool), np.asarray(sees.any(0))
     flow = _Flow.through(sees, query_cost.tolist(), key_cost.tolist())
     for key in sorted(range(len(flow.sees)), key=lambda key: flow.sees[key].bit_count()):
         flow.send(key)
@@ -89,6 +94,18 @@ class _Flow:
         self.room[path[0][0]] -= amount
         if not self.room[path[0][0]]:
             self.open ^= 1 << path[0][0]
+
+
+def _all_keys_are_cheapest(sees: Array, query_cost: Array, key_cost: Array) -> bool:
+    """Return whether even shares prove that nothing costs less than all keys that are seen; False proves nothing.
+
+    Scaled down until no query gets too much, they are a flow. So no cover costs less than what they sum up to, and no
+    less than the next whole number, which leaves room for rounding.
+    """
+    degree = np.count_nonzero(sees, axis=0)
+    excess = (sees @ (key_cost / np.maximum(degree, 1)) / query_cost).max(initial=1.0)
+    total = float(key_cost[degree > 0].sum())
+    return total - total / float(excess) < 0.5
 
 
 def _path(query: int, key: int, holder: dict[int, tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -92,7 +92,7 @@ def steps(schedule: Schedule, inputs: Inputs, sharing: Sharing, direction: str, 
         return merged
     there, back = _swapped(schedule, inputs, sharing, lse)
     first, last = (there, back) if direction == "forward" else (back.reversed(), there.reversed())
-    return [_moving(first, sharing.ranks), *merged, _moving(last, sharing.ranks)]
+    return [_moving(first, sharing), *merged, _moving(last, sharing)]
 
 
 def kept(schedule: Schedule, inputs: Inputs, sharing: Sharing) -> Array:
@@ -118,12 +118,14 @@ def _merged(groups: Sequence[tuple[list[Step], Array]], count: int) -> list[Step
     found = []
     for number in range(max(len(steps) for steps, _ in groups)):
         work, tasks, flows = np.zeros(count), np.zeros(count, np.int64), list[Flow]()
-        for each, ranks in groups:
+        group = np.zeros(count, np.int64)
+        for which, (each, ranks) in enumerate(groups):
+            group[ranks] = which
             if number < len(each):
                 step = each[number]
                 work[ranks], tasks[ranks] = step.work, step.tasks
                 flows.append(step.flow.among(ranks))
-        found.append(Step(work, tasks, Flow.together(flows)))
+        found.append(Step(work, tasks, Flow.together(flows), group))
     return found
 
 
@@ -150,5 +152,6 @@ def _all_to_all(schedule: Schedule, sharing: Sharing, row: int, *, to_heads: boo
     return Flow(*ends, size[kept])
 
 
-def _moving(flow: Flow, ranks: int) -> Step:
-    return Step(np.zeros(ranks), np.zeros(ranks, np.int64), flow)
+def _moving(flow: Flow, sharing: Sharing) -> Step:
+    ranks = sharing.ranks
+    return Step(np.zeros(ranks), np.zeros(ranks, np.int64), flow, np.arange(ranks) // sharing.spread)

@@ -67,11 +67,16 @@ class Flow:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Pairs that each rank computes, float64 (ranks,), while a flow is on its way."""
+    """Pairs that each rank computes, float64 (ranks,), while a flow is on its way.
+
+    group: the number of each rank's group, whose ranks exchange with each other alone, int64 (ranks,); None if all are
+    in one.
+    """
 
     work: Array
     tasks: Array
     flow: Flow
+    group: Array | None = None
 
 
 @dataclass(frozen=True)

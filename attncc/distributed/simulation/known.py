@@ -44,7 +44,8 @@ class Hybrid:
         there = self._queries(inputs.head_dim) + self._keys() * inputs.itemsize
         key = self._keys() * inputs.itemsize
         ring = [
-            Step(*self._work(k), self._onward(k, key) if k < self.parts - 1 else nothing()) for k in range(self.parts)
+            Step(*self._work(k), self._onward(k, key) if k < self.parts - 1 else nothing(), self._rings)
+            for k in range(self.parts)
         ]
         return self._between_swaps(there, ring, self._queries(inputs.value_dim))
 
@@ -59,7 +60,8 @@ class Hybrid:
         for k in range(self.parts + 1 if last else 1):
             flows = [self._onward(k, key)] if k < last else []
             flows += [self._onward(k - 1, sums)] if k else []
-            ring.append(Step(*self._work(k) if k <= last else self._idle(), Flow.together(flows).summed(self.ranks)))
+            flow = Flow.together(flows).summed(self.ranks)
+            ring.append(Step(*self._work(k) if k <= last else self._idle(), flow, self._rings))
         return self._between_swaps(self._queries(inputs.value_dim), ring, self._queries(inputs.head_dim) + key)
 
     def _queries(self, width: int) -> Array:
@@ -85,7 +87,13 @@ class Hybrid:
         size = self.tokens[self.block[owner]]
         swapped = Flow(owner, computes, size * there[share])
         returned = Flow(computes, owner, size * back[share])
-        return [Step(*self._idle(), swapped), *ring, Step(*self._idle(), returned)]
+        parts = rank // self.heads
+        return [Step(*self._idle(), swapped, parts), *ring, Step(*self._idle(), returned, parts)]
+
+    @property
+    def _rings(self) -> Array:
+        """The ring of each rank: that of its share of the heads."""
+        return np.arange(self.ranks) % self.heads
 
     def _onward(self, after: int, row: Array) -> Flow:
         """Return the flow to the next part of the keys that a part has after so many rounds; `row` by share."""
@@ -128,15 +136,16 @@ class Gathering:
         """Return the steps: a rank's own keys are computed while others arrive."""
         first, second = self._flows(self._elements * self.inputs.itemsize)
         own, near, far = self._work()
-        return [_step(own, first), _step(near, second), _step(far, nothing())]
+        return [_step(own, first, self.column), _step(near, second, self.row), _step(far, nothing())]
 
     def backward(self) -> list[Step]:
         """Return the steps: the gradients of others' keys are computed first, and their sums go back while own are."""
-        flows = self._flows(self._elements * max(4, self.inputs.itemsize))
+        first, second = self._flows(self._elements * max(4, self.inputs.itemsize))
         own, near, far = self._work()
-        back = [flow.reversed() for flow in reversed(flows) if len(flow.bytes)]
+        back = [(each.reversed(), of) for each, of in ((second, self.row), (first, self.column)) if len(each.bytes)]
         late = [own, *[np.zeros_like(own)] * (len(back) - 1)]
-        return [_step(near + far, nothing()), *map(_step, late, back or [nothing()])]
+        undone = [_step(work, *each) for work, each in zip(late, back or [(nothing(), self.column)], strict=True)]
+        return [_step(near + far, nothing()), *undone]
 
     @property
     def _elements(self) -> int:
@@ -161,5 +170,5 @@ class Gathering:
         return np.diagonal(self.pairs), (self.pairs * others).sum(1), (self.pairs * ~columns).sum(1)
 
 
-def _step(work: Array, flow: Flow) -> Step:
-    return Step(work, (work > 0).astype(np.int64), flow)
+def _step(work: Array, flow: Flow, group: Array | None = None) -> Step:
+    return Step(work, (work > 0).astype(np.int64), flow, group)

@@ -21,7 +21,8 @@ class Messages:
 
     seconds: of each by itself, float64 (M,): the latencies of all messages of its busier end, and the bytes of the
     round on the busiest link of its path. hops: (messages, channels that they cross), together all paths. load: the
-    seconds that the round takes on each channel, float64 (channels,).
+    seconds that the round takes on each channel, float64 (channels,). meeting: the number of the group with all of
+    which each device waits, -1 for none, int64 (devices,).
     """
 
     source: Array
@@ -29,10 +30,14 @@ class Messages:
     seconds: Array
     hops: tuple[tuple[Array, Array], ...]
     load: Array
+    meeting: Array
 
     @classmethod
-    def of(cls, flow: Flow, topology: Topology) -> Messages:
-        """Return the messages of a flow between devices; what a device sends itself is none."""
+    def of(cls, flow: Flow, topology: Topology, group: Array | None = None) -> Messages:
+        """Return the messages of a flow between devices; what a device sends itself is none.
+
+        group: of each device, int64 (devices,), where it waits for all of its group if any of it sends something.
+        """
         moved = (flow.bytes > 0) & (flow.source != flow.target)
         source, target, sizes = flow.source[moved], flow.target[moved], flow.bytes[moved]
         network = topology.network
@@ -46,14 +51,28 @@ class Messages:
         load /= network.beta
         for crossing, channels in hops:
             transfer[crossing] = np.maximum(transfer[crossing], load[channels])
+        meeting = np.full(topology.count, -1)
+        if group is not None:
+            meeting = np.where(np.isin(group, group[source]), group, -1)
         sent, received = (np.bincount(end, latency, topology.count) for end in (source, target))
-        return cls(source, target, np.maximum(sent[source], received[target]) + transfer, tuple(hops), load)
+        return cls(source, target, np.maximum(sent[source], received[target]) + transfer, tuple(hops), load, meeting)
 
     def of_devices(self, values: Array, start: Array) -> Array:
         """Return for each device the largest of its `start` (devices,) and of the `values` (M,) of its messages."""
         found = start.copy()
         for end in (self.source, self.target):
             np.maximum.at(found, end, values)
+        return found
+
+    def landed(self, arrival: Array, posted: Array) -> Array:
+        """Return when each device has all that it sends and gets, which came at `arrival` (M,), float64 (devices,).
+
+        Where its group meets, that is no sooner than the last of it has `posted`, float64 (devices,), the round.
+        """
+        found, meets = self.of_devices(arrival, posted), np.flatnonzero(self.meeting >= 0)
+        last = np.zeros(int(self.meeting.max(initial=-1)) + 1)
+        np.maximum.at(last, self.meeting[meets], posted[meets])
+        found[meets] = np.maximum(found[meets], last[self.meeting[meets]])
         return found
 
     def sent(self, posted: Array, free: Array) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ The model. A message takes the `alpha` of each link on its path; the bytes of al
 channel (a direction of a link, both of a half-duplex one, or a shared medium), which passes `beta` of them a second.
 A message takes the most that one of its ends spends on latencies of what it sends in the round, or of what it gets,
 and then what the busiest channel of its path takes. Each rank has a clock of its own: see timeline.py.
+Where the topology's rounds are synchronous, no rank of a group leaves a round before all of it have come to it.
 """
 
 from __future__ import annotations
@@ -45,15 +46,16 @@ def makespan(
     pair, task = _rates(topology, seconds_per_pair, launch)
     count = max((len(steps) for steps, _ in groups), default=0)
     compute, rounds = np.zeros((count, topology.count)), list[Messages]()
-    before = None
+    before: tuple[Flow, Array] | None = None
     for number in range(count):
         now = [(steps[number], devices) for steps, devices in groups if number < len(steps)]
         for step, devices in now:
             compute[number, devices] = step.work * pair[devices] + step.tasks * task[devices]
         flow = Flow.together(step.flow.among(devices) for step, devices in now)
-        again = before is not None and flow.same(before)  # as most rounds of a ring
-        rounds.append(rounds[-1] if again else Messages.of(flow, topology))
-        before = flow
+        group = _groups(now, topology)
+        again = before is not None and flow.same(before[0]) and np.array_equal(group, before[1])  # as in most of a ring
+        rounds.append(rounds[-1] if again else Messages.of(flow, topology, group if topology.is_synchronous else None))
+        before = flow, group
     return timeline(compute, rounds, topology)
 
 
@@ -99,6 +101,16 @@ def _rates(
     """Return the seconds of a pair and of a task on each device."""
     pair = np.array([seconds_per_pair[device.target] / device.share for device in topology.devices])
     return pair, np.array([launch[device.target] for device in topology.devices])
+
+
+def _groups(now: Sequence[tuple[Step, Array]], topology: Topology) -> Array:
+    """Return the number of each device's group, int64 (devices,); those without a rank are in one of their own."""
+    found, count = np.zeros(topology.count, np.int64), 1
+    for step, devices in now:
+        within = np.zeros(len(devices), np.int64) if step.group is None else step.group
+        found[devices] = count + within
+        count += int(within.max(initial=-1)) + 1
+    return found
 
 
 def _check(groups: Sequence[Placed], topology: Topology) -> None:

@@ -109,8 +109,9 @@ def timeline(compute: Array, rounds: Sequence[Messages], topology: Topology) -> 
     """Return what devices do whose tasks take so long by themselves, float64 (steps, devices), beside these rounds.
 
     A device comes to a step when it has ended the one before: it posts the messages of the step's round, computes the
-    tasks, and waits until its messages, those that it sends too, have arrived. Links and pools of cores serve one step
-    after another. Times are sums and maxima of what messages take, so that faster links or fewer bytes delay nothing.
+    tasks, and waits until its messages, those that it sends too, have arrived; in synchronous rounds also until all of
+    its group have come. Links and pools of cores serve one step after another. Times are sums and maxima of what
+    messages take, so that faster links or fewer bytes delay nothing.
     """
     pools = Pools.of(compute, topology)
     begins, starts, computed, landed, travelling = (np.zeros_like(compute) for _ in range(5))
@@ -120,7 +121,7 @@ def timeline(compute: Array, rounds: Sequence[Messages], topology: Topology) -> 
         starts[step], cores = pools.started(step, clock, cores)
         computed[step] = starts[step] + pools.busy[step]
         arrival, links = messages.sent(clock, links)
-        landed[step] = messages.of_devices(arrival, clock)
+        landed[step] = messages.landed(arrival, clock)
         travelling[step] = messages.of_devices(messages.seconds, travelling[step])
         clock = np.maximum(computed[step], landed[step])
     return Timeline(begins, starts, computed, landed, compute, travelling)

@@ -19,6 +19,8 @@ from attncc.ir.tables import Array
 #: Most vertices of a topology, and most links: what a file can't ask beyond.
 MOST_VERTICES = 8192
 MOST_LINKS = 1 << 17
+#: For whom ranks wait in a round; the first is the default.
+ROUNDS = ("pairwise", "synchronous")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Topology:
     """Devices in rank order, and what connects them.
 
     cores: of nodes (by number) whose devices share a pool, how many of them can compute at full speed at once.
+    rounds: of ROUNDS, for whom a rank waits in a round: those that it exchanges something with, as NCCL's do, or all
+    of its group, as gloo's do (a superstep of Valiant 1990 without the barrier at its end).
     graph: vertices and links, as `from_graph` takes it.
     """
 
@@ -47,6 +51,7 @@ class Topology:
     title: str
     devices: tuple[Device, ...]
     cores: Mapping[int, float]
+    rounds: str
     graph: nx.Graph
     network: Network
 
@@ -57,7 +62,8 @@ class Topology:
         Vertices with a `target` (a name in attncc.targets) are devices, the others switches; devices may have `node`
         (a label, by default one for all) and `share` (of the target's rates, 1.0). Edges have `alpha` (seconds), `beta`
         (bytes/s), and may have `duplex` ("full" or "half") and `shared` (a name: edges with the same one are one
-        medium). graph.graph["cores"] may give nodes a pool. Raises TopologyError for anything else.
+        medium). graph.graph["cores"] may give nodes a pool, and "rounds" say that they are synchronous. Raises
+        TopologyError for anything else.
         """
         _check_graph(graph)
         nodes: dict[Hashable, int] = {}
@@ -72,7 +78,8 @@ class Topology:
                 rule="A device is a vertex with a target.",
                 fix="Give vertices a target from `attncc targets`.",
             )
-        return cls(name, title or name, devices, _cores(graph, nodes), graph, Network.of(graph))
+        rounds = choice(f"topology {name!r}", graph.graph, "rounds", ROUNDS, ROUNDS[0])
+        return cls(name, title or name, devices, _cores(graph, nodes), rounds, graph, Network.of(graph))
 
     @classmethod
     def load(cls, name_or_path: str) -> Topology:
@@ -93,6 +100,11 @@ class Topology:
         """Number of devices."""
         return len(self.devices)
 
+    @property
+    def is_synchronous(self) -> bool:
+        """Whether a rank waits in a round for all of its group."""
+        return self.rounds == "synchronous"
+
     @cached_property
     def vertex(self) -> Array:
         """The vertex of each device, int64 (count,)."""
@@ -112,7 +124,7 @@ class Topology:
     def digest(self) -> str:
         """SHA-256 of all that a simulation depends on, but the targets' rates: names and titles don't matter."""
         devices = [(device.vertex, device.target, device.node, device.share) for device in self.devices]
-        found = hashlib.sha256(repr((devices, sorted(self.cores.items()))).encode())
+        found = hashlib.sha256(repr((devices, sorted(self.cores.items()), self.rounds)).encode())
         network = self.network
         for array in (network.tail, network.head, network.alpha, network.channel, network.beta):
             found.update(np.int64(array.size).tobytes() + np.ascontiguousarray(array).tobytes())

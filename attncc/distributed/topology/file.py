@@ -1,6 +1,7 @@
 """Topology files: nodes, switches and links in TOML, with templates that stand for many nodes.
 
     title = "..."
+    rounds = "..."               # of devices.ROUNDS
     [links.NAME]                 # a kind of link, see network.Link; shared = true makes one medium of all its
     alpha, beta, duplex, shared  # connections in a node
     [[nodes]]                    # `count` nodes of this form, in rank order
@@ -29,13 +30,13 @@ from typing import Any
 import networkx as nx
 
 from attncc.distributed.topology.checks import array, count, fail, table, text, unknown_keys
-from attncc.distributed.topology.devices import MOST_LINKS, MOST_VERTICES, Topology
+from attncc.distributed.topology.devices import MOST_LINKS, MOST_VERTICES, ROUNDS, Topology
 from attncc.distributed.topology.network import Link
 from attncc.errors import ConfigError, TopologyError, nearest
 from attncc.storage import read
 
 _SMALLER = "Describe a part of the machine."
-KEYS = ("title", "links", "switches", "nodes", "connections")
+KEYS = ("title", "rounds", "links", "switches", "nodes", "connections")
 NODE_KEYS = ("count", "devices", "switches", "cores", "connections")
 DEVICE_KEYS = ("name", "count", "target", "share")
 #: Bytes of a file that are read; the shipped ones, whose templates stand for many nodes, have a few hundred.
@@ -114,6 +115,7 @@ class _Builder:
 
     def build(self, facts: Mapping[str, Any]) -> nx.Graph:
         """Return the graph of a whole file: devices first, node by node, then switches; then connections."""
+        self.graph.graph["rounds"] = facts.get("rounds", ROUNDS[0])
         nodes = list(self._nodes(facts))
         scopes = [(prefix, node, self._devices(prefix, node)) for prefix, node in nodes]
         top = self._switches(self.where, "", facts)

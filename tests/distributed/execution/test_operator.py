@@ -19,7 +19,7 @@ def slow(*values: object):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-NAMES = [name for name in patterns() if name != "nothing"]
+NAMES = [name for name in patterns() if name not in ("nothing", "256-window")]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,10 +44,25 @@ def test_other_backends_on_each_rank(world, backend: str, name: str, settings: d
     world(2).run("compiled_case", name, {"unit": 8, **settings}, {"backend": backend})
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
-@pytest.mark.parametrize("name", ["global", "mix", "strided"])
-def test_other_dtypes(world, name: str, dtype: str) -> None:
-    world(4).run("compiled_case", name, {"unit": 8}, {"dtype": dtype})
+OTHERS = [(name, dtype, 4) for name in ("global", "mix", "strided") for dtype in ("bfloat16", "float64")]
+MORE = [(name, "bfloat16", ranks) for name in NAMES for ranks in (2, 3, 4)]
+
+
+@pytest.mark.parametrize(("name", "dtype", "ranks"), [*OTHERS, *(slow(*each) for each in MORE if each not in OTHERS)])
+def test_other_dtypes(world, name: str, dtype: str, ranks: int) -> None:
+    world(ranks).run("compiled_case", name, {"unit": 8}, {"dtype": dtype})
+
+
+@pytest.mark.parametrize("ranks", [slow(2), slow(3), 4])
+@pytest.mark.parametrize("dtype", ["float32", slow("bfloat16")])
+def test_a_window_of_256_at_a_length_that_does_not_divide(world, dtype: str, ranks: int) -> None:
+    world(ranks).run("compiled_case", "256-window", {}, {"dtype": dtype, "n": 1031, "heads": 2, "kv_heads": 1})
+
+
+@pytest.mark.parametrize("settings", [{"partition": "zigzag", "stages": 2}, {"spread": 3, "unit": 8}], ids=str)
+@pytest.mark.parametrize("dtype", [slow("float32"), slow("bfloat16")])
+def test_groups_of_three(world, dtype: str, settings: dict[str, object]) -> None:
+    world(3).run("compiled_case", "mix", settings, {"dtype": dtype, "heads": 6, "kv_heads": 3, "score": True})
 
 
 @pytest.mark.parametrize(
@@ -66,6 +81,20 @@ def test_other_dtypes(world, name: str, dtype: str) -> None:
 def test_meshes(world, name: str, dims: dict[str, int]) -> None:
     options = {"heads": 8, "kv_heads": 4, "score": True}
     world(4).run("compiled_case", name, {"unit": 8}, {"mesh": dims, **options})
+
+
+@pytest.mark.parametrize("dims", [{"heads": 2, "sequence": 2}, slow({"sequence": 2, "batch": 2})], ids=str)
+@pytest.mark.parametrize("spread", [slow(1), 2])
+def test_meshes_in_bfloat16(world, spread: int, dims: dict[str, int]) -> None:
+    options = {"heads": 8, "kv_heads": 4, "score": True, "dtype": "bfloat16"}
+    world(4).run("compiled_case", "mix", {"spread": spread, "unit": 8}, {"mesh": dims, **options})
+
+
+@pytest.mark.parametrize("dims", [{"heads": 2, "sequence": 2}, slow({"batch": 2, "sequence": 2})], ids=str)
+@pytest.mark.parametrize("n", [1, slow(9)])
+def test_meshes_of_which_ranks_have_nothing_to_do(world, n: int, dims: dict[str, int]) -> None:
+    """One token, or two units: the other rank of each group, which run side by side, owns nothing or little."""
+    world(4).run("compiled_case", "causal", {"unit": 8}, {"mesh": dims, "n": n, "score": True})
 
 
 @pytest.mark.parametrize(

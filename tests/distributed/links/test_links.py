@@ -48,6 +48,7 @@ def test_the_file_is_a_topology_with_its_pool_of_cores(tmp_path):
     found = Topology.load(str(path))
     assert found.count == 4
     assert found.cores == {0: 2.0}
+    assert found.is_synchronous
     assert found.devices[0].share == pytest.approx(0.4)
 
 

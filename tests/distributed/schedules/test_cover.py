@@ -1,8 +1,9 @@
-"""The cheapest cover against all covers."""
+"""The cheapest cover against all covers, and against minimum cuts."""
 
 from __future__ import annotations
 
 import itertools
+from unittest import mock
 
 import networkx as nx
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attncc.distributed.schedules import cover
 from attncc.distributed.schedules.cover import cheapest_cover
 
 COSTS = st.integers(1, 9)
@@ -40,17 +42,42 @@ def test_it_covers_every_pair_at_the_least_cost(graph):
 
 @pytest.mark.parametrize("density", [0.02, 0.1, 0.5])
 @pytest.mark.parametrize(("queries", "keys"), [(60, 90), (90, 60)])
-def test_it_costs_what_a_minimum_cut_costs(density, queries, keys):
+@pytest.mark.parametrize("dearer", [1, 4, 16, 60])
+def test_it_costs_what_a_minimum_cut_costs(density, queries, keys, dearer):
+    """Where queries are dear enough, all keys travel, which even shares may prove or not."""
     random = np.random.default_rng(keys)
     sees = random.random((queries, keys)) < density
-    query_cost, key_cost = random.integers(1, 900, queries), random.integers(1, 900, keys)
+    query_cost, key_cost = dearer * random.integers(1, 900, queries), random.integers(1, 900, keys)
+    pushed, pulled = cheapest_cover(sees, query_cost, key_cost)
+    assert not (sees & ~pushed[:, None] & ~pulled).any()
+    assert query_cost[pushed].sum() + key_cost[pulled].sum() == minimum_cut(sees, query_cost, key_cost)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_one_unit_of_cost_decides(more):
+    """Three queries see each of three keys, which cost as much together, or one more: even shares are that close."""
+    sees, third = np.ones((3, 3), bool), 10**9 // 3
+    pushed, pulled = cheapest_cover(sees, np.full(3, third), np.array([third, third, third + more]))
+    assert pushed.tolist() == [bool(more)] * 3
+    assert pulled.tolist() == [not more] * 3
+
+
+def test_no_flow_is_sought_where_even_shares_prove_that_all_keys_travel():
+    """Random blocks: a query that sees several keys that nobody else does, and costs more than they do."""
+    sees = np.repeat(np.eye(16, dtype=bool), 3, axis=1)
+    sees[:, ::3] |= np.roll(sees[:, ::3], 1, axis=0)
+    with mock.patch.object(cover, "_Flow"):
+        pushed, pulled = cheapest_cover(sees, np.full(16, 12), np.full(48, 4))
+    assert not pushed.any()
+    assert pulled.all()
+
+
+def minimum_cut(sees, query_cost, key_cost):
     graph = nx.DiGraph()
     graph.add_edges_from((("source", ("q", q), {"capacity": int(cost)}) for q, cost in enumerate(query_cost)))
     graph.add_edges_from(((("k", k), "sink", {"capacity": int(cost)}) for k, cost in enumerate(key_cost)))
     graph.add_edges_from((("q", int(q)), ("k", int(k))) for q, k in np.argwhere(sees))
-    pushed, pulled = cheapest_cover(sees, query_cost, key_cost)
-    assert not (sees & ~pushed[:, None] & ~pulled).any()
-    assert query_cost[pushed].sum() + key_cost[pulled].sum() == nx.minimum_cut_value(graph, "source", "sink")
+    return nx.minimum_cut_value(graph, "source", "sink")
 
 
 def test_a_query_that_sees_everything_is_pushed_and_a_window_pulls():

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stars import BETA, flow, pooled, ranks, run, star, step
+from stars import BETA, flow, pooled, ranks, run, star, step, synchronous
 
+import attncc
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.cut import Cut
 from attncc.distributed.schedules.partition import Partition
+from attncc.distributed.schedules.problem import Problem
 from attncc.distributed.schedules.schedule import Lane, Moves, Schedule, Task
+from attncc.distributed.schedules.settings import Settings
+from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.schedules.sharing import steps as steps_of
 from attncc.distributed.schedules.traffic import Flow, Rows, Step, backward_steps, forward_steps
+from attncc.distributed.simulation.known import Gathering, Hybrid
 from attncc.distributed.simulation.messages import Messages, flow_seconds
 from attncc.distributed.simulation.timeline import Timeline
 from attncc.distributed.topology import Topology
@@ -104,6 +111,46 @@ def test_a_pool_of_cores_serves_one_step_after_another() -> None:
     assert rows(slowed.busy) == [[3], [3], [3], [2]]
 
 
+def test_synchronous_rounds_wait_for_ranks_that_send_and_get_nothing() -> None:
+    """Rank 2 comes to the second round at 5, and to a step without messages nobody waits for anybody."""
+    steps = [step([1, 1, 5]), step([0, 0, 1], flow((0, 1, SECOND))), step([2, 2, 2])]
+    topology = star(3, alpha=0.0)
+    apart, together = (run((steps, ranks(0, 1, 2)), topology=each) for each in (topology, synchronous(topology)))
+    assert rows(apart.landed) == [[0, 2, 2], [0, 2, 2], [0, 5, 6]]
+    assert rows(together.landed) == [[0, 5, 5], [0, 5, 5], [0, 5, 6]]
+    assert (apart.seconds, together.seconds) == (8, 8)
+    assert rows(together.ends)[0] == [1, 5, 7]
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_synchronous_rounds_are_those_of_a_group(merged: bool) -> None:
+    """Groups of two ranks: the first waits for its own only, the second exchanges nothing and doesn't wait."""
+    early, late = [step([1, 3]), step([0, 0], flow((0, 1, SECOND)))], [step([2, 9]), step([0, 0])]
+    groups = [(early, ranks(0, 2)), (late, ranks(1, 3))]
+    if merged:
+        group = ranks(0, 1, 0, 1)
+        both = [Step(np.array([1.0, 2, 3, 9]), np.zeros(4), flow((0, 0, 0)), group)]
+        groups = [([*both, Step(np.zeros(4), np.zeros(4), flow((0, 2, SECOND)), group)], ranks(0, 1, 2, 3))]
+    found = run(*groups, topology=synchronous(star(4, alpha=0.0)))
+    assert rows(found.ends) == [[1, 4], [2, 2], [3, 4], [9, 9]]
+
+
+def test_groups_of_known_ways_and_of_a_swap() -> None:
+    """On 2 x 2 ranks: neighbours swap, and rings are between them; both as what exchanges with each other has it."""
+    inputs, tokens = Inputs(2, 4, 4, 8, 8, "fp32"), np.full(4, 4)
+    hybrid = Hybrid(inputs, 2, np.arange(4), np.ones((4, 4)), tokens)
+    gathering = Gathering(inputs, ranks(0, 0, 1, 1), ranks(0, 1, 0, 1), np.ones((4, 4)), tokens)
+    schedule = Problem(attncc.load("causal"), 16, 2, inputs).schedule(Settings())
+    ours = [steps_of(schedule, inputs, Sharing(2, 1, 2, 2), way) for way in ("forward", "backward")]
+    ours += [steps_of(schedule, inputs, Sharing(1, 2, 2, 1), way) for way in ("forward", "backward")]
+    known = [hybrid.forward(), hybrid.backward(), gathering.forward(), gathering.backward()]
+    for each in itertools.chain(*ours, *known):
+        group = np.zeros(len(each.work)) if each.group is None else each.group
+        assert (group[each.flow.source] == group[each.flow.target]).all()
+        sizes = np.bincount(group[np.union1d(each.flow.source, each.flow.target)].astype(int))
+        assert set(sizes) <= {0, 2}
+
+
 def relayed() -> Schedule:
     """Keys of rank 0 go to rank 1, and on from there to rank 2; each rank has tasks on its own, and on what comes."""
     moves = Moves.of(np.array([1, 2]), np.array([0, 1]), np.array([1, 2]), np.array([0, 0]))
@@ -150,7 +197,7 @@ def runs(draw: st.DrawFn) -> tuple[list[Step], Topology]:
     if draw(st.booleans()):
         node = draw(st.lists(st.sampled_from(["a", "b"]), min_size=count, max_size=count))
         topology = pooled(topology, {node[0]: draw(st.sampled_from([1.0, 1.5, 2.0]))}, node)
-    return steps, topology
+    return steps, synchronous(topology) if draw(st.booleans()) else topology
 
 
 def simulated(steps: list[Step], topology: Topology) -> Timeline:
@@ -204,6 +251,12 @@ def test_faster_links_and_fewer_messages_never_make_it_slower(
     assert simulated(steps, replace(topology, network=network)).seconds <= most
     fewer = [replace(each, flow=_without(each.flow, dropped)) for each in steps]
     assert simulated(fewer, topology).seconds <= most
+
+
+@given(runs())
+def test_synchronous_rounds_take_no_less(case: tuple[list[Step], Topology]) -> None:
+    steps, topology = case
+    assert simulated(steps, synchronous(topology)).seconds >= simulated(steps, topology).seconds * (1 - 1e-9)
 
 
 def _without(moved: Flow, number: int) -> Flow:

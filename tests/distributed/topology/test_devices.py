@@ -136,6 +136,15 @@ def test_a_shared_medium_is_one_thing() -> None:
         Topology.from_graph(graph, name="t")
 
 
+def test_rounds_are_part_of_what_a_simulation_depends_on() -> None:
+    plain, other = star(), star()
+    other.graph["rounds"] = "synchronous"
+    made = [Topology.from_graph(graph, name="t") for graph in (plain, other)]
+    assert [each.rounds for each in made] == ["pairwise", "synchronous"]
+    assert made[0].digest != made[1].digest
+    assert made[1].subset(2).is_synchronous
+
+
 def test_graphs_are_checked() -> None:
     def refused(graph: nx.Graph, message: str) -> None:
         with pytest.raises(TopologyError, match=message):
@@ -171,6 +180,9 @@ def test_graphs_are_checked() -> None:
     refused(cores, "Cores for node 'elsewhere'")
     cores.graph["cores"] = {0: 0.0}
     refused(cores, "0 = 0.0")
+    rounds = star()
+    rounds.graph["rounds"] = "gloo"
+    refused(rounds, "rounds = 'gloo'")
     bare = nx.path_graph(2)
     bare.edges[0, 1].update(LINK)
     refused(bare, "no devices")

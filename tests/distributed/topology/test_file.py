@@ -56,6 +56,7 @@ def test_the_shipped_topologies() -> None:
         assert set(topology.targets) <= set(targets.names())
     assert found["1024xh100"].node.tolist() == np.repeat(np.arange(128), 8).tolist()
     assert found["gloo"].cores == {0: 2.0}
+    assert [name for name, topology in found.items() if topology.is_synchronous] == ["gloo"]
 
 
 def test_each_figure_of_a_shipped_topology_has_its_source() -> None:
@@ -126,6 +127,8 @@ def test_load_says_which_name_is_near() -> None:
         ('["gpu", "gpu", "fast"]', '["host", "host", "fast"]', "(?s)'node0/host' with itself.*two different"),
         ("[switches]", "[switch]", "unknown key 'switch'"),
         ("title =", "titel =", "unknown key 'titel'"),
+        ("title =", 'rounds = "synchronos"\ntitle =', "(?s)rounds = 'synchronos'.*Did you mean 'synchronous'"),
+        ("title =", "rounds = true\ntitle =", "rounds = True"),
         ('title = "two nodes of two"', "title = 2", "title = 2"),
         ("fabric = 1", "fabric = true", "fabric = True"),
         ("[[nodes]]", "[nodes]", "This is a list"),
