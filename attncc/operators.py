@@ -6,7 +6,9 @@ that attention without weights has an operator of its own. Patterns and scores a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -28,13 +30,28 @@ _GRADIENTS = "Tensor grad_out, Tensor? grad_lse"
 _LIBRARY = torch.library.Library("attncc", "DEF")  # type: ignore[no-untyped-call]
 
 
+def _hidden(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that torch.compile doesn't look into.
+
+    Saying so imports torch._dynamo, which takes seconds: only a process that has it anyway does.
+    """
+
+    @cache
+    def disabled() -> Callable[..., Any]:
+        return torch.compiler.disable(function)  # type: ignore[no-untyped-call,no-any-return]
+
+    def call(*arguments: Any) -> Any:
+        return (disabled() if "torch._dynamo" in sys.modules else function)(*arguments)
+
+    return call
+
+
 def _operator(name: str, takes: str, returns: str) -> Callable[[Callable[..., Any]], Any]:
     """Define an operator (decorator); its results share no memory with what it takes, nor with each other."""
 
     def define(function: Callable[..., Any]) -> Any:
-        hidden = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
         _LIBRARY.define(f"{name}({takes}) -> {returns}", tags=torch.Tag.pt2_compliant_tag)  # type: ignore[no-untyped-call]
-        _LIBRARY.impl(name, hidden, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+        _LIBRARY.impl(name, _hidden(function), "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
         return getattr(torch.ops.attncc, name).default
 
     return define

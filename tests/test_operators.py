@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -34,3 +37,16 @@ def test_results_share_no_memory_with_what_came_in(backend: str) -> None:
     gradients = torch.autograd.grad(out.sum() + lse.sum(), (query, key, value))
     places = [x.untyped_storage().data_ptr() for x in (query, key, value, out, lse, *gradients)]
     assert len(set(places)) == len(places)
+
+
+def test_a_call_does_not_import_the_compiler_of_graphs() -> None:
+    """torch._dynamo takes seconds to import."""
+    program = """
+import sys
+import attncc, torch
+x = torch.randn(1, 1, 20, 8, requires_grad=True)
+attncc.attention(x, x, x, attncc.load("causal")).sum().backward()
+print("torch._dynamo" in sys.modules)
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from cachetools import LRUCache
+
 from attncc.ir.predicate import Predicate
 from attncc.patterns import Pattern
 from attncc.planner import bisect, diagonals, tiles
@@ -15,6 +17,9 @@ from attncc.planner.layout import Layout
 from attncc.planner.shape import Shape
 from attncc.planner.staircase import Staircase
 from attncc.planner.tiles import Tiles
+
+#: Of a pass in other blocks than its plan's; kernels of the three directions have their own.
+TILINGS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +53,19 @@ class Pass:
     @property
     def residual(self) -> Predicate | None:
         return self.layout.residual
+
+    def tiled(self, block_m: int, block_n: int) -> Pass:
+        """Return the pass in other blocks; the last ones are kept with their tiles: a search asks for them again."""
+        if (block_m, block_n) == (self.block_m, self.block_n):
+            return self
+        found = self._tilings.get((block_m, block_n))
+        if found is None:
+            found = self._tilings[block_m, block_n] = replace(self, block_m=block_m, block_n=block_n)
+        return found
+
+    @cached_property
+    def _tilings(self) -> LRUCache[tuple[int, int], Pass]:
+        return LRUCache(TILINGS)
 
     @cached_property
     def hull(self) -> Tiles:

@@ -92,7 +92,7 @@ class Lowering:
         """Cut a pass into blocks no larger than its axes, so that few rows don't pay for many."""
         rows, cols = (max(16, power_of_two(axis.size)) for axis in (work.rows, work.cols))
         blocks = replace(blocks, block_m=min(blocks.block_m, rows), block_n=min(blocks.block_n, cols))
-        tiled = replace(work, block_m=rows_of_tile or blocks.block_m, block_n=blocks.block_n)
+        tiled = work.tiled(rows_of_tile or blocks.block_m, blocks.block_n)
         bounds = work.staircase.bounds()
         start, stop = edge(bounds[0], work.cols.size, 0), edge(bounds[1], work.cols.size, work.cols.size)
         arrays = {

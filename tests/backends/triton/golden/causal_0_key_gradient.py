@@ -146,9 +146,11 @@ def key_gradient(
     slot_k = tile * BLOCK_N + tl.arange(0, BLOCK_N)
     inside = slot_k < cols
     place = slot_k.to(tl.int64)
-    key_sums *= scale
-    key_offset = batch * d_key_b + key_head * d_key_h + place * d_key_n
     value_offset = batch * d_value_b + key_head * d_value_h + place * d_value_n
-    key_result, value_result = key_sums.to(d_key.dtype.element_ty), value_sums.to(d_value.dtype.element_ty)
-    tl.store(d_key + key_offset[:, None] + wide[None, :], key_result, mask=inside[:, None])
+    value_result = value_sums.to(d_value.dtype.element_ty)
     tl.store(d_value + value_offset[:, None] + wide_v[None, :], value_result, mask=inside[:, None])
+
+    key_offset = batch * d_key_b + key_head * d_key_h + place * d_key_n
+    key_sums *= scale
+    key_result = key_sums.to(d_key.dtype.element_ty)
+    tl.store(d_key + key_offset[:, None] + wide[None, :], key_result, mask=inside[:, None])

@@ -80,7 +80,10 @@ def key_gradient(
     key_tile = tl.load(key + (place * key_n)[:, None] + wide[None, :], mask=inside[:, None], other=0.0)
     value_tile = tl.load(value + (place * value_n)[:, None] + wide_v[None, :], mask=inside[:, None], other=0.0)
     key_sums = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    value_sums = tl.zeros([BLOCK_N, BLOCK_V], tl.float32)
+    # Only dV, which isn't scaled, goes on from what was there: for both at the end there would be no registers.
+    value_offset = batch * d_value_b + key_head * d_value_h + place * d_value_n
+    value_sums = tl.load(d_value + value_offset[:, None] + wide_v[None, :], mask=inside[:, None], other=0.0)
+    value_sums = value_sums.to(tl.float32)
 
     for sharer in range(0, group):  # the query heads that share the key head
         head = key_head * group + sharer
@@ -135,13 +138,18 @@ def key_gradient(
     slot_k = tile * BLOCK_N + tl.arange(0, BLOCK_N)
     inside = slot_k < cols
     place = tl.load(col_positions + slot_k, mask=inside, other=0).to(tl.int64)
-    key_sums *= (scale * 0.6931471805599453)
-    key_offset = batch * d_key_b + key_head * d_key_h + place * d_key_n
     value_offset = batch * d_value_b + key_head * d_value_h + place * d_value_n
-    earlier_key = tl.load(d_key + key_offset[:, None] + wide[None, :], mask=inside[:, None], other=0.0)
-    earlier_value = tl.load(d_value + value_offset[:, None] + wide_v[None, :], mask=inside[:, None], other=0.0)
-    key_sums += earlier_key
-    value_sums += earlier_value
-    key_result, value_result = key_sums.to(d_key.dtype.element_ty), value_sums.to(d_value.dtype.element_ty)
-    tl.store(d_key + key_offset[:, None] + wide[None, :], key_result, mask=inside[:, None])
+    value_result = value_sums.to(d_value.dtype.element_ty)
     tl.store(d_value + value_offset[:, None] + wide_v[None, :], value_result, mask=inside[:, None])
+
+    # Where its rows lie is found again, not kept: it would take registers of the loop.
+    tile = tl.load(item, volatile=True)
+    slot_k = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+    inside = slot_k < cols
+    place = tl.load(col_positions + slot_k, mask=inside, other=0).to(tl.int64)
+    key_offset = batch * d_key_b + key_head * d_key_h + place * d_key_n
+    key_sums *= (scale * 0.6931471805599453)
+    earlier = tl.load(d_key + key_offset[:, None] + wide[None, :], mask=inside[:, None], other=0.0)
+    key_sums += earlier
+    key_result = key_sums.to(d_key.dtype.element_ty)
+    tl.store(d_key + key_offset[:, None] + wide[None, :], key_result, mask=inside[:, None])
