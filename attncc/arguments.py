@@ -14,7 +14,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 from attncc.backends.base import accumulation_dtype
 from attncc.errors import AttnccError, BackendError, ShapeError, TableError
-from attncc.executables import Call, Config, encoded
+from attncc.executables import Call
 from attncc.ir.weights import Weights
 from attncc.patterns import Pattern
 from attncc.scores import PLAIN, Score
@@ -22,7 +22,10 @@ from attncc.scores import PLAIN, Score
 
 @dataclass(frozen=True)
 class Options:
-    """What a call says besides its tensors and its pattern, as attncc.attention has it."""
+    """What a call says besides its tensors and its pattern, as attncc.attention has it.
+
+    config: as attncc.executables.encoded gives it, since the caller may change a mapping later.
+    """
 
     score: Score = PLAIN
     scale: float | None = None
@@ -30,7 +33,7 @@ class Options:
     q_offset: int = 0
     return_lse: bool = False
     backend: str | None = None
-    config: Config | None = None
+    config: str = ""
 
     def checked(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
         """Return the tensors as autocast has them; raises unless they, and a score's weights, fit together."""
@@ -42,8 +45,8 @@ class Options:
         return [query, key, value]
 
     def call(self, pattern: Pattern) -> Call:
-        """Return how a pattern is called for under these options; raises ConfigError."""
-        return Call(pattern.handle, self.score.key, self.q_offset, self.backend or "", encoded(self.config))
+        """Return how a pattern is called for under these options."""
+        return Call(pattern.handle, self.score.key, self.q_offset, self.backend or "", self.config)
 
 
 def check_transforms(*tensors: Tensor) -> None:

@@ -58,14 +58,18 @@ def parse_parameters(declared: Declaration, texts: Sequence[str]) -> dict[str, A
 
     Weights, `slopes=8` or `weights=8x32` (their shape, with drawn values) or `slopes=@slopes.npy`, come as arrays.
     """
-    values: dict[str, Any] = {}
+    said, values = dict[str, str](), dict[str, Any]()
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise ParameterError(
                 f"Parameter {text!r}.", rule="Parameters are written name=value.", fix="As in -p l=128."
             )
-        values[name] = _parsed(declared.parameter(name), value)
+        if name in said:
+            raise ParameterError(
+                f"{said[name]} and {text}.", rule="A parameter is given once.", fix="Leave one of the two out."
+            )
+        said[name], values[name] = text, _parsed(declared.parameter(name), value)
     return values
 
 

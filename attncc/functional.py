@@ -50,7 +50,7 @@ def attention(
     Raises ShapeError, BackendError, ConfigError, PatternError, ScoreError or TableError.
     """
     chosen = as_pattern(pattern)
-    options = Options(as_score(score), scale, enable_gqa, q_offset, return_lse, backend, config)
+    options = Options(as_score(score), scale, enable_gqa, q_offset, return_lse, backend, executables.encoded(config))
     return _attended(query, key, value, chosen, options)
 
 
@@ -111,12 +111,12 @@ def compile(
     `heads` and `batch` matter only to patterns and scores that depend on h or b. Options are those of `attention`.
     """
     chosen = as_pattern(pattern)
-    options = Options(as_score(score), scale, enable_gqa, q_offset, return_lse, backend, config)
+    options = Options(as_score(score), scale, enable_gqa, q_offset, return_lse, backend, executables.encoded(config))
     if q_len is None:
         return Attention(chosen, options)
     device, expression = here(), options.score.expression
     keys = q_offset + q_len if kv_len is None else kv_len
     shape = executables.shape_for(chosen, expression, q_len, keys, q_offset, heads, batch)
     case = Case(chosen, expression, shape, backend or backends.preferred(device)[0], target_name(device))
-    plan, _ = executables.lowered(case, "forward", executables.encoded(config))
+    plan, _ = executables.lowered(case, "forward", options.config)
     return Attention(chosen, options, plan)

@@ -245,6 +245,21 @@ def _gradient() -> torch.Tensor:
     return torch.autograd.grad(attncc.attention(Q, K, V, STRIDED).pow(2).sum(), Q, create_graph=True)[0]
 
 
+def test_a_compiled_attention_followed_changes_of_the_caller_s_configuration() -> None:
+    config: dict[str, object] = {"forward.plan": "fused"}
+    attend = attncc.compile(STRIDED, config=config)
+    before = attend.planned(Q, K, V)
+    config["forward.plan"] = "split"
+    assert attend.planned(Q, K, V) == before
+    config["forward.plan"] = "no such plan"
+    attend(Q, K, V)
+
+
+def test_what_is_no_configuration_was_compiled() -> None:
+    with pytest.raises(ConfigError, match="mapping"):
+        attncc.compile(STRIDED, config=3)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused(name: str) -> None:
     call, error, says = REFUSED[name]

@@ -25,7 +25,7 @@ def compile_pattern(
     score: options.ScoreName = None,
     score_param: options.ScoreParameters = None,
     seq_len: options.SeqLen = 16384,
-    dtype: options.Dtype = "bf16",
+    dtype: options.KernelDtype = "bf16",
     head_dim: options.HeadDim = 128,
     value_dim: options.ValueDim = None,
     heads: options.Heads = 1,

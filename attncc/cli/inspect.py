@@ -30,7 +30,7 @@ def inspect(
     score: options.ScoreName = None,
     score_param: options.ScoreParameters = None,
     seq_len: options.SeqLen = 16384,
-    dtype: options.Dtype = "bf16",
+    dtype: options.KernelDtype = "bf16",
     head_dim: options.HeadDim = 64,
     value_dim: options.ValueDim = None,
     heads: options.Heads = 1,

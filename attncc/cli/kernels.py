@@ -44,6 +44,10 @@ def _parsed(changes: list[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"--config {change}.", rule="A choice is KEY=VALUE.", fix="For example -c forward.num_warps=8"
             )
+        if key in found:
+            raise ConfigError(
+                f"--config {change}, and {key} before.", rule="A choice is given once.", fix="Leave one of the two out."
+            )
         truth = {"true": True, "false": False}
         found[key] = truth[value] if value in truth else int(value) if value.lstrip("-").isdigit() else value
     return found

@@ -81,6 +81,7 @@ HeadDim = Annotated[int, typer.Option(help="Size of a head.")]
 ValueDim = Annotated[int | None, typer.Option(help="Size of a value head, if it isn't that of the keys.")]
 Batch = Annotated[int, typer.Option(help="Batch entries.")]
 Dtype = Annotated[str, typer.Option(help="Element type: fp64, fp32, bf16 or fp16.")]
+KernelDtype = Annotated[str, typer.Option("--dtype", help="Element type: fp32, bf16 or fp16.")]
 
 # Where it runs, and how.
 BackendName = Annotated[str | None, typer.Option(help="The backend, if not the preferred one.")]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import pytest
 from typer.testing import CliRunner
 
+from attncc.backends.triton import aot
 from attncc.cli import app
 from attncc.cli.options import GpuName, PatternName, TopologyName, one_of
-from attncc.errors import ConfigError
+from attncc.errors import AttnccError, ConfigError
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,30 @@ def test_defaults_in_words_are_shown() -> None:
     for command, says in {"tune": "fp32, on a GPU bf16", "partition": "by the length"}.items():
         shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
         assert says in shown
+
+
+@pytest.mark.parametrize("command", ["compile", "inspect"])
+def test_help_of_kernels_listed_a_type_that_they_refuse(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+    (line,) = (line for line in shown.splitlines() if "Element type" in line)
+    assert set(re.findall(r"(?:fp|bf)\d+", line)) == set(aot.DTYPES)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["show", "strided", "-p", "l=8", "-p", "l=9"], "l=8 and l=9"),
+        (["compile", "causal", "--out", "x", "--score", "softcap", "-s", "cap=5", "-s", "cap=5"], "cap=5 and cap=5"),
+        (["inspect", "causal", "-c", "atomic=true", "-c", "atomic=false"], "--config atomic=false, and atomic before"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_was_given_twice_silently_had_its_last_value(command: list[str], says: str) -> None:
+    error = CliRunner().invoke(app, command).exception
+    assert isinstance(error, AttnccError)
+    assert says in error.problem
+    assert "once" in error.rule
+    assert error.fix
 
 
 def test_one_of_names_the_nearest() -> None:

@@ -157,6 +157,17 @@ def planned_once() -> None:
     assert plan_for.cache_info().misses == before
 
 
+def configured_for_good() -> None:
+    """What the caller does to a configuration after compile() doesn't change what runs, nor what ranks compare."""
+    config: dict[str, object] = {"forward.plan": "fused"}
+    op = compiled(config=config)
+    before = op.options.call(op.pattern)
+    config["forward.plan"] = "no such plan"
+    assert op.options.call(op.pattern) == before
+    x = torch.randn(1, 1, len(op.positions()), 64)
+    op(x, x, x)
+
+
 def there_and_back() -> None:
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("sequence", "batch"))
     op = compiled(mesh=mesh, settings=attncc.distributed.Settings(partition="zigzag"))

@@ -75,7 +75,8 @@ def compile(
     BackendError for what a call would refuse, and what planning raises.
     """
     grid = grid_of(mesh, group)
-    chosen, options = as_pattern(pattern), Options(as_score(score), scale, enable_gqa, 0, return_lse, backend, config)
+    chosen = as_pattern(pattern)
+    options = Options(as_score(score), scale, enable_gqa, 0, return_lse, backend, encoded(config))
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     _check_kinds(settings=settings, schedule=schedule, topology=topology)
     _check_whole_weights(options.score)
@@ -130,7 +131,6 @@ def _check_options(options: Options) -> None:
     check_backend(options.backend)
     if options.backend is not None:
         backends.get(options.backend)
-    encoded(options.config)
 
 
 def _sharing(grid: Grid, inputs: Inputs, spread: int) -> Sharing:

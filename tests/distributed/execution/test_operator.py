@@ -53,6 +53,10 @@ def test_other_dtypes(world, name: str, dtype: str, ranks: int) -> None:
     world(ranks).run("compiled_case", name, {"unit": 8}, {"dtype": dtype})
 
 
+def test_a_compiled_attention_followed_changes_of_the_caller_s_configuration(world) -> None:
+    world(2).run("configured_for_good")
+
+
 @pytest.mark.parametrize("ranks", [slow(2), slow(3), 4])
 @pytest.mark.parametrize("dtype", ["float32", slow("bfloat16")])
 def test_a_window_of_256_at_a_length_that_does_not_divide(world, dtype: str, ranks: int) -> None:
