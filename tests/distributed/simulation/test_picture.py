@@ -126,6 +126,7 @@ def test_a_rank_by_itself_and_ranks_with_nothing(tmp_path: Path) -> None:
     assert imread(tmp_path / "one.png").shape == imread(tmp_path / "three.png").shape
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "nowhere").write_text("in the way")
     with pytest.raises(attncc.AttnccError, match="can't be written"):
         picture.save(made("causal", partition="contiguous"), tmp_path / "nowhere" / "x.png")
