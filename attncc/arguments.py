@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,9 +18,11 @@ from attncc.patterns import Pattern
 from attncc.scores import PLAIN, Score
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a call says besides its tensors and its pattern, as attncc.attention has it."""
+class Options(NamedTuple):
+    """What a call says besides its tensors and its pattern, as attncc.attention has it.
+
+    A tuple, since torch.compile traces through the making of it.
+    """
 
     score: Score = PLAIN
     scale: float | None = None
