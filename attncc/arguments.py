@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,11 +20,11 @@ from attncc.patterns import Pattern
 from attncc.scores import PLAIN, Score
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What a call says besides its tensors and its pattern, as attncc.attention has it.
 
-    config: as attncc.executables.encoded gives it, since the caller may change a mapping later.
+    A tuple, since torch.compile traces through the making of it. config: as attncc.executables.encoded gives it, since
+    the caller may change a mapping later.
     """
 
     score: Score = PLAIN

@@ -137,7 +137,7 @@ class DistributedAttention:
         return self
 
     def __deepcopy__(self, memo: dict[int, object]) -> DistributedAttention:
-        return replace(self, options=replace(self.options, score=copy.deepcopy(self.options.score, memo)))
+        return replace(self, options=self.options._replace(score=copy.deepcopy(self.options.score, memo)))
 
     def __reduce__(self) -> NoReturn:
         raise DistributedError(
