@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -122,39 +122,44 @@ def _like_weighted_gradients(
     return [x.new_empty(x.shape) for x in wanted]
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, scale, *call = inputs
-    _keep(ctx, Saved(query, key, value, (), *output), scale, Call(*call))
+class _Attend(torch.autograd.Function):
+    """Attention with its derivative: of (scale, *call), query, key, value and a score's weights.
+
+    torch.library.register_autograd would do, but takes longer for a call than all else that the host does.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, options: tuple[Any, ...], *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        out, lse = _below_autograd(options, *tensors)
+        (query, key, value, *weights), call = tensors, Call(*options[1:])
+        ctx.save_for_backward(*Saved(query, key, value, weights, out, lse).tensors)
+        ctx.options = options
+        ctx.kept = by_handle(call.pattern), by_key(call.score)  # alive until the backward, which names them
+        ctx.set_materialize_grads(False)
+        return out, lse
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
+        tensors = ctx.saved_tensors
+        saved = Saved.of(tensors)
+        grad_out = torch.zeros_like(saved.out) if grad_out is None else grad_out
+        if not saved.weights:
+            return None, *_attention_backward(grad_out, grad_lse, *tensors, *ctx.options)
+        with_weights = any(ctx.needs_input_grad[4:])
+        found = _weighted_attention_backward(grad_out, grad_lse, tensors, with_weights, *ctx.options)
+        return None, *found, *(() if with_weights else (None,) * len(saved.weights))
 
 
-def _save_weighted(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, weights, scale, *call = inputs
-    _keep(ctx, Saved(query, key, value, weights, *output), scale, Call(*call))
+def _below_autograd(options: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *weights: Tensor) -> Any:
+    with torch._C._AutoDispatchBelowAutograd():
+        if weights:
+            return weighted_attention(query, key, value, weights, *options)
+        return attention(query, key, value, *options)
 
 
-def _keep(ctx: Any, saved: Saved, scale: float, call: Call) -> None:
-    ctx.save_for_backward(*saved.tensors)
-    ctx.options = (scale, *call)
-    ctx.kept = by_handle(call.pattern), by_key(call.score)  # alive until the backward, which names them
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
-    gradients = _attention_backward(_gradient_of_out(ctx, grad_out), grad_lse, *ctx.saved_tensors, *ctx.options)
-    return *gradients, *(None for _ in ctx.options)
-
-
-def _weighted_backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
-    with_weights, tensors = any(ctx.needs_input_grad[3]), list(ctx.saved_tensors)
-    d_query, d_key, d_value, *d_weights = _weighted_attention_backward(
-        _gradient_of_out(ctx, grad_out), grad_lse, tensors, with_weights, *ctx.options
-    )
-    per_slot = d_weights if with_weights else [None] * len(Saved.of(tensors).weights)
-    return d_query, d_key, d_value, per_slot, *(None for _ in ctx.options)
-
-
-def _gradient_of_out(ctx: Any, given: Tensor | None) -> Tensor:
-    return torch.zeros_like(Saved.of(ctx.saved_tensors).out) if given is None else given
+def _differentiable(options: tuple[Any, ...], *tensors: Tensor) -> Any:
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    return _Attend.apply(options, *tensors) if wanted else _below_autograd(options, *tensors)  # type: ignore[no-untyped-call]
 
 
 def refuse_double_backward(ctx: Any, *gradients: Any) -> None:
@@ -174,16 +179,23 @@ def _vmap(*arguments: Any) -> None:
     )
 
 
-def _complete(
-    operator: Any, fake: Callable[..., Any], backward: Callable[..., Any], setup: Callable[..., Any] | None = None
-) -> None:
-    """Register what an operator's outputs look like, its derivative, and that it can't be mapped."""
-    torch.library.register_fake(operator, fake, lib=_LIBRARY)
-    torch.library.register_autograd(operator, backward, setup_context=setup, lib=_LIBRARY)
-    torch.library.register_vmap(operator, _vmap, lib=_LIBRARY)
+for _each, _fake in (
+    (attention, _like_outputs),
+    (weighted_attention, _like_outputs),
+    (_attention_backward, _like_gradients),
+    (_weighted_attention_backward, _like_weighted_gradients),
+):
+    torch.library.register_fake(_each, _fake, lib=_LIBRARY)
+    torch.library.register_vmap(_each, _vmap, lib=_LIBRARY)
+for _each in (_attention_backward, _weighted_attention_backward):
+    torch.library.register_autograd(_each, refuse_double_backward, lib=_LIBRARY)
 
 
-_complete(attention, _like_outputs, _backward, _save)
-_complete(weighted_attention, _like_outputs, _weighted_backward, _save_weighted)
-_complete(_attention_backward, _like_gradients, refuse_double_backward)
-_complete(_weighted_attention_backward, _like_weighted_gradients, refuse_double_backward)
+@partial(_LIBRARY.impl, "attention", dispatch_key="Autograd")
+def _(query: Tensor, key: Tensor, value: Tensor, *options: Any) -> Any:
+    return _differentiable(options, query, key, value)
+
+
+@partial(_LIBRARY.impl, "weighted_attention", dispatch_key="Autograd")
+def _(query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], *options: Any) -> Any:
+    return _differentiable(options, query, key, value, *weights)

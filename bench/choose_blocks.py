@@ -9,7 +9,7 @@ is compiled is kept in the kernel cache, so that a run that was broken off goes 
 The prediction is that of attncc.machine_code.throughput for each loop, times the tiles that a pattern visits; patterns
 count by their time for a connected pair. Before a kernel is compiled its time is bounded by what its products and its
 reads take, and the candidate with the least bound is looked at first (branch and bound), so that most need not be
-compiled in full. The model leaves latency out, so the pipeline's stages are given, not chosen.
+compiled in full. The pipeline's stages are given, not chosen: compare the printed times of two runs.
 """
 
 from __future__ import annotations

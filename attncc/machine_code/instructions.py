@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,7 +37,8 @@ class Instruction:
     """One instruction: `goes_on` says whether the next one may follow it, `target` where it may jump.
 
     flops: of a matrix product, what one warp's instruction does, None where the text doesn't say.
-    shared_bytes: what a warp moves to or from shared memory.
+    shared_bytes: what a warp moves to or from shared memory. loaded_bytes: what it loads from global memory; commits:
+    it ends a group of copies that run on their own; pending: it waits until so many groups are left.
     """
 
     address: int
@@ -47,15 +48,24 @@ class Instruction:
     goes_on: bool = True
     flops: float | None = 0.0
     shared_bytes: int = 0
+    loaded_bytes: int = 0
+    commits: bool = False
+    pending: int | None = None
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Instructions of a stretch of code by kind, the FLOP of its matrix products, the bytes of its shared memory."""
+    """Instructions of a stretch of code by kind, the FLOP of its matrix products, the bytes of its shared memory.
+
+    loaded_bytes: what a warp loads from global memory, where the text says so. lead: how many passes of a loop lie
+    between such loads and the wait for them, 0 for those that are used at once.
+    """
 
     counts: dict[Kind, int]
     tensor_flops: float | None
     shared_bytes: int
+    loaded_bytes: int = 0
+    lead: float = 0.0
 
     @property
     def total(self) -> int:
@@ -82,4 +92,16 @@ def mix(instructions: Iterable[Instruction]) -> Mix:
         {kind: counts[kind] for kind in Kind if counts[kind]},
         None if None in flops else known,
         sum(i.shared_bytes for i in found),
+        sum(i.loaded_bytes for i in found),
+        _lead(found),
     )
+
+
+def _lead(loop: Sequence[Instruction]) -> float:
+    """Return the passes from copies to the wait for them: what it leaves pending, and its distance in the code."""
+    groups = [at for at, i in enumerate(loop) if i.commits]
+    waits = [(at, i.pending) for at, i in enumerate(loop) if i.pending is not None]
+    if not groups or not waits:
+        return 0.0
+    last = groups[-1]
+    return min(pending / len(groups) + (at - last) % len(loop) / len(loop) for at, pending in waits)

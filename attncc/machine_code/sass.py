@@ -9,6 +9,8 @@ from attncc.machine_code.instructions import Instruction, Kind
 #: /*0080*/  @P0 BRA 0x220 ;   or, from nvdisasm, with a label in place of the address.
 _LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][\w.]*)\s*([^;]*);")
 _ADDRESS = re.compile(r"\b0x([0-9a-f]+)\s*$")
+#: DEPBAR.LE SB0, 0x2: two groups of copies may be left. (Other scoreboards are no groups.)
+_PENDING = re.compile(r"SB0, 0x([0-9a-f]+)\s*$")
 _WARP_SIZE = 32
 
 #: First part of an opcode -> its kind; what isn't here, and doesn't begin with U, is OTHER.
@@ -56,6 +58,9 @@ def _instruction(address: str, guard: str | None, opcode: str, operands: str) ->
         goes_on=conditional or name not in ("BRA", "JMP", "EXIT", "RET", "BRX", "CALL"),
         flops=_flops(name, modifiers) if kind is Kind.TENSOR else 0.0,
         shared_bytes=_bytes(name, modifiers) if kind in _SHARED_KINDS and not name.endswith("TM") else 0,
+        loaded_bytes=_bytes(name, modifiers) if name in ("LDG", "LDGSTS") else 0,
+        commits=name == "LDGDEPBAR",
+        pending=int(pending[1], 16) if (pending := _PENDING.match(operands)) and name == "DEPBAR" else None,
     )
 
 

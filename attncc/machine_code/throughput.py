@@ -1,8 +1,8 @@
 """Predicted throughput of a loop: how long its instructions keep each part of a multiprocessor busy, and what overlaps.
 
 Each kind of instruction is served by one part: matrix units, special-function units, fp32 lanes, integer lanes,
-shuffles, shared memory. A loop's demand on a part is its instructions over the part's published rate. Three rules then
-give the time, with no constant to fit:
+shuffles, shared memory. A loop's demand on a part is its instructions over the part's published rate. Four rules then
+give the time, the last one with two constants that the forward kernels of bench/sweeps/blocks_h200.json were fitted to:
 
 1. A warp uses the parts in turn, since each step of attention needs the result of the last one. Only loads of operands
    from shared memory run beside the matrix products that they feed, and take the longer time of the two.
@@ -11,6 +11,9 @@ give the time, with no constant to fit:
 3. Blocks are independent of one another. They are the customers of a closed queueing network whose stations are the
    parts, and mean value analysis gives its throughput (Reiser and Lavenberg, "Mean-Value Analysis of Closed Multichain
    Queuing Networks", Journal of the ACM 27(2), 1980).
+4. Between two passes a block waits: TURN clocks, and for the loads that the next pass begins with. Those take LATENCY
+   clocks and what their bytes take at PORT, less the time of the passes that lie between them and the wait for them,
+   which the code shows: none with two stages of Triton's pipeline, one with three.
 
 The rate of instruction issue and the bandwidth of memory bound the result.
 """
@@ -26,12 +29,16 @@ from attncc.targets import Gpu
 
 #: What a prediction does not contain, as reports print it.
 LEAVES_OUT = (
-    "latency: waits for memory and for results within a warp",
+    "latency: waits for results within a warp, and for memory, beyond a constant of each pass and of its loads",
     "bank conflicts of shared memory, contention in the L2 cache, misses of the instruction cache",
     "that Hopper's matrix units are slower with HMMA, for tiles of less than 64 rows, than with HGMMA",
     "what a block does before and after its loops, launches, and the last, partly filled wave of blocks",
     "branches within a loop: each of its instructions counts once",
 )
+#: Clocks from a load until it has come from the L2 cache, and bytes a clock that a multiprocessor gets from there.
+LATENCY, PORT = 400.0, 64.0
+#: Clocks of each pass in which a block waits for results of its own: of products, across lanes, at barriers.
+TURN = 200.0
 _INTEGER = (Kind.MINMAX, Kind.COMPARE, Kind.SELECT, Kind.INTEGER, Kind.CONVERT)
 
 
@@ -77,7 +84,7 @@ def predict(loop: Mix, resources: Resources, gpu: Gpu, work: Work, resident: int
     }
     blocks = resources.occupancy(gpu) if resident is None else resident
     stations = _in_step(_stations(parts, gpu), max(1, resources.warps // gpu.schedulers))
-    cycles = max(1 / _mean_value_analysis(stations, blocks), *bounds.values())
+    cycles = max(_cycles(stations, blocks, _latency(loop, resources.warps), loop.lead), *bounds.values())
     demand = parts | bounds
     bound = max(demand, key=lambda part: demand[part])
     return Throughput(cycles, demand, bound, blocks, work.flops * gpu.multiprocessors * clock / cycles)
@@ -120,12 +127,30 @@ def _in_step(stations: list[float], warps: int) -> list[float]:
     return [each if at == busiest else each / warps for at, each in enumerate(stations)]
 
 
-def _mean_value_analysis(stations: list[float], customers: int) -> float:
-    """Return how many passes a clock `customers` complete that take turns at stations with these demands."""
+def _latency(loop: Mix, warps: int) -> float:
+    """Clocks from the last load of a pass until all that it loads has come; 0 where the text shows no loads."""
+    return LATENCY + loop.loaded_bytes * warps / PORT if loop.loaded_bytes else 0.0
+
+
+def _cycles(stations: list[float], blocks: int, latency: float, lead: float) -> float:
+    """Return the clocks of a pass of one of `blocks`; each waits for the share of the latency that its lead leaves.
+
+    The lead is in passes, so that the wait depends on the time of a pass, which depends on the wait: by bisection.
+    """
+    short, long = 0.0 if lead else latency, latency
+    while long - short > 1.0:
+        wait = (short + long) / 2
+        left = latency - lead * blocks / _mean_value_analysis(stations, blocks, TURN + wait)
+        short, long = (wait, long) if left > wait else (short, wait)
+    return 1 / _mean_value_analysis(stations, blocks, TURN + short)
+
+
+def _mean_value_analysis(stations: list[float], customers: int, wait: float) -> float:
+    """Return how many passes a clock `customers` complete that take turns at stations with these demands, then wait."""
     queue = [0.0] * len(stations)
     throughput = 0.0
     for number in range(1, customers + 1):
         stay = [each * (1 + waiting) for each, waiting in zip(stations, queue, strict=True)]
-        throughput = number / sum(stay)
+        throughput = number / (wait + sum(stay))
         queue = [throughput * each for each in stay]
     return throughput

@@ -24,9 +24,9 @@ from attncc.scores import Score
 from attncc.storage import cache_folder
 from attncc.tune.job import Job
 
-#: Bytes that are written between two calls, so that a call doesn't find its inputs in the caches: more than these hold.
-#: On a GPU it also takes longer than the host does to launch a call, which is not what configurations differ by.
-FLUSHED = {"cpu": 1 << 26, "cuda": 1 << 29}
+#: Bytes that are written between two calls, so that a call doesn't find its inputs in the caches, and how often they
+#: are: on a GPU it takes longer than the host does to launch a call, which is not what configurations differ by.
+FLUSHED = {"cpu": (1 << 26, 1), "cuda": (1 << 28, 8)}
 
 Config = Mapping[str, object]
 
@@ -104,7 +104,8 @@ class _Bench:
         self.score = job.score.on(
             [x.to(self.device).detach().requires_grad_(x.requires_grad) for x in job.score.tensors]
         )
-        self.flushed = torch.empty(FLUSHED[self.device.type] // 4, device=self.device)
+        nbytes, self.flushes = FLUSHED[self.device.type]
+        self.flushed = torch.empty(nbytes // 4, device=self.device)
         self.lock = _turns(self.device)
         self._calls: dict[str, Callable[[], object]] = {}
 
@@ -134,7 +135,8 @@ class _Bench:
         return accuracy(attend, self.query, self.key, self.value, self.job.pattern, self.job.shape, score=score)
 
     def _sample(self, call: Callable[[], object]) -> float:
-        self.flushed.zero_()
+        for _ in range(self.flushes):
+            self.flushed.zero_()
         return elapsed(call, self.device)
 
     def _attend(self, config: Config, score: Score) -> Callable[[Tensor, Tensor, Tensor], Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncc.machine_code.instructions import Instruction, Kind
+from attncc.machine_code.instructions import Instruction, Kind, mix
 from attncc.machine_code.sass import parse
 
 
@@ -83,3 +83,12 @@ def test_bytes_of_shared_memory(text: str, size: int) -> None:
 
 def test_what_is_no_instruction_is_passed_over() -> None:
     assert parse("\tcode for sm_90a\n\t.target\tsm_90a\n\t\tFunction : dense\n   /* 0x000fe20000000800 */\n") == []
+
+
+def test_how_far_ahead_a_loop_loads() -> None:
+    """The wait leaves two of two groups pending: a whole pass lies between, and two sevenths of one in the code."""
+    lines = ("DEPBAR.LE SB0, 0x2", "BAR.SYNC.DEFER_BLOCKING 0x0", *2 * ("LDGSTS.E.BYPASS.128 [R1], desc[UR4][R2.64]",))
+    code = (*lines[:3], "LDGDEPBAR", lines[3], "LDGDEPBAR", "DEPBAR.LE SB4, 0x0")
+    found = mix(parse("\n".join(f"/*{16 * at:04x}*/ {line} ;" for at, line in enumerate(code))))
+    assert found.loaded_bytes == 2 * 16 * 32
+    assert found.lead == pytest.approx(1 + 2 / 7)

@@ -9,7 +9,7 @@ import pytest
 from attncc.errors import ConfigError
 from attncc.machine_code.instructions import Kind, Mix
 from attncc.machine_code.resources import Resources
-from attncc.machine_code.throughput import Work, combined, predict
+from attncc.machine_code.throughput import LATENCY, PORT, TURN, Work, combined, predict
 from attncc.targets import gpu
 
 TILE = 4.0 * 128 * 64 * 64
@@ -43,7 +43,7 @@ def test_more_blocks_overlap_more_but_never_beat_the_busiest_part() -> None:
     alone = predict(LOOP, replace(TWO_BLOCKS, shared=200_000), H100, Work(TILE))
     assert alone.blocks == 1
     parts = (alone.demand[part] for part in ("tensor", "special", "fp32", "integer", "shuffle"))
-    assert alone.cycles == pytest.approx(sum(parts))
+    assert alone.cycles == pytest.approx(sum(parts) + TURN)
 
 
 def test_warps_of_a_block_hide_half_of_what_is_not_busiest() -> None:
@@ -51,7 +51,19 @@ def test_warps_of_a_block_hide_half_of_what_is_not_busiest() -> None:
     half = Mix({kind: count // 2 for kind, count in LOOP.counts.items()}, TILE / 8, 0)
     found = predict(half, pair, H100, Work(TILE))
     others = sum(found.demand[part] for part in ("tensor", "fp32", "integer", "shuffle"))
-    assert found.cycles == pytest.approx(found.demand["special"] + others / 2)
+    assert found.cycles == pytest.approx(found.demand["special"] + others / 2 + TURN)
+
+
+def test_loads_are_waited_for_unless_passes_lie_between() -> None:
+    """Two stages load at the end of a pass for the next one; three for the one after."""
+    alone = replace(TWO_BLOCKS, shared=200_000)
+    whole = predict(LOOP, alone, H100, Work(TILE)).cycles
+    loads = replace(LOOP, loaded_bytes=4096)
+    latency = LATENCY + 4096 * 4 / PORT
+    assert predict(loads, alone, H100, Work(TILE)).cycles == pytest.approx(whole + latency)
+    assert predict(replace(loads, lead=1.0), alone, H100, Work(TILE)).cycles == pytest.approx(whole, rel=1e-3)
+    part = predict(replace(loads, lead=0.25), alone, H100, Work(TILE)).cycles
+    assert part == pytest.approx(whole + latency - 0.25 * part, rel=1e-3)
 
 
 def test_memory_bounds_it() -> None:

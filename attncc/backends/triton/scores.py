@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sympy
@@ -12,6 +13,8 @@ from attncc.ir.functions import AsReal, Choice, Larger, Logarithm, Lookup, Magni
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, SCORE, I, J
 
+#: i - j, of a diagonal of a tile.
+_DIFFERENCE = sympy.Symbol("difference", integer=True)
 #: What kernels call the symbols whose own name they don't use.
 _NAMES = {NQ: "q_len", NK: "kv_len"}
 
@@ -23,7 +26,8 @@ class WeightsGradient:
     number: of the look-up. slot: of the weights. factor: the derivative by the entry ("" for 1).
     base, place: the entry's offset is base * extent + place; base is the same for all pairs of a head, and place is
     below `extent`. by_query, by_key: the place depends on the query's and on the key's position.
-    apart: no two pairs of a head share an entry.
+    apart: no two pairs of a head share an entry. by_difference: the place over `difference`, for one that depends on
+    i - j only, else "". distinct: no two differences share an entry.
     """
 
     number: int
@@ -35,6 +39,8 @@ class WeightsGradient:
     by_query: bool
     by_key: bool
     apart: bool
+    by_difference: str = ""
+    distinct: bool = False
 
     @property
     def by_pair(self) -> bool:
@@ -79,6 +85,7 @@ class ScorePrinter(TritonPrinter):
         by_pair = {I, J} <= free
         # Sums by pairs are kept in a table, which shall be that of one head.
         fixed = next(n for n, index in enumerate(indices) if index.free_symbols & {I, J}) if by_pair else 0
+        by_difference = _by_difference(indices[fixed:]) if by_pair else ()
         return WeightsGradient(
             number,
             lookup.weights.slot,
@@ -89,6 +96,8 @@ class ScorePrinter(TritonPrinter):
             I in free,
             J in free,
             all(any((index - axis).free_symbols.isdisjoint({I, J}) for index in indices) for axis in (I, J)),
+            self.place(by_difference, shape[fixed:]) if by_difference else "",
+            any(_is_distinct(index) for index in by_difference),
         )
 
     def _print_Symbol(self, expr: sympy.Symbol) -> str:
@@ -142,6 +151,17 @@ class ScorePrinter(TritonPrinter):
 
     def _print_Smaller(self, expr: Smaller) -> str:
         return self._folded("tl.minimum", expr.args)
+
+
+def _by_difference(indices: Sequence[sympy.Expr]) -> tuple[sympy.Expr, ...]:
+    """Return indices over i - j, or () if they depend on more."""
+    shifted = tuple(index.subs(I, _DIFFERENCE + J) for index in indices)
+    return () if any({I, J} & index.free_symbols for index in shifted) else shifted
+
+
+def _is_distinct(index: sympy.Expr) -> bool:
+    """Return whether an index over i - j is that difference or its negative, but for what a head's pairs share."""
+    return any(_DIFFERENCE not in (index + sign * _DIFFERENCE).free_symbols for sign in (1, -1))
 
 
 def printed(score: ScoreExpression, printer: ScorePrinter) -> PrintedScore:

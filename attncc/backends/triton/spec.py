@@ -148,6 +148,11 @@ class Spec:
         """The gradients of weights of which each program leaves sums of its own: see attncc.backends.triton.sums."""
         return () if self.atomic else self.gradients
 
+    @property
+    def in_order(self) -> bool:
+        """Whether slots follow one another as positions do, so that i - j is the same along a tile's diagonal."""
+        return not (self.gather_rows or self.gather_cols)
+
     def loads_ahead(self, *, partial: bool) -> bool:
         """Return whether the loop over full or over partial tiles may be pipelined."""
         by_pairs = reads.in_score(self.score, packed=self.packed) or (partial and reads.in_predicate(self.residual))

@@ -109,7 +109,11 @@ def expected(step: Step, gpu: Gpu) -> tuple[Mix, Resources]:
     staged = (blocks.num_stages * others * (keys + values) + rows * start) * sizes.itemsize
     loaded = 0.0 if _reads_shared(gpu, rows) else read(step) * sum(PRODUCTS[spec.kernel]) / 2
     resources = Resources(int(held) + _OTHER_REGISTERS, 0, 0, int(staged), blocks.num_warps)
-    return Mix({kind: int(count) for kind, count in counts.items()}, None, int(loaded)), resources
+    # Triton's pipeline loads at the end of a pass; AMD's listings don't say how far ahead.
+    copied, lead = (
+        (int(read(step) / blocks.num_warps), max(0, blocks.num_stages - 2)) if gpu.backend == "cuda" else (0, 0)
+    )
+    return Mix({kind: int(count) for kind, count in counts.items()}, None, int(loaded), copied, lead), resources
 
 
 def _reads_shared(gpu: Gpu, rows: int) -> bool:

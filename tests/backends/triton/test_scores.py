@@ -53,6 +53,13 @@ def by_place(
     return score * (1 + 0.1 * gaps[b, i // 8 - j // 8 + LENGTH // 8]) + all[i, j] + keys[h, j] + rows[(i + h) % 5]
 
 
+@attncc.score
+def by_difference(score, h, i, j, *, up: attncc.Weights, down: attncc.Weights, near: attncc.Weights):
+    """Look-ups by i - j: an entry for each, from either end, and entries that differences share."""
+    gap = attncc.maximum(attncc.minimum(i - j, 5), -5)
+    return score * (1 + 0.1 * down[j - i + LENGTH]) + up[h, i - j + LENGTH] + near[gap + 5]
+
+
 def generator_of(seed: int) -> torch.Generator:
     return torch.Generator(torch.get_default_device()).manual_seed(seed)
 
@@ -82,6 +89,9 @@ def made(name: str) -> attncc.Score:
                 "gaps": (2, 2 * (LENGTH // 8) + 1),
             }
             return by_place(**{n: torch.randn(x, generator=generator).requires_grad_() for n, x in sizes.items()})
+        case "by difference":
+            sizes = {"up": (HEADS, 2 * LENGTH), "down": (2 * LENGTH,), "near": (11,)}
+            return by_difference(**{n: torch.randn(x, generator=generator).requires_grad_() for n, x in sizes.items()})
         case "-inf weights":
             return masked_by(weights=masking)
     return constant()
@@ -92,7 +102,18 @@ def masked_by(j, *, weights: attncc.Weights):
     return weights[j % 4]
 
 
-NAMES = ("alibi", "softcap", "softcap of alibi", "rooted", "everything", "-inf weights", "constant", "t5", "by place")
+NAMES = (
+    "alibi",
+    "softcap",
+    "softcap of alibi",
+    "rooted",
+    "everything",
+    "-inf weights",
+    "constant",
+    "t5",
+    "by place",
+    "by difference",
+)
 
 
 def results(score: attncc.Score, backend: str, config, pattern=STRIDED) -> list[torch.Tensor]:
@@ -123,7 +144,27 @@ def test_weights_gradients_of_heads_with_patterns_of_their_own(name: str) -> Non
         torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-4)
 
 
-@pytest.mark.parametrize("name", ["t5", "by place"])
+@pytest.mark.parametrize(("block_m", "block_n"), [(64, 16), (16, 64)])
+def test_diagonals_of_tiles_that_are_not_square(block_m: int, block_n: int) -> None:
+    """Diagonals are summed as columns of turned rows, which go around several times, or not once."""
+    config = {"query_gradient.block_m": block_m, "query_gradient.block_n": block_n}
+    score, pattern = made("by difference"), attncc.load("full")
+    wanted = results(score, "reference", None, pattern)
+    for found, expected in zip(results(score, "triton", config, pattern), wanted, strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-4)
+
+
+def test_only_tables_by_difference_are_summed_by_diagonals() -> None:
+    """By place, i // 8 - j // 8 is no difference of positions; in a gathered layout no diagonal has one difference."""
+    for name, diagonals in (("by place", False), ("t5", True), ("by difference", True)):
+        lowering = Lowering(Sizes(64, 64, 2, 1), Config.default(ANY, 64, 2), 132, made(name).expression, weighted=True)
+        program = Program(attncc.plan(STRIDED, LENGTH), lowering, 1, HEADS, HEADS, torch.device("cpu"))
+        specs = [step.launch.spec for step in steps(program, "backward") if step.launch.spec.kernel == "query_gradient"]
+        assert {("tl.gather" in render(spec), spec.in_order) for spec in specs} <= {(diagonals, True), (False, False)}
+        assert any(spec.in_order for spec in specs)
+
+
+@pytest.mark.parametrize("name", ["t5", "by place", "by difference"])
 def test_little_room_makes_programs_wait(name: str, monkeypatch: pytest.MonkeyPatch, poisoned: None) -> None:
     """Sums by pairs have bounded memory; what is left is the order, with nothing for torch to refuse."""
     monkeypatch.setattr(sums, "ROOM", 4 * 100)
@@ -144,7 +185,7 @@ def test_without_the_choice_no_kernel_has_atomics() -> None:
             assert any("atomic" in text for text in texts) == atomic
 
 
-@pytest.mark.parametrize(("name", "target"), [("t5", "a100"), ("by place", "h100"), ("by place", "mi300x")])
+@pytest.mark.parametrize(("name", "target"), [("t5", "a100"), ("by difference", "h100"), ("by place", "mi300x")])
 def test_weights_gradients_compile(name: str, target: str) -> None:
     found = gpu(target)
     lowering = Lowering(
