@@ -9,6 +9,7 @@ import numpy as np
 
 from attncc.errors import ShapeError
 from attncc.ir.tables import Array, Pyramid
+from attncc.planner.cycle import Cycle
 
 #: Positions that arrays with an entry for each position are made for; each is 2 GiB then.
 MAX_LISTED = 1 << 28
@@ -27,18 +28,40 @@ def listed(length: int) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """Slots 0 .. size-1 laid over an axis of `length` positions; `positions` is None when slot s is position s."""
+    """Slots 0 .. size-1 laid over an axis of `length` positions.
+
+    `order` is None where slot s is position s, else the position of each slot: listed, int64, or by a cycle, which
+    lists them when they are asked for.
+    """
 
     length: int
-    positions: Array | None = None
+    order: Array | Cycle | None = None
+
+    @classmethod
+    def of(cls, cycle: Cycle) -> Axis:
+        """Return the axis in the order of a cycle; the identity where that moves and drops nothing."""
+        unmoved = cycle.size == cycle.length and cycle.ascends
+        return cls(cycle.length, None if unmoved else cycle)
 
     @property
     def size(self) -> int:
         """Number of slots."""
-        return self.length if self.positions is None else len(self.positions)
+        match self.order:
+            case None:
+                return self.length
+            case Cycle():
+                return self.order.size
+        return len(self.order)
+
+    @cached_property
+    def positions(self) -> Array | None:
+        """The positions of all slots, int64; None when slot s is position s."""
+        return self.order.at(listed(self.size)) if isinstance(self.order, Cycle) else self.order
 
     def at(self, slots: Array) -> Array:
         """Return the positions of `slots`, int64."""
+        if isinstance(self.order, Cycle) and "positions" not in self.__dict__:
+            return self.order.at(slots)
         return slots if self.positions is None else self.positions[slots]
 
     @property
@@ -48,10 +71,10 @@ class Axis:
 
     def span(self, first: Array, last: Array) -> tuple[Array, Array]:
         """Return bounds of the positions of slots first..last (inclusive), for many ranges; exact where they ascend."""
-        if self.positions is None:
+        if self.order is None:
             return first, last
         if self._ascending:
-            return self.positions[first], self.positions[last]
+            return self.at(first), self.at(last)
         return self._pyramid.bounds([(first, last)])
 
     def select(self, kept: Array) -> Axis:
@@ -66,14 +89,16 @@ class Axis:
     @property
     def kind(self) -> str:
         """`identity`, `compacted` (some positions left out) or `sorted` (positions moved)."""
-        if self.positions is None:
+        if self.order is None:
             return "identity"
         return "compacted" if self._ascending else "sorted"
 
     @cached_property
     def _ascending(self) -> bool:
-        assert self.positions is not None
-        return bool(np.all(self.positions[1:] > self.positions[:-1]))
+        if isinstance(self.order, Cycle):
+            return self.order.ascends
+        assert self.order is not None
+        return bool(np.all(self.order[1:] > self.order[:-1]))
 
     @cached_property
     def _pyramid(self) -> Pyramid:
