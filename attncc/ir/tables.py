@@ -104,11 +104,12 @@ class Pyramid:
 
     A query box of any size is covered by at most three blocks a side of the level that fits it, so its
     bounds are sound everywhere and exact on aligned boxes; all levels together are twice the array.
+    With `high`, entries are intervals from `low` to `high`.
     """
 
-    def __init__(self, data: Array) -> None:
-        base = data.astype(np.int64)
-        self.levels: list[tuple[Array, Array]] = [(base, base)]
+    def __init__(self, low: Array, high: Array | None = None) -> None:
+        base = low.astype(np.int64)
+        self.levels: list[tuple[Array, Array]] = [(base, base if high is None else high.astype(np.int64))]
         while max(self.levels[-1][0].shape) > 1:
             low, high = self.levels[-1]
             self.levels.append((_halve(low, np.minimum), _halve(high, np.maximum)))

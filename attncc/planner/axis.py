@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,17 +14,32 @@ from attncc.planner.cycle import Cycle
 
 #: Positions that arrays with an entry for each position are made for; each is 2 GiB then.
 MAX_LISTED = 1 << 28
+#: Slots whose positions are bounded together at most; blocks of a layout are rarely larger.
+MAX_BLOCK = 128
+#: Entries that are computed together where all are needed: they stay in the cache.
+CHUNK = 1 << 15
 
 
 def listed(length: int) -> Array:
     """Return 0 .. length-1, int64; raises ShapeError beyond MAX_LISTED."""
+    return np.arange(listable(length))
+
+
+def listable(length: int) -> int:
+    """Return a length that arrays may have; raises ShapeError beyond MAX_LISTED."""
     if length > MAX_LISTED:
         raise ShapeError(
             f"{length:,} positions, and the pattern needs arrays with an entry for each of them.",
             rule=f"A layout that is filtered, sorted, or whose bands don't rise with i lists at most {MAX_LISTED:,}.",
             fix="Plan for a shard of the sequence, with q_offset, or use a pattern of bands of i - j.",
         )
-    return np.arange(length)
+    return length
+
+
+def chunks(length: int) -> Iterator[Array]:
+    """Yield 0 .. length-1, int64, in parts of CHUNK."""
+    for first in range(0, length, CHUNK):
+        yield np.arange(first, min(first + CHUNK, length))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +72,12 @@ class Axis:
     @cached_property
     def positions(self) -> Array | None:
         """The positions of all slots, int64; None when slot s is position s."""
-        return self.order.at(listed(self.size)) if isinstance(self.order, Cycle) else self.order
+        if not isinstance(self.order, Cycle):
+            return self.order
+        found = np.empty(listable(self.size), np.int64)
+        for slots in chunks(self.size):
+            found[slots[0] : slots[-1] + 1] = self.order.at(slots)
+        return found
 
     def at(self, slots: Array) -> Array:
         """Return the positions of `slots`, int64."""
@@ -75,7 +96,8 @@ class Axis:
             return first, last
         if self._ascending:
             return self.at(first), self.at(last)
-        return self._pyramid.bounds([(first, last)])
+        block = _common_block(first, last, self.size)
+        return self._pyramid(block).bounds([(first // block, last // block)])
 
     def select(self, kept: Array) -> Axis:
         """Return the axis with only the slots in `kept`, in that order."""
@@ -100,7 +122,26 @@ class Axis:
         assert self.order is not None
         return bool(np.all(self.order[1:] > self.order[:-1]))
 
+    def _pyramid(self, block: int) -> Pyramid:
+        """Bounds of the positions of aligned blocks of slots."""
+        if block not in self._pyramids:
+            self._pyramids[block] = Pyramid(*self._bounds(block))
+        return self._pyramids[block]
+
     @cached_property
-    def _pyramid(self) -> Pyramid:
-        assert self.positions is not None
-        return Pyramid(self.positions)
+    def _pyramids(self) -> dict[int, Pyramid]:
+        return {}
+
+    def _bounds(self, block: int) -> tuple[Array, Array]:
+        if isinstance(self.order, Cycle):
+            return self.order.bounds(block)
+        assert self.order is not None
+        first = np.arange(0, self.size, block)
+        return np.minimum.reduceat(self.order, first), np.maximum.reduceat(self.order, first)
+
+
+def _common_block(first: Array, last: Array, size: int) -> int:
+    """Return the largest power of two up to MAX_BLOCK such that all ranges first..last are aligned to it."""
+    ends = last[last != size - 1] + 1
+    bits = MAX_BLOCK | int(np.bitwise_or.reduce(first, initial=0)) | int(np.bitwise_or.reduce(ends, initial=0))
+    return bits & -bits

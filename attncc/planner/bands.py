@@ -14,12 +14,13 @@ from attncc.planner.relation import Band
 
 
 def rises(bands: tuple[Band, ...]) -> bool:
+    """Return whether every limit is shown to be nondecreasing in i."""
     limits = [limit for band in bands for limit in (band.low, band.high) if limit is not None]
     return all((direction(limit, I) or 0) > 0 or I not in limit.free_symbols for limit in limits)
 
 
 def key_values(band: Band, cols: Axis) -> Array | None:
-    """The band's key expression at every key slot; None when it is the slot itself times a constant."""
+    """Return the band's key expression at every key slot, int64; None when it is the slot itself times a constant."""
     if cols.positions is None and _step(band.key):
         return None
     values = evaluate(band.key, {J: cols.places})
@@ -40,6 +41,8 @@ def first_at_least(limit: Array, band: Band, values: Array | None) -> Array:
 
 
 def limits(band: Band, query: Array) -> tuple[Array | None, Array | None]:
+    """Return the band's limits at query positions, int64; None is no bound."""
+
     def at(limit: sympy.Expr | None) -> Array | None:
         return None if limit is None else np.broadcast_to(np.asarray(evaluate(limit, {I: query})), query.shape)
 

@@ -79,6 +79,17 @@ class Cycle:
         last = self.within(filled, self.starts[filled + 1] - 1)
         return bool(np.all(first[1:] > last[:-1]))
 
+    def bounds(self, block: int) -> tuple[Array, Array]:
+        """Return the least and the greatest position in each block of so many slots, int64."""
+        slots = np.arange(0, self.size, block)
+        filled = np.flatnonzero(np.diff(self.starts))
+        begins = np.union1d(slots, self.starts[filled])
+        ends = np.append(begins[1:], self.size) - 1
+        number = self.class_at(begins)
+        first = np.searchsorted(begins, slots)
+        low = np.minimum.reduceat(self.within(number, begins), first)
+        return low, np.maximum.reduceat(self.within(number, ends), first)
+
     @cached_property
     def _ranked(self) -> Array:
         """(class, residue) of each residue as one number, ascending."""

@@ -90,7 +90,7 @@ def _cyclic(bands: tuple[Band, ...], rows: Cycle, cols: Cycle, offset: int) -> S
 
     if rises(bands):  # in each class, and classes follow one another on both axes
         return Staircase(rows.size, cols.size, edges, monotone=True)
-    return tabulated(*edges(listed(rows.size)), cols.size)
+    return tabulated(*Staircase(rows.size, cols.size, edges, monotone=False).bounds(), cols.size)
 
 
 def _filtered(axis: Axis, condition: Predicate, symbol: sympy.Symbol, offset: int) -> Axis:
@@ -119,7 +119,7 @@ def _banded(bands: tuple[Band, ...], rows: Axis, cols: Axis, offset: int) -> Sta
 
     if rises(bands) and rows.kind != "sorted":
         return Staircase(rows.size, cols.size, edges, monotone=True)
-    return tabulated(*edges(listed(rows.size)), cols.size)
+    return tabulated(*Staircase(rows.size, cols.size, edges, monotone=False).bounds(), cols.size)
 
 
 def _sorted_by(classes: Array) -> Array:

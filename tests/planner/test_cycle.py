@@ -45,6 +45,16 @@ def test_first_slots_that_reach_a_position(seed: int) -> None:
         np.testing.assert_array_equal(cycle.slot(np.full(len(wanted), k), wanted), expected)
 
 
+@pytest.mark.parametrize("block", [1, 4, 128])
+@pytest.mark.parametrize("seed", range(10))
+def test_bounds_of_blocks_of_slots(seed: int, block: int) -> None:
+    cycle, places, _ = drawn(seed)
+    low, high = cycle.bounds(block)
+    parts = [places[first : first + block] for first in range(0, len(places), block)]
+    assert low.tolist() == [part.min() for part in parts]
+    assert high.tolist() == [part.max() for part in parts]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_an_axis_lists_a_cycle_when_asked(seed: int) -> None:
     cycle, places, _ = drawn(seed)
