@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import sympy
 
-from attncc.ir.arithmetic import direction
+from attncc.ir.arithmetic import direction, floor_quotient
 from attncc.ir.evaluate import evaluate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
@@ -20,24 +20,48 @@ def rises(bands: tuple[Band, ...]) -> bool:
 
 
 def key_values(band: Band, cols: Axis) -> Array | None:
-    """Return the band's key expression at every key slot, int64; None when it is the slot itself times a constant."""
-    if cols.positions is None and _step(band.key):
+    """Return the band's key expression at every key slot, int64; None where its inverse is known in closed form."""
+    if cols.order is None and _is_invertible(band.key):
         return None
     values = evaluate(band.key, {J: cols.places})
     return np.broadcast_to(np.asarray(values, np.int64), cols.size)
 
 
-def _step(key: sympy.Expr) -> int:
-    """Return c > 0 if the key expression is c * j, else 0."""
-    factor, rest = key.as_coeff_Mul()
-    return int(factor) if rest == J else 0
+def first_at_least(limit: Array, band: Band, values: Array | None, cols: Axis) -> Array:
+    """Return the first key slot whose key expression reaches `limit`, `cols.size` or more if none does."""
+    if values is not None:
+        return np.searchsorted(values, limit)
+    least, most = (int(evaluate(band.key, {J: position})) for position in (0, max(cols.size - 1, 0)))
+    return np.maximum(_first(band.key, np.clip(limit, least, most + 1)), 0)
 
 
-def first_at_least(limit: Array, band: Band, values: Array | None) -> Array:
-    """Return the first key slot whose key expression reaches `limit`."""
-    slots: Array
-    slots = np.maximum(-(-limit // _step(band.key)), 0) if values is None else np.searchsorted(values, limit)
-    return slots
+def _is_invertible(key: sympy.Expr) -> bool:
+    """Return whether the key expression is made of j, sums with constants, multiples, and quotients rounded down."""
+    match key:
+        case sympy.Symbol():
+            return bool(key == J)
+        case sympy.Add() | sympy.Mul():
+            constant, rest = key.as_independent(J)
+            return bool(constant.is_Integer and (key.is_Add or constant > 0) and rest != key and _is_invertible(rest))
+        case sympy.floor():
+            numerator, denominator = floor_quotient(key)
+            return bool(denominator.is_Integer and denominator > 0 and _is_invertible(numerator))
+    return False
+
+
+def _first(key: sympy.Expr, limit: Array) -> Array:
+    """Return the least integer j, of either sign, for which an invertible key expression reaches `limit`."""
+    match key:
+        case sympy.Add():
+            constant, rest = key.as_independent(J)
+            return _first(rest, limit - int(constant))
+        case sympy.Mul():
+            constant, rest = key.as_independent(J)
+            return _first(rest, -(-limit // int(constant)))
+        case sympy.floor():
+            numerator, denominator = floor_quotient(key)
+            return _first(numerator, limit * int(denominator))
+    return limit
 
 
 def limits(band: Band, query: Array) -> tuple[Array | None, Array | None]:

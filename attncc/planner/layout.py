@@ -79,13 +79,13 @@ def _cyclic(bands: tuple[Band, ...], rows: Cycle, cols: Cycle, offset: int) -> S
     def edges(slots: Array) -> Edges:
         number = rows.class_at(slots)
         query = rows.within(number, slots) + offset
-        start, stop = cols.starts[number], cols.starts[number + 1]
+        start, stop = (np.broadcast_to(cols.starts[which], slots.shape) for which in (number, number + 1))
         for band, values in zip(bands, keys, strict=True):
             lower, upper = limits(band, query)
             if lower is not None:
-                start = np.maximum(start, cols.slot(number, first_at_least(lower, band, values)))
+                start = np.maximum(start, cols.slot(number, first_at_least(lower, band, values, natural)))
             if upper is not None:
-                stop = np.minimum(stop, cols.slot(number, first_at_least(upper + 1, band, values)))
+                stop = np.minimum(stop, cols.slot(number, first_at_least(upper + 1, band, values, natural)))
         return start, np.maximum(start, stop)
 
     if rises(bands):  # in each class, and classes follow one another on both axes
@@ -111,9 +111,9 @@ def _banded(bands: tuple[Band, ...], rows: Axis, cols: Axis, offset: int) -> Sta
         for band, values in zip(bands, keys, strict=True):
             lower, upper = limits(band, query)
             if lower is not None:
-                start = np.maximum(start, first_at_least(lower, band, values))
+                start = np.maximum(start, first_at_least(lower, band, values, cols))
             if upper is not None:
-                stop = np.minimum(stop, first_at_least(upper + 1, band, values))
+                stop = np.minimum(stop, first_at_least(upper + 1, band, values, cols))
         start = np.minimum(start, cols.size)
         return start, np.maximum(start, stop)
 
