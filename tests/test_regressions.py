@@ -14,6 +14,7 @@ from attncc.backends.torch.config import Items
 from attncc.backends.torch.lower import schedule
 from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.language import Index, maximum, minimum
+from attncc.ir.notation import condition as written
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import SCORE, B, I, J
 from attncc.testing import check_pattern
@@ -69,7 +70,7 @@ def test_intermediate_results_beyond_64_bits_wrapped_around() -> None:
         (maximum(i, j) > 9, (i > 9) | (j > 9)),
         (maximum(i, j) == 7, ((i == 7) & (j <= 7)) | ((j == 7) & (i <= 7))),
     ],
-    ids=lambda condition: str(condition),
+    ids=lambda condition: written(condition.predicate),
 )
 def test_a_band_written_with_abs_minimum_or_maximum_was_evaluated_for_every_pair(folded, plain) -> None:
     assert drawn(folded).key == drawn(plain).key

@@ -105,11 +105,12 @@ class Pyramid:
 
     A query box of any size is covered by at most three blocks a side of the level that fits it, so its
     bounds are sound everywhere and exact on aligned boxes; all levels together are twice the array.
+    With `high`, entries are intervals from `low` to `high`.
     """
 
-    def __init__(self, data: Array) -> None:
+    def __init__(self, low: Array, high: Array | None = None) -> None:
         """Keep the data and what is made of it in its own type: a table of booleans is large enough in bytes."""
-        self.levels: list[tuple[Array, Array]] = [(data, data)]
+        self.levels: list[tuple[Array, Array]] = [(low, low if high is None else high)]
         while max(self.levels[-1][0].shape) > 1:
             low, high = self.levels[-1]
             self.levels.append((_halve(low, np.minimum), _halve(high, np.maximum)))

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 import sympy
 
-from attncc.ir.arithmetic import direction
 from attncc.ir.evaluate import evaluate, evaluate_predicate
 from attncc.ir.predicate import TRUE, Predicate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis, listed
+from attncc.planner.bands import first_at_least, key_values, limits, rises
+from attncc.planner.classes import CLASSES, classes_of
+from attncc.planner.cycle import Cycle
 from attncc.planner.order import order_by
-from attncc.planner.relation import Band, Join, Relation
+from attncc.planner.periods import cycles
+from attncc.planner.relation import Band, Relation
 from attncc.planner.shape import Shape
 from attncc.planner.staircase import Edges, Staircase, tabulated
-
-#: Class numbers and key values stay below this bound, so that a product of two fits in 64 bits.
-CLASSES = 1 << 31
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,17 +43,54 @@ class Layout:
 
 
 def lay_out(relation: Relation, shape: Shape) -> Layout:
-    """Return the layout of a clause: filtered, sorted by its joins, with its bands as a staircase."""
+    """Return the layout of a clause: filtered, sorted by its joins, with its bands as a staircase.
+
+    Filters and joins that repeat along both axes are laid out in closed form, others by listing positions.
+    """
+    residual = None if relation.residual == TRUE else relation.residual
+    if not relation.joins and relation.query_filter == relation.key_filter == TRUE:
+        query, key = Axis(shape.q_len), Axis(shape.kv_len)
+        return Layout(query, key, _banded(relation.bands, query, key, shape.q_offset), residual)
+    found = cycles(relation, shape)
+    if found is None:
+        return _listed(relation, shape, residual)
+    rows, cols = found
+    return Layout(Axis.of(rows), Axis.of(cols), _cyclic(relation.bands, rows, cols, shape.q_offset), residual)
+
+
+def _listed(relation: Relation, shape: Shape, residual: Predicate | None) -> Layout:
+    """The layout of a clause whose positions are filtered and sorted one by one."""
     rows = _filtered(Axis(shape.q_len), relation.query_filter, I, shape.q_offset)
     cols = _filtered(Axis(shape.kv_len), relation.key_filter, J, 0)
-    residual = None if relation.residual == TRUE else relation.residual
     if not relation.joins:
         return Layout(rows, cols, _banded(relation.bands, rows, cols, shape.q_offset), residual)
-    query_class, key_class = _classes(relation.joins, rows, cols, shape.q_offset)
+    query_class, key_class = classes_of(relation.joins, rows.places + shape.q_offset, cols.places)
     query_order, key_order = _sorted_by(query_class), _sorted_by(key_class)
     rows, cols = rows.reordered(query_order), cols.reordered(key_order)
     classes = query_class[query_order], key_class[key_order]
     return Layout(rows, cols, _segmented(relation.bands, *classes, rows, cols, shape.q_offset), residual)
+
+
+def _cyclic(bands: tuple[Band, ...], rows: Cycle, cols: Cycle, offset: int) -> Staircase:
+    """The staircase between classes of two cycles: a band's limit is a position, and that a slot of the class."""
+    natural = Axis(cols.length)
+    keys = [key_values(band, natural) for band in bands]
+
+    def edges(slots: Array) -> Edges:
+        number = rows.class_at(slots)
+        query = rows.within(number, slots) + offset
+        start, stop = (np.broadcast_to(cols.starts[which], slots.shape) for which in (number, number + 1))
+        for band, values in zip(bands, keys, strict=True):
+            lower, upper = limits(band, query)
+            if lower is not None:
+                start = np.maximum(start, cols.slot(number, first_at_least(lower, band, values, natural)))
+            if upper is not None:
+                stop = np.minimum(stop, cols.slot(number, first_at_least(upper + 1, band, values, natural)))
+        return start, np.maximum(start, stop)
+
+    if rises(bands):  # in each class, and classes follow one another on both axes
+        return Staircase(rows.size, cols.size, edges, monotone=True)
+    return tabulated(*Staircase(rows.size, cols.size, edges, monotone=False).bounds(), cols.size)
 
 
 def _filtered(axis: Axis, condition: Predicate, symbol: sympy.Symbol, offset: int) -> Axis:
@@ -66,86 +103,23 @@ def _filtered(axis: Axis, condition: Predicate, symbol: sympy.Symbol, offset: in
 
 def _banded(bands: tuple[Band, ...], rows: Axis, cols: Axis, offset: int) -> Staircase:
     """The staircase without classes: closed forms, evaluated only for the rows that are asked for."""
-    keys = [_key_values(band, cols) for band in bands]
+    keys = [key_values(band, cols) for band in bands]
 
     def edges(slots: Array) -> Edges:
         query = rows.at(slots) + offset
         start, stop = np.zeros(slots.shape, np.int64), np.full(slots.shape, cols.size, np.int64)
         for band, values in zip(bands, keys, strict=True):
-            lower, upper = _limits(band, query)
+            lower, upper = limits(band, query)
             if lower is not None:
-                start = np.maximum(start, _first_at_least(lower, band, values))
+                start = np.maximum(start, first_at_least(lower, band, values, cols))
             if upper is not None:
-                stop = np.minimum(stop, _first_at_least(upper + 1, band, values))
+                stop = np.minimum(stop, first_at_least(upper + 1, band, values, cols))
         start = np.minimum(start, cols.size)
         return start, np.maximum(start, stop)
 
-    if _rises(bands) and rows.kind != "sorted":
+    if rises(bands) and rows.kind != "sorted":
         return Staircase(rows.size, cols.size, edges, monotone=True)
-    return tabulated(*edges(listed(rows.size)), cols.size)
-
-
-def _rises(bands: tuple[Band, ...]) -> bool:
-    limits = [limit for band in bands for limit in (band.low, band.high) if limit is not None]
-    return all((direction(limit, I) or 0) > 0 or I not in limit.free_symbols for limit in limits)
-
-
-def _key_values(band: Band, cols: Axis) -> Array | None:
-    """The band's key expression at every key slot; None when it is the slot itself times a constant."""
-    if cols.positions is None and _step(band.key):
-        return None
-    values = evaluate(band.key, {J: cols.places})
-    return np.broadcast_to(np.asarray(values, np.int64), cols.size)
-
-
-def _step(key: sympy.Expr) -> int:
-    """Return c > 0 if the key expression is c * j, else 0."""
-    factor, rest = key.as_coeff_Mul()
-    return int(factor) if rest == J else 0
-
-
-def _first_at_least(limit: Array, band: Band, values: Array | None) -> Array:
-    """Return the first key slot whose key expression reaches `limit`."""
-    slots: Array
-    slots = np.maximum(-(-limit // _step(band.key)), 0) if values is None else np.searchsorted(values, limit)
-    return slots
-
-
-def _limits(band: Band, query: Array) -> tuple[Array | None, Array | None]:
-    def at(limit: sympy.Expr | None) -> Array | None:
-        return None if limit is None else np.broadcast_to(np.asarray(evaluate(limit, {I: query})), query.shape)
-
-    return at(band.low), at(band.high)
-
-
-def _classes(joins: tuple[Join, ...], rows: Axis, cols: Axis, offset: int) -> tuple[Array, Array]:
-    """Return the class number of every query and key slot: equal exactly when all joins hold."""
-    query = rows.places + offset
-    key = cols.places
-    of_query, of_key = np.zeros(rows.size, np.int64), np.zeros(cols.size, np.int64)
-    for join in joins:
-        left = np.broadcast_to(np.asarray(evaluate(join.query, {I: query})), of_query.shape)
-        right = np.broadcast_to(np.asarray(evaluate(join.key, {J: key})), of_key.shape)
-        of_query, of_key = _paired(of_query, of_key, left, right)
-    return of_query, of_key
-
-
-def _paired(a: Array, b: Array, left: Array, right: Array) -> tuple[Array, Array]:
-    """Number the pairs (a, left) and (b, right) alike, in lexicographic order, by numbers below CLASSES."""
-    if not len(left) or not len(right):
-        return a, b
-    left, right = _numbered(left, right)
-    width = max(left.max(), right.max()) + 1
-    return _numbered(a * width + left, b * width + right)
-
-
-def _numbered(a: Array, b: Array) -> tuple[Array, Array]:
-    """Shift two arrays to begin at 0; where their range is too wide, number the values instead. Order is kept."""
-    low = min(a.min(), b.min())
-    if max(a.max(), b.max()) - low < CLASSES:
-        return a - low, b - low
-    numbers = np.unique(np.concatenate([a, b]), return_inverse=True)[1]
-    return numbers[: len(a)], numbers[len(a) :]
+    return tabulated(*Staircase(rows.size, cols.size, edges, monotone=False).bounds(), cols.size)
 
 
 def _sorted_by(classes: Array) -> Array:
@@ -164,7 +138,7 @@ def _segmented(
     start, stop = first, last
     for band in bands:
         values = np.broadcast_to(np.asarray(evaluate(band.key, {J: key}), np.int64), key.shape)
-        lower, upper = _limits(band, query)
+        lower, upper = limits(band, query)
         search = _SegmentSearch(key_class, values, query_class)
         if lower is not None:
             start = np.maximum(start, np.minimum(search(lower), last))

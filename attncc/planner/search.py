@@ -144,8 +144,10 @@ def layouts(piece: Clause, shape: Shape) -> Iterator[Layout]:
 
 def fused_layout(predicate: Predicate, pieces: list[Clause], shape: Shape) -> Layout:
     """Return the natural order with the whole predicate as residual, under the hull of its clauses' bands."""
-    bands = [lay_out(relate(piece, shape.kv_len).in_natural_order(piece), shape).staircase for piece in pieces]
-    return Layout(Axis(shape.q_len), Axis(shape.kv_len), hull(bands), None if predicate == TRUE else predicate)
+    relations = [relate(piece, shape.kv_len).in_natural_order(piece) for piece in pieces]
+    alike = {relation.bands: relation for relation in relations}  # the rest is residual, and covered by the predicate
+    stairs = [lay_out(relation, shape).staircase for relation in alike.values()]
+    return Layout(Axis(shape.q_len), Axis(shape.kv_len), hull(stairs), None if predicate == TRUE else predicate)
 
 
 def _possible(piece: Clause, shape: Shape) -> bool:

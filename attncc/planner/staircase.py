@@ -9,12 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from attncc.ir.tables import Array, Pyramid
-from attncc.planner.axis import listed
+from attncc.planner.axis import chunks, listable
 
 Edges = tuple[Array, Array]
-
-#: Query slots that are looked at together where all are needed once: their edges stay in the cache.
-CHUNK = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +33,16 @@ class Staircase:
 
     def bounds(self) -> Edges:
         """Return (start, stop) of every query slot, int64."""
-        return self.edges(listed(self.rows))
+        start, stop = np.empty((2, listable(self.rows)), np.int64)
+        for slots in chunks(self.rows):
+            part = slice(slots[0], slots[-1] + 1)
+            start[part], stop[part] = self.at(slots)
+        return start, stop
 
     @cached_property
     def nnz(self) -> int:
         """Number of (query, key) pairs under the staircase."""
-        total = 0
-        for first in range(0, self.rows, CHUNK):
-            start, stop = self.at(np.arange(first, min(first + CHUNK, self.rows)))
-            total += int((stop - start).sum())
-        return total
+        return sum(int((stop - start).sum()) for start, stop in map(self.at, chunks(self.rows)))
 
     def hull(self, first: Array, last: Array) -> tuple[Array, Array, Array, Array]:
         """Return (least start, greatest start, least stop, greatest stop) among slots first..last, for many ranges.

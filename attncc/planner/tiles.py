@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from attncc.ir.tables import Array
-from attncc.planner.order import order_by
+from attncc.planner.order import opens, order_by
 from attncc.planner.staircase import Staircase
 
 EMPTY, PARTIAL, FULL = 0, 1, 2
@@ -112,25 +112,41 @@ def from_staircase(staircase: Staircase, block_m: int, block_n: int) -> Tiles:
 def from_boxes(rows: int, cols: int, block_m: int, block_n: int, boxes: Array) -> Tiles:
     """Return the runs of disjoint square boxes, int64 columns (query tile, key tile, tiles a side, full)."""
     nq, nk = -(-rows // block_m), -(-cols // block_n)
-    tile, start, stop, full = _unrolled(boxes, nq, nk)
+    tile, start, stop, full = _unrolled(_joined(boxes), nq, nk)
     if cols % block_n:
         tile, start, stop, full = _demoted(tile, start, stop, full, nk - 1)
     order = order_by(tile, start)
     tile, start, stop, full = tile[order], start[order], stop[order], full[order]
-    opens = np.ones(len(tile), bool)
-    opens[1:] = (tile[1:] != tile[:-1]) | (full[1:] != full[:-1]) | (start[1:] != stop[:-1])
-    first = np.flatnonzero(opens)
+    begins = opens(tile, full)
+    begins[1:] |= start[1:] != stop[:-1]
+    first = np.flatnonzero(begins)
     last = np.append(first[1:], len(tile)) - 1 if len(first) else first
     return Tiles(rows, cols, block_m, block_n, tile[first], start[first], stop[last], full[first])
 
 
-def _unrolled(boxes: Array, nq: int, nk: int) -> tuple[Array, Array, Array, Array]:
-    """One run for each query tile of each box, clipped to the grid."""
-    row, col, side, full = boxes.T
-    height = np.minimum(side, nq - row)
-    owner = np.repeat(np.arange(len(boxes)), height)
+def _joined(boxes: Array) -> Array:
+    """Return rectangles, columns (query tile, key tile, height, width, full): boxes beside each other are one.
+
+    Those of a side of 1 are left alone: as rows they are joined later.
+    """
+    large = boxes[boxes[:, 2] > 1]
+    row, col, side, full = large[order_by(large[:, 2], large[:, 3], large[:, 0], large[:, 1])].T
+    begins = opens(side, full, row)
+    begins[1:] |= col[1:] != col[:-1] + side[:-1]
+    first = np.flatnonzero(begins)
+    width = np.diff(np.append(first, len(row))) * side[first]
+    wide = np.column_stack([row[first], col[first], side[first], width, full[first]])
+    small = boxes[boxes[:, 2] == 1]
+    return np.concatenate([small[:, [0, 1, 2, 2, 3]], wide])
+
+
+def _unrolled(rectangles: Array, nq: int, nk: int) -> tuple[Array, Array, Array, Array]:
+    """One run for each query tile of each rectangle, clipped to the grid."""
+    row, col, height, width, full = rectangles.T
+    height = np.minimum(height, nq - row)
+    owner = np.repeat(np.arange(len(rectangles)), height)
     within = np.arange(len(owner)) - np.repeat(np.cumsum(height) - height, height)
-    return row[owner] + within, col[owner], np.minimum(col + side, nk)[owner], full[owner].astype(bool)
+    return row[owner] + within, col[owner], np.minimum(col + width, nk)[owner], full[owner].astype(bool)
 
 
 def _demoted(tile: Array, start: Array, stop: Array, full: Array, ragged: int) -> tuple[Array, Array, Array, Array]:

@@ -45,7 +45,7 @@ EQUAL = [
 ]
 
 
-@pytest.mark.parametrize("pair", EQUAL, ids=lambda pair: str(pair[0]))
+@pytest.mark.parametrize("pair", EQUAL, ids=lambda pair: written(pair[0].predicate))
 def test_equal_sets_have_equal_keys(pair) -> None:
     assert key(pair[0]) == key(pair[1])
 

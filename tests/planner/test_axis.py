@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from attncc.planner import axis as module
 from attncc.planner.axis import Axis
+from attncc.planner.cycle import Cycle
 
 AXES = {
     "identity": Axis(40),
     "compacted": Axis(40, np.arange(3, 40, 4)),
     "sorted": Axis(40, np.argsort(np.arange(40) % 7, kind="stable")),
 }
+RESIDUES = Cycle.of(4000, 7, np.arange(7), np.arange(7), 7)
 
 
 @pytest.mark.parametrize("kind", AXES)
@@ -34,3 +37,20 @@ def test_selections_and_orders_are_of_slots(kind: str) -> None:
     turned = np.arange(axis.size)[::-1]
     np.testing.assert_array_equal(axis.reordered(turned).places, axis.places[::-1])
     assert axis.reordered(np.arange(axis.size)) is axis
+
+
+def test_spans_of_aligned_ranges_of_a_cycle_list_no_positions() -> None:
+    axis = Axis.of(RESIDUES)
+    first = np.arange(0, 4000, 64)
+    last = np.minimum(first + 64, 4000) - 1
+    low, high = axis.span(first, last)
+    assert vars(axis).get("positions") is None
+    sorted_places = Axis(4000, np.argsort(np.arange(4000) % 7, kind="stable"))
+    parts = [sorted_places.places[a : b + 1] for a, b in zip(first, last, strict=True)]
+    for found in ((low, high), sorted_places.span(first, last)):
+        assert np.array(found).T.tolist() == [[part.min(), part.max()] for part in parts]
+
+
+def test_positions_are_listed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 9)
+    np.testing.assert_array_equal(Axis.of(RESIDUES).places, np.argsort(np.arange(4000) % 7, kind="stable"))

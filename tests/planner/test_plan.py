@@ -54,13 +54,28 @@ def test_edges_of_a_million_are_exact(pattern: attncc.Pattern, edges: int) -> No
     assert attncc.plan(pattern, N).nnz == edges
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("strided", {"l": 128}), ("fixed", {"l": 128, "c": 8})])
-def test_lengths_beyond_what_is_listed_are_refused_where_a_layout_lists_positions(name: str, parameters) -> None:
-    pattern = attncc.load(name, **parameters)
+@attncc.pattern
+def square_keys(i, j):
+    """A filter without a period."""
+    return (j * j < 1000) & (j <= i)
+
+
+def test_lengths_beyond_what_is_listed_are_refused_where_a_layout_lists_positions() -> None:
     with pytest.raises(ShapeError, match="1,073,741,824 positions") as caught:
-        attncc.plan(pattern, 1 << 30, tile=(1 << 16, 1 << 16))
+        attncc.plan(square_keys, 1 << 30, tile=(1 << 16, 1 << 16))
     assert "at most 268,435,456" in caught.value.rule
     assert "q_offset" in caught.value.fix
+
+
+def test_periodic_layouts_list_positions_when_they_are_asked_for() -> None:
+    n, l = 1 << 30, 128
+    plan = attncc.plan(attncc.load("strided", l=l), n, tile=(1 << 16, 1 << 16))
+    classes = l * (n // l) * (n // l + 1) // 2
+    columns = classes - n - (n - l)  # without the window's: those of the diagonals 0 and l
+    assert plan.nnz == n * (l + 1) - l * (l + 1) // 2 + columns
+    assert layouts(plan) == ["identity", "sorted"]
+    with pytest.raises(ShapeError, match="1,073,741,824 positions"):
+        _ = plan.groups[0].passes[1].rows.positions
 
 
 def test_bands_need_no_list_of_positions() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attncc.planner import staircase
+from attncc.planner import axis
 from attncc.planner.staircase import Staircase, everything, hull, tabulated
 
 COLS = 30
@@ -25,7 +25,7 @@ def covered(found: Staircase) -> np.ndarray:
 @pytest.mark.parametrize("monotone", [True, False])
 @pytest.mark.parametrize("seed", range(5))
 def test_hulls_of_rows_bound_all_of_them(seed: int, monotone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staircase, "CHUNK", 7)
+    monkeypatch.setattr(axis, "CHUNK", 7)
     found = drawn(seed, monotone=monotone)
     start, stop = found.bounds()
     assert found.monotone == monotone

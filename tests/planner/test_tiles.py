@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from attncc.planner import tiles as module
+from attncc.planner.order import opens
 from attncc.planner.staircase import tabulated
 from attncc.planner.tiles import EMPTY, FULL, PARTIAL, Tiles, from_boxes, from_staircase
 
@@ -53,3 +55,14 @@ def test_boxes_are_clipped_joined_and_ragged_at_the_end() -> None:
     wanted[4, 8:] = PARTIAL
     assert np.array_equal(tiles.classify(), wanted)
     assert len(tiles.start) == 6  # neighbours of a row are one run
+
+
+def test_boxes_beside_each_other_are_unrolled_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    unrolled: list[int] = []
+    monkeypatch.setattr(module, "opens", lambda *columns: unrolled.append(len(columns[0])) or opens(*columns))
+    side, count = 32, 16
+    boxes = np.array([(side * row, side * col, side, 0) for col in range(count) for row in range(count)])
+    tiles = from_boxes(side * count, side * count, 1, 1, boxes)
+    assert unrolled == [count**2, side * count]  # boxes, then one run a query tile: not one a box and query tile
+    assert tiles.num_partial == (side * count) ** 2
+    assert len(tiles.start) == side * count

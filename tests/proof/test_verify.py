@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import attncc
+from attncc.planner.shape import Shape
+from attncc.proof import rows
 
 
 @attncc.pattern
@@ -172,3 +174,16 @@ def test_findings_are_data() -> None:
 def test_proofs_need_no_tensor_library() -> None:
     code = "import sys, attncc; p = attncc.load('strided', l=4); attncc.verify(p, 32); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_rows_that_an_exact_pass_of_any_alternative_shows_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def looked_at(*_: object) -> None:
+        raise AssertionError("a pair was evaluated")
+
+    monkeypatch.setattr(rows, "pairs", looked_at)
+    window_and_residues = attncc.pattern(
+        lambda i, j: (j <= i) & ((i - j < 64) | ((i - j) % 64 == 0) | ((i - j) % 96 == 5) | ((i - j) % 7 == 0))
+    )
+    group = attncc.plan(window_and_residues, 2048).groups[0]
+    assert [work.residual is not None for work in group.simplest.passes] == [True]
+    assert rows.prove(window_and_residues(), Shape(2048, 2048)).holds

@@ -1,0 +1,73 @@
+"""Bands of a clause, evaluated: their limits at queries, and the first key that reaches one."""
+
+from __future__ import annotations
+
+import numpy as np
+import sympy
+
+from attncc.ir.arithmetic import direction, floor_quotient
+from attncc.ir.evaluate import evaluate
+from attncc.ir.symbols import I, J
+from attncc.ir.tables import Array
+from attncc.planner.axis import Axis
+from attncc.planner.relation import Band
+
+
+def rises(bands: tuple[Band, ...]) -> bool:
+    """Return whether every limit is shown to be nondecreasing in i."""
+    limits = [limit for band in bands for limit in (band.low, band.high) if limit is not None]
+    return all((direction(limit, I) or 0) > 0 or I not in limit.free_symbols for limit in limits)
+
+
+def key_values(band: Band, cols: Axis) -> Array | None:
+    """Return the band's key expression at every key slot, int64; None where its inverse is known in closed form."""
+    if cols.order is None and _is_invertible(band.key):
+        return None
+    values = evaluate(band.key, {J: cols.places})
+    return np.broadcast_to(np.asarray(values, np.int64), cols.size)
+
+
+def first_at_least(limit: Array, band: Band, values: Array | None, cols: Axis) -> Array:
+    """Return the first key slot whose key expression reaches `limit`, `cols.size` or more if none does."""
+    if values is not None:
+        return np.searchsorted(values, limit)
+    least, most = (int(evaluate(band.key, {J: position})) for position in (0, max(cols.size - 1, 0)))
+    return np.maximum(_first(band.key, np.clip(limit, least, most + 1)), 0)
+
+
+def _is_invertible(key: sympy.Expr) -> bool:
+    """Return whether the key expression is made of j, sums with constants, multiples, and quotients rounded down."""
+    match key:
+        case sympy.Symbol():
+            return bool(key == J)
+        case sympy.Add() | sympy.Mul():
+            constant, rest = key.as_independent(J)
+            return bool(constant.is_Integer and (key.is_Add or constant > 0) and rest != key and _is_invertible(rest))
+        case sympy.floor():
+            numerator, denominator = floor_quotient(key)
+            return bool(denominator.is_Integer and denominator > 0 and _is_invertible(numerator))
+    return False
+
+
+def _first(key: sympy.Expr, limit: Array) -> Array:
+    """Return the least integer j, of either sign, for which an invertible key expression reaches `limit`."""
+    match key:
+        case sympy.Add():
+            constant, rest = key.as_independent(J)
+            return _first(rest, limit - int(constant))
+        case sympy.Mul():
+            constant, rest = key.as_independent(J)
+            return _first(rest, -(-limit // int(constant)))
+        case sympy.floor():
+            numerator, denominator = floor_quotient(key)
+            return _first(numerator, limit * int(denominator))
+    return limit
+
+
+def limits(band: Band, query: Array) -> tuple[Array | None, Array | None]:
+    """Return the band's limits at query positions, int64; None is no bound."""
+
+    def at(limit: sympy.Expr | None) -> Array | None:
+        return None if limit is None else np.broadcast_to(np.asarray(evaluate(limit, {I: query})), query.shape)
+
+    return at(band.low), at(band.high)

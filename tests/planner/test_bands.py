@@ -1,0 +1,40 @@
+"""Bands: limits at queries, and the first key that reaches one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy
+
+from attncc.ir.evaluate import evaluate
+from attncc.ir.symbols import I, J
+from attncc.planner.axis import Axis
+from attncc.planner.bands import first_at_least, key_values, limits, rises
+from attncc.planner.relation import Band
+
+
+@pytest.mark.parametrize("key", [J, 3 * J, J // 4, 2 * (J // 4) + 5, (3 * J - 7) // 5, sympy.Min(J, 20)])
+@pytest.mark.parametrize("axis", [Axis(30), Axis(30, np.arange(1, 30, 3))])
+def test_the_first_key_that_reaches_a_limit(key, axis: Axis) -> None:
+    band = Band(key, I - 5, None)
+    lower, upper = limits(band, np.arange(40))
+    assert upper is None
+    assert lower is not None
+    values = evaluate(key, {J: axis.places})
+    known = key_values(band, axis)
+    assert (known is None) == (axis.order is None and not key.has(sympy.Min))
+    found = first_at_least(lower, band, known, axis)
+    np.testing.assert_array_equal(np.minimum(found, axis.size), np.searchsorted(values, lower))
+
+
+def test_limits_beyond_every_key_stay_within_64_bits() -> None:
+    limit = np.array([-(2**62), 2**62])
+    found = first_at_least(limit, Band(J // 64, None, None), None, Axis(1000))
+    assert found[0] == 0
+    assert found[1] >= 1000
+
+
+def test_bands_that_rise() -> None:
+    assert rises((Band(J, I - 5, I), Band(J, None, 2 * I // 3)))
+    assert rises((Band(J, None, 7 * I**0),))
+    assert not rises((Band(J, I - 5, 10 - I),))
