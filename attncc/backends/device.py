@@ -9,6 +9,7 @@ import torch
 
 from attncc import targets
 from attncc.errors import ConfigError
+from attncc.ir.tables import Array
 
 LOG = logging.getLogger("attncc")
 #: What plans are ranked for on a GPU that no target comes near.
@@ -18,6 +19,11 @@ UNKNOWN_GPU = "a100"
 def here() -> torch.device:
     """Return the device that is meant where none is named: the GPU, if there is one, or else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def placed(array: Array, device: torch.device) -> torch.Tensor:
+    """Return an array as a tensor on a device; one that is read-only, as views that repeat are, is copied first."""
+    return torch.as_tensor(array if array.flags.writeable else array.copy(), device=device)
 
 
 def architecture(device: torch.device) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attncc.backends.device import placed
 from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.predicate import Predicate
@@ -88,10 +89,12 @@ class Mask:
         return {}
 
     def _make(self, device: torch.device, dtype: torch.dtype) -> Additive:
-        start, stop, slot = (torch.as_tensor(x, device=device) for x in (self.start, self.stop, self.key_slot))
+        start, stop, slot = (placed(x, device) for x in (self.start, self.stop, self.key_slot))
         seen = (start.unsqueeze(2) <= slot.unsqueeze(1)) & (slot.unsqueeze(1) < stop.unsqueeze(2))
         if self.residual is not None:
-            query, key = torch.as_tensor(self.query, device=device), torch.as_tensor(self.key, device=device)
+            assert self.query is not None
+            assert self.key is not None
+            query, key = placed(self.query, device), placed(self.key, device)
             seen &= evaluate_predicate(self.residual, {I: query.unsqueeze(2), J: key.unsqueeze(1)})
         bias = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, -math.inf)
         empty = ~seen.any(-1)

@@ -10,6 +10,7 @@ import sympy
 import torch
 from torch import Tensor
 
+from attncc.backends.device import placed
 from attncc.backends.scoring import Evaluation, ScoredBlock
 from attncc.backends.torch.selection import Selection
 from attncc.backends.torch.work import Work
@@ -52,7 +53,7 @@ class GroupScore:
         along = self.expression.depends_on_gap and part.is_translation
         diagonal = along and part.rows.row_step == part.cols.row_step
         first = part.chunk(0, 1) if along else part
-        rows, cols = (torch.as_tensor(x.rows(), device=self.heads.device) for x in (first.rows, first.cols))
+        rows, cols = (placed(x.rows(), self.heads.device) for x in (first.rows, first.cols))
         query, key = (rows + self.shape.q_offset).unsqueeze(2), cols.unsqueeze(1)
         lengths = {NQ: self.shape.q_len, NK: self.shape.kv_len}
         return [

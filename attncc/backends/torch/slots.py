@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from attncc.backends.device import placed
 from attncc.ir.tables import Array
 
 
@@ -94,4 +94,4 @@ class Slots:
             x.index_add_(1, self._flat(x), part.flatten(1, 2).to(x.dtype))
 
     def _flat(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(self.rows().reshape(-1), device=x.device)
+        return placed(self.rows().reshape(-1), x.device)

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from attncc.backends.device import placed
 from attncc.backends.triton.config import Blocks
 from attncc.backends.triton.launch import Launch, Work
 from attncc.backends.triton.lower import Lowering
@@ -131,7 +132,7 @@ class Program:
         """Return an array on the device; launches of a pass share it."""
         if id(array) not in self._resident:
             # The array is kept, too: its id must not become another one's.
-            self._resident[id(array)] = array, torch.as_tensor(array, device=self.device)
+            self._resident[id(array)] = array, placed(array, self.device)
         return self._resident[id(array)][1]
 
 
