@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from cachetools import LRUCache
-
 from attncc.ir.predicate import Predicate
 from attncc.patterns import Pattern
 from attncc.planner import bisect, diagonals, tiles
@@ -18,7 +16,7 @@ from attncc.planner.shape import Shape
 from attncc.planner.staircase import Staircase
 from attncc.planner.tiles import Tiles
 
-#: Of a pass in other blocks than its plan's; kernels of the three directions have their own.
+#: Tilings of a pass in other blocks than its plan's that are kept; each of the three kernels has blocks of its own.
 TILINGS = 4
 
 
@@ -55,17 +53,19 @@ class Pass:
         return self.layout.residual
 
     def tiled(self, block_m: int, block_n: int) -> Pass:
-        """Return the pass in other blocks; the last ones are kept with their tiles: a search asks for them again."""
+        """Return the pass in other blocks; a few are kept with their tiles: a search asks for them again and again."""
         if (block_m, block_n) == (self.block_m, self.block_n):
             return self
         found = self._tilings.get((block_m, block_n))
         if found is None:
+            if len(self._tilings) >= TILINGS:
+                self._tilings.clear()
             found = self._tilings[block_m, block_n] = replace(self, block_m=block_m, block_n=block_n)
         return found
 
     @cached_property
-    def _tilings(self) -> LRUCache[tuple[int, int], Pass]:
-        return LRUCache(TILINGS)
+    def _tilings(self) -> dict[tuple[int, int], Pass]:
+        return {}  # not an LRU cache: a backward lowers in a thread of autograd's, beside those of other devices
 
     @cached_property
     def hull(self) -> Tiles:

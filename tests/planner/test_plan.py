@@ -8,6 +8,7 @@ import pytest
 import attncc
 from attncc.errors import ConfigError, PatternError, ShapeError, TableError
 from attncc.planner.bisect import pairs
+from attncc.planner.plan import TILINGS
 from attncc.testing import check_plan
 
 N = 1 << 20
@@ -251,3 +252,14 @@ def test_wide_key_values_and_classes_do_not_overflow() -> None:
     stations = rng.integers(-(2**60), 2**60, 4)[np.arange(300) % 4]
     p = recent(t=times, s=stations)
     check_plan(attncc.plan(p, 300), attncc.dense_mask(p, 300).numpy())
+
+
+def test_a_pass_keeps_a_few_tilings() -> None:
+    """A search asks for the same blocks again and again; all that it ever asked for would fill memory."""
+    (group,) = attncc.plan(attncc.load("causal"), 512).groups
+    work = group.passes[0]
+    assert work.tiled(16, 32) is work.tiled(16, 32)
+    assert work.tiled(work.block_m, work.block_n) is work
+    for block in range(1, 100):
+        assert work.tiled(16, 16 * block).tiles.block_n == 16 * block
+        assert len(work._tilings) <= TILINGS
