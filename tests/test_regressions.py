@@ -155,7 +155,6 @@ def test_scores_that_compose_to_an_infinity_raised_an_error_about_patterns() -> 
         nothing().then(inverse())
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch's own, at its first dual tensor
 @pytest.mark.parametrize("with_weights", [False, True])
 def test_forward_mode_dropped_the_tangents_without_a_word(with_weights: bool) -> None:
     causal, x = attncc.load("causal"), torch.randn(1, 2, 7, 4)
