@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from attncc.backends.reference import dense_mask
 from attncc.testing.check import check_attention, check_plan
 from attncc.testing.oracle import Problem
 from attncc.testing.strategies import Case, cases
+
+pytestmark = pytest.mark.timeout(1200)
 
 
 def as_planned(case: Case) -> np.ndarray:

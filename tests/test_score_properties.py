@@ -13,6 +13,8 @@ from attncc.testing.oracle import Problem
 from attncc.testing.score_strategies import score_cases
 from attncc.testing.strategies import Case, cases
 
+pytestmark = pytest.mark.timeout(1200)
+
 DTYPES = [torch.float32, torch.float64, torch.float64, torch.bfloat16, torch.float16]
 SMALL = {"segment": 2, "core": 32, "query_tile": 16, "chunk": 4096}
 CONFIGS = [None, {f"{side}.{name}": size for side in ("forward", "backward") for name, size in SMALL.items()}]
