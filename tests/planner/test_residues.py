@@ -129,16 +129,32 @@ def test_a_million_tokens_are_counted_without_a_look_at_tiles(
     assert attncc.plan(pattern, MILLION).nnz == by_brute_residues(MILLION, turn, holds, causal=causal)
 
 
+def only(condition: Condition, n: int) -> Residues:
+    """Return the residues of a condition that has one layout."""
+    (piece,) = possible_clauses(condition.predicate, Shape(n, n))
+    (layout,) = layouts(piece, Shape(n, n))
+    return Residues.of(layout, 0)
+
+
 def test_residues_of_sums_are_the_same_for_all_queries_along_a_slope() -> None:
     n, of_query, of_key, modulus, least = 1 << 16, 7919, 104729, 1000003, 30000
-    predicate = ((of_query * i + of_key * j) % modulus < least).predicate
-    (layout,) = layouts(possible_clauses(predicate, Shape(n, n))[0], Shape(n, n))
-    found = Residues.of(layout, 0)
+    found = only((of_query * i + of_key * j) % modulus < least, n)
     assert (found.rows, found.cols) == (1, modulus)
     query, key = (np.sort(np.arange(n) * factor % modulus) for factor in (of_query, -of_key))
     begin, end = np.searchsorted(query, key), np.searchsorted(query, key + least)
     wrapped = np.searchsorted(query, key + least - modulus)
     assert found.count() == int((end - begin + wrapped).sum())
+
+
+def test_a_period_longer_than_an_axis_ends_with_it() -> None:
+    found = only(i * j % 5003 < 1000, 300)
+    assert (found.rows, found.cols, found.slope) == (300, 300, 0)
+    assert found.count() == dense((i * j % 5003 < 1000).predicate, Shape(300, 300))
+
+
+def test_keys_beyond_the_axis_are_evaluated_only_within_64_bits() -> None:
+    condition = (12345 * 10**8 * i + 10**13 * j) % 1000003 < 300000  # 10^19 within a period of keys
+    assert only(condition, 1100).count() == dense(condition.predicate, Shape(1100, 1100))
 
 
 def test_residues_are_evaluated_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
