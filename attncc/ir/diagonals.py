@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import sympy
 
 from attncc import caching
-from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.predicate import Atom, Predicate
 from attncc.ir.symbols import I, J
 
@@ -30,19 +27,6 @@ def free_along_diagonals(expr: sympy.Expr) -> bool:
 def along_diagonals(predicate: Predicate) -> Predicate | None:
     """Return the predicate in D where it is shown to depend on i - j alone, else None."""
     return predicate.map(_rewritten) if depends_on_gap(predicate) else None
-
-
-@caching.algebra(4096)
-def period(expr: sympy.Expr) -> int | None:
-    """Return a P > 0 such that an expression in D is shown to be the same P diagonals on; None if none is shown."""
-    if D not in expr.free_symbols:
-        return 1
-    moduli = [mod.args[1] for mod in expr.atoms(sympy.Mod)]
-    divisors = [floor_quotient(floor)[1] for floor in expr.atoms(sympy.floor)]
-    if not all(divisor.is_Integer for divisor in (*moduli, *divisors)):
-        return None
-    shift = math.lcm(*map(int, moduli)) * math.lcm(*map(int, divisors))
-    return shift if sympy.expand(expr.xreplace({D: D + shift})) == sympy.expand(expr) else None
 
 
 @caching.algebra(4096)

@@ -63,7 +63,9 @@ class Clause:
         return all(form in self.spans and self.spans[form].within(span) for form, span in other.spans.items())
 
     def minus(self, other: Clause) -> list[Clause]:
-        """Return disjoint clauses for this one without `other`."""
+        """Return disjoint clauses for this one without `other`; itself where they are shown to share nothing."""
+        if self.meet(other) is None:
+            return [self]
         pieces: list[Clause] = []
         rest: Clause | None = self
         for span in other.spans.values():

@@ -8,17 +8,17 @@ diagonal once. A query-by-key rectangle of any size is counted without a look at
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from attncc.ir.diagonals import D, along_diagonals, period
+from attncc.ir.diagonals import D, along_diagonals
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.interval import ALWAYS, NEVER, SOMETIMES, verdict
 from attncc.ir.normal import spans_of
+from attncc.ir.period import common_period, period
 from attncc.ir.predicate import FALSE, TRUE, And, Atom, Predicate, conjunction
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
@@ -29,6 +29,8 @@ LEAF = 1 << 10
 CHUNK = 64
 #: Ranges at one depth beyond which none is searched for a period, and the longest period that is tabulated.
 MAX_PERIODIC, MAX_PERIOD = 256, 1 << 20
+#: From one diagonal to the next.
+_ACROSS = frozenset([(D, 1)])
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,11 @@ def _looked_at(predicate: Predicate, first: Array, last: Array, rectangle: Recta
 def _closed(predicate: Predicate, first: Array, last: Array, rectangle: Rectangle) -> tuple[int, Array]:
     """Return the count of those ranges along which what is undecided repeats, and which ranges they are."""
     total, periodic = 0, np.zeros(len(first), bool)
-    if not any(period(atom.expr) for atom in predicate.atoms):
+    if not any(period(atom.expr, _ACROSS) for atom in predicate.atoms):
         return total, periodic
     for alike, rest in _residues(predicate, first, last):
-        width = _common_period(rest)
-        if width is None:
+        width = common_period(rest, _ACROSS)
+        if width is None or width > MAX_PERIOD:
             continue
         chosen = alike[last[alike] - first[alike] >= 2 * width]
         if len(chosen):
@@ -179,14 +181,6 @@ def _residues(predicate: Predicate, first: Array, last: Array) -> Iterator[tuple
 
 def _put_in(answers: Mapping[Atom, int], atom: Atom) -> Predicate:
     return {ALWAYS: TRUE, NEVER: FALSE}.get(answers[atom], atom)
-
-
-def _common_period(predicate: Predicate) -> int | None:
-    widths = [period(atom.expr) for atom in predicate.atoms]
-    if None in widths:
-        return None
-    width = math.lcm(*(width for width in widths if width))
-    return width if width <= MAX_PERIOD else None
 
 
 @dataclass(frozen=True, eq=False)

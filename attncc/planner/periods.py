@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import sympy
 
-from attncc.ir.diagonals import D, period
 from attncc.ir.evaluate import evaluate_predicate
+from attncc.ir.period import common, common_period, period
 from attncc.ir.predicate import TRUE, Predicate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
@@ -43,10 +41,8 @@ def cycles(relation: Relation, shape: Shape) -> tuple[Cycle, Cycle] | None:
 
 def _period(condition: Predicate, keys: list[sympy.Expr], symbol: sympy.Symbol) -> int | None:
     """Return a number of positions after which a filter and join keys are shown to be the same, or None."""
-    exprs = [*keys, *(atom.expr for atom in condition.atoms)]
-    found = [period(expr.xreplace({symbol: D})) for expr in exprs]
-    known = [turn for turn in found if turn is not None]
-    return math.lcm(*known) if len(known) == len(found) else None
+    along = frozenset([(symbol, 1)])
+    return common([common_period(condition, along), *(period(key, along) for key in keys)])
 
 
 def _passing(condition: Predicate, symbol: sympy.Symbol, turn: int, offset: int) -> Array:

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from attncc.ir.predicate import Predicate
 from attncc.patterns import Pattern
-from attncc.planner import bisect, diagonals, tiles
+from attncc.planner import bisect, counts, diagonals, tiles
 from attncc.planner.axis import Axis
 from attncc.planner.layout import Layout
 from attncc.planner.shape import Shape
@@ -87,11 +87,13 @@ class Pass:
             return by_diagonals
         if self.residual is None:
             return self.staircase.nnz
-        return bisect.count(self.layout, self.q_offset, self.tiles)
+        shape = Shape(self.rows.length, self.cols.length, self.q_offset)
+        by_residues = counts.count(self.predicate, shape, self.staircase.nnz)
+        return bisect.count(self.layout, self.q_offset, self.tiles) if by_residues is None else by_residues
 
     @property
     def is_looked_at(self) -> bool:
-        """Whether counting its pairs takes a look at each pair of its PARTIAL tiles."""
+        """Whether counting its pairs takes a look at some: at a period of them, or at those of its PARTIAL tiles."""
         return self.residual is not None and not diagonals.applies(self.predicate)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import sympy
 
-from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.interval import NEVER, exactly, verdict
-from attncc.ir.normal import comparison, digest
+from attncc.ir.normal import comparison
+from attncc.ir.period import common, common_period
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import I, J
 from attncc.planner.shape import Shape
@@ -25,9 +24,8 @@ def period(subsets: Sequence[Predicate], shape: Shape) -> int:
         return shape.q_len
     if all(depends_on_gap(subset) for subset in subsets):
         return min(1, shape.q_len)
-    common = math.lcm(*(divisor for subset in subsets for divisor in _divisors(subset)))
-    repeats = common < shape.q_len and all(_repeats(subset, common) for subset in subsets)
-    return common if repeats else shape.q_len
+    turn = common(common_period(subset, frozenset([(I, 1), (J, 1)])) for subset in subsets)
+    return min(turn or shape.q_len, shape.q_len)
 
 
 def _is_causal(subset: Predicate, shape: Shape) -> bool:
@@ -36,16 +34,3 @@ def _is_causal(subset: Predicate, shape: Shape) -> bool:
     later = subset.map(lambda atom: comparison(atom.relation, sympy.expand(atom.expr.xreplace({J: I + gap}))))
     box = {I: (exactly(0), exactly(shape.q_len - 1)), gap: (exactly(1), exactly(shape.kv_len - 1))}
     return bool(verdict(later, box)[0] == NEVER)
-
-
-def _divisors(subset: Predicate) -> list[int]:
-    """Return the constant moduli and divisors in a predicate."""
-    found = [mod.args[1] for atom in subset.atoms for mod in atom.expr.atoms(sympy.Mod)]
-    found += [floor_quotient(floor)[1] for atom in subset.atoms for floor in atom.expr.atoms(sympy.floor)]
-    return [int(divisor) for divisor in found if divisor.is_Integer]
-
-
-def _repeats(subset: Predicate, shift: int) -> bool:
-    """Return whether the subset is shown to be the same after a shift of both positions."""
-    moved = subset.map(lambda atom: comparison(atom.relation, atom.expr.xreplace({I: I + shift, J: J + shift})))
-    return digest(moved) == digest(subset)

@@ -9,7 +9,7 @@ import sympy
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.predicate import Atom, Predicate
 from attncc.ir.symbols import I, J
-from attncc.ir.unfold import MAX_TERMS, unfolded
+from attncc.ir.unfold import MAX_TERMS, by_cases, unfolded
 
 GRID = {I: np.arange(24)[:, None], J: np.arange(24)[None, :]}
 GAP = sympy.Abs(I - J)
@@ -50,3 +50,22 @@ def test_the_same_pairs(atom: Atom) -> None:
 )
 def test_what_is_left_alone(atom: Atom) -> None:
     assert unfolded(atom) is None
+
+
+FOLDED = [
+    Atom("eq", sympy.Mod(GAP, 7) - sympy.Mod(I + J, 3)),
+    Atom("ge", sympy.Mod(sympy.Min(I, J, 2 * J - 9), 5) - 2) & Atom("ge", sympy.Mod(sympy.Max(I, J), 4) - 1),
+    Atom("ge", sympy.floor(sympy.Abs(sympy.Min(I, 2 * J) - J) / 3) - sympy.Mod(I * J, 5)),
+]
+
+
+@pytest.mark.parametrize("predicate", FOLDED, ids=str)
+def test_cases_leave_nothing_folded(predicate: Predicate) -> None:
+    found = by_cases(predicate)
+    np.testing.assert_array_equal(evaluate_predicate(found, GRID), evaluate_predicate(predicate, GRID))
+    assert folds(found) == 0
+
+
+def test_too_many_cases_are_left_alone() -> None:
+    many = Atom("ge", sum((sympy.Mod(sympy.Abs(I - J - c), 9) for c in range(MAX_TERMS + 1)), sympy.Integer(-9)))
+    assert by_cases(many) == many

@@ -8,6 +8,7 @@ import sympy
 
 import attncc
 from attncc.ir.evaluate import evaluate, evaluate_predicate
+from attncc.ir.normal import clauses
 from attncc.ir.predicate import TRUE
 from attncc.ir.symbols import I, J
 from attncc.planner.clauses import disjoint_clauses
@@ -91,3 +92,10 @@ def test_a_table_that_falls_is_turned() -> None:
     (band,) = relate(clause, N).bands
     assert isinstance(-band.key, sympy.Function)
     assert band.high is None
+
+
+def test_clauses_that_share_nothing_stay_whole() -> None:
+    pattern = attncc.pattern(lambda i, j: (i * j % 7 == 1) & (i - j < 9) | (i * j % 5 > 2) & (i - j >= 9))
+    found = disjoint_clauses(pattern().predicate)
+    assert len(found) == 2
+    assert set(found) == set(clauses(pattern().predicate))

@@ -29,7 +29,7 @@ def second_order(i, j):
 
 
 @attncc.pattern
-def aperiodic(i, j):
+def products(i, j):
     return (j <= i) & (i * j % 4 == 0), (j <= i) & (i - j < 5)
 
 
@@ -58,7 +58,7 @@ PATTERNS = {
     "fixed": attncc.load("fixed", l=5, c=1),
     "each order fails": each_order_fails(),
     "second order": second_order(),
-    "aperiodic": aperiodic(),
+    "products": products(),
     "table": by_table(ids=DOCUMENTS),
     "both ways": both_ways(),
     "three": three(),
@@ -140,7 +140,9 @@ def test_a_pattern_with_one_subset_is_not_factorised() -> None:
         assert [finding.name for finding in attncc.verify(pattern, 32, heads=2)] == ["causal", "no empty rows"]
 
 
-@pytest.mark.parametrize(("name", "sources"), [("strided", 1), ("fixed", 5), ("aperiodic", 60), ("both ways", 60)])
+@pytest.mark.parametrize(
+    ("name", "sources"), [("strided", 1), ("fixed", 5), ("products", 4), ("table", 60), ("both ways", 60)]
+)
 def test_one_period_of_sources_decides(name: str, sources: int) -> None:
     assert period(PATTERNS[name].subsets, Shape(60, 60)) == sources
 
