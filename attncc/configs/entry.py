@@ -11,13 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from attncc import __version__
 from attncc.configs import reading
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.errors import ConfigError
 from attncc.planner.choice import separated
 from attncc.storage import read
+from attncc.version import __version__
 
 FORMAT = 1
 #: Bytes of an entry's file; one of a thousand samples has some 30 KiB.

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from attncc import __version__
 from attncc.configs.entry import Entry
 from attncc.configs.lookup import best_known
 from attncc.configs.store import user_store
@@ -25,6 +24,7 @@ from attncc.tune.search import Limits, Progress, Ranked, Search
 from attncc.tune.space import Space
 from attncc.tune.study import Study
 from attncc.tune.subject import Job, Subject
+from attncc.version import __version__
 
 #: The share of the budget that is kept for the finals.
 FOR_FINALS = 0.25

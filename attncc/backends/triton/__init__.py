@@ -13,7 +13,7 @@ from attncc.backends.choices import Value, names, values
 from attncc.backends.inputs import Inputs
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.config import DIRECTIONS, Config
-from attncc.backends.triton.defaults import ANY, BITS
+from attncc.backends.triton.defaults import ANY, BITS, MAX_HEAD_DIM
 from attncc.errors import ConfigError
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from attncc.backends.triton.execute import TritonExecutable
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-MAX_HEAD_DIM = 256
 #: Blocks that any GPU takes.
 _LEAST = Config.default(ANY, MAX_HEAD_DIM, 4)
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import torch
 
-from attncc.backends.triton import MAX_HEAD_DIM, reads
+from attncc.backends.triton import reads
 from attncc.backends.triton.config import Config
+from attncc.backends.triton.defaults import MAX_HEAD_DIM
 from attncc.backends.triton.launch import Sizes
 from attncc.backends.triton.lower import NARROW, Lowering
 from attncc.backends.triton.modules import path_of

@@ -11,14 +11,12 @@ import networkx as nx
 import numpy as np
 
 from attncc import targets
+from attncc.distributed.topology import file
 from attncc.distributed.topology.checks import choice, number, table, unknown_keys
-from attncc.distributed.topology.network import Network
+from attncc.distributed.topology.network import MOST_LINKS, MOST_VERTICES, Network
 from attncc.errors import TopologyError
 from attncc.ir.tables import Array
 
-#: Most vertices of a topology, and most links: what a file can't ask beyond.
-MOST_VERTICES = 8192
-MOST_LINKS = 1 << 17
 #: For whom ranks wait in a round; the first is the default.
 ROUNDS = ("pairwise", "synchronous")
 
@@ -84,16 +82,21 @@ class Topology:
     @classmethod
     def load(cls, name_or_path: str) -> Topology:
         """Return a shipped topology by its name, or the one in a file if this ends in .toml; raises TopologyError."""
-        from attncc.distributed.topology import file as topology_file
+        return cls._of(file.load(name_or_path))
 
-        return topology_file.load(name_or_path)
+    @classmethod
+    def parse(cls, content: str, *, name: str) -> Topology:
+        """Return the topology that a TOML text describes; raises TopologyError, whatever is wrong with it."""
+        return cls._of(file.parse(content, name=name))
+
+    @classmethod
+    def _of(cls, found: file.Described) -> Topology:
+        return cls.from_graph(found.graph, name=found.name, title=found.title)
 
     @staticmethod
     def names() -> tuple[str, ...]:
         """Return the names of the shipped topologies."""
-        from attncc.distributed.topology import file as topology_file
-
-        return topology_file.names()
+        return file.names()
 
     @property
     def count(self) -> int:
