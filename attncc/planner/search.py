@@ -19,7 +19,8 @@ from attncc.planner.axis import Axis
 from attncc.planner.checks import check
 from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.layout import Layout, lay_out
-from attncc.planner.plan import Alternative, Group, Pass, Plan
+from attncc.planner.passes import Alternative, Group, Pass
+from attncc.planner.plan import Plan
 from attncc.planner.relation import relate
 from attncc.planner.shape import Shape
 from attncc.planner.specialise import specialise

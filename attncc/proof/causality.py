@@ -11,7 +11,7 @@ from attncc.ir.normal import comparison
 from attncc.ir.symbols import I, J
 from attncc.patterns import Pattern
 from attncc.planner.bisect import pairs
-from attncc.planner.plan import Group, Pass
+from attncc.planner.passes import Group, Pass
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
 from attncc.planner.tiles import Tiles

@@ -7,7 +7,7 @@ import numpy as np
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern
 from attncc.planner.bisect import pairs
-from attncc.planner.plan import Group, Pass
+from attncc.planner.passes import Group, Pass
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
 from attncc.planner.tiles import Tiles

@@ -7,7 +7,8 @@ from dataclasses import fields
 
 from attncc.backends.inputs import Inputs
 from attncc.planner.choice import WAYS
-from attncc.planner.plan import Group, Pass, Plan
+from attncc.planner.passes import Group, Pass
+from attncc.planner.plan import Plan
 from attncc.planner.segments import segments
 from attncc.targets import Gpu, Target
 from attncc.tune.kind import Value

@@ -15,7 +15,8 @@ from attncc.configs.key import Key
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern
 from attncc.planner.choice import separated
-from attncc.planner.plan import Alternative, Plan
+from attncc.planner.passes import Alternative
+from attncc.planner.plan import Plan
 from attncc.planner.search import Tile, plan_for
 from attncc.planner.shape import Shape
 from attncc.scores import PLAIN, Score

@@ -18,7 +18,7 @@ from attncc.backends.torch.slots import Slots
 from attncc.backends.torch.work import Work
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis
-from attncc.planner.plan import Pass
+from attncc.planner.passes import Pass
 from attncc.planner.segments import RAMP, Segment, segments
 
 #: Runs of items that a gathered work is parted into, at most: each is a call of its own.

@@ -21,7 +21,7 @@ from attncc.ir.notation import condition
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Array, TableData
-from attncc.planner.plan import Pass
+from attncc.planner.passes import Pass
 from attncc.planner.tiles import Tiles
 
 #: Rows of the largest tile that holds those of several heads.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attncc.ir.tables import Array
-from attncc.planner.plan import Pass
+from attncc.planner.passes import Pass
 from attncc.planner.staircase import Staircase, tabulated
 from attncc.planner.tiles import Tiles, from_staircase
 

@@ -22,7 +22,8 @@ from attncc.distributed.topology import Topology
 from attncc.errors import TopologyError
 from attncc.ir.tables import Array
 from attncc.planner import cost
-from attncc.planner.plan import Group, Plan
+from attncc.planner.passes import Group
+from attncc.planner.plan import Plan
 from attncc.targets import Target
 
 #: Floating-point operations of a backward over those of the forward: five matrix products for two.
