@@ -93,10 +93,11 @@ def scale_of(scale: float | None, query: Tensor) -> float:
 def check_scale(scale: object) -> None:
     """Raise ShapeError unless a scale is a finite number."""
     if not isinstance(scale, numbers.Real) or not math.isfinite(scale):
+        number = "Pass one, or leave it out for 1 / sqrt(D)."
         raise ShapeError(
             f"scale={scale!r}.",
             rule="The scale is a finite number; NaN or infinity makes every output NaN.",
-            fix="Multiply the query by a tensor, and pass scale=1.0." if isinstance(scale, Tensor) else "",
+            fix="Multiply the query by a tensor, and pass scale=1.0." if isinstance(scale, Tensor) else number,
         )
 
 

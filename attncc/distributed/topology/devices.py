@@ -140,7 +140,9 @@ class Topology:
         """
         if isinstance(devices, int) and not 1 <= devices <= self.count:
             raise TopologyError(
-                f"{devices} devices of topology {self.name!r}.", rule=f"It has {self.count} devices; use at least 1."
+                f"{devices} devices of topology {self.name!r}.",
+                rule=f"It has {self.count} devices; use at least 1.",
+                fix=f"Take 1 to {self.count}, or a larger topology.",
             )
         chosen = range(devices) if isinstance(devices, int) else devices
         wrong = [k for k in chosen if not 0 <= k < self.count]
@@ -148,6 +150,7 @@ class Topology:
             raise TopologyError(
                 f"Devices {wrong or list(chosen)} of topology {self.name!r}.",
                 rule=f"Devices are numbers from 0 to {self.count - 1}, at least one, each once.",
+                fix="Name others, or fewer.",
             )
         return replace(self, devices=tuple(self.devices[k] for k in chosen))
 

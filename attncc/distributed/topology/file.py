@@ -90,7 +90,7 @@ def parse(content: str, *, name: str) -> Described:
     try:
         facts = tomllib.loads(content)
     except (ValueError, RecursionError) as error:  # also numbers of too many digits, and nesting without an end
-        fail(where, f"no TOML ({error})", "See attncc/distributed/topology/shipped for examples.")
+        fail(where, f"no TOML ({error})", "A topology is a TOML file.", f"See {_FOLDER} for examples.")
     unknown_keys(where, facts, KEYS)
     title = text(where, "title", facts.get("title", name))
     return Described(name, title, _Builder(where, _links(where, facts)).build(facts))
@@ -103,7 +103,9 @@ def _links(where: str, facts: Mapping[str, Any]) -> dict[str, Link]:
         place = f"{where}, link {kind!r}"
         links[kind] = Link.of(place, table(place, entry))
         if not isinstance(entry.get("shared", False), bool):
-            fail(place, f"shared = {entry['shared']!r}", "shared is true or false.")
+            fail(
+                place, f"shared = {entry['shared']!r}", "shared is true or false.", "Write one of them, without quotes."
+            )
     return links
 
 
@@ -176,7 +178,7 @@ class _Builder:
             )
         taken = [label for label in labels if label in self.graph]
         if taken:
-            fail(where, f"two vertices called {taken[0]!r}", "Names are used once.")
+            fail(where, f"two vertices called {taken[0]!r}", "Names are used once.", "Rename one.")
         return labels
 
     def _reserve(self, links: int) -> None:
@@ -191,7 +193,8 @@ class _Builder:
         place, known = f"{where}, connections", _named(scope)
         for entry in array(place, facts.get("connections", [])):
             if not isinstance(entry, list) or len(entry) != 3 or not all(isinstance(name, str) for name in entry):
-                fail(place, repr(entry), "A connection is [from, to, link], three names.")
+                rule, fix = "A connection is [from, to, link], three names.", 'For example ["gpu", "switch", "nvlink"].'
+                fail(place, repr(entry), rule, fix)
             first, last, kind = entry
             if kind not in self.links:
                 fail(
@@ -240,5 +243,6 @@ def _pairs(where: str, entry: list[str], a: tuple[str, ...], b: tuple[str, ...])
             where,
             f"{entry!r} is between {len(a)} and {len(b)} vertices",
             f"Ends have as many as each other, or one of them is one; links are at most {MOST_LINKS}.",
+            "Name one vertex, or groups of one size; connect large groups through switches.",
         )
     return pairs
