@@ -88,18 +88,7 @@ class TritonBackend:
         from attncc.backends.triton.model import roofline
 
         gpu = target.gpu or find_gpu(target.name)
-        program = aot.program(
-            plan,
-            gpu,
-            inputs.dtype,
-            inputs.head_dim,
-            value_dim=inputs.value_dim,
-            heads=inputs.heads,
-            kv_heads=inputs.kv_heads,
-            batch=inputs.batch,
-            config=config,
-        )
-        return roofline(program, direction, gpu, inputs.dtype)
+        return roofline(aot.program(plan, gpu, inputs, config=config), direction, gpu, inputs.dtype)
 
 
 BACKEND = TritonBackend()
