@@ -61,10 +61,12 @@ def test_look_ups_outside_a_table_are_clipped_to_it(kind: Callable[[Any], Any]) 
     assert evaluate(entry(data, I, J), {I: 9, J: -9}) == 1
 
 
-def test_small_integers_of_a_table_are_wide_in_arithmetic() -> None:
-    data = np.array([100, 120], np.int8)
-    assert evaluate(100 * entry(data, I), {I: np.array([0, 1])}).tolist() == [10000, 12000]
-    assert evaluate(100 * entry(data, I), {I: torch.tensor([0, 1])}).tolist() == [10000, 12000]
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+def test_what_a_table_keeps_in_bytes_is_wide_in_arithmetic(kind: Callable[[Any], Any]) -> None:
+    index = kind(np.array([0, 1]))
+    assert evaluate(100 * entry(np.array([100, 120], np.int8), I), {I: index}).tolist() == [10000, 12000]
+    truths = np.array([True, False])
+    assert evaluate(entry(truths, I) + entry(truths, I + J), {I: index, J: 0}).tolist() == [2, 0]
 
 
 def test_comparisons_and_connectives() -> None:

@@ -78,6 +78,11 @@ def test_what_counts_as_a_number(value: object, expr: object) -> None:
     assert real_of(value) == expr
 
 
+def test_the_largest_powers_are_powers() -> None:
+    assert (score**MAX_POWER).expr == SCORE**MAX_POWER
+    assert (score**-MAX_POWER).expr == SCORE**-MAX_POWER
+
+
 def test_whole_numbers_are_integers_so_that_they_cancel() -> None:
     assert (score + 2.0 - 2).expr == SCORE
     assert (score * 1.0).expr == SCORE

@@ -120,6 +120,11 @@ def biased(score, i, j, *, table: attncc.Weights, far: int):
 
 
 @attncc.score
+def otherwise(score, i, j, *, table: attncc.Weights, far: int):
+    return attncc.where(i - j >= far, score - 1, score + table[i - j])
+
+
+@attncc.score
 def doubly(score, i, j, *, table: attncc.Weights, far: int):
     return attncc.where(i - j < far, attncc.where(j <= i, score + table[i - j], score), score)
 
@@ -132,7 +137,7 @@ def test_a_branch_guards_the_look_ups_in_it_and_so_does_the_pattern() -> None:
     causal, everything = attncc.load("causal").predicate, attncc.load("full").predicate
     for size, far in itertools.product(range(1, 14), repeat=2):
         enough = size >= min(far, 13)
-        for made, predicate in ((biased, causal), (doubly, everything)):
+        for made, predicate in ((biased, causal), (otherwise, causal), (doubly, everything)):
             expression = score_of(made, size, far).expression
             if enough:
                 check_score(expression, predicate, SHAPE)

@@ -13,6 +13,7 @@ from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.layout import Layout, lay_out
 from attncc.planner.relation import relate
 from attncc.planner.shape import Shape
+from attncc.planner.specialise import specialise
 
 SHAPES = [Shape(60, 60), Shape(37, 64, 27), Shape(50, 23, 8), Shape(1, 70, 69)]
 LONGEST = 128
@@ -44,6 +45,12 @@ def scattered_values(i, j, *, keys: attncc.Table, ids: attncc.Table):
     return (ids[i] == ids[j]) & (keys[j] <= 50 * i)
 
 
+@attncc.pattern
+def late(i, j):
+    """For early queries the first key of a class comes after the last one."""
+    return (j >= 20) & (j <= i) & ((i - j) % 5 == 0)
+
+
 RANDOM = np.random.default_rng(0)
 IDS = RANDOM.integers(0, 5, LONGEST)
 PATTERNS = [
@@ -56,6 +63,7 @@ PATTERNS = [
     marked(marks=IDS % 2),
     bounded(ends=RANDOM.integers(0, LONGEST, LONGEST)),
     products(),
+    late(),
     scattered_values(keys=np.sort(RANDOM.integers(0, 3000, LONGEST)), ids=IDS),
 ]
 
@@ -83,7 +91,36 @@ def test_a_layout_holds_the_pairs_of_its_clause_once_each(pattern: attncc.Patter
         relation = relate(clause, shape.kv_len)
         expected = np.broadcast_to(evaluate_predicate(clause.predicate(), grid(shape)), (shape.q_len, shape.kv_len))
         for each in (relation, relation.in_natural_order(clause)):
-            np.testing.assert_array_equal(pairs_of(lay_out(each, shape), shape), expected)
+            layout = lay_out(each, shape)
+            np.testing.assert_array_equal(pairs_of(layout, shape), expected)
+            check_staircase(layout)
+
+
+def check_staircase(layout: Layout) -> None:
+    """Edges are slots in order, and they rise where the staircase says so: blocks of rows are bounded by that."""
+    start, stop = layout.staircase.bounds()
+    assert np.all((start >= 0) & (start <= stop) & (stop <= layout.cols.size))
+    if layout.staircase.monotone:
+        assert np.all(np.diff(start) >= 0)
+        assert np.all(np.diff(stop) >= 0)
+
+
+@attncc.pattern
+def turned(i, j, n_k):
+    """Bands that fall as i rises."""
+    return (j <= n_k - i) & ((i + j) % 3 == 0)
+
+
+def test_bands_that_fall_are_no_rising_staircase() -> None:
+    for shape in SHAPES[:3]:
+        predicate = specialise(turned().predicate, shape, 0, 0)
+        for clause in disjoint_clauses(predicate):
+            relation = relate(clause, shape.kv_len)
+            for each in (relation, relation.in_natural_order(clause)):
+                layout = lay_out(each, shape)
+                check_staircase(layout)
+                expected = evaluate_predicate(clause.predicate(), grid(shape))
+                np.testing.assert_array_equal(pairs_of(layout, shape), expected)
 
 
 def test_no_order_is_made_where_nothing_asks_for_one() -> None:

@@ -37,8 +37,20 @@ def guarded(i, j, h, *, near: attncc.Table):
     return (h < 2) & (i - j < near[h])
 
 
+@attncc.pattern
+def columns(i, j, h, *, near: attncc.Table):
+    """A head that is the second index: only leading ones can be sliced off."""
+    return (j <= i) & (i - j < near[i % 4, h])
+
+
 NUMBERS = np.random.default_rng(0).integers(0, 3, (2, 3, 5))
-PATTERNS = [widths(), ends(), tables(near=[3, 9, 30], ids=NUMBERS), guarded(near=[4, 8])]
+PATTERNS = [
+    widths(),
+    ends(),
+    tables(near=[3, 9, 30], ids=NUMBERS),
+    guarded(near=[4, 8]),
+    columns(near=NUMBERS[:, :, :3].reshape(-1, 3)[:4] * 5),
+]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.name)
