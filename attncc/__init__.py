@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from attncc.version import __version__
+
 if TYPE_CHECKING:
     from attncc import distributed as distributed
     from attncc import targets as targets
@@ -58,8 +60,6 @@ if TYPE_CHECKING:
     from attncc.scores import ScoreFactory as ScoreFactory
     from attncc.scores import score as score
     from attncc.tune.autotune import autotune as autotune
-
-__version__ = "0.1.0"
 
 #: Module -> the public names that it provides.
 _EXPORTS = {

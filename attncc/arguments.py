@@ -93,10 +93,11 @@ def scale_of(scale: float | None, query: Tensor) -> float:
 def check_scale(scale: object) -> None:
     """Raise ShapeError unless a scale is a finite number."""
     if not isinstance(scale, numbers.Real) or not math.isfinite(scale):
+        number = "Pass one, or leave it out for 1 / sqrt(D)."
         raise ShapeError(
             f"scale={scale!r}.",
             rule="The scale is a finite number; NaN or infinity makes every output NaN.",
-            fix="Multiply the query by a tensor, and pass scale=1.0." if isinstance(scale, Tensor) else "",
+            fix="Multiply the query by a tensor, and pass scale=1.0." if isinstance(scale, Tensor) else number,
         )
 
 
@@ -123,6 +124,18 @@ def check_backend(backend: object) -> None:
 
 def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q_offset: int) -> None:
     """Raise ShapeError unless the tensors fit together."""
+    _check_sizes(query, key, value)
+    _check_elements(query, key, value)
+    _check_heads(query.shape[1], key.shape[1], enable_gqa)
+    if not isinstance(q_offset, int) or isinstance(q_offset, bool) or q_offset < 0:
+        raise ShapeError(
+            f"q_offset={q_offset!r}.",
+            rule="It is the position of the first query, an integer from 0.",
+            fix="With a cache of n keys before the queries, give n.",
+        )
+
+
+def _check_sizes(query: Tensor, key: Tensor, value: Tensor) -> None:
     if not query.ndim == key.ndim == value.ndim == 4 or 0 in (*query.shape[:2], query.shape[3], key.shape[1]):
         raise ShapeError(
             f"{_shapes(query, key, value)}.",
@@ -135,6 +148,9 @@ def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q
             rule="query is (B, Hq, Nq, D), key (B, Hkv, Nk, D) and value (B, Hkv, Nk, Dv): B, D, Hkv and Nk agree.",
             fix="Heads come before positions: a tensor (B, N, H, D) is given as x.transpose(1, 2).",
         )
+
+
+def _check_elements(query: Tensor, key: Tensor, value: Tensor) -> None:
     if query.dtype != key.dtype or query.dtype != value.dtype:
         raise ShapeError(
             f"dtypes {query.dtype}, {key.dtype}, {value.dtype}.",
@@ -149,13 +165,6 @@ def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q
         )
     if not query.dtype.is_floating_point:
         raise ShapeError(f"dtype {query.dtype}.", rule="The tensors are floating-point.", fix="Convert with .float().")
-    _check_heads(query.shape[1], key.shape[1], enable_gqa)
-    if not isinstance(q_offset, int) or isinstance(q_offset, bool) or q_offset < 0:
-        raise ShapeError(
-            f"q_offset={q_offset!r}.",
-            rule="It is the position of the first query, an integer from 0.",
-            fix="With a cache of n keys before the queries, give n.",
-        )
 
 
 def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:

@@ -60,7 +60,11 @@ class Parameter:
         low, high = self.bounds.minimum, self.bounds.maximum
         if (low is not None and value < low) or (high is not None and value > high):
             limits = " and ".join([f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None))
-            raise ParameterError(f"{self.name}={value}.", rule=f"Parameter {self.name!r} is {limits}.")
+            raise ParameterError(
+                f"{self.name}={value}.",
+                rule=f"Parameter {self.name!r} is {limits}.",
+                fix=f"Pass {low if low is not None and value < low else high}, or another number within that.",
+            )
         return value
 
     def __str__(self) -> str:
@@ -93,7 +97,11 @@ class Declaration:
     def of(cls, function: Callable[..., Any]) -> Self:
         """Read a function's signature; raises `error` for a parameter without a usable annotation."""
         if not inspect.isroutine(function):
-            raise cls.error(f"{function!r} was declared as a {cls.kind}.", rule="The decorator stands on a function.")
+            raise cls.error(
+                f"{function!r} was declared as a {cls.kind}.",
+                rule="The decorator stands on a function.",
+                fix=f"Write @attncc.{cls.kind} above a def.",
+            )
         declared = inspect.signature(function).parameters.values()
         hints = cls._hints(function)
         parameters = tuple(
@@ -165,6 +173,7 @@ class Declaration:
             raise cls.error(
                 f"{cls.kind.capitalize()} {function.__name__!r} has an annotation that can't be resolved: {error}.",
                 rule=f"Parameters are annotated with {cls._types()}.",
+                fix="Use one of these, and import it at the top of the module that declares it.",
             ) from error
 
     @classmethod

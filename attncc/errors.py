@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+#: Ends the fix of an error that attncc's own plans can't cause, unless they are wrong.
+REPORT = "If attncc made it, that is a bug of attncc: please report it, with this message."
+
 
 class AttnccError(Exception):
     """Base of all attncc errors.

@@ -26,6 +26,7 @@ import typer
 from compiled import patterns
 
 import attncc
+from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, tile
 from attncc.backends.triton.config import Blocks
 from attncc.backends.triton.model import refusal, tile_seconds
@@ -106,9 +107,10 @@ def plan(name: str, arch: str) -> Plan:
 
 def cases(task: Task, blocks: Blocks, names: Sequence[str] = ORDER) -> Iterator[Case]:
     """Return the launches of the kernel over patterns."""
+    inputs = Inputs.given(1, 1, None, task.head_dim, None, task.dtype)
     for name in names:
         config = {f"{task.kernel}.{key}": value for key, value in asdict(blocks).items()}
-        program = aot.program(plan(name, task.arch), task.gpu, task.dtype, task.head_dim, config=config)
+        program = aot.program(plan(name, task.arch), task.gpu, inputs, config=config)
         for step in steps(program, "forward" if task.kernel == "forward" else "backward"):
             if step.launch.spec.kernel == task.kernel:
                 visited = (float(tiles.sum()) * step.members for tiles in step.visited())

@@ -6,6 +6,7 @@ import json
 import time
 
 import attncc
+from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot
 from attncc.machine_code.compiler import compile
 from attncc.targets import gpu
@@ -14,6 +15,6 @@ import triton.compiler  # isort: skip  # what is timed is the work, not the impo
 
 plan = attncc.plan(attncc.load("sliding_window", window=256), 16384, tile=BACKEND.tile, target="h100")
 begin = time.perf_counter()
-lowered = aot.program(plan, gpu("h100"), "fp16", 64)
+lowered = aot.program(plan, gpu("h100"), Inputs.given(1, 1, None, 64, None, "fp16"))
 compiled = [compile(source, gpu("h100")) for _, source in aot.sources(lowered, "fp16", backward=False)]
 print(json.dumps({"seconds": time.perf_counter() - begin, "kernels": len(compiled), "triton": triton.__version__}))

@@ -10,6 +10,7 @@ import numpy as np
 import yardstick
 
 import attncc
+from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot
 from attncc.backends.triton.variants import Variant, variants
 from attncc.machine_code.compiled import Compiled
@@ -103,7 +104,7 @@ def kernels(
     """Return the kernels of a pattern, forward and backward; by default in the backend's own blocks."""
     config = {f"forward.{key}": value for key, value in asdict(forward).items()} if forward else {}
     made = attncc.plan(patterns(length)[name], length, tile=BACKEND.tile, target=target)
-    lowered = aot.program(made, gpu(target), dtype, head_dim, config=config)
+    lowered = aot.program(made, gpu(target), Inputs.given(1, 1, None, head_dim, None, dtype), config=config)
     return [(each, aot.unnamed_source(each)) for each in variants(lowered, dtype)]
 
 

@@ -20,6 +20,7 @@ import typer
 from measure_blocks import HEADS, LENGTH, PATTERNS
 
 import attncc
+from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, model
 from attncc.backends.triton.config import DIRECTIONS, KERNELS
 from attncc.backends.triton.program import Program
@@ -46,7 +47,7 @@ class Candidate:
     def program(self, pattern: str, defaults: dict[str, object]) -> Program:
         plan = attncc.plan(PATTERNS[pattern], LENGTH, tile=BACKEND.tile, target="h200")
         config = {**defaults, **_config(self.kernel, self.blocks)}
-        return aot.program(plan, GPU, DTYPE, self.head_dim, heads=HEADS, config=config)
+        return aot.program(plan, GPU, Inputs.given(1, HEADS, None, self.head_dim, None, DTYPE), config=config)
 
 
 def _config(kernel: str, blocks: tuple[int, ...]) -> dict[str, object]:

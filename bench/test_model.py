@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import attncc
+from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, model
 from attncc.machine_code.compiled import Compiled
 from attncc.targets import gpu
@@ -34,7 +35,7 @@ def test_cold_candidates(bar, tmp_path, monkeypatch, direction: str) -> None:
     programs = []
     for tried in TRIED:
         config = {f"{kernel}.{name}": v for kernel in KERNELS[direction] for name, v in zip(names, tried, strict=True)}
-        programs.append(aot.program(plan, GPU, "bf16", 64, heads=8, config=config))
+        programs.append(aot.program(plan, GPU, Inputs.given(1, 8, None, 64, None, "bf16"), config=config))
     rooflines = [model.roofline(program, direction, GPU, "bf16") for program in programs]
     ranked = time.perf_counter() - begin
     sources = [model.sources(program, "bf16", direction) for program in programs]

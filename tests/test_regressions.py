@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 
 import numpy as np
 import pytest
@@ -271,3 +272,26 @@ def test_a_scale_without_digits_gave_gradients_of_nan(dtype: torch.dtype, scale:
     leaves = [query.clone().requires_grad_() for _ in range(3)]
     attncc.attention(*leaves, attncc.load("causal"), scale=2.0**23).sum().backward()
     assert all(x.grad.isfinite().all() for x in leaves)
+
+
+@attncc.score
+def with_constants(score, i, j):
+    scaled = score / attncc.sqrt(2) + score * attncc.exp(2) * 0.1
+    return scaled + abs(attncc.exp(1) - 3) * score + attncc.tanh(1) + 0.01 * i * attncc.log(attncc.exp(1))
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_functions_of_numbers_in_a_score_raised_a_type_error_or_were_printed_as_integers(backend: str) -> None:
+    """sqrt(2) was none of a score's numbers, and a kernel had tl.exp(2) and E in it."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 1, 1, 40, 16)
+    factor = 1 / math.sqrt(2) + math.exp(2) * 0.1 + 3 - math.e
+    causal = attncc.load("causal")  # what is added is the same for all keys of a query
+    expected = attncc.attention(query, key, value, causal, scale=0.25 * factor, backend="reference")
+    found = attncc.attention(query, key, value, causal, scale=0.25, score=with_constants, backend=backend)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_tile_that_is_a_list_was_an_unhashable_type() -> None:
+    with pytest.raises(attncc.ConfigError, match=r"tile=\[64, 64\]"):
+        attncc.plan(attncc.load("causal"), 64, tile=[64, 64])

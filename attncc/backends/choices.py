@@ -55,7 +55,7 @@ def changed(config: Config, values: Mapping[str, object], backend: str, check: C
 def require(holds: bool, name: str, value: object, rule: str) -> None:
     """Raise ConfigError with a choice's rule unless it holds."""
     if not holds:
-        raise ConfigError(f"config {name}={value!r}.", rule=rule)
+        raise ConfigError(f"config {name}={value!r}.", rule=rule, fix="Change it, or leave it out for its default.")
 
 
 def is_integer(value: object, least: int) -> bool:

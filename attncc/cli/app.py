@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from attncc import __version__
 from attncc.cli.bench import bench
 from attncc.cli.cache import app as cache_app
 from attncc.cli.compile import compile_pattern
@@ -21,6 +20,7 @@ from attncc.cli.targets import targets
 from attncc.cli.topologies import topologies
 from attncc.cli.tune import tune
 from attncc.cli.verify import verify
+from attncc.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,

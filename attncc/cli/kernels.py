@@ -21,18 +21,9 @@ def lowered(
     from attncc.planner.search import plan
     from attncc.targets import gpu
 
-    found = gpu(target)
     made = plan(pattern, seq_len, heads=inputs.heads, batch=inputs.batch, tile=BACKEND.tile, target=target)
-    return aot.program(
-        made,
-        found,
-        inputs.dtype,
-        inputs.head_dim,
-        value_dim=inputs.value_dim,
-        kv_heads=inputs.kv_heads,
-        config=_parsed(changes or []),
-        score=None if score is None else score.expression,
-    )
+    expression = None if score is None else score.expression
+    return aot.program(made, gpu(target), inputs, config=_parsed(changes or []), score=expression)
 
 
 def _parsed(changes: list[str]) -> dict[str, Any]:

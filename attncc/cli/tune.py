@@ -145,7 +145,7 @@ def _request(
     shared: dict[str, Any],
     of_device: dict[str, Any],
     of_topology: dict[str, Any],
-) -> Asked:
+) -> Asked[Any]:
     """Return what is asked; raises ConfigError for options that mean nothing without, or with, a topology."""
     on_topology = of_topology["topology"] is not None
     for name, value in (of_device if on_topology else of_topology).items():
@@ -165,7 +165,7 @@ def _request(
     return Request(pattern, seq_len, **shared, **of_device)
 
 
-def _tuned(request: Asked) -> Results:
+def _tuned(request: Asked[Any]) -> Results:
     from attncc.cli.tuning_view import view
 
     try:
@@ -190,13 +190,13 @@ def _mesh(text: str) -> tuple[int, int, int]:
     return int(found[1]), int(found[2]), int(found[3])
 
 
-def _show_space(request: Asked, as_json: bool) -> None:
+def _show_space(request: Asked[Any], as_json: bool) -> None:
     """Print each direction's space: its size, what each constraint removes, and the best by prediction."""
     from attncc.cli.tuning_view import space_of
     from attncc.planner.directions import SHORT_NAMES
     from attncc.tune.tuning import field_of
 
-    described = {SHORT_NAMES[job.direction]: field_of(job, request.options).describe(LISTED) for job in request.jobs}
+    described = {SHORT_NAMES[job.direction]: field_of(request.subject(job)).describe(LISTED) for job in request.jobs}
     if as_json:
         output.show_json(described)
         return

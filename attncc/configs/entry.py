@@ -11,13 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from attncc import __version__
 from attncc.configs import reading
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
-from attncc.errors import ConfigError
 from attncc.planner.choice import separated
 from attncc.storage import read
+from attncc.version import __version__
 
 FORMAT = 1
 #: Bytes of an entry's file; one of a thousand samples has some 30 KiB.
@@ -186,4 +185,4 @@ def _check_time(value: object) -> None:
     except ValueError:
         aware = False
     if not aware:
-        raise ConfigError(f"made is {value!r:.60}.", rule="It is a time with its zone, as ISO 8601 writes it.")
+        reading.refuse(f"made is {value!r:.60}", "It is a time with its zone, as ISO 8601 writes it.")

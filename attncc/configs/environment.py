@@ -8,7 +8,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import attncc
 from attncc import backends
 from attncc.configs import reading
 from attncc.errors import ConfigError, nearest
@@ -130,7 +129,7 @@ def flat(described: dict[str, Any]) -> dict[str, object]:
 @cache
 def _sources(places: tuple[str, ...]) -> str:
     """Hash the contents of the files at these places, once a process."""
-    package = Path(attncc.__file__).parent
+    package = Path(__file__).parents[1]
     found = hashlib.sha256()
     for place in places:
         path = package / place

@@ -17,6 +17,11 @@ from attncc.ir.normal import digest
 from attncc.ir.predicate import Constant, Predicate
 
 
+def number(value: float) -> sympy.Number:
+    """Return a finite number as a node: whole ones are integers, so that they cancel."""
+    return sympy.Integer(value) if value.is_integer() else sympy.Float(value)
+
+
 class _RealFunction(sympy.Function):  # type: ignore[misc]
     """A function whose values are real numbers (or -inf, which masks a pair)."""
 
@@ -67,7 +72,7 @@ class Root(_RealFunction):
         if x < 0:
             return sympy.S.NaN
         root = sympy.sqrt(x)
-        return root if root.is_Rational else sympy.Float(root)
+        return root if root.is_Rational else number(float(root))
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         return 1 / (2 * self)
@@ -82,7 +87,7 @@ class Logarithm(_RealFunction):
             return None
         if x == 0:
             return sympy.S.NegativeInfinity
-        return sympy.Float(math.log(x)) if x > 0 else sympy.S.NaN
+        return number(math.log(x)) if x > 0 else sympy.S.NaN
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         return 1 / self.args[0]

@@ -241,13 +241,14 @@ class _Expansion:
         """Join clauses that differ in one form only and whose spans there leave few numbers out, until none is left."""
         while True:
             work = self._absorbed(found)
-            pair = next(((a, b, both) for a in work for b in work if a is not b and (both := _joined(a, b))), None)
+            pair = next(((a, b, both) for a in work for b in work if a is not b and (both := _as_one(a, b))), None)
             if pair is None:
                 return work
             found = [clause for clause in work if clause is not pair[0] and clause is not pair[1]] + [pair[2]]
 
 
-def _joined(a: Clause, b: Clause) -> Clause | None:
+def _as_one(a: Clause, b: Clause) -> Clause | None:
+    """Return two clauses that differ in one form as one, where their spans there can be joined."""
     if a.spans.keys() != b.spans.keys():
         return None
     different = [form for form in a.spans if a.spans[form] != b.spans[form]]

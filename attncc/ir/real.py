@@ -10,7 +10,7 @@ from typing import NoReturn
 import sympy
 
 from attncc.errors import PatternError
-from attncc.ir.functions import Choice, ConditionSymbol, Larger, Logarithm, Magnitude, Root, Smaller
+from attncc.ir.functions import Choice, ConditionSymbol, Larger, Logarithm, Magnitude, Root, Smaller, number
 from attncc.ir.predicate import Predicate
 
 #: Powers beyond this are refused.
@@ -94,14 +94,14 @@ class Real(Symbolic):
         return Real(self.expr**exponent)
 
     def __rpow__(self, base: object) -> Real:
-        number = real_of(base)
-        if not number.is_number or not number > 0:
+        positive = real_of(base)
+        if not positive.is_number or not positive > 0:
             raise PatternError(
                 f"The base of a power is {base!r}.",
                 rule="It is a number above 0.",
                 fix="Write attncc.exp(y * attncc.log(x)) for another base x.",
             )
-        return Real(sympy.exp(self.expr * Logarithm(number)))
+        return Real(sympy.exp(self.expr * Logarithm(positive)))
 
     def _refused(self, other: object) -> NoReturn:
         raise PatternError(
@@ -140,10 +140,10 @@ def real_of(value: object) -> sympy.Expr:
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         if isinstance(value, numbers.Integral):
             return sympy.Integer(int(value))
-        number = float(value)
-        if math.isfinite(number):
-            return sympy.Integer(number) if number.is_integer() else sympy.Float(number)
-        if number == -math.inf:
+        found = float(value)
+        if math.isfinite(found):
+            return number(found)
+        if found == -math.inf:
             return sympy.S.NegativeInfinity
     raise PatternError(
         f"{value!r} ({type(value).__name__}) was used in a score.",

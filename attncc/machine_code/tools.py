@@ -49,5 +49,6 @@ def cuobjdump(cubin: bytes, *options: str) -> str:
         raise BackendError(
             f"cuobjdump failed: {found.stderr.strip() or f'exit status {found.returncode}'}.",
             rule="It reads cubins of the architectures that its triton knows.",
+            fix="Choose a target from `attncc targets`, or install a newer triton.",
         )
     return found.stdout

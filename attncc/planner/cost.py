@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attncc.planner.plan import Pass
+from attncc.planner.passes import Pass
 from attncc.planner.tiles import Tiles
 from attncc.targets import Target
 

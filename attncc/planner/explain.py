@@ -1,32 +1,16 @@
-"""Explanations: a plan as text for people, and as JSON-able data for scripts."""
+"""Explanations: groups and their passes as text for people, and as JSON-able data for scripts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attncc.ir.notation import condition
-from attncc.planner.cost import HEAD_DIM
-from attncc.planner.plan import Alternative, Group, Pass, Plan
+from attncc.planner.passes import Alternative, Group, Pass
 
 
-def describe(plan: Plan) -> dict[str, object]:
-    """Return the plan as JSON-able data."""
-    shape = plan.shape
-    return {
-        "pattern": repr(plan.pattern),
-        "key": plan.pattern.key,
-        "q_len": shape.q_len,
-        "kv_len": shape.kv_len,
-        "q_offset": shape.q_offset,
-        "heads": shape.heads,
-        "batch": shape.batch,
-        "tile": list(plan.tile),
-        "target": plan.target,
-        "edges": plan.nnz,
-        "density": plan.density,
-        "head_dim": HEAD_DIM,
-        "flops": plan.flops(HEAD_DIM),
-        "bytes": plan.bytes(HEAD_DIM),
-        "groups": [_group(group) for group in plan.groups],
-    }
+def described(groups: Sequence[Group]) -> list[dict[str, object]]:
+    """Return groups as JSON-able data."""
+    return [_group(group) for group in groups]
 
 
 def _group(group: Group) -> dict[str, object]:
@@ -62,23 +46,18 @@ def _alternative(alternative: Alternative) -> dict[str, object]:
     return {"name": alternative.name, "layouts": layouts, "predicted_ms": alternative.seconds * 1e3}
 
 
-def explain(plan: Plan) -> str:
-    """Return the plan as text: what will run, and what it was chosen over."""
-    shape = plan.shape
-    lines = [
-        f"{plan.pattern!r}: {shape.q_len:,} queries x {shape.kv_len:,} keys, tiles {plan.block_m} x {plan.block_n}",
-        f"{plan.nnz:,} edges, density {plan.density:.3%}",
-    ]
-    for group in plan.groups:
-        lines += _explain_group(plan, group)
-    return "\n".join(lines)
+def lines(groups: Sequence[Group]) -> list[str]:
+    """Return groups as lines of text: what each will run, and what it was chosen over."""
+    found = []
+    for group in groups:
+        if len(groups) > 1:
+            found.append(f"heads {_members(group.heads)}, batch entries {_members(group.batches)}:")
+        found += _lines(group)
+    return found
 
 
-def _explain_group(plan: Plan, group: Group) -> list[str]:
-    lines = []
-    if len(plan.groups) > 1:
-        lines.append(f"heads {_members(group.heads)}, batch entries {_members(group.batches)}:")
-    lines.append(f"  plan: {group.alternatives[0].name}, {len(group.passes)} pass(es)")
+def _lines(group: Group) -> list[str]:
+    lines = [f"  plan: {group.alternatives[0].name}, {len(group.passes)} pass(es)"]
     if group.alternatives[0].note:
         lines.append(f"  note: {group.alternatives[0].note}")
     for number, work in enumerate(group.passes, start=1):

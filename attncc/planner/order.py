@@ -1,4 +1,4 @@
-"""Orders: rows of whole numbers sorted by columns; small numbers are cast down, so that numpy sorts them by radix."""
+"""Orders: rows of whole numbers sorted by columns, where they change, and ranges listed one after the other."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ def opens(*columns: Array) -> Array:
     return found
 
 
+def ranges(first: Array | int, count: Array) -> Array:
+    """Return first[n], first[n] + 1, ... for each n, count[n] numbers of each, int64 (sum of counts,)."""
+    return np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count - first, count)
+
+
 def _narrow(column: Array) -> Array:
+    """Cast small numbers down, so that numpy sorts them by radix."""
     small = len(column) > 0 and column.min() >= 0 and column.max() < 1 << 16
     return column.astype(np.uint16) if small else column

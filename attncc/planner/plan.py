@@ -7,136 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from attncc.ir.predicate import Predicate
 from attncc.patterns import Pattern
-from attncc.planner import bisect, counts, diagonals, tiles
-from attncc.planner.axis import Axis
-from attncc.planner.layout import Layout
+from attncc.planner import explain
+from attncc.planner.cost import HEAD_DIM
+from attncc.planner.passes import Group, Pass
 from attncc.planner.shape import Shape
-from attncc.planner.staircase import Staircase
-from attncc.planner.tiles import Tiles
-
-#: Tilings of a pass in other blocks than its plan's that are kept; each of the three kernels has blocks of its own.
-TILINGS = 4
-
-
-@dataclass(frozen=True, eq=False)
-class Pass:
-    """One part of the work: the pairs of `predicate`, in one layout, in blocks of (block_m, block_n).
-
-    `predicate` is in the absolute query position i (row + q_offset) and key position j. Query slot r sees the
-    key slots of `staircase`, as far as `residual` (None: always) holds for their positions.
-    """
-
-    predicate: Predicate
-    layout: Layout
-    q_offset: int
-    block_m: int
-    block_n: int
-
-    @property
-    def rows(self) -> Axis:
-        """The query rows, in their order."""
-        return self.layout.rows
-
-    @property
-    def cols(self) -> Axis:
-        """The keys, in their order."""
-        return self.layout.cols
-
-    @property
-    def staircase(self) -> Staircase:
-        return self.layout.staircase
-
-    @property
-    def residual(self) -> Predicate | None:
-        return self.layout.residual
-
-    def tiled(self, block_m: int, block_n: int) -> Pass:
-        """Return the pass in other blocks; a few are kept with their tiles: a search asks for them again and again."""
-        if (block_m, block_n) == (self.block_m, self.block_n):
-            return self
-        found = self._tilings.get((block_m, block_n))
-        if found is None:
-            if len(self._tilings) >= TILINGS:
-                self._tilings.clear()
-            found = self._tilings[block_m, block_n] = replace(self, block_m=block_m, block_n=block_n)
-        return found
-
-    @cached_property
-    def _tilings(self) -> dict[tuple[int, int], Pass]:
-        return {}  # not an LRU cache: a backward lowers in a thread of autograd's, beside those of other devices
-
-    @cached_property
-    def hull(self) -> Tiles:
-        """Runs that cover the staircase, whatever the residual."""
-        return tiles.from_staircase(self.staircase, self.block_m, self.block_n)
-
-    @cached_property
-    def tiles(self) -> Tiles:
-        """Runs of PARTIAL and FULL tiles."""
-        if self.residual is None:
-            return self.hull
-        return bisect.bisect(self.layout, self.q_offset, self.block_m, self.block_n)
-
-    @cached_property
-    def nnz(self) -> int:
-        """Exact number of pairs."""
-        by_diagonals = diagonals.count(self.predicate, self.rows.length, self.cols.length, self.q_offset)
-        if by_diagonals is not None:
-            return by_diagonals
-        if self.residual is None:
-            return self.staircase.nnz
-        shape = Shape(self.rows.length, self.cols.length, self.q_offset)
-        by_residues = counts.count(self.predicate, shape, self.staircase.nnz)
-        return bisect.count(self.layout, self.q_offset, self.tiles) if by_residues is None else by_residues
-
-    @property
-    def is_looked_at(self) -> bool:
-        """Whether counting its pairs takes a look at some: at a period of them, or at those of its PARTIAL tiles."""
-        return self.residual is not None and not diagonals.applies(self.predicate)
-
-
-@dataclass(frozen=True, eq=False)
-class Alternative:
-    """One way to run a predicate: disjoint passes and their predicted time in seconds.
-
-    `note` says why there is no other way, where the predicate was too much to take apart.
-    """
-
-    name: str
-    passes: tuple[Pass, ...]
-    seconds: float
-    note: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Heads and batch entries that share a predicate (None: all of them), and the passes that compute it.
-
-    The group covers every batch entry in `batches` with every head in `heads`. The first of `alternatives` is the one
-    that runs: the cheapest by prediction, unless another was preferred.
-    """
-
-    batches: tuple[int, ...] | None
-    heads: tuple[int, ...] | None
-    alternatives: tuple[Alternative, ...]
-
-    @property
-    def passes(self) -> tuple[Pass, ...]:
-        """Disjoint passes; empty where no pair is connected."""
-        return self.alternatives[0].passes
-
-    @cached_property
-    def nnz(self) -> int:
-        """Exact number of pairs of one head of one batch entry, counted in the layouts that count fastest."""
-        fastest = min(self.alternatives, key=lambda way: sum(work.is_looked_at for work in way.passes))
-        return sum(work.nnz for work in fastest.passes)
-
-    @property
-    def simplest(self) -> Alternative:
-        """The alternative with the fewest passes that evaluate a residual."""
-        return min(self.alternatives, key=lambda way: sum(work.residual is not None for work in way.passes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,15 +83,33 @@ class Plan:
 
     def explain(self) -> str:
         """Return the plan as text: passes, layouts, tiles, counts, and the alternatives that lost."""
-        from attncc.planner.explain import explain
-
-        return explain(self)
+        shape = self.shape
+        lines = [
+            f"{self.pattern!r}: {shape.q_len:,} queries x {shape.kv_len:,} keys, tiles {self.block_m} x {self.block_n}",
+            f"{self.nnz:,} edges, density {self.density:.3%}",
+        ]
+        return "\n".join([*lines, *explain.lines(self.groups)])
 
     def describe(self) -> dict[str, object]:
         """Return the plan as JSON-able data."""
-        from attncc.planner.explain import describe
-
-        return describe(self)
+        shape = self.shape
+        return {
+            "pattern": repr(self.pattern),
+            "key": self.pattern.key,
+            "q_len": shape.q_len,
+            "kv_len": shape.kv_len,
+            "q_offset": shape.q_offset,
+            "heads": shape.heads,
+            "batch": shape.batch,
+            "tile": list(self.tile),
+            "target": self.target,
+            "edges": self.nnz,
+            "density": self.density,
+            "head_dim": HEAD_DIM,
+            "flops": self.flops(HEAD_DIM),
+            "bytes": self.bytes(HEAD_DIM),
+            "groups": explain.described(self.groups),
+        }
 
     def __str__(self) -> str:
         return self.explain()

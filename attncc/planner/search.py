@@ -19,7 +19,8 @@ from attncc.planner.axis import Axis
 from attncc.planner.checks import check
 from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.layout import Layout, lay_out
-from attncc.planner.plan import Alternative, Group, Pass, Plan
+from attncc.planner.passes import Alternative, Group, Pass
+from attncc.planner.plan import Plan
 from attncc.planner.relation import relate
 from attncc.planner.shape import Shape
 from attncc.planner.specialise import specialise
@@ -30,6 +31,8 @@ from attncc.targets import target as find_target
 Tile = tuple[int, int]
 #: Query and key positions of a tile, unless a backend asks for others.
 TILE: Tile = (128, 128)
+#: What plans are priced for, unless another target is named.
+TARGET = "cpu"
 
 
 def plan(
@@ -41,7 +44,7 @@ def plan(
     heads: int = 1,
     batch: int = 1,
     tile: Tile = TILE,
-    target: str = "cpu",
+    target: str = TARGET,
 ) -> Plan:
     """Return the plan for a pattern at these lengths (`kv_len` defaults to q_offset + q_len).
 
@@ -50,13 +53,13 @@ def plan(
 
     Raises ShapeError, PatternError, TableError or ConfigError for input that can't be planned.
     """
+    _check_tile(tile)
     return plan_for(as_pattern(pattern), Shape.of(q_len, kv_len, q_offset, heads, batch), tile, target)
 
 
 @caching.by_size(lambda plan: plan.size)
-def plan_for(pattern: Pattern, shape: Shape, tile: Tile = TILE, target: str = "cpu") -> Plan:
+def plan_for(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> Plan:
     """Return the plan for a shape, as `plan` does; the last ones are kept."""
-    _check_tile(tile)
     check(pattern.predicate, shape)
     groups = tuple(
         Group(batches, heads, _alternatives(predicate, shape, tile, find_target(target)))

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from attncc.ir.tables import Array
-from attncc.planner.order import opens, order_by
+from attncc.planner.order import opens, order_by, ranges
 from attncc.planner.staircase import Staircase
 
 EMPTY, PARTIAL, FULL = 0, 1, 2
@@ -61,9 +61,7 @@ class Tiles:
     def in_runs(self, chosen: Array | slice) -> Array:
         """Return (query tile, key tile) of every tile of the runs at `chosen`, int64 (count, 2)."""
         length = (self.stop - self.start)[chosen]
-        row = np.repeat(self.query_tile[chosen], length)
-        col = np.arange(len(row)) - np.repeat(np.cumsum(length) - length - self.start[chosen], length)
-        return np.column_stack([row, col])
+        return np.column_stack([np.repeat(self.query_tile[chosen], length), ranges(self.start[chosen], length)])
 
     def select(self, chosen: Array | slice) -> Tiles:
         """Return the same grid with the runs at `chosen` only."""
@@ -145,8 +143,7 @@ def _unrolled(rectangles: Array, nq: int, nk: int) -> tuple[Array, Array, Array,
     row, col, height, width, full = rectangles.T
     height = np.minimum(height, nq - row)
     owner = np.repeat(np.arange(len(rectangles)), height)
-    within = np.arange(len(owner)) - np.repeat(np.cumsum(height) - height, height)
-    return row[owner] + within, col[owner], np.minimum(col + width, nk)[owner], full[owner].astype(bool)
+    return ranges(row, height), col[owner], np.minimum(col + width, nk)[owner], full[owner].astype(bool)
 
 
 def _demoted(tile: Array, start: Array, stop: Array, full: Array, ragged: int) -> tuple[Array, Array, Array, Array]:

@@ -11,8 +11,8 @@ from attncc.ir.normal import comparison
 from attncc.ir.symbols import I, J
 from attncc.patterns import Pattern
 from attncc.planner.bisect import pairs
-from attncc.planner.plan import Group, Pass
-from attncc.planner.search import plan_for
+from attncc.planner.passes import Group, Pass
+from attncc.planner.search import TARGET, TILE, plan_for
 from attncc.planner.shape import Shape
 from attncc.planner.tiles import Tiles
 from attncc.proof.finding import Finding, named, of_group
@@ -25,7 +25,7 @@ CHUNK = 64
 def prove(pattern: Pattern, shape: Shape) -> Finding:
     """Decide whether j <= i for every edge; the counterexample is an edge."""
     future = Pattern([pattern.predicate & comparison("ge", J - I - 1)], "future")
-    for group in plan_for(future, shape).groups:
+    for group in plan_for(future, shape, TILE, TARGET).groups:
         for work in group.passes:
             edge = _first(work)
             if edge is not None:

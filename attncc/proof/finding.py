@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from attncc.planner.plan import Group
+from attncc.planner.passes import Group
 
 
 @dataclass(frozen=True)

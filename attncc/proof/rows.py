@@ -7,8 +7,8 @@ import numpy as np
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern
 from attncc.planner.bisect import pairs
-from attncc.planner.plan import Group, Pass
-from attncc.planner.search import plan_for
+from attncc.planner.passes import Group, Pass
+from attncc.planner.search import TARGET, TILE, plan_for
 from attncc.planner.shape import Shape
 from attncc.planner.tiles import Tiles
 from attncc.proof.finding import Finding, named, of_group
@@ -18,7 +18,7 @@ NAME = "no empty rows"
 
 def prove(pattern: Pattern, shape: Shape) -> Finding:
     """Decide whether every query sees at least one key; the counterexample is a query."""
-    for group in plan_for(pattern, shape).groups:
+    for group in plan_for(pattern, shape, TILE, TARGET).groups:
         blind = np.flatnonzero(~_seeing(group, shape.q_len))
         if len(blind):
             where = of_group(group)

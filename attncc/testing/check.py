@@ -14,7 +14,8 @@ from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern, PatternFactory, as_pattern
-from attncc.planner.plan import Group, Pass, Plan
+from attncc.planner.passes import Group, Pass
+from attncc.planner.plan import Plan
 from attncc.planner.search import plan
 from attncc.planner.tiles import EMPTY, FULL
 from attncc.scores import Score

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attncc.errors import ConfigError
 from attncc.patterns import Pattern, PatternFactory, as_pattern
@@ -17,9 +17,12 @@ from attncc.tune.place import AUTO, located
 from attncc.tune.request import Asked, OnProgress
 from attncc.tune.result import Results
 
+if TYPE_CHECKING:
+    from attncc.tune.backend_subject import BackendSubject
+
 
 @dataclass(frozen=True, kw_only=True)
-class Request(Asked):
+class Request(Asked[Job]):
     """What is asked of the autotuner, for a device.
 
     score: as in `attncc.attention`; a backward computes the gradients of those of its weights that require one. kv_len,
@@ -61,6 +64,12 @@ class Request(Asked):
         )
         check_score(job.score.expression, job.pattern.predicate, job.planned_shape)
         return [replace(job, direction=each) for each in self.ways]
+
+    def subject(self, job: Job) -> BackendSubject:
+        """Return one of the jobs as the search sees it; it loads the backends."""
+        from attncc.tune.backend_subject import BackendSubject
+
+        return BackendSubject(job, self.options)
 
 
 def autotune(

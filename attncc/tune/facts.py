@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 from attncc.backends.inputs import Inputs
 from attncc.planner.choice import WAYS
-from attncc.planner.plan import Group, Pass, Plan
+from attncc.planner.passes import Group, Pass
+from attncc.planner.plan import Plan
 from attncc.planner.segments import segments
 from attncc.targets import Gpu, Target
 from attncc.tune.kind import Value
@@ -55,8 +56,6 @@ def facts(plan: Plan, inputs: Inputs, target: Target) -> dict[str, object]:
     ways = [WAYS[0], *(way for way in WAYS[1:] if any(_changes(group, way) for group in plan.groups))]
     passes = {way: plan.preferring(way).all_passes() for way in ways}
     exact = _distinct(work for each in passes.values() for work in each if work.residual is None)
-    parted = [segments(*work.staircase.bounds(), SHORTEST_RUN) for work in exact]
-    runs = [run.rows for found, _ in parted for run in found]
     residual = tuple(way for way in ways if any(work.residual is not None for work in passes[way]))
     return {
         "q_len": plan.shape.q_len,
@@ -69,11 +68,21 @@ def facts(plan: Plan, inputs: Inputs, target: Target) -> dict[str, object]:
         "exact_ways": tuple(way for way in ways if any(work.residual is None for work in passes[way])),
         "residual_ways": residual,
         "residual": bool(residual),
+        **_of_rows(exact),
+        **_of(target),
+    }
+
+
+def _of_rows(exact: Sequence[Pass]) -> Mapping[str, int]:
+    """Return what the rows of exact passes look like."""
+    bounds = [work.staircase.bounds() for work in exact]
+    parted = [segments(*each, SHORTEST_RUN) for each in bounds]
+    runs = [run.rows for found, _ in parted for run in found]
+    return {
         "shortest_run": min(runs, default=0),
         "longest_run": max(runs, default=0),
         "loose_rows": sum(len(rows) for _, rows in parted),
-        "widest_row": max((_widest(work) for work in exact), default=0),
-        **_of(target),
+        "widest_row": max((int((stop - start).max(initial=0)) for start, stop in bounds), default=0),
     }
 
 
@@ -90,11 +99,6 @@ def _seconds(plan: Plan, way: str) -> float:
 def _distinct(passes: Iterable[Pass]) -> list[Pass]:
     """Return each pass once: several ways may share it, and several groups don't."""
     return list({id(work): work for work in passes}.values())
-
-
-def _widest(work: Pass) -> int:
-    start, stop = work.staircase.bounds()
-    return int((stop - start).max(initial=0))
 
 
 def _padded(size: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from attncc import backends
 from attncc.backends.inputs import Inputs
@@ -15,16 +14,13 @@ from attncc.configs.key import Key
 from attncc.ir.symbols import B, H
 from attncc.patterns import Pattern
 from attncc.planner.choice import separated
-from attncc.planner.plan import Alternative, Plan
+from attncc.planner.passes import Alternative
+from attncc.planner.plan import Plan
 from attncc.planner.search import Tile, plan_for
 from attncc.planner.shape import Shape
 from attncc.scores import PLAIN, Score
 from attncc.targets import Target
 from attncc.targets import target as find_target
-
-if TYPE_CHECKING:
-    from attncc.tune.backend_subject import BackendSubject
-    from attncc.tune.options import Options
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +90,6 @@ class Job:
     def afresh(self) -> Job:
         """Return the job without its environment: torch, once it is loaded, may count other threads."""
         return replace(self)
-
-    def subject(self, options: Options) -> BackendSubject:
-        """Return the job as the search sees it; it loads the backends."""
-        from attncc.tune.backend_subject import BackendSubject
-
-        return BackendSubject(self, options)
 
     def about(self, config: Mapping[str, object]) -> dict[str, object]:
         """Return what people want to read beside the key: the pattern, its lengths, and what runs."""

@@ -53,20 +53,24 @@ class Measured:
         of_dense: list[float] = []
         for number in range(rounds):
             with_dense = dense and number < 3
-            turn = (*(contestants[place] for place in standing), *([None] if with_dense else []))
-            answer = self._workers[0].ask(Turns(turn), self._limit * len(turn))
-            if isinstance(answer, Failure):
-                raise ConfigError(
-                    f"The finals did not end: {answer.reason}.",
-                    rule="The fastest configurations and the default one run in turn.",
-                    fix="Give it more time with --budget, or look at the device.",
-                )
-            for place, seconds in zip(standing, answer, strict=False):
-                samples[place].append(seconds)
-            of_dense += answer[len(standing) :]
+            seconds = self._turn((*(contestants[place] for place in standing), *([None] if with_dense else [])))
+            for place, each in zip(standing, seconds, strict=False):
+                samples[place].append(each)
+            of_dense += seconds[len(standing) :]
             if number >= 2 and left() < 0:
                 break
         return Finals(tuple(map(tuple, samples)), tuple(of_dense), errors)
+
+    def _turn(self, contestants: tuple[Config | None, ...]) -> Sequence[float]:
+        """Return the seconds of each contestant (None: dense attention), one after the other."""
+        answer: Sequence[float] | Failure = self._workers[0].ask(Turns(contestants), self._limit * len(contestants))
+        if isinstance(answer, Failure):
+            raise ConfigError(
+                f"The finals did not end: {answer.reason}.",
+                rule="The fastest configurations and the default one run in turn.",
+                fix="Give it more time with --budget, or look at the device.",
+            )
+        return answer
 
     def _error(self, config: Config) -> str:
         answer = self._workers[0].ask(Checked(config), self._limit)

@@ -84,18 +84,12 @@ class Modelled:
     def _program(self, job: Job, config: Config) -> Program | str:
         """Lower a configuration, or return why it can't be."""
         choice, rest = separated(config, job.direction)
-        inputs = job.inputs
         try:
             plan = job.planned(choice.tile(known(job.backend).tile)).preferring(choice.plan)
             return aot.program(
                 plan,
                 self._gpu,
-                inputs.dtype,
-                inputs.head_dim,
-                value_dim=inputs.value_dim,
-                heads=inputs.heads,
-                kv_heads=inputs.kv_heads,
-                batch=inputs.batch,
+                job.inputs,
                 config=rest,
                 score=None if job.is_plain else job.score.expression,
                 weighted=any(x.requires_grad for x in job.score.tensors),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attncc.tune.backend_kinds import BACKENDS, backend_kind
 from attncc.tune.kind import Kind
-from attncc.tune.schedules.kind import SCHEDULES
+from attncc.tune.schedule_kind import SCHEDULES
 
 #: By the names of their folders of search spaces.
 KINDS: dict[str, Kind] = {**BACKENDS, SCHEDULES.name: SCHEDULES}

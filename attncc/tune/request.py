@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attncc.backends.inputs import ITEMSIZES, Inputs
 from attncc.patterns import Pattern, PatternFactory
@@ -14,16 +14,18 @@ from attncc.planner.directions import BOTH, BY_SHORT_NAME, SHORT_NAMES, ways
 from attncc.tune.options import Manner, Options, require
 from attncc.tune.remembered import remembered
 from attncc.tune.result import Result, Results
-from attncc.tune.subject import Job
+from attncc.tune.subject import Job, Subject
 
 if TYPE_CHECKING:
     from attncc.tune.search import Progress
 
+#: The jobs that a kind of request makes.
+J = TypeVar("J", bound=Job)
 OnProgress = Callable[[Job, "Progress"], None]
 
 
 @dataclass(frozen=True)
-class Asked(Manner, ABC):
+class Asked(Manner, ABC, Generic[J]):
     """A pattern, sizes and a direction (fwd, bwd or both) to tune.
 
     Sizes are those of query (batch, heads, q_len, head_dim), key (batch, kv_heads, Nk, head_dim) and value
@@ -60,8 +62,12 @@ class Asked(Manner, ABC):
 
     @property
     @abstractmethod
-    def jobs(self) -> Sequence[Job]:
+    def jobs(self) -> Sequence[J]:
         """What is tuned."""
+
+    @abstractmethod
+    def subject(self, job: J) -> Subject:
+        """Return one of the jobs as the search sees it, having loaded what runs it."""
 
     def inputs(self, on_gpu: bool) -> Inputs:
         """Return the sizes of query, key and value."""
@@ -71,14 +77,14 @@ class Asked(Manner, ABC):
     def answered(self, on_progress: OnProgress) -> Results:
         """Return what was found before, and tune the rest."""
         options = self.options
-        return Results([answer(job, options, on_progress) for job in self.jobs])
+        return Results([answer(job, options, self.subject, on_progress) for job in self.jobs])
 
 
-def answer(job: Job, options: Options, on_progress: OnProgress) -> Result:
-    """Return what was found before of a job, or tune it."""
+def answer(job: J, options: Options, subject: Callable[[J], Subject], on_progress: OnProgress) -> Result:
+    """Return what was found before of a job, or tune what it is to the search."""
     found = None if options.force else remembered(job, options)
     if found is None:
-        from attncc.tune.tuning import tune  # it loads the sampler, and jobs what they run, which a memory doesn't need
+        from attncc.tune.tuning import tune  # it loads the sampler, and subjects what they run: a memory needs neither
 
-        found = tune(job, options, partial(on_progress, job))
+        found = tune(subject(job.afresh()), partial(on_progress, job))
     return found

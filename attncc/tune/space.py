@@ -187,5 +187,9 @@ def _with(values: tuple[Value, ...], added: Value) -> tuple[Value, ...]:
 
 def _place(name: str, values: tuple[Value, ...], value: Value) -> int:
     if value not in values:
-        raise ConfigError(f"{name}={value!r} is not in the search space.", rule=f"Its values are {list(values)}.")
+        raise ConfigError(
+            f"{name}={value!r} is not in the search space.",
+            rule=f"Its values are {list(values)}.",
+            fix="Take one of these, or add it to [parameters] with --space FILE.",
+        )
     return values.index(value)

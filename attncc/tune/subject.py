@@ -57,13 +57,17 @@ class Job(Protocol):
         """Return the job without what it knows of a process that has loaded less."""
         ...
 
-    def subject(self, options: Options) -> Subject:
-        """Return the job as the search sees it, having loaded what runs it."""
-        ...
-
 
 class Subject(Protocol):
     """A job with what the search needs to know of it."""
+
+    @property
+    def job(self) -> Job: ...
+
+    @property
+    def options(self) -> Options:
+        """How it is tuned."""
+        ...
 
     @property
     def default(self) -> Candidate:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from attncc import __version__
 from attncc.configs.entry import Entry
 from attncc.configs.lookup import best_known
 from attncc.configs.store import user_store
@@ -17,14 +16,14 @@ from attncc.errors import ConfigError
 from attncc.tune import sources, trials
 from attncc.tune.kind import Candidate
 from attncc.tune.measurement import deadline
-from attncc.tune.options import Options
 from attncc.tune.outcome import Config, Evaluator, Finals, Outcome, Places, Resources, fastest, reasons
 from attncc.tune.remembered import remembered
 from attncc.tune.result import Result
 from attncc.tune.search import Limits, Progress, Ranked, Search
 from attncc.tune.space import Space
 from attncc.tune.study import Study
-from attncc.tune.subject import Job, Subject
+from attncc.tune.subject import Subject
+from attncc.version import __version__
 
 #: The share of the budget that is kept for the finals.
 FOR_FINALS = 0.25
@@ -53,35 +52,32 @@ class Field:
         }
 
 
-def field_of(job: Job, options: Options) -> Field:
-    """Load a job's space and rank its candidates; raises ConfigError if there is nothing to choose from."""
-    return _field(job, job.subject(options), options)
-
-
-def _field(job: Job, subject: Subject, options: Options) -> Field:
-    space = Space.load(job.backend, job.direction, options.space).including(subject.default)
+def field_of(subject: Subject) -> Field:
+    """Load the space of a job and rank its candidates; raises ConfigError if there is nothing to choose from."""
+    job = subject.job
+    space = Space.load(job.backend, job.direction, subject.options.space).including(subject.default)
     return Field(space, subject.facts, subject.ranked(space))
 
 
-def tune(job: Job, options: Options, on_progress: Callable[[Progress], None]) -> Result:
+def tune(subject: Subject, on_progress: Callable[[Progress], None]) -> Result:
     """Search for the best configuration of a job, unless one is remembered, and remember it.
 
     Raises ConfigError for options that leave nothing to try, and what planning raises.
     """
-    known = None if options.force else remembered(job.afresh(), options)
-    return known or Tuning(job.afresh(), options, on_progress).result()
+    known = None if subject.options.force else remembered(subject.job, subject.options)
+    return known or Tuning(subject, on_progress).result()
 
 
 class Tuning:
     """One job's tuning."""
 
-    def __init__(self, job: Job, options: Options, on_progress: Callable[[Progress], None]) -> None:
-        self.job, self.options, self.on_progress = job, options, on_progress
-        self.allowance = options.allowance
+    def __init__(self, subject: Subject, on_progress: Callable[[Progress], None]) -> None:
+        self.subject, self.on_progress = subject, on_progress
+        self.job, self.options = subject.job, subject.options
+        self.allowance = self.options.allowance
         self.left = deadline(self.allowance.seconds)
-        self.subject = job.subject(options)
-        self.field = _field(job, self.subject, options)
-        self.space = sources.digest(job.backend, options.space)
+        self.field = field_of(subject)
+        self.space = sources.digest(self.job.backend, self.options.space)
 
     def result(self) -> Result:
         """Search, decide and remember."""

@@ -1,11 +1,11 @@
-"""Orders against sorted tuples."""
+"""Orders against sorted tuples, and ranges against those of Python."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from attncc.planner.order import opens, order_by
+from attncc.planner.order import opens, order_by, ranges
 
 
 @pytest.mark.parametrize("least", [-3, 0, 1 << 16, (1 << 16) - 2, 1 << 40], ids=str)
@@ -19,7 +19,15 @@ def test_where_rows_differ_from_the_one_before() -> None:
     assert opens(np.array([1, 1, 1, 2]), np.array([5, 5, 6, 6])).tolist() == [True, False, True, True]
 
 
+def test_ranges_follow_one_another() -> None:
+    first, count = np.array([5, 0, -2, 7]), np.array([3, 0, 2, 1])
+    each = [range(a, a + n) for a, n in zip(first.tolist(), count.tolist(), strict=True)]
+    assert ranges(first, count).tolist() == [x for one in each for x in one]
+    assert ranges(4, count).tolist() == [4, 5, 6, 4, 5, 4]
+
+
 def test_no_rows() -> None:
     nothing = np.empty(0, np.int64)
     assert not len(order_by(nothing, nothing))
     assert not len(opens(nothing, nothing))
+    assert not len(ranges(nothing, nothing))

@@ -8,7 +8,7 @@ import pytest
 import attncc
 from attncc.errors import ConfigError, PatternError, ShapeError, TableError
 from attncc.planner.bisect import pairs
-from attncc.planner.plan import TILINGS
+from attncc.planner.passes import TILINGS
 from attncc.testing import check_plan
 
 N = 1 << 20

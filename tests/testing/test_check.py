@@ -14,7 +14,8 @@ from torch import Tensor
 import attncc
 from attncc.ir.normal import comparison
 from attncc.ir.symbols import I, J
-from attncc.planner.plan import Pass, Plan
+from attncc.planner.passes import Pass
+from attncc.planner.plan import Plan
 from attncc.planner.tiles import Tiles
 from attncc.testing import check, check_attention, check_pattern, check_plan
 from attncc.testing.oracle import Problem

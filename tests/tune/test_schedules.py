@@ -25,7 +25,7 @@ from attncc.errors import ConfigError, TopologyError
 from attncc.tune import files, sources
 from attncc.tune.outcome import MARGIN
 from attncc.tune.result import Result
-from attncc.tune.schedules.kind import DEFAULT, SCHEDULES
+from attncc.tune.schedule_kind import DEFAULT, SCHEDULES
 from attncc.tune.space import Space
 
 STRIDED = attncc.load("strided", l=16)

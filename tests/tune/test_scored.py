@@ -18,6 +18,7 @@ from attncc.planner.directions import BY_SHORT_NAME
 from attncc.planner.shape import Shape
 from attncc.scores import PLAIN, Score
 from attncc.tune.autotune import Request
+from attncc.tune.backend_subject import BackendSubject
 from attncc.tune.job import Job
 from attncc.tune.measurement import Checked, Policy, Timed, measuring
 from attncc.tune.modelled import Modelled
@@ -122,5 +123,5 @@ def test_modelled_kernels_have_the_score_and_its_gradients(score: Score, adds: b
 
 def test_dense_attention_of_the_library_takes_no_score() -> None:
     options = Request(CAUSAL, 64, **SMALL).options
-    assert job_of(None).subject(options).dense
-    assert not job_of(ALIBI).subject(options).dense
+    assert BackendSubject(job_of(None), options).dense
+    assert not BackendSubject(job_of(ALIBI), options).dense

@@ -12,7 +12,8 @@ from attncc.backends.inputs import Inputs
 from attncc.backends.torch.config import Items
 from attncc.backends.torch.outline import Outline, Rows, outlines
 from attncc.errors import ConfigError
-from attncc.planner.plan import Group, Plan
+from attncc.planner.passes import Group
+from attncc.planner.plan import Plan
 from attncc.targets import Costs, Target
 
 #: Rows of a query block of the flash op, by the least rows of an item.

@@ -21,7 +21,8 @@ from attncc.backends.torch.scores import GroupScore
 from attncc.backends.torch.selection import Selection
 from attncc.backends.torch.work import Work
 from attncc.ir.score import ScoreExpression
-from attncc.planner.plan import Group, Plan
+from attncc.planner.passes import Group
+from attncc.planner.plan import Plan
 
 Schedules = tuple[tuple[Group, Schedule], ...]
 

@@ -18,7 +18,8 @@ from attncc.backends.torch.slots import Slots
 from attncc.backends.torch.work import Work
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis
-from attncc.planner.plan import Pass
+from attncc.planner.order import ranges
+from attncc.planner.passes import Pass
 from attncc.planner.segments import RAMP, Segment, segments
 
 #: Runs of items that a gathered work is parted into, at most: each is a call of its own.
@@ -128,10 +129,8 @@ def _tiles(rows: Array, size: int) -> Iterator[Array]:
     opens = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) != 1)
     lengths = np.diff(np.append(opens, len(rows)))
     whole = lengths // size
-    owner = np.repeat(np.arange(len(opens)), whole)
-    number = np.arange(len(owner)) - np.repeat(np.cumsum(whole) - whole, whole)
-    if len(owner):
-        yield rows[opens[owner] + number * size][:, None] + np.arange(size)
+    if whole.any():
+        yield rows[np.repeat(opens, whole) + ranges(0, whole) * size][:, None] + np.arange(size)
     tails = lengths % size
     for tail in np.unique(tails[tails > 0]):
         chosen = tails == tail

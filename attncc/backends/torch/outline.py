@@ -14,7 +14,7 @@ from attncc.backends.torch.work import Work
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Read
-from attncc.planner.plan import Pass
+from attncc.planner.passes import Pass
 
 #: Integer operations that a division, a remainder or a look-up takes as long as.
 SLOW = 4

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attncc.ir.tables import Array
-from attncc.planner.plan import Group
+from attncc.planner.passes import Group
 
 Members = tuple[int, ...] | None
 

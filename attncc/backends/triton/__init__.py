@@ -13,7 +13,7 @@ from attncc.backends.choices import Value, names, values
 from attncc.backends.inputs import Inputs
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.config import DIRECTIONS, Config
-from attncc.backends.triton.defaults import ANY, BITS
+from attncc.backends.triton.defaults import ANY, BITS, MAX_HEAD_DIM
 from attncc.errors import ConfigError
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from attncc.backends.triton.execute import TritonExecutable
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-MAX_HEAD_DIM = 256
 #: Blocks that any GPU takes.
 _LEAST = Config.default(ANY, MAX_HEAD_DIM, 4)
 
@@ -89,18 +88,7 @@ class TritonBackend:
         from attncc.backends.triton.model import roofline
 
         gpu = target.gpu or find_gpu(target.name)
-        program = aot.program(
-            plan,
-            gpu,
-            inputs.dtype,
-            inputs.head_dim,
-            value_dim=inputs.value_dim,
-            heads=inputs.heads,
-            kv_heads=inputs.kv_heads,
-            batch=inputs.batch,
-            config=config,
-        )
-        return roofline(program, direction, gpu, inputs.dtype)
+        return roofline(aot.program(plan, gpu, inputs, config=config), direction, gpu, inputs.dtype)
 
 
 BACKEND = TritonBackend()

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import torch
 
-from attncc.backends.triton import MAX_HEAD_DIM, reads
+from attncc.backends.inputs import Inputs
+from attncc.backends.triton import reads
 from attncc.backends.triton.config import Config
+from attncc.backends.triton.defaults import MAX_HEAD_DIM
 from attncc.backends.triton.launch import Sizes
 from attncc.backends.triton.lower import NARROW, Lowering
 from attncc.backends.triton.modules import path_of
@@ -21,38 +23,30 @@ from attncc.planner.checks import check_score
 from attncc.planner.plan import Plan
 from attncc.targets import Gpu
 
-#: Element types by the name that triton gives them, with their size in bytes.
-DTYPES = {"fp16": 2, "bf16": 2, "fp32": 4}
+#: Element types that kernels are generated for, as triton names them.
+DTYPES = ("fp16", "bf16", "fp32")
 
 
 def program(
     plan: Plan,
     gpu: Gpu,
-    dtype: str,
-    head_dim: int,
+    inputs: Inputs,
     *,
-    value_dim: int | None = None,
-    heads: int | None = None,
-    kv_heads: int | None = None,
-    batch: int | None = None,
     config: Mapping[str, object] | None = None,
     score: ScoreExpression | None = None,
     weighted: bool = False,
 ) -> Program:
-    """Lower a plan for a GPU, under a score: its kernels, and the work items that they get.
+    """Lower a plan for a GPU and inputs of these sizes, under a score: its kernels, and the work items that they get.
 
-    Query heads and batch entries are by default the plan's, which has one where the pattern is the same for all.
     weighted: the gradients of the score's weights are wanted, too.
-    Raises BackendError for an unknown dtype or a head size that the backend doesn't take, ConfigError for `config`,
+    Raises BackendError for a dtype or a head size that the backend doesn't take, ConfigError for `config`, and
     TableError or PatternError for a score that doesn't suit the lengths.
     """
-    value_dim, heads, batch = value_dim or head_dim, heads or plan.shape.heads, batch or plan.shape.batch
-    kv_heads = kv_heads or heads
-    sizes = _sizes(dtype, head_dim, value_dim, heads // kv_heads)
-    chosen = Config.default(gpu.arch, max(head_dim, value_dim), sizes.itemsize).changed(config or {})
-    far = max(plan.shape.q_len, plan.shape.kv_len) * max(head_dim, value_dim) >= NARROW
+    sizes, widest = _sizes(inputs), max(inputs.head_dim, inputs.value_dim)
+    chosen = Config.default(gpu.arch, widest, sizes.itemsize).changed(config or {})
+    far = max(plan.shape.q_len, plan.shape.kv_len) * widest >= NARROW
     if score is not None:
-        check_score(score, plan.pattern.predicate, replace(plan.shape, heads=heads, batch=batch))
+        check_score(score, plan.pattern.predicate, replace(plan.shape, heads=inputs.heads, batch=inputs.batch))
     lowering = Lowering(
         sizes,
         chosen,
@@ -62,23 +56,25 @@ def program(
         far,
         not reads.are_pipelined(gpu.arch),
     )
-    return Program(plan, lowering, batch, heads, kv_heads, torch.device("cpu"))
+    return Program(plan, lowering, inputs.batch, inputs.heads, inputs.kv_heads, torch.device("cpu"))
 
 
-def _sizes(dtype: str, head_dim: int, value_dim: int, group: int) -> Sizes:
+def _sizes(inputs: Inputs) -> Sizes:
     """Return the sizes that kernels are generated for; raises BackendError for those that they aren't."""
-    if dtype not in DTYPES:
+    if inputs.dtype not in DTYPES:
         raise BackendError(
-            f"dtype {dtype!r}.", rule=f"Kernels are generated for {', '.join(DTYPES)}.", fix=nearest(dtype, DTYPES)
+            f"dtype {inputs.dtype!r}.",
+            rule=f"Kernels are generated for {', '.join(DTYPES)}.",
+            fix=nearest(inputs.dtype, DTYPES),
         )
-    for size in (head_dim, value_dim):
-        if not 1 <= size <= MAX_HEAD_DIM:
+    for size in (inputs.head_dim, inputs.value_dim):
+        if size > MAX_HEAD_DIM:
             raise BackendError(
                 f"Head size {size}.",
                 rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.",
                 fix="Use more heads of a smaller size.",
             )
-    return Sizes(head_dim, value_dim, DTYPES[dtype], group)
+    return Sizes(inputs.head_dim, inputs.value_dim, inputs.itemsize, inputs.group)
 
 
 def sources(lowered: Program, dtype: str, *, backward: bool = True) -> list[tuple[Variant, Source]]:

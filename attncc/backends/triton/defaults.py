@@ -12,6 +12,7 @@ from typing import Any
 #: Serves GPUs that no table is near to, and the interpreter.
 ANY = "any"
 HEAD_DIMS = (64, 128, 256)
+MAX_HEAD_DIM = HEAD_DIMS[-1]
 BITS = (16, 32)
 
 

@@ -71,6 +71,12 @@ class TritonExecutable:
         if scale < 0:
             found = self.backward(replace(saved, query=-saved.query), grad_out, grad_lse, -scale, with_weights)
             return found._replace(query=-found.query)
+        return self._gradients(saved, grad_out, grad_lse, scale, with_weights)
+
+    def _gradients(
+        self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
+    ) -> Gradients:
+        """Return what `backward` does, for a scale above 0."""
         query, key, value, grad, out = map(_rows_of, (saved.query, saved.key, saved.value, grad_out, saved.out))
         weights = saved.weights
         bindings = self._bindings(query, key, value, grad, weighted=with_weights and bool(self.score.lookups))

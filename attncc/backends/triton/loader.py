@@ -150,25 +150,19 @@ class Attention:
         scale = tensors["query"].shape[-1] ** -0.5 if scale is None else scale
         if not scale > 0:
             raise ValueError(f"scale={scale}; the kernels want it above 0. Negate the query for a negative one.")
+        scale = scale if self.manifest["score"] else scale * math.log2(math.e)
         parts: dict[str, Tensor] = {}
         for step in side["steps"]:
             values: dict[str, Any] = dict(tensors)
             if step["role"] == "split":
-                rows = step["programs"] * step["rows"]
-                like = tensors["query"]
-                parts = {
-                    name: like.new_empty((1, 1, rows, *tensors[name].shape[3:]), dtype=torch.float32) for name in split
-                }
+                parts = _parts(step, tensors, split)
                 values |= parts
             if step["role"] == "join":
-                names = list(split) if step["result"] is None else [step["result"]]
-                values |= {split[name]: parts[name] for name in names}
-                if step["result"] is not None:
-                    values["out"] = tensors[step["result"]]
+                values |= _joined(step["result"], tensors, parts, split)
             for name in step["strided"]:
                 values |= zip((f"{name}_b", f"{name}_h", f"{name}_n"), values[name].stride(), strict=False)
             values |= {name: self._arrays[array] for name, array in step["arrays"].items()}
-            values |= step["numbers"] | {"scale": scale if self.manifest["score"] else scale * math.log2(math.e)}
+            values |= step["numbers"] | {"scale": scale}
             self._kernels[step["kernel"]].launch(step["programs"], values)
 
     def _named(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -201,6 +195,21 @@ class Attention:
                 raise ValueError(f"{name} begins at address {tensor.data_ptr()}, the kernels want a multiple of 16.")
             if shape[-1] % 16 == 0 and any(stride % 16 for stride in tensor.stride()[:-1]):
                 raise ValueError(f"{name} has strides {tensor.stride()}, the kernels want multiples of 16.")
+
+
+def _parts(step: dict[str, Any], tensors: dict[str, Tensor], split: dict[str, str]) -> dict[str, Tensor]:
+    """Return where a step that splits tiles writes the parts of each result, in float32."""
+    rows, like = step["programs"] * step["rows"], tensors["query"]
+    return {name: like.new_empty((1, 1, rows, *tensors[name].shape[3:]), dtype=torch.float32) for name in split}
+
+
+def _joined(
+    result: str | None, tensors: dict[str, Tensor], parts: dict[str, Tensor], split: dict[str, str]
+) -> dict[str, Tensor]:
+    """Return what a step that puts parts together gets: those of all results, or of one, which it calls `out`."""
+    if result is None:
+        return {split[name]: parts[name] for name in split}
+    return {split[result]: parts[result], "out": tensors[result]}
 
 
 def _passed(kind: str, value: Any) -> Any:

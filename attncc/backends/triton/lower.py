@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import sympy
 
 from attncc.backends.triton.config import Blocks, Config
 from attncc.backends.triton.edges import edge
@@ -18,10 +17,10 @@ from attncc.backends.triton.spec import Spec
 from attncc.ir.functions import Choice
 from attncc.ir.magnitude import magnitude
 from attncc.ir.notation import condition
-from attncc.ir.score import ScoreExpression
+from attncc.ir.score import IDENTITY, ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
-from attncc.ir.tables import Array, TableData
-from attncc.planner.plan import Pass
+from attncc.ir.tables import Array
+from attncc.planner.passes import Pass
 from attncc.planner.tiles import Tiles
 
 #: Rows of the largest tile that holds those of several heads.
@@ -93,19 +92,33 @@ class Lowering:
         rows, cols = (max(16, power_of_two(axis.size)) for axis in (work.rows, work.cols))
         blocks = replace(blocks, block_m=min(blocks.block_m, rows), block_n=min(blocks.block_n, cols))
         tiled = work.tiled(rows_of_tile or blocks.block_m, blocks.block_n)
-        bounds = work.staircase.bounds()
-        start, stop = edge(bounds[0], work.cols.size, 0), edge(bounds[1], work.cols.size, work.cols.size)
+        (least, most), end = work.staircase.bounds(), work.cols.size
+        start, stop = edge(least, end, 0), edge(most, end, end)
         arrays = {
             "row_positions": work.rows.positions,
             "col_positions": work.cols.positions,
             "start_slots": start.slots,
             "stop_slots": stop.slots,
         }
-        spec = Spec(
+        numbers = {
+            "rows": work.rows.size,
+            "cols": work.cols.size,
+            "q_offset": work.q_offset,
+            "start_shift": start.shift,
+            "stop_shift": stop.shift,
+            "sharers": members.sharers,
+        }
+        kept = {name: array.astype(np.int32) for name, array in arrays.items() if array is not None}
+        spec = self._spec(kernel, work, members, start.kind, stop.kind)
+        return Cut(tiled, self.sizes, blocks, spec, {**kept, **members.arrays()}, numbers)
+
+    def _spec(self, kernel: str, work: Pass, members: Members, start: str, stop: str) -> Spec:
+        """Return what a kernel is printed from; start, stop: the kinds of edges of the staircase."""
+        return Spec(
             kernel,
             sets=condition(work.predicate),
-            start=start.kind,
-            stop=stop.kind,
+            start=start,
+            stop=stop,
             residual=work.residual,
             wide=_is_wide(work, self.score),
             far=self.far,
@@ -117,16 +130,6 @@ class Lowering:
             score=self.score,
             unpipelined=self.unpipelined,
         )
-        numbers = {
-            "rows": work.rows.size,
-            "cols": work.cols.size,
-            "q_offset": work.q_offset,
-            "start_shift": start.shift,
-            "stop_shift": stop.shift,
-            "sharers": members.sharers,
-        }
-        kept = {name: array.astype(np.int32) for name, array in arrays.items() if array is not None}
-        return Cut(tiled, self.sizes, blocks, spec, {**kept, **members.arrays()}, numbers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,16 +179,11 @@ def _is_wide(work: Pass, score: ScoreExpression | None) -> bool:
     """Return whether the residual, or an index expression of the score, can leave 32 bits."""
     largest = {I: work.q_offset + work.rows.length, J: work.cols.length, H: 1 << 16, B: 1 << 16}
     largest |= {NQ: work.rows.length, NK: work.cols.length}
-    predicates = [work.residual] if work.residual else []
-    indices: list[sympy.Expr] = []
-    tables: set[TableData] = set()
-    if score is not None:
-        predicates += [choice.predicate for choice in score.expr.atoms(Choice)]
-        indices += score.indices()
-        tables |= score.tables
-    indices += [atom.expr for predicate in predicates for atom in predicate.atoms]
-    tables |= {table for predicate in predicates for table in predicate.tables}
-    sizes = [table.data.size for table in tables]
-    sizes += [math.prod(lookup.weights.shape) for lookup in (score.lookups if score else ())]
-    reached = [magnitude(index, largest) for index in indices] + sizes
-    return max(reached, default=0) >= NARROW
+    score = score or IDENTITY
+    predicates = [choice.predicate for choice in score.expr.atoms(Choice)]
+    if work.residual is not None:
+        predicates.append(work.residual)
+    indices = [*score.indices(), *(atom.expr for predicate in predicates for atom in predicate.atoms)]
+    tables = score.tables.union(*(predicate.tables for predicate in predicates))
+    sizes = [table.data.size for table in tables] + [math.prod(each.weights.shape) for each in score.lookups]
+    return max([*sizes, *(magnitude(index, largest) for index in indices)], default=0) >= NARROW

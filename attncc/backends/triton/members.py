@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncc.ir.tables import Array
-from attncc.planner.plan import Group
+from attncc.planner.passes import Group
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,8 @@ from attncc.backends.triton.lower import Lowering
 from attncc.backends.triton.members import Members
 from attncc.backends.triton.spec import Spec
 from attncc.ir.tables import Array
-from attncc.planner.plan import Group, Pass, Plan
+from attncc.planner.passes import Group, Pass
+from attncc.planner.plan import Plan
 
 #: Rows of a program of the delta kernel, its warps and stages; it has no tiles of keys.
 DELTA = Blocks(16, 16, 4, 1)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attncc.ir.tables import Array
-from attncc.planner.plan import Pass
+from attncc.planner.order import opens, ranges
+from attncc.planner.passes import Pass
 from attncc.planner.staircase import Staircase, tabulated
 from attncc.planner.tiles import Tiles, from_staircase
 
@@ -73,9 +74,9 @@ def transposed(work: Pass) -> Tiles:
         is_full &= cells[:, 1] != found.num_query_tiles - 1
     order = np.lexsort((cells[:, 1], cells[:, 0]))
     (tile, other), is_full = cells[order].T, is_full[order]
-    opens = np.ones(len(tile), bool)
-    opens[1:] = (tile[1:] != tile[:-1]) | (is_full[1:] != is_full[:-1]) | (other[1:] != other[:-1] + 1)
-    first = np.flatnonzero(opens)
+    begins = opens(tile, is_full)
+    begins[1:] |= other[1:] != other[:-1] + 1
+    first = np.flatnonzero(begins)
     length = np.diff(np.append(first, len(tile)))
     return Tiles(
         found.cols,
@@ -117,8 +118,7 @@ def _cut(start: Array, stop: Array, offset: Array, most: int) -> tuple[Array, Ar
     """
     begin = offset // most
     count = (offset + stop - start - 1) // most - begin + 1
-    owner = np.repeat(np.arange(len(start)), count)
-    chunk = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count - begin, count)
+    owner, chunk = np.repeat(np.arange(len(start)), count), ranges(begin, count)
     shift = start[owner] - offset[owner]
     first = np.maximum(start[owner], chunk * most + shift)
     last = np.minimum(stop[owner], (chunk + 1) * most + shift)
@@ -128,9 +128,7 @@ def _cut(start: Array, stop: Array, offset: Array, most: int) -> tuple[Array, Ar
 def _items(tile: Array, chunk: Array, first: Array, last: Array, full: Array, chosen: Array) -> Items:
     """Group the chosen runs, sorted by (tile, chunk, partial after full), into items, longest first."""
     tile, chunk, first, last, full = (x[chosen] for x in (tile, chunk, first, last, full))
-    opens = np.ones(len(tile), bool)
-    opens[1:] = (tile[1:] != tile[:-1]) | (chunk[1:] != chunk[:-1])
-    begin = np.flatnonzero(opens)
+    begin = np.flatnonzero(opens(tile, chunk))
     end = np.append(begin[1:], len(tile))[: len(begin)]
     fulls = np.add.reduceat(full, begin, dtype=np.int64) if len(begin) else begin
     lengths = np.add.reduceat(last - first, begin) if len(begin) else begin

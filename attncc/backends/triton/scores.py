@@ -100,6 +100,13 @@ class ScorePrinter(TritonPrinter):
             any(_is_distinct(index) for index in by_difference),
         )
 
+    def _print(self, expr: sympy.Basic, **settings: object) -> str:
+        """Print an expression; one of numbers alone, such as exp(2), is the number that it is."""
+        if expr.is_number and not expr.is_Number:
+            return repr(float(expr))
+        printed: str = super()._print(expr, **settings)
+        return printed
+
     def _print_Symbol(self, expr: sympy.Symbol) -> str:
         return _NAMES.get(expr, str(expr.name))
 

@@ -140,7 +140,9 @@ def _sharing(grid: Grid, inputs: Inputs, spread: int) -> Sharing:
         return Sharing(parts=ranks)
     if ranks % spread:
         raise ConfigError(
-            f"spread={spread} on {ranks} ranks that share a sequence.", rule="They fall into groups of so many."
+            f"spread={spread} on {ranks} ranks that share a sequence.",
+            rule="They fall into groups of so many.",
+            fix=f"Choose a spread that divides {ranks}.",
         )
     found = Sharing(heads=grid.size("heads"), parts=ranks // spread, spread=spread)
     found.check(inputs)
@@ -171,4 +173,5 @@ def _check_fits(schedule: Schedule, length: int, parts: int) -> None:
         raise DistributedError(
             f"The schedule is for {partition.cut.length} tokens on {partition.ranks} ranks.",
             rule=f"Here are {length} tokens on {parts} ranks.",
+            fix="Plan one for these, or give settings in its place.",
         )

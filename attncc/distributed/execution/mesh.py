@@ -119,4 +119,5 @@ def _check(mesh: DeviceMesh) -> None:
         raise DistributedError(
             f"The mesh has {whole} ranks, the world {world}; this is rank {dist.get_rank()}.",
             rule="Every rank of the world is in the mesh, or in the one that it is a slice of.",
+            fix=f"Make one of all {world} ranks with init_device_mesh, and slice it.",
         )

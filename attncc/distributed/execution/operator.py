@@ -247,6 +247,7 @@ class DistributedAttention:
             raise ShapeError(
                 f"{kv_heads} key heads on rank {shard} of the sequence.",
                 rule=f"{self.sharing.spread} ranks swap their sequence for equal shares of them.",
+                fix=f"Compile with a spread that divides {kv_heads}.",
             )
 
     def _run(self, batch: int, heads: int) -> Run:

@@ -53,6 +53,7 @@ def unshard(
         raise ShapeError(
             f"Dimension {sequence} of {tuple(x.shape)} has {x.shape[sequence]} tokens.",
             rule=f"Rank {own} of the sequence owns {len(positions[own])}.",
+            fix="Pass what op.shard or a call returned, and the dimension that its tokens are in.",
         )
     x = x.detach()
     if sequence is not None:

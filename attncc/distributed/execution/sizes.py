@@ -59,6 +59,7 @@ def check_alike(sizes: Sizes, channel: Channel, device: torch.device) -> None:
         raise DistributedError(
             f"Ranks that share a sequence bring different tensors: {listed}.",
             rule="They have the same batch entries and heads, in one type, and all want gradients or none does.",
+            fix="Cut each rank's from tensors of one size and dtype, for example with op.shard(x).",
         )
 
 

@@ -13,7 +13,6 @@ from attncc import targets
 from attncc.distributed.schedules.traffic import Flow
 from attncc.distributed.simulation.messages import flow_seconds
 from attncc.distributed.topology import Topology
-from attncc.distributed.topology import file as topology_file
 
 #: The target whose rates a process has a share of.
 TARGET = "cpu"
@@ -113,7 +112,7 @@ class Links:
 
 def topology_of(links: Links) -> Topology:
     """Return the topology of what was measured."""
-    return topology_file.parse(toml(links, ()), name="measured")
+    return Topology.parse(toml(links, ()), name="measured")
 
 
 def toml(links: Links, remarks: Sequence[str]) -> str:

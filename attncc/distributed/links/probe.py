@@ -86,7 +86,10 @@ def _heard(ranks: Sequence[BaseProcess], receiver: Connection, report: Report) -
         failed = [number for number, each in enumerate(ranks) if each.exitcode]
         if failed:
             raise DistributedError(
-                f"Process {failed[0]} of the measurement failed.", rule="It says above why.", rank=failed[0]
+                f"Process {failed[0]} of the measurement failed.",
+                rule="All of them measure until the end.",
+                fix="See above what it said.",
+                rank=failed[0],
             )
         if receiver.poll(0.1):
             message: str | Links = receiver.recv()

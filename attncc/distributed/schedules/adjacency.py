@@ -16,6 +16,7 @@ from attncc.ir.tables import Array
 from attncc.planner import bisect
 from attncc.planner.axis import Axis
 from attncc.planner.layout import Layout
+from attncc.planner.order import opens, ranges
 from attncc.planner.search import fused_layout, layouts, possible_clauses
 from attncc.planner.shape import Shape
 
@@ -47,15 +48,13 @@ class Strip:
     def expanded(self) -> tuple[Array, Array]:
         """Return (query unit, key unit) of every pair of units."""
         length = self.stop - self.start
-        column = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length - self.start, length)
-        return np.repeat(self.query, length), self.units[column]
+        return np.repeat(self.query, length), self.units[ranges(self.start, length)]
 
     def entries(self, queries: Array) -> tuple[Array, Array]:
         """Return (n, entry) for every entry of queries[n], by n."""
         first, last = np.searchsorted(self.query, queries), np.searchsorted(self.query, queries, side="right")
         length = last - first
-        row = np.repeat(np.arange(len(queries)), length)
-        return row, np.arange(len(row)) - np.repeat(np.cumsum(length) - length - first, length)
+        return np.repeat(np.arange(len(queries)), length), ranges(first, length)
 
     def coverage(self) -> Array:
         """Return how many entries reach each of `units`."""
@@ -186,15 +185,15 @@ def _stairs(layout: Layout, cut: Cut) -> Strip:
     rows = np.flatnonzero(stop > start)
     start, stop = start[rows], stop[rows]
     row_unit, col_unit = cut.unit_of[layout.rows.at(rows)], cut.unit_of[layout.cols.places]
-    opens = np.diff(col_unit, prepend=-1) != 0
-    number = np.cumsum(opens) - 1
+    held = opens(col_unit)
+    number = np.cumsum(held) - 1
     low, high = number[start], number[stop - 1] + 1
     if not len(rows):
-        return Strip(col_unit[opens], row_unit, low, high, np.zeros(0))
+        return Strip(col_unit[held], row_unit, low, high, np.zeros(0))
     first = np.flatnonzero(_breaks(row_unit, low, high))
     least, greatest = np.minimum.reduceat(low, first), np.maximum.reduceat(high, first)
     pairs = np.add.reduceat((stop - start).astype(np.float64), first)
-    return Strip(col_unit[opens], row_unit[first], least, greatest, pairs)
+    return Strip(col_unit[held], row_unit[first], least, greatest, pairs)
 
 
 def _units(axis: Axis, cut: Cut) -> Array:
@@ -206,9 +205,8 @@ def _units(axis: Axis, cut: Cut) -> Array:
 
 def _breaks(unit: Array, low: Array, high: Array) -> Array:
     """Return where a row begins a new entry: in a new unit, or seeing nothing next to what the row before saw."""
-    found = np.ones(len(unit), bool)
-    apart = (low[1:] > high[:-1]) | (high[1:] < low[:-1])
-    found[1:] = (unit[1:] != unit[:-1]) | apart
+    found = opens(unit)
+    found[1:] |= (low[1:] > high[:-1]) | (high[1:] < low[:-1])
     return found
 
 

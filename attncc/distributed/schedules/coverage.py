@@ -42,13 +42,16 @@ def _lane_of(schedule: Schedule, inputs: Inputs) -> Array:
             raise DistributedError(
                 f"Lane {number} has batch entry and key head {members.max(0).tolist()}.",
                 rule=f"There are {inputs.batch} batch entries and {inputs.kv_heads} key heads, from 0 on.",
+                fix="Name those, or None for all that are in no other lane.",
             )
         found[tuple(members.T)] = number
     missing = np.argwhere(found < 0)
     if len(missing):
         entry, head = missing[0]
         raise DistributedError(
-            f"Key head {head} of batch entry {entry} is in no lane.", rule="Every key head of every entry is in one."
+            f"Key head {head} of batch entry {entry} is in no lane.",
+            rule="Every key head of every entry is in one.",
+            fix="Add it to the lane of heads that see alike.",
         )
     return found
 

@@ -38,7 +38,12 @@ class Settings:
         for name, least in (("unit", 0), ("stages", 0), ("fanout", 1), ("spread", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{name}={value!r}.", rule=f"It is an integer of at least {least}.")
+                default = getattr(type(self), name)
+                raise ConfigError(
+                    f"{name}={value!r}.",
+                    rule=f"It is an integer of at least {least}.",
+                    fix=f"Change it, or leave it out for {default}.",
+                )
         if self.unit & (self.unit - 1):
             raise ConfigError(
                 f"unit={self.unit}.",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from attncc.distributed.schedules.partition import Partition
 from attncc.distributed.schedules.schedule import Lane, Moves, Schedule
-from attncc.errors import DistributedError
+from attncc.errors import REPORT, DistributedError
 from attncc.ir.tables import Array
 
 RULE = "A unit moves from a rank that has it to one that hasn't, and tasks use what their rank has by then."
+#: Schedules come from people, too.
+FIX = f"Change the moves or tasks of your own schedule. {REPORT}"
 
 
 def check_schedule(schedule: Schedule) -> None:
@@ -35,6 +39,7 @@ def _check_range(schedule: Schedule, moves: Moves) -> None:
             raise DistributedError(
                 f"A move has {name} {values.min() if values.min() < low else values.max()}.",
                 rule=f"It is {low} to {high} in this schedule.",
+                fix=FIX,
             )
 
 
@@ -48,13 +53,15 @@ def _check_holders(partition: Partition, moves: Moves, needed: tuple[Array, Arra
     home = np.flatnonzero(owner[moves.unit] == moves.target)
     if len(twice) or len(home):
         where = int(arrived[twice[0]]) if len(twice) else int(there[home[0]])
-        raise DistributedError(f"Unit {where % count} is sent to rank {where // count}, which has it.", rule=RULE)
+        raise DistributedError(
+            f"Unit {where % count} is sent to rank {where // count}, which has it.", rule=RULE, fix=FIX
+        )
     for what, rank, unit, by in (("sends", moves.source, moves.unit, moves.round - 1), ("computes with", *needed)):
         wrong = _absent(arrived, when, rank * count + unit, by) & (owner[unit] != rank)
         if wrong.any():
             at = int(np.flatnonzero(wrong)[0])
             raise DistributedError(
-                f"Rank {rank[at]} {what} unit {unit[at]}, which it hasn't got by round {by[at]}.", rule=RULE
+                f"Rank {rank[at]} {what} unit {unit[at]}, which it hasn't got by round {by[at]}.", rule=RULE, fix=FIX
             )
 
 
@@ -79,7 +86,10 @@ def _needs(lane: Lane, side: str) -> tuple[Array, Array, Array]:
 def _check_members(schedule: Schedule) -> None:
     """Check that no head of a batch entry is in two lanes."""
     pairs = [(int(b), int(h)) for lane in schedule.lanes if lane.members is not None for b, h in lane.members]
-    if len(set(pairs)) != len(pairs) or (len(schedule.lanes) > 1 and any(x.members is None for x in schedule.lanes)):
+    twice = [pair for pair, number in Counter(pairs).items() if number > 1]
+    whole = len(schedule.lanes) > 1 and any(lane.members is None for lane in schedule.lanes)
+    if twice or whole:
+        what = f"Batch entry {twice[0][0]} with key head {twice[0][1]} is" if twice else "All that one of them has are"
         raise DistributedError(
-            "A batch entry and key head is in two lanes.", rule="Lanes part the heads of batch entries among them."
+            f"{what} in two lanes.", rule="Lanes part the heads of batch entries among them.", fix=FIX
         )

@@ -53,6 +53,7 @@ class Case:
             raise TopologyError(
                 f"Pairs between blocks of shapes {self.contiguous.shape} and {self.striped.shape}.",
                 rule="Both are (ranks, ranks).",
+                fix="Count both for the same number of ranks.",
             )
         if (
             len(self.placement) != self.ranks
@@ -61,6 +62,7 @@ class Case:
             raise TopologyError(
                 f"{self.ranks} ranks on devices {self.placement.tolist()} of topology {self.topology.name!r}.",
                 rule=f"Each rank has one of its {self.topology.count} devices, numbered from 0.",
+                fix="Take fewer ranks, or a larger topology.",
             )
         check_direction(self.direction)
 

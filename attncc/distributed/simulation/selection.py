@@ -163,7 +163,9 @@ def parsed(config: Mapping[str, object], ranks: int) -> tuple[Sharing, Settings]
 
 def _size(name: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"config {name}={value!r}.", rule="It is an integer of at least 1.")
+        raise ConfigError(
+            f"config {name}={value!r}.", rule="It is an integer of at least 1.", fix="Change it, or leave it out for 1."
+        )
     return value
 
 

@@ -22,7 +22,8 @@ from attncc.distributed.topology import Topology
 from attncc.errors import TopologyError
 from attncc.ir.tables import Array
 from attncc.planner import cost
-from attncc.planner.plan import Group, Plan
+from attncc.planner.passes import Group
+from attncc.planner.plan import Plan
 from attncc.targets import Target
 
 #: Floating-point operations of a backward over those of the forward: five matrix products for two.
@@ -118,14 +119,21 @@ def _check(groups: Sequence[Placed], topology: Topology) -> None:
         wrong = [step for step in steps if len(step.work) != len(devices)]
         if wrong:
             raise TopologyError(
-                f"{len(wrong[0].work)} ranks on {len(devices)} devices.", rule="Each rank of a group has a device."
+                f"{len(wrong[0].work)} ranks on {len(devices)} devices.",
+                rule="Each rank of a group has a device.",
+                fix="Name as many devices as ranks.",
             )
     used = np.concatenate([np.empty(0, np.int64), *(devices for _, devices in groups)])
     if len(used) and not (used.min() >= 0 and used.max() < topology.count):
         raise TopologyError(
             f"Device {used.max() if used.max() >= topology.count else used.min()} of topology {topology.name!r}.",
             rule=f"It has {topology.count} devices, numbered from 0.",
+            fix="Place ranks on these, or take a larger topology.",
         )
     twice = np.flatnonzero(np.bincount(used, minlength=1) > 1)
     if len(twice):
-        raise TopologyError(f"Device {twice[0]} has two ranks.", rule="A device has one rank at most.")
+        raise TopologyError(
+            f"Device {twice[0]} has two ranks.",
+            rule="A device has one rank at most.",
+            fix="Place one of them on a device of its own.",
+        )

@@ -10,7 +10,7 @@ from attncc.errors import TopologyError, nearest
 _IN_RANGE = "Write one in that range."
 
 
-def fail(where: str, quoted: str, rule: str, fix: str = "") -> NoReturn:
+def fail(where: str, quoted: str, rule: str, fix: str) -> NoReturn:
     """Raise a TopologyError."""
     raise TopologyError(f"In {where}: {quoted}.", rule=rule, fix=fix)
 
@@ -53,19 +53,19 @@ def choice(where: str, table: Mapping[str, Any], key: str, known: tuple[str, ...
 def text(where: str, key: str, value: object) -> str:
     """Return a text that isn't empty."""
     if not isinstance(value, str) or not value:
-        fail(where, f"{key} = {value!r}", f"{key} is a text.")
+        fail(where, f"{key} = {value!r}", f"{key} is a text.", f'Write {key} = "...".')
     return value
 
 
 def table(where: str, value: object) -> dict[str, Any]:
     """Return a table."""
     if not isinstance(value, dict):
-        fail(where, repr(value), "This is a table.")
+        fail(where, repr(value), "This is a table.", "Write { key = value, ... }, or a section.")
     return value
 
 
 def array(where: str, value: object) -> list[Any]:
     """Return a list."""
     if not isinstance(value, list):
-        fail(where, repr(value), "This is a list.")
+        fail(where, repr(value), "This is a list.", "Write [...], or sections with [[...]].")
     return value

@@ -11,14 +11,12 @@ import networkx as nx
 import numpy as np
 
 from attncc import targets
+from attncc.distributed.topology import file
 from attncc.distributed.topology.checks import choice, number, table, unknown_keys
-from attncc.distributed.topology.network import Network
+from attncc.distributed.topology.network import MOST_LINKS, MOST_VERTICES, Network
 from attncc.errors import TopologyError
 from attncc.ir.tables import Array
 
-#: Most vertices of a topology, and most links: what a file can't ask beyond.
-MOST_VERTICES = 8192
-MOST_LINKS = 1 << 17
 #: For whom ranks wait in a round; the first is the default.
 ROUNDS = ("pairwise", "synchronous")
 
@@ -84,16 +82,21 @@ class Topology:
     @classmethod
     def load(cls, name_or_path: str) -> Topology:
         """Return a shipped topology by its name, or the one in a file if this ends in .toml; raises TopologyError."""
-        from attncc.distributed.topology import file as topology_file
+        return cls._of(file.load(name_or_path))
 
-        return topology_file.load(name_or_path)
+    @classmethod
+    def parse(cls, content: str, *, name: str) -> Topology:
+        """Return the topology that a TOML text describes; raises TopologyError, whatever is wrong with it."""
+        return cls._of(file.parse(content, name=name))
+
+    @classmethod
+    def _of(cls, found: file.Described) -> Topology:
+        return cls.from_graph(found.graph, name=found.name, title=found.title)
 
     @staticmethod
     def names() -> tuple[str, ...]:
         """Return the names of the shipped topologies."""
-        from attncc.distributed.topology import file as topology_file
-
-        return topology_file.names()
+        return file.names()
 
     @property
     def count(self) -> int:
@@ -137,7 +140,9 @@ class Topology:
         """
         if isinstance(devices, int) and not 1 <= devices <= self.count:
             raise TopologyError(
-                f"{devices} devices of topology {self.name!r}.", rule=f"It has {self.count} devices; use at least 1."
+                f"{devices} devices of topology {self.name!r}.",
+                rule=f"It has {self.count} devices; use at least 1.",
+                fix=f"Take 1 to {self.count}, or a larger topology.",
             )
         chosen = range(devices) if isinstance(devices, int) else devices
         wrong = [k for k in chosen if not 0 <= k < self.count]
@@ -145,6 +150,7 @@ class Topology:
             raise TopologyError(
                 f"Devices {wrong or list(chosen)} of topology {self.name!r}.",
                 rule=f"Devices are numbers from 0 to {self.count - 1}, at least one, each once.",
+                fix="Name others, or fewer.",
             )
         return replace(self, devices=tuple(self.devices[k] for k in chosen))
 

@@ -1,7 +1,7 @@
 """Topology files: nodes, switches and links in TOML, with templates that stand for many nodes.
 
     title = "..."
-    rounds = "..."               # of devices.ROUNDS
+    rounds = "..."               # for whom ranks wait in a round, see Topology
     [links.NAME]                 # a kind of link, see network.Link; shared = true makes one medium of all its
     alpha, beta, duplex, shared  # connections in a node
     [[nodes]]                    # `count` nodes of this form, in rank order
@@ -25,13 +25,12 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import networkx as nx
 
 from attncc.distributed.topology.checks import array, count, fail, table, text, unknown_keys
-from attncc.distributed.topology.devices import MOST_LINKS, MOST_VERTICES, ROUNDS, Topology
-from attncc.distributed.topology.network import Link
+from attncc.distributed.topology.network import MOST_LINKS, MOST_VERTICES, Link
 from attncc.errors import ConfigError, TopologyError, nearest
 from attncc.storage import read
 
@@ -44,6 +43,14 @@ MOST_BYTES = 1 << 20
 _FOLDER = resources.files("attncc.distributed.topology").joinpath("shipped")
 
 
+class Described(NamedTuple):
+    """What a file says: a graph as Topology.from_graph takes it, with its name and title."""
+
+    name: str
+    title: str
+    graph: nx.Graph
+
+
 @cache
 def names() -> tuple[str, ...]:
     """Return the names of the shipped topologies."""
@@ -51,8 +58,8 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
 
 
-def load(name_or_path: str) -> Topology:
-    """Return a shipped topology by its name, or that of a path that ends in .toml; raises TopologyError."""
+def load(name_or_path: str) -> Described:
+    """Return what a shipped file of this name says, or that of a path that ends in .toml; raises TopologyError."""
     if not name_or_path.endswith(".toml"):
         if name_or_path not in names():
             raise TopologyError(
@@ -77,16 +84,16 @@ def load(name_or_path: str) -> Topology:
     return parse(content, name=path.stem)
 
 
-def parse(content: str, *, name: str) -> Topology:
-    """Return the topology that a TOML text describes; raises TopologyError, whatever is wrong with it."""
+def parse(content: str, *, name: str) -> Described:
+    """Return what a TOML text says; raises TopologyError for what isn't a graph of nodes and links."""
     where = f"topology {name!r}"
     try:
         facts = tomllib.loads(content)
     except (ValueError, RecursionError) as error:  # also numbers of too many digits, and nesting without an end
-        fail(where, f"no TOML ({error})", "See attncc/distributed/topology/shipped for examples.")
+        fail(where, f"no TOML ({error})", "A topology is a TOML file.", f"See {_FOLDER} for examples.")
     unknown_keys(where, facts, KEYS)
     title = text(where, "title", facts.get("title", name))
-    return Topology.from_graph(_Builder(where, _links(where, facts)).build(facts), name=name, title=title)
+    return Described(name, title, _Builder(where, _links(where, facts)).build(facts))
 
 
 def _links(where: str, facts: Mapping[str, Any]) -> dict[str, Link]:
@@ -96,7 +103,9 @@ def _links(where: str, facts: Mapping[str, Any]) -> dict[str, Link]:
         place = f"{where}, link {kind!r}"
         links[kind] = Link.of(place, table(place, entry))
         if not isinstance(entry.get("shared", False), bool):
-            fail(place, f"shared = {entry['shared']!r}", "shared is true or false.")
+            fail(
+                place, f"shared = {entry['shared']!r}", "shared is true or false.", "Write one of them, without quotes."
+            )
     return links
 
 
@@ -115,7 +124,8 @@ class _Builder:
 
     def build(self, facts: Mapping[str, Any]) -> nx.Graph:
         """Return the graph of a whole file: devices first, node by node, then switches; then connections."""
-        self.graph.graph["rounds"] = facts.get("rounds", ROUNDS[0])
+        if "rounds" in facts:
+            self.graph.graph["rounds"] = facts["rounds"]
         nodes = list(self._nodes(facts))
         scopes = [(prefix, node, self._devices(prefix, node)) for prefix, node in nodes]
         top = self._switches(self.where, "", facts)
@@ -168,7 +178,7 @@ class _Builder:
             )
         taken = [label for label in labels if label in self.graph]
         if taken:
-            fail(where, f"two vertices called {taken[0]!r}", "Names are used once.")
+            fail(where, f"two vertices called {taken[0]!r}", "Names are used once.", "Rename one.")
         return labels
 
     def _reserve(self, links: int) -> None:
@@ -183,7 +193,8 @@ class _Builder:
         place, known = f"{where}, connections", _named(scope)
         for entry in array(place, facts.get("connections", [])):
             if not isinstance(entry, list) or len(entry) != 3 or not all(isinstance(name, str) for name in entry):
-                fail(place, repr(entry), "A connection is [from, to, link], three names.")
+                rule, fix = "A connection is [from, to, link], three names.", 'For example ["gpu", "switch", "nvlink"].'
+                fail(place, repr(entry), rule, fix)
             first, last, kind = entry
             if kind not in self.links:
                 fail(
@@ -232,5 +243,6 @@ def _pairs(where: str, entry: list[str], a: tuple[str, ...], b: tuple[str, ...])
             where,
             f"{entry!r} is between {len(a)} and {len(b)} vertices",
             f"Ends have as many as each other, or one of them is one; links are at most {MOST_LINKS}.",
+            "Name one vertex, or groups of one size; connect large groups through switches.",
         )
     return pairs

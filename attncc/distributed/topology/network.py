@@ -14,6 +14,9 @@ from attncc.distributed.topology.checks import choice, number, unknown_keys
 from attncc.errors import TopologyError
 from attncc.ir.tables import Array
 
+#: Most vertices of a topology, and most links: what a file can't ask beyond.
+MOST_VERTICES = 8192
+MOST_LINKS = 1 << 17
 DUPLEX = ("full", "half")
 #: Paths are the fastest ones for a message of this many bytes.
 TYPICAL_BYTES = 1 << 20

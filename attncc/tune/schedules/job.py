@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from attncc.backends.inputs import Inputs
 from attncc.configs.entry import about
@@ -14,11 +13,6 @@ from attncc.configs.key import Key
 from attncc.distributed.simulation.selection import Fixed, environment_of, key_of, parsed
 from attncc.distributed.topology import Topology
 from attncc.patterns import Pattern
-
-if TYPE_CHECKING:
-    from attncc.tune.options import Options
-    from attncc.tune.schedules.world import World
-    from attncc.tune.subject import Subject
 
 #: Characters of a topology's title that an entry has room for.
 LONGEST = 200
@@ -29,7 +23,7 @@ class ScheduleJob:
     """Self-attention over `length` tokens on all devices of a topology.
 
     direction: forward, backward, or `both`: one schedule serves them. mesh: its batch and head shards, unless
-    they are to be chosen. world: the ranks that measure, if any.
+    they are to be chosen.
     """
 
     pattern: Pattern
@@ -38,7 +32,6 @@ class ScheduleJob:
     direction: str
     topology: Topology
     mesh: Fixed | None = None
-    world: World | None = None
     backend: str = SCHEDULES
 
     @property
@@ -73,9 +66,3 @@ class ScheduleJob:
     def afresh(self) -> ScheduleJob:
         """Return the job: it depends on no process."""
         return self
-
-    def subject(self, options: Options) -> Subject:
-        """Return the job as the search sees it."""
-        from attncc.tune.schedules import subject
-
-        return subject.Simulated(self, options) if self.world is None else subject.Ran(self, options, world=self.world)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from attncc import targets
 from attncc.backends.inputs import Inputs
@@ -11,18 +12,18 @@ from attncc.distributed.topology import Topology
 from attncc.errors import TopologyError
 from attncc.patterns import as_pattern
 from attncc.planner.directions import BY_SHORT_NAME
-from attncc.tune.options import Effort, Efforts, Options
+from attncc.tune.options import Options
 from attncc.tune.request import Asked, OnProgress
 from attncc.tune.result import Results
+from attncc.tune.schedules.efforts import MEASURED, SIMULATED
 from attncc.tune.schedules.job import ScheduleJob
 
-#: Trials are simulations; where ranks measure, they are the fastest of these that all ranks run.
-SIMULATED: Efforts = {"quick": Effort(64, 60.0, 1, 1), "full": Effort(1000, 900.0, 1, 1)}
-MEASURED: Efforts = {"quick": Effort(8, 120.0, 3, 7), "full": Effort(32, 900.0, 5, 15)}
+if TYPE_CHECKING:
+    from attncc.tune.schedules.subject import Simulated
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleRequest(Asked):
+class ScheduleRequest(Asked[ScheduleJob]):
     """What is asked of the autotuner, for the devices of a topology: one schedule for all of `direction`.
 
     topology: a shipped one's name, a TOML file, or itself. ranks: only its first so many devices. mesh: (batch, heads,
@@ -54,11 +55,17 @@ class ScheduleRequest(Asked):
             ScheduleJob(as_pattern(self.pattern), self.q_len, inputs, direction, topology, self.mesh and self.mesh[:2])
         ]
 
+    def subject(self, job: ScheduleJob) -> Simulated:
+        """Return the job as the search sees it, simulated."""
+        from attncc.tune.schedules.subject import Simulated
+
+        return Simulated(job, self.options)
+
     def answered(self, on_progress: OnProgress) -> Results:
         """Return what was found before, or tune; where ranks measure, each of them returns the same."""
         if not self.measure:
             return super().answered(on_progress)
-        from attncc.tune.schedules.world import answered
+        from attncc.tune.schedules.measured import answered
 
         return answered(self.jobs[0], self.options, on_progress)
 

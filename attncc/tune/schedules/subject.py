@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
 from types import TracebackType
@@ -17,9 +17,9 @@ from attncc.planner.directions import ways
 from attncc.tune.kind import Candidate
 from attncc.tune.options import Options
 from attncc.tune.outcome import Config, Evaluator, Finals, Outcome, Places, fastest
+from attncc.tune.schedule_kind import DEFAULT
+from attncc.tune.schedules.efforts import SIMULATED
 from attncc.tune.schedules.job import ScheduleJob
-from attncc.tune.schedules.kind import DEFAULT
-from attncc.tune.schedules.request import SIMULATED
 from attncc.tune.schedules.world import Asking, World
 from attncc.tune.search import Ranked
 from attncc.tune.space import Space
@@ -138,7 +138,7 @@ class Simulation:
 class Ran(Simulated):
     """A job whose best candidates by simulation are run by all ranks."""
 
-    world: World | None = None
+    world: World = field(kw_only=True)
 
     def ranked(self, space: Space) -> Sequence[Ranked]:
         """Return the default and the best by simulation, as many as are to be measured."""
@@ -152,7 +152,7 @@ class Ran(Simulated):
         """Return the trials of a tuning by simulation in half of the time; it goes on where an earlier one ended."""
         budget = self.options.allowance.seconds / 2
         options = replace(self.options, mode="modelled", efforts=SIMULATED, trials=None, budget=budget)
-        return Tuning(replace(self.job, world=None), options, lambda progress: None).searched()
+        return Tuning(Simulated(self.job, options), lambda progress: None).searched()
 
     def proposed(self) -> Sequence[Candidate]:
         """Return nothing: simulation has ranked all."""
@@ -160,5 +160,4 @@ class Ran(Simulated):
 
     def evaluator(self) -> Evaluator:
         """Return all ranks."""
-        assert self.world is not None
         return Asking(self.world)

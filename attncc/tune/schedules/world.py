@@ -1,4 +1,4 @@
-"""Worlds: rank 0 tunes, and asks all ranks to run schedules; what is asked and answered travels as JSON."""
+"""Worlds: rank 0 asks all ranks to run schedules; what is asked and answered travels as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median
 from types import TracebackType
@@ -16,13 +16,9 @@ import torch
 import torch.distributed as dist
 
 from attncc import targets
-from attncc.configs.entry import Entry
 from attncc.distributed.topology import Topology
-from attncc.errors import AttnccError, ConfigError, DistributedError
-from attncc.tune.options import Options
+from attncc.errors import ConfigError
 from attncc.tune.outcome import Config, Finals, Outcome
-from attncc.tune.request import OnProgress, answer
-from attncc.tune.result import Result, Results
 from attncc.tune.schedules.job import ScheduleJob
 from attncc.tune.schedules.ranks import Answer, Ranks
 
@@ -44,19 +40,6 @@ def size() -> int:
             fix="torchrun --nproc-per-node 4 --no-python attncc tune ... --measure",
         )
     return int(found)
-
-
-def answered(job: ScheduleJob, options: Options, on_progress: OnProgress) -> Results:
-    """Return what was found before, or tune: rank 0 decides, the others run what it asks; the same on all ranks.
-
-    Collective. What tuning raises on rank 0 is a DistributedError on the others.
-    """
-    with _control(job.topology) as (control, device):
-        world = World(Ranks(job, options.seed, device, control), control)
-        leads = dist.get_rank() == 0
-        found = _led(replace(job, world=world), options, on_progress) if leads else _followed(job, world)
-        dist.barrier(control)
-    return Results([replace(found, job=job)])  # without the world, whose threads would outlive what they need
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,39 +104,18 @@ class Asking:
         return Finals(tuple(() if isinstance(each, str) else tuple(each) for each in answers), (), errors)
 
 
-def _led(job: ScheduleJob, options: Options, on_progress: OnProgress) -> Result:
-    """Answer as rank 0, and tell the others."""
-    assert job.world is not None
-    try:
-        found = answer(job, options, on_progress)
-    except DistributedError:  # of all ranks, which have stopped listening
-        raise
-    except AttnccError as error:
-        job.world.tell({"failed": error.problem})
-        raise
-    job.world.tell({"entry": found.entry.describe(), "source": found.source, "trials_run": found.trials_run})
-    return found
-
-
-def _followed(job: ScheduleJob, world: World) -> Result:
-    """Serve rank 0, and return its answer."""
-    told = world.listen()
-    if "failed" in told:
-        raise DistributedError(f"Rank 0 could not tune: {told['failed']}", rule="Rank 0 tunes; the others run.")
-    return Result(job, Entry.parse(told["entry"]), told["source"], told["trials_run"])
-
-
 @contextmanager
-def _control(topology: Topology) -> Iterator[tuple[dist.ProcessGroup, torch.device]]:
-    """Yield a group of all ranks for what they tell each other, and this rank's device; end a world that began here."""
-    device = _device(topology)
+def joined(job: ScheduleJob, seed: int) -> Iterator[World]:
+    """Yield the world of all ranks, which run schedules of a job; end it if it began here. Collective."""
+    device = _device(job.topology)
     begins = not dist.is_initialized()
     if begins:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         control = dist.new_group(backend="gloo", timeout=PATIENCE)
         assert isinstance(control, dist.ProcessGroup)
-        yield control, device
+        yield World(Ranks(job, seed, device, control), control)
+        dist.barrier(control)
     finally:
         if begins:
             dist.destroy_process_group()

@@ -8,6 +8,7 @@ import pytest
 
 import attncc
 import attncc.targets
+from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, defaults
 from attncc.backends.triton.config import Config
 from attncc.machine_code.compiler import compile_all
@@ -55,7 +56,7 @@ def test_table_of_an_architecture(arch: str, table: str) -> None:
 def test_gathering_kernel_takes_no_stack(target: str, head_dim: int, kernel: str) -> None:
     """bench/test_machine_code.py looks at all kernels of six patterns, on five targets."""
     plan = attncc.plan(attncc.load("strided", l=128), 4096, tile=BACKEND.tile, target=target)
-    lowered = aot.program(plan, gpu(target), "bf16", head_dim)
+    lowered = aot.program(plan, gpu(target), Inputs.given(1, 1, None, head_dim, None, "bf16"))
     chosen = [
         source
         for variant, source in aot.sources(lowered, "bf16")

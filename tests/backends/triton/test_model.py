@@ -32,7 +32,9 @@ def program(
     pattern: attncc.Pattern = CAUSAL, length: int = 4096, config: Mapping[str, object] | None = None, **sizes: int
 ) -> Program:
     plan = attncc.plan(pattern, length, tile=BACKEND.tile, target="h100")
-    return aot.program(plan, H100, "bf16", 64, config=config, **{"heads": 8, **sizes})
+    return aot.program(
+        plan, H100, replace(INPUTS, **{"kv_heads": sizes.get("heads", INPUTS.heads), **sizes}), config=config
+    )
 
 
 def roofline(pattern: attncc.Pattern = CAUSAL, length: int = 4096, direction: str = "forward", **config) -> float:

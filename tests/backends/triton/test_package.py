@@ -15,6 +15,7 @@ import torch
 
 import attncc
 from attncc.backends.device import here, target_name
+from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, interpreter
 from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.package import Package
@@ -30,6 +31,7 @@ CONFIG: dict[str, object] = {
     for name, value in {"block_m": 16, "block_n": 16, "item_tiles": 2}.items()
 }
 SIZES = {"batch": BATCH, "heads": HEADS, "kv_heads": KV_HEADS, "head_dim": HEAD_DIM, "value_dim": HEAD_DIM}
+INPUTS = Inputs(dtype="fp16", **SIZES)
 HERE = here()
 #: What the package is compiled for: the GPU at hand, or one that isn't here.
 TARGET = "a100" if HERE.type == "cpu" else target_name(HERE)
@@ -42,7 +44,7 @@ PROBLEM = replace(DRAWN, grad_lse=torch.zeros_like(DRAWN.grad_lse))
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Package]:
     """A package of a pattern with two passes, one of them gathered; items are cut short, so that tiles split."""
     plan = attncc.plan(attncc.load("strided", l=16), LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target=TARGET)
-    program = aot.program(plan, gpu(TARGET), "fp16", HEAD_DIM, kv_heads=KV_HEADS, config=CONFIG)
+    program = aot.program(plan, gpu(TARGET), INPUTS, config=CONFIG)
     made = Package.made(program, "fp16", TARGET, gpu(TARGET))
     folder = tmp_path_factory.mktemp("package")
     made.write(folder)
@@ -141,7 +143,7 @@ def test_the_loader_gives_a_score_its_weights(tmp_path: Path) -> None:
     slopes, pattern = torch.tensor([0.5, 0.25]), attncc.load("causal")
     score = attncc.alibi(slopes=slopes).then(relative())
     plan = attncc.plan(pattern, LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target=TARGET)
-    program = aot.program(plan, gpu(TARGET), "fp16", HEAD_DIM, kv_heads=KV_HEADS, config=CONFIG, score=score.expression)
+    program = aot.program(plan, gpu(TARGET), INPUTS, config=CONFIG, score=score.expression)
     made = Package.made(program, "fp16", TARGET, gpu(TARGET))
     made.write(tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import attncc
+from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, execute, reads
 from attncc.machine_code.compiler import compile_all
 from attncc.targets import gpu
@@ -52,6 +53,9 @@ def test_predicates(name: str, wanted: bool) -> None:
     assert reads.in_predicate(PATTERNS[name].predicate) == wanted
 
 
+INPUTS = Inputs.given(1, 1, None, 64, None, "bf16")
+
+
 def test_scores() -> None:
     assert not reads.in_score(None, packed=True)
     assert reads.in_score(weaker(chosen=np.eye(16, dtype=np.int64)).expression, packed=False)
@@ -66,7 +70,7 @@ def test_rows_of_packed_tiles_are_heads_too() -> None:
 def sources(name: str, target: str) -> dict[str, str]:
     """Return the generated source of a pattern's kernels."""
     plan = attncc.plan(PATTERNS[name], LENGTH, tile=BACKEND.tile, target=target)
-    found = aot.sources(aot.program(plan, gpu(target), "bf16", 64), "bf16")
+    found = aot.sources(aot.program(plan, gpu(target), INPUTS), "bf16")
     return {source.name: source.path.read_text(encoding="utf-8") for _, source in found}
 
 
@@ -81,7 +85,7 @@ def test_only_partial_loops_with_such_reads_have_one_stage(name: str, target: st
 def test_masks_of_tables_compile_for_amd() -> None:
     """Pipelined, these kernels don't: "shared-memory element type bit width must be a multiple of 8; got 1"."""
     plan = attncc.plan(PATTERNS["blocks"], LENGTH, tile=BACKEND.tile, target="mi300x")
-    listed = [source for _, source in aot.sources(aot.program(plan, gpu("mi300x"), "bf16", 64), "bf16")]
+    listed = [source for _, source in aot.sources(aot.program(plan, gpu("mi300x"), INPUTS), "bf16")]
     for found in compile_all(listed, gpu("mi300x"), workers=1):
         assert (found.resources.stack, found.resources.spills) == (0, 0)
         assert not found.resources.excess(gpu("mi300x"))

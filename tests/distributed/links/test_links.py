@@ -12,7 +12,6 @@ import pytest
 from attncc.distributed.links.fit import PATTERNS, SIZES, Exchanged, Links, toml
 from attncc.distributed.links.probe import measure_host
 from attncc.distributed.topology import Topology
-from attncc.distributed.topology import file as topology_file
 from attncc.errors import DistributedError
 
 ALPHA, BETA, COPIES = 1e-4, 2e9, 3e9
@@ -53,7 +52,7 @@ def test_the_file_is_a_topology_with_its_pool_of_cores(tmp_path):
 
 
 def test_a_faster_process_than_the_target_has_all_of_it():
-    found = topology_file.parse(toml(made(alone=9e11, together=9e11), ()), name="fast")
+    found = Topology.parse(toml(made(alone=9e11, together=9e11), ()), name="fast")
     assert found.devices[0].share == 1.0
     assert found.cores == {0: 4.0}
 

@@ -68,7 +68,7 @@ def test_each_figure_of_a_shipped_topology_has_its_source() -> None:
 
 
 def test_names_and_templates() -> None:
-    topology = topology_file.parse(SMALL, name="small")
+    topology = Topology.parse(SMALL, name="small")
     assert topology.title == "two nodes of two"
     assert [device.label for device in topology.devices] == ["node0/gpu0", "node0/gpu1", "node1/gpu0", "node1/gpu1"]
     graph = topology.graph
@@ -82,7 +82,7 @@ def test_names_and_templates() -> None:
 
 def test_a_single_member_is_named_by_its_number() -> None:
     text = SMALL.replace('["gpu", "gpu", "fast"]', '["gpu1", "host", "fast"]')
-    assert topology_file.parse(text, name="small").graph.has_edge("node1/gpu1", "node1/host")
+    assert Topology.parse(text, name="small").graph.has_edge("node1/gpu1", "node1/host")
 
 
 def test_load_reads_a_path(tmp_path: Path) -> None:
@@ -138,12 +138,12 @@ def test_load_says_which_name_is_near() -> None:
 def test_a_wrong_file_is_refused(old: str, new: str, message: str) -> None:
     assert old in SMALL
     with pytest.raises(TopologyError, match=message):
-        topology_file.parse(SMALL.replace(old, new, 1), name="small")
+        Topology.parse(SMALL.replace(old, new, 1), name="small")
 
 
 def test_a_file_without_nodes_is_refused() -> None:
     with pytest.raises(TopologyError, match=r"0 vertices"):
-        topology_file.parse("", name="empty")
+        Topology.parse("", name="empty")
 
 
 def test_eight_million_links_were_made_before_they_were_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_eight_million_links_were_made_before_they_were_refused(monkeypatch: pyt
     made = []
     monkeypatch.setattr(topology_file.nx.Graph, "add_edge", lambda self, *ends, **facts: made.append(ends))
     with pytest.raises(TopologyError, match=r"more than 131,072 links"):
-        topology_file.parse(text, name="dense")
+        Topology.parse(text, name="dense")
     assert len(made) <= topology_file.MOST_LINKS
 
 

@@ -1,0 +1,148 @@
+"""Checks at known lengths: what is refused is what can go wrong at some pair that matters, by trying all of them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import attncc
+from attncc.errors import PatternError, TableError
+from attncc.ir.language import Condition, Index, Table
+from attncc.ir.symbols import NK, I, J
+from attncc.planner import checks as module
+from attncc.planner.checks import check, check_score, check_sizes
+from attncc.planner.shape import Shape
+from attncc.scores import Score
+
+SHAPE = Shape(9, 12, 4, 3)
+ROWS, COLS = np.arange(9)[:, None] + 4, np.arange(12)[None, :]
+i, j, n_k = Index.of(I), Index.of(J), Index.of(NK)
+HIGH = 1000 * (i**4 * j**4) * (i**4 * j**4)  # below 2^63 for i up to 8, not for i up to 12
+
+
+def accepted(condition: Condition) -> bool:
+    try:
+        check(condition.predicate, SHAPE)
+    except TableError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("shift", "size"), [*itertools.product((-2, 0, 3), (4, 7, 11))])
+def test_a_guarded_look_up_is_accepted_where_all_its_pairs_are_inside(shift: int, size: int) -> None:
+    """All bands of i - j around a table that it is looked up by: the check is exact."""
+    table, gap = Table(np.arange(size) % 3), ROWS - COLS
+    for low, high in itertools.combinations(range(-4, 13, 2), 2):
+        inside = (low <= gap) & (gap < high)
+        index = gap[inside] + shift
+        is_inside = bool(np.all((index >= 0) & (index < size)))
+        assert accepted((low <= i - j) & (i - j < high) & (table[i - j + shift] != 0)) == is_inside, (low, high)
+
+
+@pytest.mark.parametrize(
+    ("guard", "holds"),
+    [
+        (i < 8, ROWS < 8),
+        (j <= i, COLS <= ROWS),
+        ((i - j) % 2 == 0, (ROWS - COLS) % 2 == 0),
+        ((j < 8) | (i < 7), (COLS < 8) | (ROWS < 7)),
+        (abs(i - j) < 3, abs(ROWS - COLS) < 3),
+    ],
+)
+@pytest.mark.parametrize(
+    ("index", "values"), [(i, ROWS + 0 * COLS), (j, COLS + 0 * ROWS), (abs(i - j), abs(ROWS - COLS))]
+)
+def test_no_look_up_outside_its_table_is_accepted(guard: Condition, holds: np.ndarray, index: Index, values) -> None:
+    for size in range(2, 14):  # a dimension of 1 is shared
+        condition = guard & (Table(np.arange(size) % 2)[index] == 1)
+        if accepted(condition):
+            assert np.all(values[np.broadcast_to(holds, values.shape)] < size), size
+    assert accepted(guard & (Table(np.arange(14) % 2)[index] == 1))
+
+
+def test_in_a_union_the_other_parts_guard_by_not_holding() -> None:
+    table = Table([0, 1, 1, 0, 1])
+    assert accepted((j >= 5) | (table[j] == 1))
+    assert not accepted((j >= 6) | (table[j] == 1))
+
+
+def test_guards_are_no_longer_narrowed_beyond_a_number_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then a check refuses more, and never less."""
+    guarded = (j < 5) & (Table([0, 1, 1, 0, 1])[j] == 1)
+    outside = (j < 6) & (Table([0, 1, 1, 0, 1])[j] == 1)
+    assert (accepted(guarded), accepted(outside)) == (True, False)
+    monkeypatch.setattr(module, "MAX_GUARDED", 0)
+    assert (accepted(guarded), accepted(outside)) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("condition", "says"),
+    [
+        (i % (n_k // 13) == 0, r"n_k / 13⌋ can be 0, for n_k up to 12"),
+        (i // (n_k // 13 - 1) == 0, "can be -1"),
+        (7 * j <= HIGH, "reach .* at these lengths"),
+    ],
+)
+def test_arithmetic_that_has_no_value_is_refused(condition: Condition, says: str) -> None:
+    with pytest.raises(PatternError, match=says):
+        check(condition.predicate, SHAPE)
+
+
+def test_arithmetic_is_checked_at_the_lengths_that_there_are() -> None:
+    divided = (i % (n_k // 13) == 0).predicate
+    check(divided, Shape(9, 13))
+    check(divided, Shape(0, 12))  # no pair is computed
+    large = (7 * j <= HIGH).predicate
+    with pytest.raises(PatternError, match="reach"):
+        check(large, SHAPE)
+    check(large, Shape(9, 12))
+
+
+@pytest.mark.parametrize(("heads", "batch"), [(2, 1), (4, 1), (3, 2)])
+def test_tables_have_an_entry_for_each_head_and_batch_entry_that_there_is(heads: int, batch: int) -> None:
+    @attncc.pattern
+    def by_head(i, j, h, b, *, ids: attncc.Table):
+        return ids[b, h, i] == ids[b, h, j]
+
+    predicate = by_head(ids=np.zeros((1, 3, 13), int) + np.arange(13) % 2).predicate
+    check_sizes(predicate, SHAPE)  # one batch entry, three heads
+    wrong = "3 heads, the tensors have" if heads != 3 else "1 batch entries, the tensors have 2"
+    with pytest.raises(TableError, match=wrong):
+        check_sizes(predicate, Shape(9, 12, 4, heads, batch))
+
+
+@attncc.score
+def biased(score, i, j, *, table: attncc.Weights, far: int):
+    return attncc.where(i - j < far, score + table[i - j], score - 1)
+
+
+@attncc.score
+def otherwise(score, i, j, *, table: attncc.Weights, far: int):
+    return attncc.where(i - j >= far, score - 1, score + table[i - j])
+
+
+@attncc.score
+def doubly(score, i, j, *, table: attncc.Weights, far: int):
+    return attncc.where(i - j < far, attncc.where(j <= i, score + table[i - j], score), score)
+
+
+def score_of(factory, size: int, far: int) -> Score:
+    return factory(table=torch.zeros(size), far=far)
+
+
+def test_a_branch_guards_the_look_ups_in_it_and_so_does_the_pattern() -> None:
+    causal, everything = attncc.load("causal").predicate, attncc.load("full").predicate
+    for size, far in itertools.product(range(1, 14), repeat=2):
+        enough = size >= min(far, 13)
+        for made, predicate in ((biased, causal), (otherwise, causal), (doubly, everything)):
+            expression = score_of(made, size, far).expression
+            if enough:
+                check_score(expression, predicate, SHAPE)
+                continue
+            with pytest.raises(TableError, match="Weights 'table'"):
+                check_score(expression, predicate, SHAPE)
+    with pytest.raises(TableError, match="runs from -"):
+        check_score(score_of(biased, 13, 13).expression, everything, SHAPE)

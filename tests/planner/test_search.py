@@ -1,0 +1,158 @@
+"""The search for a plan: who shares a predicate, which ways there are to run it, and which one runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import attncc
+from attncc.errors import ConfigError, ShapeError
+from attncc.ir.evaluate import evaluate_predicate
+from attncc.ir.symbols import B, H, I, J
+from attncc.planner.search import TARGET, TILE, fused_layout, layouts, plan, plan_for, possible_clauses, shared
+from attncc.planner.shape import Shape
+
+SHAPE = Shape(24, 24, heads=6, batch=3)
+ROWS, COLS = np.arange(24)[:, None], np.arange(24)[None, :]
+
+
+@attncc.pattern
+def by_both(i, j, h, b):
+    """Heads of a parity are alike, and all but the first batch entry."""
+    return (j <= i) & (i - j < attncc.where(b == 0, 3 + 4 * (h % 2), 9))
+
+
+@attncc.pattern
+def by_batch(i, j, *, b):
+    return i - j < 3 * b
+
+
+@attncc.pattern
+def far_and_near(i, j, *, l: int):
+    return (j <= i) & ((i - j < l) | ((i - j) % l == 0))
+
+
+@attncc.pattern
+def far(i, j, *, least: int):
+    return i - j >= least
+
+
+@attncc.pattern
+def last(i, j, *, first: int):
+    return j >= first
+
+
+@pytest.mark.parametrize("pattern", [by_both(), by_batch(), attncc.load("causal")], ids=lambda pattern: pattern.name)
+def test_each_head_of_each_batch_entry_is_in_one_group_whose_predicate_is_its_own(pattern: attncc.Pattern) -> None:
+    seen = np.zeros((SHAPE.batch, SHAPE.heads), int)
+    for batches, heads, predicate in shared(pattern.predicate, SHAPE):
+        for b in batches or range(SHAPE.batch):
+            for h in heads or range(SHAPE.heads):
+                seen[b, h] += 1
+                expected = evaluate_predicate(pattern.predicate, {I: ROWS, J: COLS, B: b, H: h})
+                mask = evaluate_predicate(predicate, {I: ROWS, J: COLS})
+                np.testing.assert_array_equal(*np.broadcast_arrays(mask, expected))
+    assert (seen == 1).all()
+
+
+def test_heads_and_batch_entries_that_are_alike_share_a_group() -> None:
+    groups = {(batches, heads) for batches, heads, _ in shared(by_both().predicate, SHAPE)}
+    assert groups == {((0,), (0, 2, 4)), ((0,), (1, 3, 5)), ((1, 2), (0, 1, 2, 3, 4, 5))}
+    assert {(batches, heads) for batches, heads, _ in shared(by_batch().predicate, SHAPE)} == {
+        ((number,), None) for number in range(3)
+    }
+
+
+@attncc.pattern
+def three(i, j, *, l: int):
+    """Two bands that stay where they are, and classes that are sorted."""
+    return (j <= i) & ((i - j < l) | ((i - j >= 3 * l) & (i - j < 4 * l)) | ((i - j) % l == 0))
+
+
+def test_every_way_to_run_a_predicate_has_all_of_its_pairs() -> None:
+    pattern = three(l=8)
+    [group] = plan(pattern, 64, tile=(16, 16)).groups
+    edges = int(attncc.dense_mask(pattern, 64).sum())
+    assert {way.name for way in group.alternatives} == {"split", "fused", "mixed"}
+    for way in group.alternatives:
+        assert sum(work.nnz for work in way.passes) == edges, way.name
+
+
+def test_the_cheapest_runs_and_another_may_be_preferred() -> None:
+    made = plan(far_and_near(l=16), 4096)
+    [group] = made.groups
+    seconds = [way.seconds for way in group.alternatives]
+    assert seconds == sorted(seconds)
+    last = group.alternatives[-1].name
+    preferred = made.preferring(last)
+    assert preferred.groups[0].alternatives[0].name == last
+    assert preferred.nnz == made.nnz
+    assert made.preferring("none of that name").groups[0].alternatives == group.alternatives
+
+
+def test_clauses_that_no_pair_of_the_shape_satisfies_are_left_out() -> None:
+    predicate = ((attncc.load("causal") & far(least=100)) | attncc.load("causal")).predicate
+    assert len(possible_clauses(far(least=100).predicate, Shape(101, 101))) == 1
+    assert possible_clauses(far(least=100).predicate, Shape(100, 100)) == []
+    assert len(possible_clauses(predicate, Shape(50, 50))) == 1
+
+
+def test_a_layout_of_the_natural_order_is_tried_only_beside_another() -> None:
+    kinds = {
+        name: [each.kind for each in layouts(possible_clauses(attncc.load(name).predicate, SHAPE)[0], SHAPE)]
+        for name in ("causal", "full")
+    }
+    assert kinds == {"causal": ["identity"], "full": ["identity"]}
+    [clause] = possible_clauses(stride().predicate, SHAPE)
+    assert [each.kind for each in layouts(clause, SHAPE)] == ["sorted", "identity"]
+
+
+@attncc.pattern
+def stride(i, j):
+    return (i - j) % 5 == 0
+
+
+def test_a_fused_layout_covers_its_clauses_with_one_range_for_each_query() -> None:
+    predicate = far_and_near(l=8).predicate
+    layout = fused_layout(predicate, possible_clauses(predicate, SHAPE), SHAPE)
+    start, stop = layout.staircase.at(np.arange(24))
+    under = (start[:, None] <= COLS) & (stop[:, None] > COLS)
+    mask = evaluate_predicate(predicate, {I: ROWS, J: COLS})
+    assert layout.kind == "identity"
+    assert layout.residual == predicate
+    assert not np.any(mask & ~under)
+
+
+@pytest.mark.parametrize("sizes", [(0, 10), (10, 0), (0, 0)])
+def test_without_queries_or_keys_nothing_runs(sizes: tuple[int, int]) -> None:
+    [group] = plan(far_and_near(l=4), *sizes).groups
+    assert [(way.name, way.passes, way.seconds) for way in group.alternatives] == [("empty", (), 0.0)]
+
+
+@pytest.mark.parametrize("pattern", [far(least=100), far(least=3) & last(first=62)], ids=repr)
+def test_a_set_that_is_empty_at_these_lengths_has_no_pass(pattern: attncc.Pattern) -> None:
+    """By intervals, or under the staircase: each comparison of the second one holds somewhere."""
+    made = plan(pattern, 64)
+    assert made.nnz == 0
+    assert made.groups[0].passes == ()
+
+
+@pytest.mark.parametrize("tile", [(96, 64), (64, 0), (64,), 64, (64, 64.0), [64, 64]])
+def test_tiles_are_pairs_of_powers_of_two(tile: object) -> None:
+    with pytest.raises(ConfigError, match="powers of two"):
+        plan(attncc.load("causal"), 64, tile=tile)  # type: ignore[arg-type]
+
+
+def test_keys_end_where_queries_do_unless_they_are_counted() -> None:
+    causal = attncc.load("causal")
+    assert plan(causal, 8, q_offset=4).shape == Shape(8, 12, 4)
+    assert plan(causal, 8, 20, q_offset=4).shape == Shape(8, 20, 4)
+    with pytest.raises(ShapeError, match="q_len"):
+        plan(causal, -1)
+
+
+def test_an_equal_question_has_the_plan_that_was_made() -> None:
+    made = plan(far_and_near(l=16), 512)
+    assert plan_for(far_and_near(l=16), Shape(512, 512), TILE, TARGET) is made
+    assert plan(far_and_near(l=16), 512, tile=(64, 64)) is not made
+    assert plan(far_and_near(l=17), 512) is not made

@@ -1,0 +1,54 @@
+"""Errors: every one that attncc raises says what to do, and names are suggested only where one is near."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import attncc
+from attncc import errors
+from attncc.errors import AttnccError, nearest
+
+PACKAGE = Path(attncc.__file__).parent
+KINDS = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, AttnccError)}
+#: What is wrong with the content of a file; what to do about the file is said by those who read one.
+WITHOUT = {"configs/reading.py"}
+
+
+def made(tree: ast.AST) -> Iterator[ast.Call]:
+    """The calls that make an error: of its class, or of what a declaration calls its own (`cls.error`)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            if name.rpartition(".")[2] in KINDS or name in ("self.error", "cls.error"):
+                yield node
+
+
+def test_every_error_names_a_fix() -> None:
+    found, silent = 0, set()
+    for path in PACKAGE.rglob("*.py"):
+        file = path.relative_to(PACKAGE).as_posix()
+        for call in made(ast.parse(path.read_text(encoding="utf-8"))):
+            found += 1
+            if not any(keyword.arg == "fix" for keyword in call.keywords):
+                silent.add(file)
+    assert found > 200
+    assert silent == WITHOUT
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("strded", "Did you mean 'strided'?"), ("strided", "Did you mean 'strided'?"), ("zzz", "Known: causal, strided.")],
+)
+def test_the_nearest_name(name: str, says: str) -> None:
+    assert nearest(name, ["strided", "causal", "causal"]) == says
+    assert nearest(name, []) == ""
+
+
+def test_an_error_reads_as_problem_rule_and_fix() -> None:
+    error = AttnccError("tile=3.", rule="It is a power of two.", fix="Use 4.")
+    assert str(error) == "tile=3.\nIt is a power of two.\nUse 4."
+    assert str(AttnccError("tile=3.", fix="Use 4.")) == "tile=3.\nUse 4."
