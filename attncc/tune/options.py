@@ -82,6 +82,4 @@ def require(name: str, value: str, known: Iterable[str]) -> None:
     """Raise ConfigError unless a value is a known one."""
     known = tuple(known)
     if value not in known:
-        raise ConfigError(
-            f"{name} {value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(str(value), known)
-        )
+        raise ConfigError(f"{name} {value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(value, known))
