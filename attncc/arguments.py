@@ -15,6 +15,7 @@ from torch.autograd.forward_ad import unpack_dual
 from attncc.backends.base import accumulation_dtype
 from attncc.errors import AttnccError, BackendError, ShapeError, TableError
 from attncc.executables import Call
+from attncc.ir.symbols import MAX_POSITION
 from attncc.ir.weights import Weights
 from attncc.patterns import Pattern
 from attncc.scores import PLAIN, Score
@@ -127,10 +128,10 @@ def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q
     _check_sizes(query, key, value)
     _check_elements(query, key, value)
     _check_heads(query.shape[1], key.shape[1], enable_gqa)
-    if not isinstance(q_offset, int) or isinstance(q_offset, bool) or q_offset < 0:
+    if not isinstance(q_offset, int) or isinstance(q_offset, bool) or not 0 <= q_offset < MAX_POSITION:
         raise ShapeError(
             f"q_offset={q_offset!r}.",
-            rule="It is the position of the first query, an integer from 0.",
+            rule="It is the position of the first query, an integer from 0 and below 2^31.",
             fix="With a cache of n keys before the queries, give n.",
         )
 

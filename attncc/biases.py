@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from attncc.declarations import Bounds
+from attncc.errors import ParameterError
 from attncc.ir.language import Index, Table, maximum, minimum
 from attncc.ir.real import Real, tanh
 from attncc.ir.weights import Weights
 from attncc.scores import ScoreFactory, score
+
+#: Heads, buckets and distances are below this: a list of each is made.
+MOST = 1 << 20
 
 
 @score
@@ -68,6 +72,7 @@ def alibi_slopes(heads: int) -> Tensor:
     For a power of two they are 2^(-8 k / H), k = 1 .. H; otherwise those of the power of two below, and then every
     other one of those of the next power of two.
     """
+    _require("heads", heads, 1)
     below = 1 << (heads.bit_length() - 1)
     slopes = [2.0 ** (-8 * k / below) for k in range(1, below + 1)]
     between = [2.0 ** (-4 * k / below) for k in range(1, 2 * below, 2)]
@@ -81,6 +86,8 @@ def t5_buckets(buckets: int, max_distance: int = 128, *, bidirectional: bool = F
     one holds all beyond. Bidirectional, the upper half of the buckets is for keys after the query; otherwise these
     share the bucket of distance 0.
     """
+    _require("buckets", buckets, 2 if bidirectional else 1)
+    _require("max_distance", max_distance, 1)
     side = buckets // 2 if bidirectional else buckets
     exact = max(1, side // 2)
 
@@ -93,3 +100,12 @@ def t5_buckets(buckets: int, max_distance: int = 128, *, bidirectional: bool = F
     before = [bucket(distance) for distance in range(max_distance, -1, -1)]
     after = [bucket(distance) + side if bidirectional else 0 for distance in range(1, max_distance + 1)]
     return before + after
+
+
+def _require(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < MOST:
+        raise ParameterError(
+            f"{name}={value!r}.",
+            rule=f"It is an integer of at least {least} and below {MOST}.",
+            fix="Give one of those.",
+        )

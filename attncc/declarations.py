@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
+import operator
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -46,8 +47,8 @@ class Parameter:
             return self.type(value, name=self.name)
         if self.type is bool and isinstance(value, bool):
             return value
-        if self.type is int and not isinstance(value, bool) and hasattr(value, "__index__"):
-            return self._within(value.__index__())
+        if self.type is int and (number := _integer(value)) is not None:
+            return self._within(number)
         if self.type is float and _is_finite(value):
             return self._within(float(value))
         raise ParameterError(
@@ -193,6 +194,14 @@ class Declaration:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.signature}>"
+
+
+def _integer(value: Any) -> int | None:
+    """Return what counts as an integer as one: not True or False, nor an array of several."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def _is_finite(value: object) -> bool:

@@ -73,10 +73,10 @@ class PluginError(AttnccError):
     """A plugin is broken, missing, or clashes with another."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "did you mean 'x'?" for the known name nearest to `name`, else the list of known names."""
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return "did you mean 'x'?" for the known name nearest to what was given, else the list of known names."""
     names = sorted(set(known))
-    match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    match = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     if match:
         return f"Did you mean {match[0]!r}?"
     return f"Known: {', '.join(names)}." if names else ""

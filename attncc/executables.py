@@ -139,11 +139,14 @@ def _log_choice(name: str, refusals: tuple[str, ...]) -> None:
 
 
 def shape_for(
-    pattern: Pattern, score: ScoreExpression, q_len: int, kv_len: int, q_offset: int, heads: int, batch: int
+    pattern: Pattern, score: ScoreExpression, q_len: int, kv_len: int | None, q_offset: int, heads: int, batch: int
 ) -> Shape:
-    """Return the shape with heads and batch entries counted only where the pattern or the score depends on them."""
+    """Return the shape with heads and batch entries counted only where the pattern or the score depends on them.
+
+    Without `kv_len` the keys end where the queries do.
+    """
     free = pattern.predicate.free | score.free
-    return Shape(q_len, kv_len, q_offset, heads, batch).narrowed(free)
+    return Shape.of(q_len, kv_len, q_offset, heads, batch).narrowed(free)
 
 
 def lowered(case: Case, direction: str, config: str) -> tuple[Plan, Executable]:

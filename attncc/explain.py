@@ -82,8 +82,7 @@ def explain_config(
     """
     chosen, expression = as_pattern(pattern), as_score(score).expression
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
-    keys = q_offset + q_len if kv_len is None else kv_len
-    shape = shape_for(chosen, expression, q_len, keys, q_offset, heads, batch)
+    shape = shape_for(chosen, expression, q_len, kv_len, q_offset, heads, batch)
     name, place = _runs_on(backend, target)
     made = [Key.of(chosen, expression.key, shape, inputs, each, name, place) for each in ways(direction)]
     return Explanation(chosen, shape, tuple(Explained(key, _found(key)) for key in made))

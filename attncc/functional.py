@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from attncc import backends, executables, operators
-from attncc.arguments import Options, scale_of
+from attncc.arguments import Options, check_backend, scale_of
 from attncc.backends.device import here, target_name
 from attncc.executables import Case, Config
 from attncc.patterns import Pattern, PatternFactory, as_pattern
@@ -114,9 +114,9 @@ def compile(
     options = Options(as_score(score), scale, enable_gqa, q_offset, return_lse, backend, executables.encoded(config))
     if q_len is None:
         return Attention(chosen, options)
+    check_backend(backend)
     device, expression = here(), options.score.expression
-    keys = q_offset + q_len if kv_len is None else kv_len
-    shape = executables.shape_for(chosen, expression, q_len, keys, q_offset, heads, batch)
+    shape = executables.shape_for(chosen, expression, q_len, kv_len, q_offset, heads, batch)
     case = Case(chosen, expression, shape, backend or backends.preferred(device)[0], target_name(device))
     plan, _ = executables.lowered(case, "forward", options.config)
     return Attention(chosen, options, plan)

@@ -134,10 +134,10 @@ def pattern(function: Callable[..., Any]) -> PatternFactory:
 
 def per_head(patterns: Sequence[Pattern | PatternFactory]) -> Pattern:
     """Return the pattern in which head h sees patterns[h mod len(patterns)]."""
-    chosen = [as_pattern(p) for p in patterns]
+    chosen = [as_pattern(p) for p in patterns] if isinstance(patterns, Sequence) else []
     if not chosen:
         raise PatternError(
-            "per_head([]) has no pattern.",
+            f"per_head({patterns!r}) has no list of patterns.",
             rule="It takes one pattern for each head, at least one.",
             fix="Write per_head([first, second]).",
         )

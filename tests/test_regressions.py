@@ -295,3 +295,38 @@ def test_functions_of_numbers_in_a_score_raised_a_type_error_or_were_printed_as_
 def test_a_tile_that_is_a_list_was_an_unhashable_type() -> None:
     with pytest.raises(attncc.ConfigError, match=r"tile=\[64, 64\]"):
         attncc.plan(attncc.load("causal"), 64, tile=[64, 64])
+
+
+WRONG = [None, "x", [1], {"a": 1}, 1.5, -1, 1 << 40, object()]
+CAUSAL = attncc.load("causal")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda x: attncc.plan(CAUSAL, x),
+        lambda x: attncc.plan(CAUSAL, 8, q_offset=x),
+        lambda x: attncc.plan(CAUSAL, 8, target=x),
+        lambda x: attncc.dense_mask(CAUSAL, x),
+        lambda x: attncc.compile(CAUSAL, [x]),
+        lambda x: attncc.compile(CAUSAL, 8, backend=[x]),
+        lambda x: attncc.attention(*torch.randn(3, 1, 1, 8, 4), CAUSAL, q_offset=x),
+        lambda x: attncc.explain_config(CAUSAL, x),
+        lambda x: attncc.explain_config(CAUSAL, 8, backend=[x]),
+        lambda x: attncc.autotune(CAUSAL, 8, budget=[x]),
+        lambda x: attncc.autotune(CAUSAL, 8, trials=str(x)),
+        lambda x: attncc.autotune(CAUSAL, 8, workers=None if x is None else [x]),
+        lambda x: attncc.distributed.Topology.load(x),
+        lambda x: attncc.distributed.Topology.load("8xh100").subset([x]),
+        lambda x: attncc.per_head(x),
+        lambda x: attncc.alibi_slopes(x),
+        lambda x: attncc.t5_buckets(x),
+        lambda x: attncc.load("strided", l=np.array([x, x], object)),
+    ],
+)
+def test_arguments_of_another_kind_raised_what_python_says_of_them(ask) -> None:
+    """Sums of a length and None, look-ups of a list in a cache, the nearest name to a number."""
+    for wrong in WRONG:
+        with pytest.raises(attncc.AttnccError) as refused:
+            ask(wrong)
+        assert refused.value.fix, wrong

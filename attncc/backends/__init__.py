@@ -57,7 +57,7 @@ def tuned() -> Mapping[str, Registered]:
 
 def check(name: str) -> None:
     """Raise BackendError unless there is a backend of this name; none is imported."""
-    if name not in _REGISTERED:
+    if not isinstance(name, str) or name not in _REGISTERED:
         raise BackendError(
             f"Unknown backend {name!r}.", rule="Backends are found by name.", fix=nearest(name, _REGISTERED)
         )

@@ -45,7 +45,7 @@ def changed(config: Config, values: Mapping[str, object], backend: str, check: C
             raise ConfigError(
                 f"Unknown config key {name!r}.",
                 rule=f"The {backend} backend's keys are {', '.join(known)}.",
-                fix=nearest(str(name), known),
+                fix=nearest(name, known),
             )
         check(name, value)
         found = _with(found, name, value)

@@ -49,7 +49,7 @@ class Inputs:
         """Return the sizes that somebody names: without kv_heads there are as many as heads, value_dim is head_dim."""
         if dtype not in ITEMSIZES:
             known = ", ".join(ITEMSIZES)
-            raise ShapeError(f"dtype={dtype!r}.", rule=f"It is one of {known}.", fix=nearest(str(dtype), ITEMSIZES))
+            raise ShapeError(f"dtype={dtype!r}.", rule=f"It is one of {known}.", fix=nearest(dtype, ITEMSIZES))
         keys = heads if kv_heads is None else kv_heads
         return cls(batch, heads, keys, head_dim, head_dim if value_dim is None else value_dim, dtype)
 

@@ -25,5 +25,5 @@ def check_direction(direction: str) -> None:
         raise ConfigError(
             f"direction={direction!r}.",
             rule=f"It is one of {', '.join(DIRECTIONS)}.",
-            fix=nearest(str(direction), DIRECTIONS),
+            fix=nearest(direction, DIRECTIONS),
         )

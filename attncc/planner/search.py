@@ -54,6 +54,7 @@ def plan(
     Raises ShapeError, PatternError, TableError or ConfigError for input that can't be planned.
     """
     _check_tile(tile)
+    find_target(target)  # before the plan is looked for by what was given
     return plan_for(as_pattern(pattern), Shape.of(q_len, kv_len, q_offset, heads, batch), tile, target)
 
 

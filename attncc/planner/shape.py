@@ -34,6 +34,8 @@ class Shape:
     @classmethod
     def of(cls, q_len: int, kv_len: int | None = None, q_offset: int = 0, heads: int = 1, batch: int = 1) -> Shape:
         """Return the shape that is meant: without `kv_len` the keys end where the queries do."""
+        _require("q_len", q_len, 0)
+        _require("q_offset", q_offset, 0)
         return cls(q_len, q_offset + q_len if kv_len is None else kv_len, q_offset, heads, batch)
 
     def narrowed(self, free: Collection[sympy.Symbol]) -> Shape:

@@ -20,20 +20,25 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
 
 
-@cache
 def target(name: str) -> Target:
     """Return a target by its name, or by its architecture (`sm_90`: the first name that has it); raises ConfigError."""
-    if name in names():
-        text = resources.files(_PACKAGE).joinpath(f"{name}.toml").read_text("utf-8")
-        return parsed(name, tomllib.loads(text))
-    for known in _gpus():
-        if known.gpu is not None and known.gpu.arch == name:
-            return known
+    if isinstance(name, str):
+        if name in names():
+            return _shipped(name)
+        for known in _gpus():
+            if known.gpu is not None and known.gpu.arch == name:
+                return known
     raise ConfigError(
         f"Unknown target {name!r}.",
         rule=f"A target is one of {', '.join(names())}, or an architecture, one of {', '.join(_architectures())}.",
         fix=nearest(name, (*names(), *_architectures())),
     )
+
+
+@cache
+def _shipped(name: str) -> Target:
+    text = resources.files(_PACKAGE).joinpath(f"{name}.toml").read_text("utf-8")
+    return parsed(name, tomllib.loads(text))
 
 
 def gpu(name: str) -> Gpu:
@@ -66,7 +71,7 @@ def for_device(device_name: str, arch: str) -> Target:
 
 
 def _gpus() -> list[Target]:
-    return [found for found in map(target, names()) if found.gpu is not None]
+    return [found for found in map(_shipped, names()) if found.gpu is not None]
 
 
 def _architectures() -> list[str]:

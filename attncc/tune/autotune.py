@@ -50,11 +50,10 @@ class Request(Asked[Job]):
         """What is tuned, one job for each direction."""
         target, device = located(self.target)
         on_gpu = find_target(target).gpu is not None
-        keys = self.q_offset + self.q_len if self.kv_len is None else self.kv_len
         score = as_score(self.score)
         job = Job(
             pattern=as_pattern(self.pattern),
-            shape=Shape(self.q_len, keys, self.q_offset, self.heads, self.batch),
+            shape=Shape.of(self.q_len, self.kv_len, self.q_offset, self.heads, self.batch),
             inputs=self.inputs(on_gpu),
             direction="",
             backend=self.backend or ("triton" if on_gpu else "torch"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,11 @@ class Manner:
 
     def __post_init__(self) -> None:
         require("effort", self.effort, LEVELS)
-        for name in ("budget", "trials", "workers"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(
-                    f"{name} {value!r}.", rule="It is more than 0.", fix="Give a positive number, or leave it out."
-                )
+        if self.budget is not None:
+            _require_positive("budget", self.budget, Real, "a number of seconds")
+        if self.trials is not None:
+            _require_positive("trials", self.trials, int, "an integer")
+        _require_positive("workers", self.workers, int, "an integer")
 
     def manner(self) -> dict[str, Any]:
         """Return these values by name, for another such object."""
@@ -78,10 +78,17 @@ class Options(Manner):
         return replace(chosen, trials=self.trials or chosen.trials, seconds=self.budget or chosen.seconds)
 
 
+def _require_positive(name: str, value: Any, kind: type, what: str) -> None:
+    """Raise ConfigError unless a value is a number of a kind, and more than 0."""
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    if not is_number or not value > 0:
+        raise ConfigError(
+            f"{name} {value!r}.", rule=f"It is {what}, more than 0.", fix="Give a positive number, or leave it out."
+        )
+
+
 def require(name: str, value: str, known: Iterable[str]) -> None:
     """Raise ConfigError unless a value is a known one."""
     known = tuple(known)
     if value not in known:
-        raise ConfigError(
-            f"{name} {value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(str(value), known)
-        )
+        raise ConfigError(f"{name} {value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(value, known))

@@ -33,7 +33,7 @@ class Settings:
             value = getattr(self, name)
             if value not in known:
                 raise ConfigError(
-                    f"{name}={value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(str(value), known)
+                    f"{name}={value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(value, known)
                 )
         for name, least in (("unit", 0), ("stages", 0), ("fanout", 1), ("spread", 1)):
             value = getattr(self, name)

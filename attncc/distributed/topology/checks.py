@@ -20,7 +20,7 @@ def unknown_keys(where: str, table: Mapping[str, Any], known: Iterable[str]) -> 
     known = tuple(known)
     for key in table:
         if key not in known:
-            fail(where, f"unknown key {key!r}", f"Its keys are {', '.join(known)}.", nearest(str(key), known))
+            fail(where, f"unknown key {key!r}", f"Its keys are {', '.join(known)}.", nearest(key, known))
 
 
 def number(
@@ -46,7 +46,7 @@ def choice(where: str, table: Mapping[str, Any], key: str, known: tuple[str, ...
     """Return one of the known names."""
     value = table.get(key, default)
     if value not in known:
-        fail(where, f"{key} = {value!r}", f"{key} is one of {', '.join(known)}.", nearest(str(value), known))
+        fail(where, f"{key} = {value!r}", f"{key} is one of {', '.join(known)}.", nearest(value, known))
     return str(value)
 
 

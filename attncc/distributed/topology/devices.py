@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from os import PathLike
 
 import networkx as nx
 import numpy as np
@@ -80,7 +81,7 @@ class Topology:
         return cls(name, title or name, devices, _cores(graph, nodes), rounds, graph, Network.of(graph))
 
     @classmethod
-    def load(cls, name_or_path: str) -> Topology:
+    def load(cls, name_or_path: str | PathLike[str]) -> Topology:
         """Return a shipped topology by its name, or the one in a file if this ends in .toml; raises TopologyError."""
         return cls._of(file.load(name_or_path))
 
@@ -145,7 +146,7 @@ class Topology:
                 fix=f"Take 1 to {self.count}, or a larger topology.",
             )
         chosen = range(devices) if isinstance(devices, int) else devices
-        wrong = [k for k in chosen if not 0 <= k < self.count]
+        wrong = [k for k in chosen if k not in range(self.count)]
         if wrong or not len(chosen) or len(set(chosen)) < len(chosen):
             raise TopologyError(
                 f"Devices {wrong or list(chosen)} of topology {self.name!r}.",

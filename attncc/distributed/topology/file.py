@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,8 +59,9 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
 
 
-def load(name_or_path: str) -> Described:
+def load(name_or_path: str | PathLike[str]) -> Described:
     """Return what a shipped file of this name says, or that of a path that ends in .toml; raises TopologyError."""
+    name_or_path = str(name_or_path)
     if not name_or_path.endswith(".toml"):
         if name_or_path not in names():
             raise TopologyError(

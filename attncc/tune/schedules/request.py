@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from attncc import targets
@@ -31,7 +32,7 @@ class ScheduleRequest(Asked[ScheduleJob]):
     which torchrun started; all of them ask alike. trials: simulated ones, or the number to measure.
     """
 
-    topology: str | Topology
+    topology: str | PathLike[str] | Topology
     ranks: int | None = None
     mesh: tuple[int, int, int] | None = None
     measure: bool = False
@@ -45,7 +46,7 @@ class ScheduleRequest(Asked[ScheduleJob]):
     @property
     def jobs(self) -> list[ScheduleJob]:
         """The one thing that is tuned."""
-        topology = Topology.load(self.topology) if isinstance(self.topology, str) else self.topology
+        topology = self.topology if isinstance(self.topology, Topology) else Topology.load(self.topology)
         if self.ranks is not None:
             topology = topology.subset(self.ranks)
         inputs = self.inputs(all(targets.target(name).gpu for name in topology.targets))

@@ -88,6 +88,7 @@ def test_a_single_member_is_named_by_its_number() -> None:
 def test_load_reads_a_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(SMALL, "utf-8")
+    assert Topology.load(path).digest == Topology.load(str(path)).digest
     topology = Topology.load(str(path))
     assert (topology.name, topology.count) == ("mine", 4)
     with pytest.raises(TopologyError, match="Can't read"):
