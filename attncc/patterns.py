@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-import sympy
-
 from attncc.declarations import Declaration
 from attncc.errors import PatternError
 from attncc.ir.language import Condition, Index, Table, predicate_of
 from attncc.ir.normal import comparison, digest, normalised
 from attncc.ir.predicate import Predicate, conjunction, disjunction
+from attncc.ir.remainder import Mod
 from attncc.ir.size import check_pattern
 from attncc.ir.symbols import BY_NAME, H, I, J
 
@@ -170,6 +169,6 @@ def by_handle(handle: str) -> Pattern:
 
 
 def _by_head(predicates: Sequence[Predicate], name: str, parameters: Mapping[str, Any]) -> Pattern:
-    turn = sympy.Mod(H, len(predicates))
+    turn = Mod(H, len(predicates))
     parts = [conjunction([comparison("eq", turn - m), predicate]) for m, predicate in enumerate(predicates)]
     return Pattern([disjunction(parts)], name, parameters)

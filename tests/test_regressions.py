@@ -14,10 +14,12 @@ from attncc import executables
 from attncc.backends.torch.config import Items
 from attncc.backends.torch.lower import schedule
 from attncc.ir.diagonals import depends_on_gap
+from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.language import Index, maximum, minimum
 from attncc.ir.notation import condition as written
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import SCORE, B, I, J
+from attncc.ir.unfold import by_cases
 from attncc.testing import check_pattern
 
 i, j, b = map(Index.of, (I, J, B))
@@ -330,3 +332,31 @@ def test_arguments_of_another_kind_raised_what_python_says_of_them(ask) -> None:
         with pytest.raises(attncc.AttnccError) as refused:
             ask(wrong)
         assert refused.value.fix, wrong
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda i, j: (i + j) * (i % 3) % 7,
+        lambda i, j: (i - j) * (j % 5) * (i % 3) % 8,
+        lambda i, j: 5 * j * (i % 3) % 3,
+        lambda i, j: (4 * j * (i % 6) + i) % 9,
+        lambda i, j: -(i % 6) % 4,
+        lambda i, j: (2 * i + 2 * j) * i // 2 % 5,
+        lambda i, j: (2 * i + 2 * j) * (i // 3) // 2 % 5,
+        lambda i, j: ((2 * i + 2 * j) * (3 * i + 3) // 6 + i // 4) % 5,
+    ],
+)
+def test_products_that_sympy_reduces_keep_their_value(product) -> None:
+    """sympy squares remainders that are factors, and takes halves of even sums out of a quotient."""
+    pattern = attncc.pattern(lambda i, j: product(i, j) < 2)
+    wanted = np.broadcast_to(product(np.arange(40)[:, None], np.arange(40)[None, :]) < 2, (40, 40))
+    assert np.array_equal(attncc.dense_mask(pattern, 40).numpy(), wanted)
+    assert attncc.plan(pattern, 40).nnz == wanted.sum()
+
+
+def test_cases_of_a_factor_keep_the_value_of_a_remainder() -> None:
+    condition = minimum(i % 3, j) * i % 7 < 2
+    rows, cols = np.arange(40)[:, None], np.arange(40)[None, :]
+    wanted = np.minimum(rows % 3, cols) * rows % 7 < 2
+    assert np.array_equal(evaluate_predicate(by_cases(condition.predicate), {I: rows, J: cols}), wanted)

@@ -20,6 +20,7 @@ from attncc.ir.normal import comparison
 from attncc.ir.notation import expression
 from attncc.ir.predicate import FALSE, TRUE, Comparator, Predicate, conjunction, disjunction
 from attncc.ir.real import Real, Symbolic, chosen, is_real, larger, real_of, smaller
+from attncc.ir.remainder import Mod
 from attncc.ir.symbols import B, H, I, J
 from attncc.ir.tables import Read, TableData, TableSymbol
 
@@ -115,12 +116,12 @@ class Index(Symbolic):
     __radd__, __rmul__ = __add__, __mul__
 
     def __floordiv__(self, other: object) -> Index:
-        return _apply(lambda a, b: sympy.floor(a / b), self, _divisor(other, "//"))
+        return _apply(_quotient, self, _divisor(other, "//"))
 
     def __mod__(self, other: object) -> Index:
         for _, expr in self.cases:
             size.check_dividend(expr)
-        return _apply(sympy.Mod, self, _divisor(other, "%"))
+        return _apply(Mod, self, _divisor(other, "%"))
 
     def __rfloordiv__(self, other: object) -> Index:
         return index_of(other) // self
@@ -323,6 +324,13 @@ def _live(cases: list[Case]) -> list[Case]:
 def _compare(relation: Comparator, difference: Index) -> Condition:
     parts = [conjunction([guard, comparison(relation, expr)]) for guard, expr in difference.cases]
     return Condition(disjunction(parts))
+
+
+def _quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
+    """Return a // b; where sympy finds a part of it exact, as in (2 * i + 2 * j) * i // 2, without fractions."""
+    found = sympy.floor(a / b)
+    whole = all(term.as_coeff_Mul()[0].is_Integer for term in sympy.Add.make_args(found))
+    return found if whole else sympy.expand(found)
 
 
 def _divisor(value: object, sign: str) -> Index:

@@ -29,6 +29,7 @@ from attncc.ir.predicate import (
     conjunction,
     disjunction,
 )
+from attncc.ir.remainder import Mod
 from attncc.ir.size import MAX_TERMS, size
 from attncc.ir.span import Span, tidy, union
 from attncc.ir.unfold import unfolded
@@ -297,10 +298,10 @@ def _congruence(expr: sympy.Expr) -> sympy.Expr:
         minus = [-t for t in terms if isinstance(-t, sympy.Mod)]
         alike = plus and minus and plus[0].args[1] == minus[0].args[1]
         if alike and size(plus[0].args[0]).terms + size(minus[0].args[0]).terms <= MAX_TERMS:
-            expr = sympy.Mod(plus[0].args[0] - minus[0].args[0], plus[0].args[1])
+            expr = Mod(plus[0].args[0] - minus[0].args[0], plus[0].args[1])
     if isinstance(expr, sympy.Mod):
         dividend, modulus = expr.args
         form, factor, constant = _primitive(_expanded(dividend))
         if constant == 0 and factor < 0:
-            return sympy.Mod(-factor * form, modulus)
+            return Mod(-factor * form, modulus)
     return expr

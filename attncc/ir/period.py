@@ -43,6 +43,8 @@ def common(periods: Iterable[int | None]) -> int | None:
 def _growth(expr: sympy.Expr, along: Direction, modulus: int) -> Growth | None:
     """Return how an expression grows, modulo `modulus` (0: exactly), or None where nothing is shown."""
     match expr:
+        case sympy.Rational() if not expr.is_Integer:
+            return None
         case sympy.Symbol():
             return 1, dict(along).get(expr, 0)
         case sympy.Add():

@@ -6,6 +6,7 @@ Inside a residue or quotient, as in `|i - j| % 7 == i % 3`, they take a union ov
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import sympy
@@ -50,10 +51,10 @@ def _branches(function: sympy.Expr) -> tuple[sympy.Expr, ...]:
 def by_cases(predicate: Predicate) -> Predicate:
     """Return the predicate as a union over the cases of its absolute values, minima and maxima that mix i and j.
 
-    It is returned as it is where there are more than MAX_TERMS of them.
+    It is returned as it is where they have more cases than MAX_TERMS absolute values.
     """
     folded = {term for atom in predicate.atoms for term in atom.expr.atoms(*_FOLDED) if {I, J} <= term.free_symbols}
-    if not folded or len(folded) > MAX_TERMS:
+    if not folded or math.prod(len(_branches(term)) for term in folded) > 2**MAX_TERMS:
         return predicate
     term = min(folded, key=lambda term: (len(str(term)), str(term)))  # none that has another inside
     return disjunction(

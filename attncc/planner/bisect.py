@@ -6,6 +6,7 @@ tiles, which are then looked at element by element while the budget lasts.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -121,18 +122,15 @@ class _Grid:
 def count(layout: Layout, offset: int, tiles: Tiles) -> int:
     """Return the exact number of pairs of a layout with a residual: FULL tiles by area, PARTIAL ones by element."""
     grid = _Grid(layout, offset, tiles.block_m, tiles.block_n)
-    full, partial = tiles.corners(full=True), tiles.corners(full=False)
-    height = np.minimum(tiles.block_m, layout.rows.size - full[:, 0] * tiles.block_m)
-    looked_at = (grid.holding(partial[begin : begin + CHUNK]) for begin in range(0, len(partial), CHUNK))
-    return int(height.sum()) * tiles.block_n + sum(int(holds.sum()) for holds in looked_at)
+    height = np.minimum(tiles.block_m, layout.rows.size - tiles.query_tile * tiles.block_m)
+    area = int((height * (tiles.stop - tiles.start))[tiles.full].sum()) * tiles.block_n
+    return area + sum(int(grid.holding(corners).sum()) for corners in tiles.chunks(CHUNK, full=False))
 
 
 def pairs(layout: Layout, offset: int, tiles: Tiles) -> Iterator[tuple[Array, Array]]:
     """Yield the pairs of a layout with a residual as (query slots, key slots), a chunk of tiles at a time."""
     grid = _Grid(layout, offset, tiles.block_m, tiles.block_n)
-    corners = np.concatenate([tiles.corners(full=True), tiles.corners(full=False)])
-    for begin in range(0, len(corners), CHUNK):
-        chunk = corners[begin : begin + CHUNK]
+    for chunk in itertools.chain(tiles.chunks(CHUNK, full=True), tiles.chunks(CHUNK, full=False)):
         tile, row, col = np.nonzero(grid.holding(chunk))
         if len(tile):
             yield chunk[tile, 0] * tiles.block_m + row, chunk[tile, 1] * tiles.block_n + col

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from attncc.ir.normal import Clause, TooManyClausesError, comparison, spans_of
 from attncc.ir.predicate import TRUE, And, Atom, Predicate, conjunction
 from attncc.ir.unfold import by_cases
-from attncc.planner import diagonals
+from attncc.planner import diagonals, residues
 from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.layout import Layout, lay_out
 from attncc.planner.relation import Relation, relate
-from attncc.planner.residues import Residues
 from attncc.planner.shape import Shape
 
 
@@ -35,8 +34,11 @@ def _fewest(ways: Iterable[Way]) -> Way:
 
 
 def _ways(predicate: Predicate, shape: Shape) -> Iterator[Way]:
-    """Yield ways to count a predicate: as it is, and the sum over disjoint clauses."""
-    yield _of_conjunction(predicate, shape)
+    """Yield ways to count a predicate: as it is, and the sum over disjoint clauses where it is worth finding them."""
+    whole = _of_conjunction(predicate, shape)
+    yield whole
+    if whole.cells <= residues.CELLS:
+        return
     try:
         pieces = disjoint_clauses(by_cases(predicate))
     except TooManyClausesError:
@@ -53,8 +55,8 @@ def _of_conjunction(predicate: Predicate, shape: Shape) -> Way:
     relation = _related(predicate, shape)
     if relation is None:
         return Way(0, lambda: 0)
-    found = [Residues.of(layout, shape.q_offset) for layout in _layouts(relation, shape)]
-    return _fewest(Way(residues.cells, residues.count) for residues in found)
+    found = [residues.Residues.of(layout, shape.q_offset) for layout in _layouts(relation, shape)]
+    return _fewest(Way(each.cells, each.count) for each in found)
 
 
 def _related(predicate: Predicate, shape: Shape) -> Relation | None:

@@ -16,6 +16,7 @@ from attncc.ir.arithmetic import direction, split_sum
 from attncc.ir.evaluate import evaluate
 from attncc.ir.normal import Clause
 from attncc.ir.predicate import TRUE, Predicate, conjunction
+from attncc.ir.remainder import Mod
 from attncc.ir.span import Span
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Read
@@ -110,6 +111,6 @@ def _join(span: Span) -> Join | None:
     if isinstance(form, sympy.Mod):
         dividend, modulus = form.args
         parts = split_sum(dividend, I, J)
-        return parts and Join(sympy.Mod(parts[0] - value, modulus), sympy.Mod(-parts[1], modulus))
+        return parts and Join(Mod(parts[0] - value, modulus), Mod(-parts[1], modulus))
     parts = split_sum(form, I, J)
     return parts and Join(parts[0] - value, -parts[1])

@@ -6,6 +6,7 @@ cut off by the end of the axis, is PARTIAL, so that a kernel may read FULL tiles
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +17,8 @@ from attncc.planner.order import opens, order_by, ranges
 from attncc.planner.staircase import Staircase
 
 EMPTY, PARTIAL, FULL = 0, 1, 2
+#: Tiles that are listed together, and as many more as the runs that they end in have.
+LISTED = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,14 @@ class Tiles:
     def corners(self, *, full: bool) -> Array:
         """Return (query tile, key tile) of every FULL or of every PARTIAL tile, int64 (count, 2)."""
         return self.in_runs(self.full == full)
+
+    def chunks(self, most: int, *, full: bool) -> Iterator[Array]:
+        """Yield `corners` in parts of at most `most` tiles; those of a few runs are listed at a time."""
+        runs = np.flatnonzero(self.full == full)
+        listed = np.cumsum((self.stop - self.start)[runs]) // LISTED
+        for part in np.split(runs, np.flatnonzero(np.diff(listed)) + 1):
+            corners = self.in_runs(part)
+            yield from (corners[first : first + most] for first in range(0, len(corners), most))
 
     def in_runs(self, chosen: Array | slice) -> Array:
         """Return (query tile, key tile) of every tile of the runs at `chosen`, int64 (count, 2)."""

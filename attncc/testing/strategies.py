@@ -154,7 +154,9 @@ def expressions(draw: st.DrawFn, length: int, depth: int) -> Drawn:
     if depth == 0:
         return draw(leaves)
     a = draw(expressions(length, depth - 1))
-    kind = draw(st.sampled_from(["leaf", "gap", "+", "number", "*", "//", "%", "abs", "extremum", "where", "table"]))
+    kind = draw(
+        st.sampled_from(["leaf", "gap", "+", "number", "*", "//", "%", "% %", "abs", "extremum", "where", "table"])
+    )
     match kind:
         case "gap":
             return _binary(_symbol("i"), "-", _symbol("j"), operator.sub)
@@ -169,6 +171,9 @@ def expressions(draw: st.DrawFn, length: int, depth: int) -> Drawn:
             return _with_number(a, "//", draw(number), operator.floordiv)
         case "%":
             return _with_number(a, "%", draw(number), operator.mod)
+        case "% %":
+            b = _with_number(draw(expressions(length, depth - 1)), "%", draw(number), operator.mod)
+            return _with_number(_binary(a, "*", b, operator.mul), "%", draw(number), operator.mod)
         case "abs":
             return Drawn(f"abs{a}", lambda world: abs(a.build(world)))
         case "extremum":

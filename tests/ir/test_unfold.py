@@ -66,6 +66,14 @@ def test_cases_leave_nothing_folded(predicate: Predicate) -> None:
     assert folds(found) == 0
 
 
-def test_too_many_cases_are_left_alone() -> None:
-    many = Atom("ge", sum((sympy.Mod(sympy.Abs(I - J - c), 9) for c in range(MAX_TERMS + 1)), sympy.Integer(-9)))
+@pytest.mark.parametrize(
+    "terms",
+    [
+        [sympy.Abs(I - J - c) for c in range(MAX_TERMS + 1)],
+        [sympy.Min(I, *(sympy.Mod(J, c) for c in range(2, 7))), sympy.Max(I, *(sympy.Mod(J, c) for c in range(7, 10)))],
+    ],
+    ids=["terms", "arguments"],
+)
+def test_too_many_cases_are_left_alone(terms: list[sympy.Expr]) -> None:
+    many = Atom("ge", sum((sympy.Mod(term, 9) for term in terms), sympy.Integer(-9)))
     assert by_cases(many) == many

@@ -46,6 +46,21 @@ def test_tiles_of_runs(seed: int) -> None:
     assert np.array_equal(full.classify() + partial.classify(), tiles.classify())
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_chunks_of_tiles_list_a_few_runs_at_a_time(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiles, _ = stairs(seed)
+    longest = int((tiles.stop - tiles.start).max())
+    monkeypatch.setattr(module, "LISTED", 5)
+    listed: list[int] = []
+    in_runs = Tiles.in_runs
+    monkeypatch.setattr(Tiles, "in_runs", lambda self, runs: listed.append(len(found := in_runs(self, runs))) or found)
+    for full in (True, False):
+        chunks = list(tiles.chunks(3, full=full))
+        assert np.array_equal(np.concatenate([np.empty((0, 2), int), *chunks]), in_runs(tiles, tiles.full == full))
+        assert max(map(len, chunks), default=0) <= 3
+    assert max(listed) < 5 + longest
+
+
 def test_boxes_are_clipped_joined_and_ragged_at_the_end() -> None:
     boxes = np.array([(0, 0, 4, 1), (0, 4, 4, 1), (0, 12, 1, 1), (4, 8, 8, 0)])
     tiles = from_boxes(ROWS, COLS, BLOCK_M, BLOCK_N, boxes)
