@@ -6,6 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
+class AttnccWarning(UserWarning):
+    """Base of what attncc warns of itself."""
+
+
 class AttnccError(Exception):
     """Base of all attncc errors.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 
 import numpy as np
 import pytest
@@ -271,3 +273,15 @@ def test_a_scale_without_digits_gave_gradients_of_nan(dtype: torch.dtype, scale:
     leaves = [query.clone().requires_grad_() for _ in range(3)]
     attncc.attention(*leaves, attncc.load("causal"), scale=2.0**23).sum().backward()
     assert all(x.grad.isfinite().all() for x in leaves)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("name", ["strided", "document"])
+def test_a_module_with_a_compiled_and_planned_pattern_could_not_be_saved(copied, name: str) -> None:
+    given = {"l": 4} if name == "strided" else {"ids": torch.arange(40) // 7}
+    made = attncc.compile(attncc.load(name, **given), 40, config={"forward.plan": "fused"})
+    again = copied(made)
+    x = torch.randn(1, 1, 40, 8)
+    assert torch.equal(again(x, x, x), made(x, x, x))
+    assert str(again.plan) == str(made.plan)
+    assert [g.alternatives[0].name for g in again.plan.groups] == [g.alternatives[0].name for g in made.plan.groups]

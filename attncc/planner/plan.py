@@ -131,6 +131,10 @@ class Group:
         fastest = min(self.alternatives, key=lambda way: sum(work.is_looked_at for work in way.passes))
         return sum(work.nnz for work in fastest.passes)
 
+    def preferring(self, way: str) -> Group:
+        """Return the group that runs the alternative of this name, if it has one."""
+        return replace(self, alternatives=tuple(sorted(self.alternatives, key=lambda each: each.name != way)))
+
     @property
     def simplest(self) -> Alternative:
         """The alternative with the fewest passes that evaluate a residual."""
@@ -157,11 +161,14 @@ class Plan:
 
     def preferring(self, way: str) -> Plan:
         """Return the plan that runs the alternatives of this name, where a group has one."""
-        groups = tuple(
-            replace(group, alternatives=tuple(sorted(group.alternatives, key=lambda each: each.name != way)))
-            for group in self.groups
-        )
-        return replace(self, groups=groups)
+        return replace(self, groups=tuple(group.preferring(way) for group in self.groups))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A copy, in this process or another one, is planned anew, since staircases hold functions."""
+        from attncc.planner.search import planned_again
+
+        ways = tuple(group.alternatives[0].name for group in self.groups)
+        return planned_again, (self.pattern, self.shape, self.tile, self.target, ways)
 
     @property
     def size(self) -> int:

@@ -68,6 +68,12 @@ def plan_for(pattern: Pattern, shape: Shape, tile: Tile = TILE, target: str = "c
     return Plan(pattern, shape, *tile, target, groups, mask_shape)
 
 
+def planned_again(pattern: Pattern, shape: Shape, tile: Tile, target: str, ways: tuple[str, ...]) -> Plan:
+    """Return the plan that runs, of each group, the alternative named in `ways`: what a copy of a plan is made by."""
+    fresh = plan_for(pattern, shape, tile, target)
+    return replace(fresh, groups=tuple(group.preferring(way) for group, way in zip(fresh.groups, ways, strict=True)))
+
+
 def _check_tile(tile: Tile) -> None:
     sizes = tile if isinstance(tile, tuple) and len(tile) == 2 else (0,)
     if not all(isinstance(size, int) and size >= 1 and not size & (size - 1) for size in sizes):
