@@ -285,3 +285,18 @@ def test_a_module_with_a_compiled_and_planned_pattern_could_not_be_saved(copied,
     assert torch.equal(again(x, x, x), made(x, x, x))
     assert str(again.plan) == str(made.plan)
     assert [g.alternatives[0].name for g in again.plan.groups] == [g.alternatives[0].name for g in made.plan.groups]
+
+
+def test_a_declared_pattern_in_a_saved_module_was_not_the_function_of_its_name() -> None:
+    for declared in (attncc.alibi, attncc.factory("strided")):
+        assert pickle.loads(pickle.dumps(declared)) is declared
+        assert copy.deepcopy(declared) is copy.copy(declared) is declared
+
+    @attncc.pattern
+    def local(i, j):
+        return j <= i
+
+    assert copy.deepcopy(local) is local
+    assert pickle.loads(pickle.dumps(local())) == local()
+    with pytest.raises(attncc.PatternError, match="can't be pickled"):
+        pickle.dumps(local)

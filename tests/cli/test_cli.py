@@ -216,3 +216,11 @@ def test_an_interrupt_while_the_commands_are_imported_was_a_traceback() -> None:
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout, found.stderr) == (130, "", "")
+
+
+def test_what_a_pattern_prints_stood_before_the_json(tmp_path: Path) -> None:
+    source = "import attncc\n@attncc.pattern\ndef chatty(i, j):\n    print('hello')\n    return j <= i\n"
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    found = run("show", "mine.py:chatty", "-n", "4", "--json", cwd=tmp_path)
+    assert json.loads(found.stdout)["pattern"] == "chatty()"
+    assert found.stderr == "hello\n"
