@@ -300,3 +300,28 @@ def test_a_declared_pattern_in_a_saved_module_was_not_the_function_of_its_name()
     assert pickle.loads(pickle.dumps(local())) == local()
     with pytest.raises(attncc.PatternError, match="can't be pickled"):
         pickle.dumps(local)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_nested_tensors_of_the_strided_layout_were_an_internal_error() -> None:
+    x = torch.nested.nested_tensor([torch.randn(1, 4, 8), torch.randn(1, 5, 8)])
+    with pytest.raises(attncc.ShapeError, match="query is a nested tensor"):
+        attncc.attention(x, x, x, attncc.load("causal"))
+
+
+def test_a_scale_beyond_all_floats_was_an_overflow_error() -> None:
+    x = torch.randn(1, 1, 4, 8)
+    with pytest.raises(attncc.ShapeError, match="finite"):
+        attncc.attention(x, x, x, attncc.load("causal"), scale=10**400)
+
+
+def test_a_mask_in_the_place_of_a_pattern_was_printed_whole_without_what_to_write_instead() -> None:
+    x, mask = torch.randn(1, 1, 6, 8), torch.ones(6, 6, dtype=torch.bool).tril()
+    with pytest.raises(attncc.PatternError, match=r"A Tensor of shape \(6, 6\) .*\n.*\n.*mask\[i, j\]"):
+        attncc.attention(x, x, x, mask)
+
+    @attncc.pattern
+    def masked(i, j, *, mask: attncc.Table):
+        return mask[i, j]
+
+    assert torch.equal(attncc.dense_mask(masked(mask=mask), 6), mask)
