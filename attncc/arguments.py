@@ -93,7 +93,11 @@ def scale_of(scale: float | None, query: Tensor) -> float:
 
 def check_scale(scale: object) -> None:
     """Raise ShapeError unless a scale is a finite number."""
-    if not isinstance(scale, numbers.Real) or not math.isfinite(scale):
+    try:
+        finite = isinstance(scale, numbers.Real) and math.isfinite(scale)
+    except OverflowError:  # an integer beyond all floats
+        finite = False
+    if not finite:
         number = "Pass one, or leave it out for 1 / sqrt(D)."
         raise ShapeError(
             f"scale={scale!r}.",
@@ -105,14 +109,20 @@ def check_scale(scale: object) -> None:
 def check_types(query: object, key: object, value: object, backend: object) -> None:
     """Raise ShapeError or BackendError for arguments that aren't strided tensors and a name."""
     for name, x in (("query", query), ("key", key), ("value", value)):
-        if not isinstance(x, Tensor) or x.layout != torch.strided:
-            kind = f"tensor with layout {x.layout}" if isinstance(x, Tensor) else type(x).__name__
+        if not isinstance(x, Tensor) or x.layout != torch.strided or x.is_nested:
+            kind = _kind(x)
             raise ShapeError(
                 f"{name} is a {kind}.",
                 rule="query, key and value are strided tensors (B, H, N, D).",
                 fix="Convert it first, for example with .to_dense().",
             )
     check_backend(backend)
+
+
+def _kind(x: object) -> str:
+    if not isinstance(x, Tensor):
+        return type(x).__name__
+    return "nested tensor" if x.is_nested else f"tensor with layout {x.layout}"
 
 
 def check_backend(backend: object) -> None:

@@ -19,6 +19,8 @@ TABLES = 1 << 28
 POSITIONS = 1 << 25
 #: Results that are kept whatever their size.
 FEWEST = 16
+#: Results that are kept at most: the smallest take some 20 kB, too.
+MOST = 4096
 
 _forgettable: list[Callable[[], None]] = []
 _lock = Lock()
@@ -37,10 +39,10 @@ def algebra(most: int) -> Callable[[Callable[Arguments, Result]], Callable[Argum
 
 
 def by_size(size: Callable[[Any], int]) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Keep the last results of a function (decorator), as many as stand for POSITIONS in all."""
+    """Keep the last results of a function (decorator), as many as stand for POSITIONS in all, MOST of them."""
 
     def weight(result: object) -> int:
-        return min(max(size(result), 1), POSITIONS // FEWEST)
+        return min(max(size(result), POSITIONS // MOST), POSITIONS // FEWEST)
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         found: LRUCache[Hashable, Result] = LRUCache(POSITIONS, weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -144,7 +145,8 @@ def _from_any_plugin(name: str) -> PatternFactory:
     named = next((plugin for plugin in plugins.plugins() if plugin.name == name), None)
     if named is not None:
         known = plugins.demand(named)
-        raise PatternError(f"{name!r} is a plugin.", fix=f"Name one of its patterns: {', '.join(sorted(known))}.")
+        fix = f"Name one of its patterns: {', '.join(sorted(known))}." if known else "It declares no patterns."
+        raise PatternError(f"{name!r} is a plugin.", fix=fix)
     raise PatternError(
         f"Unknown pattern {name!r}.",
         rule="Patterns come from installed plugins (see `attncc list`) or from a file, as in mine.py:ring.",
@@ -186,7 +188,7 @@ def module_of(path: Path) -> ModuleType:
         raise PatternError(
             f"There is no file {str(path)!r}.", fix="Check the path; it is relative to the current folder."
         )
-    name = f"attncc_file_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    name = f"attncc_file_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None  # a .py suffix always has a spec and a loader
     assert spec.loader is not None

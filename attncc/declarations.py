@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 import numbers
@@ -111,6 +112,27 @@ class Declaration:
         symbols = tuple(p.name for p in declared if p.name in cls.known_symbols)
         return cls(function, function.__name__, inspect.getdoc(function) or "", symbols, parameters)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """A declaration is pickled by its place, as a function is; raises `error` where nothing finds it there."""
+        place = self.function.__module__, self.function.__qualname__
+        try:
+            found = _declared_at(*place)
+        except (ImportError, AttributeError):
+            found = None
+        if found is not self:
+            raise self.error(
+                f"{self._title} {self.name!r} can't be pickled: it isn't {'.'.join(place)}.",
+                rule="A declaration is pickled by the name of its function in its module.",
+                fix="Declare it at the top of a module, or pickle what it makes with its parameters.",
+            )
+        return _declared_at, place
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     def evaluated(self, values: Mapping[str, Any]) -> Any:
         """Return what the function makes of the symbols and of parameters that `checked` has returned."""
         try:
@@ -206,3 +228,8 @@ def _integer(value: Any) -> int | None:
 
 def _is_finite(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _declared_at(module: str, name: str) -> object:
+    """Return what a dotted name stands for in a module; raises ImportError or AttributeError."""
+    return operator.attrgetter(name)(importlib.import_module(module))

@@ -9,6 +9,10 @@ from collections.abc import Iterable
 REPORT = "If attncc made it, that is a bug of attncc: please report it, with this message."
 
 
+class AttnccWarning(UserWarning):
+    """Base of what attncc warns of itself."""
+
+
 class AttnccError(Exception):
     """Base of all attncc errors.
 

@@ -149,6 +149,13 @@ def as_pattern(value: object) -> Pattern:
         return value
     if isinstance(value, PatternFactory):
         return value()
+    if hasattr(value, "shape"):
+        raise PatternError(
+            f"A {type(value).__name__} of shape {tuple(value.shape)} is not a pattern.",
+            rule="A pattern is a predicate; a mask is a table that a predicate looks up.",
+            fix="Declare `def masked(i, j, *, mask: attncc.Table): return mask[i, j]` under @attncc.pattern, "
+            "and pass masked(mask=...).",
+        )
     raise PatternError(
         f"{value!r} ({type(value).__name__}) is not a pattern.",
         rule="A pattern is made by a function under @attncc.pattern, or by attncc.load(name, ...).",

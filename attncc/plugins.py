@@ -6,15 +6,17 @@ its traceback by `attncc plugins doctor`, and raised when one of its patterns is
 
 from __future__ import annotations
 
+import sys
 import traceback
 import warnings
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
-from attncc.errors import PluginError
+from attncc.errors import AttnccWarning, PluginError
 from attncc.patterns import PatternFactory
 
 GROUP = "attncc.patterns"
@@ -46,7 +48,7 @@ class Loaded:
     traceback: str = ""
 
 
-class PluginWarning(UserWarning):
+class PluginWarning(AttnccWarning):
     """A plugin could not be loaded."""
 
 
@@ -73,10 +75,14 @@ def plugins() -> list[Plugin]:
 def load(plugin: Plugin) -> Loaded:
     """Import a plugin and return its patterns; a failure is warned about once and returned, never raised."""
     try:
-        return Loaded(plugin, _patterns(plugin.entry.load()))
-    except (Exception, SystemExit) as error:
+        with redirect_stdout(sys.stderr):  # what a plugin prints is no result of attncc's
+            return Loaded(plugin, _patterns(_named_by(plugin.entry)))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # exits, and panics of compiled extensions, aren't Exceptions
+        reason = f"{type(error).__name__}: {error}".rstrip(".")
         warnings.warn(
-            f"Plugin {plugin.name!r} of {plugin.origin} can't be loaded: {type(error).__name__}: {error}. "
+            f"Plugin {plugin.name!r} of {plugin.origin} can't be loaded: {reason}. "
             "Run `attncc plugins doctor` for the traceback.",
             PluginWarning,
             stacklevel=2,
@@ -94,7 +100,7 @@ def demand(plugin: Plugin) -> dict[str, PatternFactory]:
     """Return the patterns of a plugin that was asked for by name; raises PluginError if it is broken."""
     result = load(plugin)
     if result.error is not None:
-        reason = f"{type(result.error).__name__}: {result.error}"
+        reason = f"{type(result.error).__name__}: {result.error}".rstrip(".")
         raise PluginError(
             f"Plugin {plugin.name!r} of {plugin.origin} can't be loaded: {reason}.",
             fix="Run `attncc plugins doctor` for the traceback.",
@@ -109,9 +115,20 @@ def patterns_of(module: ModuleType) -> dict[str, PatternFactory]:
 
 def _described(entry: EntryPoint) -> Plugin:
     distribution = entry.dist
-    name = distribution.name if distribution else "unknown distribution"
-    version = distribution.version if distribution else "unknown version"
+    name = (distribution and distribution.name) or "unknown distribution"  # files of a distribution may lack its name
+    version = (distribution and distribution.version) or "unknown version"
     return Plugin(entry.name, entry.value, name, version, entry)
+
+
+def _named_by(entry: EntryPoint) -> object:
+    """Import what an entry point names."""
+    if entry.pattern.match(entry.value) is None:
+        raise PluginError(
+            f"The entry point names {entry.value!r}.",
+            rule="It names a module, as in my_family, or one pattern of it, as in my_family:ring.",
+            fix="Correct the entry point in the plugin's pyproject.toml.",
+        )
+    return entry.load()
 
 
 def _patterns(named: object) -> dict[str, PatternFactory]:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from attncc.errors import ConfigError
+from attncc.errors import AttnccWarning, ConfigError
 
 #: Where caches lie, instead of the platform's place for them.
 ENVIRONMENT = "ATTNCC_CACHE_DIR"
 _warned: set[str] = set()
 
 
-class CacheWarning(UserWarning):
+class CacheWarning(AttnccWarning):
     """A file of a cache wasn't what was written there and was made again, or the cache can't be written to."""
 
 

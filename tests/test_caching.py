@@ -88,3 +88,16 @@ def test_forgetting_changes_no_key(few_tables: None) -> None:
     caching.count_table(caching.TABLES)
     assert attncc.load("strided", l=7).key == key
     assert attncc.load("strided", l=7) == made
+
+
+def test_small_results_piled_up_by_the_million() -> None:
+    @caching.by_size(lambda result: result)
+    def made(size: int, step: int) -> int:
+        return size
+
+    for step in range(caching.MOST + 100):
+        made(3, step)
+    assert made.cache_info().currsize <= caching.POSITIONS
+    assert made.cache_info().misses == caching.MOST + 100
+    made(3, 0)
+    assert made.cache_info().misses == caching.MOST + 101, "the first went"

@@ -271,3 +271,27 @@ def test_a_pattern_that_is_gone_is_named() -> None:
     arguments = (*tensors(), 0.25, "strided#gone", "", 0, "torch", "")
     with pytest.raises(attncc.PatternError, match="no longer exists"):
         torch.ops.attncc.attention(*arguments)
+
+
+def test_patterns_made_anew_do_not_compile_a_model_anew() -> None:
+    """As docs/patterns.md has it."""
+    torch._dynamo.reset()
+    compiled: list[torch.fx.GraphModule] = []
+
+    def counting(graph: torch.fx.GraphModule, _: object):
+        compiled.append(graph)
+        return graph.forward
+
+    @torch.compiler.disable
+    def attend(query, key, value, pattern):
+        return attncc.attention(query, key, value, pattern)
+
+    @torch.compile(backend=counting)
+    def step(x, pattern):
+        return attend(2 * x, x, x, pattern) + 1
+
+    x = torch.randn(1, 1, 12, 8)
+    for documents in range(1, 12):
+        pattern = attncc.load("document", ids=torch.arange(12) // documents)
+        assert torch.equal(step(x, pattern), attncc.attention(2 * x, x, x, pattern) + 1)
+    assert len(compiled) == 2, "before and after the attention"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from attncc import catalog, plugins
-from attncc.errors import PluginError
+from attncc.errors import PatternError, PluginError
 
 PATTERN = "import attncc\n@attncc.pattern\ndef {name}(i, j):\n    return j <= i\n"
 
@@ -75,3 +75,35 @@ def test_an_entry_point_may_name_one_pattern(installed, monkeypatch: pytest.Monk
     assert catalog.factory("lone:lone").name == "lone"
     with pytest.warns(plugins.PluginWarning), pytest.raises(PluginError, match="names a int"):
         catalog.factory("number:lone")
+
+
+def test_what_a_plugin_prints_as_it_is_imported_stood_before_the_json(installed, capsys: pytest.CaptureFixture) -> None:
+    installed(chatty="print('hello')\n" + PATTERN.format(name="fine"))
+    assert catalog.factory("chatty:fine").name == "fine"
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "hello\n")
+
+
+def test_a_panic_that_is_no_exception_took_every_command_down(installed) -> None:
+    installed(panicking="class Panic(BaseException): pass\nraise Panic('oh')", good=PATTERN.format(name="fine"))
+    with pytest.warns(plugins.PluginWarning, match="Panic: oh"):
+        assert "fine" in {pattern.name for _, pattern in catalog.factories()}
+
+
+def test_a_plugin_that_is_interrupted_is_not_broken(installed) -> None:
+    installed(slow="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        catalog.factories()
+
+
+def test_an_entry_point_that_names_nothing_spoke_of_a_group_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = EntryPoint("odd", "no module: at all", plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [odd])
+    with pytest.warns(plugins.PluginWarning), pytest.raises(PluginError, match="names 'no module: at all'"):
+        catalog.factory("odd:any")
+
+
+def test_a_plugin_without_patterns_had_a_blank_for_their_names(installed) -> None:
+    installed(hollow="")
+    with pytest.raises(PatternError, match="declares no patterns"):
+        catalog.factory("hollow")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -360,3 +362,55 @@ def test_cases_of_a_factor_keep_the_value_of_a_remainder() -> None:
     rows, cols = np.arange(40)[:, None], np.arange(40)[None, :]
     wanted = np.minimum(rows % 3, cols) * rows % 7 < 2
     assert np.array_equal(evaluate_predicate(by_cases(condition.predicate), {I: rows, J: cols}), wanted)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("name", ["strided", "document"])
+def test_a_module_with_a_compiled_and_planned_pattern_could_not_be_saved(copied, name: str) -> None:
+    given = {"l": 4} if name == "strided" else {"ids": torch.arange(40) // 7}
+    made = attncc.compile(attncc.load(name, **given), 40, config={"forward.plan": "fused"})
+    again = copied(made)
+    x = torch.randn(1, 1, 40, 8)
+    assert torch.equal(again(x, x, x), made(x, x, x))
+    assert str(again.plan) == str(made.plan)
+    assert [g.alternatives[0].name for g in again.plan.groups] == [g.alternatives[0].name for g in made.plan.groups]
+
+
+def test_a_declared_pattern_in_a_saved_module_was_not_the_function_of_its_name() -> None:
+    for declared in (attncc.alibi, attncc.factory("strided")):
+        assert pickle.loads(pickle.dumps(declared)) is declared
+        assert copy.deepcopy(declared) is copy.copy(declared) is declared
+
+    @attncc.pattern
+    def local(i, j):
+        return j <= i
+
+    assert copy.deepcopy(local) is local
+    assert pickle.loads(pickle.dumps(local())) == local()
+    with pytest.raises(attncc.PatternError, match="can't be pickled"):
+        pickle.dumps(local)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_nested_tensors_of_the_strided_layout_were_an_internal_error() -> None:
+    x = torch.nested.nested_tensor([torch.randn(1, 4, 8), torch.randn(1, 5, 8)])
+    with pytest.raises(attncc.ShapeError, match="query is a nested tensor"):
+        attncc.attention(x, x, x, attncc.load("causal"))
+
+
+def test_a_scale_beyond_all_floats_was_an_overflow_error() -> None:
+    x = torch.randn(1, 1, 4, 8)
+    with pytest.raises(attncc.ShapeError, match="finite"):
+        attncc.attention(x, x, x, attncc.load("causal"), scale=10**400)
+
+
+def test_a_mask_in_the_place_of_a_pattern_was_printed_whole_without_what_to_write_instead() -> None:
+    x, mask = torch.randn(1, 1, 6, 8), torch.ones(6, 6, dtype=torch.bool).tril()
+    with pytest.raises(attncc.PatternError, match=r"A Tensor of shape \(6, 6\) .*\n.*\n.*mask\[i, j\]"):
+        attncc.attention(x, x, x, mask)
+
+    @attncc.pattern
+    def masked(i, j, *, mask: attncc.Table):
+        return mask[i, j]
+
+    assert torch.equal(attncc.dense_mask(masked(mask=mask), 6), mask)

@@ -2,62 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import warnings
-from typing import TextIO
 
-from attncc.cli.app import app
-from attncc.cli.output import note, report_error
-from attncc.errors import AttnccError
-from attncc.storage import CacheWarning
-
-__all__ = ["app", "main"]
+__all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; an error becomes a message and exit status 2, a traceback only under --debug."""
-    warnings.showwarning = _show_warning
-    debug = "--debug" in sys.argv
-    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    """Run the command line; Ctrl-C ends it with exit status 130 and no traceback, also while it is imported."""
     try:
-        app(standalone_mode=True)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader left, as `head` does: nothing to say, and nothing more to flush
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except AttnccError as error:
-        if debug:
-            raise
-        report_error(error)
-        sys.exit(2)
-    except Exception as error:
-        if debug:
-            raise
-        report_error(_unexpected(error))
-        sys.exit(2)
+        from attncc.cli.program import run
 
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Say what is warned of; where in the code stands only beside the warnings of other libraries."""
-    text = warnings.formatwarning(message, category, filename, lineno, line)
-    note(f"warning: {message}" if category is CacheWarning else text.rstrip())
-
-
-def _unexpected(error: Exception) -> AttnccError:
-    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
-        return AttnccError(
-            "There is not enough memory.", rule=str(error), fix="Ask for a shorter length, or fewer heads and entries."
-        )
-    return AttnccError(
-        f"{type(error).__name__}: {error}",
-        rule="attncc did not expect this.",
-        fix="Run the command again with --debug, and report the traceback.",
-    )
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)

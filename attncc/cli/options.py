@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -115,8 +117,9 @@ def pattern_from(name: str, parameters: list[str] | None) -> Pattern:
     """Return the pattern that the command line names; raises attncc's errors."""
     from attncc.catalog import factory, parse_parameters
 
-    declared = factory(name)
-    return declared(**parse_parameters(declared, parameters or []))
+    with redirect_stdout(sys.stderr):  # what its function prints is no result of attncc's
+        declared = factory(name)
+        return declared(**parse_parameters(declared, parameters or []))
 
 
 def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Score | None:
@@ -127,7 +130,8 @@ def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Sc
         return None
     from attncc.score_catalog import named
 
-    return named(name, parameters or (), heads=heads)
+    with redirect_stdout(sys.stderr):
+        return named(name, parameters or (), heads=heads)
 
 
 def one_of(option: str, value: str, known: Iterable[str]) -> None:

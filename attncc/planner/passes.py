@@ -130,6 +130,10 @@ class Group:
         fastest = min(self.alternatives, key=lambda way: sum(work.is_looked_at for work in way.passes))
         return sum(work.nnz for work in fastest.passes)
 
+    def preferring(self, way: str) -> Group:
+        """Return the group that runs the alternative of this name, if it has one."""
+        return replace(self, alternatives=tuple(sorted(self.alternatives, key=lambda each: each.name != way)))
+
     @property
     def simplest(self) -> Alternative:
         """The alternative with the fewest passes that evaluate a residual."""

@@ -34,11 +34,7 @@ class Plan:
 
     def preferring(self, way: str) -> Plan:
         """Return the plan that runs the alternatives of this name, where a group has one."""
-        groups = tuple(
-            replace(group, alternatives=tuple(sorted(group.alternatives, key=lambda each: each.name != way)))
-            for group in self.groups
-        )
-        return replace(self, groups=groups)
+        return replace(self, groups=tuple(group.preferring(way) for group in self.groups))
 
     @property
     def size(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -70,6 +71,21 @@ def plan_for(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> Plan:
     leading = ((shape.batch,) if B in free else ()) + ((shape.heads,) if H in free else ())
     mask_shape = (*leading, shape.q_len, shape.kv_len)
     return Plan(pattern, shape, *tile, target, groups, mask_shape)
+
+
+def _reduced(plan: Plan) -> tuple[object, ...]:
+    """A copy of a plan, in this process or another one, is planned anew, since staircases hold functions."""
+    ways = tuple(group.alternatives[0].name for group in plan.groups)
+    return planned_again, (plan.pattern, plan.shape, plan.tile, plan.target, ways)
+
+
+def planned_again(pattern: Pattern, shape: Shape, tile: Tile, target: str, ways: tuple[str, ...]) -> Plan:
+    """Return the plan that runs, of each group, the alternative named in `ways`: what a copy of a plan is made by."""
+    fresh = plan_for(pattern, shape, tile, target)
+    return replace(fresh, groups=tuple(group.preferring(way) for group, way in zip(fresh.groups, ways, strict=True)))
+
+
+copyreg.pickle(Plan, _reduced)  # type: ignore[arg-type]
 
 
 def _check_tile(tile: Tile) -> None:

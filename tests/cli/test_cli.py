@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import attncc
+
 PROGRAM = "from attncc.cli import main; main()"
 
 
@@ -160,10 +162,65 @@ def test_pictures_are_saved(tmp_path: Path) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     program = (
-        "import sys\nfrom attncc.cli import app\n"
+        "import sys\nfrom attncc.cli.app import app\n"
         "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'torch', 'sympy', 'numpy', 'matplotlib', 'networkx'} & set(sys.modules)), file=sys.stderr)"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stderr.strip() == "[]"
     assert "attncc bench strided" in found.stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_an_encoding_without_the_notation_ended_the_command(encoding: str) -> None:
+    command = [sys.executable, "-c", PROGRAM, "show", "causal", "--seq-len", "4"]
+    variables = os.environ | {"PYTHONIOENCODING": encoding}
+    found = subprocess.run(command, capture_output=True, encoding=encoding, check=False, env=variables)
+    assert found.returncode == 0, found.stderr
+    assert "{ j : j <= i }\n\n#_  \n###_\n" in found.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="arguments are text there")
+def test_a_file_whose_name_the_locale_can_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    source = "import attncc\n@attncc.pattern\ndef near(i, j):\n    return abs(i - j) < 2\n"
+    (tmp_path / "mein müster.py").write_text(source, encoding="utf-8")
+    found = run("show", "mein müster.py:near", "-n", "4", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_full_disk_is_named() -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        command = [sys.executable, "-m", "attncc", "list"]
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert found.returncode == 2
+    assert "The disk is full" in found.stderr
+
+
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "attncc", "--version"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == f"attncc {attncc.__version__}\n"
+
+
+def test_an_interrupt_while_the_commands_are_imported_was_a_traceback() -> None:
+    program = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'attncc.cli.app': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        f"{PROGRAM}"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "")
+
+
+def test_what_a_pattern_prints_stood_before_the_json(tmp_path: Path) -> None:
+    source = "import attncc\n@attncc.pattern\ndef chatty(i, j):\n    print('hello')\n    return j <= i\n"
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    found = run("show", "mine.py:chatty", "-n", "4", "--json", cwd=tmp_path)
+    assert json.loads(found.stdout)["pattern"] == "chatty()"
+    assert found.stderr == "hello\n"

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from attncc.backends.triton import aot
-from attncc.cli import app
+from attncc.cli.app import app
 from attncc.cli.options import GpuName, PatternName, TopologyName, one_of
 from attncc.errors import AttnccError, ConfigError
 
