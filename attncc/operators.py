@@ -151,7 +151,7 @@ class _Attend(torch.autograd.Function):
 
 
 def _below_autograd(options: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *weights: Tensor) -> Any:
-    with torch._C._AutoDispatchBelowAutograd():
+    with torch._C._AutoDispatchBelowADInplaceOrView():
         if weights:
             return weighted_attention(query, key, value, weights, *options)
         return attention(query, key, value, *options)

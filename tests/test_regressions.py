@@ -414,3 +414,16 @@ def test_a_mask_in_the_place_of_a_pattern_was_printed_whole_without_what_to_writ
         return mask[i, j]
 
     assert torch.equal(attncc.dense_mask(masked(mask=mask), 6), mask)
+
+
+@pytest.mark.parametrize("backend", ["torch", "reference"])
+def test_an_output_was_a_view_that_nothing_could_change_in_place(backend: str) -> None:
+    """Now it is as with scaled_dot_product_attention, whose backward needs its output, too."""
+    query = torch.randn(1, 1, 8, 4, requires_grad=True)
+    out, lse = attncc.attention(query, query, query, attncc.load("causal"), return_lse=True, backend=backend)
+    assert not out._is_view()
+    assert not lse._is_view()
+    with torch.no_grad():
+        out += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
