@@ -59,7 +59,7 @@ FOLDED = [
 ]
 
 
-@pytest.mark.parametrize("predicate", FOLDED, ids=str)
+@pytest.mark.parametrize("predicate", FOLDED, ids=["remainders", "extremes of both", "a quotient"])
 def test_cases_leave_nothing_folded(predicate: Predicate) -> None:
     found = by_cases(predicate)
     np.testing.assert_array_equal(evaluate_predicate(found, GRID), evaluate_predicate(predicate, GRID))
