@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -70,14 +73,32 @@ def measure_host(processes: int, report: Report) -> Links:
     with tempfile.TemporaryDirectory(prefix="attncc-links-") as folder:
         arguments = (processes, str(Path(folder, "store")), sender)
         ranks = [context.Process(target=_process, args=(rank, *arguments), daemon=True) for rank in range(processes)]
-        for each in ranks:
-            each.start()
         try:
-            return _heard(ranks, receiver, report)
-        finally:
+            with _interrupts_ignored():  # also by the processes that start now: Ctrl-C is for this one to answer
+                for each in ranks:
+                    each.start()
+            links = _heard(ranks, receiver, report)
             for each in ranks:
                 each.join(ENDING)
-                each.kill()
+            return links
+        finally:
+            for each in ranks:
+                if each.pid is not None:
+                    each.kill()
+                    each.join()
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C; only the main thread can say so, and only it is interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler or signal.SIG_DFL)  # None: not set from Python
 
 
 def _heard(ranks: Sequence[BaseProcess], receiver: Connection, report: Report) -> Links:

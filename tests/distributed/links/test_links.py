@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -91,3 +93,30 @@ def test_the_world_of_torchrun():
     )
     assert found.returncode == 0, found.stderr
     plausible(json.loads(found.stdout), 2)
+
+
+@pytest.mark.parametrize("after", ["", "at a step"])
+def test_an_interrupt_ended_in_the_processes_tracebacks_or_was_lost(after):
+    """At a step, or while the processes start: a terminal sends Ctrl-C to all of them."""
+    measuring = """
+from attncc.distributed.links import probe
+def at_a_step(step):
+    print(step, flush=True)
+if not {after!r}:
+    print("starting", flush=True)
+try:
+    probe.measure_host(2, at_a_step)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    command = [sys.executable, "-c", measuring.format(after=after)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0 if after else 1.0)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert out.endswith("interrupted\n")
+    assert "Traceback" not in err
