@@ -27,7 +27,10 @@ def predicted(case: Case, config: dict[str, object]) -> float:
 def test_ranking(case: Case, benchmark, bar) -> None:
     configs = drawn(case, 50, seed=1000)
     benchmark.pedantic(lambda: [predicted(case, config) for config in configs], rounds=1)
-    pairs = [(predicted(case, config), statistics.median(taken)) for config, taken in timed(case, configs, limit=120.0)]
-    rank = spearman(*(list(each) for each in zip(*pairs, strict=True)))
-    what = f"rank of predicted and measured, {case.pattern} {case.direction}, N = 16,384, {len(pairs)} configs"
-    bar(what, rank, "at least 0.8 (Spearman)")
+    found = list(timed(case, configs, limit=120.0))
+    expected = [predicted(case, config) for config, _ in found]
+    least, middle = (
+        spearman(expected, [each(taken) for _, taken in found]) for each in (min, statistics.median)
+    )  # what other load adds to a run is not the configuration's
+    what = f"rank of predicted and measured, {case.pattern} {case.direction}, N = 16,384, {len(found)} configs"
+    bar(what, least, "at least 0.8 (Spearman)", f"by the fastest of their runs; {middle:.2f} by the median")

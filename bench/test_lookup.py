@@ -51,12 +51,9 @@ def _per_call(tensors: list[torch.Tensor], config: str) -> float:
 
 
 def test_warm_look_up(benchmark, bar, tensors) -> None:
-    assert (
-        memo.remembered(
-            PATTERN, "", Shape(4096, 4096), Inputs(1, 8, 8, 64, 64, "fp32"), "forward", "torch", "cpu"
-        ).source
-        == "exact"
-    )
+    inputs = Inputs(1, 8, 8, 64, 64, "fp32")
+    remembered = memo.remembered(PATTERN, "", Shape(4096, 4096), inputs, "forward", "torch", "cpu")
+    assert remembered.found.source == "exact"
     samples: list[float] = []
 
     def run() -> None:
