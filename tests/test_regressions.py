@@ -160,25 +160,6 @@ def test_scores_that_compose_to_an_infinity_raised_an_error_about_patterns() -> 
         nothing().then(inverse())
 
 
-@pytest.mark.parametrize("with_weights", [False, True])
-def test_forward_mode_dropped_the_tangents_without_a_word(with_weights: bool) -> None:
-    causal, x = attncc.load("causal"), torch.randn(1, 2, 7, 4)
-
-    def by_query(q: torch.Tensor) -> torch.Tensor:
-        return attncc.attention(q, x, x, causal)
-
-    def by_slopes(slopes: torch.Tensor) -> torch.Tensor:
-        return attncc.attention(x, x, x, causal, score=attncc.alibi(slopes=slopes))
-
-    call, at = (by_slopes, attncc.alibi_slopes(2)) if with_weights else (by_query, x)
-    with pytest.raises(attncc.AttnccError, match="forward mode"):
-        torch.func.jvp(call, (at,), (at,))
-    with torch.autograd.forward_ad.dual_level():
-        dual = torch.autograd.forward_ad.make_dual(at, at)
-        with pytest.raises(attncc.AttnccError, match="forward mode"):
-            call(dual)
-
-
 def test_a_pattern_that_forgot_its_return_was_told_about_parentheses() -> None:
     @attncc.pattern
     def forgot(i, j):
@@ -223,32 +204,6 @@ def test_an_intermediate_result_beyond_all_floats_raised_an_overflow_error_about
     huge = (((j**4) ** 4) ** 4) ** 4
     with pytest.raises(attncc.PatternError, match=r"reach \d\.\d\de\+6\d\d at"):
         attncc.plan(drawn(huge > i), 300)
-
-
-@pytest.mark.parametrize("transform", ["grad", "vjp", "jacrev", "hessian"])
-def test_reverse_mode_of_torch_func_named_a_missing_staticmethod(transform: str) -> None:
-    query = torch.randn(1, 1, 8, 4)
-
-    def total(x: torch.Tensor) -> torch.Tensor:
-        return attncc.attention(x, query, query, attncc.load("causal")).sum()
-
-    made = getattr(torch.func, transform)
-    with pytest.raises(attncc.AttnccError, match=r"(?s)transform of torch\.func.*torch\.autograd\.functional\.vjp"):
-        made(total, query) if transform == "vjp" else made(total)(query)
-    found = torch.autograd.functional.vjp(total, query)[1]  # what the message says to use
-    assert found.shape == query.shape
-
-
-def test_attention_on_constants_inside_of_a_transform_is_no_derivative() -> None:
-    query = torch.randn(1, 1, 8, 4)
-    found = torch.func.grad(lambda x: (x * attncc.attention(query, query, query, attncc.load("causal"))).sum())(query)
-    assert torch.equal(found, attncc.attention(query, query, query, attncc.load("causal")))
-
-
-def test_vmap_says_where_the_dimension_goes() -> None:
-    query = torch.randn(3, 1, 1, 8, 4)
-    with pytest.raises(attncc.AttnccError, match=r"(?s)torch\.vmap.*into B"):
-        torch.vmap(lambda x: attncc.attention(x, x, x, attncc.load("causal")))(query)
 
 
 @pytest.mark.parametrize("name", ["causal", "strided", "full"])
@@ -414,16 +369,3 @@ def test_a_mask_in_the_place_of_a_pattern_was_printed_whole_without_what_to_writ
         return mask[i, j]
 
     assert torch.equal(attncc.dense_mask(masked(mask=mask), 6), mask)
-
-
-@pytest.mark.parametrize("backend", ["torch", "reference"])
-def test_an_output_was_a_view_that_nothing_could_change_in_place(backend: str) -> None:
-    """Now it is as with scaled_dot_product_attention, whose backward needs its output, too."""
-    query = torch.randn(1, 1, 8, 4, requires_grad=True)
-    out, lse = attncc.attention(query, query, query, attncc.load("causal"), return_lse=True, backend=backend)
-    assert not out._is_view()
-    assert not lse._is_view()
-    with torch.no_grad():
-        out += 1
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        out.sum().backward()
