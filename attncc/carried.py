@@ -6,7 +6,8 @@ place (attncc.ir.codec), and their tables as tensors: constants of the program, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -45,7 +46,7 @@ def written(call: Call) -> tuple[list[Tensor], Call]:
     return tables, call._replace(pattern=pattern_text(pattern), score=score_text(score))
 
 
-def _constant(function: Any) -> Any:
+def constant(function: Any) -> Any:
     """Mark a function that torch.compile calls, instead of looking into it (decorator).
 
     It is torch.compiler.assume_constant_result, which imports torch._dynamo, and that takes seconds.
@@ -54,7 +55,7 @@ def _constant(function: Any) -> Any:
     return function
 
 
-@_constant
+@constant
 def check_format() -> None:
     """Raise ExportError where the call is recorded for ONNX."""
     if torch.onnx.is_in_onnx_export():
@@ -66,14 +67,14 @@ def check_format() -> None:
         )
 
 
-@_constant
+@constant
 def pattern_text(handle: str) -> str:
     """Return a pattern as text, which has been read again."""
     pattern = by_handle(handle)
     return _checked(pattern.program, _tables(handle, ""))
 
 
-@_constant
+@constant
 def score_text(key: str) -> str:
     """Return a score as text, which has been read again, "" for the score as it is."""
     score = by_key(key)
@@ -87,23 +88,35 @@ def _checked(program: codec.Program, tables: Iterable[TableData]) -> str:
     return text
 
 
-@_constant
+@constant
 def number_of_tables(handle: str, key: str) -> int:
     """Return how many different tables a pattern and a score look up."""
     return len(_tables(handle, key))
 
 
-@_constant
+@constant
 def table(handle: str, key: str, number: int) -> Tensor:
     """Return one of these tables, the same tensor each time."""
     data = _tables(handle, key)[number]
     if data not in _saved:
-        with _disable_current_modes():
+        with _unrecorded():
             _saved[data] = torch.from_numpy(np.array(data.data))
     return _saved[data]
 
 
 _saved: WeakKeyDictionary[TableData, Tensor] = WeakKeyDictionary()
+
+
+@contextmanager
+def _unrecorded() -> Iterator[None]:
+    """Make tensors that are constants of what is recorded around it."""
+    state = torch._C._get_tracing_state()  # of torch.jit.trace
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+    try:
+        with _disable_current_modes():
+            yield
+    finally:
+        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
 
 
 def _tables(handle: str, key: str) -> list[TableData]:
