@@ -28,14 +28,17 @@ def general_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    weights: Sequence[Tensor],
-    tables: Sequence[Tensor],
+    weights: Sequence[Tensor] | None,
+    tables: Sequence[Tensor] | None,
     scale: float,
     *call: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Return (out, lse) under a score that looks `weights` up; what the call has written out looks `tables` up."""
-    found, _alive = carried.living(Call(*call), tables)
-    return executable_for(query, key, value, "forward", found).forward(query, key, value, weights, scale)
+    """Return (out, lse) under a score that looks `weights` up; what the call has written out looks `tables` up.
+
+    A list without tensors is None where a model that was compiled ahead of time calls.
+    """
+    found, _alive = carried.living(Call(*call), tables or ())
+    return executable_for(query, key, value, "forward", found).forward(query, key, value, weights or (), scale)
 
 
 def attention_backward(grad_out: Tensor, grad_lse: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,10 +149,15 @@ def differentiable_attention(query: Tensor, key: Tensor, value: Tensor, *options
 
 
 def differentiable_general_attention(
-    query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], tables: Sequence[Tensor], *options: Any
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    weights: Sequence[Tensor] | None,
+    tables: Sequence[Tensor] | None,
+    *options: Any,
 ) -> Any:
     """Return `general_attention`, with its derivative where that is wanted."""
-    return _differentiable((tables, *options), query, key, value, *weights)
+    return _differentiable((tables or (), *options), query, key, value, *(weights or ()))
 
 
 def refuse_double_backward(ctx: Any, *gradients: Any) -> None:

@@ -16,14 +16,13 @@ FOLDER = Path(sys.argv[1])
 
 def call(file: Path):
     """Return what a file holds as a function."""
-    match file.suffix:
-        case ".pt2":
-            return torch.export.load(file).module()
-        case ".pt":
+    match file.stem.split("-")[1]:
+        case "traced":
             return torch.jit.load(file)
-        case ".aoti":
+        case "compiled":
             return torch._inductor.aoti_load_package(str(file))
-    raise ValueError(file)
+        case _:
+            return torch.export.load(file).module()
 
 
 def distance(file: Path) -> float:
