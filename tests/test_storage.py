@@ -161,3 +161,64 @@ def test_each_cache_warned_for_itself(tmp_path: Path, monkeypatch: pytest.Monkey
     assert str(tmp_path) in said
     assert "Read-only file system" in said
     assert "set ATTNCC_CACHE_DIR" in said
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of all caches, and beside it the folder `elsewhere`."""
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "elsewhere").mkdir()
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_cached_file_replaces_a_link_and_a_pipe(cache: Path, durable: bool) -> None:
+    target = cache.parent / "elsewhere" / "mine"
+    target.write_bytes(b"mine")
+    storage.put(cache / "kernels" / "plain", b"x", durable=durable)
+    (cache / "kernels" / "link").symlink_to(target)
+    (cache / "kernels" / "dangling").symlink_to(target.with_name("new"))
+    os.mkfifo(cache / "kernels" / "pipe")
+    for name in ("link", "dangling", "pipe"):
+        storage.put(cache / "kernels" / name, b"x", durable=durable)
+    found = list((cache / "kernels").iterdir())
+    assert {path.name for path in found} == {"plain", "link", "dangling", "pipe"}
+    assert all(stat.S_ISREG(path.lstat().st_mode) and path.read_bytes() == b"x" for path in found)
+    assert [path.name for path in target.parent.iterdir()] == ["mine"]
+    assert target.read_bytes() == b"mine"
+
+
+def test_a_folder_that_leads_out_of_the_cache_is_refused(cache: Path) -> None:
+    cache.mkdir()
+    (cache / "kernels").symlink_to(cache.parent / "elsewhere")
+    with pytest.raises(OSError, match="out of"):
+        storage.put(cache / "kernels" / "x", b"x")
+    assert list((cache.parent / "elsewhere").iterdir()) == []
+
+
+def test_the_cache_itself_may_be_a_link(cache: Path) -> None:
+    cache.symlink_to(cache.parent / "elsewhere")
+    storage.put(cache / "kernels" / "x", b"x")
+    assert (cache.parent / "elsewhere" / "kernels" / "x").read_bytes() == b"x"
+
+
+def test_reading_does_not_wait_where_a_pipe_takes_the_place_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"")
+    regular = (tmp_path / "file").stat()
+    monkeypatch.setattr(Path, "stat", lambda self, **options: regular)  # what it was a moment ago
+    with pytest.raises(ConfigError, match="no regular file"):
+        storage.read(tmp_path / "pipe", 5)
+
+
+def test_what_a_killed_process_was_writing_is_found_later(cache: Path) -> None:
+    for name in ("kernels", "tuned", "mine"):
+        (cache / name / "deep").mkdir(parents=True)
+        for age in (0, 2 * storage.ABANDONED):
+            path = cache / name / "deep" / f"{storage.WRITING}{age:.0f}"
+            path.write_bytes(b"")
+            os.utime(path, (path.stat().st_mtime - age,) * 2)
+    (cache / "kernels" / "linked").symlink_to(cache / "mine")
+    assert sorted(path.parent.parent.name for path in storage.abandoned()) == ["kernels", "tuned"]
