@@ -69,6 +69,6 @@ def save(path: Path, compiled: Compiled) -> None:
         for name, stage in compiled.stages.items():
             archive.writestr(name, stage)
     try:
-        put(path, content.getvalue())
+        put(path, content.getvalue(), path.parent)
     except OSError as error:
         warn_unwritable(path, error)

@@ -39,7 +39,7 @@ def path_of(spec: Spec) -> Path:
             return path
         warnings.warn(f"{path} was damaged and has been generated again.", CacheWarning, stacklevel=2)
     try:
-        put(path, text.encode())
+        put(path, text.encode(), folder())
     except OSError as error:
         warn_unwritable(path, error)
         path = _temporary() / name
