@@ -25,8 +25,8 @@ def test_peaks_follow_from_clocks_and_units(name: str) -> None:
     nearest_power = 2.0 ** round(math.log2(rate))
     assert rate == pytest.approx(nearest_power, rel=0.005)
     assert found.tensor["fp16"] == found.tensor["bf16"]
-    without_tf32 = found.arch == "gfx950"
-    assert found.tensor["tf32"] == pytest.approx(found.tensor["fp32" if without_tf32 else "fp16"] / (2 - without_tf32), rel=1e-3)
+    tf32 = found.tensor["fp32"] if found.arch == "gfx950" else found.tensor["fp16"] / 2
+    assert found.tensor["tf32"] == pytest.approx(tf32, rel=1e-3)
     lanes = 4 * found.lanes.fp32 if found.backend == "hip" else 2 * found.lanes.fp32
     assert found.tensor_flops_per_clock("fp32") == pytest.approx(lanes, rel=0.1)
 
