@@ -72,9 +72,8 @@ def _acquire(lock: BaseFileLock, holder: Path, what: str, wait: float | None) ->
     except Timeout:
         who = _described(holder)
     limit = "as long as it takes" if wait is None else f"at most {wait:.0f} s"
-    LOG.warning(
-        "Waiting for %s, %s: %s holds the lock %s. End that process if it hangs.", what, limit, who, lock.lock_file
-    )
+    said = f"Waiting for {what}, {limit}: {who} holds the lock {lock.lock_file}. End that process if it hangs."
+    LOG.warning("%s", printable(said))
     try:
         lock.acquire(timeout=-1 if wait is None else max(0.0, wait - SILENCE))
     except Timeout as error:
