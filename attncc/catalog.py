@@ -79,7 +79,7 @@ def _parsed(parameter: Parameter, text: str) -> Any:
     if parameter.type is Table:
         return _parsed_table(parameter.name, text)
     if parameter.type is Weights:
-        return _loaded(text, "weights", "numbers") if text.startswith("@") else _drawn(parameter.name, text)
+        return _loaded_weights(text) if text.startswith("@") else _drawn(parameter.name, text)
     if parameter.type is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -118,11 +118,22 @@ def _drawn(name: str, text: str) -> Any:
     return np.random.default_rng(0).standard_normal([int(size) for size in sizes], np.float32)
 
 
+def _loaded_weights(text: str) -> Any:
+    found = _loaded(text, "weights", "numbers")
+    if found.dtype.kind not in "biuf":
+        raise TableError(
+            f"{text[1:]!r} has entries of type {found.dtype}.",
+            rule="Weights are real numbers.",
+            fix="Save them again with numpy.save, as float32.",
+        )
+    return found
+
+
 def _loaded(text: str, what: str, entries: str) -> Any:
     try:
         with opened(Path(text[1:])) as file:
-            return np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+            return np.lib.format.read_array(file, allow_pickle=False)  # one array, and no archive of them
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         said = error.strerror if isinstance(error, OSError) else _reason(error)
         raise TableError(
             f"{text[1:]!r} can't be read as {what}: {said}.",
@@ -133,6 +144,8 @@ def _loaded(text: str, what: str, entries: str) -> Any:
 
 def _reason(error: Exception) -> str:
     """Return why numpy refuses a file; what it says of pickles is about files that aren't its own, too."""
+    if isinstance(error, MemoryError):
+        return "it says that it is larger than the memory"
     return error.problem.rstrip(".") if isinstance(error, AttnccError) else "it is not what numpy writes"
 
 
