@@ -76,14 +76,22 @@ class Node:
     includes: Callable[[Any], bool] = lambda node: True
 
 
-def takes(*sorts: Sort, gives: Sort, more: Sort = NOTHING) -> Rule:
-    """Return the rule of a node of parts of these sorts, and, where `more` is given, at least one of that sort."""
+def takes(*sorts: Sort, gives: Sort) -> Rule:
+    """Return the rule of a node of parts of these sorts."""
 
     def rule(parts: Sequence[Any], found: Sequence[Sort]) -> Sort:
-        extra = max(1, len(found) - len(sorts)) if more else 0
-        wanted = (*sorts, *[more] * extra)
-        fits = len(found) == len(wanted) and all(a & b for a, b in zip(found, wanted, strict=True))
+        fits = len(found) == len(sorts) and all(a & b for a, b in zip(found, sorts, strict=True))
         return gives if fits else NOTHING
+
+    return rule
+
+
+def looks_up(data: Sort, dimensions: Callable[[Any], int], gives: Sort) -> Rule:
+    """Return the rule of a look-up: of data, by an index for each of its dimensions."""
+
+    def rule(parts: Sequence[Any], found: Sequence[Sort]) -> Sort:
+        fits = found and found[0] is data and len(found) == 1 + dimensions(parts[0])
+        return gives if fits and all(sort & Sort.INDEX for sort in found[1:]) else NOTHING
 
     return rule
 
@@ -163,7 +171,7 @@ def _truth(value: object) -> Constant:
 def _weights(slot: object, shape: object, label: object) -> functions.WeightsSymbol:
     sizes = shape if isinstance(shape, list) else []
     whole = all(type(number) is int and 0 <= number < 1 << 62 for number in (slot, *sizes))
-    if not whole or not 1 <= len(sizes) <= MAX_DIMENSIONS or not isinstance(label, str):
+    if not whole or not isinstance(shape, list) or len(sizes) > MAX_DIMENSIONS or not isinstance(label, str):
         raise MalformedError(f"{[slot, shape, label]!r:.60} are not the slot, the sizes and the name of weights")
     return functions.WeightsSymbol(slot, tuple(sizes), label)  # type: ignore[arg-type]
 
@@ -214,10 +222,15 @@ NODES = (
     function("abs", sympy.Abs, Sort.INDEX),
     Node("min", sympy.Min, sympy.Min, alike(INTEGRAL), unordered=True, check=_check_extremum),
     Node("max", sympy.Max, sympy.Max, alike(INTEGRAL), unordered=True, check=_check_extremum),
-    Node("read", Read, Read, takes(Sort.TABLE, more=Sort.INDEX, gives=INTEGRAL)),
+    Node("read", Read, Read, looks_up(Sort.TABLE, lambda symbol: symbol.table.data.ndim, INTEGRAL)),
     # Real numbers.
     Node("real", functions.AsReal, functions.AsReal, takes(Sort.INDEX, gives=Sort.REAL)),
-    Node("lookup", functions.Lookup, functions.Lookup, takes(Sort.WEIGHTS, more=Sort.INDEX, gives=Sort.REAL)),
+    Node(
+        "lookup",
+        functions.Lookup,
+        functions.Lookup,
+        looks_up(Sort.WEIGHTS, lambda symbol: len(symbol.shape), Sort.REAL),
+    ),
     function("exp", sympy.exp, Sort.REAL),
     function("tanh", sympy.tanh, Sort.REAL),
     function("log", functions.Logarithm, Sort.REAL),
