@@ -107,11 +107,13 @@ def test_a_program_keeps_its_text_through_decompositions(program: torch.export.E
 
 
 def tampered(program: torch.export.ExportedProgram, table: torch.Tensor) -> torch.nn.Module:
+    """Return a program as a module, with another table in the place of IDS."""
     module = program.module()
-    for name, constant in [*module.named_buffers(), *vars(module).items()]:
-        if isinstance(constant, torch.Tensor) and torch.equal(constant, IDS):
-            setattr(module, name, table)
-            return module
+    for part in module.modules():
+        for name, constant in [*part.named_buffers(recurse=False), *vars(part).items()]:
+            if isinstance(constant, torch.Tensor) and torch.equal(constant, IDS):
+                setattr(part, name, table)
+                return module
     raise AssertionError("the program has no such table")
 
 
