@@ -21,7 +21,7 @@ import sympy
 
 from attncc.errors import AttnccError, ExportError
 from attncc.ir import size
-from attncc.ir.nodes import BY_TAG, MalformedError, Node, Sort, node_of
+from attncc.ir.nodes import BY_TAG, NUMBER, MalformedError, Node, Sort, node_of
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import TableData
 
@@ -230,7 +230,7 @@ def _joined(entry: Node, parts: list[_Part]) -> _Part:
     sort = entry.rule(values, sorts)
     if not sort:
         raise MalformedError(f"it doesn't take {', '.join(map(_sorts, sorts)) or 'nothing'}")
-    condition = bool(sort & (Sort.CONDITION | Sort.GUARD))  # a leaf of what it stands in
+    condition = any((part.sort | sort) & Sort.CONDITION for part in parts)  # a leaf of the expression it stands in
     depth = 0 if condition else 1 + max(part.depth for part in parts)
     written = 1 if condition else 1 + sum(part.written for part in parts)
     for number, most, what in ((depth, MAX_DEPTH, "nests {:,} nodes"), (written, MAX_WRITTEN, "is {:,} nodes")):
@@ -238,7 +238,7 @@ def _joined(entry: Node, parts: list[_Part]) -> _Part:
             raise MalformedError(f"it {what.format(number)}, and at most {most:,} are read")
     entry.check(*values)
     value = entry.build(*values)
-    fixed = not condition and all(part.fixed for part in parts)
+    fixed = bool(sort & NUMBER) and all(part.fixed for part in parts)
     _check(value, sort, fixed)
     return _Part(value, sort, depth, written, fixed)
 

@@ -42,7 +42,7 @@ class Sort(enum.Flag):
     QUOTIENT = enum.auto()
     REAL = enum.auto()
     CONDITION = enum.auto()
-    #: A condition as the first argument of a choice.
+    #: What a choice depends on.
     GUARD = enum.auto()
     TABLE = enum.auto()
     WEIGHTS = enum.auto()
