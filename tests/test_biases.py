@@ -62,7 +62,7 @@ def test_one_after_the_other() -> None:
         return 1.5 * torch.tanh((s - slopes[0] * GAP.abs()) / 1.5) - slopes[1] * GAP.abs()
 
     check(score, formula)
-    assert [entry.name for entry in score.weights] == ["slopes", "slopes_1"]
+    assert list(score.weights) == ["slopes", "slopes_1"]
 
 
 def test_caps_are_positive() -> None:

@@ -67,7 +67,7 @@ def test_scores_of_equal_expressions_are_equal_on_the_same_tensors() -> None:
     assert sloped(slopes=a) == sloped(slopes=a)
     assert sloped(slopes=a) != sloped(slopes=b)
     assert sloped(slopes=a).key == sloped(slopes=b).key
-    assert sloped(slopes=a).with_weights(slopes=b) == sloped(slopes=b)
+    assert sloped(slopes=a).bind({"slopes": b}) == sloped(slopes=b)
     assert capped(cap=4) != capped(cap=5)
     assert len({sloped(slopes=a), sloped(slopes=a)}) == 1
 
@@ -75,7 +75,6 @@ def test_scores_of_equal_expressions_are_equal_on_the_same_tensors() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
-        (lambda: sloped(), ParameterError, "needs slopes"),
         (lambda: sloped(slope=torch.rand(2)), ParameterError, "Did you mean 'slopes'"),
         (lambda: sloped(slopes=[0.5]), TableError, "floating-point tensor"),
         (lambda: sloped(slopes=torch.rand(2, 2)), ScoreError, "one index a dimension"),
@@ -83,8 +82,10 @@ def test_scores_of_equal_expressions_are_equal_on_the_same_tensors() -> None:
         (lambda: capped(cap=math.nan), ParameterError, "a finite number"),
         (lambda: capped(cap=0.1), ParameterError, "at least 0.5 and at most 99"),
         (lambda: capped(cap=True), ParameterError, "a finite number"),
-        (lambda: sloped(slopes=torch.rand(2)).with_weights(slopes=torch.rand(3)), ScoreError, "in place of"),
-        (lambda: sloped(slopes=torch.rand(2)).with_weights(slope=torch.rand(2)), ScoreError, "Did you mean 'slopes'"),
+        (lambda: sloped(slopes=torch.rand(2)).bind({"slopes": torch.rand(2, 3)}).key, ScoreError, "one index a dim"),
+        (lambda: sloped(slopes=torch.rand(2)).bind({"slope": torch.rand(2)}), ScoreError, "Did you mean 'slopes'"),
+        (lambda: sloped().bind(torch.rand(2)), ScoreError, "mapping from the names"),
+        (lambda: sloped().expression, ScoreError, "no tensor for its weights 'slopes'"),
     ],
 )
 def test_parameters_are_checked(call, error, says: str) -> None:
@@ -217,7 +218,7 @@ def test_gradcheck() -> None:
 
 def test_torch_compile_without_a_graph_break() -> None:
     torch._dynamo.reset()
-    slopes = torch.nn.Parameter(torch.rand(2))
+    slopes = torch.rand(2, requires_grad=True)
     score = sloped(slopes=slopes).then(capped())
 
     @torch.compile(fullgraph=True, backend="aot_eager")

@@ -212,11 +212,12 @@ def _shifted(drawn: DrawnReal) -> DrawnReal:
 
 
 def _symbolic(drawn: DrawnReal, tensors: Sequence[Tensor]) -> Score:
-    weights = tuple(Weights(x, f"weights_{slot}", slot) for slot, x in enumerate(tensors))
+    named = {f"weights_{slot}": x for slot, x in enumerate(tensors)}
+    weights = tuple(Weights(tuple(x.shape), name, slot) for slot, (name, x) in enumerate(named.items()))
     build = operator.methodcaller("build", SYMBOLIC)
     try:
         made = drawn.build(RealWorld(Real(SCORE), build, build, weights, _Symbolic))
-        return Score(ScoreExpression(real_of(made)), weights, "drawn")
+        return Score.of(ScoreExpression(real_of(made)), named, "drawn")
     except PatternError as error:
         if "cases" in error.problem:  # a nest of `where` that attncc refuses
             reject()

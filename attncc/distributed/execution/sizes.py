@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor
 from attncc.distributed.execution.channel import Channel, told
 from attncc.distributed.liveness.odd import named, odd
 from attncc.errors import DistributedError
-from attncc.ir.weights import Weights
 
 #: Types that tensors may have, by the numbers that ranks tell each other.
 DTYPES = sorted({x for x in vars(torch).values() if isinstance(x, torch.dtype) and x.is_floating_point}, key=str)
@@ -63,15 +62,17 @@ def check_alike(sizes: Sizes, channel: Channel, device: torch.device) -> None:
         )
 
 
-def check_same_weights(weights: Sequence[Weights], channels: Sequence[Channel], device: torch.device) -> None:
+def check_same_weights(weights: Mapping[str, Tensor], channels: Sequence[Channel], device: torch.device) -> None:
     """Raise DistributedError on every rank unless all have the same weights, type and values. Collective."""
-    row = [dist.get_rank(), *(_digest(each.tensor) for each in weights)]
+    if not weights:
+        return
+    row = [dist.get_rank(), *map(_digest, weights.values())]
     rows = told(row, channels, device, "the comparison of weights")
-    for slot, each in enumerate(weights, 1):
+    for slot, name in enumerate(weights, 1):
         differing = odd({row[0]: row[slot] for row in rows})
         if differing:
             raise DistributedError(
-                f"The weights {each.name!r} of the score are others on {named(differing)}.",
+                f"The weights {name!r} of the score are others on {named(differing)}.",
                 rule="All ranks have the same weights, each the whole of them, in one type.",
                 fix="Broadcast them from one rank before the first step, and add up their gradients in each.",
             )
