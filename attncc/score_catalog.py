@@ -44,13 +44,13 @@ def named(name: str, parameters: Sequence[str] = (), *, heads: int = 1) -> Score
 
 def _with_weights(score: Score) -> Score:
     """Return a score that has all of its weights; raises ParameterError for another one."""
-    missing = [name for name in score.template.names if name not in score.weights]
-    if missing:
-        raise ParameterError(
-            f"Score {score.name!r} has no weights {missing[0]!r}.",
-            rule="Its kernels depend on their shape.",
-            fix=f"Give it: -s {missing[0]}=8, {missing[0]}=8x32, {missing[0]}=scalar or {missing[0]}=@{missing[0]}.npy.",
-        )
+    for name in score.template.names:
+        if name not in score.weights:
+            raise ParameterError(
+                f"Score {score.name!r} has no weights {name!r}.",
+                rule="Its kernels depend on their shape.",
+                fix=f"Give it: -s {name}=8, {name}=8x32, {name}=scalar or {name}=@{name}.npy.",
+            )
     return score
 
 

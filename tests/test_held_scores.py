@@ -32,7 +32,9 @@ class Given(nn.Module):
 
 
 def parameter() -> nn.Module:
-    return _Alike(attncc.compile(CAUSAL, score=attncc.alibi, weights={"slopes": nn.Parameter(torch.tensor([0.1, 0.5]))}))
+    return _Alike(
+        attncc.compile(CAUSAL, score=attncc.alibi, weights={"slopes": nn.Parameter(torch.tensor([0.1, 0.5]))})
+    )
 
 
 def captured() -> nn.Module:

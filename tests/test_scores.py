@@ -113,7 +113,8 @@ def test_weights_whose_shape_changed_under_a_score_are_read_anew() -> None:
     attncc.attention(q, k, v, CAUSAL, score=score)
     table.resize_(44)
     torch.testing.assert_close(
-        attncc.attention(q, k, v, CAUSAL, score=score), attncc.attention(q, k, v, CAUSAL, score=by_gap(table=table[:40]))
+        attncc.attention(q, k, v, CAUSAL, score=score),
+        attncc.attention(q, k, v, CAUSAL, score=by_gap(table=table[:40])),
     )
 
 

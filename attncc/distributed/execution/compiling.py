@@ -16,6 +16,7 @@ from attncc.distributed.execution.lines import Lines
 from attncc.distributed.execution.mesh import Grid, grid_of
 from attncc.distributed.execution.operator import DistributedAttention
 from attncc.distributed.execution.shards import schedule_of
+from attncc.distributed.execution.sizes import check_whole_weights
 from attncc.distributed.schedules.coverage import check_covers
 from attncc.distributed.schedules.problem import Problem
 from attncc.distributed.schedules.schedule import Schedule
@@ -83,7 +84,7 @@ def compile(
     options = Options(as_score(score, weights), scale, enable_gqa, 0, return_lse, backend, encoded(config))
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     _check_kinds(settings=settings, schedule=schedule, topology=topology)
-    _check_whole_weights(options.score)
+    check_whole_weights(options.score.weights)
     _check_options(options)
     if topology is not None:
         ways = spreads(grid.size("sequence"), inputs.kv_heads, grid.size("batch"), grid.size("heads"))
@@ -113,19 +114,6 @@ def _check_kinds(**given: object) -> None:
         kind, fix = KINDS[name]
         if value is not None and not isinstance(value, kind):
             raise ConfigError(f"{name}={value!r}.", rule=f"It is of attncc.distributed.{kind.__name__}.", fix=fix)
-
-
-def _check_whole_weights(score: Score) -> None:
-    """Raise DistributedError for weights of which a rank has a shard."""
-    for name, tensor in score.weights.items():
-        from torch.distributed.tensor import DTensor  # takes a second, which those without weights needn't wait
-
-        if isinstance(tensor, DTensor):
-            raise DistributedError(
-                f"Weights {name!r} of the score are a DTensor.",
-                rule="Every rank has the whole of them, and its backward gives their gradient from what it computed.",
-                fix="Keep them out: fully_shard(model, ignored_params={them}), and add their gradients up yourself.",
-            )
 
 
 def _check_options(options: Options) -> None:

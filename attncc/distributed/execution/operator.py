@@ -23,7 +23,7 @@ from attncc.distributed.execution.mesh import Grid
 from attncc.distributed.execution.once import refuse_transforms
 from attncc.distributed.execution.run import attend
 from attncc.distributed.execution.sample import Sample
-from attncc.distributed.execution.sizes import Sizes, check_same_weights
+from attncc.distributed.execution.sizes import Sizes, check_same_weights, check_whole_weights
 from attncc.distributed.execution.swap import Swap
 from attncc.distributed.execution.tables import RankTables
 from attncc.distributed.schedules import traffic
@@ -107,6 +107,7 @@ class DistributedAttention(torch.nn.Module):
         score, return_lse = options.score, options.return_lse
         query, key, value = options.checked(query, key, value)
         self._check_shard(query, key, score)
+        check_whole_weights(score.weights)
         factor = scale_of(options.scale, query)
         self.agreement.settle()
         sizes = Sizes.of(query, key, value, score.tensors)

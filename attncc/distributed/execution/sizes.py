@@ -62,6 +62,20 @@ def check_alike(sizes: Sizes, channel: Channel, device: torch.device) -> None:
         )
 
 
+def check_whole_weights(weights: Mapping[str, Tensor]) -> None:
+    """Raise DistributedError for weights of which a rank has a shard."""
+    for name, tensor in weights.items():
+        from torch.distributed.tensor import DTensor  # takes a second, which those without weights needn't wait
+
+        if isinstance(tensor, DTensor):
+            raise DistributedError(
+                f"Weights {name!r} of the score are a DTensor.",
+                rule="Every rank has the whole of them, and its backward gives their gradient from what it computed.",
+                fix="Compile before fully_shard(model), and call the attention in the model's forward; or keep them "
+                "out: fully_shard(model, ignored_params={them}), and add their gradients up yourself.",
+            )
+
+
 def check_same_weights(weights: Mapping[str, Tensor], channels: Sequence[Channel], device: torch.device) -> None:
     """Raise DistributedError on every rank unless all have the same weights, type and values. Collective."""
     if not weights:
@@ -80,5 +94,6 @@ def check_same_weights(weights: Mapping[str, Tensor], channels: Sequence[Channel
 
 def _digest(x: Tensor) -> int:
     found = hashlib.sha256(str(x.dtype).encode())
-    found.update(x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    own = x.detach().to("cpu", copy=True)  # a tensor that numpy has seen can't be resized, as FSDP does
+    found.update(own.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return int.from_bytes(found.digest()[:8], "little", signed=True)
