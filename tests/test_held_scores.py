@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -233,6 +235,14 @@ def test_graphs_follow_the_weights(make: Callable[[], nn.Module]) -> None:
     x, slopes = tokens(), dict(model.named_parameters())[name_of(model)]
     for a, b in zip(*(torch.autograd.grad(run(x).sum(), [slopes]) for run in (graph, model)), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.slow
+def test_the_module_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "scores.md").read_text(encoding="utf-8")
+    _, example, *_ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(example, {"__name__": "example"})
+    assert capsys.readouterr().out == "torch.Size([4, 32])\n"
 
 
 def _replicated(module: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Module:
