@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import secrets
+import shutil
 import stat
 import sys
+import tempfile
 import warnings
+from functools import cache
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -30,8 +34,71 @@ def cache_root() -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """Return the folder of one cache; it need not exist yet."""
-    return cache_root() / name
+    """Return the folder of one cache; it need not exist yet.
+
+    A folder that others can write to is not used: with one warning, a temporary one takes its place.
+    """
+    problem = exposed_cache(name)
+    if problem is None:
+        return cache_root() / name
+    warn_once(f"{problem} What this process tunes and compiles is forgotten when it ends.", problem)
+    return temporary_folder() / name
+
+
+def check_cache(name: str) -> None:
+    """Raise ConfigError where the folder of a cache isn't used, since others can write to it."""
+    problem = exposed_cache(name)
+    if problem is not None:
+        raise ConfigError(
+            problem,
+            rule="A cache is used where nobody else could have written what is in it.",
+            fix=f"Take the others' permission (chmod go-w), or set {ENVIRONMENT} to a folder of your own.",
+        )
+
+
+def exposed_cache(name: str) -> str | None:
+    """Return a sentence on how others can write to the folder of a cache, or None where they can't."""
+    root = cache_root()
+    for folder in (root, root / name):
+        if said := exposure(folder):
+            return f"The cache folder {folder} is not used: {said}, so that others can write to it."
+    return None
+
+
+def exposure(path: Path) -> str:
+    """Return what lets others write to a folder or file, or an empty text: it is missing, or this user's or root's."""
+    if sys.platform == "win32":  # access is by lists there
+        return ""
+    try:
+        link, found = path.lstat(), path.stat()
+    except OSError:  # missing, or out of reach, of which whoever opens it tells
+        return ""
+    for each in (link, found):
+        if each.st_uid not in (0, os.geteuid()):
+            return f"it belongs to user {each.st_uid}"
+    mode = stat.S_IMODE(found.st_mode)
+    return f"its mode is {mode:04o}" if mode & 0o022 else ""
+
+
+@cache
+def temporary_folder() -> Path:
+    """Return a folder of this process alone, which goes with it."""
+    folder, owner = Path(tempfile.mkdtemp(prefix="attncc-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # forked processes inherit what is done at exit
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing; in the caches, for this user alone. Raises OSError."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(mode=0o700 if path.is_relative_to(cache_root()) else 0o777, exist_ok=True)
 
 
 def warn_once(message: str, about: str) -> None:
@@ -94,6 +161,11 @@ def write(path: Path, content: bytes) -> None:
         _send(os.open(path, os.O_WRONLY), content)
     else:
         _replace(Path(os.path.realpath(path)), content, None if found is None else stat.S_IMODE(found.st_mode))
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write a file of a cache in one step, in place of whatever is there: no link is followed. Raises OSError."""
+    _replace(path, content, None)
 
 
 def save(path: Path, content: bytes, option: str) -> None:
@@ -184,7 +256,7 @@ def _send(descriptor: int, content: bytes) -> None:
 def _replace(path: Path, content: bytes, mode: int | None) -> None:
     if mode is not None:
         _check_access(path)  # a file that is marked read-only is kept, though its folder would let it be replaced
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.parent / f".writing-{secrets.token_hex(8)}"
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:

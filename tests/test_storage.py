@@ -161,3 +161,56 @@ def test_each_cache_warned_for_itself(tmp_path: Path, monkeypatch: pytest.Monkey
     assert str(tmp_path) in said
     assert "Read-only file system" in said
     assert "set ATTNCC_CACHE_DIR" in said
+
+
+def test_folders_of_a_cache_are_0700_and_others_by_the_umask(
+    tmp_path: Path, umask: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(storage.ENVIRONMENT, str(tmp_path / "cache"))
+    storage.make_folder(storage.cache_folder("kernels") / "deep")
+    storage.make_folder(tmp_path / "out" / "deep")
+    found = {path.relative_to(tmp_path).as_posix(): mode(path) for path in tmp_path.rglob("*")}
+    private, public = ("cache", "cache/kernels", "cache/kernels/deep"), ("out", "out/deep")
+    assert found == dict.fromkeys(private, 0o700) | dict.fromkeys(public, 0o750)
+
+
+@pytest.mark.parametrize("name", ["", "kernels"], ids=["root", "folder"])
+@pytest.mark.parametrize("bits", [0o777, 0o775, 0o1777])
+def test_a_cache_that_others_can_write_to_is_refused(
+    name: str, bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(storage.ENVIRONMENT, str(tmp_path / "cache"))
+    exposed = tmp_path / "cache" / name
+    storage.make_folder(tmp_path / "cache" / "kernels")
+    storage.check_cache("kernels")
+    exposed.chmod(bits)
+    with pytest.warns(storage.CacheWarning, match=f"{exposed} is not used: its mode is {bits:04o}"):
+        folder = storage.cache_folder("kernels")
+    assert not folder.is_relative_to(tmp_path)
+    assert mode(folder.parent) == 0o700
+    assert storage.cache_folder("kernels") == folder
+    with pytest.raises(ConfigError, match="chmod go-w"):
+        storage.check_cache("kernels")
+    exposed.chmod(0o755)
+    assert storage.cache_folder("kernels") == tmp_path / "cache" / "kernels"
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root gives files away")
+@pytest.mark.parametrize("given", ["folder", "link"])
+def test_a_cache_of_another_user_is_refused(given: str, tmp_path: Path) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    assert storage.exposure(link) == ""
+    os.chown(tmp_path / given, 12345, -1, follow_symlinks=False)
+    assert storage.exposure(link) == "it belongs to user 12345"
+
+
+def test_a_temporary_cache_goes_with_its_process_and_not_with_a_fork() -> None:
+    script = (
+        "import os, sys\nfrom attncc import storage\nfolder = storage.temporary_folder()\n"
+        "child = os.fork()\nif not child:\n    sys.exit()\nos.waitpid(child, 0)\nprint(folder, folder.is_dir())"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert told[1] == "True"
+    assert not Path(told[0]).exists()
