@@ -77,7 +77,7 @@ class Package:
         for name, (variant, compiled) in self.kernels.items():
             kept = {"cubin": "cubin", "ptx": "ptx", "hsaco": "hsaco", "amdgcn": "s"}
             files |= {f"{name}.{kept[stage]}": text for stage, text in compiled.stages.items() if stage in kept}
-            files[f"{name}.py"] = source(variant).path.read_text("utf-8")
+            files[f"{name}.py"] = source(variant).text
         for name, content in files.items():
             write_file(folder / name, content.encode() if isinstance(content, str) else content)
         return [folder / name for name in files]
