@@ -1,4 +1,8 @@
-"""Where attncc keeps files between processes, and how it reads and writes files."""
+"""Where attncc keeps files between processes, and how it reads and writes files.
+
+`write` and `save` are for files that a user names: they follow links and write into pipes, as any program does.
+`put` is for files that attncc names, in a cache or in a folder of its own: what lies there is replaced, never followed.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,12 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 from platformdirs import user_cache_path
 
@@ -20,6 +27,10 @@ from attncc.errors import AttnccWarning, ConfigError
 
 #: Where caches lie, instead of the platform's place for them.
 ENVIRONMENT = "ATTNCC_CACHE_DIR"
+#: The folders that the root of all caches holds.
+CACHES = ("tuned", "kernels", "compiled", "templates", "locks")
+#: What files are called while they are written, and seconds after which their writer has died.
+WRITING, ABANDONED = ".writing-", 3600.0
 _warned: set[str] = set()
 
 
@@ -27,42 +38,47 @@ class CacheWarning(AttnccWarning):
     """A file of a cache wasn't what was written there and was made again, or the cache can't be written to."""
 
 
-def cache_root() -> Path:
-    """Return the folder of all caches; it need not exist yet."""
+def chosen_root() -> Path:
+    """Return the folder of all caches that this user chose, or the platform's."""
     chosen = os.environ.get(ENVIRONMENT)
     return Path(chosen) if chosen else user_cache_path("attncc")
 
 
-def cache_folder(name: str) -> Path:
-    """Return the folder of one cache; it need not exist yet.
+def cache_root() -> Path:
+    """Return the folder of all caches; it need not exist yet.
 
-    A folder that others can write to is not used: with one warning, a temporary one takes its place.
+    One that others can write to is not used: with one warning, a temporary folder takes its place.
     """
-    problem = exposed_cache(name)
-    if problem is None:
-        return cache_root() / name
+    problem = _exposed_cache()
+    if not problem:
+        return chosen_root()
     warn_once(f"{problem} What this process tunes and compiles is forgotten when it ends.", problem)
-    return temporary_folder() / name
+    return temporary_folder()
 
 
-def check_cache(name: str) -> None:
-    """Raise ConfigError where the folder of a cache isn't used, since others can write to it."""
-    problem = exposed_cache(name)
-    if problem is not None:
+def cache_folder(name: str) -> Path:
+    """Return the folder of one cache; it need not exist yet."""
+    return cache_root() / name
+
+
+def check_cache() -> None:
+    """Raise ConfigError where the caches aren't used, since others can write to them."""
+    problem = _exposed_cache()
+    if problem:
         raise ConfigError(
             problem,
-            rule="A cache is used where nobody else could have written what is in it.",
+            rule="Caches are used where nobody else could have written what is in them.",
             fix=f"Take the others' permission (chmod go-w), or set {ENVIRONMENT} to a folder of your own.",
         )
 
 
-def exposed_cache(name: str) -> str | None:
-    """Return a sentence on how others can write to the folder of a cache, or None where they can't."""
-    root = cache_root()
-    for folder in (root, root / name):
+def _exposed_cache() -> str:
+    """Return a sentence on the folder of caches that others can write to, or an empty text."""
+    root = chosen_root()
+    for folder in (root, *(root / name for name in CACHES)):
         if said := exposure(folder):
             return f"The cache folder {folder} is not used: {said}, so that others can write to it."
-    return None
+    return ""
 
 
 def exposure(path: Path) -> str:
@@ -94,11 +110,15 @@ def temporary_folder() -> Path:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it that are missing; in the caches, for this user alone. Raises OSError."""
-    if path.is_dir():
-        return
-    make_folder(path.parent)
-    path.mkdir(mode=0o700 if path.is_relative_to(cache_root()) else 0o777, exist_ok=True)
+    """Make a folder, and those above it that are missing; raises OSError."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(mode=_permissions(path, 0o777), exist_ok=True)
+
+
+def _permissions(path: Path, bits: int) -> int:
+    """Return the permissions of what is made: in the caches, nobody else has any."""
+    return bits & 0o700 if path.is_relative_to(cache_root()) else bits
 
 
 def warn_once(message: str, about: str) -> None:
@@ -121,7 +141,72 @@ def warn_unwritable(path: Path, error: Exception) -> None:
 
 def check_regular(path: Path) -> os.stat_result:
     """Raise ConfigError for what would be read without an end: a device, a pipe, or a folder; or OSError."""
-    found = path.stat()
+    return _regular(path, path.stat())
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open a regular file for reading; raises ConfigError for a device, a pipe or a folder, or OSError. Never waits."""
+    check_regular(path)  # opening a device, or a pipe, may do something
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        _regular(path, os.fstat(descriptor))  # what is open now may be another file
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read(path: Path, limit: int) -> bytes:
+    """Return a file's bytes; raises ConfigError for a device, a pipe, a folder, or more than `limit`, or OSError."""
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(limit + 1) if size <= limit else b""
+    size = max(size, len(content))  # it may have grown, and those of /proc say that they are empty
+    if size > limit:
+        raise ConfigError(
+            f"{path} has {size:,} bytes.",
+            rule=f"Files of this kind have at most {limit:,}.",
+            fix="Check that it is the file that is meant.",
+        )
+    return content
+
+
+def put(path: Path, content: bytes, root: Path | None = None, *, durable: bool = True) -> None:
+    """Write a file that attncc names, under the root of all caches or another one, in one step; raises OSError.
+
+    A link or a pipe that lies at `path` is replaced. A folder that leads out of `root` by a link is refused. A durable
+    file is on the disk when this returns, whatever happens to the machine then.
+    """
+    check_inside(path, root)
+    _replace(path, content, _kept_mode(path), durable)
+
+
+def check_inside(path: Path, root: Path | None = None) -> None:
+    """Raise OSError where a link leads the folder of a path out of `root`, which is the root of all caches by default.
+
+    The root itself may be a link.
+    """
+    root = (cache_root() if root is None else root).resolve()
+    folder = path.parent.resolve()
+    if not folder.is_relative_to(root):
+        raise OSError(errno.ELOOP, f"a link leads to {folder}, out of {root}", str(path))
+
+
+def abandoned() -> Iterator[Path]:
+    """Yield the files of all caches that a process was writing when it was killed."""
+    for name in CACHES:
+        for folder, _, files in os.walk(cache_folder(name)):
+            yield from (path for file in sorted(files) if _is_abandoned(path := Path(folder, file)))
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        return path.name.startswith(WRITING) and time.time() - path.lstat().st_mtime > ABANDONED
+    except OSError:  # done meanwhile
+        return False
+
+
+def _regular(path: Path, found: os.stat_result) -> os.stat_result:
     if not stat.S_ISREG(found.st_mode):
         raise ConfigError(
             f"{path} is no regular file.",
@@ -131,18 +216,13 @@ def check_regular(path: Path) -> os.stat_result:
     return found
 
 
-def read(path: Path, limit: int) -> bytes:
-    """Return a file's bytes; raises ConfigError for a device, a pipe, a folder, or more than `limit`, or OSError."""
-    found = check_regular(path)
-    with path.open("rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise ConfigError(
-            f"{path} has {max(found.st_size, len(content)):,} bytes.",
-            rule=f"Files of this kind have at most {limit:,}.",
-            fix="Check that it is the file that is meant.",
-        )
-    return content
+def _kept_mode(path: Path) -> int | None:
+    """Return the mode of the regular file that is replaced, or None where there is none."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) else None
 
 
 def write(path: Path, content: bytes) -> None:
@@ -161,11 +241,6 @@ def write(path: Path, content: bytes) -> None:
         _send(os.open(path, os.O_WRONLY), content)
     else:
         _replace(Path(os.path.realpath(path)), content, None if found is None else stat.S_IMODE(found.st_mode))
-
-
-def keep(path: Path, content: bytes) -> None:
-    """Write a file of a cache in one step, in place of whatever is there: no link is followed. Raises OSError."""
-    _replace(path, content, None)
 
 
 def save(path: Path, content: bytes, option: str) -> None:
@@ -253,18 +328,21 @@ def _send(descriptor: int, content: bytes) -> None:
         file.write(content)
 
 
-def _replace(path: Path, content: bytes, mode: int | None) -> None:
+def _replace(path: Path, content: bytes, mode: int | None, durable: bool = True) -> None:
     if mode is not None:
         _check_access(path)  # a file that is marked read-only is kept, though its folder would let it be replaced
     make_folder(path.parent)
-    temporary = path.parent / f".writing-{secrets.token_hex(8)}"
+    temporary = path.parent / f"{WRITING}{secrets.token_hex(8)}"
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+        with os.fdopen(
+            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _permissions(path, 0o666)), "wb"
+        ) as file:
             if mode is not None:
-                os.fchmod(file.fileno(), mode)
+                os.fchmod(file.fileno(), _permissions(path, mode))
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -163,36 +163,96 @@ def test_each_cache_warned_for_itself(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "set ATTNCC_CACHE_DIR" in said
 
 
-def test_folders_of_a_cache_are_0700_and_others_by_the_umask(
-    tmp_path: Path, umask: None, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of all caches, and beside it the folder `elsewhere`."""
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "elsewhere").mkdir()
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_cached_file_replaces_a_link_and_a_pipe(cache: Path, durable: bool) -> None:
+    target = cache.parent / "elsewhere" / "mine"
+    target.write_bytes(b"mine")
+    storage.put(cache / "kernels" / "plain", b"x", durable=durable)
+    (cache / "kernels" / "link").symlink_to(target)
+    (cache / "kernels" / "dangling").symlink_to(target.with_name("new"))
+    os.mkfifo(cache / "kernels" / "pipe")
+    for name in ("link", "dangling", "pipe"):
+        storage.put(cache / "kernels" / name, b"x", durable=durable)
+    found = list((cache / "kernels").iterdir())
+    assert {path.name for path in found} == {"plain", "link", "dangling", "pipe"}
+    assert all(stat.S_ISREG(path.lstat().st_mode) and path.read_bytes() == b"x" for path in found)
+    assert [path.name for path in target.parent.iterdir()] == ["mine"]
+    assert target.read_bytes() == b"mine"
+
+
+def test_a_folder_that_leads_out_of_the_cache_is_refused(cache: Path) -> None:
+    cache.mkdir()
+    (cache / "kernels").symlink_to(cache.parent / "elsewhere")
+    with pytest.raises(OSError, match="out of"):
+        storage.put(cache / "kernels" / "x", b"x")
+    assert list((cache.parent / "elsewhere").iterdir()) == []
+
+
+def test_the_cache_itself_may_be_a_link(cache: Path) -> None:
+    cache.symlink_to(cache.parent / "elsewhere")
+    storage.put(cache / "kernels" / "x", b"x")
+    assert (cache.parent / "elsewhere" / "kernels" / "x").read_bytes() == b"x"
+
+
+def test_reading_does_not_wait_where_a_pipe_takes_the_place_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(storage.ENVIRONMENT, str(tmp_path / "cache"))
-    storage.make_folder(storage.cache_folder("kernels") / "deep")
-    storage.make_folder(tmp_path / "out" / "deep")
-    found = {path.relative_to(tmp_path).as_posix(): mode(path) for path in tmp_path.rglob("*")}
-    private, public = ("cache", "cache/kernels", "cache/kernels/deep"), ("out", "out/deep")
-    assert found == dict.fromkeys(private, 0o700) | dict.fromkeys(public, 0o750)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"")
+    regular = (tmp_path / "file").stat()
+    monkeypatch.setattr(Path, "stat", lambda self, **options: regular)  # what it was a moment ago
+    with pytest.raises(ConfigError, match="no regular file"):
+        storage.read(tmp_path / "pipe", 5)
+
+
+def test_what_a_killed_process_was_writing_is_found_later(cache: Path) -> None:
+    for name in ("kernels", "tuned", "mine"):
+        (cache / name / "deep").mkdir(parents=True)
+        for age in (0, 2 * storage.ABANDONED):
+            path = cache / name / "deep" / f"{storage.WRITING}{age:.0f}"
+            path.write_bytes(b"")
+            os.utime(path, (path.stat().st_mtime - age,) * 2)
+    (cache / "kernels" / "linked").symlink_to(cache / "mine")
+    assert sorted(path.parent.parent.name for path in storage.abandoned()) == ["kernels", "tuned"]
+
+
+def test_what_lies_in_the_caches_is_for_this_user_alone(cache: Path, umask: None) -> None:
+    storage.put(storage.cache_folder("kernels") / "deep" / "file", b"")
+    storage.put(cache.parent / "out" / "deep" / "file", b"", cache.parent)
+    found = {path.relative_to(cache.parent).as_posix(): mode(path) for path in cache.parent.glob("[co]*/**/*")}
+    assert found == {
+        "cache/kernels": 0o700, "cache/kernels/deep": 0o700, "cache/kernels/deep/file": 0o600,
+        "out/deep": 0o750, "out/deep/file": 0o640,
+    }  # fmt: skip
+    assert mode(cache) == 0o700
 
 
 @pytest.mark.parametrize("name", ["", "kernels"], ids=["root", "folder"])
 @pytest.mark.parametrize("bits", [0o777, 0o775, 0o1777])
-def test_a_cache_that_others_can_write_to_is_refused(
-    name: str, bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(storage.ENVIRONMENT, str(tmp_path / "cache"))
-    exposed = tmp_path / "cache" / name
-    storage.make_folder(tmp_path / "cache" / "kernels")
-    storage.check_cache("kernels")
+def test_a_cache_that_others_can_write_to_is_refused(name: str, bits: int, cache: Path) -> None:
+    exposed = cache / name
+    storage.make_folder(cache / "kernels")
+    storage.check_cache()
     exposed.chmod(bits)
     with pytest.warns(storage.CacheWarning, match=f"{exposed} is not used: its mode is {bits:04o}"):
         folder = storage.cache_folder("kernels")
-    assert not folder.is_relative_to(tmp_path)
+    assert not folder.is_relative_to(cache)
     assert mode(folder.parent) == 0o700
     assert storage.cache_folder("kernels") == folder
     with pytest.raises(ConfigError, match="chmod go-w"):
-        storage.check_cache("kernels")
+        storage.check_cache()
+    storage.put(folder / "file", b"x")
+    assert (folder / "file").read_bytes() == b"x"
     exposed.chmod(0o755)
-    assert storage.cache_folder("kernels") == tmp_path / "cache" / "kernels"
+    assert storage.cache_folder("kernels") == cache / "kernels"
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root gives files away")

@@ -20,7 +20,7 @@ from attncc.errors import ConfigError
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.options import options, settings
 from attncc.machine_code.source import Source
-from attncc.storage import CacheWarning, cache_folder, exposure, keep, read, warn_unwritable
+from attncc.storage import CacheWarning, cache_folder, exposure, put, read, warn_unwritable
 from attncc.targets import Gpu
 
 #: Of the archives: it counts up when they hold something else.
@@ -61,7 +61,7 @@ def load(path: Path) -> Compiled | None:
 def save(path: Path, compiled: Compiled) -> None:
     """Write a kernel's archive; where the cache can't be written to, a warning says so."""
     try:
-        keep(path, _packed(compiled, path.stem))
+        put(path, _packed(compiled, path.stem))
     except OSError as error:
         warn_unwritable(path, error)
 

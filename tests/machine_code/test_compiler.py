@@ -88,10 +88,10 @@ def test_an_archive_is_bounded_and_regular(source: Source, monkeypatch: pytest.M
     (found,) = compile_all([source], gpu("a100"), workers=1)
     path = store.path_of(source, gpu("a100"))
     sound = path.read_bytes()
-    monkeypatch.setattr(store, "LARGEST", len(sound) - 1)
-    with pytest.warns(CacheWarning, match="bytes"):
-        assert store.load(path) is None
-    monkeypatch.undo()
+    with monkeypatch.context() as limited:
+        limited.setattr(store, "LARGEST", len(sound) - 1)
+        with pytest.warns(CacheWarning, match="bytes"):
+            assert store.load(path) is None
     path.unlink()
     os.mkfifo(path)
     with pytest.warns(CacheWarning, match="no regular file"):

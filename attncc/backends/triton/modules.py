@@ -15,7 +15,7 @@ from attncc.backends.triton.source import render
 from attncc.backends.triton.spec import Spec
 from attncc.errors import ConfigError
 from attncc.machine_code.source import module
-from attncc.storage import CacheWarning, cache_folder, keep, read, temporary_folder, warn_unwritable
+from attncc.storage import CacheWarning, cache_folder, put, read, temporary_folder, warn_unwritable
 
 
 def folder() -> Path:
@@ -37,11 +37,11 @@ def path_of(spec: Spec) -> Path:
             return path
         warnings.warn(f"{path} was damaged and has been generated again.", CacheWarning, stacklevel=2)
     try:
-        keep(path, content)
+        put(path, content)
     except OSError as error:
         warn_unwritable(path, error)
         path = temporary_folder() / name
-        keep(path, content)
+        put(path, content, path.parent)
     return path
 
 
