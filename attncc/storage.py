@@ -156,6 +156,21 @@ def opened(path: Path) -> BinaryIO:
         raise
 
 
+def appended(path: Path) -> BinaryIO:
+    """Open a file that attncc names for appending; raises ConfigError for what isn't a regular one, a link or OSError.
+
+    It is made if it isn't there. Never waits.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), _permissions(path, 0o666))
+    try:
+        _regular(path, os.fstat(descriptor))
+        return os.fdopen(descriptor, "ab")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 def read(path: Path, limit: int) -> bytes:
     """Return a file's bytes; raises ConfigError for a device, a pipe, a folder, or more than `limit`, or OSError."""
     with opened(path) as file:
@@ -171,25 +186,33 @@ def read(path: Path, limit: int) -> bytes:
     return content
 
 
-def put(path: Path, content: bytes, root: Path | None = None, *, durable: bool = True) -> None:
-    """Write a file that attncc names, under the root of all caches or another one, in one step; raises OSError.
+def put(path: Path, content: bytes, root: Path) -> None:
+    """Write a file that attncc names, in one step; raises OSError.
 
-    A link or a pipe that lies at `path` is replaced. A folder that leads out of `root` by a link is refused. A durable
-    file is on the disk when this returns, whatever happens to the machine then.
+    A link or a pipe that lies at `path` is replaced. A folder that a link leads out of `root` is refused.
     """
     check_inside(path, root)
+    put_unchecked(path, content, durable=True)
+
+
+def put_unchecked(path: Path, content: bytes, *, durable: bool) -> None:
+    """Write a file as `put` does, in a folder that `check_inside` has passed; raises OSError.
+
+    A durable file is on the disk when this returns, whatever happens to the machine then. Others take a fraction of
+    the time.
+    """
     _replace(path, content, _kept_mode(path), durable)
 
 
-def check_inside(path: Path, root: Path | None = None) -> None:
-    """Raise OSError where a link leads the folder of a path out of `root`, which is the root of all caches by default.
+def check_inside(path: Path, root: Path) -> None:
+    """Raise OSError where a link leads the folder of a path out of `root`, which may be a link itself."""
+    if not is_inside(path, root):
+        raise OSError(errno.ELOOP, f"a link leads {path.parent} out of {root}", str(path))
 
-    The root itself may be a link.
-    """
-    root = (cache_root() if root is None else root).resolve()
-    folder = path.parent.resolve()
-    if not folder.is_relative_to(root):
-        raise OSError(errno.ELOOP, f"a link leads to {folder}, out of {root}", str(path))
+
+def is_inside(path: Path, root: Path) -> bool:
+    """Return whether the folder of a path, past all links, is in `root`."""
+    return path.parent.resolve().is_relative_to(root.resolve())
 
 
 def abandoned() -> Iterator[Path]:
@@ -334,9 +357,8 @@ def _replace(path: Path, content: bytes, mode: int | None, durable: bool = True)
     make_folder(path.parent)
     temporary = path.parent / f"{WRITING}{secrets.token_hex(8)}"
     try:
-        with os.fdopen(
-            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _permissions(path, 0o666)), "wb"
-        ) as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _permissions(path, 0o666))
+        with os.fdopen(descriptor, "wb") as file:
             if mode is not None:
                 os.fchmod(file.fileno(), _permissions(path, mode))
             file.write(content)

@@ -171,16 +171,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-@pytest.mark.parametrize("durable", [True, False])
-def test_a_cached_file_replaces_a_link_and_a_pipe(cache: Path, durable: bool) -> None:
+def test_a_file_of_attncc_replaces_a_link_and_a_pipe(cache: Path) -> None:
     target = cache.parent / "elsewhere" / "mine"
     target.write_bytes(b"mine")
-    storage.put(cache / "kernels" / "plain", b"x", durable=durable)
+    storage.put(cache / "kernels" / "plain", b"x", cache)
     (cache / "kernels" / "link").symlink_to(target)
     (cache / "kernels" / "dangling").symlink_to(target.with_name("new"))
     os.mkfifo(cache / "kernels" / "pipe")
     for name in ("link", "dangling", "pipe"):
-        storage.put(cache / "kernels" / name, b"x", durable=durable)
+        storage.put(cache / "kernels" / name, b"x", cache)
     found = list((cache / "kernels").iterdir())
     assert {path.name for path in found} == {"plain", "link", "dangling", "pipe"}
     assert all(stat.S_ISREG(path.lstat().st_mode) and path.read_bytes() == b"x" for path in found)
@@ -192,14 +191,29 @@ def test_a_folder_that_leads_out_of_the_cache_is_refused(cache: Path) -> None:
     cache.mkdir()
     (cache / "kernels").symlink_to(cache.parent / "elsewhere")
     with pytest.raises(OSError, match="out of"):
-        storage.put(cache / "kernels" / "x", b"x")
+        storage.put(cache / "kernels" / "x", b"x", cache)
     assert list((cache.parent / "elsewhere").iterdir()) == []
 
 
 def test_the_cache_itself_may_be_a_link(cache: Path) -> None:
     cache.symlink_to(cache.parent / "elsewhere")
-    storage.put(cache / "kernels" / "x", b"x")
+    storage.put(cache / "kernels" / "x", b"x", cache)
     assert (cache.parent / "elsewhere" / "kernels" / "x").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("kind", ["a link", "a pipe", "a folder"])
+def test_only_a_regular_file_is_appended_to(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "log"
+    with storage.appended(path) as file:
+        file.write(b"one")
+    with storage.appended(path) as file:
+        file.write(b" two")
+    assert path.read_bytes() == b"one two"
+    other = tmp_path / "other"
+    {"a link": lambda: other.symlink_to(path), "a pipe": lambda: os.mkfifo(other), "a folder": other.mkdir}[kind]()
+    with pytest.raises((OSError, ConfigError)):
+        storage.appended(other)
+    assert path.read_bytes() == b"one two"
 
 
 def test_reading_does_not_wait_where_a_pipe_takes_the_place_of_a_file(
@@ -225,7 +239,7 @@ def test_what_a_killed_process_was_writing_is_found_later(cache: Path) -> None:
 
 
 def test_what_lies_in_the_caches_is_for_this_user_alone(cache: Path, umask: None) -> None:
-    storage.put(storage.cache_folder("kernels") / "deep" / "file", b"")
+    storage.put(storage.cache_folder("kernels") / "deep" / "file", b"", storage.cache_root())
     storage.put(cache.parent / "out" / "deep" / "file", b"", cache.parent)
     found = {path.relative_to(cache.parent).as_posix(): mode(path) for path in cache.parent.glob("[co]*/**/*")}
     assert found == {
@@ -249,7 +263,7 @@ def test_a_cache_that_others_can_write_to_is_refused(name: str, bits: int, cache
     assert storage.cache_folder("kernels") == folder
     with pytest.raises(ConfigError, match="chmod go-w"):
         storage.check_cache()
-    storage.put(folder / "file", b"x")
+    storage.put(folder / "file", b"x", folder)
     assert (folder / "file").read_bytes() == b"x"
     exposed.chmod(0o755)
     assert storage.cache_folder("kernels") == cache / "kernels"

@@ -30,7 +30,9 @@ def show_path(as_json: options.AsJson = False) -> None:
     Example: attncc cache path
     """
     from attncc.configs.store import user_store
+    from attncc.storage import check_cache
 
+    check_cache()
     root = user_store().root
     if as_json:
         output.show_json({"path": str(root)})
@@ -132,10 +134,10 @@ def import_bundle(
     Example: attncc cache import tuned.json
     """
     from attncc.configs import bundle
-    from attncc.configs.store import Store, user_store
+    from attncc.configs.store import Store
 
-    store = user_store() if to is None else Store(to)
-    found = bundle.load(file, store)
+    store = _store() if to is None else Store(to)
+    found = bundle.load(file, store, output.progress)
     if as_json:
         counts = {"written": len(found.written), "kept": len(found.kept), "refused": list(found.refused)}
         output.show_json({"path": str(store.root), **counts})
@@ -172,15 +174,17 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Remove damaged files, and what was tuned with other versions of attncc, of packages or of a target's facts.
+    """Remove what was tuned with other versions of attncc, of packages or of a target's facts, and damaged files.
+
+    Files that a process left half written when it was killed go too, of all caches.
 
     Example: attncc cache prune --dry-run
     """
-    from attncc.configs.upkeep import damaged, outdated
+    from attncc.configs.upkeep import outdated, removable
 
     store = _store()
     folders = store.environments() if everything else outdated(store)
-    files = [each.path for each in damaged(store) if each.path.parent.parent not in folders]
+    files = [path for path in removable(store) if path.parent.parent not in folders]
     if not dry_run:
         try:
             for folder in folders:
@@ -199,13 +203,18 @@ def prune(
         )
     else:
         done = "would be removed" if dry_run else "removed"
-        output.show(f"{len(folders)} environments and {len(files)} damaged files {done}", *map(str, [*folders, *files]))
+        output.show(
+            f"{len(folders)} environments and {len(files)} damaged or unfinished files {done}",
+            *map(str, [*folders, *files]),
+        )
 
 
 def _store() -> Store:
-    """Return this user's store; raises ConfigError where it is there, but can't be read."""
+    """Return this user's store; raises ConfigError where it is there, but can't be read, or others can write to it."""
     from attncc.configs.store import user_store
+    from attncc.storage import check_cache
 
+    check_cache()
     store = user_store()
     store.check_readable()
     return store

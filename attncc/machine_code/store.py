@@ -61,7 +61,7 @@ def load(path: Path) -> Compiled | None:
 def save(path: Path, compiled: Compiled) -> None:
     """Write a kernel's archive; where the cache can't be written to, a warning says so."""
     try:
-        put(path, _packed(compiled, path.stem))
+        put(path, _packed(compiled, path.stem), path.parent)
     except OSError as error:
         warn_unwritable(path, error)
 

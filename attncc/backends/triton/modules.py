@@ -37,7 +37,7 @@ def path_of(spec: Spec) -> Path:
             return path
         warnings.warn(f"{path} was damaged and has been generated again.", CacheWarning, stacklevel=2)
     try:
-        put(path, content)
+        put(path, content, folder())
     except OSError as error:
         warn_unwritable(path, error)
         path = temporary_folder() / name
