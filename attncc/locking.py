@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,17 +29,24 @@ SILENCE = 5.0
 _LARGEST = 4096
 
 
+def _logged(sentence: str) -> None:
+    LOG.warning("%s", sentence)
+
+
 @contextmanager
-def locked(path: Path, what: str, *, root: Path, wait: float | None = None) -> Iterator[None]:
+def locked(
+    path: Path, what: str, *, root: Path, wait: float | None = None, on_wait: Callable[[str], None] = _logged
+) -> Iterator[None]:
     """Hold the lock of a file, whose folder is made; the system lifts it when its holder dies, however that happens.
 
-    After SILENCE seconds of waiting, the log says who holds it.
+    After SILENCE seconds of waiting, a sentence says who holds it, and what to do.
 
     Args:
         path: The file, which stays there. The file beside it that ends in .holder says who holds the lock.
         what: What the lock is for, as in "Waiting for ...".
         root: The folder that links may not lead out of.
         wait: Seconds after which to give up; None is to wait as long as it takes.
+        on_wait: Gets that sentence; by default, the log does, as a warning.
 
     Raises:
         OSError: The file can't be made or locked; TimeoutError, which is one, after `wait` seconds.
@@ -50,7 +57,7 @@ def locked(path: Path, what: str, *, root: Path, wait: float | None = None) -> I
     check_inside(path, root)
     lock, holder = FileLock(path), path.with_suffix(".holder")
     try:
-        _acquire(lock, holder, what, wait)
+        _acquire(lock, holder, what, wait, on_wait)
     except NotImplementedError as error:
         raise OSError(errno.ENOLCK, str(error), str(path)) from error
     try:
@@ -63,7 +70,7 @@ def locked(path: Path, what: str, *, root: Path, wait: float | None = None) -> I
         lock.release()
 
 
-def _acquire(lock: BaseFileLock, holder: Path, what: str, wait: float | None) -> None:
+def _acquire(lock: BaseFileLock, holder: Path, what: str, wait: float | None, on_wait: Callable[[str], None]) -> None:
     from filelock import Timeout
 
     try:
@@ -72,9 +79,8 @@ def _acquire(lock: BaseFileLock, holder: Path, what: str, wait: float | None) ->
     except Timeout:
         who = _described(holder)
     limit = "as long as it takes" if wait is None else f"at most {wait:.0f} s"
-    LOG.warning(
-        "Waiting for %s, %s: %s holds the lock %s. End that process if it hangs.", what, limit, who, lock.lock_file
-    )
+    said = f"Waiting for {what}, {limit}: {who} holds the lock {lock.lock_file}. End that process if it hangs."
+    on_wait(printable(said))
     try:
         lock.acquire(timeout=-1 if wait is None else max(0.0, wait - SILENCE))
     except Timeout as error:
