@@ -41,6 +41,7 @@ from attncc.machine_code import store as kernels
 from attncc.machine_code.compiled import Compiled
 from attncc.targets import gpu, target
 from attncc.tune import trials
+from attncc.tune.backend_kinds import backend_kind
 from attncc.tune.facts import facts
 from attncc.tune.outcome import Outcome, best, fastest, reasons
 from attncc.tune.space import Space
@@ -162,7 +163,7 @@ def continued(log: Path, url: str | None = None) -> None:
     known = found.finished()
     for places, outcome in known.items():
         assert all(0 <= place < count for place, count in zip(places, COUNTS.values(), strict=True))
-        assert outcome.seconds is None or 0 < outcome.seconds < float("inf")
+        assert outcome.seconds is None or 0 <= outcome.seconds < float("inf")
         assert all(isinstance(sample, float) for sample in outcome.samples)
     best(known)
     fastest(known, 2)
@@ -221,10 +222,12 @@ def space(folder: Path) -> Specimen:
     )
     inputs = Inputs(1, 2, 2, 16, 16, "fp32")
     known = facts(attncc.plan(CAUSAL, LENGTH), inputs, CPU)
+    default = backend_kind("torch").default("forward", inputs, CPU)
 
     def use() -> None:
-        found = Space.load("torch", "forward", path)
-        assert found.feasible(known)
+        found = Space.load("torch", "forward", path).including(default)
+        assert default in found.feasible(known)
+        assert all(found.contains(candidate) for candidate in found.seeded(known))
 
     return Specimen(path, use)
 
