@@ -7,7 +7,7 @@ import itertools
 import json
 import logging
 import os
-import socket
+import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -94,7 +94,7 @@ def _self() -> dict[str, object]:
     arguments = itertools.takewhile(lambda argument: not argument.startswith("-"), sys.argv[1:3])
     return {
         "pid": os.getpid(),
-        "host": socket.gethostname(),
+        "host": platform.node(),
         "command": " ".join([name, *arguments]),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }

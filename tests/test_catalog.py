@@ -196,3 +196,11 @@ def test_a_file_of_patterns_that_hangs_or_panics_is_an_error(
     (tmp_path / "mine.py").write_text(source, encoding="utf-8")
     with pytest.raises(PatternError, match=r"took more than 0\.2 s|P: oh"):
         factory(f"{tmp_path / 'mine.py'}:ring")
+
+
+def test_a_pattern_whose_error_has_no_text_is_told_by_its_type(tmp_path: Path) -> None:
+    source = "import attncc\nclass Mute(Exception):\n    def __str__(self): raise SystemExit(3)\n"
+    source += "@attncc.pattern\ndef mute(i, j):\n    raise Mute\n"
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    with pytest.raises(PatternError, match="'mute' raised Mute: <a Mute that has no text>"):
+        attncc.load(f"{tmp_path / 'mine.py'}:mute")
