@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def flips(request: pytest.FixtureRequest) -> int:
     """How many damaged bytes there are of each kind of file; a few, unless --flips asks for more."""
-    return int(request.config.getoption("--flips") or 24)
+    return int(request.config.getoption("--flips") or 16)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Damaged files of every kind: an error or a warning of attncc's, and right results, whichever bytes are wrong.
 
-pytest tests/fuzz/test_damage.py --flips 4000                   # of each kind; some hundred without the option
+pytest tests/fuzz/test_damage.py --flips 4000                   # of each kind; sixteen without the option
 pytest tests/fuzz/test_damage.py --flips 4000 --shard 3/8       # every eighth of them, from the third on
 """
 
@@ -13,6 +13,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -255,13 +256,19 @@ class Stand:
         self.given.append(given)  # type: ignore[arg-type]
 
 
-def package(folder: Path, name: str) -> Specimen:
-    """A file of a package: all of it is loaded as it was written, or nothing is given to the driver."""
+@cache
+def compiled() -> Package:
+    """A package of the forward of a pattern in two passes."""
     inputs = Inputs(1, 2, 2, 16, 16, "fp16")
     plan = attncc.plan(attncc.load("strided", l=16), LENGTH, heads=2, tile=BACKEND.tile, target="a100")
     small = {"forward.block_m": 16, "forward.block_n": 16}
     program = aot.program(plan, gpu("a100"), inputs, config=small)
-    Package.made(program, "fp16", "a100", gpu("a100"), backward=False).write(folder / "package")
+    return Package.made(program, "fp16", "a100", gpu("a100"), backward=False)
+
+
+def package(folder: Path, name: str) -> Specimen:
+    """A file of a package: all of it is loaded as it was written, or nothing is given to the driver."""
+    compiled().write(folder / "package")
     loader = _module(folder / "package" / "loader.py")
 
     def load() -> tuple[object, ...]:
@@ -309,7 +316,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     optuna.logging.set_verbosity(before)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+#: A database takes half a second to open.
+SLOW = pytest.param("database", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("kind", [SLOW if kind == "database" else kind for kind in KINDS])
 def test_a_damaged_file_ends_in_an_error_that_says_so_or_in_right_results(
     kind: str, folder: Path, flips: int, shard: tuple[int, int]
 ) -> None:
