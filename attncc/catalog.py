@@ -134,7 +134,7 @@ def _loaded(text: str, what: str, entries: str) -> Any:
     try:
         with opened(Path(text[1:])) as file:
             return np.lib.format.read_array(file, allow_pickle=False)  # one array, and no archive of them
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+    except Exception as error:  # numpy reads the header as Python, and raises whatever its parser does
         said = error.strerror if isinstance(error, OSError) else _reason(error)
         raise TableError(
             f"{text[1:]!r} can't be read as {what}: {said}.",
