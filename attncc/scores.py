@@ -81,17 +81,11 @@ class Score:
         """The expression's key; under torch.compile a constant of the graph."""
         return self.template.traced_key(self.shapes) if is_tracing() else self.expression.key
 
-    def bind(self, weights: Mapping[str, Any]) -> Score:
+    def with_weights(self, **weights: Any) -> Score:
         """Return the score with these tensors in place of those of their names.
 
         Raises ScoreError for an unknown name, TableError for what can't be weights.
         """
-        if not isinstance(weights, Mapping):
-            raise ScoreError(
-                f"weights is a {type(weights).__name__}.",
-                rule="It is a mapping from the names of a score's weights to tensors.",
-                fix=f"The weights of {self.name!r} are {', '.join(self.template.names) or 'none'}.",
-            )
         for name in weights:
             if name not in self.template.names:
                 known = ", ".join(self.template.names) or "none"
@@ -104,8 +98,8 @@ class Score:
         return Score(self.template, {**self.weights, **checked}, self.name, self.parameters)
 
     def on(self, tensors: Sequence[Any]) -> Score:
-        """Return the score on these tensors, one for each of its weights by slot; raises what `bind` does."""
-        return self.bind(dict(zip(self.template.names, tensors, strict=True)))
+        """Return the score on these tensors, one for each of its weights by slot; raises what `with_weights` does."""
+        return self.with_weights(**dict(zip(self.template.names, tensors, strict=True)))
 
     def unbound(self) -> Score:
         """Return the score with all of its weights to come."""
@@ -215,7 +209,15 @@ def as_score(value: object, weights: Mapping[str, Any] | None = None) -> Score:
             rule="A score is made by a function under @attncc.score.",
             fix="Call the declared score with its parameters, as in softcap(cap=50.0).",
         )
-    return found if weights is None else found.bind(weights)
+    if weights is None:
+        return found
+    if not isinstance(weights, Mapping):
+        raise ScoreError(
+            f"weights is a {type(weights).__name__}.",
+            rule="It is a mapping from the names of a score's weights to tensors.",
+            fix=f"The weights of {found.name!r} are {', '.join(found.template.names) or 'none'}.",
+        )
+    return found.with_weights(**weights)
 
 
 def _shapes(tensors: Iterable[Any]) -> Shapes:

@@ -13,6 +13,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 import attncc
 from attncc import Bounds, Table, Weights
 from attncc.errors import ParameterError, ScoreError, TableError
+from attncc.scores import as_score
 
 CAUSAL = attncc.load("causal")
 STRIDED = attncc.load("strided", l=8)
@@ -68,7 +69,7 @@ def test_scores_of_equal_expressions_are_equal_on_the_same_tensors() -> None:
     assert sloped(slopes=a) == sloped(slopes=a)
     assert sloped(slopes=a) != sloped(slopes=b)
     assert sloped(slopes=a).key == sloped(slopes=b).key
-    assert sloped(slopes=a).bind({"slopes": b}) == sloped(slopes=b)
+    assert sloped(slopes=a).with_weights(slopes=b) == sloped(slopes=b)
     assert capped(cap=4) != capped(cap=5)
     assert len({sloped(slopes=a), sloped(slopes=a)}) == 1
 
@@ -147,9 +148,9 @@ def test_the_names_of_a_chain_s_weights_differ() -> None:
         (lambda: capped(cap=math.nan), ParameterError, "a finite number"),
         (lambda: capped(cap=0.1), ParameterError, "at least 0.5 and at most 99"),
         (lambda: capped(cap=True), ParameterError, "a finite number"),
-        (lambda: sloped(slopes=torch.rand(2)).bind({"slopes": torch.rand(2, 3)}).key, ScoreError, "one index a dim"),
-        (lambda: sloped(slopes=torch.rand(2)).bind({"slope": torch.rand(2)}), ScoreError, "Did you mean 'slopes'"),
-        (lambda: sloped().bind(torch.rand(2)), ScoreError, "mapping from the names"),
+        (lambda: sloped(slopes=torch.rand(2)).with_weights(slopes=torch.rand(2, 3)).key, ScoreError, "one index a dim"),
+        (lambda: sloped(slopes=torch.rand(2)).with_weights(slope=torch.rand(2)), ScoreError, "Did you mean 'slopes'"),
+        (lambda: as_score(sloped, torch.rand(2)), ScoreError, "mapping from the names"),
         (lambda: sloped().expression, ScoreError, "no tensor for its weights 'slopes'"),
     ],
 )
