@@ -25,6 +25,7 @@ from attncc.ir import codec
 from attncc.ir.score import IDENTITY, ScoreExpression, by_key
 from attncc.ir.tables import TableData
 from attncc.patterns import Pattern, by_handle
+from attncc.tracing import constant
 
 #: Patterns and scores that are kept as they were read.
 MOST = 1024
@@ -44,15 +45,6 @@ def written(call: Call) -> tuple[list[Tensor], Call]:
     pattern, score = call.pattern, call.score
     tables = [table(pattern, score, n) for n in range(number_of_tables(pattern, score))]
     return tables, call._replace(pattern=pattern_text(pattern), score=score_text(score))
-
-
-def constant(function: Any) -> Any:
-    """Mark a function that torch.compile calls, instead of looking into it (decorator).
-
-    It is torch.compiler.assume_constant_result, which imports torch._dynamo, and that takes seconds.
-    """
-    function._dynamo_marked_constant = True
-    return function
 
 
 @constant

@@ -23,7 +23,7 @@ from attncc.ir.codec import written
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore::torch.jit.TracerWarning")
 
-LOADER = Path(__file__).with_name("load_exported.py")
+LOADER = Path(__file__).parent / "exporting" / "load_exported.py"
 #: As far as sums of doubles in another order may be apart.
 CLOSE = 1e-12
 
@@ -129,6 +129,32 @@ def test_a_table_that_is_changed_after_a_call_is_refused(program: torch.export.E
     table[0, 0] = 9
     with pytest.raises(ExportError, match="none of the tables beside it is 'ids'"):
         module(inputs())
+
+
+class Learned(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        slopes = torch.nn.Parameter(torch.tensor([0.5, 0.25], dtype=torch.float64))
+        self.attention = attncc.compile(window(reach=6), score=attncc.alibi(slopes=slopes))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.attention(x, x, x)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_weights_that_a_module_holds_are_parameters_of_the_program(strict: bool) -> None:
+    model, x = Learned(), inputs()
+    module = exported(model, strict).module()
+    with torch.no_grad():
+        for parameters in (model.parameters(), module.parameters()):
+            [slopes] = parameters
+            slopes.mul_(3)
+    found, wanted = module(x), model(x)
+    torch.testing.assert_close(found, wanted)
+    found.square().sum().backward()
+    wanted.square().sum().backward()
+    [found_slopes], [slopes] = module.parameters(), model.parameters()
+    torch.testing.assert_close(found_slopes.grad, slopes.grad)
 
 
 def operator_arguments() -> list[Any]:
