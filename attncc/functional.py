@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from attncc import backends, executables, operators
-from attncc.arguments import Options, check_backend, scale_of
+from attncc.arguments import Options, check_backend, offset_of, scale_of
 from attncc.backends.device import here, target_name
 from attncc.executables import Case, Config
 from attncc.patterns import Pattern, PatternFactory, as_pattern
@@ -111,7 +111,9 @@ def compile(
     `heads` and `batch` matter only to patterns and scores that depend on h or b. Options are those of `attention`.
     """
     chosen = as_pattern(pattern)
-    options = Options(as_score(score), scale, enable_gqa, q_offset, return_lse, backend, executables.encoded(config))
+    options = Options(
+        as_score(score), scale, enable_gqa, offset_of(q_offset), return_lse, backend, executables.encoded(config)
+    )
     if q_len is None:
         return Attention(chosen, options)
     check_backend(backend)
