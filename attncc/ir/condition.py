@@ -25,7 +25,7 @@ class Symbolic:
             "chained `a < b < c`.",
             rule="i and j stand for all positions at once, so Python can't decide the comparison.",
             fix="Write & for and, | for or, ~ for not, attncc.where(c, x, y) for if, attncc.maximum for max, "
-            "(a < b) & (b < c) for a chain.",
+            "(a < b) & (b < c) for a chain, with parentheses around each comparison: & and | bind tighter than <.",
         )
 
     def real(self) -> sympy.Expr:

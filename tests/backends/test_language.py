@@ -97,6 +97,12 @@ def sparse(score, i, j, *, least: attncc.Weights):
 
 
 @attncc.score
+def by_head(score, h, j, *, least: attncc.Weights):
+    """Conditions on numbers that are the same for all pairs of a head, beside such as aren't."""
+    return attncc.where(~((least[h] < 0.5) | (score < 0.25)) | ((least[h] == 1.0) & (j < 9)), 2 * score, score)
+
+
+@attncc.score
 def waves(score, i, j):
     return attncc.sin(score) + attncc.cos(0.3 * (i - j)) * attncc.erf(score)
 
@@ -128,6 +134,10 @@ SCORES: dict[str, tuple[attncc.Score, Any]] = {
     "a learned threshold": (
         sparse(least=torch.tensor([0.2, 1.5], dtype=torch.float64)),
         lambda s, w: torch.where((s < w[0][0]) & ~(abs(ROWS - COLS) < 4), -math.inf, s * w[0][1]),
+    ),
+    "numbers of a head": (
+        by_head(least=torch.tensor([0.75, 0.25], dtype=torch.float64)),
+        lambda s, w: torch.where((w[0].view(HEADS, 1, 1) >= 0.5) & (s >= 0.25), 2 * s, s),
     ),
     "waves": (waves(), lambda s, w: torch.sin(s) + torch.cos(0.3 * (ROWS - COLS).to(s.dtype)) * torch.erf(s)),
     "gelu": (gelu(), lambda s, w: torch.nn.functional.gelu(s)),

@@ -160,13 +160,13 @@ class ScorePrinter(StrPrinter):  # type: ignore[misc]
         return self.integers.predicate(expr.predicate)
 
     def _print_Below(self, expr: Below) -> str:
-        return self._between("<", expr)
+        return self._compared("<", expr)
 
     def _print_AtMost(self, expr: AtMost) -> str:
-        return self._between("<=", expr)
+        return self._compared("<=", expr)
 
     def _print_Same(self, expr: Same) -> str:
-        return self._between("==", expr)
+        return self._compared("==", expr)
 
     def _print_Conjunction(self, expr: Conjunction) -> str:
         return self._between("&", expr)
@@ -175,7 +175,13 @@ class ScorePrinter(StrPrinter):  # type: ignore[misc]
         return self._between("|", expr)
 
     def _print_Negation(self, expr: Negation) -> str:
-        return f"(~{self.real(expr.args[0])})"
+        return f"({self.real(expr.args[0])} == 0)"
+
+    def _compared(self, sign: str, expr: Compared) -> str:
+        compared = self._between(sign, expr)
+        if expr.free_symbols & {SCORE, I, J}:
+            return compared
+        return f"(tl.where({compared}, 1, 0) > 0)"  # spread over a tile, Triton's interpreter takes it for a float32
 
     def _between(self, sign: str, expr: Compared | Joined) -> str:
         return f"({f' {sign} '.join(map(self.real, expr.args))})"
