@@ -121,7 +121,7 @@ class ScorePrinter(StrPrinter):  # type: ignore[misc]
             number,
             lookup.weights.slot,
             self.factor(derivative),
-            self.integers.place(indices[:fixed], shape[:fixed]) or "0",
+            self.integers.place(indices[:fixed], shape[:fixed]),
             self.integers.place(indices[fixed:], shape[fixed:]),
             math.prod(shape[fixed:]),
             I in free,
