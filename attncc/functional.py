@@ -57,8 +57,10 @@ def attention(
 def _attended(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, options: Options) -> Result:
     query, key, value = options.checked(query, key, value)
     scale, call, weights = scale_of(options.scale, query), options.call(pattern), options.score.tensors
-    if weights:
-        out, lse = operators.weighted_attention(query, key, value, weights, scale, *call)
+    if options.is_composite:
+        out, lse = operators.composite_attention(query, key, value, weights, scale, call)
+    elif not options.score.expression.is_identity:
+        out, lse, _ = operators.weighted_attention(query, key, value, weights, scale, *call)
     else:
         out, lse = operators.attention(query, key, value, scale, *call)
     return (out, lse) if options.return_lse else out

@@ -1,7 +1,8 @@
 """The operators around executables, as torch.library has them: differentiable, and opaque to torch.compile.
 
-`attention` and `weighted_attention` differ only in the list of a score's weights; a list costs every call time, so
-that attention without weights has an operator of its own. Patterns and scores are named by handle and key.
+`weighted_attention` is attention under a score: it takes the list of its weights, and returns the remainder of lse,
+too. Both cost every call time, so that attention without a score has an operator of its own. Patterns and scores are
+named by handle and key.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from attncc.backends.base import Gradients, Saved, accumulation_dtype
+from attncc.backends.logsum import LogSum
 from attncc.errors import AttnccError
 from attncc.executables import Call, executable_for
 from attncc.ir.score import by_key
@@ -60,15 +62,17 @@ def _operator(name: str, takes: str, returns: str) -> Callable[[Callable[..., An
 @_operator("attention", f"{_TENSORS}, float scale, {_CALL}", "(Tensor, Tensor)")
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, *call: Any) -> tuple[Tensor, Tensor]:
     """Return (out, lse), see attncc.backends.base.Executable; `call` are the fields of a Call."""
-    return executable_for(query, key, value, "forward", Call(*call)).forward(query, key, value, (), scale)
+    out, lse = executable_for(query, key, value, "forward", Call(*call)).forward(query, key, value, (), scale)
+    return out, lse.value
 
 
-@_operator("weighted_attention", f"{_TENSORS}, Tensor[] weights, float scale, {_CALL}", "(Tensor, Tensor)")
+@_operator("weighted_attention", f"{_TENSORS}, Tensor[] weights, float scale, {_CALL}", "(Tensor, Tensor, Tensor)")
 def weighted_attention(
     query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float, *call: Any
-) -> tuple[Tensor, Tensor]:
-    """Return (out, lse) under a score that looks `weights` up."""
-    return executable_for(query, key, value, "forward", Call(*call)).forward(query, key, value, weights, scale)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (out, lse, its remainder) under a score that looks `weights` up, if it has any."""
+    out, lse = executable_for(query, key, value, "forward", Call(*call)).forward(query, key, value, weights, scale)
+    return out, lse.value, lse.rest
 
 
 @_operator(
@@ -77,7 +81,7 @@ def weighted_attention(
     "(Tensor, Tensor, Tensor)",
 )
 def _attention_backward(grad_out: Tensor, grad_lse: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    saved, (scale, *call) = Saved.of(rest[:5]), rest[5:]
+    saved, (scale, *call) = _saved(rest[:5]), rest[5:]
     d_query, d_key, d_value, _ = _gradients(saved, grad_out, grad_lse, scale, Call(*call), False)
     return d_query, d_key, d_value
 
@@ -90,9 +94,15 @@ def _attention_backward(grad_out: Tensor, grad_lse: Tensor | None, *rest: Any) -
 def _weighted_attention_backward(
     grad_out: Tensor, grad_lse: Tensor | None, tensors: Sequence[Tensor], with_weights: bool, scale: float, *call: Any
 ) -> list[Tensor]:
-    saved = Saved.of(tensors)
+    saved = _saved(tensors)
     d_query, d_key, d_value, d_weights = _gradients(saved, grad_out, grad_lse, scale, Call(*call), with_weights)
     return [d_query, d_key, d_value, *d_weights]
+
+
+def _saved(tensors: Sequence[Tensor]) -> Saved:
+    """Return what a forward left: query, key, value, out and lse, and under a score its remainder and the weights."""
+    query, key, value, out, lse, *rest = tensors
+    return Saved(query, key, value, rest[1:], out, LogSum(lse, *rest[:1]))
 
 
 def _gradients(
@@ -107,6 +117,11 @@ def _like_outputs(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tupl
     return out, query.new_empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype))
 
 
+def _like_weighted_outputs(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    out, lse = _like_outputs(query, key, value)
+    return out, lse, lse.new_empty(lse.shape)
+
+
 def _like_gradients(
     grad_out: Tensor, grad_lse: Tensor | None, query: Tensor, key: Tensor, value: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,44 +132,46 @@ def _like_gradients(
 def _like_weighted_gradients(
     grad_out: Tensor, grad_lse: Tensor | None, tensors: Sequence[Tensor], with_weights: bool, *rest: Any
 ) -> list[Tensor]:
-    saved = Saved.of(tensors)
+    saved = _saved(tensors)
     wanted = (saved.query, saved.key, saved.value, *(saved.weights if with_weights else ()))
     return [x.new_empty(x.shape) for x in wanted]
 
 
 class _Attend(torch.autograd.Function):
-    """Attention with its derivative: of (scale, *call), query, key, value and a score's weights.
+    """Attention with its derivative: of (operator, scale, *call), query, key, value and a score's weights.
 
     torch.library.register_autograd would do, but takes longer for a call than all else that the host does.
     """
 
     @staticmethod
-    def forward(ctx: Any, options: tuple[Any, ...], *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        out, lse = _below_autograd(options, *tensors)
-        (query, key, value, *weights), call = tensors, Call(*options[1:])
-        ctx.save_for_backward(*Saved(query, key, value, weights, out, lse).tensors)
+    def forward(ctx: Any, options: tuple[Any, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
+        out, *lse = _below_autograd(options, *tensors)
+        (query, key, value, *weights), call = tensors, Call(*options[2:])
+        ctx.save_for_backward(query, key, value, out, *lse, *weights)
         ctx.options = options
         ctx.kept = by_handle(call.pattern), by_key(call.score)  # alive until the backward, which names them
         ctx.set_materialize_grads(False)
-        return out, lse
+        ctx.mark_non_differentiable(*lse[1:])
+        return out, *lse
 
     @staticmethod
-    def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
+    def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None, *of_rest: None) -> tuple[Any, ...]:
+        operator, *options = ctx.options
         tensors = ctx.saved_tensors
-        saved = Saved.of(tensors)
-        grad_out = torch.zeros_like(saved.out) if grad_out is None else grad_out
-        if not saved.weights:
-            return None, *_attention_backward(grad_out, grad_lse, *tensors, *ctx.options)
+        grad_out = torch.zeros_like(tensors[3]) if grad_out is None else grad_out
+        if operator is attention:
+            return None, *_attention_backward(grad_out, grad_lse, *tensors, *options)
         with_weights = any(ctx.needs_input_grad[4:])
-        found = _weighted_attention_backward(grad_out, grad_lse, tensors, with_weights, *ctx.options)
-        return None, *found, *(() if with_weights else (None,) * len(saved.weights))
+        found = _weighted_attention_backward(grad_out, grad_lse, tensors, with_weights, *options)
+        return None, *found, *(() if with_weights else (None,) * len(ctx.needs_input_grad[4:]))
 
 
 def _below_autograd(options: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *weights: Tensor) -> Any:
+    operator, *rest = options
     with torch._C._AutoDispatchBelowADInplaceOrView():
-        if weights:
-            return weighted_attention(query, key, value, weights, *options)
-        return attention(query, key, value, *options)
+        if operator is attention:
+            return attention(query, key, value, *rest)
+        return weighted_attention(query, key, value, weights, *rest)
 
 
 def _differentiable(options: tuple[Any, ...], *tensors: Tensor) -> Any:
@@ -162,12 +179,20 @@ def _differentiable(options: tuple[Any, ...], *tensors: Tensor) -> Any:
     return _Attend.apply(options, *tensors) if wanted else _below_autograd(options, *tensors)  # type: ignore[no-untyped-call]
 
 
+def composite_attention(
+    query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float, call: Call
+) -> tuple[Tensor, Tensor]:
+    """Return (out, lse) by a composite backend's own operations: autograd and torch's transforms go through them."""
+    out, lse = executable_for(query, key, value, "forward", call).forward(query, key, value, weights, scale)
+    return out, lse.value
+
+
 def refuse_double_backward(ctx: Any, *gradients: Any) -> None:
     """Raise AttnccError: the backward of a gradient."""
     raise AttnccError(
         "The gradient of attention was differentiated again.",
-        rule="attncc has first derivatives only.",
-        fix="Use backend-free dense attention (scaled_dot_product_attention) where second derivatives are needed.",
+        rule="Backends have first derivatives only, but for the reference, whose operations are torch's own.",
+        fix="Pass backend='reference' where second derivatives are needed: it is dense attention under the mask.",
     )
 
 
@@ -175,13 +200,13 @@ def _vmap(*arguments: Any) -> None:
     raise AttnccError(
         "attncc.attention was called under torch.vmap.",
         rule="Batch entries are the first dimension of query, key and value.",
-        fix="Put the mapped dimension into B (or into H, for a pattern without h).",
+        fix="Put the mapped dimension into B (or into H, for a pattern without h), or pass backend='reference'.",
     )
 
 
 for _each, _fake in (
     (attention, _like_outputs),
-    (weighted_attention, _like_outputs),
+    (weighted_attention, _like_weighted_outputs),
     (_attention_backward, _like_gradients),
     (_weighted_attention_backward, _like_weighted_gradients),
 ):
@@ -193,9 +218,9 @@ for _each in (_attention_backward, _weighted_attention_backward):
 
 @partial(_LIBRARY.impl, "attention", dispatch_key="Autograd")
 def _(query: Tensor, key: Tensor, value: Tensor, *options: Any) -> Any:
-    return _differentiable(options, query, key, value)
+    return _differentiable((attention, *options), query, key, value)
 
 
 @partial(_LIBRARY.impl, "weighted_attention", dispatch_key="Autograd")
 def _(query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], *options: Any) -> Any:
-    return _differentiable(options, query, key, value, *weights)
+    return _differentiable((weighted_attention, *options), query, key, value, *weights)

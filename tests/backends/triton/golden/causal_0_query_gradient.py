@@ -17,6 +17,7 @@ def query_gradient(
     grad,
     d_query,
     lse,
+    remainder,
     delta,
     items,
     runs,
@@ -79,6 +80,7 @@ def query_gradient(
     lse_row = (batch * heads + head) * q_len + row
     log_sum = tl.load(lse + lse_row, mask=inside, other=float("inf"))
     shift = tl.load(delta + lse_row, mask=inside, other=0.0)
+    rest = tl.load(remainder + lse_row, mask=inside, other=0.0) * 1.4426950408889634
     sums = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
 
     for run in range(full, partial):
@@ -92,7 +94,7 @@ def query_gradient(
             j = place.to(tl.int32)[None, :]
             score = scores * scale
             scores = (50*(2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0))
-            weights = tl.exp2(scores * 1.4426950408889634 - log_sum[:, None])
+            weights = tl.exp2((scores - log_sum[:, None]) * 1.4426950408889634 - rest[:, None])
             d_weights = tl.dot(grad_tile, tl.trans(value_tile), input_precision=PRECISION)
             change = weights * (d_weights - shift[:, None])
             masked = scores == -float("inf")
@@ -120,7 +122,7 @@ def query_gradient(
             score = scores * scale
             scores = (50*(2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0))
             scores = tl.where(seen, scores, -float("inf"))
-            weights = tl.exp2(scores * 1.4426950408889634 - log_sum[:, None])
+            weights = tl.exp2((scores - log_sum[:, None]) * 1.4426950408889634 - rest[:, None])
             d_weights = tl.dot(grad_tile, tl.trans(value_tile), input_precision=PRECISION)
             change = weights * (d_weights - shift[:, None])
             masked = scores == -float("inf")
