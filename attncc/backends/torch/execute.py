@@ -127,7 +127,7 @@ class _Run:
         for work in self.schedule.works:
             for part in work.chunks(self.chunk // query.shape[0]):
                 mask = _additive(part, query)
-                k, v = part.cols.take(key), part.cols.take(value)
+                k, v = part.keys(key), part.keys(value)
                 for kernel, heads in self._kernels(part, query.shape[1]):
                     seen = mask and mask.for_heads(len(heads))
                     o, s = kernel.forward(_stacked(part, query, heads), k, v, _bias(seen), part.causal, self.scale)
@@ -160,12 +160,13 @@ class _Run:
 
     def _backward_part(self, part: Work, saved: Saved, grad_out: Tensor, sums: ItemGradients) -> None:
         mask = _additive(part, saved.query)
-        k, v = part.cols.take(saved.key), part.cols.take(saved.value)
+        k, v = part.keys(saved.key), part.keys(saved.value)
         for kernel, heads in self._kernels(part, saved.query.shape[1]):
             q, o, do = (_stacked(part, x, heads) for x in (saved.query, saved.out, grad_out))
             s = LogSum(*(_stacked(part, x, heads) for x in saved.lse.tensors))
-            bias = _bias(mask and mask.for_heads(len(heads)))
-            dq, dk, dv = kernel.backward(Saved(q, k, v, (), o, s), do, bias, part.causal, self.scale)
+            seen = mask and mask.for_heads(len(heads))
+            q, o, do = (_zero_where_empty(x, seen) for x in (q, o, do))
+            dq, dk, dv = kernel.backward(Saved(q, k, v, (), o, s), do, _bias(seen), part.causal, self.scale)
             for g, dq_g in zip(heads, _unstacked(part, dq), strict=True):
                 (part.rows.put if part.first else part.rows.add)(sums[0][:, g], dq_g)
             part.cols.add(sums[1], dk)
@@ -242,6 +243,11 @@ def _room(query: Tensor, *, remainder: bool) -> LogSum:
     """Return room for the lse of query rows (..., N, D)."""
     lse = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
     return LogSum(lse, torch.empty_like(lse) if remainder else None)
+
+
+def _zero_where_empty(x: Tensor, mask: Additive | None) -> Tensor:
+    """Return rows of queries, 0 where they see no key of the item, whose gradients 0 times a NaN there would reach."""
+    return x if mask is None or mask.empty is None else x.masked_fill(mask.empty.unsqueeze(-1), 0.0)
 
 
 def _without_empty_rows(out: Tensor, lse: LogSum, mask: Additive | None) -> tuple[Tensor, LogSum]:

@@ -107,11 +107,12 @@ def query_gradient(
     inside = slot < rows
     row = slot.to(tl.int64)
     stop = tl.minimum(tl.maximum(slot + stop_shift, 0), cols)
+    last_slot = tl.max(tl.where(inside, stop, 0), 0)
     for run in range(partial, end):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
         for n in range(first, last):
             slot_k = n * BLOCK_N + tl.arange(0, BLOCK_N)
-            present = slot_k < cols
+            present = slot_k < last_slot
             place = slot_k
             key_tile = tl.load(key + tl.cast(n, tl.int64) * BLOCK_N * key_n + key_rows, mask=present[:, None], other=0.0)
             value_tile = tl.load(value + tl.cast(n, tl.int64) * BLOCK_N * value_n + value_rows, mask=present[:, None], other=0.0)
