@@ -101,13 +101,11 @@ def query_gradient(
     row = tl.load(row_positions + slot, mask=inside, other=0).to(tl.int64)
     start = tl.load(start_slots + slot, mask=inside, other=0)
     stop = tl.load(stop_slots + slot, mask=inside, other=0)
-    first_slot = tl.min(tl.where(inside, start, cols), 0)
-    last_slot = tl.max(tl.where(inside, stop, 0), 0)
     for run in range(partial, end):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
         for n in range(first, last):
             slot_k = n * BLOCK_N + tl.arange(0, BLOCK_N)
-            present = (slot_k >= first_slot) & (slot_k < last_slot)
+            present = slot_k < cols
             place = tl.load(col_positions + n * BLOCK_N + tl.arange(0, BLOCK_N), mask=present, other=0)
             key_tile = tl.load(key + (place.to(tl.int32) * key_n)[:, None] + wide[None, :], mask=present[:, None], other=0.0)
             value_tile = tl.load(value + (place.to(tl.int32) * value_n)[:, None] + wide_v[None, :], mask=present[:, None], other=0.0)
