@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,6 @@ from attncc.backends.base import accumulation_dtype
 from attncc.errors import AttnccError, BackendError, ShapeError, TableError
 from attncc.executables import Call
 from attncc.ir.symbols import MAX_POSITION
-from attncc.ir.weights import Weights
 from attncc.patterns import Pattern
 from attncc.scores import PLAIN, Score
 
@@ -146,7 +145,7 @@ def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q
     _check_sizes(query, key, value)
     _check_elements(query, key, value)
     _check_heads(query.shape[1], key.shape[1], enable_gqa)
-    if not isinstance(q_offset, int) or isinstance(q_offset, bool) or not 0 <= q_offset < MAX_POSITION:
+    if not isinstance(q_offset, int | torch.SymInt) or isinstance(q_offset, bool) or not 0 <= q_offset < MAX_POSITION:
         raise ShapeError(
             f"q_offset={q_offset!r}.",
             rule="It is the position of the first query, an integer from 0 and below 2^31.",
@@ -190,12 +189,12 @@ def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
     return f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
 
 
-def check_weights(weights: Sequence[Weights], query: Tensor) -> None:
+def check_weights(weights: Mapping[str, Tensor], query: Tensor) -> None:
     """Raise TableError unless a score's weights lie where the query does."""
-    for entry in weights:
-        if entry.tensor.device != query.device:
+    for name, tensor in weights.items():
+        if tensor.device != query.device:
             raise TableError(
-                f"Weights {entry.name!r} are on {entry.tensor.device}, query on {query.device}.",
+                f"Weights {name!r} are on {tensor.device}, query on {query.device}.",
                 rule="A score's weights are on the tensors' device.",
                 fix=f"Move them first: .to({str(query.device)!r}).",
             )
