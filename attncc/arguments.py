@@ -13,6 +13,7 @@ from torch import Tensor
 from torch._C._functorch import is_gradtrackingtensor
 from torch.autograd.forward_ad import unpack_dual
 
+from attncc import backends
 from attncc.backends.base import accumulation_dtype
 from attncc.errors import AttnccError, BackendError, ShapeError, TableError
 from attncc.executables import Call
@@ -39,11 +40,17 @@ class Options(NamedTuple):
     def checked(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
         """Return the tensors as autocast has them; raises unless they, and a score's weights, fit together."""
         check_types(query, key, value, self.backend)
-        check_transforms(query, key, value, *self.score.tensors)
+        if not self.is_composite:
+            check_transforms(query, key, value, *self.score.tensors)
         query, key, value = autocast(query, key, value)
         check_tensors(query, key, value, self.enable_gqa, self.q_offset)
         check_weights(self.score.weights, query)
         return [query, key, value]
+
+    @property
+    def is_composite(self) -> bool:
+        """Whether the call is made of torch's own operations; in a compiled graph it is the operator all the same."""
+        return backends.is_composite(self.backend or "") and not torch.compiler.is_compiling()
 
     def call(self, pattern: Pattern) -> Call:
         """Return how a pattern is called for under these options."""
@@ -56,14 +63,15 @@ def check_transforms(*tensors: Tensor) -> None:
     if any(unpack_dual(x).tangent is not None for x in tensors):  # type: ignore[no-untyped-call]
         raise AttnccError(
             "attncc.attention was differentiated in forward mode (torch.func.jvp, torch.autograd.forward_ad).",
-            rule="attncc has first derivatives in reverse mode only.",
-            fix="Use torch.autograd.grad or .backward().",
+            rule="Backends have first derivatives in reverse mode only, but for the reference.",
+            fix="Use torch.autograd.grad or .backward(), or pass backend='reference', which is dense.",
         )
     if not torch.compiler.is_compiling() and any(is_gradtrackingtensor(x) for x in tensors):
         raise AttnccError(
             "attncc.attention was differentiated by a transform of torch.func (grad, vjp, jacrev, hessian).",
-            rule="Its gradients are autograd's: first derivatives, in reverse mode.",
-            fix="Use torch.autograd.grad or .backward(); a function's are torch.autograd.functional.vjp and jacobian.",
+            rule="Its gradients are autograd's: first derivatives, in reverse mode, but for the reference backend.",
+            fix="Use torch.autograd.grad or .backward(); a function's are torch.autograd.functional.vjp and jacobian. "
+            "Or pass backend='reference', which is dense.",
         )
 
 
@@ -157,10 +165,10 @@ def offset_of(q_offset: Any) -> int:
 
 
 def _check_sizes(query: Tensor, key: Tensor, value: Tensor) -> None:
-    if not query.ndim == key.ndim == value.ndim == 4 or 0 in (*query.shape[:2], query.shape[3], key.shape[1]):
+    if not query.ndim == key.ndim == value.ndim == 4 or query.shape[3] == 0:
         raise ShapeError(
             f"{_shapes(query, key, value)}.",
-            rule="All three are (B, H, N, D) with B, H and D of at least 1.",
+            rule="All three are (B, H, N, D) with D of at least 1.",
             fix="Add the dimensions that are missing, as in x[None].",
         )
     if key.shape[:3] != value.shape[:3] or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
@@ -206,7 +214,7 @@ def check_weights(weights: Mapping[str, Tensor], query: Tensor) -> None:
 def _check_heads(query_heads: int, key_heads: int, enable_gqa: bool) -> None:
     if query_heads == key_heads:
         return
-    if query_heads % key_heads:
+    if not key_heads or query_heads % key_heads:
         raise ShapeError(
             f"{query_heads} query heads on {key_heads} key heads.",
             rule="The number of query heads is a multiple of the number of key heads.",

@@ -14,6 +14,7 @@ from torch import Tensor
 from attncc import backends, caching
 from attncc.backends.base import Executable
 from attncc.backends.device import target_name
+from attncc.backends.empty import EMPTY
 from attncc.backends.inputs import Inputs
 from attncc.configs import memo
 from attncc.configs.lookup import Found
@@ -98,13 +99,15 @@ def _running(
 ) -> tuple[Plan, Executable, memo.Remembered | None]:
     pattern, score = by_handle(call.pattern), by_key(call.score)
     batch, heads, q_len, _ = query.shape
-    shape = shape_for(pattern, score, q_len, key.shape[2], call.q_offset, heads, batch)
+    shape = shape_for(pattern, score, q_len, key.shape[2], call.q_offset, max(1, heads), max(1, batch))
     reasons = {}
     for name in [call.backend] if call.backend else backends.preferred(query.device):
         reasons[name] = backends.get(name).refuses(query, value)
         if reasons[name] is None:
             _log_choice(name, tuple(f"{other}: {reason}" for other, reason in reasons.items() if reason))
             case = Case(pattern, score, shape, name, target_name(query.device))
+            if 0 in (batch, heads):  # nothing is computed, but what can't be planned is refused
+                return lowered(case, direction, call.config)[0], EMPTY, None
             if call.config:
                 return *lowered(case, direction, call.config), None
             inputs = Inputs.of(query, key, value)

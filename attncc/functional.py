@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from attncc import backends, carried, executables, library
+from attncc import backends, carried, executables, library, operators
 from attncc.arguments import Options, check_backend, offset_of, scale_of
 from attncc.backends.device import here, target_name
 from attncc.executables import Case, Config
@@ -63,9 +63,11 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, optio
     scale, call, weights = scale_of(options.scale, query), options.call(pattern), options.score.tensors
     if carried.is_leaving():
         tables, call = carried.written(call)
-        out, lse = library.general_attention(query, key, value, weights, tables, scale, *call)
-    elif weights:
-        out, lse = library.general_attention(query, key, value, weights, [], scale, *call)
+        out, lse, _ = library.general_attention(query, key, value, weights, tables, scale, *call)
+    elif options.is_composite:
+        out, lse = operators.composite_attention(query, key, value, weights, scale, call)
+    elif not options.score.expression.is_identity:
+        out, lse, _ = library.general_attention(query, key, value, weights, [], scale, *call)
     else:
         out, lse = library.attention(query, key, value, scale, *call)
     return (out, lse) if options.return_lse else out

@@ -3,9 +3,9 @@
 Registering takes a few milliseconds and imports nothing but torch; attncc.operators is imported by the first call. So
 a program that torch.export has saved finds its operators in a process that has only imported attncc and torch.
 
-`attention` and `general_attention` differ in two lists, of a score's weights and of tables; a list costs every call
-time, so that attention without them has an operator of its own. Patterns and scores are named by handle and key, or,
-for `general_attention`, written out (attncc.carried).
+`general_attention` is attention under a score: it takes two lists, of the score's weights and of tables, and returns
+the remainder of lse, too. All that costs every call time, so that attention without a score has an operator of its own.
+Patterns and scores are named by handle and key, or, for `general_attention`, written out (attncc.carried).
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _OPERATORS = (
     _Operator(
         "general_attention",
         f"{_TENSORS}, {_LISTS}, float scale, {_CALL}",
-        "(Tensor, Tensor)",
-        "like_outputs",
+        "(Tensor, Tensor, Tensor)",
+        "like_general_outputs",
         differentiable="differentiable_general_attention",
     ),
     _Operator(

@@ -59,13 +59,17 @@ def test_query_heads_are_a_multiple_of_key_heads_and_grouping_is_asked_for(
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_only_positions_may_be_none_at_all(name: str) -> None:
-    nothing = {each: (*size[:2], 0, size[3]) for each, size in SIZES.items()}
-    check_tensors(*tensors(**nothing), enable_gqa=False, q_offset=0)
-    for dim in (0, 1) if name == "query" else (1,):
+def test_any_size_but_that_of_heads_may_be_none_at_all(name: str) -> None:
+    for dim in (0, 1, 2):
+        nothing = {each: (*size[:dim], 0, *size[dim + 1 :]) for each, size in SIZES.items()}
+        check_tensors(*tensors(**nothing), enable_gqa=False, q_offset=0)
+    empty = {each: (*size[:3], 0) for each, size in SIZES.items()}
+    with pytest.raises(ShapeError, match="at least 1"):
+        check_tensors(*tensors(**empty), enable_gqa=False, q_offset=0)
+    for dim in (0, 1) if name != "query" else (0,):
         empty = list(SIZES[name])
         empty[dim] = 0
-        with pytest.raises(ShapeError, match=r"at least 1|agree"):
+        with pytest.raises(ShapeError, match=r"agree|0 key heads"):
             check_tensors(*tensors(**{name: tuple(empty)}), enable_gqa=True, q_offset=0)
 
 

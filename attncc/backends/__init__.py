@@ -21,27 +21,29 @@ class Registered:
     """What is known of a backend before it is imported.
 
     module: what holds its `BACKEND`. packages: what it runs on, whose versions count. tuned: it leaves choices open.
-    compiled: attncc.machine_code says how its kernels are compiled.
+    compiled: attncc.machine_code says how its kernels are compiled. composite: its forward is made of torch's own
+    operations, through which autograd finds derivatives of every order.
     """
 
     module: str
     packages: tuple[str, ...] = ("torch",)
     tuned: bool = False
     compiled: bool = False
+    composite: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The files, relative to the package, that what is tuned depends on: the planner's, its own, shared ones."""
         own = self.module.removeprefix("attncc.").replace(".", "/")
         options = ("machine_code/options.py",) if self.compiled else ()
-        return ("planner", own, "backends/choices.py", "backends/scoring.py", *options)
+        return ("planner", own, "backends/choices.py", "backends/logsum.py", "backends/scoring.py", *options)
 
 
 #: By name, in the order in which they are listed.
 _REGISTERED = {
     "torch": Registered("attncc.backends.torch", tuned=True),
     "triton": Registered("attncc.backends.triton", ("triton",), tuned=True, compiled=True),
-    "reference": Registered("attncc.backends.reference"),
+    "reference": Registered("attncc.backends.reference", composite=True),
 }
 
 
@@ -53,6 +55,11 @@ def names() -> list[str]:
 def tuned() -> Mapping[str, Registered]:
     """Return the backends that leave choices open, by name."""
     return {name: each for name, each in _REGISTERED.items() if each.tuned}
+
+
+def is_composite(name: str) -> bool:
+    """Return whether autograd goes through a backend's own operations; False for a name that is none."""
+    return name in _REGISTERED and _REGISTERED[name].composite
 
 
 def check(name: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attncc.backends.choices import Value
 from attncc.backends.inputs import Inputs
+from attncc.backends.logsum import LogSum
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
 from attncc.targets import Target
@@ -34,32 +35,22 @@ class Saved:
     value: Tensor
     weights: Sequence[Tensor]
     out: Tensor
-    lse: Tensor
-
-    @classmethod
-    def of(cls, tensors: Sequence[Tensor]) -> Saved:
-        """Return what `tensors` lists."""
-        query, key, value, out, lse, *weights = tensors
-        return cls(query, key, value, weights, out, lse)
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All of them in one list, as autograd saves them."""
-        return self.query, self.key, self.value, self.out, self.lse, *self.weights
+    lse: LogSum
 
 
 class Executable(Protocol):
     """A lowered plan: attention for tensors of the plan's shape, on any device that the backend takes.
 
     query (B, Hq, Nq, D), key (B, Hkv, Nk, D), value (B, Hkv, Nk, Dv); query head h uses key head h // (Hq / Hkv).
-    lse is the natural-log sum of exponentials, (B, Hq, Nq), float32 (float64 for float64 inputs); a query
-    without keys has out 0, lse -inf and zero gradients. `weights` are the score's, by slot, of any floating dtype.
-    The score takes the place of scale * <q, k>; a pair whose score is -inf counts as not connected.
+    lse is the natural-log sum of exponentials, (B, Hq, Nq), float32 (float64 for float64 inputs), with the remainder of
+    its rounding where there is a score; a query without keys has out 0, lse -inf and zero gradients. `weights` are the
+    score's, by slot, of any floating dtype. The score takes the place of scale * <q, k>; a pair whose score is -inf
+    counts as not connected, and one with any finite score as connected.
     """
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, LogSum]:
         """Return (out, lse), out (B, Hq, Nq, Dv) in the query's dtype."""
         ...
 

@@ -20,7 +20,8 @@ _NAMES = {"torch.float64": "fp64", "torch.float32": "fp32", "torch.bfloat16": "b
 class Inputs:
     """Sizes of query (batch, heads, Nq, head_dim), key (batch, kv_heads, Nk, head_dim), value (..., Nk, value_dim).
 
-    dtype: of all three, a name in ITEMSIZES. The lengths are the plan's. Raises ShapeError for sizes that can't be.
+    dtype: of all three, a name in ITEMSIZES. scored: there is a score, so that lse has a remainder. The lengths are
+    the plan's. Raises ShapeError for sizes that can't be.
     """
 
     batch: int
@@ -29,6 +30,7 @@ class Inputs:
     head_dim: int
     value_dim: int
     dtype: str
+    scored: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch", "heads", "kv_heads", "head_dim", "value_dim"):

@@ -12,6 +12,7 @@ from torch import Tensor
 from attncc.backends.base import Gradients, Saved, accumulation_dtype, sums_like
 from attncc.backends.choices import Value
 from attncc.backends.inputs import Inputs
+from attncc.backends.logsum import LogSum, softmax_sums
 from attncc.backends.scoring import ScoredBlock
 from attncc.errors import ConfigError
 from attncc.ir.evaluate import evaluate_predicate
@@ -68,37 +69,45 @@ def as_broadcast(mask: Tensor, pattern: Pattern) -> Tensor:
 
 @dataclass(frozen=True)
 class ReferenceExecutable:
-    """Dense attention; every intermediate is (B, Hq, Nq, Nk)."""
+    """Dense attention; every intermediate is (B, Hq, Nq, Nk).
+
+    The forward is made of torch's own operations, so that autograd gives its derivatives of every order; the backward
+    is for partial results, of whose softmax the executable knows the lse alone.
+    """
 
     plan: Plan
     score: ScoreExpression
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, LogSum]:
         """See attncc.backends.base.Executable."""
-        dtype = accumulation_dtype(query.dtype)
-        scores, _ = self._scores(query, key, weights, scale)
-        lse = torch.logsumexp(scores, dim=-1)
-        out = self._probabilities(scores, lse) @ _expanded(value, query).to(dtype)
-        return out.to(query.dtype), lse
+        dense = _Dense.of(query, key, value, self._mask(query))
+        scores = self._scored(dense, weights, scale).differentiable(dense.seen)
+        shifted, total, peak = softmax_sums(scores)
+        empty = total == 0
+        total = total.masked_fill(empty, 1.0)
+        lse = LogSum.of(peak, total).masked(empty)
+        out = (shifted @ dense.value) / total.unsqueeze(-1)
+        return out.to(query.dtype), LogSum(lse.value) if self.score.is_identity else lse
 
     def backward(
         self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
     ) -> Gradients:
         """See attncc.backends.base.Executable."""
         query, key, value, weights = saved.query, saved.key, saved.value, saved.weights
-        dtype = accumulation_dtype(query.dtype)
-        d_out = grad_out.to(dtype)
-        scores, scored = self._scores(query, key, weights, scale)
-        p = self._probabilities(scores, saved.lse)
-        delta = (d_out * saved.out.to(dtype)).sum(-1, keepdim=True)
+        dense = _Dense.of(query, key, value, self._mask(query))
+        d_out = dense.of_queries(grad_out)
+        scored = self._scored(dense, weights, scale)
+        scores = scored.value().masked_fill(~dense.seen, -math.inf)
+        p = saved.lse.weights(scores)
+        delta = (d_out * saved.out.to(d_out)).sum(-1, keepdim=True)
         if grad_lse is not None:
-            delta = delta - grad_lse.to(dtype).unsqueeze(-1)
-        changes = p * (d_out @ _expanded(value, query).to(dtype).mT - delta)
+            delta = delta - grad_lse.to(d_out).unsqueeze(-1)
+        changes = p * (d_out @ dense.value.mT - delta)
         d_scores = scored.by_score(changes, scores) * scale
-        d_query = d_scores @ _expanded(key, query).to(dtype)
-        d_key = _summed(d_scores.mT @ query.to(dtype), key)
+        d_query = d_scores @ dense.key
+        d_key = _summed(d_scores.mT @ dense.query, key)
         d_value = _summed(p.mT @ d_out, value)
         d_weights = [sums_like(x, query.dtype) for x in weights if with_weights]
         if with_weights:
@@ -110,25 +119,41 @@ class ReferenceExecutable:
             [d.to(x.dtype) for d, x in zip(d_weights, weights, strict=False)],
         )
 
-    def _scores(
-        self, query: Tensor, key: Tensor, weights: Sequence[Tensor], scale: float
-    ) -> tuple[Tensor, ScoredBlock]:
-        """Return the scores, -inf where there is no pair, and how they came from the raw ones."""
-        dtype, shape = accumulation_dtype(query.dtype), self.plan.shape
-        raw = query.to(dtype) @ _expanded(key, query).to(dtype).mT * scale
-        b, h, rows, cols = (torch.arange(n, device=query.device) for n in raw.shape)
+    def _scored(self, dense: _Dense, weights: Sequence[Tensor], scale: float) -> ScoredBlock:
+        """Return the score of all pairs."""
+        shape, raw = self.plan.shape, dense.query @ dense.key.mT * scale
+        b, h, rows, cols = (torch.arange(n, device=raw.device) for n in raw.shape)
         axes = {B: b.view(-1, 1, 1, 1), H: h.view(-1, 1, 1), I: rows.view(-1, 1) + shape.q_offset, J: cols}
-        scored = ScoredBlock(self.score, raw, {**axes, NQ: shape.q_len, NK: shape.kv_len}, weights)
-        return scored.value().masked_fill(~self._mask(query), -math.inf), scored
+        return ScoredBlock(self.score, raw, {**axes, NQ: shape.q_len, NK: shape.kv_len}, weights)
 
     def _mask(self, query: Tensor) -> Tensor:
         shape = self.plan.shape
         mask = mask_rows(self.plan.pattern, shape, torch.arange(shape.q_len, device=query.device))
         return as_broadcast(mask, self.plan.pattern)
 
-    @staticmethod
-    def _probabilities(scores: Tensor, lse: Tensor) -> Tensor:
-        return torch.exp(scores - lse.masked_fill(lse == -math.inf, 0.0).unsqueeze(-1))
+
+@dataclass(frozen=True)
+class _Dense:
+    """Inputs in the accumulation dtype, key heads repeated for the query heads that share them, and the dense mask.
+
+    Rows that are in no pair are 0, whatever stands in them: 0 times a NaN would reach the others.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    seen: Tensor
+
+    @classmethod
+    def of(cls, query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> _Dense:
+        dtype, unused = accumulation_dtype(query.dtype), ~seen.any(-2).unsqueeze(-1)
+        key, value = (_expanded(x, query).to(dtype).masked_fill(unused, 0.0) for x in (key, value))
+        blind = ~seen.any(-1, keepdim=True)
+        return cls(query.to(dtype).masked_fill(blind, 0.0), key, value, seen)
+
+    def of_queries(self, x: Tensor) -> Tensor:
+        """Return a tensor of query rows, cleaned alike."""
+        return x.to(self.query.dtype).masked_fill(~self.seen.any(-1, keepdim=True), 0.0)
 
 
 def _expanded(x: Tensor, query: Tensor) -> Tensor:

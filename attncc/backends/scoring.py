@@ -51,7 +51,9 @@ _UNARY: dict[type, Callable[[Tensor], Tensor]] = {
 class Evaluation:
     """Values of real expressions at `positions`, each subexpression computed once.
 
-    `scores` is what the symbol `score` stands for; `weights` are tensors by slot, read in `dtype`.
+    `scores` is what the symbol `score` stands for; `weights` are tensors by slot, read in `dtype`. With `live`, a bool
+    tensor in the block's shape, autograd may go through the values: where it is False, or another branch of a choice is
+    taken, nothing depends on scores and weights, so that a derivative that isn't finite there can't spoil the others.
     """
 
     def __init__(
@@ -61,12 +63,15 @@ class Evaluation:
         dtype: torch.dtype,
         device: torch.device,
         scores: Tensor | None = None,
+        live: Tensor | None = None,
     ) -> None:
         self._positions = positions
         self._weights = weights
         self._dtype = dtype
         self._device = device
-        self._values: dict[sympy.Expr, Tensor] = {} if scores is None else {SCORE: scores}
+        self._scores = scores
+        self._live = live
+        self._values: dict[sympy.Expr, Tensor] = {} if scores is None else {SCORE: self._stopped(scores)}
         self._places: dict[Lookup, Tensor] = {}
 
     def __call__(self, expr: sympy.Expr) -> Tensor:
@@ -101,8 +106,9 @@ class Evaluation:
                 extremum = torch.minimum if isinstance(expr, Smaller) else torch.maximum
                 return extremum(self(expr.args[0]), self(expr.args[1]))
             case Choice():
-                holds, yes, no = map(self, expr.args)
-                return torch.where(holds, yes, no)
+                condition, yes, no = expr.args
+                holds = self(condition)
+                return torch.where(holds, self._where(holds)(yes), self._where(~holds)(no))
             case ConditionSymbol():
                 return torch.as_tensor(evaluate_predicate(expr.predicate, self._positions), device=self._device)
             case Compared() | Joined():
@@ -110,10 +116,21 @@ class Evaluation:
                 return joined
             case Lookup():
                 flat = self._weights[expr.weights.slot].to(self._dtype).reshape(-1)
-                return flat[self.place(expr)]
+                return self._stopped(flat[self.place(expr)])
         if type(expr) not in _UNARY:
             raise TypeError(f"no evaluation rule for {type(expr).__name__}")
         return _UNARY[type(expr)](self(expr.args[0]))
+
+    def _where(self, holds: Tensor) -> Evaluation:
+        """Return the evaluation of a branch that counts where `holds` is True."""
+        if self._live is None:
+            return self
+        live = self._live & holds
+        return Evaluation(self._positions, self._weights, self._dtype, self._device, self._scores, live)
+
+    def _stopped(self, x: Tensor) -> Tensor:
+        """Return x without its derivative where nothing shall depend on it."""
+        return x if self._live is None else torch.where(self._live, x, x.detach())
 
     def _tensor(self, value: Any) -> Tensor:
         return torch.as_tensor(value, dtype=self._dtype, device=self._device)
@@ -125,11 +142,20 @@ class ScoredBlock:
     def __init__(self, score: ScoreExpression, scores: Tensor, positions: Positions, weights: Sequence[Tensor]) -> None:
         self._score = score
         self._shape = scores.shape
-        self._values = Evaluation(positions, weights, scores.dtype, scores.device, scores)
+        self._given = positions, weights, scores.dtype, scores.device, scores
+        self._values = Evaluation(*self._given)
 
     def value(self) -> Tensor:
         """Return what takes the place of the scores, in their shape."""
         return self._values(self._score.expr).expand(self._shape)
+
+    def differentiable(self, connected: Tensor) -> Tensor:
+        """Return what `value` does, as torch's own operations from scores and weights, whose derivatives of any order
+        are right; -inf, and nothing depends on it, where a pair isn't `connected`."""
+        live = connected & (self.value().detach() != -math.inf)
+        expr = self._score.expr
+        found = Evaluation(*self._given, live=live)(expr).expand(self._shape)
+        return found.masked_fill(~live, -math.inf)
 
     def by_score(self, changes: Tensor, final: Tensor) -> Tensor:
         """Return the gradient by the scaled scores, given that by the `final` ones; 0 where a final score is -inf."""

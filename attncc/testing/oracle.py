@@ -123,5 +123,7 @@ def dense(problem: Problem, mask: Tensor, formula: Formula | None = None) -> Res
     seen = (scores > -math.inf).any(-1, keepdim=True)
     scores = scores.masked_fill(~seen, 0.0)
     probabilities = torch.softmax(scores, -1) * seen
-    lse = torch.logsumexp(scores, -1).masked_fill(~seen[..., 0], -math.inf)
+    # Of the rounded logarithm of N large equal scores, such as -1e30, autograd would make gradients N times too large.
+    top = scores.detach().amax(-1, keepdim=True) if scores.shape[-1] else torch.zeros_like(seen, dtype=scores.dtype)
+    lse = (torch.logsumexp(scores - top, -1) + top[..., 0]).masked_fill(~seen[..., 0], -math.inf)
     return differentiated(probabilities @ value, lse, leaves, problem)

@@ -10,6 +10,7 @@ import torch
 
 import attncc
 from attncc.backends.base import Saved
+from attncc.backends.logsum import LogSum
 from attncc.backends.torch.config import Items
 from attncc.backends.torch.kernels import FlashCPU, Written
 from attncc.backends.torch.lower import schedule
@@ -46,11 +47,13 @@ def test_slots_take_put_and_add(name: str) -> None:
     np.testing.assert_array_equal(slots.chunk(0, 1).rows(), rows[:1])
 
 
-def test_merging_handles_empty_parts() -> None:
+@pytest.mark.parametrize("remainder", [False, True])
+def test_merging_handles_empty_parts(remainder: bool) -> None:
     out, lse = torch.zeros(1, 4, 2), torch.tensor([[-math.inf, -math.inf, 0.0, 100.0]])
     part_lse = torch.tensor([[[-math.inf, 1.0, -math.inf, -100.0]]])
-    part = (part_lse > -math.inf).float().unsqueeze(-1).expand(1, 1, 4, 2), part_lse
-    merge(Slots.of(np.arange(4)[None]), out, lse, *part)
+    part = (part_lse > -math.inf).float().unsqueeze(-1).expand(1, 1, 4, 2)
+    sums = [LogSum(x, torch.zeros_like(x) if remainder else None) for x in (lse, part_lse)]
+    merge(Slots.of(np.arange(4)[None]), out, sums[0], part, sums[1])
     assert not out.isnan().any()
     torch.testing.assert_close(out[0, :, 0], torch.tensor([0.0, 1.0, 0.0, 0.0]))
     torch.testing.assert_close(lse[0], torch.tensor([-math.inf, 1.0, 0.0, 100.0]))
@@ -65,7 +68,8 @@ def test_both_kernels_agree(causal: bool, masked: bool) -> None:
     bias[..., 0] = 0
     arguments = (bias if masked else None, causal, 0.3)
     out, lse = FlashCPU().forward(q, k, v, *arguments)
-    torch.testing.assert_close(Written().forward(q, k, v, *arguments), (out, lse))
+    written = Written().forward(q, k, v, *arguments)
+    torch.testing.assert_close((written[0], written[1].value), (out, lse.value))
     grad = torch.randn_like(out)
     saved = Saved(q, k, v, (), out, lse)
     one, other = (kernel.backward(saved, grad, *arguments) for kernel in (Written(), FlashCPU()))

@@ -59,6 +59,12 @@ def patterns(n: int = N) -> dict[str, attncc.Pattern]:
 
 
 @attncc.score
+def flooded(score, i):
+    """Every third row has the same large score for all keys."""
+    return attncc.where(i % 3 == 0, -1e9, score)
+
+
+@attncc.score
 def biased(score, i, j, h, *, slopes: attncc.Weights):
     return score + slopes[h] * (j - i)
 

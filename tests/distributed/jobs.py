@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import by_hand
 import torch
 import torch.distributed as dist
-from cases import N, biased, compiled, patterns
+from cases import N, biased, compiled, flooded, patterns
 from comparison import check_bytes, compare, counted, local, refused, sent
 from torch.distributed.device_mesh import init_device_mesh
 
@@ -31,7 +32,7 @@ from attncc.distributed.simulation import selection
 from attncc.distributed.topology import Topology
 from attncc.planner.search import plan_for
 from attncc.scores import Score, as_score
-from attncc.testing.oracle import Problem, differentiated
+from attncc.testing.oracle import Problem, Results, differentiated
 
 
 def by_hand_case(
@@ -63,14 +64,41 @@ def by_hand_case(
     return [len(lanes), sum(len(lane.queries) for lane in lanes), relays]
 
 
+def large_scores_case(name: str, style: str) -> None:
+    """Run a schedule under a score of -1e9 in every third row; each rank compares its rows with the reference."""
+    sizes, pattern = {"heads": 4, "kv_heads": 2, "batch": 1}, patterns(N)[name]
+    parts = by_hand.partition("zigzag", N, 8, dist.get_world_size(), 0)
+    schedule = by_hand.schedule(pattern, parts, **sizes, style=style, route="relayed", rounds=2, seed=0)
+    problem = Problem.drawn(N, N, **sizes, head_dim=8, value_dim=8)
+    found, rows = attended(pattern, schedule, problem, flooded(), 1)
+    wide = problem.to(torch.float64)
+    leaves = wide.leaves()
+    options = {"scale": wide.scale, "enable_gqa": True, "return_lse": True, "backend": "reference"}
+    out, lse = attncc.attention(*leaves, pattern, score=flooded(), **options)
+    exact = differentiated(out, lse, leaves, wide)
+    for (each, x), (_, wanted) in zip(found.items(), exact.items(), strict=True):
+        if each != "lse":
+            torch.testing.assert_close(
+                x.double(), wanted[:, :, rows], rtol=1e-5, atol=1e-5, msg=lambda m, e=each: e + m
+            )
+
+
 def check(pattern: attncc.Pattern, schedule: Schedule, problem: Problem, score: Score, repeats: int) -> None:
+    found, rows = attended(pattern, schedule, problem, score, repeats)
+    compare(found, lambda x: x[:, :, rows], pattern, problem, score)
+
+
+def attended(
+    pattern: attncc.Pattern, schedule: Schedule, problem: Problem, score: Score, repeats: int
+) -> tuple[Results, torch.Tensor]:
+    """Return what this rank has of its rows, and which rows these are; every byte that it sends was planned."""
     ranks, rank = dist.get_world_size(), dist.get_rank()
     rows = torch.from_numpy(schedule.partition.tokens(rank))
     batch, kv_heads = problem.key.shape[:2]
     own = localised(schedule, range(batch), range(kv_heads))
     inner = Inner(pattern, Options(score), schedule.partition.cut.length)
     run = Run.of(RankTables.of(own, rank), inner, Channel(dist.group.WORLD))
-    inputs = Inputs.of(problem.query, problem.key, problem.value)
+    inputs = replace(Inputs.of(problem.query, problem.key, problem.value), scored=inner.scored)
     for _ in range(repeats):
         mine = local(problem, rows)
         leaves = mine.leaves()
@@ -82,7 +110,7 @@ def check(pattern: attncc.Pattern, schedule: Schedule, problem: Problem, score: 
         assert backward == sent(traffic.backward(schedule, inputs), ranks, rank), "bytes of the backward"
     for total in found.d_weights:
         dist.all_reduce(total)
-    compare(found, lambda x: x[:, :, rows], pattern, problem, score)
+    return found, rows
 
 
 def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) -> str:

@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from attncc.backends.base import Gradients, Saved, accumulation_dtype, sums_like
+from attncc.backends.logsum import LogSum
 from attncc.backends.torch.config import Config, Items
 from attncc.backends.torch.kernels import ItemGradients, Kernel, kernel_for
 from attncc.backends.torch.lower import Schedule, schedule
 from attncc.backends.torch.masks import Additive
-from attncc.backends.torch.merge import merge
+from attncc.backends.torch.merge import merge, put
 from attncc.backends.torch.scores import GroupScore
 from attncc.backends.torch.selection import Selection
 from attncc.backends.torch.work import Work
@@ -45,22 +46,22 @@ class TorchExecutable:
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, LogSum]:
         """Return (out, lse)."""
         value_dim = value.shape[-1]
         query, key, value = _one_head_size(query, key, value)
         out = query.new_empty(*query.shape[:-1], value.shape[-1])
-        lse = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
+        lse = _room(query, remainder=not self.score.is_identity)
         for group, works in self._forward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
             run = self._run(works, self.config.forward, selection, query, weights, (), scale)
             q, k, v = selection.query_side(query), selection.key_side(key), selection.key_side(value)
             part_out, part_lse = run.forward(q, k, v)
             if selection.everything:
-                out, lse = part_out.reshape(out.shape), part_lse.reshape(lse.shape)
+                out, lse = part_out.reshape(out.shape), part_lse.map(lambda x: x.reshape(query.shape[:-1]))
             else:
-                selection.store_query_side(out, part_out)
-                selection.store_query_side(lse, part_lse)
+                for whole, part in zip((out, *lse.tensors), (part_out, *part_lse.tensors), strict=True):
+                    selection.store_query_side(whole, part)
         return out[..., :value_dim].contiguous(), lse
 
     def backward(
@@ -82,7 +83,8 @@ class TorchExecutable:
         for group, works in self._backward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
             run = self._run(works, self.config.backward, selection, query, saved.weights, d_weights, scale)
-            q, do, o, s = (selection.query_side(x) for x in (query, grad_out, saved.out, saved.lse))
+            q, do, o = (selection.query_side(x) for x in (query, grad_out, saved.out))
+            s = saved.lse.map(selection.query_side)
             k, v = selection.key_side(key), selection.key_side(value)
             d_query, d_key, d_value = run.backward(Saved(q, k, v, (), o, s), do)
             if selection.everything:
@@ -120,38 +122,37 @@ class _Run:
     scale: float
     chunk: int
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, LogSum]:
         out, lse = self._accumulators(query, value)
         for work in self.schedule.works:
             for part in work.chunks(self.chunk // query.shape[0]):
                 mask = _additive(part, query)
-                k, v = part.cols.take(key), part.cols.take(value)
+                k, v = part.keys(key), part.keys(value)
                 for kernel, heads in self._kernels(part, query.shape[1]):
                     seen = mask and mask.for_heads(len(heads))
                     o, s = kernel.forward(_stacked(part, query, heads), k, v, _bias(seen), part.causal, self.scale)
                     o, s = _without_empty_rows(o, s, seen)
-                    for g, o_g, s_g in zip(heads, _unstacked(part, o), _unstacked(part, s), strict=True):
-                        if work.first:
-                            part.rows.put(out[:, g], o_g)
-                            part.rows.put(lse[:, g], s_g)
-                        else:
-                            merge(part.rows, out[:, g], lse[:, g], o_g, s_g)
+                    by_head = zip(*(_unstacked(part, x) for x in (o, *s.tensors)), strict=True)
+                    for g, (o_g, *s_g) in zip(heads, by_head, strict=True):
+                        whole = LogSum(*(x[:, g] for x in lse.tensors))
+                        (put if work.first else merge)(part.rows, out[:, g], whole, o_g, LogSum(*s_g))
         return out.to(query.dtype), lse
 
-    def _accumulators(self, query: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def _accumulators(self, query: Tensor, value: Tensor) -> tuple[Tensor, LogSum]:
         dtype = accumulation_dtype(query.dtype)
         kept = query.dtype if all(work.first for work in self.schedule.works) else dtype
         out = torch.empty(*query.shape[:-1], value.shape[-1], dtype=kept, device=query.device)
-        lse = torch.empty(query.shape[:-1], dtype=dtype, device=query.device)
+        lse = _room(query, remainder=self.score is not None)
         if not self.schedule.covered:
             out.zero_()
-            lse.fill_(-math.inf)
+            lse = LogSum.of_nothing(lse.value, remainder=self.score is not None)
         return out, lse
 
     def backward(self, saved: Saved, grad_out: Tensor) -> ItemGradients:
         sums = sums_like(saved.query), sums_like(saved.key), sums_like(saved.value)
-        lse = saved.lse.masked_fill(saved.lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
-        saved = replace(saved, lse=lse)
+        lse = saved.lse.value
+        lse = lse.masked_fill(lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
+        saved = replace(saved, lse=saved.lse._replace(value=lse))
         for work in self.schedule.works:
             for part in work.chunks(self.chunk // len(lse)):
                 self._backward_part(part, saved, grad_out, sums)
@@ -159,11 +160,13 @@ class _Run:
 
     def _backward_part(self, part: Work, saved: Saved, grad_out: Tensor, sums: ItemGradients) -> None:
         mask = _additive(part, saved.query)
-        k, v = part.cols.take(saved.key), part.cols.take(saved.value)
+        k, v = part.keys(saved.key), part.keys(saved.value)
         for kernel, heads in self._kernels(part, saved.query.shape[1]):
-            q, o, s, do = (_stacked(part, x, heads) for x in (saved.query, saved.out, saved.lse, grad_out))
-            bias = _bias(mask and mask.for_heads(len(heads)))
-            dq, dk, dv = kernel.backward(Saved(q, k, v, (), o, s), do, bias, part.causal, self.scale)
+            q, o, do = (_stacked(part, x, heads) for x in (saved.query, saved.out, grad_out))
+            s = LogSum(*(_stacked(part, x, heads) for x in saved.lse.tensors))
+            seen = mask and mask.for_heads(len(heads))
+            q, o, do = (_zero_where_empty(x, seen) for x in (q, o, do))
+            dq, dk, dv = kernel.backward(Saved(q, k, v, (), o, s), do, _bias(seen), part.causal, self.scale)
             for g, dq_g in zip(heads, _unstacked(part, dq), strict=True):
                 (part.rows.put if part.first else part.rows.add)(sums[0][:, g], dq_g)
             part.cols.add(sums[1], dk)
@@ -236,8 +239,19 @@ def _with_lse_gradient(
     return torch.cat([grad_out, ones], -1), pad(value, (0, 1)), torch.cat([out, minus], -1)
 
 
-def _without_empty_rows(out: Tensor, lse: Tensor, mask: Additive | None) -> tuple[Tensor, Tensor]:
+def _room(query: Tensor, *, remainder: bool) -> LogSum:
+    """Return room for the lse of query rows (..., N, D)."""
+    lse = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
+    return LogSum(lse, torch.empty_like(lse) if remainder else None)
+
+
+def _zero_where_empty(x: Tensor, mask: Additive | None) -> Tensor:
+    """Return rows of queries, 0 where they see no key of the item, whose gradients 0 times a NaN there would reach."""
+    return x if mask is None or mask.empty is None else x.masked_fill(mask.empty.unsqueeze(-1), 0.0)
+
+
+def _without_empty_rows(out: Tensor, lse: LogSum, mask: Additive | None) -> tuple[Tensor, LogSum]:
     """Give rows of an item that see none of its keys out 0 and lse -inf, whatever the kernel left there."""
     if mask is None or mask.empty is None:
         return out, lse
-    return out.masked_fill(mask.empty.unsqueeze(-1), 0.0), lse.masked_fill(mask.empty, -math.inf)
+    return out.masked_fill(mask.empty.unsqueeze(-1), 0.0), lse.masked(mask.empty)

@@ -1,21 +1,22 @@
 """Tile kernels: attention of equal-shaped items, forward and backward, by torch's flash op or written out.
 
 Items are (X, T, L, D) queries on (X, T, M, D) keys and (X, T, M, Dv) values; `bias` is additive, (1 or X, 1 or T,
-L, M), and `causal` means that row r sees keys 0 .. r. lse is (X, T, L) in the accumulation dtype. On rows
-without any key the results of either kernel are meaningless and the caller replaces them.
+L, M), and `causal` means that row r sees keys 0 .. r. lse is (X, T, L) in the accumulation dtype, with its remainder
+under a score. On rows without any key the results of either kernel are meaningless and the caller replaces them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from attncc.backends.base import Saved, accumulation_dtype, sums_like
+from attncc.backends.logsum import LogSum, softmax_sums
 from attncc.backends.scoring import ScoredBlock
 from attncc.backends.torch.scores import PartScore
 
@@ -24,6 +25,8 @@ ItemGradients = tuple[Tensor, Tensor, Tensor]
 
 #: Scores that are held at a time.
 MAX_SCORES = 1 << 22
+#: The largest bias of a row up to which the flash op's lse, which has no remainder, is exact enough.
+MOST_BIAS = 32.0
 #: The least scale whose products float32 holds with all digits.
 _LEAST = torch.finfo(torch.float32).tiny
 
@@ -33,7 +36,7 @@ class Kernel(Protocol):
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, causal: bool, scale: float
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, LogSum]:
         """Return (out, lse) of the items."""
         ...
 
@@ -52,44 +55,53 @@ class FlashCPU:
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, causal: bool, scale: float
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, LogSum]:
         """See Kernel."""
         query, scale, _ = _with_sign(query, scale)
-        result: tuple[Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, causal, attn_mask=bias, scale=scale
         )
-        return result
+        return out, LogSum(lse)
 
     def backward(
         self, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> ItemGradients:
         """See Kernel."""
         query, scale, sign = _with_sign(saved.query, scale)
+        known = query, saved.key, saved.value, saved.out, saved.lse.value
         result: ItemGradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad_out, *replace(saved, query=query).tensors, 0.0, causal, attn_mask=bias, scale=scale
+            grad_out, *known, 0.0, causal, attn_mask=bias, scale=scale
         )
         return result if sign == 1 else (result[0] * sign, *result[1:])
 
 
 class BiasedFlashCPU:
-    """The flash op under a bias that doesn't depend on the score, evaluated for a block of pairs at a time."""
+    """The flash op under a bias that doesn't depend on the score, evaluated for a block of pairs at a time.
+
+    A block with rows whose bias is far from 0 at all keys, as under a mask of -1e9, is written out: their lse has a
+    remainder, of which the op knows nothing.
+    """
 
     def __init__(self, score: PartScore) -> None:
         self._score = score
+        self._written = Written(score)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, causal: bool, scale: float
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, LogSum]:
         """See Kernel."""
-        out = query.new_empty(*query.shape[:-1], value.shape[-1])
-        lse = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
+        out, lse = _room(query, value, remainder=True)
         for block in _blocks(query, key, causal):
             added = self._bias(block, query, bias, causal)
-            q, k, v = block.of_rows(query), block.of_keys(key), block.of_keys(value)
-            o, s = FlashCPU().forward(q, k, v, added, False, scale)
-            empty = (added == -math.inf).all(-1)
-            block.of_rows(out).copy_(o.masked_fill(empty.unsqueeze(-1), 0.0))
-            block.of_rows(lse).copy_(s.masked_fill(empty, -math.inf))
+            highest = added.amax(-1)
+            if _is_far(highest):
+                found = self._written.of_block(block, query, key, value, bias, causal, scale)
+            else:
+                q, k, v = block.of_rows(query), block.of_keys(key), block.of_keys(value)
+                o, s = FlashCPU().forward(q, k, v, added, False, scale)
+                empty = highest == -math.inf
+                found = o.masked_fill(empty.unsqueeze(-1), 0.0), LogSum(s.value, s.rest).masked(empty)
+            block.put(out, lse, *found)
         return out, lse
 
     def backward(
@@ -100,7 +112,10 @@ class BiasedFlashCPU:
         sums = sums_like(query), sums_like(key), sums_like(value)
         for block in _blocks(query, key, causal):
             added = self._bias(block, query, bias, causal)
-            part = FlashCPU().backward(block.of(saved), block.of_rows(grad_out), added, False, scale)
+            if _is_far(added.amax(-1)):
+                part = self._written.gradients_of_block(block, saved, grad_out, bias, causal, scale)
+            else:
+                part = FlashCPU().backward(block.of(saved), block.of_rows(grad_out), added, False, scale)
             block.add(sums, part)
         return sums
 
@@ -122,50 +137,79 @@ class Written:
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, causal: bool, scale: float
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, LogSum]:
         """See Kernel."""
-        dtype = accumulation_dtype(query.dtype)
-        out = query.new_empty(*query.shape[:-1], value.shape[-1])
-        lse = torch.empty(query.shape[:-1], dtype=dtype, device=query.device)
-        query, key, value = (x.to(dtype) for x in (query, key, value))
+        out, lse = _room(query, value, remainder=self._score is not None)
         for block in _blocks(query, key, causal):
-            scores = self._scores(block, query, key, scale)[0]
-            scores = block.masked(scores, bias, causal)
-            log_sum = torch.logsumexp(scores, -1)
-            block.of_rows(lse).copy_(log_sum)
-            p = torch.exp(scores - _finite(log_sum))
-            block.of_rows(out).copy_(p @ block.of_keys(value))
+            block.put(out, lse, *self.of_block(block, query, key, value, bias, causal, scale))
         return out, lse
 
     def backward(
         self, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> ItemGradients:
         """See Kernel."""
-        query, key, value, out = saved.query, saved.key, saved.value, saved.out
-        sums = sums_like(query), sums_like(key), sums_like(value)
-        query, key, value, grad_out, out = (x.to(sums[0].dtype) for x in (query, key, value, grad_out, out))
-        for block in _blocks(query, key, causal):
-            scores, scored = self._scores(block, query, key, scale)
-            scores = block.masked(scores, bias, causal)
-            p = torch.exp(scores - _finite(block.of_rows(saved.lse)))
-            d_out = block.of_rows(grad_out)
-            delta = (d_out * block.of_rows(out)).sum(-1, keepdim=True)
-            d_scores = p * (d_out @ block.of_keys(value).mT - delta)
-            if scored is not None and self._score is not None:
-                if self._score.sums:
-                    scored.add_by_weights(self._score.sums, d_scores, scores)
-                d_scores = scored.by_score(d_scores, scores)
-            d_scores = d_scores * scale
-            d_query = d_scores @ block.of_keys(key)
-            block.add(sums, (d_query, d_scores.mT @ block.of_rows(query), p.mT @ d_out))
+        sums = sums_like(saved.query), sums_like(saved.key), sums_like(saved.value)
+        for block in _blocks(saved.query, saved.key, causal):
+            block.add(sums, self.gradients_of_block(block, saved, grad_out, bias, causal, scale))
         return sums
 
+    def of_block(
+        self,
+        block: Block,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: Tensor | None,
+        causal: bool,
+        scale: float,
+    ) -> tuple[Tensor, LogSum]:
+        """Return (out, lse) of a block of the items."""
+        dtype = accumulation_dtype(query.dtype)
+        scores = block.masked(self._scores(block, query, key, scale)[0], bias, causal)
+        shifted, total, peak = softmax_sums(scores)
+        out = (shifted @ block.of_keys(value).to(dtype)) / total.masked_fill(total == 0, 1.0).unsqueeze(-1)
+        found = LogSum.of(peak, total)
+        return out, found if self._score is not None else LogSum(found.value)
+
+    def gradients_of_block(
+        self, block: Block, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
+    ) -> ItemGradients:
+        """Return the gradients of a block's rows and keys."""
+        dtype = accumulation_dtype(saved.query.dtype)
+        here = block.of(saved)
+        query, key, value, out = (x.to(dtype) for x in (here.query, here.key, here.value, here.out))
+        scores, scored = self._scores(block, saved.query, saved.key, scale)
+        scores = block.masked(scores, bias, causal)
+        p = here.lse.weights(scores)
+        d_out = block.of_rows(grad_out).to(dtype)
+        delta = (d_out * out).sum(-1, keepdim=True)
+        d_scores = p * (d_out @ value.mT - delta)
+        if scored is not None and self._score is not None:
+            if self._score.sums:
+                scored.add_by_weights(self._score.sums, d_scores, scores)
+            d_scores = scored.by_score(d_scores, scores)
+        d_scores = d_scores * scale
+        return d_scores @ key, d_scores.mT @ query, p.mT @ d_out
+
     def _scores(self, block: Block, query: Tensor, key: Tensor, scale: float) -> tuple[Tensor, ScoredBlock | None]:
-        scores = block.of_rows(query) @ block.of_keys(key).mT * scale
+        dtype = accumulation_dtype(query.dtype)
+        scores = block.of_rows(query).to(dtype) @ block.of_keys(key).to(dtype).mT * scale
         if self._score is None:
             return scores, None
         scored = self._score.block(block.items, block.rows, block.keys, scores)
         return scored.value(), scored
+
+
+def _room(query: Tensor, value: Tensor, *, remainder: bool) -> tuple[Tensor, LogSum]:
+    """Return room for the results of items, (out, lse)."""
+    lse = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
+    out = query.new_empty(*query.shape[:-1], value.shape[-1])
+    return out, LogSum(lse, torch.empty_like(lse) if remainder else None)
+
+
+def _is_far(highest: Tensor) -> bool:
+    """Return whether the largest bias of some row is finite and beyond MOST_BIAS."""
+    return bool(((highest.abs() > MOST_BIAS) & highest.isfinite()).any())
 
 
 def _with_sign(query: Tensor, scale: float) -> tuple[Tensor, float, int]:
@@ -204,8 +248,13 @@ class Block:
 
     def of(self, saved: Saved) -> Saved:
         """Return the block's part of what a forward left, views."""
-        query, out, lse = (self.of_rows(x) for x in (saved.query, saved.out, saved.lse))
+        query, out, lse = self.of_rows(saved.query), self.of_rows(saved.out), saved.lse.map(self.of_rows)
         return Saved(query, self.of_keys(saved.key), self.of_keys(saved.value), saved.weights, out, lse)
+
+    def put(self, out: Tensor, lse: LogSum, part_out: Tensor, part_lse: LogSum) -> None:
+        """Write the results of the block."""
+        for whole, part in zip((out, *lse.tensors), (part_out, *part_lse.tensors), strict=True):
+            self.of_rows(whole).copy_(part)
 
     def add(self, sums: ItemGradients, parts: ItemGradients) -> None:
         """Add gradients of the block."""
@@ -237,7 +286,3 @@ def _blocks(query: Tensor, key: Tensor, causal: bool) -> Iterator[Block]:
             last = min(row + rows, length)
             seen = min(last, keys) if causal else keys
             yield Block(slice(first, min(first + step, leading)), slice(row, last), slice(0, seen))
-
-
-def _finite(lse: Tensor) -> Tensor:
-    return lse.masked_fill(lse == -math.inf, 0.0).unsqueeze(-1)

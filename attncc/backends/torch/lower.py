@@ -38,6 +38,7 @@ def schedule(passes: tuple[Pass, ...], q_len: int, items: Items) -> Schedule:
     """Return the works of disjoint passes over `q_len` query rows."""
     touched = np.zeros(q_len, bool)
     stored = np.zeros(q_len, bool)
+    used = _used_keys(passes)
     works = []
     for part in passes:
         for work in _parted(_works(part, items)):
@@ -46,8 +47,30 @@ def schedule(passes: tuple[Pass, ...], q_len: int, items: Items) -> Schedule:
             touched[rows] = True
             if first:
                 stored[rows] = True
-            works.append(replace(work, first=first))
+            works.append(replace(work, first=first, unused=_unused(work, used)))
     return Schedule(tuple(works), bool(stored.all()))
+
+
+def _used_keys(passes: tuple[Pass, ...]) -> Array | None:
+    """Return of each key whether some query may see it, as far as key ranges tell; None if all keys are seen."""
+    if not passes:
+        return None
+    used = np.zeros(passes[0].cols.length, bool)
+    for part in passes:
+        start, stop = part.staircase.bounds()
+        some = start < stop
+        opened = np.bincount(start[some], minlength=part.cols.size + 1)
+        closed = np.bincount(stop[some], minlength=part.cols.size + 1)
+        seen = np.flatnonzero(np.cumsum(opened - closed)[:-1] > 0)
+        used[part.cols.at(seen)] = True
+    return None if used.all() else used
+
+
+def _unused(work: Work, used: Array | None) -> Array | None:
+    if used is None or work.mask is None:
+        return None
+    found = ~used[work.cols.rows()]
+    return found if found.any() else None
 
 
 def _parted(works: Iterable[Work]) -> Iterator[Work]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
+from attncc.backends.device import placed
 from attncc.backends.torch.masks import Mask
 from attncc.backends.torch.slots import Slots
+from attncc.ir.tables import Array
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
     """Items t: query rows `rows[t]` see keys `cols[t]`, all of them, causally, or as `mask` says.
 
-    `first` says that no earlier work writes to these rows, so that results are stored instead of merged.
+    `first` says that no earlier work writes to these rows, so that results are stored instead of merged. `unused`,
+    (T, M), are the keys that no query at all sees (None: there are none): what stands there mustn't count.
     """
 
     rows: Slots
@@ -21,6 +26,7 @@ class Work:
     mask: Mask | None = None
     causal: bool = False
     first: bool = False
+    unused: Array | None = None
 
     @property
     def scores(self) -> int:
@@ -40,5 +46,12 @@ class Work:
 
     def chunk(self, first: int, last: int) -> Work:
         """Return items first .. last-1."""
-        mask = self.mask and self.mask.chunk(first, last)
-        return replace(self, rows=self.rows.chunk(first, last), cols=self.cols.chunk(first, last), mask=mask)
+        mask, unused = self.mask and self.mask.chunk(first, last), self.unused
+        unused = None if unused is None else unused[first:last]
+        rows, cols = self.rows.chunk(first, last), self.cols.chunk(first, last)
+        return replace(self, rows=rows, cols=cols, mask=mask, unused=unused)
+
+    def keys(self, x: Tensor) -> Tensor:
+        """Return the items' rows of keys or values x (X, N, D), as (X, T, M, D): 0 at keys that no query sees."""
+        taken = self.cols.take(x)
+        return taken if self.unused is None else taken.masked_fill(placed(self.unused, x.device).unsqueeze(-1), 0.0)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from attncc.backends.base import Gradients, Saved
 from attncc.backends.device import architecture, processors
+from attncc.backends.logsum import LogSum
 from attncc.backends.triton import interpreter, reads
 from attncc.backends.triton.bound import LOG_2_E, Bindings
 from attncc.backends.triton.config import Config
@@ -40,7 +41,7 @@ class TritonExecutable:
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, LogSum]:
         """Return (out, lse)."""
         if _vanishes(scale):
             return self.forward(torch.zeros_like(query), key, value, weights, 1.0)
@@ -49,16 +50,17 @@ class TritonExecutable:
         query, key, value = (_rows_of(x) for x in (query, key, value))
         side = (bindings := self._bindings(query, key, value)).program.forward
         out = query.new_empty(*query.shape[:-1], value.shape[-1], dtype=_kept(side, query))
-        lse = query.new_empty(query.shape[:-1], dtype=torch.float32)
+        rows = {name: query.new_empty(query.shape[:-1], dtype=torch.float32) for name in bindings.program.of_rows}
         if not side.covers:
             out.zero_()
-            lse.fill_(-math.inf)
+            for name, nothing in zip(rows, (-math.inf, 0.0), strict=False):
+                rows[name].fill_(nothing)
         run = _Run(bindings, query, scale)
-        tensors = {"query": query, "key": key, "value": value, "out": out, "lse": lse, **_named("weights", weights)}
+        tensors = {"query": query, "key": key, "value": value, "out": out, **rows, **_named("weights", weights)}
         with _current(query.device):
             for part in side.parts:
                 run.forward(part, tensors)
-        return out.to(query.dtype), lse
+        return out.to(query.dtype), LogSum(*rows.values())
 
     def backward(
         self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
@@ -139,10 +141,11 @@ class _Run:
         if work.split:
             rows = part.programs(work.split) * work.split.blocks.block_m
             out_parts = self.query.new_empty(rows, tensors["value"].shape[-1], dtype=torch.float32)
-            lse_parts = self.query.new_empty(rows, dtype=torch.float32)
-            self.launch(work.split, part, {**tensors, "out": _as_rows(out_parts), "lse": lse_parts})
+            parts = {name: self.query.new_empty(rows, dtype=torch.float32) for name in self.bindings.program.of_rows}
+            self.launch(work.split, part, {**tensors, "out": _as_rows(out_parts), **parts})
             (join,) = work.joins
-            self.launch(join, part, {**tensors, "out_parts": out_parts, "lse_parts": lse_parts})
+            named = {f"{name}_parts": x for name, x in parts.items()}
+            self.launch(join, part, {**tensors, "out_parts": out_parts, **named})
 
     def gradient(self, part: Part, tensors: Tensors, outputs: tuple[str, ...]) -> None:
         """Run one part's kernels that compute the gradients `outputs`."""
@@ -155,18 +158,19 @@ class _Run:
             for join, (name, summands) in zip(work.joins, parts.items(), strict=True):
                 self.launch(join, part, {"parts": summands, "out": tensors[name]})
 
-    def delta(self, grad: Tensor, grad_lse: Tensor | None, out: Tensor, lse: Tensor) -> dict[str, Tensor]:
-        """Return what the gradient kernels read for each query row: `delta`, and `lse` in base 2."""
+    def delta(self, grad: Tensor, grad_lse: Tensor | None, out: Tensor, found: LogSum) -> dict[str, Tensor]:
+        """Return what the gradient kernels read for each query row: `delta`, `lse` in their units, its remainder."""
         program = self.bindings.program
         launch = program.delta if grad_lse is None else program.delta_with_lse
-        lse = lse.contiguous()  # kernels count its elements; it may be a slice of another's rows
-        delta, log_2_sum = torch.empty_like(lse), torch.empty_like(lse)
-        tensors = {"grad": grad, "out": out, "lse": lse, "delta": delta, "log_2_sum": log_2_sum}
+        lse = found.value.contiguous()  # kernels count its elements; it may be a slice of another's rows
+        delta, in_units = torch.empty_like(lse), torch.empty_like(lse)
+        tensors = {"grad": grad, "out": out, "lse": lse, "delta": delta, launch.spec.log_sums: in_units}
         if grad_lse is not None:
             tensors["grad_lse"] = grad_lse.to(torch.float32).contiguous()
         if lse.numel():
             self._call(launch, launch.count * self.query.shape[0] * self.query.shape[1], tensors)
-        return {"delta": delta, "lse": log_2_sum}
+        rest = {"remainder": found.rest.contiguous()} if launch.spec.remainder else {}
+        return {"delta": delta, "lse": in_units, **rest}
 
     def launch(self, launch: Launch, part: Part, tensors: Tensors) -> None:
         """Launch one kernel; what its programs sum for the gradients of weights is added to these."""

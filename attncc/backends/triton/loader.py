@@ -5,8 +5,12 @@
     out, lse = attention.forward(query, key, value)        # (B, Hq, N, D), (B, Hkv, Nk, D), (B, Hkv, Nk, Dv)
     d_query, d_key, d_value = attention.backward(grad_out, query, key, value, out, lse)
 
-Where manifest.json lists weights of a score, both get them by name: weights={"slopes": tensor}, float32; they get no
-gradient here.
+Where manifest.json names a score, lse comes with what its rounding has left off, log(N) for N large scores:
+
+    out, lse, remainder = attention.forward(query, key, value, weights={"slopes": slopes})
+    gradients = attention.backward(grad_out, query, key, value, out, lse, remainder=remainder, weights=...)
+
+and where it lists weights of the score, both get them by name, float32; they get no gradient here.
 
 Sizes and dtype are those that manifest.json was made for. lse is (B, Hq, N), natural logarithm, float32; a query that
 sees no key has out 0 and lse -inf.
@@ -164,20 +168,21 @@ class Attention:
         value: Tensor,
         scale: float | None = None,
         weights: dict[str, Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return (out, lse); `scale` defaults to 1 / sqrt(D)."""
+    ) -> tuple[Tensor, ...]:
+        """Return (out, lse), under a score (out, lse, remainder); `scale` defaults to 1 / sqrt(D)."""
         self._require(query, key, value)
         named = self._named(weights or {})
         side = self.manifest["forward"]
         kept = query.dtype if side["once"] else torch.float32
         out = query.new_empty(*query.shape[:-1], value.shape[-1], dtype=kept)
-        lse = query.new_empty(query.shape[:-1], dtype=torch.float32)
+        rows = {name: query.new_empty(query.shape[:-1], dtype=torch.float32) for name in self.manifest["of_rows"]}
         if not side["covers"]:
             out.zero_()
-            lse.fill_(-math.inf)
-        tensors = {"query": query, "key": key, "value": value, "out": out, "lse": lse, **named}
-        self._run(side, tensors, {"out": "out_parts", "lse": "lse_parts"}, scale)
-        return out.to(query.dtype), lse
+            for name, nothing in zip(rows, (-math.inf, 0.0), strict=False):
+                rows[name].fill_(nothing)
+        tensors = {"query": query, "key": key, "value": value, "out": out, **rows, **named}
+        self._run(side, tensors, {name: f"{name}_parts" for name in ("out", *rows)}, scale)
+        return (out.to(query.dtype), *rows.values())
 
     def backward(
         self,
@@ -189,15 +194,23 @@ class Attention:
         lse: Tensor,
         scale: float | None = None,
         weights: dict[str, Tensor] | None = None,
+        remainder: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of query, key and value, given the gradient of `out` and what forward returned."""
         self._require(query, key, value)
         named = self._named(weights or {})
         grad, out, lse = grad.contiguous(), out.contiguous(), lse.contiguous()
-        delta, log_2_sum = torch.empty_like(lse), torch.empty_like(lse)
-        rows = {"grad": grad, "out": out, "lse": lse, "delta": delta, "log_2_sum": log_2_sum, "query": query}
+        delta, log_sums = torch.empty_like(lse), torch.empty_like(lse)
+        rows = {"grad": grad, "out": out, "lse": lse, "delta": delta, "query": query}
+        rows |= {"log_2_sum": log_sums, "log_sums": log_sums}  # a kernel has one of the two: its unit is in the name
         self._run(self.manifest["delta"], rows, {}, scale)
-        tensors = {"query": query, "key": key, "value": value, "grad": grad, "delta": delta, "lse": log_2_sum, **named}
+        tensors = {"query": query, "key": key, "value": value, "grad": grad, "delta": delta, "lse": log_sums, **named}
+        if "remainder" in self.manifest["of_rows"]:
+            if remainder is None:
+                raise ValueError(
+                    "remainder is missing; under a score the kernels want what forward returned beside lse."
+                )
+            tensors["remainder"] = remainder.contiguous()
         found: dict[str, Tensor] = {}
         for side in self.manifest["backward"]:
             for name in side["writes"]:

@@ -51,8 +51,8 @@ class Lowering:
         if self._packs(work, members):
             return self._packed_forward(work, members, opens=opens)
         cut = self._cut("forward", work, self.config.forward, members)
-        join = Spec("merge", gather_rows=cut.spec.gather_rows, members=cut.spec.members)
-        return cut.over(self._items(cut, cut.work.tiles, members.queries, opens), [(join, self.sizes)], opens)
+        joins = [(self._merge(cut), self.sizes)]
+        return cut.over(self._items(cut, cut.work.tiles, members.queries, opens), joins, opens)
 
     def query_gradient(self, work: Pass, members: Members, *, opens: bool) -> Work:
         """Return the launches of the dQ kernel."""
@@ -70,6 +70,12 @@ class Lowering:
         joins = [(join, self.sizes), (join, of_value)]
         return cut.over(self._items(cut, transposed(cut.work), members.keys, opens), joins, opens)
 
+    @staticmethod
+    def _merge(cut: Cut) -> Spec:
+        """Return the kernel that merges the parts of split tiles."""
+        kept = cut.spec
+        return Spec("merge", gather_rows=kept.gather_rows, members=kept.members, remainder=kept.remainder)
+
     def _packs(self, work: Pass, members: Members) -> bool:
         """Return whether one tile can hold the rows of all heads that share a key head, so that keys are read once."""
         return members.sharers > 1 and power_of_two(work.rows.size) * members.sharers <= PACKED_ROWS
@@ -79,7 +85,7 @@ class Lowering:
         blocks = replace(self.config.forward, block_m=height)
         cut = self._cut("forward", work, blocks, members, rows_of_tile=power_of_two(work.rows.size))
         cut = replace(cut, blocks=replace(cut.blocks, block_m=height), spec=replace(cut.spec, packed=True))
-        join = Spec("merge", gather_rows=cut.spec.gather_rows, members=cut.spec.members, packed=True)
+        join = replace(self._merge(cut), packed=True)
         return cut.over(self._items(cut, cut.work.tiles, members.keys, opens), [(join, self.sizes)], opens)
 
     def _items(self, cut: Cut, tiles: Tiles, members: int, every_tile: bool) -> tuple[Items, Items]:
@@ -128,6 +134,7 @@ class Lowering:
             padded_head=self.sizes.padded_head,
             padded_value=self.sizes.padded_value,
             score=self.score,
+            remainder=self.score is not None,
             unpipelined=self.unpipelined,
         )
 

@@ -117,6 +117,7 @@ class Package:
                 "value_dim": sizes.value_dim,
                 "far": program.lowering.far,
             },
+            "of_rows": list(program.of_rows),
             "config": asdict(program.lowering.config),
             "kernels": {name: self._kernel(name, *each) for name, each in self.kernels.items()},
             **sides,

@@ -68,6 +68,11 @@ class Program:
         """Whether the key-gradient kernels add up dQ."""
         return self.lowering.config.atomic
 
+    @property
+    def of_rows(self) -> tuple[str, ...]:
+        """What the forward leaves of each query row beside its result: lse, and under a score its remainder."""
+        return ("lse",) if self.lowering.score is None else ("lse", "remainder")
+
     @cached_property
     def forward(self) -> Side:
         """The forward kernels; their rows are queries."""
@@ -95,7 +100,8 @@ class Program:
 
     def _delta(self, *, grad_lse: bool) -> Launch:
         sizes = self.lowering.sizes
-        spec = Spec("delta", padded_value=sizes.padded_value, grad_lse=grad_lse)
+        remainder = self.lowering.score is not None
+        spec = Spec("delta", padded_value=sizes.padded_value, grad_lse=grad_lse, remainder=remainder)
         return Launch(spec, sizes, DELTA, -(-self.plan.shape.q_len // DELTA.block_m), {}, {})
 
     def _side(self, lower: Lower, covers: Callable[[Pass], bool], *, whole_heads: bool) -> Side:

@@ -37,35 +37,35 @@ KERNELS = {
     "forward": Outline(
         "out and lse of query tiles: an online softmax over their runs of key tiles",
         ("query", "key", "value", "out"),
-        ("lse", "items", "runs"),
+        ("lse", "remainder", "items", "runs"),
         _OF_PASS,
         _OF_TILE,
     ),
     "query_gradient": Outline(
         "dQ of query tiles, over their runs of key tiles",
         ("query", "key", "value", "grad", "d_query"),
-        ("lse", "delta", "items", "runs"),
+        ("lse", "remainder", "delta", "items", "runs"),
         _OF_PASS,
         _OF_TILE,
     ),
     "key_gradient": Outline(
         "dK and dV of key tiles, over their runs of query tiles",
         ("query", "key", "value", "grad", "d_query", "d_key", "d_value"),
-        ("lse", "delta", "items", "runs"),
+        ("lse", "remainder", "delta", "items", "runs"),
         _OF_PASS,
         _OF_TILE,
     ),
     "delta": Outline(
-        "delta = rowsum(dO * O) - d_lse, and lse in base 2, +inf for queries without keys",
+        "delta = rowsum(dO * O) - d_lse, and lse (in base 2 where there is no score), +inf for queries without keys",
         ("out", "grad"),
-        ("lse", "grad_lse", "delta", "log_2_sum"),
+        ("lse", "grad_lse", "delta", "log_2_sum", "log_sums"),
         ("count", "heads", "q_len"),
         ("VALUE_DIM", "BLOCK_V", "BLOCK_M"),
     ),
     "merge": Outline(
         "out and lse of query tiles that were split into several items, merged by log-sum-exp",
         ("out",),
-        ("out_parts", "lse_parts", "lse", "tiles"),
+        ("out_parts", "lse_parts", "remainder_parts", "lse", "remainder", "tiles"),
         ("count", "heads", "group", "q_len", "rows", "parts_count"),
         ("VALUE_DIM", "BLOCK_V", "BLOCK_M"),
     ),
@@ -96,6 +96,7 @@ class Spec:
     grad_lse: lse has a gradient, too. atomic: dQ and weights' gradients are added up along the way, with atomics.
     of_keys: the tiles are of keys, not of queries.
     score: what takes the score's place (None: nothing does). weighted: its weights' gradients are wanted.
+    remainder: lse comes with what its rounding has left off, as under a score; see attncc.backends.logsum.
     unpipelined: loops that read tables by pairs of positions don't load ahead.
     """
 
@@ -120,6 +121,7 @@ class Spec:
     of_keys: bool = False
     score: ScoreExpression | None = None
     weighted: bool = False
+    remainder: bool = False
     unpipelined: bool = False
 
     @cached_property
@@ -188,7 +190,14 @@ class Spec:
     @cached_property
     def pointers(self) -> tuple[str, ...]:
         """Names of all arguments in memory: tensors, arrays, tables."""
-        arrays = tuple(name for name in self.outline.arrays if name != "grad_lse" or self.grad_lse)
+        wanted = {
+            "grad_lse": self.grad_lse,
+            "remainder": self.remainder,
+            "remainder_parts": self.remainder,
+            "log_sums": self.remainder,
+            "log_2_sum": not self.remainder,
+        }
+        arrays = tuple(name for name in self.outline.arrays if wanted.get(name, True))
         optional = {
             "part_numbers": self.split,
             "members": self.members,
@@ -198,7 +207,7 @@ class Spec:
             "start_slots": self.start == "stored",
             "stop_slots": self.stop == "stored",
         }
-        used = tuple(name for name, wanted in optional.items() if wanted)
+        used = tuple(name for name, there in optional.items() if there)
         tables = (name for name, _ in self.tables)
         return (*self.tensors, *arrays, *used, *tables, *self.weights, *self.sum_arrays)
 
@@ -213,6 +222,11 @@ class Spec:
     def sum_arrays(self) -> tuple[str, ...]:
         """Names of the arguments that take sums for the gradients of weights, and the places of these."""
         return tuple(f"{kind}_{each.number}" for each in self.sums for kind in ("sums", "places"))
+
+    @property
+    def log_sums(self) -> str:
+        """The name of the argument that takes lse in the units of the gradient kernels: natural ones under a score."""
+        return "log_sums" if self.remainder else "log_2_sum"
 
     @cached_property
     def strides(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from attncc.backends.base import Gradients, Saved, accumulation_dtype
+from attncc.backends.logsum import LogSum
 from attncc.distributed.execution.crossing import Crossing, Stores, adding, storing
 from attncc.distributed.execution.forward import LaneInputs, Run
 from attncc.distributed.execution.tables import Task
@@ -20,21 +21,21 @@ class LaneGradients:
     """Of a lane on a rank: what is known of results, own rows first, and sums of gradients by store.
 
     A row's gradient needs its lse and delta, the row sum of out * grad_out less the gradient of lse: for queries of
-    other ranks these two travel, not out.
+    other ranks these two travel, not out. lse: the stores of its value, and under a score those of its remainder.
     """
 
-    def __init__(self, inputs: LaneInputs, out: Tensor, lse: Tensor, grad_out: Tensor, grad_lse: Tensor | None) -> None:
+    def __init__(self, inputs: LaneInputs, out: Tensor, lse: LogSum, grad_out: Tensor, grad_lse: Tensor | None) -> None:
         self.inputs, self.lane = inputs, inputs.lane
         members, group = inputs.members, inputs.group
         self.out = members.take(out, group)
         self.grad_lse = None if grad_lse is None else members.take(grad_lse, group)
-        own_grad, own_lse = members.take(grad_out, group), members.take(lse, group)
+        own_grad, own_lse = members.take(grad_out, group), [members.take(x, group) for x in lse.tensors]
         rounds = len(inputs.queries) - 1
         self.grad_out: Stores = [own_grad] + [own_grad[:, :, :0]] * rounds
-        self.lse: Stores = [own_lse] + [own_lse[:, :, :0]] * rounds
-        self.delta: Stores = [own_lse[:, :, :0]] * (rounds + 1)
+        self.lse: list[Stores] = [[own] + [own[:, :, :0]] * rounds for own in own_lse]
+        self.delta: Stores = [own_lse[0][:, :, :0]] * (rounds + 1)
         if self.lane.queries.travel:
-            delta = (own_grad.to(lse.dtype) * self.out).sum(-1)
+            delta = (own_grad.to(own_lse[0].dtype) * self.out).sum(-1)
             delta = delta if self.grad_lse is None else delta - self.grad_lse
             self.delta = [delta] + [delta[:, :, :0]] * rounds
         self.d_queries, self.d_keys, self.d_values = (
@@ -45,7 +46,7 @@ class LaneGradients:
     def gradients(self, run: Run, task: Task, weights: Sequence[Tensor], scale: float, with_weights: bool) -> Gradients:
         """Return the gradients of a task."""
         query, key, value = self.inputs.of(task)
-        grad_out, lse = task.queries.take(self.grad_out), task.queries.take(self.lse)
+        grad_out, lse = task.queries.take(self.grad_out), LogSum(*map(task.queries.take, self.lse))
         if task.queries.is_own:
             out = task.queries.take([self.out])
             grad_lse = None if self.grad_lse is None else task.queries.take([self.grad_lse])
@@ -97,11 +98,11 @@ def _follow(run: Run, lanes: Sequence[LaneGradients], meanwhile: Callable[[], No
         crossing = Crossing()
         if run.tables.queries_move[number]:
             for each in lanes:
-                side, cargo = each.lane.queries, [each.grad_out, each.delta, each.lse]
+                side, cargo = each.lane.queries, [each.grad_out, each.delta, *each.lse]
                 deliver = storing(cargo, number, len(side.stores[number]))
                 crossing.add(side.sends[number], side.gets[number], cargo, deliver)
             what = f"round {number} of gradients of results, {run.call}"
-            crossing.depart(run.channel, lanes[0].lse[0].device, what)
+            crossing.depart(run.channel, lanes[0].delta[0].device, what)
         if number == 1:
             meanwhile()
         crossing.land()
@@ -119,4 +120,4 @@ def _sent_back(run: Run, lanes: Sequence[LaneGradients], number: int) -> Crossin
         if last:
             cargo = [each.d_queries]
             crossing.add(each.lane.returned, each.lane.awaited, cargo, adding(cargo))
-    return crossing.depart(run.channel, lanes[0].lse[0].device, f"round {number} of the backward, {run.call}")
+    return crossing.depart(run.channel, lanes[0].delta[0].device, f"round {number} of the backward, {run.call}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from attncc.backends.logsum import LogSum
 from attncc.distributed.execution.channel import Channel
 from attncc.distributed.execution.crossing import Crossing, Delivery, Stores, storing
 from attncc.distributed.execution.inner import Inner
@@ -75,10 +76,10 @@ class LaneInputs:
 
 def run_forward(
     run: Run, lanes: Sequence[LaneInputs], weights: Sequence[Tensor], scale: float
-) -> list[tuple[Tensor, Tensor]]:
+) -> list[tuple[Tensor, LogSum]]:
     """Return (out, lse) of a rank's own queries in each lane; its received rows are in `lanes` then."""
     tables = run.tables
-    results = [_results(each) for each in lanes]
+    results = [_results(each, run.inner.scored) for each in lanes]
     crossing = _fetched(run, lanes, 1)
     for number in range(tables.rounds + 1):
         for each, partials in zip(lanes, results, strict=True):
@@ -115,15 +116,16 @@ def _compute(
     executable = inner.executable(task, each.members, "forward", query, key, value)
     out, lse = executable.forward(query, key, value, weights, scale)
     for part in task.queries.parts:
-        results[part.store].merge(part.source, part.target.take(out), part.target.take(lse))
+        results[part.store].merge(part.source, part.target.take(out), lse.map(part.target.take))
 
 
 def _returned(run: Run, lanes: Sequence[LaneInputs], results: Sequence[Sequence[Partial]]) -> Crossing:
     """Send results of queries that came back to their owners, who merge them."""
     crossing = Crossing()
     for each, partials in zip(lanes, results, strict=True):
-        kinds = each.queries[0].dtype, partials[0].lse.dtype
-        cargo = [[partial.out for partial in partials], [partial.lse for partial in partials]]
+        results_of = [(partial.out, *partial.lse.tensors) for partial in partials]
+        cargo = [list(stores) for stores in zip(*results_of, strict=True)]
+        kinds = [each.queries[0].dtype, *(x.dtype for x in partials[0].lse.tensors)]
         crossing.add(each.lane.returned, each.lane.awaited, cargo, _merging(partials[0]), kinds)
     return crossing.depart(run.channel, lanes[0].keys[0].device, f"the return of results, {run.call}")
 
@@ -131,16 +133,17 @@ def _returned(run: Run, lanes: Sequence[LaneInputs], results: Sequence[Sequence[
 def _merging(own: Partial) -> Delivery:
     def deliver(parcel: Parcel, tensors: Sequence[Tensor]) -> None:
         for part in parcel.rows.parts:
-            own.merge(part.source, *(part.target.take(tensor) for tensor in tensors))
+            out, *lse = (part.target.take(tensor) for tensor in tensors)
+            own.merge(part.source, out, LogSum(*lse))
 
     return deliver
 
 
-def _results(each: LaneInputs) -> list[Partial]:
+def _results(each: LaneInputs, remainder: bool) -> list[Partial]:
     """Return results without any key, of each store of queries."""
     query, value_dim = each.queries[0], each.values[0].shape[3]
     return [
-        Partial((*query.shape[:2], len(positions), value_dim), query.dtype, query.device, merges)
+        Partial((*query.shape[:2], len(positions), value_dim), query.dtype, query.device, merges, remainder)
         for positions, merges in zip(each.lane.queries.stores, each.lane.merges, strict=True)
     ]
 

@@ -35,6 +35,11 @@ class Inner:
     _placed: dict[object, Placed] = field(default_factory=dict, init=False, repr=False)
     _found: dict[object, Executable] = field(default_factory=dict, init=False, repr=False)
 
+    @property
+    def scored(self) -> bool:
+        """Whether there is a score, so that lse has a remainder, which travels with it."""
+        return not self.options.score.expression.is_identity
+
     def executable(
         self, task: Task, members: Members, direction: str, query: Tensor, key: Tensor, value: Tensor
     ) -> Executable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attncc.backends.base import accumulation_dtype
+from attncc.backends.logsum import LogSum
 from attncc.distributed.execution.backward import LaneGradients, run_backward
 from attncc.distributed.execution.forward import LaneInputs, Run, run_forward
 from attncc.distributed.execution.once import once
@@ -36,18 +36,19 @@ class _Attend(torch.autograd.Function):
         results = run_forward(run, lanes, weights, scale)
         out, lse = _joined(run, query, value, results)
         received = [x for lane in lanes for x in lane.received]
-        ctx.save_for_backward(query, key, value, out, lse, *weights, *received)
-        ctx.run, ctx.scale, ctx.weights = run, scale, len(weights)
+        ctx.save_for_backward(query, key, value, out, *lse.tensors, *weights, *received)
+        ctx.run, ctx.scale, ctx.lse, ctx.weights = run, scale, len(lse.tensors), len(weights)
         ctx.set_materialize_grads(False)
-        return out, lse
+        return out, lse.value
 
     @staticmethod
     @once
     def backward(
         ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
     ) -> tuple[tuple[Any, ...], Sequence[Tensor]]:
-        query, key, value, out, lse, *rest = ctx.saved_tensors
+        query, key, value, out, *rest = ctx.saved_tensors
         run: Run = ctx.run
+        lse, rest = LogSum(*rest[: ctx.lse]), rest[ctx.lse :]
         weights, received = rest[: ctx.weights], rest[ctx.weights :]
         lanes = _lanes(run, query, key, value)
         for lane in lanes:
@@ -71,16 +72,17 @@ def _lanes(run: Run, query: Tensor, key: Tensor, value: Tensor) -> list[LaneInpu
     ]
 
 
-def _joined(run: Run, query: Tensor, value: Tensor, results: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def _joined(run: Run, query: Tensor, value: Tensor, results: Sequence[tuple[Tensor, LogSum]]) -> tuple[Tensor, LogSum]:
     """Return the results of all lanes as one."""
     if len(results) == 1 and run.members[0].heads is None:
         return results[0]
     group = query.shape[1] // value.shape[1]
     out = query.new_zeros(*query.shape[:3], value.shape[3])
-    lse = query.new_full(query.shape[:3], -math.inf, dtype=accumulation_dtype(query.dtype))
+    like = query.new_empty(query.shape[:3], dtype=accumulation_dtype(query.dtype))
+    lse = LogSum.of_nothing(like, remainder=run.inner.scored)
     for members, (part_out, part_lse) in zip(run.members, results, strict=True):
-        members.put(out, part_out, group)
-        members.put(lse, part_lse, group)
+        for whole, part in zip((out, *lse.tensors), (part_out, *part_lse.tensors), strict=True):
+            members.put(whole, part, group)
     return out, lse
 
 

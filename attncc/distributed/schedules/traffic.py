@@ -83,10 +83,10 @@ class Step:
 class Rows:
     """Bytes of one token of one member (a batch entry and a key head) as it travels.
 
-    key: key and value; query: of all query heads that share the key head; result: out and lse of these. `_gradient`:
-    what the backward sends instead: the sums of gradients of key and value, and of queries, in the accumulation type;
-    and for a query that travelled, the gradient of its result, lse and delta (the row sum of result * gradient, less
-    the gradient of lse).
+    key: key and value; query: of all query heads that share the key head; result: out and lse of these, under a score
+    with its remainder. `_gradient`: what the backward sends instead: the sums of gradients of key and value, and of
+    queries, in the accumulation type; and for a query that travelled, the gradient of its result, lse and delta (the
+    row sum of result * gradient, less the gradient of lse).
     """
 
     key: int
@@ -100,14 +100,14 @@ class Rows:
     def of(cls, inputs: Inputs) -> Rows:
         """Return the sizes for inputs."""
         size, sums, group = inputs.itemsize, max(4, inputs.itemsize), inputs.group
-        both = inputs.head_dim + inputs.value_dim
+        both, lse = inputs.head_dim + inputs.value_dim, (2 if inputs.scored else 1) * sums
         return cls(
             key=both * size,
             query=group * inputs.head_dim * size,
-            result=group * (inputs.value_dim * size + sums),
+            result=group * (inputs.value_dim * size + lse),
             key_gradient=both * sums,
             query_gradient=group * inputs.head_dim * sums,
-            result_gradient=group * (inputs.value_dim * size + 2 * sums),
+            result_gradient=group * (inputs.value_dim * size + lse + sums),
         )
 
 

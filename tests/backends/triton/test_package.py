@@ -219,8 +219,11 @@ def test_the_loader_gives_a_score_its_weights(tmp_path: Path) -> None:
     assert manifest["weights"] == [{"name": "slopes", "argument": "weights_0", "dtype": "fp32", "shape": [HEADS]}]
     attention = loaded(tmp_path, made)
     leaves = (PROBLEM.query, PROBLEM.key, PROBLEM.value)
-    out, lse = attention.forward(*leaves, weights={"slopes": slopes})
-    gradients = attention.backward(PROBLEM.grad_out, *leaves, out, lse, weights={"slopes": slopes})
+    out, lse, remainder = attention.forward(*leaves, weights={"slopes": slopes})
+    saved = (*leaves, out, lse)
+    gradients = attention.backward(PROBLEM.grad_out, *saved, remainder=remainder, weights={"slopes": slopes})
+    with pytest.raises(ValueError, match="remainder is missing"):
+        attention.backward(PROBLEM.grad_out, *saved, weights={"slopes": slopes})
     exact = [x.double().requires_grad_() for x in leaves]
     wanted = attncc.attention(*exact, pattern, score=score, enable_gqa=True, backend="reference")
     expected = torch.autograd.grad(wanted, exact, PROBLEM.grad_out.double())

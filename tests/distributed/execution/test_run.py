@@ -55,6 +55,11 @@ def test_a_score_with_weights(world, style: str) -> None:
     world(3).run("by_hand_case", "global", "zigzag", style, "relayed", 2, options)
 
 
+@pytest.mark.parametrize("style", ["push", slow("mixed"), slow("pull")])
+def test_rows_of_equal_scores_average_the_values_of_all_ranks(world, style: str) -> None:
+    world(3).run("large_scores_case", "causal", style)
+
+
 def test_two_ranks_and_the_same_run_again(world) -> None:
     world(2).run("by_hand_case", "fixed", "scattered", "mixed", "rounds", 2, {"repeats": 3})
 

@@ -16,6 +16,7 @@ def forward(
     value,
     out,
     lse,
+    remainder,
     items,
     runs,
     query_b,
@@ -84,10 +85,10 @@ def forward(
             j = place.to(tl.int32)[None, :]
             score = scores * scale
             scores = (50*(2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0))
-            highest = tl.maximum(peak, tl.max(scores, 1) * 1.4426950408889634)
+            highest = tl.maximum(peak, tl.max(scores, 1))
             level = tl.where(highest == -float("inf"), 0.0, highest)
-            weights = tl.exp2(scores * 1.4426950408889634 - level[:, None])
-            decay = tl.exp2(peak - level)
+            weights = tl.exp2((scores - level[:, None]) * 1.4426950408889634)
+            decay = tl.exp2((peak - level) * 1.4426950408889634)
             total = total * decay + tl.sum(weights, 1)
             sums = sums * decay[:, None]
             value_tile = tl.load(value + tl.cast(n, tl.int64) * BLOCK_N * value_n + value_rows)
@@ -104,11 +105,12 @@ def forward(
     inside = slot < rows
     row = slot.to(tl.int64)
     stop = tl.minimum(tl.maximum(slot + stop_shift, 0), cols)
+    last_slot = tl.max(tl.where(inside, stop, 0), 0)
     for run in range(partial, end):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
         for n in range(first, last):
             slot_k = n * BLOCK_N + tl.arange(0, BLOCK_N)
-            present = slot_k < cols
+            present = slot_k < last_slot
             place = slot_k
             key_tile = tl.load(key + tl.cast(n, tl.int64) * BLOCK_N * key_n + key_rows, mask=present[:, None], other=0.0)
             scores = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION)
@@ -118,10 +120,10 @@ def forward(
             score = scores * scale
             scores = (50*(2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0))
             scores = tl.where(seen, scores, -float("inf"))
-            highest = tl.maximum(peak, tl.max(scores, 1) * 1.4426950408889634)
+            highest = tl.maximum(peak, tl.max(scores, 1))
             level = tl.where(highest == -float("inf"), 0.0, highest)
-            weights = tl.exp2(scores * 1.4426950408889634 - level[:, None])
-            decay = tl.exp2(peak - level)
+            weights = tl.exp2((scores - level[:, None]) * 1.4426950408889634)
+            decay = tl.exp2((peak - level) * 1.4426950408889634)
             total = total * decay + tl.sum(weights, 1)
             sums = sums * decay[:, None]
             value_tile = tl.load(value + tl.cast(n, tl.int64) * BLOCK_N * value_n + value_rows, mask=present[:, None], other=0.0)
@@ -143,5 +145,7 @@ def forward(
     divisor = tl.where(total == 0.0, 1.0, total)
     result = (sums / divisor[:, None]).to(out.dtype.element_ty)
     tl.store(out + out_offset[:, None] + wide_v[None, :], result, mask=inside[:, None])
-    log_sum = tl.where(total == 0.0, -float("inf"), (peak + tl.log2(divisor)) * 0.6931471805599453)
+    log_total = tl.log2(divisor) * 0.6931471805599453
+    log_sum = tl.where(total == 0.0, -float("inf"), peak + log_total)
     tl.store(lse + lse_row, log_sum, mask=inside)
+    tl.store(remainder + lse_row, tl.where(total == 0.0, 0.0, (peak - log_sum) + log_total), mask=inside)

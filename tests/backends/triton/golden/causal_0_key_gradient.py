@@ -18,6 +18,7 @@ def key_gradient(
     d_key,
     d_value,
     lse,
+    remainder,
     delta,
     items,
     runs,
@@ -87,6 +88,7 @@ def key_gradient(
         grad_head = grad + batch * grad_b + head * grad_h
         lse_head = lse + (batch * heads + head) * q_len
         delta_head = delta + (batch * heads + head) * q_len
+        remainder_head = remainder + (batch * heads + head) * q_len
         for run in range(full, partial):
             first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
             for n in range(first, last):
@@ -95,12 +97,13 @@ def key_gradient(
                 grad_tile = tl.load(grad_head + tl.cast(n, tl.int64) * BLOCK_M * grad_n + grad_rows)
                 log_sum = tl.load(lse_head + row)
                 shift = tl.load(delta_head + row)
+                rest = tl.load(remainder_head + row) * 1.4426950408889634
                 scores = tl.dot(key_tile, tl.trans(query_tile), input_precision=PRECISION)
                 i = (row.to(tl.int32) + q_offset)[None, :]
                 j = place.to(tl.int32)[:, None]
                 score = scores * scale
                 scores = (50*(2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0))
-                weights = tl.exp2(scores * 1.4426950408889634 - log_sum[None, :])
+                weights = tl.exp2((scores - log_sum[None, :]) * 1.4426950408889634 - rest[None, :])
                 value_sums = tl.dot(weights.to(grad_tile.dtype), grad_tile, value_sums, input_precision=PRECISION)
                 d_weights = tl.dot(value_tile, tl.trans(grad_tile), input_precision=PRECISION)
                 change = weights * (d_weights - shift[None, :])
@@ -124,6 +127,7 @@ def key_gradient(
                 grad_tile = tl.load(grad_head + tl.cast(n, tl.int64) * BLOCK_M * grad_n + grad_rows, mask=present[:, None], other=0.0)
                 log_sum = tl.load(lse_head + row, mask=present, other=float("inf"))
                 shift = tl.load(delta_head + row, mask=present, other=0.0)
+                rest = tl.load(remainder_head + row, mask=present, other=0.0) * 1.4426950408889634
                 scores = tl.dot(key_tile, tl.trans(query_tile), input_precision=PRECISION)
                 stop = tl.minimum(tl.maximum(slot_q + stop_shift, 0), cols)
                 seen = (slot_k[:, None] < stop[None, :])
@@ -132,7 +136,7 @@ def key_gradient(
                 score = scores * scale
                 scores = (50*(2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0))
                 scores = tl.where(seen & present[None, :], scores, -float("inf"))
-                weights = tl.exp2(scores * 1.4426950408889634 - log_sum[None, :])
+                weights = tl.exp2((scores - log_sum[None, :]) * 1.4426950408889634 - rest[None, :])
                 value_sums = tl.dot(weights.to(grad_tile.dtype), grad_tile, value_sums, input_precision=PRECISION)
                 d_weights = tl.dot(value_tile, tl.trans(grad_tile), input_precision=PRECISION)
                 change = weights * (d_weights - shift[None, :])

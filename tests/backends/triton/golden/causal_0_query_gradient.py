@@ -17,6 +17,7 @@ def query_gradient(
     grad,
     d_query,
     lse,
+    remainder,
     delta,
     items,
     runs,
@@ -79,6 +80,7 @@ def query_gradient(
     lse_row = (batch * heads + head) * q_len + row
     log_sum = tl.load(lse + lse_row, mask=inside, other=float("inf"))
     shift = tl.load(delta + lse_row, mask=inside, other=0.0)
+    rest = tl.load(remainder + lse_row, mask=inside, other=0.0) * 1.4426950408889634
     sums = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
 
     for run in range(full, partial):
@@ -92,7 +94,7 @@ def query_gradient(
             j = place.to(tl.int32)[None, :]
             score = scores * scale
             scores = (50*(2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0))
-            weights = tl.exp2(scores * 1.4426950408889634 - log_sum[:, None])
+            weights = tl.exp2((scores - log_sum[:, None]) * 1.4426950408889634 - rest[:, None])
             d_weights = tl.dot(grad_tile, tl.trans(value_tile), input_precision=PRECISION)
             change = weights * (d_weights - shift[:, None])
             masked = scores == -float("inf")
@@ -105,11 +107,12 @@ def query_gradient(
     inside = slot < rows
     row = slot.to(tl.int64)
     stop = tl.minimum(tl.maximum(slot + stop_shift, 0), cols)
+    last_slot = tl.max(tl.where(inside, stop, 0), 0)
     for run in range(partial, end):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
         for n in range(first, last):
             slot_k = n * BLOCK_N + tl.arange(0, BLOCK_N)
-            present = slot_k < cols
+            present = slot_k < last_slot
             place = slot_k
             key_tile = tl.load(key + tl.cast(n, tl.int64) * BLOCK_N * key_n + key_rows, mask=present[:, None], other=0.0)
             value_tile = tl.load(value + tl.cast(n, tl.int64) * BLOCK_N * value_n + value_rows, mask=present[:, None], other=0.0)
@@ -120,7 +123,7 @@ def query_gradient(
             score = scores * scale
             scores = (50*(2.0 * tl.sigmoid(2.0 * (score/50)) - 1.0))
             scores = tl.where(seen, scores, -float("inf"))
-            weights = tl.exp2(scores * 1.4426950408889634 - log_sum[:, None])
+            weights = tl.exp2((scores - log_sum[:, None]) * 1.4426950408889634 - rest[:, None])
             d_weights = tl.dot(grad_tile, tl.trans(value_tile), input_precision=PRECISION)
             change = weights * (d_weights - shift[:, None])
             masked = scores == -float("inf")

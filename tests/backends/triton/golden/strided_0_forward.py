@@ -99,11 +99,13 @@ def forward(
     row = slot.to(tl.int64)
     start = tl.minimum(tl.maximum(slot + start_shift, 0), cols)
     stop = tl.minimum(tl.maximum(slot + stop_shift, 0), cols)
+    first_slot = tl.min(tl.where(inside, start, cols), 0)
+    last_slot = tl.max(tl.where(inside, stop, 0), 0)
     for run in range(partial, end):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
         for n in range(first, last):
             slot_k = n * BLOCK_N + tl.arange(0, BLOCK_N)
-            present = slot_k < cols
+            present = (slot_k >= first_slot) & (slot_k < last_slot)
             key_tile = tl.load(key + tl.cast(n, tl.int64) * BLOCK_N * key_n + key_rows, mask=present[:, None], other=0.0)
             scores = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION)
             # start <= slot_k < stop in one comparison: below start the difference wraps around.

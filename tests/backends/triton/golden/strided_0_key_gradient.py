@@ -120,6 +120,7 @@ def key_gradient(
                 scores = tl.dot(key_tile, tl.trans(query_tile), input_precision=PRECISION)
                 start = tl.minimum(tl.maximum(slot_q + start_shift, 0), cols)
                 stop = tl.minimum(tl.maximum(slot_q + stop_shift, 0), cols)
+                start = tl.where(present, start, cols)
                 seen = (slot_k[:, None] >= start[None, :]) & (slot_k[:, None] < stop[None, :])
                 weights = tl.exp2(scores * scale - log_sum[None, :])
                 weights = tl.where(seen, weights, 0.0)

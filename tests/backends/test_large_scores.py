@@ -1,0 +1,82 @@
+"""Rows whose scores are all one large finite number: only -inf masks, and everything finite counts."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import attncc
+from attncc import backends
+from attncc.testing import check_attention
+from attncc.testing.oracle import Problem
+
+LENGTH = 40
+BACKENDS = [name for name, problem in backends.report() if problem is None]
+PATTERNS = {"causal": attncc.load("causal"), "strided": attncc.load("strided", l=4)}
+LARGE = {"-1e9": -1e9, "-1e30": -1e30, "1e9": 1e9, "finfo.min": torch.finfo(torch.float32).min, "-1000": -1000.0}
+
+
+@attncc.score
+def tabled(i, j, *, table: attncc.Weights):
+    """An additive mask."""
+    return table[i, j]
+
+
+@attncc.score
+def flooded(score, i, *, floor: attncc.Weights):
+    """Every third row has the same score for all keys."""
+    return attncc.where(i % 3 == 0, floor[0], score)
+
+
+def flooded_formula(scores: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+    chosen = (torch.arange(scores.shape[2]) % 3 == 0)[:, None]
+    return torch.where(chosen, weights[0][0], scores)
+
+
+def drawn(dtype: torch.dtype = torch.float32) -> Problem:
+    return Problem.drawn(LENGTH, LENGTH, heads=2, kv_heads=1, batch=2, dtype=dtype)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("large", LARGE)
+def test_rows_of_equal_scores_average_their_values(backend: str, pattern: str, large: str) -> None:
+    floor = torch.tensor([LARGE[large]])
+    mask = attncc.dense_mask(PATTERNS[pattern], LENGTH)
+    problem, score = drawn().with_weights([floor]), flooded(floor=floor)
+    check_attention(PATTERNS[pattern], mask, problem, score=score, formula=flooded_formula, backend=backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_table_of_the_least_float_averages_the_values_of_its_rows(
+    backend: str, dtype: torch.dtype, trained: bool
+) -> None:
+    """In each dtype with its own least float; the gradients of the table take another way through the torch backend."""
+    causal, problem = PATTERNS["causal"], drawn(dtype)
+    table = torch.zeros(LENGTH, LENGTH, dtype=dtype)
+    table[::2] = torch.finfo(dtype).min
+    table[1::2, ::3] = torch.finfo(dtype).min
+    table[3] = -math.inf  # this, and this alone, masks
+    leaves = [x.requires_grad_() for x in (problem.query, problem.key, problem.value)]
+    score = tabled(table=table.requires_grad_(trained))
+    run = attncc.compile(causal, score=score, enable_gqa=True, return_lse=True, backend=backend)
+    out, lse = run(*leaves)
+    mask = attncc.dense_mask(causal, LENGTH)
+    wide = [x.detach().double().requires_grad_() for x in leaves]
+    # What the rule says: the score is rounded to float32, and then the softmax is that of these numbers.
+    products = (wide[0] @ wide[1].repeat_interleave(2, 1).mT) / 4
+    rounded = (products.detach().float() + table.detach().float()).masked_fill(~mask, -math.inf).double()
+    scores = products + (rounded - products.detach())
+    seen = (rounded > -math.inf).any(-1, keepdim=True)
+    scores = torch.where(rounded > -math.inf, scores, -math.inf).masked_fill(~seen, 0.0)
+    wanted = (torch.softmax(scores, -1) * seen) @ wide[2].repeat_interleave(2, 1)
+    tolerance = {"rtol": 0.0, "atol": 2e-6 if dtype == torch.float32 else 4e-3}
+    torch.testing.assert_close(out.double(), wanted, **tolerance)
+    assert torch.equal(lse == -math.inf, (~seen[..., 0]).expand_as(lse))
+    found = torch.autograd.grad(out, leaves, problem.grad_out)
+    for a, b in zip(found, torch.autograd.grad(wanted, wide, problem.grad_out.double()), strict=True):
+        torch.testing.assert_close(a.double(), b, **tolerance)

@@ -1,0 +1,116 @@
+"""The reference backend: derivatives of every order, torch's transforms, and rows that nobody sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import attncc
+
+CAUSAL, STRIDED = attncc.load("causal"), attncc.load("strided", l=3)
+
+
+@attncc.pattern
+def nothing_for_some(i, j):
+    return (j <= i) & (i % 3 != 1)
+
+
+@attncc.score
+def everything(score, h, i, j, *, slopes: attncc.Weights, table: attncc.Weights):
+    """Derivatives that aren't finite where a pair is masked, isn't connected, or takes the other branch."""
+    rooted = attncc.where(j <= i, attncc.sqrt(i - j) * slopes[h], attncc.log(-abs(score)) * slopes[h])
+    return attncc.where((i + j) % 4 == 3, -math.inf, attncc.tanh(score / 2) * table[i, j] + rooted)
+
+
+@attncc.score
+def unselected(score, i, j, *, zero: attncc.Weights):
+    """The square root of 0, whose derivative is infinite, in the branch that isn't taken."""
+    return attncc.where(j <= i, score + zero[0], attncc.sqrt(zero[0]))
+
+
+def drawn(*shape: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+
+
+def attend(pattern: attncc.Pattern, **options: object) -> Callable[..., Tensor]:
+    return attncc.compile(pattern, backend="reference", **options)
+
+
+def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention, written out."""
+    mask = attncc.dense_mask(CAUSAL, q.shape[-2])
+    return torch.softmax((q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~mask, -math.inf), -1) @ v
+
+
+@pytest.mark.parametrize(
+    "pattern", [CAUSAL, STRIDED, nothing_for_some()], ids=["causal", "strided", "nothing for some"]
+)
+def test_second_derivatives_of_attention(pattern: attncc.Pattern) -> None:
+    torch.autograd.gradgradcheck(attend(pattern), drawn(1, 1, 4, 2))
+    if pattern is CAUSAL:  # rows without keys have lse -inf, of which there are no differences
+        torch.autograd.gradgradcheck(attend(pattern, return_lse=True), drawn(1, 1, 4, 2))
+
+
+def test_second_derivatives_by_the_weights_of_a_score() -> None:
+    slopes, table = (torch.rand(size, dtype=torch.float64, requires_grad=True) for size in ((2,), (5, 5)))
+    score = everything(slopes=slopes, table=table)
+
+    def run(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, table: Tensor) -> Tensor:
+        return attncc.attention(q, k, v, CAUSAL, score=score.on([slopes, table]), backend="reference")
+
+    inputs = (*drawn(1, 2, 5, 3), slopes, table)
+    torch.autograd.gradcheck(run, inputs)
+    torch.autograd.gradgradcheck(run, inputs)
+    torch.autograd.gradcheck(run, inputs, check_forward_ad=True, check_backward_ad=False)
+
+
+def test_a_branch_that_is_not_taken_has_no_part_in_derivatives() -> None:
+    zero, (q, k, v) = torch.zeros(1, dtype=torch.float64, requires_grad=True), drawn(1, 1, 4, 2)
+    out = attncc.attention(q, k, v, CAUSAL, score=unselected(zero=zero), backend="reference")
+    first = torch.autograd.grad(out.square().sum(), (q, zero), create_graph=True)
+    assert all(x.isfinite().all() for x in first)
+    torch.testing.assert_close(first[1], torch.zeros_like(zero))  # the same is added to all scores
+    assert torch.autograd.grad(first[0].square().sum(), k)[0].isfinite().all()
+
+
+def test_a_penalty_on_gradients_trains() -> None:
+    """The gradient of a gradient's norm is that of dense attention."""
+    q, k, v = drawn(2, 2, 6, 4)
+
+    def penalty(out: Tensor) -> tuple[Tensor, ...]:
+        (by_query,) = torch.autograd.grad(out.square().sum(), q, create_graph=True)
+        return torch.autograd.grad(by_query.norm(), (q, k, v))
+
+    wanted = penalty(plain(q, k, v))
+    torch.testing.assert_close(penalty(attend(CAUSAL)(q, k, v)), wanted)
+
+
+def test_transforms_of_torch_func_go_through() -> None:
+    q, k, v = (x.detach() for x in drawn(1, 2, 5, 3))
+    ours = attend(CAUSAL)
+    for transform in (torch.func.jacrev, torch.func.jacfwd, torch.func.hessian):
+        found, wanted = (transform(lambda x, f=f: f(x, k, v).square().sum((1, 2, 3)))(q) for f in (ours, plain))
+        torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(torch.func.jvp(ours, (q, k, v), (k, v, q)), torch.func.jvp(plain, (q, k, v), (k, v, q)))
+    stacked = torch.stack([q, k, v])
+    torch.testing.assert_close(torch.vmap(ours)(*[stacked] * 3), torch.stack([plain(x, x, x) for x in stacked]))
+
+
+def test_a_compiled_graph_differentiates_it_once() -> None:
+    torch._dynamo.reset()
+    q, k, v = (x.detach().requires_grad_() for x in drawn(1, 2, 5, 3))
+    run = torch.compile(lambda *x: attend(CAUSAL)(*x), backend="aot_eager", fullgraph=True)
+    found = torch.autograd.grad(run(q, k, v).square().sum(), (q, k, v))
+    torch.testing.assert_close(found, torch.autograd.grad(attend(CAUSAL)(q, k, v).square().sum(), (q, k, v)))
+
+
+def test_other_backends_name_it_where_they_are_differentiated_twice() -> None:
+    q, k, v = drawn(1, 1, 4, 2)
+    (first,) = torch.autograd.grad(attncc.attention(q, k, v, CAUSAL).square().sum(), q, create_graph=True)
+    with pytest.raises(attncc.AttnccError, match="backend='reference'"):
+        torch.autograd.grad(first.sum(), k)
