@@ -40,15 +40,18 @@ if TYPE_CHECKING:
     from attncc.explain import explain_config as explain_config
     from attncc.functional import attention as attention
     from attncc.functional import compile as compile
-    from attncc.ir.language import Condition as Condition
+    from attncc.ir.condition import Condition as Condition
     from attncc.ir.language import Index as Index
     from attncc.ir.language import Table as Table
     from attncc.ir.language import maximum as maximum
     from attncc.ir.language import minimum as minimum
     from attncc.ir.language import where as where
     from attncc.ir.real import Real as Real
+    from attncc.ir.real import cos as cos
+    from attncc.ir.real import erf as erf
     from attncc.ir.real import exp as exp
     from attncc.ir.real import log as log
+    from attncc.ir.real import sin as sin
     from attncc.ir.real import sqrt as sqrt
     from attncc.ir.real import tanh as tanh
     from attncc.ir.weights import Weights as Weights
@@ -87,8 +90,9 @@ _EXPORTS = {
     ],
     "attncc.explain": ["explain_config"],
     "attncc.functional": ["attention", "compile"],
-    "attncc.ir.language": ["Condition", "Index", "Table", "maximum", "minimum", "where"],
-    "attncc.ir.real": ["Real", "exp", "log", "sqrt", "tanh"],
+    "attncc.ir.condition": ["Condition"],
+    "attncc.ir.language": ["Index", "Table", "maximum", "minimum", "where"],
+    "attncc.ir.real": ["Real", "cos", "erf", "exp", "log", "sin", "sqrt", "tanh"],
     "attncc.ir.weights": ["Weights"],
     "attncc.patterns": ["Pattern", "PatternFactory", "pattern", "per_head"],
     "attncc.planner.plan": ["Plan"],

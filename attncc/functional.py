@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attncc import backends, carried, executables, library, operators
-from attncc.arguments import Options, check_backend, scale_of
+from attncc.arguments import Options, check_backend, offset_of, scale_of
 from attncc.backends.device import here, target_name
 from attncc.executables import Case, Config
 from attncc.held_scores import HeldScore, warn_of_captured
@@ -137,6 +137,7 @@ def compile(
     `heads` and `batch` matter only to patterns and scores that depend on h or b. Options are those of `attention`.
     """
     chosen, bound = as_pattern(pattern), as_score(score, weights)
+    q_offset = offset_of(q_offset)
     options = Options(bound, scale, enable_gqa, q_offset, return_lse, backend, executables.encoded(config))
     if q_len is None:
         return Attention(chosen, options)

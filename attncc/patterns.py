@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from attncc.declarations import Declaration
 from attncc.errors import ExportError, PatternError
 from attncc.ir.codec import Program, fingerprint
-from attncc.ir.language import Condition, Index, Table, predicate_of
+from attncc.ir.condition import Condition, predicate_of
+from attncc.ir.language import Index, Table
 from attncc.ir.normal import comparison, digest, normalised
 from attncc.ir.predicate import Predicate, conjunction, disjunction
 from attncc.ir.remainder import Mod

@@ -11,13 +11,14 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import sympy
 
-from attncc.ir import functions, size
+from attncc.ir import bits, comparisons, functions, size
 from attncc.ir.predicate import FALSE, TRUE, And, Atom, Constant, Or, conjunction, disjunction
+from attncc.ir.quotient import FloorDiv
 from attncc.ir.remainder import Mod
 from attncc.ir.symbols import BY_NAME, SCORE
 from attncc.ir.tables import Read, TableSymbol
@@ -101,6 +102,11 @@ def alike(among: Sort) -> Rule:
     return lambda parts, found: reduce(operator.and_, found, among) if len(found) > 1 else NOTHING
 
 
+def all_of(sort: Sort, gives: Sort) -> Rule:
+    """Return the rule of a node of two or more parts of a sort."""
+    return lambda parts, found: gives if len(found) > 1 and all(part & sort for part in found) else NOTHING
+
+
 def leaf(tag: str, type_: type, fields: Callable[[Any], list[Any]], build: Callable[..., Any], gives: Sort) -> Node:
     """Return the entry of a class of leaves."""
     return Node(tag, type_, build, takes(gives=gives), fields)
@@ -109,6 +115,11 @@ def leaf(tag: str, type_: type, fields: Callable[[Any], list[Any]], build: Calla
 def function(tag: str, type_: type, sort: Sort, arguments: int = 1) -> Node:
     """Return the entry of a function of integers, Sort.INDEX, or of real numbers, Sort.REAL."""
     return Node(tag, type_, type_, takes(*[sort] * arguments, gives=INTEGRAL if sort is Sort.INDEX else sort))
+
+
+def joint(tag: str, type_: type, sort: Sort, gives: Sort) -> Node:
+    """Return the entry of what joins two or more parts in any order."""
+    return Node(tag, type_, type_, all_of(sort, gives), unordered=True)
 
 
 def comparison(relation: Any) -> Node:
@@ -193,10 +204,6 @@ def _check_power(base: sympy.Expr, exponent: sympy.Integer) -> None:
         raise MalformedError(f"{base!s:.60} is raised to the power {exponent!s:.60}")
 
 
-def _check_extremum(*parts: sympy.Expr) -> None:
-    size.check_arguments(len(parts))
-
-
 def _check_remainder(dividend: sympy.Expr, divisor: sympy.Expr) -> None:
     size.check_dividend(dividend)
 
@@ -220,8 +227,14 @@ NODES = (
     Node("floor", sympy.floor, sympy.floor, takes(Sort.QUOTIENT, gives=INTEGRAL)),
     Node("mod", sympy.Mod, Mod, takes(Sort.INDEX, Sort.INDEX, gives=INTEGRAL), check=_check_remainder),
     function("abs", sympy.Abs, Sort.INDEX),
-    Node("min", sympy.Min, sympy.Min, alike(INTEGRAL), unordered=True, check=_check_extremum),
-    Node("max", sympy.Max, sympy.Max, alike(INTEGRAL), unordered=True, check=_check_extremum),
+    Node("min", sympy.Min, partial(size.extremum, sympy.Min), alike(INTEGRAL), unordered=True),
+    Node("max", sympy.Max, partial(size.extremum, sympy.Max), alike(INTEGRAL), unordered=True),
+    function("floordiv", FloorDiv, Sort.INDEX, 2),
+    joint("bitand", bits.BitAnd, Sort.INDEX, INTEGRAL),
+    joint("bitor", bits.BitOr, Sort.INDEX, INTEGRAL),
+    joint("bitxor", bits.BitXor, Sort.INDEX, INTEGRAL),
+    function("shl", bits.LeftShift, Sort.INDEX, 2),
+    function("shr", bits.RightShift, Sort.INDEX, 2),
     Node("read", Read, Read, looks_up(Sort.TABLE, lambda symbol: symbol.table.data.ndim, INTEGRAL)),
     # Real numbers.
     Node("real", functions.AsReal, functions.AsReal, takes(Sort.INDEX, gives=Sort.REAL)),
@@ -235,6 +248,9 @@ NODES = (
     function("tanh", sympy.tanh, Sort.REAL),
     function("log", functions.Logarithm, Sort.REAL),
     function("sqrt", functions.Root, Sort.REAL),
+    function("sin", functions.Sine, Sort.REAL),
+    function("cos", functions.Cosine, Sort.REAL),
+    function("erf", functions.ErrorFunction, Sort.REAL),
     function("magnitude", functions.Magnitude, Sort.REAL),
     function("sign", functions.Sign, Sort.REAL),
     function("smaller", functions.Smaller, Sort.REAL, 2),
@@ -247,6 +263,14 @@ NODES = (
         takes(Sort.CONDITION, gives=Sort.GUARD),
         parts=lambda symbol: (symbol.predicate,),
     ),
+    # Comparisons of real numbers, and what joins them with conditions on positions.
+    *(
+        Node(tag, type_, type_, takes(Sort.REAL, Sort.REAL, gives=Sort.GUARD))
+        for tag, type_ in (("below", comparisons.Below), ("at_most", comparisons.AtMost), ("same", comparisons.Same))
+    ),
+    joint("both", comparisons.Conjunction, Sort.GUARD, Sort.GUARD),
+    joint("either", comparisons.Disjunction, Sort.GUARD, Sort.GUARD),
+    Node("not", comparisons.Negation, comparisons.Negation, takes(Sort.GUARD, gives=Sort.GUARD)),
     # Predicates.
     leaf("constant", Constant, lambda constant: [constant.value], _truth, Sort.CONDITION),
     *map(comparison, ("ge", "eq", "ne")),
