@@ -12,6 +12,7 @@ from attncc.arguments import Options, check_backend, offset_of, scale_of
 from attncc.backends.device import here, target_name
 from attncc.executables import Case, Config
 from attncc.held_scores import HeldScore, warn_of_captured
+from attncc.ir.score import IDENTITY
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.directions import check_direction
 from attncc.planner.plan import Plan
@@ -66,7 +67,7 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, optio
         out, lse, _ = library.general_attention(query, key, value, weights, tables, scale, *call)
     elif options.is_composite:
         out, lse = operators.composite_attention(query, key, value, weights, scale, call)
-    elif not options.score.expression.is_identity:
+    elif call.score != IDENTITY.key:
         out, lse, _ = library.general_attention(query, key, value, weights, [], scale, *call)
     else:
         out, lse = library.attention(query, key, value, scale, *call)

@@ -114,3 +114,19 @@ def test_other_backends_name_it_where_they_are_differentiated_twice() -> None:
     (first,) = torch.autograd.grad(attncc.attention(q, k, v, CAUSAL).square().sum(), q, create_graph=True)
     with pytest.raises(attncc.AttnccError, match="backend='reference'"):
         torch.autograd.grad(first.sum(), k)
+
+
+@attncc.score
+def compared(score, *, limit: attncc.Weights):
+    """A branch that the score itself chooses, and another whose derivative is infinite at 0."""
+    return attncc.where(score > limit, attncc.sqrt(score - limit), score * limit)
+
+
+def test_second_derivatives_where_the_score_chooses() -> None:
+    limit, inputs = torch.tensor(0.1, dtype=torch.float64, requires_grad=True), drawn(1, 1, 4, 2)
+
+    def run(q: Tensor, k: Tensor, v: Tensor, limit: Tensor) -> Tensor:
+        return attncc.attention(q, k, v, CAUSAL, score=compared, weights={"limit": limit}, backend="reference")
+
+    torch.autograd.gradcheck(run, (*inputs, limit))
+    torch.autograd.gradgradcheck(run, (*inputs, limit))
