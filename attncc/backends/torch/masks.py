@@ -112,7 +112,7 @@ class Mask:
         )
 
     def _staircase_from_first_key(self) -> tuple[Array, Array, Array]:
-        """Return start, stop and key slots, counted from each item's first key; what lies beyond its keys is cut off."""
+        """Return start, stop and key slots, counted from each item's first key, and cut off at its last."""
         first, end = self.key_slot[:, :1], self.key_slot.max(1, keepdims=True) + 1
         start, stop = (np.clip(x, first, end) - first for x in (self.start, self.stop))
         return start, stop, np.where(self.key_slot < 0, -1, self.key_slot - first)
