@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
 
 from attncc.cli import output
@@ -25,7 +25,7 @@ WIDTH = 60
 @contextmanager
 def view() -> Iterator[Callable[[Job, Progress], None]]:
     """Show a table that follows the search; yields what listens to it."""
-    console = Console(stderr=True)
+    console = output.PlainConsole(stderr=True)
     with Live(console=console, transient=True, auto_refresh=console.is_terminal, refresh_per_second=4) as live:
         yield lambda job, progress: live.update(rendered(job, progress))
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from attncc.functional import attention
+from attncc.locking import locked
 from attncc.measure.accuracy import Accuracy, accuracy
 from attncc.measure.timing import elapsed
 from attncc.measure.workload import DTYPES
@@ -106,14 +106,13 @@ class _Bench:
         )
         nbytes, self.flushes = FLUSHED[self.device.type]
         self.flushed = torch.empty(nbytes // 4, device=self.device)
-        self.lock = _turns(self.device)
         self._calls: dict[str, Callable[[], object]] = {}
 
     def timed(self, question: Timed) -> list[float]:
         """Return seconds of repeated calls, after one that plans, lowers and compiles."""
         call = self._call(question.config)
         samples: list[float] = []
-        with self.lock:
+        with _turn(self.device):
             call()
             while not samples or not question.policy.enough(samples, question.best):
                 samples.append(self._sample(call))
@@ -122,7 +121,7 @@ class _Bench:
     def once(self, config: Config | None) -> float:
         """Return the seconds of one call; each contestant's first call isn't counted."""
         name = repr(config)
-        with self.lock:
+        with _turn(self.device):
             if name not in self._calls:
                 self._calls[name] = self._dense() if config is None else self._call(config)
                 self._calls[name]()
@@ -190,18 +189,15 @@ def _tensors(job: Job, seed: int) -> list[Tensor]:
     return [x.to(job.device, DTYPES[inputs.dtype]) for x in drawn]
 
 
-def _turns(device: torch.device) -> AbstractContextManager[object]:
-    """Return what whatever else measures on a device waits for, since timings that overlap say nothing.
+def _turn(device: torch.device) -> AbstractContextManager[object]:
+    """Wait until nobody else measures on a device, and keep others waiting: timings that overlap say nothing.
 
-    It is in the cache; where that can't be written to, of which the tuner warns, nobody waits.
+    The lock is in the cache; where that can't be written to, of which the tuner warns, nobody waits.
     """
-    path = cache_folder("locks") / f"{_identity(device)}.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    except OSError:
-        return nullcontext()
-    return FileLock(path)
+    path, turn = cache_folder("locks") / f"{_identity(device)}.lock", ExitStack()
+    with suppress(OSError):
+        turn.enter_context(locked(path, f"{device} to be free for timing", root=path.parent))
+    return turn
 
 
 def _identity(device: torch.device) -> str:
