@@ -35,7 +35,7 @@ TILE: Tile = (128, 128)
 #: Queries of a tile of the dense way: a library's op is fastest on many at a time.
 DENSE_ROWS = 512
 #: Pairs up to which tiles are looked at, to compare them with the dense way.
-MOST_COMPARED = 1 << 32
+MOST_COMPARED = 1 << 28
 #: What plans are priced for, unless another target is named.
 TARGET = "cpu"
 
