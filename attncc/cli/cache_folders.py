@@ -9,7 +9,7 @@ import typer
 
 from attncc.cli import options, output
 from attncc.errors import ConfigError
-from attncc.storage import ENVIRONMENT, cache_root
+from attncc.storage import ENVIRONMENT, cache_root, check_cache
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,6 +28,7 @@ def show_path(as_json: options.AsJson = False) -> None:
     """
     from attncc.configs.folders import folders
 
+    check_cache()
     found = folders()
     if as_json:
         output.show_json({"path": str(cache_root()), "caches": {each.name: each.describe() for each in found}})
@@ -49,6 +50,7 @@ def clear(
     """
     from attncc.configs.folders import CLEARABLE, folders
 
+    check_cache()
     for name in names or ():
         options.one_of("cache", name, CLEARABLE)
     found = [each for each in folders(tuple(names or CLEARABLE)) if each.sizes]
