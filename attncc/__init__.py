@@ -1,6 +1,7 @@
 """attncc: declare which keys a query may see, get a plan, and run it.
 
-Names are imported when they are first used, so that importing the package costs nothing.
+Names are imported when they are first used, so that importing the package costs nothing; torch's registry gets attncc's
+operators once torch is imported, before or after.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from attncc.torch_import import register_operators
 from attncc.version import __version__
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from attncc.errors import BackendError as BackendError
     from attncc.errors import ConfigError as ConfigError
     from attncc.errors import DistributedError as DistributedError
+    from attncc.errors import ExportError as ExportError
     from attncc.errors import ParameterError as ParameterError
     from attncc.errors import PatternError as PatternError
     from attncc.errors import PlanError as PlanError
@@ -72,6 +75,7 @@ _EXPORTS = {
         "BackendError",
         "ConfigError",
         "DistributedError",
+        "ExportError",
         "ParameterError",
         "PatternError",
         "PlanError",
@@ -112,3 +116,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+register_operators()

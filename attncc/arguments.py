@@ -137,7 +137,7 @@ def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q
     _check_sizes(query, key, value)
     _check_elements(query, key, value)
     _check_heads(query.shape[1], key.shape[1], enable_gqa)
-    if not isinstance(q_offset, int) or isinstance(q_offset, bool) or not 0 <= q_offset < MAX_POSITION:
+    if not isinstance(q_offset, int | torch.SymInt) or isinstance(q_offset, bool) or not 0 <= q_offset < MAX_POSITION:
         raise ShapeError(
             f"q_offset={q_offset!r}.",
             rule="It is the position of the first query, an integer from 0 and below 2^31.",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from attncc import backends, executables, operators
+from attncc import backends, carried, executables, library
 from attncc.arguments import Options, check_backend, scale_of
 from attncc.backends.device import here, target_name
 from attncc.executables import Case, Config
@@ -61,10 +61,13 @@ def attention(
 def _attended(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, options: Options) -> Result:
     query, key, value = options.checked(query, key, value)
     scale, call, weights = scale_of(options.scale, query), options.call(pattern), options.score.tensors
-    if weights:
-        out, lse = operators.weighted_attention(query, key, value, weights, scale, *call)
+    if carried.is_leaving():
+        tables, call = carried.written(call)
+        out, lse = library.general_attention(query, key, value, weights, tables, scale, *call)
+    elif weights:
+        out, lse = library.general_attention(query, key, value, weights, [], scale, *call)
     else:
-        out, lse = operators.attention(query, key, value, scale, *call)
+        out, lse = library.attention(query, key, value, scale, *call)
     return (out, lse) if options.return_lse else out
 
 

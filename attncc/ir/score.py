@@ -11,7 +11,8 @@ from typing import Self
 import sympy
 from sympy.printing.str import StrPrinter
 
-from attncc.errors import ScoreError
+from attncc.errors import ExportError, ScoreError
+from attncc.ir.codec import Program
 from attncc.ir.diagonals import depends_on_gap, free_along_diagonals
 from attncc.ir.functions import AsReal, Choice, Lookup
 from attncc.ir.notation import expression
@@ -100,6 +101,22 @@ class ScoreExpression:
     def _by(self, lookup: Lookup) -> sympy.Expr:
         entry = sympy.Dummy(real=True)
         return self.expr.xreplace({lookup: entry}).diff(entry).xreplace({entry: lookup})
+
+    @property
+    def program(self) -> Program:
+        """What is written down where a score leaves the process."""
+        return Program("score", "score", (self.expr,))
+
+    @classmethod
+    def of(cls, program: Program) -> Self:
+        """Return the score of a program that was read; raises ExportError for one that is none."""
+        if len(program.roots) != 1 or not isinstance(program.roots[0], sympy.Expr):
+            raise ExportError(
+                "The score that was read is not one expression.",
+                rule="A score is one real expression.",
+                fix="Export the model again.",
+            )
+        return cls(program.roots[0])
 
     def __reduce__(self) -> tuple[object, ...]:
         """A copy in another process is that process's living one, if there is one."""
