@@ -81,6 +81,7 @@ def verdict(over: float | None, how: str = "is predicted to take", what: str = "
 
 def _causal_pairs(shape: Shape) -> int:
     """Return the pairs with j <= i."""
-    first = shape.q_offset + 1  # keys that row 0 may see, and a row more each time until all are seen
-    growing = min(max(shape.kv_len - shape.q_offset, 0), shape.q_len)
-    return growing * first + growing * (growing - 1) // 2 + (shape.q_len - growing) * shape.kv_len
+    blind = min(max(-shape.q_offset, 0), shape.q_len)  # rows before the first key
+    rows, first = shape.q_len - blind, shape.q_offset + blind + 1  # keys of the first of them, and one more each time
+    growing = min(max(shape.kv_len - first + 1, 0), rows)
+    return growing * first + growing * (growing - 1) // 2 + (rows - growing) * shape.kv_len
