@@ -6,10 +6,10 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,19 +22,49 @@ from attncc.patterns import Pattern, PatternFactory
 from attncc.storage import opened
 from attncc.text import told
 
+Found = TypeVar("Found", bound="Declared")
+#: What a name stands for: a function that was declared, or a pattern that is ready.
+Declared = Pattern | PatternFactory
+
 
 def load(name: str, **parameters: Any) -> Pattern:
     """Return the pattern `name` with its parameters: `load("strided", l=128)`.
 
     `name` is a pattern of an installed plugin ("strided"; "sparse_transformer:strided" where two plugins have one;
-    "distribution/plugin:strided" where two plugins have one name), or of a file ("mine.py:ring"). Raises PatternError,
-    PluginError, ParameterError or TableError.
+    "distribution/plugin:strided" where two plugins have one name), or of a file ("mine.py:ring"). A file may also hold
+    a pattern that is ready, such as what `attncc.per_head` returned: it is named by its variable, and takes no
+    parameters. Raises PatternError, PluginError, ParameterError or TableError.
     """
-    return factory(name)(**parameters)
+    return made(declared(name), name, parameters)
 
 
 def factory(name: str) -> PatternFactory:
     """Return the declared pattern `name`; see `load` for the forms of names."""
+    found = declared(name)
+    if isinstance(found, Pattern):
+        raise PatternError(
+            f"{name!r} is a pattern that is ready, {found!r}.",
+            rule="What takes parameters is a function under @attncc.pattern.",
+            fix=f"Use attncc.load({name!r}).",
+        )
+    return found
+
+
+def made(found: Declared, name: str, parameters: Mapping[str, Any]) -> Pattern:
+    """Return what was found by a name with its parameters; a pattern that is ready takes none."""
+    if isinstance(found, PatternFactory):
+        return found(**parameters)
+    if parameters:
+        raise ParameterError(
+            f"Pattern {name!r} is ready, and was given {', '.join(parameters)}.",
+            rule="Parameters are for a declared pattern, a function under @attncc.pattern.",
+            fix="Leave them out.",
+        )
+    return found
+
+
+def declared(name: str) -> Declared:
+    """Return the pattern `name`, declared or ready; see `load` for the forms of names."""
     if not isinstance(name, str):
         raise PatternError(
             f"The name {name!r} ({type(name).__name__}).",
@@ -55,7 +85,7 @@ def factories() -> list[tuple[str, PatternFactory]]:
     return sorted(found, key=lambda pair: (pair[0], pair[1].name))
 
 
-def parse_parameters(declared: Declaration, texts: Sequence[str]) -> dict[str, Any]:
+def parse_parameters(owner: Declaration, texts: Sequence[str]) -> dict[str, Any]:
     """Return parameters from texts such as `window=256`, `cap=0.5`, `causal=true`, `ids=0,0,1` or `ids=@ids.npy`.
 
     Weights, `slopes=8`, `weights=8x32` or `cap=scalar` (their shape, with drawn values) or `slopes=@slopes.npy`, come
@@ -72,7 +102,7 @@ def parse_parameters(declared: Declaration, texts: Sequence[str]) -> dict[str, A
             raise ParameterError(
                 f"{said[name]} and {text}.", rule="A parameter is given once.", fix="Leave one of the two out."
             )
-        said[name], values[name] = text, _parsed(declared.parameter(name), value)
+        said[name], values[name] = text, _parsed(owner.parameter(name), value)
     return values
 
 
@@ -183,18 +213,21 @@ def _only(owners: Sequence[plugins.Plugin], name: str) -> plugins.Plugin:
     return owners[0]
 
 
-def _from_file(path: Path, name: str) -> PatternFactory:
-    declared = plugins.patterns_of(module_of(path))
-    if not name and len(declared) == 1:
-        return next(iter(declared.values()))
-    return _member(declared, name, f"File {str(path)!r}")
+def _from_file(path: Path, name: str) -> Declared:
+    module = module_of(path)
+    functions: dict[str, Declared] = {**plugins.patterns_of(module)}
+    ready: dict[str, Declared] = {key: value for key, value in vars(module).items() if isinstance(value, Pattern)}
+    for found in (functions, ready):
+        if not name and len(found) == 1:
+            return next(iter(found.values()))
+    return _member(ready | functions, name, f"File {str(path)!r}")
 
 
-def _member(patterns: dict[str, PatternFactory], name: str, owner: str) -> PatternFactory:
+def _member(patterns: Mapping[str, Found], name: str, owner: str) -> Found:
     if name not in patterns:
         raise PatternError(
             f"{owner} has no pattern {name!r}." if name else f"{owner} has {len(patterns)} patterns.",
-            rule="Patterns are functions under @attncc.pattern, named after a colon.",
+            rule="Patterns are functions under @attncc.pattern, or what calling one returned, named after a colon.",
             fix=nearest(name, patterns),
         )
     return patterns[name]

@@ -141,6 +141,12 @@ def _log_choice(name: str, refusals: tuple[str, ...]) -> None:
         LOG.warning("attention runs on backend %r (%s)", name, "; ".join(refusals))
 
 
+def _log_dense(plan: Plan) -> None:
+    """Say that a plan computes all pairs of some heads, which is a choice that was cheaper, or was asked for."""
+    if any(group.alternatives[0].name == "dense" for group in plan.groups):
+        LOG.info("%r computes all pairs with a mask: no plan that skips tiles is predicted to be faster", plan)
+
+
 def shape_for(
     pattern: Pattern, score: ScoreExpression, q_len: int, kv_len: int | None, q_offset: int, heads: int, batch: int
 ) -> Shape:
@@ -168,6 +174,7 @@ def _lowered(case: Case, choice: Choice, config: str) -> tuple[Plan, Executable]
     plan = plan_for(pattern, shape, choice.tile(found.tile), target).preferring(choice.plan)
     check_sizes(pattern.predicate, shape)
     check_score(score, pattern.predicate, shape)
+    _log_dense(plan)
     return plan, found.lower(plan, score, _decoded(config))
 
 

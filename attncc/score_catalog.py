@@ -29,17 +29,17 @@ def named(name: str, parameters: Sequence[str] = (), *, heads: int = 1) -> Score
     Weights are written as attncc.catalog.parse_parameters has them; where those of attncc.biases are left out, they are
     what a model of `heads` heads begins with. Raises ScoreError, PatternError, ParameterError or TableError.
     """
-    declared = _declared(name)
-    if isinstance(declared, Score):
+    found = declared(name)
+    if isinstance(found, Score):
         if parameters:
             raise ParameterError(
                 f"Score {name!r} is ready, but {parameters[0]!r} was given.",
                 rule="Parameters are for a declared score, a function under @attncc.score.",
                 fix="Leave the parameter out.",
             )
-        return _with_weights(declared)
-    given = {key: _on_torch(value) for key, value in parse_parameters(declared, parameters).items()}
-    return _with_weights(declared(**(biases.initial_weights(declared, heads) | given)))
+        return _with_weights(found)
+    given = {key: _on_torch(value) for key, value in parse_parameters(found, parameters).items()}
+    return _with_weights(found(**(biases.initial_weights(found, heads) | given)))
 
 
 def _with_weights(score: Score) -> Score:
@@ -54,7 +54,8 @@ def _with_weights(score: Score) -> Score:
     return score
 
 
-def _declared(name: str) -> Declared:
+def declared(name: str) -> Declared:
+    """Return the score `name`, declared or ready; see `named` for the forms of names."""
     place, _, score = name.rpartition(":")
     if name.endswith(".py") or place.endswith(".py"):
         return _of_file(name, "") if name.endswith(".py") else _of_file(place, score)

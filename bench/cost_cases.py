@@ -26,7 +26,7 @@ TORCH = backends.get("torch")
 Clock = Callable[[], float]
 INPUTS = Inputs(batch=1, heads=8, kv_heads=8, head_dim=64, value_dim=64, dtype="fp32")
 VALUES: Mapping[str, tuple[object, ...]] = {
-    "plan": ("cheapest", "cheapest", "split", "split", "mixed", "fused"),
+    "plan": ("cheapest", "cheapest", "split", "split", "mixed", "fused", "dense"),
     "tile_m": (32, 64, 128),
     "tile_n": (32, 64, 128),
     "query_tile": (16, 32, 64, 128, 256),

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 import attncc
 from attncc.backends.reference import dense_mask
+from attncc.planner.choice import WAYS
+from attncc.planner.directions import DIRECTIONS
 from attncc.testing.check import check_attention, check_plan
 from attncc.testing.oracle import Problem
 from attncc.testing.strategies import Case, cases
@@ -50,7 +52,7 @@ def test_dense_mask_is_the_predicate(case: Case) -> None:
 
 DTYPES = [torch.float32, torch.float32, torch.float64, torch.bfloat16, torch.float16]
 SMALL = {"segment": 2, "core": 32, "query_tile": 16, "chunk": 4096}
-CONFIGS = [None, {f"{side}.{name}": size for side in ("forward", "backward") for name, size in SMALL.items()}]
+CONFIGS = [{}, {f"{side}.{name}": size for side in ("forward", "backward") for name, size in SMALL.items()}]
 
 
 @given(cases(), st.sampled_from(DTYPES), st.sampled_from([1, 2]), st.sampled_from(CONFIGS), st.data())
@@ -66,7 +68,8 @@ def test_attention_and_gradients(case: Case, dtype: torch.dtype, group: int, con
         dtype=dtype,
     )
     mask = _for_heads(case, case.heads * group)
-    check_attention(case.pattern, mask, problem, q_offset=case.q_offset, config=config)
+    plans = {f"{direction}.plan": data.draw(st.sampled_from(WAYS)) for direction in DIRECTIONS}
+    check_attention(case.pattern, mask, problem, q_offset=case.q_offset, config=config | plans)
 
 
 def _for_heads(case: Case, heads: int) -> torch.Tensor:

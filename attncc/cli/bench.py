@@ -8,6 +8,7 @@ import typer
 
 from attncc.cli import options, output
 from attncc.machine import machine, versions
+from attncc.planner.dense import verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,8 +61,10 @@ def _report(found: Comparison) -> list[RenderableType]:
         "machine": f"{here['processor']}, {here['cores']} cores, torch {versions(['torch'])['torch']}",
         "edges": f"{found.plan.nnz:,} (density {found.plan.density:.3%})",
         "planned in": output.seconds(found.plan_seconds),
+        "plan": ", ".join(dict.fromkeys(group.alternatives[0].name for group in found.plan.groups)),
     }
-    return [output.facts(repr(found.plan.pattern), about), "", _timings(found), "", _errors(found)]
+    said = [line for phase in PHASES[:2] if (line := verdict(found.speedup(phase), "took", phase))]
+    return [output.facts(repr(found.plan.pattern), about), "", _timings(found), *said, "", _errors(found)]
 
 
 def _timings(found: Comparison) -> RenderableType:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncc.cli import entries, options, output
+from attncc.cli import cache_folders, entries, options, output
 from attncc.errors import ConfigError
 from attncc.planner.directions import BY_SHORT_NAME
 
@@ -15,29 +15,19 @@ if TYPE_CHECKING:
     from attncc.configs.store import Store
     from attncc.explain import Explanation
 
-app = typer.Typer(no_args_is_help=True, help="What is remembered of tuning: list, export, import, verify, prune.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="What is remembered of tuning, and what was compiled: list, export, import, verify, prune, clear.",
+)
 
 
 @app.callback()
 def cache() -> None:
-    """What is remembered of tuning."""
+    """What is remembered of tuning, and what was compiled."""
 
 
-@app.command("path")
-def show_path(as_json: options.AsJson = False) -> None:
-    """Print the folder of this user's cache; ATTNCC_CACHE_DIR moves it.
-
-    Example: attncc cache path
-    """
-    from attncc.configs.store import user_store
-    from attncc.storage import check_cache
-
-    check_cache()
-    root = user_store().root
-    if as_json:
-        output.show_json({"path": str(root)})
-    else:
-        print(root)
+app.command("path")(cache_folders.show_path)
+app.command()(cache_folders.clear)
 
 
 @app.command("list")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attncc.cli import wording
 from attncc.errors import ConfigError, ParameterError, nearest
 
 if TYPE_CHECKING:
@@ -115,11 +116,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 
 def pattern_from(name: str, parameters: list[str] | None) -> Pattern:
     """Return the pattern that the command line names; raises attncc's errors."""
-    from attncc.catalog import factory, parse_parameters
+    from attncc.catalog import declared, made, parse_parameters
+    from attncc.patterns import Pattern
 
     with redirect_stdout(sys.stderr):  # what its function prints is no result of attncc's
-        declared = factory(name)
-        return declared(**parse_parameters(declared, parameters or []))
+        found = declared(name)
+        if isinstance(found, Pattern):
+            return made(found, name, dict.fromkeys(parameters or ()))
+        with wording.of_parameters(found, "-p"):
+            return made(found, name, parse_parameters(found, parameters or ()))
 
 
 def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Score | None:
@@ -128,10 +133,14 @@ def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Sc
         if parameters:
             raise ParameterError(f"-s {parameters[0]} without --score.", fix="Name the score that it is for.")
         return None
-    from attncc.score_catalog import named
+    from attncc.score_catalog import declared, named
+    from attncc.scores import Score
 
     with redirect_stdout(sys.stderr):
-        return named(name, parameters or (), heads=heads)
+        found = declared(name)
+        words = nullcontext() if isinstance(found, Score) else wording.of_parameters(found, "-s")
+        with words:
+            return named(name, parameters or (), heads=heads)
 
 
 def one_of(option: str, value: str, known: Iterable[str]) -> None:

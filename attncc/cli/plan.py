@@ -31,6 +31,7 @@ def plan(
     """
     from time import perf_counter as clock
 
+    from attncc.planner.dense import verdict
     from attncc.planner.search import plan as make_plan
 
     begin = clock()
@@ -46,7 +47,13 @@ def plan(
         output.show_json({**described, **times})
         return
     noted = [f"note: {note}" for note in described["notes"]]
-    output.show(_summary(described, times), *noted, *(part for group in _groups(described) for part in ("", *group)))
+    said = verdict(made.dense.over)
+    output.show(
+        _summary(described, times),
+        *noted,
+        *([said] if said else []),
+        *(part for group in _groups(described) for part in ("", *group)),
+    )
 
 
 def _summary(plan: dict[str, Any], times: dict[str, float]) -> RenderableType:
@@ -57,11 +64,18 @@ def _summary(plan: dict[str, Any], times: dict[str, float]) -> RenderableType:
         "edges": f"{plan['edges']:,} (density {plan['density']:.3%})",
         f"forward, D = {plan['head_dim']}": f"{work}, {traffic}",
         "tiles": f"{plan['tile'][0]} x {plan['tile'][1]}",
+        "dense attention": _dense(plan["dense"]),
         "pattern built in": output.seconds(times["build_seconds"]),
         "planned in": output.seconds(times["plan_seconds"]),
         "edges counted in": output.seconds(times["count_seconds"]),
     }
     return output.facts(plan["pattern"], rows)
+
+
+def _dense(dense: dict[str, Any]) -> str:
+    which = "causal" if dense["causal"] else "all pairs"
+    over = "" if dense["over"] is None else f", {dense['over']:.1f} x the plan's"
+    return f"{output.seconds(dense['predicted_ms'] / 1e3)} per head ({which}, no mask){over}"
 
 
 def _groups(plan: dict[str, Any]) -> list[list[RenderableType]]:

@@ -6,11 +6,14 @@ import errno
 import os
 import sys
 import warnings
-from typing import TextIO
+from typing import Any, TextIO
+
+from typer.main import get_command
 
 from attncc.cli.app import app
 from attncc.cli.encoding import spell
-from attncc.cli.output import note, report_error
+from attncc.cli.output import note, report_error, show_json
+from attncc.cli.wording import command_of, of_options
 from attncc.errors import AttnccError, AttnccWarning
 from attncc.text import printable, told
 
@@ -24,19 +27,42 @@ def run() -> None:
     try:
         app(standalone_mode=True)
         sys.stdout.flush()
+    except SystemExit as leaving:
+        if hasattr(leaving.__context__, "format_message"):  # a usage error, which typer has shown
+            _report_json(_of_usage(leaving.__context__))
+        raise
     except BrokenPipeError:  # the reader left, as `head` does: nothing to say, and nothing more to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except AttnccError as error:
         if debug:
             raise
-        report_error(error)
+        _report(error)
         sys.exit(2)
     except Exception as error:
         if debug:
             raise
-        report_error(_unexpected(error))
+        _report(_unexpected(error))
         sys.exit(2)
+
+
+def _report(error: AttnccError) -> None:
+    """Say what is wrong, in the words of the command line: on stderr, and under --json on stdout as well."""
+    said = of_options(error, command_of(get_command(app), sys.argv[1:]))
+    report_error(said)
+    _report_json(said)
+
+
+def _report_json(error: AttnccError) -> None:
+    if "--json" in sys.argv:
+        show_json({"error": {"problem": error.problem, "rule": error.rule, "fix": error.fix}})
+        sys.stdout.flush()
+
+
+def _of_usage(error: Any) -> AttnccError:
+    context = getattr(error, "ctx", None)
+    fix = f"Run `{context.command_path} --help`." if context else "Run `attncc --help`."
+    return AttnccError(error.format_message(), rule="The command line doesn't fit the command.", fix=fix)
 
 
 def _show_warning(

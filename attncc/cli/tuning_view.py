@@ -84,7 +84,7 @@ def summary(found: Results) -> list[RenderableType]:
     """Return what was found, for people."""
     parts: list[RenderableType] = []
     for result in found.each:
-        parts += [_direction(result), *result.notes, ""]
+        parts += [_direction(result), *result.remarks, ""]
     over = {other: found.over(other) for other in ("default", "dense")}
     said = [f"{value:.2f} x over {other}" for other, value in over.items() if value]
     return [*parts, f"speed-up: {', '.join(said)}" if said else "no speed-up is known"]

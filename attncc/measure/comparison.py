@@ -20,6 +20,7 @@ from attncc.measure.memory import peak
 from attncc.measure.timing import Timing, elapsed, take_turns
 from attncc.measure.workload import Workload
 from attncc.patterns import Pattern
+from attncc.planner.dense import is_as_fast
 from attncc.planner.plan import Plan
 from attncc.proof import causality
 
@@ -59,6 +60,8 @@ class Comparison:
             "dense_baseline": self.baseline,
             "timings": {who: {p: t.describe() for p, t in found.items()} for who, found in self.timings.items()},
             "speedup": {phase: self.speedup(phase) for phase in self.timings[OURS]},
+            "dense_is_as_fast": {phase: is_as_fast(self.speedup(phase)) for phase in self.timings[OURS]},
+            "plans": [group.alternatives[0].name for group in self.plan.groups],
             "peak_memory_bytes": self.memory,
             "largest_error": self.errors,
             "machine": machine(),

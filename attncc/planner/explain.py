@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attncc.ir.notation import condition
+from attncc.planner.dense import Dense, verdict
 from attncc.planner.passes import Alternative, Group, Pass
 
 
@@ -73,6 +74,16 @@ def _lines(group: Group) -> list[str]:
         factor = other.seconds / group.alternatives[0].seconds if group.alternatives[0].seconds else 1.0
         lines.append(f"  lost: {other.name} ({layouts}), {factor:.1f} x the predicted time")
     return lines
+
+
+def beside(dense: Dense) -> list[str]:
+    """Return lines about dense attention: what it should take, and whether that is as fast."""
+    if dense.over is None:
+        return []
+    which = "causal" if dense.causal else "all pairs"
+    said = verdict(dense.over)
+    shown = f"  dense attention, {which} and no mask: {dense.over:.1f} x the predicted time"
+    return [shown, f"  {said}"] if said else [shown]
 
 
 def _members(numbers: tuple[int, ...] | None) -> str:

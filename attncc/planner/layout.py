@@ -23,7 +23,7 @@ from attncc.planner.order import order_by
 from attncc.planner.periods import cycles
 from attncc.planner.relation import Band, Relation
 from attncc.planner.shape import Shape
-from attncc.planner.staircase import Edges, Staircase, tabulated
+from attncc.planner.staircase import Edges, Staircase, everything, tabulated
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,12 @@ class Layout:
         """The kind of its axes: `sorted` if one of them is, else `compacted` if one is, else `identity`."""
         kinds = {self.rows.kind, self.cols.kind}
         return next(kind for kind in ("sorted", "compacted", "identity") if kind in kinds)
+
+
+def dense_layout(predicate: Predicate, shape: Shape) -> Layout:
+    """Return the natural order in which every query sees every key, as far as the predicate holds."""
+    rows, cols = Axis(shape.q_len), Axis(shape.kv_len)
+    return Layout(rows, cols, everything(shape.q_len, shape.kv_len), None if predicate == TRUE else predicate)
 
 
 def lay_out(relation: Relation, shape: Shape) -> Layout:

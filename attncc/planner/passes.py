@@ -22,7 +22,8 @@ class Pass:
     """One part of the work: the pairs of `predicate`, in one layout, in blocks of (block_m, block_n).
 
     `predicate` is in the absolute query position i (row + q_offset) and key position j. Query slot r sees the
-    key slots of `staircase`, as far as `residual` (None: always) holds for their positions.
+    key slots of `staircase`, as far as `residual` (None: always) holds for their positions. Without `skips` all of
+    its tiles are PARTIAL: none is looked at, so that the pass computes every pair and masks it.
     """
 
     predicate: Predicate
@@ -30,6 +31,7 @@ class Pass:
     q_offset: int
     block_m: int
     block_n: int
+    skips: bool = True
 
     @property
     def rows(self) -> Axis:
@@ -72,6 +74,8 @@ class Pass:
     @cached_property
     def tiles(self) -> Tiles:
         """Runs of PARTIAL and FULL tiles."""
+        if not self.skips:
+            return tiles.all_partial(self.rows.size, self.cols.size, self.block_m, self.block_n)
         if self.residual is None:
             return self.hull
         return bisect.bisect(self.layout, self.q_offset, self.block_m, self.block_n)

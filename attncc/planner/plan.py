@@ -10,12 +10,14 @@ from functools import cached_property
 from attncc.patterns import Pattern
 from attncc.planner import explain
 from attncc.planner.cost import HEAD_DIM
+from attncc.planner.dense import Dense, beside
 from attncc.planner.notes import notes
 from attncc.planner.passes import Group, Pass
 from attncc.planner.shape import Shape
+from attncc.targets import target as find_target
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """How a pattern runs at a shape: groups of heads, their passes, and the alternatives that lost."""
 
@@ -83,14 +85,20 @@ class Plan:
         """Return the passes of all groups."""
         return [p for group in self.groups for p in group.passes]
 
+    @cached_property
+    def dense(self) -> Dense:
+        """Dense attention beside the plan, by prediction: whether the pattern pays."""
+        return beside(self.pattern.predicate, self.shape, self.mask_shape, self.groups, find_target(self.target))
+
     def explain(self) -> str:
-        """Return the plan as text: passes, layouts, tiles, counts, and the alternatives that lost."""
+        """Return the plan as text: passes, layouts, tiles, counts, the alternatives that lost, and if it pays."""
         shape = self.shape
         lines = [
             f"{self.pattern!r}: {shape.q_len:,} queries x {shape.kv_len:,} keys, tiles {self.block_m} x {self.block_n}",
             f"{self.nnz:,} edges, density {self.density:.3%}",
         ]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes), *explain.lines(self.groups)])
+        noted = [f"note: {note}" for note in self.notes]
+        return "\n".join([*lines, *noted, *explain.lines(self.groups), *explain.beside(self.dense)])
 
     def describe(self) -> dict[str, object]:
         """Return the plan as JSON-able data."""
@@ -112,7 +120,16 @@ class Plan:
             "flops": self.flops(HEAD_DIM),
             "bytes": self.bytes(HEAD_DIM),
             "groups": explain.described(self.groups),
+            "dense": self.dense.describe(),
         }
+
+    def __repr__(self) -> str:
+        shape = self.shape
+        ways = ", ".join(dict.fromkeys(group.alternatives[0].name for group in self.groups))
+        return (
+            f"<plan of {self.pattern!r}: {shape.q_len:,} queries x {shape.kv_len:,} keys, "
+            f"{self.block_m} x {self.block_n} tiles, {ways}, {len(self.all_passes())} pass(es) for {self.target}>"
+        )
 
     def __str__(self) -> str:
         return self.explain()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from attncc.planner import cost
 from attncc.planner.axis import Axis
 from attncc.planner.checks import check
 from attncc.planner.clauses import disjoint_clauses
-from attncc.planner.layout import Layout, lay_out
+from attncc.planner.layout import Layout, dense_layout, lay_out
 from attncc.planner.passes import Alternative, Group, Pass
 from attncc.planner.plan import Plan
 from attncc.planner.relation import relate
@@ -32,6 +32,10 @@ from attncc.targets import target as find_target
 Tile = tuple[int, int]
 #: Query and key positions of a tile, unless a backend asks for others.
 TILE: Tile = (128, 128)
+#: Queries of a tile of the dense way: a library's op is fastest on many at a time.
+DENSE_ROWS = 512
+#: Pairs up to which tiles are looked at, to compare them with the dense way.
+MOST_COMPARED = 1 << 28
 #: What plans are priced for, unless another target is named.
 TARGET = "cpu"
 
@@ -124,11 +128,31 @@ def _alternatives(predicate: Predicate, shape: Shape, tile: Tile, target: Target
         pieces = possible_clauses(predicate, shape)
     except TooManyClausesError as error:
         note = f"{error} It is kept whole: one pass evaluates it for each pair."
-        return (replace(_priced("fused", [_fused(predicate, [Clause({})], shape, tile)], target), note=note),)
+        ways = [("fused", [_fused(predicate, [Clause({})], shape, tile)])]
+        return tuple(replace(way, note=note) for way in _ranked(ways, predicate, shape, tile, target))
     own = [(piece, _cheapest_layout(piece, shape, tile, target)) for piece in pieces]
     own = [(piece, work) for piece, work in own if _reaches(work)]
     ways = [("split", [work for _, work in own]), *_mixtures(own, predicate, shape, tile)]
-    return tuple(sorted((_priced(*way, target) for way in ways), key=lambda way: way.seconds))
+    return tuple(_ranked(ways, predicate, shape, tile, target) if own else [_priced(*way, target) for way in ways])
+
+
+def _ranked(
+    ways: list[tuple[str, list[Pass]]], predicate: Predicate, shape: Shape, tile: Tile, target: Target
+) -> list[Alternative]:
+    """Return the ways, and the dense one where that differs, cheapest first.
+
+    What the others visit is bounded, and may seem to be more than all pairs: before the dense one wins, it is compared
+    with what the best of them does visit. It comes last where there are too many tiles to look at.
+    """
+    best, *others = sorted((_priced(*way, target) for way in ways), key=lambda way: way.seconds)
+    if predicate == TRUE:
+        return [best, *others]
+    dense = _exactly("dense", [_dense(predicate, shape, tile)], target)
+    if dense.seconds < best.seconds:
+        if shape.q_len * shape.kv_len > MOST_COMPARED:
+            return [best, *others, dense]
+        best = _exactly(best.name, best.passes, target)
+    return sorted([best, *others, dense], key=lambda way: way.seconds)
 
 
 def _mixtures(
@@ -195,6 +219,18 @@ def _fused(predicate: Predicate, pieces: list[Clause], shape: Shape, tile: Tile)
     """One pass in natural order that evaluates the whole predicate under the hull of its clauses' bands."""
     layout = fused_layout(predicate, pieces, shape)
     return Pass(predicate, layout, shape.q_offset, *tile)
+
+
+def _dense(predicate: Predicate, shape: Shape, tile: Tile) -> Pass:
+    """One pass over all pairs, with the predicate as a mask and nothing left out, in tiles as tall as pays."""
+    rows = max(tile[0], min(DENSE_ROWS, 1 << (shape.q_len - 1).bit_length()))
+    return Pass(predicate, dense_layout(predicate, shape), shape.q_offset, rows, tile[1], skips=False)
+
+
+def _exactly(name: str, passes: Sequence[Pass], target: Target) -> Alternative:
+    """Return the way with the price of the tiles that it visits."""
+    total = sum(cost.exact_seconds(work, target, merges=number > 0) for number, work in enumerate(passes))
+    return Alternative(name, tuple(passes), total)
 
 
 def _priced(name: str, passes: list[Pass], target: Target) -> Alternative:

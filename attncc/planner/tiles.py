@@ -53,9 +53,14 @@ class Tiles:
         return int((self.stop - self.start)[~self.full].sum())
 
     @property
+    def num_tiles(self) -> int:
+        """Number of tiles that are not EMPTY."""
+        return self.num_full + self.num_partial
+
+    @property
     def visited(self) -> int:
         """Elements of all tiles that are not EMPTY, whole tiles counted."""
-        return (self.num_full + self.num_partial) * self.block_m * self.block_n
+        return self.num_tiles * self.block_m * self.block_n
 
     def corners(self, *, full: bool) -> Array:
         """Return (query tile, key tile) of every FULL or of every PARTIAL tile, int64 (count, 2)."""
@@ -116,6 +121,13 @@ def from_staircase(staircase: Staircase, block_m: int, block_n: int) -> Tiles:
         stops[kept],
         labels[kept],
     )
+
+
+def all_partial(rows: int, cols: int, block_m: int, block_n: int) -> Tiles:
+    """Return one run of PARTIAL tiles for each query tile, over all keys."""
+    tile = np.arange(-(-rows // block_m))
+    stop = np.full(len(tile), -(-cols // block_n))
+    return Tiles(rows, cols, block_m, block_n, tile, np.zeros_like(tile), stop, np.zeros(len(tile), bool))
 
 
 def from_boxes(rows: int, cols: int, block_m: int, block_n: int, boxes: Array) -> Tiles:

@@ -80,14 +80,16 @@ class Gpu:
 class Costs:
     """Seconds that a tensor library takes on a CPU, for one unit of each kind of work; or numbers of such units.
 
-    products: FLOP of matrix products; scores: exponentials and sums; expanded: elements of masks that are made;
-    evaluated: integer operations of predicates. Bytes of rows that are read: gathered through an index, or `apart`, not
+    products: FLOP of matrix products; scores: exponentials and sums; converted: elements of masks that
+    are made into what is added to scores; expanded: those that are made of positions, at each call; evaluated: integer
+    operations of their predicates. Bytes of rows that are read: gathered through an index, or `apart`, not
     side by side. Of rows that are written: stored, or merged with what is there, whatever the way; scattered through an
     index; `spilled`, where results of a call outgrow the caches. calls: chunks of items, a few library calls each.
     """
 
     products: float = 0.0
     scores: float = 0.0
+    converted: float = 0.0
     expanded: float = 0.0
     evaluated: float = 0.0
     gathered: float = 0.0
@@ -114,8 +116,10 @@ class Target:
 
     flops: multiply-adds count as two, dense attention on long runs; bandwidth: bytes moved to and from memory;
     elements: scores a second that a predicate is evaluated for; masked: factor on a tile that needs a mask;
-    launch: fixed time of a pass. gpu: the rest of what is known, None for a CPU. library: what a tensor library
-    costs on a CPU, None where nobody measured it.
+    launch: fixed time of a pass. reread: seconds for a byte of keys and values that each tile of queries reads again, 0
+    where kernels choose tiles of their own. kept: scores of a pass up to which its mask is kept between calls, so that
+    its predicate isn't evaluated by each. gpu: the rest of what is known, None for a CPU. library: what a tensor
+    library costs on a CPU, None where nobody measured it.
     """
 
     name: str
@@ -125,6 +129,8 @@ class Target:
     elements: float
     masked: float
     launch: float
+    reread: float = 0.0
+    kept: float = 0.0
     device: str = ""
     gpu: Gpu | None = None
     library: Library | None = None

@@ -48,7 +48,7 @@ def facts(plan: Plan, inputs: Inputs, target: Target) -> dict[str, object]:
 
     ways: `cheapest`, and names of alternatives that would change what runs for some heads.
     near_ways: those of `ways` whose predicted time is at most NEAR times the cheapest's.
-    exact_ways, residual_ways: those under which some pass needs no predicate, or evaluates one.
+    exact_ways, residual_ways: those under which some pass needs no predicate, or evaluates one in the plan's tiles.
     residual: whether there are residual_ways, so that tiles of the plan matter.
     shortest_run, longest_run: rows of mask-free runs (0: there is none); loose_rows: rows in none; widest_row: most
     keys of a row; all of exact passes. padded_head, padded_value: head sizes as kernels have them.
@@ -56,7 +56,7 @@ def facts(plan: Plan, inputs: Inputs, target: Target) -> dict[str, object]:
     ways = [WAYS[0], *(way for way in WAYS[1:] if any(_changes(group, way) for group in plan.groups))]
     passes = {way: plan.preferring(way).all_passes() for way in ways}
     exact = _distinct(work for each in passes.values() for work in each if work.residual is None)
-    residual = tuple(way for way in ways if any(work.residual is not None for work in passes[way]))
+    residual = tuple(way for way in ways if any(work.residual is not None and work.skips for work in passes[way]))
     return {
         "q_len": plan.shape.q_len,
         "kv_len": plan.shape.kv_len,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from attncc.configs.entry import Entry
+from attncc.planner.dense import verdict
 from attncc.planner.directions import BOTH, SHORT_NAMES
 from attncc.tune.outcome import Config, Outcome
 from attncc.tune.subject import Job
@@ -47,6 +48,13 @@ class Result:
         return self._over("dense")
 
     @property
+    def remarks(self) -> list[str]:
+        """The notes, and that dense attention is as fast, where it is."""
+        how = "took" if self.entry.mode == "measured" else "should take"
+        said = verdict(self.over_dense, how, self.job.direction)
+        return [*self.notes, *([said] if said else [])]
+
+    @property
     def plan(self) -> str:
         """Which alternative of the plan runs, and in which layouts."""
         return str(self.entry.about.get("plan", ""))
@@ -68,7 +76,7 @@ class Result:
             "expected_error": entry.expected_error,
             "resources": [dict(each) for each in entry.resources],
             "failed_trials": dict(self.reasons),
-            "notes": list(self.notes),
+            "notes": self.remarks,
         }
 
     def _over(self, other: str) -> float | None:

@@ -19,6 +19,7 @@ from attncc.configs.entry import Entry, about
 from attncc.configs.environment import Environment
 from attncc.configs.store import Store
 from attncc.explain import explain_config
+from attncc.storage import CACHES
 
 PROGRAM = "from attncc.cli import main; main()"
 CAUSAL = attncc.load("causal")
@@ -52,8 +53,52 @@ def run(store: Store, *arguments: str, status: int = 0) -> str:
 
 
 def test_path(store: Store) -> None:
-    assert run(store, "path").strip() == str(store.root)
-    assert json.loads(run(store, "path", "--json")) == {"path": str(store.root)}
+    text = run(store, "path")
+    assert all(str(store.root.parent / name) in text for name in CACHES)
+    found = json.loads(run(store, "path", "--json"))
+    assert found["path"] == str(store.root.parent)
+    assert {name: each["path"] for name, each in found["caches"].items()} == {
+        name: str(store.root.parent / name) for name in CACHES
+    }
+    assert found["caches"]["tuned"]["files"] > 0
+
+
+def filled(store: Store) -> dict[str, Path]:
+    """Put a file into each cache, and one beside them."""
+    files = {name: store.root.parent / name / "deep" / "file" for name in (*CACHES, "mine")}
+    for file in files.values():
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"12345")
+    return files
+
+
+def test_clearing_removes_what_can_be_made_again_and_nothing_else(store: Store) -> None:
+    files = filled(store)
+    assert "kernels" in run(store, "clear", "kernels", "--dry-run")
+    assert "Add --yes" in run(store, "clear", "kernels", status=2)
+    assert files["kernels"].exists()
+    found = json.loads(run(store, "clear", "kernels", "compiled", "--yes", "--json"))
+    assert {name: each["bytes"] for name, each in found["removed"].items()} == {"kernels": 5, "compiled": 5}
+    assert [name for name, file in files.items() if not file.exists()] == ["kernels", "compiled"]
+    assert not files["kernels"].parent.exists()
+    assert "It is one of" in run(store, "clear", "locks", "--yes", status=2)
+    run(store, "clear", "--yes")
+    assert [name for name, file in files.items() if file.exists()] == ["locks", "mine"]
+    assert list(store.entries()) == []
+    assert "nothing to remove" in run(store, "clear", "--yes")
+
+
+def test_clearing_follows_no_link_out_of_the_caches(store: Store, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("x")
+    root = store.root.parent
+    (root / "kernels").symlink_to(outside)
+    (root / "compiled").mkdir()
+    (root / "compiled" / "link").symlink_to(outside)
+    run(store, "clear", "--yes")
+    assert (outside / "precious").exists()
+    assert not (root / "compiled" / "link").is_symlink()
 
 
 def test_a_cache_that_others_can_write_to_is_an_error(store: Store) -> None:

@@ -41,8 +41,11 @@ def test_help_of_kernels_listed_a_type_that_they_refuse(command: str) -> None:
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (["show", "strided", "-p", "l=8", "-p", "l=9"], "l=8 and l=9"),
-        (["compile", "causal", "--out", "x", "--score", "softcap", "-s", "cap=5", "-s", "cap=5"], "cap=5 and cap=5"),
+        (["show", "strided", "-p", "l=8", "-p", "l=9"], "-p l=8 and -p l=9"),
+        (
+            ["compile", "causal", "--out", "x", "--score", "softcap", "-s", "cap=5", "-s", "cap=5"],
+            "-s cap=5 and -s cap=5",
+        ),
         (["inspect", "causal", "-c", "atomic=true", "-c", "atomic=false"], "--config atomic=false, and atomic before"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

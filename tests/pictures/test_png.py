@@ -8,7 +8,8 @@ import pytest
 from matplotlib.image import imread
 
 import attncc
-from attncc.pictures import png
+from attncc.pictures import figure, png
+from attncc.pictures.grid import grid
 
 
 def width(path: Path) -> int:
@@ -32,3 +33,33 @@ def test_a_folder_that_is_not_there_is_made_and_a_file_in_its_place_is_not(tmp_p
     assert (tmp_path / "new" / "x.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(attncc.AttnccError, match="can't be written"):
         png.save(attncc.load("causal"), 64, tmp_path / "new" / "x.png" / "y.png")
+
+
+def drawn(label: str, seq_len: int, title: str):
+    found = grid(attncc.load("causal"), seq_len, png.CELLS)
+    return png._drawn([(label, found.cells[0], found.side)], seq_len, title)
+
+
+@pytest.mark.parametrize("seq_len", [5, 129, 1000])
+def test_axes_end_where_the_sequence_does(seq_len: int) -> None:
+    [axes] = drawn("A", seq_len, "causal()").axes
+    assert axes.get_xlim() == (0, seq_len)
+    assert axes.get_ylim() == (seq_len, 0)
+
+
+@pytest.mark.parametrize("title", ["causal()", f"per_head([{', '.join(['sliding_window'] * 9)}])", "t(name='$_$')"])
+def test_all_that_is_written_lies_inside_the_picture(title: str) -> None:
+    made = drawn(" ∨ ".join(["(j ≤ i ∧ h mod 3 = 0)"] * 30), 64, title)
+    made.canvas.draw()
+    [axes] = made.axes
+    texts = [made._suptitle, axes.title, axes.xaxis.label, axes.yaxis.label]
+    for text in texts:
+        box = text.get_window_extent()
+        assert 0 <= box.x0 <= box.x1 <= made.bbox.width, text.get_text()
+        assert 0 <= box.y0 <= box.y1 <= made.bbox.height, text.get_text()
+    assert not made._suptitle.get_window_extent().overlaps(axes.title.get_window_extent())
+
+
+def test_a_text_too_long_for_its_lines_ends_in_an_ellipsis() -> None:
+    assert figure.wrapped("one two three four", 9, 3) == "one two\nthree\nfour"
+    assert figure.wrapped("one two three four", 9, 2) == "one two\nthree …"

@@ -41,7 +41,9 @@ def test_bad_choices(config: dict[str, object], message: str) -> None:
         attncc.attention(query, key, value, STRIDED, config=config).sum().backward()
 
 
-@pytest.mark.parametrize("plans", [("fused", "split"), ("split", "fused"), ("fused", "mixed")])
+@pytest.mark.parametrize(
+    "plans", [("fused", "split"), ("split", "fused"), ("fused", "mixed"), ("dense", "split"), ("mixed", "dense")]
+)
 def test_directions_run_plans_of_their_own(plans: tuple[str, str]) -> None:
     problem = Problem.drawn(96, 96, batch=1, heads=2, kv_heads=2, head_dim=8, value_dim=8, dtype=torch.float64)
     config = {"forward.plan": plans[0], "backward.plan": plans[1], "backward.tile_m": 32, "backward.tile_n": 16}

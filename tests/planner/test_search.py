@@ -9,7 +9,17 @@ import attncc
 from attncc.errors import ConfigError, ShapeError
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.symbols import B, H, I, J
-from attncc.planner.search import TARGET, TILE, fused_layout, layouts, plan, plan_for, possible_clauses, shared
+from attncc.planner.search import (
+    DENSE_ROWS,
+    TARGET,
+    TILE,
+    fused_layout,
+    layouts,
+    plan,
+    plan_for,
+    possible_clauses,
+    shared,
+)
 from attncc.planner.shape import Shape
 
 SHAPE = Shape(24, 24, heads=6, batch=3)
@@ -73,7 +83,7 @@ def test_every_way_to_run_a_predicate_has_all_of_its_pairs() -> None:
     pattern = three(l=8)
     [group] = plan(pattern, 64, tile=(16, 16)).groups
     edges = int(attncc.dense_mask(pattern, 64).sum())
-    assert {way.name for way in group.alternatives} == {"split", "fused", "mixed"}
+    assert {way.name for way in group.alternatives} == {"split", "fused", "mixed", "dense"}
     for way in group.alternatives:
         assert sum(work.nnz for work in way.passes) == edges, way.name
 
@@ -88,6 +98,50 @@ def test_the_cheapest_runs_and_another_may_be_preferred() -> None:
     assert preferred.groups[0].alternatives[0].name == last
     assert preferred.nnz == made.nnz
     assert made.preferring("none of that name").groups[0].alternatives == group.alternatives
+
+
+@attncc.pattern
+def scattered(i, j, *, share: int):
+    return (7919 * i + 104729 * j + i * j % 1009) % 1000003 < share
+
+
+@attncc.pattern
+def blocks(i, j, *, chosen: attncc.Table):
+    return chosen[i // 64, j // 64] == 1
+
+
+def test_the_dense_way_computes_every_pair_in_tall_tiles() -> None:
+    pattern = far_and_near(l=16)
+    [group] = plan(pattern, 1000, tile=(64, 32)).preferring("dense").groups
+    [work] = group.passes
+    assert (work.layout.kind, work.residual) == ("identity", pattern.predicate)
+    assert (work.tiles.num_full, work.tiles.num_partial) == (0, 2 * 32)
+    assert (work.block_m, work.block_n) == (DENSE_ROWS, 32)
+    assert group.nnz == work.nnz == attncc.dense_mask(pattern, 1000).sum()
+
+
+def test_dense_runs_on_a_cpu_where_no_tile_can_be_skipped() -> None:
+    assert plan(scattered(share=20_000), 1024, tile=(64, 64)).groups[0].alternatives[0].name == "dense"
+
+
+@pytest.mark.parametrize("target", ["h100", "cpu"])
+@pytest.mark.parametrize("length", [1024, 4096])
+def test_dense_loses_where_tiles_can_be_skipped_that_no_band_bounds(length: int, target: str) -> None:
+    """The keys under the staircase are all of them; which blocks are connected shows in the tiles only."""
+    chosen = (np.random.default_rng(0).random((length // 64, length // 64)) < 0.1).astype(int)
+    ways = plan(blocks(chosen=chosen), length, tile=(64, 64), target=target).groups[0].alternatives
+    assert [way.name for way in ways] == ["split", "dense"]
+    assert ways[0].passes[0].tiles.num_tiles == chosen.sum()
+
+
+def test_kernels_that_choose_their_tiles_gain_nothing_by_dense_ones() -> None:
+    ways = plan(scattered(share=20_000), 1024, target="h100").groups[0].alternatives
+    assert [way.name for way in ways] == ["split", "dense"]
+    assert ways[0].seconds == pytest.approx(ways[1].seconds, rel=0.01)
+
+
+def test_what_connects_every_pair_has_no_dense_way_beside_it() -> None:
+    assert [way.name for way in plan(attncc.load("full"), 64).groups[0].alternatives] == ["split"]
 
 
 def test_clauses_that_no_pair_of_the_shape_satisfies_are_left_out() -> None:

@@ -43,7 +43,8 @@ def test_sizes() -> None:
 
 def test_a_causal_plan_has_one_way_and_one_run() -> None:
     found = of(attncc.load("causal"))
-    assert found["ways"] == found["near_ways"] == found["exact_ways"] == ("cheapest",)
+    assert found["ways"] == found["near_ways"] == ("cheapest", "dense")
+    assert found["exact_ways"] == ("cheapest",)
     assert (found["residual_ways"], found["residual"]) == ((), False)
     assert (found["shortest_run"], found["longest_run"], found["loose_rows"]) == (2048, 2048, 0)
     assert found["widest_row"] == 2048
@@ -58,9 +59,9 @@ def test_a_window_has_loose_rows() -> None:
 def test_a_union_has_ways_of_which_the_cheapest_is_not_named_twice() -> None:
     plan = attncc.plan(attncc.load("strided", l=128), 16384, tile=(64, 64))
     [group] = plan.groups
-    assert [way.name for way in group.alternatives] == ["split", "fused"]
+    assert [way.name for way in group.alternatives] == ["split", "fused", "dense"]
     found = facts(plan, INPUTS, CPU)
-    assert found["ways"] == ("cheapest", "fused")
+    assert found["ways"] == ("cheapest", "fused", "dense")
     assert found["near_ways"] == ("cheapest",)
     assert found["exact_ways"] == ("cheapest",)
     assert found["residual_ways"] == ("fused",)

@@ -76,7 +76,7 @@ def test_torch_on_the_cpu(name: str, arguments: dict[str, int], direction: str) 
     found = space_of("torch", direction, inputs, "cpu")
     for length in (0, 1, 5, 300, 16384):
         plan = attncc.plan(attncc.load(name, **arguments), length, tile=(64, 64))
-        assert 1 <= checked(found, facts(plan, inputs, targets.target("cpu")), "torch") <= 600
+        assert 1 <= checked(found, facts(plan, inputs, targets.target("cpu")), "torch") <= 700
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -84,7 +84,7 @@ def test_the_space_that_is_swept_has_a_few_hundred_candidates(direction: str) ->
     inputs = Inputs(1, 8, 8, 64, 64, "fp32")
     plan = attncc.plan(attncc.load("strided", l=128), 16384, tile=(64, 64))
     found = space_of("torch", direction, inputs, "cpu")
-    assert 150 <= checked(found, facts(plan, inputs, targets.target("cpu")), "torch") <= 600
+    assert 150 <= checked(found, facts(plan, inputs, targets.target("cpu")), "torch") <= 700
 
 
 def test_seeds_are_tried_where_they_matter() -> None:

@@ -88,8 +88,10 @@ class _Counter:
         yield from self._kernel()
         if self.work.made:
             pairs = float(self.work.items * self.pairs)
-            yield "expanded", pairs * self.sharing
-            yield "evaluated", pairs * self.work.operations
+            yield "converted", pairs * self.sharing
+            if not self.work.kept:
+                yield "expanded", pairs
+                yield "evaluated", pairs * self.work.operations
         yield "spilled", self._spilled()
         yield from self._forward_rows() if self.direction == "forward" else self._backward_rows()
 

@@ -222,11 +222,11 @@ def _bundles(part: Pass, chosen: Array, items: Items) -> Iterator[Work]:
     for (_, rows, tiles), members in pieces.items():  # the items of one work have distinct rows
         query_tile, first_tile = np.array(members).T
         key_tiles = col[first_tile[:, None] + np.arange(tiles)]
-        yield _bundle(part, query_tile, key_tiles, rows)
+        yield from _bundle(part, query_tile, key_tiles, rows)
 
 
-def _bundle(part: Pass, query_tile: Array, key_tiles: Array, rows: int) -> Work:
-    """Items of `rows` query slots of each query tile on the key tiles (T, count) listed for it."""
+def _bundle(part: Pass, query_tile: Array, key_tiles: Array, rows: int) -> Iterator[Work]:
+    """Items of `rows` query slots of each query tile on the key tiles (T, count) listed for it, by common masks."""
     found = part.tiles
     query = query_tile[:, None] * found.block_m + np.arange(rows)
     key = (key_tiles[:, :, None] * found.block_n + np.arange(found.block_n)).reshape(len(key_tiles), -1)
@@ -235,4 +235,5 @@ def _bundle(part: Pass, query_tile: Array, key_tiles: Array, rows: int) -> Work:
     start, stop = part.staircase.at(query)
     positions = part.rows.at(query) + part.q_offset, part.cols.at(inside)
     mask = Mask(start, stop, np.where(key < found.cols, key, -1), part.residual, *positions)
-    return Work(_slots(part.rows, query), _slots(part.cols, inside), mask.deduplicated())
+    for items, own in mask.parted():
+        yield Work(_slots(part.rows, query[items]), _slots(part.cols, inside[items]), own)

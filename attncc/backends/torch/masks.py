@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from threading import RLock
 
 import numpy as np
 import torch
+from cachetools import LRUCache, cached
 from torch import Tensor
 
 from attncc.backends.device import placed
 from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.evaluate import evaluate_predicate
+from attncc.ir.period import common_period
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
+
+#: Pairs that are evaluated together: what is computed on the way, 8 bytes for each, fits a core's cache.
+PART = 1 << 16
+#: Bytes of masks that are kept between calls, of all patterns, and of one of them; each pair takes one.
+POOL, MOST_KEPT = 1 << 26, 1 << 25
+#: Pairs of a mask for all items that is kept as what is added.
+MOST_ADDITIVE = 1 << 19
+#: Masks that the items of a work are parted by, at most: each part is a call of its own.
+MOST_PARTS = 16
+#: Integers of as many bits as a float.
+BITS = {16: torch.int16, 32: torch.int32, 64: torch.int64}
+#: From one query and key to the next ones.
+ALONG_DIAGONALS = frozenset([(I, 1), (J, 1)])
 
 
 @dataclass(frozen=True)
@@ -33,12 +51,32 @@ class Additive:
         return Additive(self.bias.repeat(1, 1, heads, 1), empty)
 
 
+@dataclass(frozen=True)
+class Hidden:
+    """Which pairs of items are masked, int8 (T, L, M): 0 where a key is seen, -1 elsewhere; and the rows (T, L) that
+    see none."""
+
+    pairs: Tensor
+    empty: Tensor
+
+    def chunk(self, items: slice) -> Hidden:
+        """Return those of some items, views."""
+        return Hidden(self.pairs[items], self.empty[items])
+
+    def additive(self, dtype: torch.dtype) -> Additive:
+        """Return the mask as 0 where a key is seen and -inf elsewhere, made of the bits of -inf: one pass over it."""
+        bits = BITS[torch.finfo(dtype).bits]
+        infinite = int(torch.tensor(-math.inf, dtype=dtype).view(bits))
+        bias = self.pairs.to(bits).bitwise_and_(infinite).view(dtype)
+        return Additive(bias.unsqueeze(0), self.empty.unsqueeze(0) if bool(self.empty.any()) else None)
+
+
 @dataclass(frozen=True, eq=False)
 class Mask:
     """For T items of L query rows and M keys: key slots inside [start, stop), and the residual.
 
     start, stop: (T, L); key_slot: (T, M), -1 for padding; query, key: absolute positions (T, L) and (T, M), for
-    the residual. A mask that is the same for all items has T = 1.
+    the residual. A mask that is the same for all items has T = 1. `part_of`: the mask that this is some items of.
     """
 
     start: Array
@@ -47,23 +85,56 @@ class Mask:
     residual: Predicate | None = None
     query: Array | None = None
     key: Array | None = None
+    part_of: tuple[Mask, slice] | None = None
+    identity: object = field(default_factory=object)  # what is kept goes by this, and holds neither mask nor tables
 
-    def deduplicated(self) -> Mask:
-        """Return one mask for all items if they are translations of one another and the residual can't tell."""
-        if self.residual is None or self.query is None or self.key is None or not depends_on_gap(self.residual):
-            return self
+    def parted(self) -> Iterator[tuple[Array, Mask]]:
+        """Yield items (T,) with the mask that serves them: those that are translations of one another share one.
+
+        They are whole periods of the residual apart along the diagonal, so that it can't tell them, and the staircase
+        hides the same of their keys. Where few items are alike none are parted from the others.
+        """
+        parts = self._alike()
+        if len(parts) < len(self.start) and len(parts) <= MOST_PARTS:
+            yield from ((items, self.chunk(items[0], items[0] + 1).alone()) for items in parts)
+        else:
+            yield np.arange(len(self.start)), self
+
+    def _alike(self) -> list[Array]:
+        period = None
+        if self.residual is not None:
+            period = 1 if depends_on_gap(self.residual) else common_period(self.residual, ALONG_DIAGONALS)
+        if period is None or self.query is None or self.key is None:
+            return list(np.arange(len(self.start))[:, None])
         origin = self.query[:, :1]
-        inside = (self.start[:, :, None] <= self.key_slot[:, None, [0, -1]]) & (
-            self.key_slot[:, None, [0, -1]] < self.stop[:, :, None]
+        return _rows_alike(
+            np.hstack([origin % period, self.query - origin, self.key - origin, *self._staircase_from_first_key()])
         )
-        if inside.all() and all(np.all(x == x[0]) for x in (self.query - origin, self.key - origin)):
-            return self.chunk(0, 1)
-        return self
+
+    def _staircase_from_first_key(self) -> tuple[Array, Array, Array]:
+        """Return start, stop and key slots, counted from each item's first key, and cut off at its last."""
+        first, end = self.key_slot[:, :1], self.key_slot.max(1, keepdims=True) + 1
+        start, stop = (np.clip(x, first, end) - first for x in (self.start, self.stop))
+        return start, stop, np.where(self.key_slot < 0, -1, self.key_slot - first)
 
     @property
     def shared(self) -> bool:
         """Whether one mask serves all items."""
         return len(self.start) == 1
+
+    @property
+    def pairs(self) -> int:
+        """Elements of the mask."""
+        return int(self.start.size * self.key_slot.shape[1])
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is small enough to be kept between calls."""
+        return self.pairs <= MOST_KEPT
+
+    def alone(self) -> Mask:
+        """Return the mask as one of its own, not as a part of another."""
+        return replace(self, part_of=None, identity=object())
 
     def chunk(self, first: int, last: int) -> Mask:
         """Return the mask of items first .. last-1."""
@@ -72,33 +143,67 @@ class Mask:
         part = slice(first, last)
         query = None if self.query is None else self.query[part]
         key = None if self.key is None else self.key[part]
-        return Mask(self.start[part], self.stop[part], self.key_slot[part], self.residual, query, key)
+        return Mask(self.start[part], self.stop[part], self.key_slot[part], self.residual, query, key, (self, part))
 
     def additive(self, device: torch.device, dtype: torch.dtype) -> Additive:
-        """Return the mask as 0 where a key is seen and -inf elsewhere; a shared one is kept."""
-        kept = self._kept
-        if (device, dtype) not in kept:
-            made = self._make(device, dtype)
-            if not self.shared:
-                return made
-            kept[device, dtype] = made
-        return kept[device, dtype]
+        """Return the mask as 0 where a key is seen and -inf elsewhere; a small one for all items is kept as that."""
+        if self.part_of or not self.shared or self.pairs > MOST_ADDITIVE:
+            return self._hidden(device).additive(dtype)
+        if (device, dtype) not in self._additive:
+            self._additive[device, dtype] = self._looked_at(device).additive(dtype)
+        return self._additive[device, dtype]
 
     @cached_property
-    def _kept(self) -> dict[tuple[torch.device, torch.dtype], Additive]:
+    def _additive(self) -> dict[tuple[torch.device, torch.dtype], Additive]:
         return {}
 
-    def _make(self, device: torch.device, dtype: torch.dtype) -> Additive:
+    def _hidden(self, device: torch.device) -> Hidden:
+        """Return what is masked, from what is kept of the whole mask where that is small enough to be kept."""
+        whole, items = self.part_of or (self, slice(None))
+        return _kept(whole, device).chunk(items) if whole.is_kept else self._looked_at(device)
+
+    def _looked_at(self, device: torch.device) -> Hidden:
+        """Evaluate the mask, a few pairs at a time: what is computed on the way stays in the caches."""
+        (items, rows), keys = self.start.shape, self.key_slot.shape[1]
+        hidden = torch.empty(items, rows, keys, dtype=torch.int8, device=device)
         start, stop, slot = (placed(x, device) for x in (self.start, self.stop, self.key_slot))
-        seen = (start.unsqueeze(2) <= slot.unsqueeze(1)) & (slot.unsqueeze(1) < stop.unsqueeze(2))
-        if self.residual is not None:
-            assert self.query is not None
-            assert self.key is not None
-            query, key = placed(self.query, device), placed(self.key, device)
-            seen &= evaluate_predicate(self.residual, {I: query.unsqueeze(2), J: key.unsqueeze(1)})
-        bias = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, -math.inf)
-        empty = ~seen.any(-1)
-        return Additive(bias.unsqueeze(0), empty.unsqueeze(0) if bool(empty.any()) else None)
+        holds = self._residual_on(device)
+        height = min(rows, max(1, PART // keys))
+        several = max(1, PART // (height * keys))
+        for first, row in itertools.product(range(0, items, several), range(0, rows, height)):
+            part = slice(first, first + several), slice(row, row + height)
+            key = slot[part[0]].unsqueeze(1)
+            seen = (start[part].unsqueeze(2) <= key) & (key < stop[part].unsqueeze(2)) & holds(*part)
+            torch.sub(seen.view(torch.int8), 1, out=hidden[part])
+        return Hidden(hidden, (hidden != 0).all(-1))
+
+    def _residual_on(self, device: torch.device) -> Callable[[slice, slice], Tensor | bool]:
+        """Return what says where the residual holds, for some rows of some items."""
+        residual, query, key = self.residual, self.query, self.key
+        if residual is None or query is None or key is None:
+            return lambda items, rows: True
+        i, j = placed(query, device).unsqueeze(2), placed(key, device).unsqueeze(1)
+
+        def holds(items: slice, rows: slice) -> Tensor | bool:
+            found: Tensor | bool = evaluate_predicate(residual, {I: i[items, rows], J: j[items]})
+            return found
+
+        return holds
+
+
+@cached(LRUCache(POOL, lambda hidden: hidden.pairs.nbytes), lambda mask, device: (mask.identity, device), RLock())
+def _kept(mask: Mask, device: torch.device) -> Hidden:
+    """Return what is masked; the last masks are kept, whatever patterns they are of."""
+    return mask._looked_at(device)
+
+
+def _rows_alike(rows: Array) -> list[Array]:
+    """Part the rows of an integer array (T, n) into those that are equal, in order of their first."""
+    mixed = rows @ np.random.default_rng(0).integers(1, 1 << 62, rows.shape[1])  # wraps: equal rows have equal sums
+    _, first, member = np.unique(mixed, return_index=True, return_inverse=True)
+    if not np.array_equal(rows, rows[first[member]]):
+        return [np.array([row]) for row in range(len(rows))]
+    return [np.flatnonzero(member == number) for number in np.argsort(first)]
 
 
 def staircase_mask(start: Array, stop: Array, first_key: Array, keys: int) -> Mask | None:

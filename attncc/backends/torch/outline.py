@@ -39,8 +39,8 @@ class Rows:
 class Outline:
     """A work: its items, and what each reads and writes.
 
-    made: there is a mask that differs from item to item, so that it is made for each chunk, with `operations` for each
-    pair to evaluate the residual.
+    made: there is a mask that differs from item to item, so that what is added is made for each chunk; kept: of a mask
+    that is evaluated once, not for each chunk with `operations` for each pair.
     """
 
     items: int
@@ -49,6 +49,7 @@ class Outline:
     causal: bool
     first: bool
     made: bool
+    kept: bool
     operations: int
 
     @classmethod
@@ -63,6 +64,7 @@ class Outline:
             work.causal,
             work.first,
             mask is not None and not mask.shared,
+            mask is not None and mask.is_kept,
             0 if residual is None else _operations(residual),
         )
 

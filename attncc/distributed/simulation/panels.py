@@ -51,9 +51,10 @@ def ownership(axes: Any, shares: Array, lines: Lines, length: int, partition: st
     _label_lines(axes.yaxis, lines.count)
 
 
-def order(axes: Any, places: Array, positions: Array) -> None:
-    """Draw where in the sequence the tokens are, whose places the panel above shows."""
+def order(axes: Any, places: Array, positions: Array, count: int, length: int) -> None:
+    """Draw where in a sequence of `length` the `count` tokens are, whose places the panel above shows."""
     axes.plot(places, positions, ".", markersize=1.5, color="#555555", rasterized=True)
+    axes.set(xlim=(0, count), ylim=(0, length))
     above = axes.get_shared_x_axes().get_siblings(axes)
     for each in above:
         if each is not axes:

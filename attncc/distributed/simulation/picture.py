@@ -22,6 +22,8 @@ MOST_LINES = 64
 BINS = 720
 #: Points that the picture of an order shows at most.
 POINTS = 4096
+#: Characters of a line of the title.
+TITLE = 120
 
 
 def save(found: Report, path: Path) -> None:
@@ -33,7 +35,7 @@ def save(found: Report, path: Path) -> None:
     panels.ownership(owners, shares(found, lines), lines, found.scene.length, found.best.settings.partition)
     if order is not None:
         chosen = np.linspace(0, len(order) - 1, min(POINTS, len(order))).astype(np.int64)
-        panels.order(places, chosen, order[chosen])
+        panels.order(places, chosen, order[chosen], len(order), found.scene.length)
     direction = found.scene.directions[0]
     panels.traffic(traffic, between(found, lines), lines, direction)
     panels.timeline(timeline, found.best.timelines, lines)
@@ -93,9 +95,9 @@ def _axes(made: Any, *, reordered: bool) -> tuple[Any, Any, Any, Any]:
 
 
 def _title(found: Report) -> str:
-    topology, partition, text = found.scene.topology, found.best.schedule.partition, repr(found.scene.pattern)
+    topology, partition = found.scene.topology, found.best.schedule.partition
     return (
-        f"{text if len(text) <= 60 else text[:59] + '…'}, {found.scene.length:,} tokens on {found.ranks:,} ranks of "
-        f"{topology.name}, simulated\n{found.best.settings.partition} partition in units of {partition.cut.size:,}; "
-        f"{exchange(found.best)}"
+        f"{figure.wrapped(repr(found.scene.pattern), TITLE, 2)}\n"
+        f"{found.scene.length:,} tokens on {found.ranks:,} ranks of {topology.name}, simulated\n"
+        f"{found.best.settings.partition} partition in units of {partition.cut.size:,}; {exchange(found.best)}"
     )

@@ -96,6 +96,12 @@ def test_split_items_merge(name: str) -> None:
     check(_patterns(97)[name], 97, heads=4, kv_heads=2, value_dim=40, config=config)
 
 
+@pytest.mark.parametrize("name", ["strided by head", "table"])
+def test_all_pairs_with_a_mask(name: str) -> None:
+    config = {**SMALL, "forward.plan": "dense", "backward.plan": "dense"}
+    check(_patterns(65)[name], 65, heads=2, kv_heads=2, config=config)
+
+
 @pytest.mark.parametrize("name", ["window", "strided by head", "table"])
 def test_query_gradients_with_atomics(name: str) -> None:
     check(_patterns(65)[name], 65, heads=4, kv_heads=2, head_dim=40, config={**SMALL, "atomic": True})

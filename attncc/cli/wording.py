@@ -1,0 +1,64 @@
+"""Errors in the words of the command line: its options, where the library names parameters of its functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from attncc.errors import AttnccError, ParameterError, TableError
+
+if TYPE_CHECKING:
+    from attncc.declarations import Declaration
+
+#: What the library calls an option that has another name here.
+_ALSO = {"q_len": "seq_len"}
+#: A problem that is a parameter and its value: `q_len=-3.`, `tile=(3, 3).`, `dtype='fp3'.`
+_VALUE = re.compile(r"(\w+)=(.+)\.")
+
+
+@contextmanager
+def of_parameters(declared: Declaration, flag: str) -> Iterator[None]:
+    """Raise what is wrong with the parameters of a declaration as they are written here, `-p l=8`."""
+    try:
+        yield
+    except (ParameterError, TableError) as error:
+        names = "|".join(re.escape(each.name) for each in declared.parameters)
+        call = re.compile(rf"\b{re.escape(declared.name)}\(([^()]*=VALUE)\)")
+        given = re.compile(rf"(?<![-\w.(])(?:{flag} )?({names or '(?!)'})=")
+
+        def written(text: str) -> str:
+            text = text.replace("=...", "=VALUE")
+            return given.sub(rf"{flag} \1=", call.sub(lambda found: found[1].replace(",", ""), text))
+
+        raise type(error)(written(error.problem), rule=error.rule, fix=written(error.fix)) from error
+
+
+def of_options(error: AttnccError, command: Any) -> AttnccError:
+    """Return an error about a parameter as one about the option of a command that gave it: `--seq-len -3.`"""
+    found = _VALUE.fullmatch(error.problem)
+    option = None if found is None else _options(command).get(_ALSO.get(found[1], found[1]))
+    if found is None or option is None:
+        return error
+    return AttnccError(f"{option} {_unquoted(found[2])}.", rule=error.rule, fix=error.fix)
+
+
+def command_of(app: Any, arguments: Sequence[str]) -> Any:
+    """Return the command, or the group of commands, that the arguments name."""
+    found = app
+    for argument in arguments:
+        if argument in getattr(found, "commands", {}):
+            found = found.commands[argument]
+    return found
+
+
+def _options(command: Any) -> dict[str, str]:
+    """Return the longest spelling of each option of a command, by the name of its parameter."""
+    options = [each for each in command.params if each.param_type_name == "option"]
+    return {each.name: max(each.opts, key=len) for each in options}
+
+
+def _unquoted(value: str) -> str:
+    """Return a value as it is typed: without quotes, and a pair as two words."""
+    return re.sub(r"[()',]", "", value)

@@ -1,0 +1,35 @@
+"""Commands say where dense attention is as fast, and that a plan computes all pairs."""
+
+from __future__ import annotations
+
+import json
+
+from typer.testing import CliRunner
+
+from attncc.cli.app import app
+
+
+def said(*arguments: str) -> str:
+    found = CliRunner().invoke(app, arguments)
+    assert found.exit_code == 0, found.output
+    return found.stdout
+
+
+def test_a_plan_that_does_not_pay_says_so() -> None:
+    text = " ".join(said("plan", "causal", "-n", "128").split())
+    assert "dense attention is as fast" in text
+    assert "dense identity" in text
+    assert "as fast" not in said("plan", "strided", "-n", "8192")
+
+
+def test_dense_attention_is_in_the_json_of_a_plan() -> None:
+    found = json.loads(said("plan", "strided", "-p", "l=16", "-n", "512", "--json"))
+    assert found["dense"]["causal"] is True
+    assert found["dense"]["predicted_ms"] > 0
+    assert "dense" in [way["name"] for way in found["groups"][0]["alternatives"]]
+
+
+def test_a_benchmark_says_which_plan_ran_and_whether_dense_attention_was_as_fast() -> None:
+    found = json.loads(said("bench", "causal", "-n", "64", "--heads", "1", "--rounds", "1", "--json"))
+    assert found["plans"] == ["split"]
+    assert {phase: value < 1.1 for phase, value in found["speedup"].items()} == found["dense_is_as_fast"]
