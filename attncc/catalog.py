@@ -7,27 +7,28 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from attncc import plugins
+from attncc import foreign, plugins
 from attncc.declarations import Declaration, Parameter
 from attncc.errors import AttnccError, ParameterError, PatternError, PluginError, TableError, nearest
 from attncc.ir.language import Table
 from attncc.ir.weights import Weights
 from attncc.patterns import Pattern, PatternFactory
-from attncc.storage import check_regular
+from attncc.storage import opened
+from attncc.text import told
 
 
 def load(name: str, **parameters: Any) -> Pattern:
     """Return the pattern `name` with its parameters: `load("strided", l=128)`.
 
-    `name` is a pattern of an installed plugin ("strided", or "sparse_transformer:strided" where two plugins have
-    one), or of a file ("mine.py:ring"). Raises PatternError, PluginError, ParameterError or TableError.
+    `name` is a pattern of an installed plugin ("strided"; "sparse_transformer:strided" where two plugins have one;
+    "distribution/plugin:strided" where two plugins have one name), or of a file ("mine.py:ring"). Raises PatternError,
+    PluginError, ParameterError or TableError.
     """
     return factory(name)(**parameters)
 
@@ -49,8 +50,8 @@ def factory(name: str) -> PatternFactory:
 
 
 def factories() -> list[tuple[str, PatternFactory]]:
-    """Return (plugin name, pattern) for all patterns of all plugins that load, sorted."""
-    found = [(result.plugin.name, p) for result in plugins.loaded() for p in result.patterns.values()]
+    """Return (plugin reference, pattern) for all patterns of all plugins that load, sorted."""
+    found = [(result.plugin.reference, p) for result in plugins.loaded() for p in result.patterns.values()]
     return sorted(found, key=lambda pair: (pair[0], pair[1].name))
 
 
@@ -78,7 +79,7 @@ def _parsed(parameter: Parameter, text: str) -> Any:
     if parameter.type is Table:
         return _parsed_table(parameter.name, text)
     if parameter.type is Weights:
-        return _loaded(text, "weights", "numbers") if text.startswith("@") else _drawn(parameter.name, text)
+        return _loaded_weights(text) if text.startswith("@") else _drawn(parameter.name, text)
     if parameter.type is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -117,11 +118,22 @@ def _drawn(name: str, text: str) -> Any:
     return np.random.default_rng(0).standard_normal([int(size) for size in sizes], np.float32)
 
 
+def _loaded_weights(text: str) -> Any:
+    found = _loaded(text, "weights", "numbers")
+    if found.dtype.kind not in "biuf":
+        raise TableError(
+            f"{text[1:]!r} has entries of type {found.dtype}.",
+            rule="Weights are real numbers.",
+            fix="Save them again with numpy.save, as float32.",
+        )
+    return found
+
+
 def _loaded(text: str, what: str, entries: str) -> Any:
     try:
-        check_regular(Path(text[1:]))
-        return np.load(text[1:], allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with opened(Path(text[1:])) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)  # one array, and no archive of them
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         said = error.strerror if isinstance(error, OSError) else _reason(error)
         raise TableError(
             f"{text[1:]!r} can't be read as {what}: {said}.",
@@ -132,20 +144,19 @@ def _loaded(text: str, what: str, entries: str) -> Any:
 
 def _reason(error: Exception) -> str:
     """Return why numpy refuses a file; what it says of pickles is about files that aren't its own, too."""
+    if isinstance(error, MemoryError):
+        return "it says that it is larger than the memory"
     return error.problem.rstrip(".") if isinstance(error, AttnccError) else "it is not what numpy writes"
 
 
 def _from_any_plugin(name: str) -> PatternFactory:
     owners = [result.plugin for result in plugins.loaded() if name in result.patterns]
-    if len(owners) > 1:
-        choices = " or ".join(f"{owner.name}:{name} (of {owner.origin})" for owner in owners)
-        raise PluginError(f"Several plugins have a pattern {name!r}.", fix=f"Write {choices}.")
     if owners:
-        return plugins.demand(owners[0])[name]
-    named = next((plugin for plugin in plugins.plugins() if plugin.name == name), None)
-    if named is not None:
-        known = plugins.demand(named)
-        fix = f"Name one of its patterns: {', '.join(sorted(known))}." if known else "It declares no patterns."
+        return plugins.demand(_only(owners, name))[name]
+    named = [plugin for plugin in plugins.plugins() if plugin.answers_to(name)]
+    if named:
+        known = sorted({pattern for plugin in named for pattern in plugins.demand(plugin)})
+        fix = f"Name one of its patterns: {', '.join(known)}." if known else "It declares no patterns."
         raise PatternError(f"{name!r} is a plugin.", fix=fix)
     raise PatternError(
         f"Unknown pattern {name!r}.",
@@ -155,14 +166,20 @@ def _from_any_plugin(name: str) -> PatternFactory:
 
 
 def _from_plugin(place: str, name: str) -> PatternFactory:
-    installed = {plugin.name: plugin for plugin in plugins.plugins()}
-    if place not in installed:
-        raise PluginError(
-            f"Unknown plugin {place!r}.",
-            rule="A plugin is found by the name of its entry point.",
-            fix=nearest(place, installed),
-        )
-    return _member(plugins.demand(installed[place]), name, f"Plugin {place!r}")
+    found = plugins.answering(place)
+    owners = [plugin for plugin in found if name in plugins.load(plugin).patterns]
+    if owners:
+        return plugins.demand(_only(owners, name))[name]
+    patterns = {key: pattern for plugin in found for key, pattern in plugins.demand(plugin).items()}
+    return _member(patterns, name, f"Plugin {place!r}")
+
+
+def _only(owners: Sequence[plugins.Plugin], name: str) -> plugins.Plugin:
+    """Return the one plugin that has a pattern; raises PluginError that says how each of several is asked for."""
+    if len(owners) > 1:
+        choices = " or ".join(f"{owner.reference}:{name} (of {owner.origin})" for owner in owners)
+        raise PluginError(f"Several plugins have a pattern {name!r}.", fix=f"Write {choices}.")
+    return owners[0]
 
 
 def _from_file(path: Path, name: str) -> PatternFactory:
@@ -197,13 +214,19 @@ def module_of(path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)  # modules beside the file, as when Python runs it
     try:
-        with redirect_stdout(sys.stderr):  # what the file prints is no result of attncc's
+        with foreign.running(f"The file {str(path)!r}"):
             spec.loader.exec_module(module)
-    except AttnccError:
+    except (AttnccError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except foreign.TooLong:
         raise PatternError(
-            f"{str(path)!r} can't be imported: {type(error).__name__}: {error}.",
+            f"{str(path)!r} took more than {foreign.timeout():g} s to import.",
+            rule=f"It is interrupted after the seconds of {foreign.TIMEOUT}.",
+            fix=f"Run `python {path}` to see where it hangs, or set {foreign.TIMEOUT} to a longer time.",
+        ) from None
+    except BaseException as error:  # exits, and panics of compiled extensions, aren't Exceptions
+        raise PatternError(
+            f"{str(path)!r} can't be imported: {told(error)}.",
             rule="A pattern file is a Python module that declares patterns.",
             fix=f"Run `python {path}` to see where it fails.",
         ) from error

@@ -15,6 +15,7 @@ from typing import Any, Self
 from attncc.errors import AttnccError, ParameterError, PatternError, nearest
 from attncc.ir.language import Table
 from attncc.ir.weights import Weights
+from attncc.text import told
 
 REQUIRED = inspect.Parameter.empty
 
@@ -144,7 +145,7 @@ class Declaration:
         except (Exception, SystemExit) as error:
             code = self.function.__code__
             raise self.error(
-                f"{self._title} {self.name!r} raised {type(error).__name__}: {error}.",
+                f"{self._title} {self.name!r} raised {told(error)}.",
                 rule=f"Its function, at {code.co_filename}:{code.co_firstlineno}, returns {self.returns}.",
                 fix="In it, look data up through attncc.Table and choose with attncc.where; "
                 "positions are not tensors or arrays.",

@@ -5,25 +5,29 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from attncc.text import printable
+
 #: Ends the fix of an error that attncc's own plans can't cause, unless they are wrong.
 REPORT = "If attncc made it, that is a bug of attncc: please report it, with this message."
 
 
 class AttnccWarning(UserWarning):
-    """Base of what attncc warns of itself."""
+    """Base of what attncc warns of itself; its text is printable, whatever a plugin or a file put in it."""
+
+    def __init__(self, message: object) -> None:
+        super().__init__(printable(message))
 
 
 class AttnccError(Exception):
     """Base of all attncc errors.
 
-    `problem` names the offending value, `rule` what must hold, `fix` what to write or do instead.
+    `problem` names the offending value, `rule` what must hold, `fix` what to write or do instead. They are printable,
+    whatever a plugin or a file put in them.
     """
 
     def __init__(self, problem: str, *, rule: str = "", fix: str = "") -> None:
-        self.problem = problem
-        self.rule = rule
-        self.fix = fix
-        super().__init__("\n".join(line for line in (problem, rule, fix) if line))
+        self.problem, self.rule, self.fix = map(printable, (problem, rule, fix))
+        super().__init__("\n".join(line for line in (self.problem, self.rule, self.fix) if line))
 
 
 class PatternError(AttnccError):

@@ -1,4 +1,8 @@
-"""Where attncc keeps files between processes, and how it reads and writes files."""
+"""Where attncc keeps files between processes, and how it reads and writes files.
+
+`write` and `save` are for files that a user names: they follow links and write into pipes, as any program does.
+`put` is for files that attncc names, in a cache or in a folder of its own: what lies there is replaced, never followed.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,11 @@ import os
 import secrets
 import stat
 import sys
+import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from platformdirs import user_cache_path
 
@@ -16,6 +23,10 @@ from attncc.errors import AttnccWarning, ConfigError
 
 #: Where caches lie, instead of the platform's place for them.
 ENVIRONMENT = "ATTNCC_CACHE_DIR"
+#: The folders that the root of all caches holds.
+CACHES = ("tuned", "kernels", "compiled", "templates", "locks")
+#: What files are called while they are written, and seconds after which their writer has died.
+WRITING, ABANDONED = ".writing-", 3600.0
 _warned: set[str] = set()
 
 
@@ -54,7 +65,95 @@ def warn_unwritable(path: Path, error: Exception) -> None:
 
 def check_regular(path: Path) -> os.stat_result:
     """Raise ConfigError for what would be read without an end: a device, a pipe, or a folder; or OSError."""
-    found = path.stat()
+    return _regular(path, path.stat())
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open a regular file for reading; raises ConfigError for a device, a pipe or a folder, or OSError. Never waits."""
+    check_regular(path)  # opening a device, or a pipe, may do something
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        _regular(path, os.fstat(descriptor))  # what is open now may be another file
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def appended(path: Path) -> BinaryIO:
+    """Open a file that attncc names for appending; raises ConfigError for what isn't a regular one, a link or OSError.
+
+    It is made if it isn't there. Never waits.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        _regular(path, os.fstat(descriptor))
+        return os.fdopen(descriptor, "ab")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read(path: Path, limit: int) -> bytes:
+    """Return a file's bytes; raises ConfigError for a device, a pipe, a folder, or more than `limit`, or OSError."""
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(limit + 1) if size <= limit else b""
+    size = max(size, len(content))  # it may have grown, and those of /proc say that they are empty
+    if size > limit:
+        raise ConfigError(
+            f"{path} has {size:,} bytes.",
+            rule=f"Files of this kind have at most {limit:,}.",
+            fix="Check that it is the file that is meant.",
+        )
+    return content
+
+
+def put(path: Path, content: bytes, root: Path) -> None:
+    """Write a file that attncc names, in one step; raises OSError.
+
+    A link or a pipe that lies at `path` is replaced. A folder that a link leads out of `root` is refused.
+    """
+    check_inside(path, root)
+    put_unchecked(path, content, durable=True)
+
+
+def put_unchecked(path: Path, content: bytes, *, durable: bool) -> None:
+    """Write a file as `put` does, in a folder that `check_inside` has passed; raises OSError.
+
+    A durable file is on the disk when this returns, whatever happens to the machine then. Others take a fraction of
+    the time.
+    """
+    _replace(path, content, _kept_mode(path), durable)
+
+
+def check_inside(path: Path, root: Path) -> None:
+    """Raise OSError where a link leads the folder of a path out of `root`, which may be a link itself."""
+    if not is_inside(path, root):
+        raise OSError(errno.ELOOP, f"a link leads {path.parent} out of {root}", str(path))
+
+
+def is_inside(path: Path, root: Path) -> bool:
+    """Return whether the folder of a path, past all links, is in `root`."""
+    return path.parent.resolve().is_relative_to(root.resolve())
+
+
+def abandoned() -> Iterator[Path]:
+    """Yield the files of all caches that a process was writing when it was killed."""
+    for name in CACHES:
+        for folder, _, files in os.walk(cache_folder(name)):
+            yield from (path for file in sorted(files) if _is_abandoned(path := Path(folder, file)))
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        return path.name.startswith(WRITING) and time.time() - path.lstat().st_mtime > ABANDONED
+    except OSError:  # done meanwhile
+        return False
+
+
+def _regular(path: Path, found: os.stat_result) -> os.stat_result:
     if not stat.S_ISREG(found.st_mode):
         raise ConfigError(
             f"{path} is no regular file.",
@@ -64,18 +163,13 @@ def check_regular(path: Path) -> os.stat_result:
     return found
 
 
-def read(path: Path, limit: int) -> bytes:
-    """Return a file's bytes; raises ConfigError for a device, a pipe, a folder, or more than `limit`, or OSError."""
-    found = check_regular(path)
-    with path.open("rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise ConfigError(
-            f"{path} has {max(found.st_size, len(content)):,} bytes.",
-            rule=f"Files of this kind have at most {limit:,}.",
-            fix="Check that it is the file that is meant.",
-        )
-    return content
+def _kept_mode(path: Path) -> int | None:
+    """Return the mode of the regular file that is replaced, or None where there is none."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) else None
 
 
 def write(path: Path, content: bytes) -> None:
@@ -181,18 +275,19 @@ def _send(descriptor: int, content: bytes) -> None:
         file.write(content)
 
 
-def _replace(path: Path, content: bytes, mode: int | None) -> None:
+def _replace(path: Path, content: bytes, mode: int | None, durable: bool = True) -> None:
     if mode is not None:
         _check_access(path)  # a file that is marked read-only is kept, though its folder would let it be replaced
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".writing-{secrets.token_hex(8)}"
+    temporary = path.parent / f"{WRITING}{secrets.token_hex(8)}"
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -48,7 +48,7 @@ CASES = {
 def contestants(name: str) -> dict[str, Callable[..., Tensor]]:
     """Return what computes the pattern, or more than it, by names in CONTESTANTS."""
     pattern, mask_mod = CASES[name]
-    block_mask = create_block_mask(mask_mod, None, None, LENGTH, LENGTH, device="cuda", _compile=True)
+    block_mask = torch.compile(create_block_mask)(mask_mod, None, None, LENGTH, LENGTH, device="cuda")
     found: dict[str, Callable[..., Tensor]] = {
         "attncc": partial(attncc.attention, pattern=pattern, backend="triton"),
         "scaled_dot_product_attention": partial(scaled_dot_product_attention, is_causal=True),

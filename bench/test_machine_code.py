@@ -20,7 +20,7 @@ from attncc.machine_code.instructions import Kind, Mix
 from attncc.machine_code.loops import full_and_partial, main_loops
 from attncc.targets import gpu
 
-TARGETS = ("rtx4090", "a100", "h100", "b200", "mi300x")
+TARGETS = ("rtx4090", "rtx5090", "a100", "h100", "b200", "b300", "mi300x", "mi355x")
 
 
 @dataclass(frozen=True)

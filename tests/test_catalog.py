@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import attncc
+from attncc import foreign
 from attncc.catalog import factories, factory, parse_parameters
 from attncc.errors import ParameterError, PatternError, PluginError, TableError
 
@@ -156,3 +157,50 @@ def test_a_table_was_read_from_a_pipe_without_an_end_and_text_was_told_about_pic
     with pytest.raises(TableError, match=f"can't be read as a table: .*{says[kind]}") as raised:
         parse_parameters(factory("document"), [f"ids=@{path}"])
     assert raised.value.fix
+
+
+def _npy(descr: object, shape: tuple[int, ...], data: bytes = b"") -> bytes:
+    header = str({"descr": descr, "fortran_order": False, "shape": shape}).encode()
+    return b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n" + data
+
+
+ODD = {
+    "an archive": b"PK\x03\x04" + b"x" * 100,
+    "more than the memory": _npy("<i8", (1 << 50,)),
+    "more than it holds": _npy("<i8", (100,), b"\0" * 8),
+    "a negative size": _npy("<i8", (-5,)),
+    "a size beyond int64": _npy("<i8", (1 << 63, 1 << 63)),
+    "objects": _npy("|O", (2,), b"\0" * 8),
+    "records": _npy([("a", "<i4")], (2,), b"\0" * 8),
+    "texts": _npy("<U4", (2,), b"\0" * 32),
+    "times": _npy("<M8[s]", (1,), b"\0" * 8),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("kind", ["table", "weights"])
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_no_array_of_numbers_is_an_error_of_attncc(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / "odd.npy"
+    path.write_bytes(ODD[name])
+    declared, parameter = (factory("document"), "ids") if kind == "table" else (attncc.alibi, "slopes")
+    with pytest.raises(TableError):
+        parse_parameters(declared, [f"{parameter}=@{path}"])
+
+
+@pytest.mark.parametrize("source", ["import time\ntime.sleep(600)", "class P(BaseException): pass\nraise P('oh')"])
+def test_a_file_of_patterns_that_hangs_or_panics_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setenv(foreign.TIMEOUT, "0.2")
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    with pytest.raises(PatternError, match=r"took more than 0\.2 s|P: oh"):
+        factory(f"{tmp_path / 'mine.py'}:ring")
+
+
+def test_a_pattern_whose_error_has_no_text_is_told_by_its_type(tmp_path: Path) -> None:
+    source = "import attncc\nclass Mute(Exception):\n    def __str__(self): raise SystemExit(3)\n"
+    source += "@attncc.pattern\ndef mute(i, j):\n    raise Mute\n"
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    with pytest.raises(PatternError, match="'mute' raised Mute: <a Mute that has no text>"):
+        attncc.load(f"{tmp_path / 'mine.py'}:mute")

@@ -161,3 +161,78 @@ def test_each_cache_warned_for_itself(tmp_path: Path, monkeypatch: pytest.Monkey
     assert str(tmp_path) in said
     assert "Read-only file system" in said
     assert "set ATTNCC_CACHE_DIR" in said
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of all caches, and beside it the folder `elsewhere`."""
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "elsewhere").mkdir()
+    return tmp_path / "cache"
+
+
+def test_a_file_of_attncc_replaces_a_link_and_a_pipe(cache: Path) -> None:
+    target = cache.parent / "elsewhere" / "mine"
+    target.write_bytes(b"mine")
+    storage.put(cache / "kernels" / "plain", b"x", cache)
+    (cache / "kernels" / "link").symlink_to(target)
+    (cache / "kernels" / "dangling").symlink_to(target.with_name("new"))
+    os.mkfifo(cache / "kernels" / "pipe")
+    for name in ("link", "dangling", "pipe"):
+        storage.put(cache / "kernels" / name, b"x", cache)
+    found = list((cache / "kernels").iterdir())
+    assert {path.name for path in found} == {"plain", "link", "dangling", "pipe"}
+    assert all(stat.S_ISREG(path.lstat().st_mode) and path.read_bytes() == b"x" for path in found)
+    assert [path.name for path in target.parent.iterdir()] == ["mine"]
+    assert target.read_bytes() == b"mine"
+
+
+def test_a_folder_that_leads_out_of_the_cache_is_refused(cache: Path) -> None:
+    cache.mkdir()
+    (cache / "kernels").symlink_to(cache.parent / "elsewhere")
+    with pytest.raises(OSError, match="out of"):
+        storage.put(cache / "kernels" / "x", b"x", cache)
+    assert list((cache.parent / "elsewhere").iterdir()) == []
+
+
+def test_the_cache_itself_may_be_a_link(cache: Path) -> None:
+    cache.symlink_to(cache.parent / "elsewhere")
+    storage.put(cache / "kernels" / "x", b"x", cache)
+    assert (cache.parent / "elsewhere" / "kernels" / "x").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("kind", ["a link", "a pipe", "a folder"])
+def test_only_a_regular_file_is_appended_to(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "log"
+    with storage.appended(path) as file:
+        file.write(b"one")
+    with storage.appended(path) as file:
+        file.write(b" two")
+    assert path.read_bytes() == b"one two"
+    other = tmp_path / "other"
+    {"a link": lambda: other.symlink_to(path), "a pipe": lambda: os.mkfifo(other), "a folder": other.mkdir}[kind]()
+    with pytest.raises((OSError, ConfigError)):
+        storage.appended(other)
+    assert path.read_bytes() == b"one two"
+
+
+def test_reading_does_not_wait_where_a_pipe_takes_the_place_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"")
+    regular = (tmp_path / "file").stat()
+    monkeypatch.setattr(Path, "stat", lambda self, **options: regular)  # what it was a moment ago
+    with pytest.raises(ConfigError, match="no regular file"):
+        storage.read(tmp_path / "pipe", 5)
+
+
+def test_what_a_killed_process_was_writing_is_found_later(cache: Path) -> None:
+    for name in ("kernels", "tuned", "mine"):
+        (cache / name / "deep").mkdir(parents=True)
+        for age in (0, 2 * storage.ABANDONED):
+            path = cache / name / "deep" / f"{storage.WRITING}{age:.0f}"
+            path.write_bytes(b"")
+            os.utime(path, (path.stat().st_mtime - age,) * 2)
+    (cache / "kernels" / "linked").symlink_to(cache / "mine")
+    assert sorted(path.parent.parent.name for path in storage.abandoned()) == ["kernels", "tuned"]

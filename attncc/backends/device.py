@@ -8,12 +8,9 @@ from functools import cache
 import torch
 
 from attncc import targets
-from attncc.errors import ConfigError
 from attncc.ir.tables import Array
 
 LOG = logging.getLogger("attncc")
-#: What plans are ranked for on a GPU that no target comes near.
-UNKNOWN_GPU = "a100"
 
 
 def here() -> torch.device:
@@ -47,8 +44,8 @@ def target_name(device: torch.device) -> str:
     arch = architecture(device)
     if arch is None:
         return "cpu"
-    try:
-        return targets.for_device(torch.cuda.get_device_name(device), arch).name
-    except ConfigError as error:
-        LOG.warning("%s Plans are ranked for %s.", error.problem, UNKNOWN_GPU)
-        return UNKNOWN_GPU
+    name = torch.cuda.get_device_name(device)
+    found = targets.for_device(name, arch)
+    if found.gpu is None or found.gpu.arch != arch:
+        LOG.warning("No target is known for %r (%s). Plans are ranked for its nearest, %s.", name, arch, found.name)
+    return found.name

@@ -135,7 +135,7 @@ def import_bundle(
     from attncc.configs.store import Store, user_store
 
     store = user_store() if to is None else Store(to)
-    found = bundle.load(file, store)
+    found = bundle.load(file, store, output.progress)
     if as_json:
         counts = {"written": len(found.written), "kept": len(found.kept), "refused": list(found.refused)}
         output.show_json({"path": str(store.root), **counts})
@@ -172,15 +172,17 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Remove damaged files, and what was tuned with other versions of attncc, of packages or of a target's facts.
+    """Remove what was tuned with other versions of attncc, of packages or of a target's facts, and damaged files.
+
+    Files that a process left half written when it was killed go too, of all caches.
 
     Example: attncc cache prune --dry-run
     """
-    from attncc.configs.upkeep import damaged, outdated
+    from attncc.configs.upkeep import outdated, removable
 
     store = _store()
     folders = store.environments() if everything else outdated(store)
-    files = [each.path for each in damaged(store) if each.path.parent.parent not in folders]
+    files = [path for path in removable(store) if path.parent.parent not in folders]
     if not dry_run:
         try:
             for folder in folders:
@@ -199,7 +201,10 @@ def prune(
         )
     else:
         done = "would be removed" if dry_run else "removed"
-        output.show(f"{len(folders)} environments and {len(files)} damaged files {done}", *map(str, [*folders, *files]))
+        output.show(
+            f"{len(folders)} environments and {len(files)} damaged or unfinished files {done}",
+            *map(str, [*folders, *files]),
+        )
 
 
 def _store() -> Store:

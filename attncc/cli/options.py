@@ -20,7 +20,7 @@ def _completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]
     """Return what a shell asks for the names that begin with what was typed."""
 
     def complete(incomplete: str) -> list[str]:
-        return [name for name in names() if name.startswith(incomplete)]
+        return [name for name in names() if name.startswith(incomplete) and name.isprintable()]
 
     return complete
 

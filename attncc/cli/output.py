@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.panel import Panel
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from attncc.errors import AttnccError
+from attncc.text import printable
+
+
+class PlainConsole(Console):
+    """A console on which text appears as it is, and does nothing: no markup, and no escapes of plugins and files."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text to print, measured as it will be printed."""
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the parts of what is printed, also of what was no str."""
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(printable(part.text), part.style)
 
 
 def show(*parts: RenderableType) -> None:
     """Print results for people."""
-    console = Console(markup=False, highlight=False)  # brackets in a name or a doc are just brackets
+    console = PlainConsole()
     for part in parts:
         console.print(part)
 
@@ -38,8 +58,8 @@ def facts(title: str, rows: dict[str, str]) -> Group:
     made = table("", "", "")
     made.show_header = False
     for name, value in rows.items():
-        made.add_row(Text(name, style="dim"), Text(value))
-    return Group(Text(title, style="bold"), made)
+        made.add_row(Text(printable(name), style="dim"), Text(printable(value)))
+    return Group(Text(printable(title), style="bold"), made)
 
 
 def report_error(error: AttnccError) -> None:
@@ -48,12 +68,12 @@ def report_error(error: AttnccError) -> None:
     for line in (error.rule, error.fix):
         if line:
             text.append(f"\n{line}", style="not bold")
-    Console(stderr=True).print(Panel(text, title="error", title_align="left", border_style="red"))
+    PlainConsole(stderr=True).print(Panel(text, title="error", title_align="left", border_style="red"))
 
 
 def note(text: str) -> None:
     """Say something on stderr, beside the result."""
-    Console(stderr=True, highlight=False, markup=False).print(text, style="dim")
+    PlainConsole(stderr=True).print(text, style="dim")
 
 
 def seconds(value: float) -> str:

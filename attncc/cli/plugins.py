@@ -6,6 +6,7 @@ import typer
 from rich.text import Text
 
 from attncc.cli import options, output
+from attncc.text import printable
 
 app = typer.Typer(no_args_is_help=True, help="Plugins: packages that bring patterns.")
 
@@ -23,14 +24,15 @@ def doctor(as_json: options.AsJson = False) -> None:
     """
     import warnings
 
-    from attncc.plugins import PluginWarning, loaded
+    from attncc.plugins import PluginWarning, loaded, plugins
 
+    plugins()  # which warns of several of one name
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)
         results = list(loaded())
     rows = [
         {
-            "plugin": result.plugin.name,
+            "plugin": result.plugin.reference,
             "distribution": result.plugin.origin,
             "module": result.plugin.module,
             "patterns": sorted(result.patterns),
@@ -43,7 +45,7 @@ def doctor(as_json: options.AsJson = False) -> None:
     else:
         listing = output.table("", "plugin", "distribution", "module", "patterns")
         for row in rows:
-            state = Text("broken", style="red") if row["traceback"] else Text(", ".join(row["patterns"]))
+            state = Text("broken", style="red") if row["traceback"] else Text(printable(", ".join(row["patterns"])))
             listing.add_row(str(row["plugin"]), str(row["distribution"]), str(row["module"]), state)
         output.show(listing, *(f"\n{row['plugin']}:\n{row['traceback']}" for row in rows if row["traceback"]))
     if any(result.error is not None for result in results):

@@ -12,6 +12,7 @@ from attncc.cli.app import app
 from attncc.cli.encoding import spell
 from attncc.cli.output import note, report_error
 from attncc.errors import AttnccError, AttnccWarning
+from attncc.text import printable, told
 
 
 def run() -> None:
@@ -52,16 +53,17 @@ def _show_warning(
 
 
 def _unexpected(error: Exception) -> AttnccError:
-    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+    said = printable(error)
+    if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said:
         return AttnccError(
-            "There is not enough memory.", rule=str(error), fix="Ask for a shorter length, or fewer heads and entries."
+            "There is not enough memory.", rule=said, fix="Ask for a shorter length, or fewer heads and entries."
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return AttnccError(
             f"The disk is full: {error}.", rule="What a command writes must fit.", fix="Make room, or write elsewhere."
         )
     return AttnccError(
-        f"{type(error).__name__}: {error}",
+        f"{told(error)}.",
         rule="attncc did not expect this.",
         fix="Run the command again with --debug, and report the traceback.",
     )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 
+from attncc.cli.output import PlainConsole
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -96,7 +98,7 @@ def progress(total: int | None = None) -> Iterator[Steps]:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
         )
         with Progress(*columns, console=console, transient=True) as bar:
             yield Bar(bar, total)
@@ -128,4 +130,4 @@ def lines(console: Console) -> Iterator[Lines]:
 
 def stderr() -> Console:
     """Return the console of what isn't a result."""
-    return Console(stderr=True, markup=False, highlight=False)
+    return PlainConsole(stderr=True)

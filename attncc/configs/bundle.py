@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from attncc.errors import ConfigError
 FORMAT = 1
 MAX_BYTES = 64 << 20
 MAX_ENTRIES = 1 << 16
+#: Given a number of steps, or None, shows them as what it yields is called with the name of each.
+Progress = Callable[[int | None], AbstractContextManager[Callable[[str], None]]]
 _RULE = "It is a file that `attncc cache export` wrote."
 
 
@@ -62,13 +65,28 @@ def parsed(text: bytes) -> tuple[list[Entry], list[str]]:
     return entries, refused
 
 
-def load(path: Path, store: Store) -> Imported:
+@contextmanager
+def _silent(total: int | None) -> Iterator[Callable[[str], None]]:
+    yield lambda step: None
+
+
+def load(path: Path, store: Store, progress: Progress = _silent) -> Imported:
     """Save the entries of a bundle in a store, under the names that their contents have.
 
-    A measured entry is never replaced by a modelled one. Raises ConfigError for a file that is no bundle, and for a
-    store that can't be written to.
+    A measured entry is never replaced by a modelled one. `progress` shows reading, then writing entry by entry. Raises
+    ConfigError for a file that is no bundle, and for a store that can't be written to.
     """
     storage.check_folder(store.root, "The store")
+    with progress(None) as on_step:
+        on_step(f"reading {path}")
+        entries, refused = _read(path)
+    with progress(len(entries)) as on_step:
+        written = store.save_all(entries, lambda entry: on_step(f"writing to {store.root}"))
+    done = set(map(id, written))
+    return Imported(tuple(written), tuple(entry for entry in entries if id(entry) not in done), tuple(refused))
+
+
+def _read(path: Path) -> tuple[list[Entry], list[str]]:
     try:
         text = storage.read(path, MAX_BYTES)
     except OSError as error:
@@ -78,12 +96,9 @@ def load(path: Path, store: Store) -> Imported:
             fix="Check the path.",
         ) from error
     try:
-        entries, refused = parsed(text)
+        return parsed(text)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.problem}", rule=error.rule or _RULE, fix="Export it again.") from error
-    saved = [(entry, store.save(entry)) for entry in entries]
-    written = tuple(entry for entry, done in saved if done)
-    return Imported(written, tuple(entry for entry, done in saved if not done), tuple(refused))
 
 
 def _called(value: object) -> str:

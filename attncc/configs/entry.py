@@ -27,6 +27,7 @@ MAX_SAMPLES = 10_000
 MAX_REPR = 1000
 #: Values of a configuration are below this: sizes of tiles and chunks.
 MAX_VALUE = 1 << 31
+_encoded = json.JSONEncoder(allow_nan=False).encode
 _CONFIG_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 
 
@@ -104,8 +105,13 @@ class Entry:
         return found | {"key": self.key.describe(), "environment": self.environment.describe()}
 
     def content(self) -> bytes:
-        """Return the entry's file."""
-        content = (json.dumps(self.describe(), indent=1, allow_nan=False) + "\n").encode()
+        """Return the entry's file, a line for each field; raises ConfigError for one too large to be read again."""
+        return self._content
+
+    @cached_property
+    def _content(self) -> bytes:
+        lines = (f' "{name}": {_encoded(each)}' for name, each in self.describe().items())
+        content = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
         if len(content) > MAX_BYTES:
             reading.refuse(f"The entry takes {len(content):,} bytes", f"An entry takes at most {MAX_BYTES:,}.")
         return content

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass, fields
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,10 @@ class Environment:
     @classmethod
     def parse(cls, value: object) -> Environment:
         """Return the environment that `describe` described; raises ConfigError for anything else."""
+        return _parsed(reading.canonical(value))
+
+    @classmethod
+    def _of_record(cls, value: object) -> Environment:
         found = reading.record(value, [field.name for field in fields(cls)], "environment")
         for name in ("packages", *PLACES):
             entries = reading.mapping(found[name], name)
@@ -112,6 +117,12 @@ class Environment:
         if self.backend == SCHEDULES:
             return Environment.of_topology(self.target, self.facts)
         return Environment.of(self.backend, self.target)
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Environment:
+    """Return the environment of a canonical text; thousands of entries share one, with its digest."""
+    return Environment._of_record(json.loads(text))
 
 
 def _plain(value: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -100,7 +100,7 @@ class Key:
 
     def describe(self) -> dict[str, object]:
         """Return the key as JSON-able data."""
-        return asdict(self)
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def distance(self, other: Key) -> float | None:
         """Return how many octaves lie between two keys, or None where one's configuration means nothing to the other.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +14,22 @@ from attncc.configs.entry import MAX_BYTES, Entry
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.errors import ConfigError
-from attncc.storage import ENVIRONMENT, cache_folder, read, warn_once, warn_unwritable, write
+from attncc.locking import locked
+from attncc.storage import (
+    ENVIRONMENT,
+    cache_folder,
+    check_inside,
+    put,
+    put_unchecked,
+    read,
+    warn_once,
+    warn_unwritable,
+)
 
 #: Seconds to wait for another process that writes the same entry.
-PATIENCE = 30
+PATIENCE = 30.0
+#: Entries that are written before others get a turn.
+BATCH = 256
 _DESCRIPTION = "environment.json"
 
 
@@ -39,14 +51,16 @@ class Store:
         """Return the file of an entry; it need not exist."""
         return self.winners(environment) / f"{key.digest}.json"
 
-    def trials(self, environment: Environment, name: str) -> Path:
-        """Return where the tuner may keep a file of this name; its folder is made, unless the disk won't have it."""
+    def trials(self, environment: Environment, name: str) -> Path | None:
+        """Return where the tuner may keep a file of this name, its folder made; None where the disk won't have it."""
         path = self.folder(environment) / "trials" / reading.name(name, "The name of a file of trials")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            check_inside(path, self.root)
             self._describe(environment)
         except OSError as error:
             self._complain(error)
+            return None
         return path
 
     def load(self, environment: Environment, key: Key) -> Entry | None:
@@ -59,17 +73,25 @@ class Store:
         It isn't where it is modelled and a measured one is there, nor where the disk won't have it, which is warned of.
         Raises ConfigError for an entry too large to be read again.
         """
-        from filelock import FileLock, Timeout
+        return bool(self._save(entry.environment, [entry], lambda entry: None, durable=True))
 
-        content = entry.content()
-        lock = self.folder(entry.environment) / "locks" / f"{entry.key.digest}.lock"
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(lock, timeout=PATIENCE):
-                return self._write(entry, content)
-        except (OSError, Timeout, NotImplementedError) as error:
-            self._complain(error)
-            return False
+    def save_all(self, entries: Iterable[Entry], on_entry: Callable[[Entry], None] = lambda entry: None) -> list[Entry]:
+        """Write many entries as `save` does each, and return those that were written; `on_entry` gets each before.
+
+        It doesn't wait for the disk: what a machine loses that is switched off is a miss, and can be saved again.
+        """
+        batches: dict[Environment, list[list[Entry]]] = {}
+        for entry in entries:
+            of_one = batches.setdefault(entry.environment, [[]])
+            if len(of_one[-1]) == BATCH:
+                of_one.append([])
+            of_one[-1].append(entry)
+        return [
+            entry
+            for environment, of_one in batches.items()
+            for batch in of_one
+            for entry in self._save(environment, batch, on_entry, durable=False)
+        ]
 
     def check_readable(self) -> None:
         """Raise ConfigError where the folder is there, but can't be read; without one there are no entries."""
@@ -89,9 +111,14 @@ class Store:
         self.path(entry.environment, entry.key).unlink(missing_ok=True)
 
     def remove_environment(self, digest: str) -> None:
-        """Remove an environment's folder with all that is in it; raises OSError."""
-        if reading.is_digest(digest):
-            shutil.rmtree(self.root / digest)
+        """Remove an environment's folder with all that is in it, or a link in its place; raises OSError."""
+        if not reading.is_digest(digest):
+            return
+        folder = self.root / digest
+        if folder.is_symlink():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
 
     def entries(self, environment: Environment | None = None) -> Iterator[Entry]:
         """Yield the entries of an environment, or of all; files that aren't their entries are warned of once."""
@@ -118,18 +145,35 @@ class Store:
             return None
         return found if found.digest == folder.name else None
 
-    def _write(self, entry: Entry, content: bytes) -> bool:
-        there = self.load(entry.environment, entry.key)
-        if there is not None and there.mode == "measured" and entry.mode == "modelled":
-            return False
-        self._describe(entry.environment)
-        write(self.path(entry.environment, entry.key), content)
-        return True
+    def _save(
+        self, environment: Environment, batch: Sequence[Entry], on_entry: Callable[[Entry], None], *, durable: bool
+    ) -> list[Entry]:
+        """Write entries of an environment under its lock; return those that were written."""
+        contents = [(entry, entry.content()) for entry in batch]
+        written: list[Entry] = []
+        try:
+            with locked(self.folder(environment) / "winners.lock", "the cache", root=self.root, wait=PATIENCE):
+                self._describe(environment)
+                self.winners(environment).mkdir(exist_ok=True)
+                check_inside(self.winners(environment) / "any", self.root)
+                for entry, content in contents:
+                    on_entry(entry)
+                    if not self._is_outdone(entry):
+                        put_unchecked(self.path(environment, entry.key), content, durable=durable)
+                        written.append(entry)
+        except OSError as error:
+            self._complain(error)
+        return written
+
+    def _is_outdone(self, entry: Entry) -> bool:
+        """Return whether an entry is modelled, and a measured one is there."""
+        there = self.load(entry.environment, entry.key) if entry.mode == "modelled" else None
+        return there is not None and there.mode == "measured"
 
     def _describe(self, environment: Environment) -> None:
         path = self.folder(environment) / _DESCRIPTION
         if self.described(path.parent) is None:
-            write(path, reading.canonical(environment.describe()).encode())
+            put(path, reading.canonical(environment.describe()).encode(), self.root)
 
     def _complain(self, error: Exception) -> None:
         warn_unwritable(self.root, error)

@@ -9,6 +9,7 @@ from pathlib import Path
 from attncc.configs import reading
 from attncc.configs.store import Store, checked
 from attncc.errors import ConfigError
+from attncc.storage import abandoned, is_inside
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ def damaged(store: Store) -> Iterator[Damage]:
             continue
         except (OSError, ConfigError) as error:
             yield Damage(path, reading.said(error))
+
+
+def removable(store: Store) -> list[Path]:
+    """Return what is damaged inside a store, not where a link leads out of it, and what no process writes any more."""
+    return [*(each.path for each in damaged(store) if is_inside(each.path, store.root)), *abandoned()]
 
 
 def outdated(store: Store) -> list[Path]:

@@ -14,10 +14,11 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from attncc.errors import ConfigError
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.options import options, settings
 from attncc.machine_code.source import Source
-from attncc.storage import CacheWarning, cache_folder, warn_unwritable, write
+from attncc.storage import CacheWarning, cache_folder, opened, put, warn_unwritable
 from attncc.targets import Gpu
 
 _HEADER = "kernel.json"
@@ -45,14 +46,14 @@ def load(path: Path) -> Compiled | None:
     if not path.exists():
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path) as file, zipfile.ZipFile(file) as archive:
             header = json.loads(archive.read(_HEADER))
             stages = {
                 name: archive.read(name) if binary else archive.read(name).decode()
                 for name, binary in header.pop("stages").items()
             }
         return Compiled(stages=stages, **header)
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
+    except (OSError, EOFError, ConfigError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
         warnings.warn(f"{path} was damaged; its kernel is compiled again.", CacheWarning, stacklevel=2)
         return None
 
@@ -68,6 +69,6 @@ def save(path: Path, compiled: Compiled) -> None:
         for name, stage in compiled.stages.items():
             archive.writestr(name, stage)
     try:
-        write(path, content.getvalue())
+        put(path, content.getvalue(), path.parent)
     except OSError as error:
         warn_unwritable(path, error)

@@ -56,18 +56,21 @@ def gpu(name: str) -> Gpu:
 def for_device(device_name: str, arch: str) -> Target:
     """Return the target of a live device, by its name and architecture as its driver gives them.
 
-    Where no target has its name, it is the one of the nearest architecture of the same generation, such as rtx4090
-    for an sm_86; `attncc doctor` says which. Raises ConfigError if there is none.
+    Where no target of its generation has its name, it is the one of the vendor's nearest architecture, such as rtx4090
+    for an sm_86, a100 for an sm_75, mi355x for a gfx1201; `attncc doctor` says which. Raises ConfigError for an
+    architecture of neither vendor.
     """
-    same = [known for known in _gpus() if known.gpu is not None and _generation(known.gpu.arch) == _generation(arch)]
-    if not same:
+    vendor, generation, number = _place(arch)
+    near = [known for known in _gpus() if _of(known)[0] == vendor]
+    if not near:
         raise ConfigError(
             f"No target is known for {device_name!r} ({arch}).",
-            rule=f"Known architectures are {', '.join(_architectures())}.",
+            rule="Targets are GPUs of NVIDIA (sm_90) and of AMD (gfx942).",
             fix="Name a target that comes near it, or add a file to attncc/targets.",
         )
+    same = [known for known in near if _of(known)[1] == generation]
     named = [known for known in same if re.search(known.device, device_name, re.IGNORECASE)]
-    return min(named or same, key=lambda known: _distance(known, arch))
+    return min(named or same or near, key=lambda known: abs(_of(known)[2] - number))
 
 
 def _gpus() -> list[Target]:
@@ -78,11 +81,15 @@ def _architectures() -> list[str]:
     return sorted({known.gpu.arch for known in _gpus() if known.gpu is not None})
 
 
-def _generation(arch: str) -> str:
-    """All but the last digit: sm_8 for sm_86, sm_10 for sm_100, gfx94 for gfx942."""
-    return arch.partition(":")[0][:-1]
-
-
-def _distance(known: Target, arch: str) -> int:
+def _of(known: Target) -> tuple[str, str, int]:
     assert known.gpu is not None
-    return abs(int(known.gpu.arch[-1], 16) - int(arch.partition(":")[0][-1], 16))
+    return _place(known.gpu.arch)
+
+
+def _place(arch: str) -> tuple[str, str, int]:
+    """Return an architecture's vendor, generation (all but the last digit) and number: sm, 12, 120 for sm_120."""
+    if found := re.fullmatch(r"sm_(\d+)(\d)[af]?", arch):
+        return "sm", found[1], int(found[1] + found[2])
+    if found := re.fullmatch(r"gfx([0-9a-f]+)([0-9a-f])", arch.partition(":")[0]):
+        return "gfx", found[1], int(found[1] + found[2], 16)
+    return "", "", 0

@@ -6,24 +6,28 @@ file can't be written, the log goes on in memory, with one warning.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from attncc.errors import ConfigError
-from attncc.storage import CacheWarning, warn_unwritable
+from attncc.locking import locked
+from attncc.storage import CacheWarning, appended, opened, warn_unwritable
 
 #: Bytes of a log that are read; more is not a log of ours.
 LARGEST = 1 << 28
+#: Bytes of a line; that of a trial has some hundred.
+LONGEST_LINE = 1 << 20
 
 
 class TrialLog(BaseJournalBackend):
@@ -31,9 +35,9 @@ class TrialLog(BaseJournalBackend):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = FileLock(path.with_suffix(".lock"))
         self._lines: list[dict[str, Any]] = []
         self._offset = 0
+        self._overlong = False
         self._in_memory = False
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
@@ -47,46 +51,59 @@ class TrialLog(BaseJournalBackend):
             try:
                 self._append(logs)
                 return
-            except OSError as error:
+            except (OSError, ConfigError) as error:
                 self._catch_up()
                 self._in_memory = True
                 warn_unwritable(self._path, error)
         self._lines += json.loads(json.dumps(logs))
 
     def _append(self, logs: list[dict[str, Any]]) -> None:
-        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with self._lock, self._path.open("ab") as file:
-            if self._ends_within_a_line():
-                text = "\n" + text
-            file.write(text.encode())
+        content = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with locked_log(self._path), appended(self._path) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size + len(content) >= LARGEST:
+                raise OSError(errno.EFBIG, f"{self._path.name} has {size:,} bytes, and at most {LARGEST:,} are read")
+            if size and self._ends_within_a_line(size):
+                content = b"\n" + content
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
 
-    def _ends_within_a_line(self) -> bool:
-        size = self._path.stat().st_size
-        if not size:
-            return False
-        with self._path.open("rb") as file:
+    def _ends_within_a_line(self, size: int) -> bool:
+        with opened(self._path) as file:
             file.seek(size - 1)
-            return file.read() != b"\n"
+            return file.read(1) != b"\n"
 
     def _catch_up(self) -> None:
-        """Read what was appended since; a line that is no JSON object is skipped, today and by everyone."""
-        if self._in_memory or not self._path.exists():
+        """Read what was appended since; a line that is too long or no JSON object is skipped, today and by everyone."""
+        if self._in_memory:
             return
-        with self._path.open("rb") as file:
+        try:
+            file = opened(self._path)
+        except (OSError, ConfigError):  # none there yet, or none that can be read: appending to it says so
+            return
+        with file:
             file.seek(self._offset)
-            content = file.read(LARGEST)
-        whole = content[: content.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        self._lines += _objects(whole.splitlines())
+            while self._offset < LARGEST and (piece := file.readline(LONGEST_LINE)):
+                whole = piece.endswith(b"\n")
+                if not whole and len(piece) < LONGEST_LINE:  # under way, or cut off
+                    return
+                if whole and not self._overlong:
+                    self._lines += _objects([piece])
+                self._overlong = not whole
+                self._offset += len(piece)
+
+
+def locked_log(path: Path) -> AbstractContextManager[None]:
+    """Return the lock of a log."""
+    return locked(path.with_suffix(".lock"), "the log of trials", root=path.parent)
 
 
 def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             found = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(found, dict):
             yield found
@@ -111,20 +128,30 @@ def _log(path: Path | None) -> BaseStorage:
     if path is None:
         return InMemoryStorage()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            pass
+        with locked_log(path):
+            usable = _is_usable(path)
     except OSError as error:
         warn_unwritable(path, error)
         return InMemoryStorage()
+    if not usable:
+        return _afresh(path)
     try:
         return JournalStorage(TrialLog(path))
     except Exception:  # a log that was tampered with fails anywhere in the replay
         return _afresh(path)
 
 
+def _is_usable(path: Path) -> bool:
+    """Return whether a log is none yet, or a file of at most LARGEST bytes, and no link, pipe or folder."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return True
+    return stat.S_ISREG(found.st_mode) and found.st_size < LARGEST
+
+
 def _afresh(path: Path) -> BaseStorage:
-    """Put a log that can't be replayed aside."""
+    """Put a log that can't be read or replayed aside."""
     aside = path.with_suffix(".damaged")
     warnings.warn(f"{path} was damaged; it lies at {aside.name}, and tuning begins anew.", CacheWarning, stacklevel=3)
     try:

@@ -16,7 +16,7 @@ from attncc.errors import AttnccError, ConfigError
 
 @pytest.mark.parametrize(
     ("option", "typed", "found"),
-    [(PatternName, "stri", ["strided"]), (GpuName, "mi3", ["mi300x"]), (TopologyName, "8x", ["8xh100"])],
+    [(PatternName, "stri", ["strided"]), (GpuName, "mi30", ["mi300x"]), (TopologyName, "8x", ["8xh100"])],
 )
 def test_names_complete(option: object, typed: str, found: list[str]) -> None:
     (declared,) = option.__metadata__

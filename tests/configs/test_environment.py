@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from attncc.errors import ConfigError
 
 def test_the_torch_backend_on_this_machine() -> None:
     found = Environment.of("torch", "cpu").describe()
-    assert found["packages"] == {"torch": torch.__version__}
+    assert found["packages"] == {"torch": importlib.metadata.version("torch")}
     assert found["machine"]["threads"] == str(torch.get_num_threads())
     assert found["settings"] == {}
 

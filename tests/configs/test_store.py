@@ -9,11 +9,14 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from attncc import locking
 from attncc.configs import store as stores
 from attncc.configs.entry import MAX_BYTES, Entry
 from attncc.configs.store import Store
@@ -141,13 +144,78 @@ def test_a_full_disk(store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch)
     made = entry()
     saved(store, made)
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes, **options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(stores, "write", full)
+    monkeypatch.setattr(stores, "put_unchecked", full)
     with pytest.warns(CacheWarning, match="No space left"):
         assert not store.save(entry(seed=3))
     assert store.load(made.environment, made.key) == made
+
+
+def test_a_link_in_place_of_an_entry_is_replaced_and_not_followed(store: Store, entry: Make, tmp_path: Path) -> None:
+    mine, path = tmp_path / "mine", saved(store, entry())
+    mine.write_bytes(entry().content())
+    path.unlink()
+    path.symlink_to(mine)
+    assert saved(store, entry(seed=3)) == path
+    assert not path.is_symlink()
+    assert mine.read_bytes() == entry().content()
+    assert store.load(entry().environment, entry().key) == entry(seed=3)
+
+
+@pytest.mark.parametrize("folder", ["winners", "."])
+def test_a_folder_that_leads_elsewhere_is_not_written_to(
+    store: Store, entry: Make, tmp_path: Path, folder: str
+) -> None:
+    made, mine = entry(), tmp_path / "mine"
+    mine.mkdir()
+    link = store.folder(made.environment) / folder
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(mine)
+    with pytest.warns(CacheWarning, match="link"):
+        assert not store.save(made)
+    assert [path for path in mine.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["entry", "environment"])
+def test_a_pipe_in_place_of_a_file_is_replaced(store: Store, entry: Make, name: str) -> None:
+    made = entry()
+    path = saved(store, made)
+    there = path if name == "entry" else store.folder(made.environment) / "environment.json"
+    there.unlink()
+    os.mkfifo(there)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CacheWarning)
+        saved(store, made)
+    assert there.is_file()
+    assert store.described(store.folder(made.environment)) == made.environment
+
+
+def test_trials_behind_a_link_are_kept_in_memory(store: Store, entry: Make, tmp_path: Path) -> None:
+    folder = store.folder(entry().environment)
+    folder.mkdir(parents=True)
+    (folder / "trials").symlink_to(tmp_path)
+    with pytest.warns(CacheWarning, match="link"):
+        assert store.trials(entry().environment, "abc.jsonl") is None
+
+
+def test_saving_many_takes_one_lock_and_waits_for_no_disk(
+    store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [entry(batch=number + 1) for number in range(2 * stores.BATCH + 1)]
+    taken, synced, heard = list[Path](), list[int](), list[Entry]()
+
+    def locked(path: Path, *rest: str, **options: Any) -> AbstractContextManager[None]:
+        taken.append(path)
+        return locking.locked(path, *rest, **options)
+
+    monkeypatch.setattr(stores, "locked", locked)
+    monkeypatch.setattr("os.fsync", synced.append)
+    assert store.save_all(made, heard.append) == heard == made
+    assert len(taken) == 3  # a batch each, so that others get a turn
+    assert len(synced) <= 1  # of the environment
+    assert {each.key.batch for each in store.entries()} == {each.key.batch for each in made}
 
 
 #: What each of the processes does: entries of its own and entries that all write, each read again at once.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from attncc.configs.entry import Entry
 from attncc.configs.store import Store
-from attncc.configs.upkeep import damaged, outdated
+from attncc.configs.upkeep import damaged, outdated, removable
+from attncc.storage import ABANDONED, WRITING
 
 Make = Callable[..., Entry]
 
@@ -36,6 +39,31 @@ def test_outdated(store: Store, entry: Make) -> None:
     (store.root / ("0" * 32)).mkdir()
     (store.root / "notes").mkdir()
     assert {folder.name for folder in outdated(store)} == {"0" * 32, environments["old"].digest}
+
+
+def test_nothing_behind_a_link_is_removable(store: Store, entry: Make, tmp_path: Path) -> None:
+    made, mine = entry(), tmp_path / "mine"
+    mine.mkdir()
+    (mine / "mine.json").write_text("{}", encoding="utf-8")
+    store.folder(made.environment).mkdir(parents=True)
+    store.winners(made.environment).symlink_to(mine)
+    assert [each.path.name for each in damaged(store)] == ["mine.json"]
+    assert removable(store) == []
+    link = store.root / ("0" * 32)
+    link.symlink_to(mine)
+    store.remove_environment(link.name)
+    assert not link.is_symlink()
+    assert (mine / "mine.json").exists()
+
+
+def test_what_killed_processes_were_writing_is_removable(store: Store, entry: Make) -> None:
+    store.save(entry())
+    folder = store.winners(entry().environment)
+    for age in (0.0, 2 * ABANDONED):
+        path = folder / f"{WRITING}{age:.0f}"
+        path.write_bytes(b"")
+        os.utime(path, (path.stat().st_mtime - age,) * 2)
+    assert removable(store) == [folder / f"{WRITING}{2 * ABANDONED:.0f}"]
 
 
 def test_trials_without_winners_are_kept(store: Store, entry: Make) -> None:

@@ -10,11 +10,11 @@ import attncc
 from attncc.errors import ConfigError
 from attncc.targets import for_device, gpu, names, target
 
-GPUS = ("a100", "b200", "h100", "h200", "mi300x", "rtx4090")
+GPUS = ("a100", "b200", "b300", "h100", "h200", "mi300x", "mi355x", "rtx4090", "rtx5090")
 
 
 def test_names() -> None:
-    assert names() == ("a100", "b200", "cpu", "h100", "h200", "mi300x", "rtx4090")
+    assert names() == tuple(sorted((*GPUS, "cpu")))
 
 
 @pytest.mark.parametrize("name", GPUS)
@@ -24,7 +24,9 @@ def test_peaks_follow_from_clocks_and_units(name: str) -> None:
     rate = found.tensor_flops_per_clock("fp16")
     nearest_power = 2.0 ** round(math.log2(rate))
     assert rate == pytest.approx(nearest_power, rel=0.005)
-    assert found.tensor["fp16"] == found.tensor["bf16"] == 2 * found.tensor["tf32"]
+    assert found.tensor["fp16"] == found.tensor["bf16"]
+    tf32 = found.tensor["fp32"] if found.arch == "gfx950" else found.tensor["fp16"] / 2
+    assert found.tensor["tf32"] == pytest.approx(tf32, rel=1e-3)
     lanes = 4 * found.lanes.fp32 if found.backend == "hip" else 2 * found.lanes.fp32
     assert found.tensor_flops_per_clock("fp32") == pytest.approx(lanes, rel=0.1)
 
@@ -57,8 +59,16 @@ def test_architectures() -> None:
         ("NVIDIA H100 80GB HBM3", "sm_90", "h100"),
         ("NVIDIA A100-SXM4-40GB", "sm_80", "a100"),
         ("NVIDIA RTX A6000", "sm_86", "rtx4090"),
-        ("NVIDIA B300", "sm_103", "b200"),
+        ("NVIDIA B200", "sm_100", "b200"),
+        ("NVIDIA B300", "sm_103", "b300"),
+        ("NVIDIA GeForce RTX 5090", "sm_120", "rtx5090"),
+        ("NVIDIA GeForce RTX 5080", "sm_120", "rtx5090"),
+        ("NVIDIA GB10", "sm_121", "rtx5090"),
+        ("Tesla T4", "sm_75", "a100"),
         ("AMD Instinct MI325X", "gfx942:sramecc+:xnack-", "mi300x"),
+        ("AMD Instinct MI250X", "gfx90a:sramecc+:xnack-", "mi300x"),
+        ("AMD Instinct MI355X", "gfx950:sramecc+:xnack-", "mi355x"),
+        ("AMD Radeon RX 9070", "gfx1201", "mi355x"),
     ],
 )
 def test_live_devices(device: str, arch: str, name: str) -> None:
@@ -71,4 +81,4 @@ def test_unknown_ones() -> None:
     with pytest.raises(ConfigError, match="not a GPU"):
         gpu("cpu")
     with pytest.raises(ConfigError, match="No target is known"):
-        for_device("NVIDIA GeForce RTX 5090", "sm_120")
+        for_device("Intel Arc B580", "bmg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
 
 from attncc.errors import ConfigError
 from attncc.storage import CacheWarning
+from attncc.tune import trials
 from attncc.tune.trials import TrialLog, storage
 
 LOGS = [{"op_code": 0, "n": number} for number in range(3)]
@@ -108,3 +110,64 @@ def test_a_database_is_closed_after_use(tmp_path: Path) -> None:
 def test_a_bad_url_says_what_one_is() -> None:
     with pytest.raises(ConfigError, match="sqlite:///"), storage(None, "nowhere"):
         pass
+
+
+def test_a_log_without_a_newline_stays_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "LONGEST_LINE", 100)
+    path = tmp_path / "trials.jsonl"
+    reader = TrialLog(path)
+    path.write_bytes(b"x" * 1050)
+    assert list(reader.read_logs(0)) == []
+    assert reader._offset == 1000
+    reader.append_logs(LOGS)  # which ends the line
+    for log in (reader, TrialLog(path)):
+        assert list(log.read_logs(0)) == LOGS
+
+
+def test_an_overlong_line_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "LONGEST_LINE", 100)
+    path = tmp_path / "trials.jsonl"
+    lines = [json.dumps(log) + "\n" for log in LOGS]
+    path.write_text(lines[0] + json.dumps(["x" * 130, LOGS[0]]) + "\n" + "".join(lines[1:]))
+    assert list(TrialLog(path).read_logs(0)) == LOGS
+
+
+def test_a_log_that_is_full_goes_on_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "LARGEST", 40)
+    log = TrialLog(tmp_path / "trials.jsonl")
+    log.append_logs(LOGS[:1])
+    with pytest.warns(CacheWarning, match="at most 40 are read"):
+        log.append_logs(LOGS[1:])
+    assert list(log.read_logs(0)) == LOGS
+    assert (tmp_path / "trials.jsonl").stat().st_size < 40
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a link", "a folder", "a huge file"])
+def test_what_is_no_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(trials, "LARGEST", 1 << 16)
+    path, mine = tmp_path / "trials.jsonl", tmp_path / "mine"
+    mine.write_bytes(b"mine")
+    make = {
+        "a pipe": lambda: os.mkfifo(path),
+        "a link": lambda: path.symlink_to(mine),
+        "a folder": path.mkdir,
+        "a huge file": lambda: path.write_bytes(b"x" * (1 << 16)),
+    }
+    make[kind]()
+    with ExitStack() as stack:
+        with pytest.warns(CacheWarning, match=r"trials\.damaged"):
+            found = stack.enter_context(storage(path))
+        optuna.create_study(storage=found)
+    assert path.is_file()
+    assert mine.read_bytes() == b"mine"
+
+
+def test_a_log_that_becomes_a_pipe_goes_on_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    log = TrialLog(path)
+    log.append_logs(LOGS[:1])
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.warns(CacheWarning, match="no regular file|No such device"):
+        log.append_logs(LOGS[1:])
+    assert list(log.read_logs(0))[-2:] == LOGS[1:]

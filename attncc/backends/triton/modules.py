@@ -16,7 +16,8 @@ from typing import Any
 
 from attncc.backends.triton.source import render
 from attncc.backends.triton.spec import Spec
-from attncc.storage import CacheWarning, cache_folder, warn_unwritable, write
+from attncc.errors import ConfigError
+from attncc.storage import CacheWarning, cache_folder, put, read, warn_unwritable, write
 
 
 def folder() -> Path:
@@ -34,11 +35,11 @@ def path_of(spec: Spec) -> Path:
     name = f"{spec.kernel}_{hashlib.sha256(text.encode()).hexdigest()[:32]}.py"
     path = folder() / name
     if path.exists():
-        if _read(path) == text:
+        if _read(path, 4 * len(text)) == text:
             return path
         warnings.warn(f"{path} was damaged and has been generated again.", CacheWarning, stacklevel=2)
     try:
-        write(path, text.encode())
+        put(path, text.encode(), folder())
     except OSError as error:
         warn_unwritable(path, error)
         path = _temporary() / name
@@ -70,8 +71,8 @@ def _imported(path: Path) -> ModuleType:
     return module
 
 
-def _read(path: Path) -> str | None:
+def _read(path: Path, limit: int) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read(path, limit).decode()
+    except (OSError, ConfigError, UnicodeDecodeError):
         return None

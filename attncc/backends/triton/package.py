@@ -28,7 +28,7 @@ from attncc.ir.score import ScoreExpression
 from attncc.machine import versions
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.compiler import compile_all
-from attncc.storage import write as write_file
+from attncc.storage import put
 from attncc.targets import Gpu
 
 
@@ -79,7 +79,7 @@ class Package:
             files |= {f"{name}.{kept[stage]}": text for stage, text in compiled.stages.items() if stage in kept}
             files[f"{name}.py"] = source(variant).path.read_text("utf-8")
         for name, content in files.items():
-            write_file(folder / name, content.encode() if isinstance(content, str) else content)
+            put(folder / name, content.encode() if isinstance(content, str) else content, folder)
         return [folder / name for name in files]
 
     def manifest(self) -> dict[str, Any]:

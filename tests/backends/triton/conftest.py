@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from attncc.backends.triton import interpreter
 
 #: Without it cuBLAS, which the oracle needs, sums in no fixed order, and `poisoned` asks for one.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -38,3 +41,29 @@ def poisoned():
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def bfloat16_is_converted_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where an interpreted kernel computes in bfloat16.
+
+    Triton's interpreter keeps the bits of bfloat16 in integers and computes with these: 1 + 1 is 1.7e38. Loads, stores,
+    selections and conversions are right, and so are the products of `interpreter.prepare`.
+    """
+    if not interpreter.is_on():
+        return
+    import triton.language as tl
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    def refusing(name: str) -> Any:
+        operation = getattr(InterpreterBuilder, name)
+
+        def checked(builder: Any, *arguments: Any) -> Any:
+            used = [x for x in arguments if hasattr(x, "dtype")]
+            assert not any(x.dtype.scalar == tl.bfloat16 for x in used), "the kernel computes in bfloat16"
+            return operation(builder, *arguments)
+
+        return checked
+
+    for name in ("binary_op", "unary_op", "create_fma", "create_fabs"):
+        monkeypatch.setattr(InterpreterBuilder, name, refusing(name))

@@ -28,7 +28,7 @@ def test_each_entry_is_a_valid_configuration(arch: str, head_dim: int, itemsize:
 
 def test_every_target_has_a_table() -> None:
     targets = [found.gpu for found in map(attncc.targets.target, attncc.targets.names()) if found.gpu]
-    assert {found.arch for found in targets} == set(defaults.architectures())
+    assert defaults.ANY not in {defaults.table_of(found.arch) for found in targets}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,7 @@ def test_every_target_has_a_table() -> None:
         ("gfx950", "gfx942"),
         ("gfx908", "any"),
         ("gfx1100", "any"),
+        ("gfx1201", "gfx1200"),
         ("any", "any"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,26 @@ def test_a_damaged_file_is_written_again(damage: bytes) -> None:
     path.write_bytes(damage)
     with pytest.warns(CacheWarning, match="damaged"):
         assert modules.path_of(SPEC) == path
+    assert path.read_text("utf-8") == render(SPEC)
+
+
+def test_a_pipe_in_place_of_a_kernel_is_replaced() -> None:
+    path = modules.path_of(SPEC)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.warns(CacheWarning, match="damaged"):
+        assert modules.path_of(SPEC) == path
+    assert path.read_text("utf-8") == render(SPEC)
+
+
+def test_a_link_in_place_of_a_kernel_is_replaced_and_not_followed(folder: Path) -> None:
+    path, mine = modules.path_of(SPEC), folder.parent / "mine"
+    mine.write_bytes(b"mine")
+    path.unlink()
+    path.symlink_to(mine)
+    with pytest.warns(CacheWarning, match="damaged"):
+        assert modules.path_of(SPEC) == path
+    assert mine.read_bytes() == b"mine"
     assert path.read_text("utf-8") == render(SPEC)
 
 

@@ -51,6 +51,16 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Package]:
     return folder, made
 
 
+def test_a_package_replaces_links_and_does_not_follow_them(written: tuple[Path, Package], tmp_path: Path) -> None:
+    mine, folder = tmp_path / "mine", tmp_path / "package"
+    mine.write_bytes(b"mine")
+    folder.mkdir()
+    (folder / "manifest.json").symlink_to(mine)
+    written[1].write(folder)
+    assert mine.read_bytes() == b"mine"
+    assert (folder / "manifest.json").read_bytes() == (written[0] / "manifest.json").read_bytes()
+
+
 @attncc.score
 def relative(score, j, n_k):
     """Reads the number of keys, which is an argument of its kernels."""
