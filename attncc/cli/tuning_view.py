@@ -47,8 +47,9 @@ def line(result: Result) -> str:
 
 def _facts(result: Result) -> RenderableType:
     entry = result.entry
+    trials = "1 trial" if result.trials_run == 1 else f"{result.trials_run} trials"
     rows = {
-        "source": f"{result.source}, {entry.mode}, {result.trials_run} trials in this run",
+        "source": f"{result.source}, {entry.mode}, {trials} in this run",
         "tried": f"{entry.trials:,} of {result.candidates:,} configurations",
         "configuration": _configuration(dict(entry.config)),
         "plan": result.plan,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from attncc.configs.lookup import OFF, SETTING, setting
+from attncc.planner.directions import BOTH
 from attncc.tune.outcome import TIME, TRIALS
-from attncc.tune.result import Results
+from attncc.tune.result import Result, Results
 
 #: Ratios nearer to one than this are called the same.
 EVEN = 0.02
@@ -23,7 +24,7 @@ def _sentences(found: Results) -> Iterator[str]:
         yield from _beside_dense(found)
         yield from _left_out(found)
     if found.is_cancelled:
-        done = " and ".join(result.job.direction for result in found.each)
+        done = " and the ".join(map(_direction, found.each))
         yield f"It was stopped {f'after the {done}' if done else 'before anything was found'}."
         yield "The same command goes on where it was."
 
@@ -44,7 +45,7 @@ def _used(found: Results) -> str:
 
 def _over_default(found: Results) -> str:
     tried = sum(result.entry.trials for result in found.each)
-    kept = [result.job.direction for result in found.each if result.kept_default]
+    kept = [_direction(result) for result in found.each if result.kept_default]
     if tried <= len(found.each):
         return "there was time for the default only."
     if len(kept) == len(found.each):
@@ -65,7 +66,7 @@ def _beside_dense(found: Results) -> Iterator[str]:
         yield f"Dense attention is faster{predicted}, {1 / ratio:.1f} x{_by_direction(found)}."
     else:
         yield f"Dense attention is as fast{predicted}{_by_direction(found)}."
-    scaled = {result.job.direction: result.dense_length for result in found.each if result.dense_length}
+    scaled = {_direction(result): result.dense_length for result in found.each if result.dense_length}
     if scaled:
         timed = " and ".join(f"in the {direction} at {length:,}" for direction, length in scaled.items())
         yield f"Dense attention was timed {timed} positions, and its time scaled by the number of edges."
@@ -77,6 +78,10 @@ def _by_direction(found: Results) -> str:
     return f" ({', '.join(f'{result.job.direction} {result.over_dense:.1f} x' for result in found.each)})"
 
 
+def _direction(result: Result) -> str:
+    return "two directions" if result.job.direction == BOTH else result.job.direction
+
+
 def _left_out(found: Results) -> Iterator[str]:
     """Say how much was not tried for want of time or trials, and how to go on; nothing of what was remembered."""
     how = {
@@ -85,6 +90,6 @@ def _left_out(found: Results) -> Iterator[str]:
     }
     for ended, why in how.items():
         cut = [result for result in found.each if result.ended == ended and result.untried]
-        counts = [f"{each.untried:,} of {each.candidates:,} in the {each.job.direction}" for each in cut]
+        counts = [f"{each.untried:,} of {each.candidates:,} in the {_direction(each)}" for each in cut]
         if counts:
             yield f"Not tried: {' and '.join(counts)}, as {why}."

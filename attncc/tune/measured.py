@@ -22,6 +22,8 @@ ENVIRONMENT = {"ATTNCC_CACHE": "off"}
 PATIENCE = 5.0
 #: ... and at least so many seconds. Where the default ran in an earlier search, it took so many calls.
 LEAST_LIMIT, CALLS = 60.0, 8
+#: The part of the time for trials after which one of them takes no other sample.
+MOST_OF_THE_TIME = 0.25
 #: Seconds by which a trial may at least end after the time of all trials.
 LEAST_OVERRUN = 5.0
 #: Seconds for dense attention, whose calls are shortened to fit, and the part of it where there is no time left.
@@ -69,7 +71,7 @@ class Measured:
         """Return the outcome of each configuration; there is a device for each."""
         busy = list(zip(self._workers, configs, strict=False))
         with alone(self._devices[: len(busy)], self._on_step):
-            policy = replace(self._policy, seconds=max(0.0, self._left()))
+            policy = replace(self._policy, seconds=max(0.0, self._left() * MOST_OF_THE_TIME))
             for worker, config in busy:
                 worker.post(Timed(config, best, policy))
             begin = time.monotonic()

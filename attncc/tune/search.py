@@ -46,8 +46,8 @@ class Ranked(NamedTuple):
 class Search:
     """A search over the feasible candidates of a space. `ended` says afterwards why it ended.
 
-    first: candidates to try before all others: the default, seeds, what was best nearby. ranked: all feasible ones,
-    by prediction.
+    first: candidates to try before all others: the default, seeds, what was best nearby; so many of them are required.
+    ranked: all feasible ones, by prediction.
     """
 
     space: Space
@@ -60,18 +60,19 @@ class Search:
     on_step: Callable[[str], None] = lambda step: None
     finished: dict[Places, Outcome] = field(default_factory=dict)
     begun: set[Places] = field(default_factory=set)
+    required: int = 1
     ran: int = 0
     ended: str = ""
 
     def run(self) -> dict[Places, Outcome]:
         """Run to the end; return the outcomes of all evaluated candidates.
 
-        The first candidate is tried whatever time is left, unless an earlier search has tried it.
+        What is required is tried whatever time is left.
         """
         self.finished = self.study.finished()
         proposals = self._proposals()
         while len(self.finished) < self.limits.trials:
-            if self.limits.left() <= 0 and self._knows_the_first():
+            if self.limits.left() <= 0 and not any(map(self._is_new, self.first[: self.required])):
                 self.ended = TIME
                 return self.finished
             batch = list(islice(proposals, min(self.evaluate.batch, self.limits.trials - len(self.finished))))
@@ -81,9 +82,6 @@ class Search:
             self._evaluate(batch)
         self.ended = TRIALS
         return self.finished
-
-    def _knows_the_first(self) -> bool:
-        return self.ran > 0 or not self.first or self.first[0] in self.finished
 
     def _evaluate(self, batch: list[Asked]) -> None:
         configs = [self.space.candidate(asked.places) for asked in batch]

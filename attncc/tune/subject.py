@@ -107,7 +107,7 @@ class Subject(Protocol):
         ...
 
     def proposed(self) -> Sequence[Candidate]:
-        """Return candidates to try right after the default."""
+        """Return candidates to try right after the default, whatever time is left: what runs without tuning else."""
         ...
 
     def evaluator(self, left: Callable[[], float]) -> Evaluator:

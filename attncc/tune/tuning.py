@@ -150,6 +150,7 @@ class Tuning:
                 self.field.ranked,
                 partial(self.listener.on_trial, self.job),
                 self.subject.on_step,
+                required=1 + len(self.subject.proposed()),
             )
 
     def _first(self) -> list[Places]:

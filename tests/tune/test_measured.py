@@ -185,8 +185,8 @@ def test_finals_go_on_without_dense_attention_that_cannot_run() -> None:
     assert any("round 7 of 7" in step for step in bench.steps)
 
 
-def test_trials_ask_for_what_is_left() -> None:
+def test_samples_of_one_trial_do_not_use_all_the_time() -> None:
     bench = Bench(lasting(1.0), left=12.0)
     bench.evaluate([DEFAULT], 3.0)
     (question,) = bench.worker.questions
-    assert question == Timed(DEFAULT, 3.0, Policy(seconds=12.0))
+    assert question == Timed(DEFAULT, 3.0, Policy(seconds=3.0))

@@ -103,6 +103,12 @@ def test_the_first_candidate_is_tried_whatever_the_time() -> None:
     assert made.ended == TIME
 
 
+def test_what_is_required_is_tried_whatever_the_time() -> None:
+    bowl = Bowl()
+    search(bowl, 50, first=[(0, 0, 0), (7, 7, 1), (1, 1, 1)], required=2, left=lambda: -1.0).run()
+    assert bowl.asked == [(0, 0, 0), (7, 7, 1)]
+
+
 @pytest.mark.parametrize(
     ("trials", "ranked", "left", "ended"),
     [(3, PLACES, 1.0, TRIALS), (50, PLACES[:3], 1.0, EXHAUSTED), (50, PLACES, -1.0, TIME)],
