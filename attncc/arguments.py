@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,6 @@ from attncc.backends.base import accumulation_dtype
 from attncc.errors import AttnccError, BackendError, ShapeError, TableError
 from attncc.executables import Call
 from attncc.ir.symbols import MAX_POSITION
-from attncc.ir.weights import Weights
 from attncc.patterns import Pattern
 from attncc.scores import PLAIN, Score
 
@@ -182,12 +181,12 @@ def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
     return f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
 
 
-def check_weights(weights: Sequence[Weights], query: Tensor) -> None:
+def check_weights(weights: Mapping[str, Tensor], query: Tensor) -> None:
     """Raise TableError unless a score's weights lie where the query does."""
-    for entry in weights:
-        if entry.tensor.device != query.device:
+    for name, tensor in weights.items():
+        if tensor.device != query.device:
             raise TableError(
-                f"Weights {entry.name!r} are on {entry.tensor.device}, query on {query.device}.",
+                f"Weights {name!r} are on {tensor.device}, query on {query.device}.",
                 rule="A score's weights are on the tensors' device.",
                 fix=f"Move them first: .to({str(query.device)!r}).",
             )

@@ -58,7 +58,8 @@ def factories() -> list[tuple[str, PatternFactory]]:
 def parse_parameters(declared: Declaration, texts: Sequence[str]) -> dict[str, Any]:
     """Return parameters from texts such as `window=256`, `cap=0.5`, `causal=true`, `ids=0,0,1` or `ids=@ids.npy`.
 
-    Weights, `slopes=8` or `weights=8x32` (their shape, with drawn values) or `slopes=@slopes.npy`, come as arrays.
+    Weights, `slopes=8`, `weights=8x32` or `cap=scalar` (their shape, with drawn values) or `slopes=@slopes.npy`, come
+    as arrays.
     """
     said, values = dict[str, str](), dict[str, Any]()
     for text in texts:
@@ -107,15 +108,15 @@ def _parsed_table(name: str, text: str) -> Table:
 
 
 def _drawn(name: str, text: str) -> Any:
-    """Return weights of a shape written 8x32, from a normal distribution, the same each time; float32."""
-    sizes = text.split("x")
+    """Return weights of a shape written 8x32, or scalar, from a normal distribution, the same each time; float32."""
+    sizes = [] if text == "scalar" else text.split("x")
     if not all(size.isdecimal() and int(size) > 0 for size in sizes):
         raise ParameterError(
             f"{name}={text}.",
             rule="Weights are given by their shape, or a file.",
-            fix=f"Write {name}=8, {name}=8x32 or {name}=@{name}.npy.",
+            fix=f"Write {name}=8, {name}=8x32, {name}=scalar or {name}=@{name}.npy.",
         )
-    return np.random.default_rng(0).standard_normal([int(size) for size in sizes], np.float32)
+    return np.asarray(np.random.default_rng(0).standard_normal([int(size) for size in sizes], np.float32))
 
 
 def _loaded_weights(text: str) -> Any:
@@ -133,7 +134,7 @@ def _loaded(text: str, what: str, entries: str) -> Any:
     try:
         with opened(Path(text[1:])) as file:
             return np.lib.format.read_array(file, allow_pickle=False)  # one array, and no archive of them
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+    except Exception as error:  # numpy reads the header as Python, and raises whatever its parser does
         said = error.strerror if isinstance(error, OSError) else _reason(error)
         raise TableError(
             f"{text[1:]!r} can't be read as {what}: {said}.",

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from attncc.errors import AttnccError, ParameterError, PatternError, nearest
 from attncc.ir.language import Table
-from attncc.ir.weights import Weights
+from attncc.ir.weights import Weights, check_weights
 from attncc.text import told
 
 REQUIRED = inspect.Parameter.empty
@@ -41,12 +41,15 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        return self.default is REQUIRED
+        """Whether it can't be left out; a score's weights can, since they are given when it is used."""
+        return self.default is REQUIRED and self.type is not Weights
 
     def checked(self, value: Any) -> Any:
         """Return `value` as the function gets it, or raise ParameterError or TableError."""
-        if self.type in (Table, Weights):
-            return self.type(value, name=self.name)
+        if self.type is Table:
+            return Table(value, name=self.name)
+        if self.type is Weights:
+            return check_weights(value, self.name)
         if self.type is bool and isinstance(value, bool):
             return value
         if self.type is int and (number := _integer(value)) is not None:
@@ -71,7 +74,7 @@ class Parameter:
         return value
 
     def __str__(self) -> str:
-        suffix = "" if self.required else f"={self.default!r}"
+        suffix = "" if self.default is REQUIRED else f"={self.default!r}"
         return f"{self.name}: {self.type.__name__}{suffix}"
 
 
@@ -152,7 +155,7 @@ class Declaration:
             ) from error
 
     def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all parameters, defaults included; raises ParameterError or TableError."""
+        """Return the parameters, defaults included, but for weights to come; raises ParameterError or TableError."""
         for name in values:
             self.parameter(name)
         missing = [p.name for p in self.parameters if p.required and p.name not in values]
@@ -162,7 +165,8 @@ class Declaration:
                 rule=f"It is declared as {self.signature}.",
                 fix=f"Write {self.name}({', '.join(f'{name}=...' for name in missing)}).",
             )
-        return {p.name: p.checked(values.get(p.name, p.default)) for p in self.parameters}
+        present = [p for p in self.parameters if p.name in values or p.default is not REQUIRED]
+        return {p.name: p.checked(values.get(p.name, p.default)) for p in present}
 
     def parameter(self, name: str) -> Parameter:
         """Return the parameter of this name; raises ParameterError if there is none."""

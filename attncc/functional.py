@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from attncc import backends, executables, operators
 from attncc.arguments import Options, check_backend, scale_of
 from attncc.backends.device import here, target_name
 from attncc.executables import Case, Config
+from attncc.held_scores import HeldScore, warn_of_captured
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.directions import check_direction
 from attncc.planner.plan import Plan
@@ -25,6 +27,7 @@ def attention(
     pattern: Pattern | PatternFactory,
     *,
     score: Score | ScoreFactory | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     q_offset: int = 0,
@@ -37,10 +40,10 @@ def attention(
     query: (B, Hq, Nq, D); key: (B, Hkv, Nk, D); value: (B, Hkv, Nk, Dv); one floating dtype and device. With
     `enable_gqa`, Hq is a multiple of Hkv and query head h uses key head h // (Hq / Hkv). `scale` defaults to
     1/sqrt(D); its size is at most 2^23, in float64 2^52. Query row r stands at position `q_offset + r`. `score` is
-    what becomes of the scaled scores before the softmax (see attncc.score); its weights get gradients. `backend` names
-    a backend, with its `config`; without one it is triton on a GPU and torch elsewhere (and on a GPU what triton
-    refuses, which is logged). Without a `config` the one that tuning has found is used, see attncc.explain_config;
-    `config={}` is the default one.
+    what becomes of the scaled scores before the softmax (see attncc.score), and `weights` are the tensors that it looks
+    up, by name: they get gradients, and may be others at each call. `backend` names a backend, with its `config`;
+    without one it is triton on a GPU and torch elsewhere (and on a GPU what triton refuses, which is logged). Without a
+    `config` the one that tuning has found is used, see attncc.explain_config; `config={}` is the default one.
 
     Returns out, (B, Hq, Nq, Dv) in the query's dtype, and with `return_lse` also the natural-log sum of
     exponentials, (B, Hq, Nq), float32 (float64 for float64); both are differentiable. A query without keys, or whose
@@ -49,8 +52,9 @@ def attention(
 
     Raises ShapeError, BackendError, ConfigError, PatternError, ScoreError or TableError.
     """
-    chosen = as_pattern(pattern)
-    options = Options(as_score(score), scale, enable_gqa, q_offset, return_lse, backend, executables.encoded(config))
+    chosen, bound = as_pattern(pattern), as_score(score, weights)
+    warn_of_captured(bound, weights)
+    options = Options(bound, scale, enable_gqa, q_offset, return_lse, backend, executables.encoded(config))
     return _attended(query, key, value, chosen, options)
 
 
@@ -64,19 +68,27 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, optio
     return (out, lse) if options.return_lse else out
 
 
-@dataclass(frozen=True)
-class Attention:
-    """A pattern with its options, as a reusable callable of (query, key, value); made by `compile`.
+class Attention(torch.nn.Module):
+    """A pattern with its options, as a module that is called with (query, key, value); made by `compile`.
 
-    plan: what runs under the given configuration, or under the default one: which one was tuned is known only with the
-    tensors' sizes, so that each call looks it up, as `attention` does; `planned` says what it comes to.
+    score: holds the score's weights, as parameters and buffers by their names. plan: what runs under the given
+    configuration, or under the default one: which one was tuned is known only with the tensors' sizes, so that each
+    call looks it up, as `attention` does; `planned` says what it comes to.
     """
 
-    pattern: Pattern
-    options: Options
-    plan: Plan | None = None
+    def __init__(self, pattern: Pattern, options: Options, plan: Plan | None = None) -> None:
+        super().__init__()
+        self.pattern = pattern
+        self.score = HeldScore(options.score)
+        self.plan = plan
+        self._others = options[1:]
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
+    @property
+    def options(self) -> Options:
+        """The options of a call, the score on the weights that the module has now."""
+        return Options(self.score(), *self._others)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         """Return `attention(query, key, value, pattern)` under the options."""
         return _attended(query, key, value, self.pattern, self.options)
 
@@ -86,8 +98,13 @@ class Attention:
         Raises what the call does.
         """
         check_direction(direction)
-        query, key, value = self.options.checked(query, key, value)
-        return executables.running(query, key, value, direction, self.options.call(self.pattern))[0]
+        options = self.options
+        query, key, value = options.checked(query, key, value)
+        return executables.running(query, key, value, direction, options.call(self.pattern))[0]
+
+    def extra_repr(self) -> str:
+        """Return the pattern, for the printed module."""
+        return repr(self.pattern)
 
 
 def compile(
@@ -98,6 +115,7 @@ def compile(
     heads: int = 1,
     batch: int = 1,
     score: Score | ScoreFactory | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     q_offset: int = 0,
@@ -105,13 +123,15 @@ def compile(
     backend: str | None = None,
     config: Config | None = None,
 ) -> Attention:
-    """Return a callable of (query, key, value) for `pattern`; given `q_len`, plan and lower it now.
+    """Return a module to be called with (query, key, value) for `pattern`; given `q_len`, plan and lower it now.
 
-    What was tuned for the tensors' sizes is looked up by each call, as in `attention` (see Attention.planned).
+    It holds the score's weights, given with the score or as `weights`: an nn.Parameter as a parameter, another tensor
+    as a buffer, under names such as `score.slopes`. What was tuned for the tensors' sizes is looked up by each call, as
+    in `attention` (see Attention.planned).
     `heads` and `batch` matter only to patterns and scores that depend on h or b. Options are those of `attention`.
     """
-    chosen = as_pattern(pattern)
-    options = Options(as_score(score), scale, enable_gqa, q_offset, return_lse, backend, executables.encoded(config))
+    chosen, bound = as_pattern(pattern), as_score(score, weights)
+    options = Options(bound, scale, enable_gqa, q_offset, return_lse, backend, executables.encoded(config))
     if q_len is None:
         return Attention(chosen, options)
     check_backend(backend)

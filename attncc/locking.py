@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attncc.errors import ConfigError
-from attncc.storage import check_inside, put_unchecked, read
+from attncc.storage import check_inside, make_folder, put_unchecked, read
 from attncc.text import printable
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def locked(
     """
     from filelock import FileLock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     check_inside(path, root)
     lock, holder = FileLock(path), path.with_suffix(".holder")
     try:

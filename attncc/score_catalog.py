@@ -37,9 +37,21 @@ def named(name: str, parameters: Sequence[str] = (), *, heads: int = 1) -> Score
                 rule="Parameters are for a declared score, a function under @attncc.score.",
                 fix="Leave the parameter out.",
             )
-        return declared
+        return _with_weights(declared)
     given = {key: _on_torch(value) for key, value in parse_parameters(declared, parameters).items()}
-    return declared(**(biases.initial_weights(declared, heads) | given))
+    return _with_weights(declared(**(biases.initial_weights(declared, heads) | given)))
+
+
+def _with_weights(score: Score) -> Score:
+    """Return a score that has all of its weights; raises ParameterError for another one."""
+    for name in score.template.names:
+        if name not in score.weights:
+            raise ParameterError(
+                f"Score {score.name!r} has no weights {name!r}.",
+                rule="Its kernels depend on their shape.",
+                fix=f"Give it: -s {name}=8, {name}=8x32, {name}=scalar or {name}=@{name}.npy.",
+            )
+    return score
 
 
 def _declared(name: str) -> Declared:

@@ -3,93 +3,151 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from attncc.declarations import Declaration
 from attncc.errors import PatternError, ScoreError, nearest
-from attncc.ir.functions import Lookup, WeightsSymbol
 from attncc.ir.language import Index, Table
 from attncc.ir.real import Real, Symbolic, real_of
 from attncc.ir.score import IDENTITY, ScoreExpression
 from attncc.ir.symbols import BY_NAME, SCORE
-from attncc.ir.weights import Weights
+from attncc.ir.weights import Weights, check_weights
+from attncc.score_templates import Chained, Declared, Fixed, Shapes, Template
+from attncc.tracing import is_tracing
 
 
 class Score:
-    """A score: its expression, and the live tensors that it looks up.
+    """A score: a template, and the tensors that are bound to its weights so far, by name.
 
-    `name` and `parameters` say where it came from; scores of equal `expression` run the same code.
+    `name` and `parameters` say where it came from; scores of equal `expression` run the same code. The expression
+    follows from the shapes of the weights, so that it is known once all of them are there.
     """
 
     def __init__(
         self,
-        expression: ScoreExpression,
-        weights: tuple[Weights, ...] = (),
+        template: Template,
+        weights: Mapping[str, Any] | None = None,
         name: str = "score",
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
-        self.expression = expression
-        self.weights = weights
-        #: The weights' tensors, by slot.
-        self.tensors = [entry.tensor for entry in weights]
-        self.key = expression.key
+        given = weights or {}
+        self.template = template
+        #: The tensors that are bound, by name, in the order of their slots.
+        self.weights = {slot: given[slot] for slot in template.names if slot in given}
         self.name = name
         self.parameters = dict(parameters or {})
+        self._made: tuple[Shapes, ScoreExpression] | None = None
 
-    def with_weights(self, **tensors: Any) -> Score:
-        """Return the same score on other tensors of the same shapes, without building its expression again.
+    @classmethod
+    def of(cls, expression: ScoreExpression, weights: Mapping[str, Any] | None = None, name: str = "score") -> Score:
+        """Return the score of an expression, whose slots are the weights in their order."""
+        given = weights or {}
+        return cls(Fixed(expression, tuple(given), _shapes(given.values())), given, name)
 
-        Raises ScoreError for an unknown name or another shape, TableError for what can't be weights.
+    @property
+    def tensors(self) -> list[Any]:
+        """The weights' tensors, by slot; raises ScoreError if there are some to come."""
+        for name in self.template.names:
+            if name not in self.weights:
+                raise ScoreError(
+                    f"Score {self.name!r} has no tensor for its weights {name!r}.",
+                    rule="Weights are given by name: at the call, or to the declared score.",
+                    fix=f'Pass weights={{"{name}": ...}} beside the score, or write {self.name}({name}=...).',
+                )
+        return list(self.weights.values())
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether all weights have a tensor."""
+        return len(self.weights) == len(self.template.names)
+
+    @property
+    def shapes(self) -> Shapes:
+        """The weights' sizes now, by slot; raises ScoreError if there are some to come."""
+        return _shapes(self.tensors)
+
+    @property
+    def expression(self) -> ScoreExpression:
+        """The expression for weights of these shapes; raises ScoreError."""
+        shapes = self.shapes
+        if self._made is None or self._made[0] != shapes:
+            self._made = shapes, self.template.expression(shapes)
+        return self._made[1]
+
+    @property
+    def key(self) -> str:
+        """The expression's key; under torch.compile a constant of the graph."""
+        return self.template.traced_key(self.shapes) if is_tracing() else self.expression.key
+
+    def with_weights(self, **weights: Any) -> Score:
+        """Return the score with these tensors in place of those of their names.
+
+        Raises ScoreError for an unknown name, TableError for what can't be weights.
         """
-        known = [entry.name for entry in self.weights]
-        for name in tensors:
-            if name not in known:
-                raise ScoreError(f"{self.name!r} has no weights {name!r}.", fix=nearest(name, known))
-        return self.on([tensors.get(entry.name, entry.tensor) for entry in self.weights])
+        for name in weights:
+            if name not in self.template.names:
+                known = ", ".join(self.template.names) or "none"
+                raise ScoreError(
+                    f"Score {self.name!r} has no weights {name!r}.",
+                    rule=f"Its weights are {known}.",
+                    fix=nearest(name, self.template.names),
+                )
+        checked = {name: check_weights(x, name) for name, x in weights.items()}
+        return Score(self.template, {**self.weights, **checked}, self.name, self.parameters)
 
     def on(self, tensors: Sequence[Any]) -> Score:
-        """Return the same score on other tensors, one for each of `weights`; raises as `with_weights` does."""
-        changed = [Weights(x, w.name, w.slot) for w, x in zip(self.weights, tensors, strict=True)]
-        for old, new in zip(self.weights, changed, strict=True):
-            if old.shape != new.shape:
-                raise ScoreError(
-                    f"Weights {old.name!r} of shape {new.shape} in place of {old.shape}.",
-                    rule="A score's expression is for weights of certain shapes.",
-                    fix="Call the declared score again with these weights.",
-                )
-        parameters = self.parameters | {entry.name: entry for entry in changed if entry.name in self.parameters}
-        return Score(self.expression, tuple(changed), self.name, parameters)
+        """Return the score on these tensors, one for each of its weights by slot; raises what `with_weights` does."""
+        return self.with_weights(**dict(zip(self.template.names, tensors, strict=True)))
 
-    def then(self, other: Score) -> Score:
+    def unbound(self) -> Score:
+        """Return the score with all of its weights to come."""
+        return Score(self.template, {}, self.name, self.parameters)
+
+    def fixed(self) -> Score:
+        """Return the same, bound score without what declared it: its expression is for weights of these shapes."""
+        template = Fixed(self.expression, self.template.names, self.shapes)
+        return Score(template, self.weights, self.name, self.parameters)
+
+    def then(self, other: Score | ScoreFactory) -> Score:
         """Return this score followed by another, which gets its result: `alibi(...).then(softcap(cap=50.0))`.
 
         Raises ScoreError where the two together compute with something that isn't finite.
         """
-        shift = len(self.weights)
-        moved = {read: _moved(read, shift) for read in other.expression.lookups}
-        expr = other.expression.expr.xreplace(moved).xreplace({SCORE: self.expression.expr})
-        taken = {entry.name for entry in self.weights}
-        added = [
-            Weights(w.tensor, f"{w.name}_{w.slot + shift}" if w.name in taken else w.name, w.slot + shift)
-            for w in other.weights
-        ]
-        return Score(ScoreExpression(expr), (*self.weights, *added), f"{self.name}.then({other.name})")
+        second = as_score(other)
+        template = Chained.of(self.template, second.template)
+        renamed = dict(zip(second.template.names, template.names[len(self.template.names) :], strict=True))
+        weights = {**self.weights, **{renamed[name]: x for name, x in second.weights.items()}}
+        return _checked(Score(template, weights, f"{self.name}.then({second.name})"))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A bound score is pickled by its expression, another one by what declared it."""
+        made = self.fixed() if self.is_bound else self
+        return Score, (made.template, made.weights, made.name, made.parameters)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Score:
         """The same on copies of its tensors, such as those of a copied model."""
-        return self.on([copy.deepcopy(x, memo) for x in self.tensors])
+        copied = {name: copy.deepcopy(x, memo) for name, x in self.weights.items()}
+        return Score(self.template, copied, self.name, self.parameters)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Score) or self.key != other.key:
+        if not isinstance(other, Score) or self._identity != other._identity:
             return False
-        return all(a is b for a, b in zip(self.tensors, other.tensors, strict=True))
+        return all(a is b for a, b in zip(self.weights.values(), other.weights.values(), strict=True))
 
     def __hash__(self) -> int:
-        return hash(self.key)
+        return hash(self._identity)
 
     def __repr__(self) -> str:
-        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.parameters.items())})"
+        given = [f"{name}={value!r}" for name, value in self.parameters.items()]
+        given += [f"{name}={tuple(x.shape)}" for name, x in self.weights.items()]
+        return f"{self.name}({', '.join(given)})"
+
+    @property
+    def _identity(self) -> object:
+        """What equal scores have alike, beside their tensors."""
+        return self.expression.key if self.is_bound else (self.template, tuple(self.weights))
 
 
 class ScoreFactory(Declaration):
@@ -105,16 +163,23 @@ class ScoreFactory(Declaration):
     known_types = (int, float, bool, Table, Weights)
 
     def __call__(self, **values: Any) -> Score:
-        """Return the score for these parameters; raises ParameterError, TableError or ScoreError."""
+        """Return the score for these parameters; weights that are left out are given when it is used.
+
+        Raises ParameterError, TableError or ScoreError.
+        """
         checked = self.checked(values)
-        named = [value for value in checked.values() if isinstance(value, Weights)]
-        for slot, weights in enumerate(named):
-            weights.slot = slot
-        result = self.evaluated(checked)
+        names = tuple(parameter.name for parameter in self.parameters if parameter.type is Weights)
+        weights = {name: checked.pop(name) for name in names if name in checked}
+        return _checked(Score(Declared(self, names, tuple(checked.items())), weights, self.name, checked))
+
+    def built(self, parameters: Mapping[str, Any], shapes: Shapes) -> ScoreExpression:
+        """Return the expression for parameters, and weights of such shapes; raises ScoreError."""
+        names = [parameter.name for parameter in self.parameters if parameter.type is Weights]
+        slots = {name: Weights(shape, name, slot) for slot, (name, shape) in enumerate(zip(names, shapes, strict=True))}
+        result = self.evaluated({**parameters, **slots})
         try:
             expr = real_of(result)
-            whole = expr if SCORE.name in self.symbols else SCORE + expr
-            return Score(ScoreExpression(whole), tuple(named), self.name, checked)
+            return ScoreExpression(expr if SCORE.name in self.symbols else SCORE + expr)
         except PatternError as error:
             raise ScoreError(error.problem, rule=error.rule, fix=error.fix) from error
 
@@ -132,25 +197,40 @@ def score(function: Callable[..., Any]) -> ScoreFactory:
     return ScoreFactory.of(function)
 
 
-def as_score(value: object) -> Score:
-    """Return `value` as a score: a Score, a declared score that needs no parameters, or None for the score as it is."""
-    if value is None:
-        return PLAIN
-    if isinstance(value, Score):
-        return value
-    if isinstance(value, ScoreFactory):
-        return value()
-    raise ScoreError(
-        f"{value!r} ({type(value).__name__}) is not a score.",
-        rule="A score is made by a function under @attncc.score.",
-        fix="Call the declared score with its parameters, as in softcap(cap=50.0).",
-    )
+def as_score(value: object, weights: Mapping[str, Any] | None = None) -> Score:
+    """Return `value` as a score: a Score, a declared score without further parameters, or None for the score as it is.
+
+    With `weights`, these are bound to it by name. Raises ScoreError or TableError.
+    """
+    found = PLAIN if value is None else value() if isinstance(value, ScoreFactory) else value
+    if not isinstance(found, Score):
+        raise ScoreError(
+            f"{value!r} ({type(value).__name__}) is not a score.",
+            rule="A score is made by a function under @attncc.score.",
+            fix="Call the declared score with its parameters, as in softcap(cap=50.0).",
+        )
+    if weights is None:
+        return found
+    if not isinstance(weights, Mapping):
+        raise ScoreError(
+            f"weights is a {type(weights).__name__}.",
+            rule="It is a mapping from the names of a score's weights to tensors.",
+            fix=f"The weights of {found.name!r} are {', '.join(found.template.names) or 'none'}.",
+        )
+    return found.with_weights(**weights)
 
 
-def _moved(read: Lookup, shift: int) -> Lookup:
-    old = read.weights
-    return Lookup(WeightsSymbol(old.slot + shift, old.shape, old.label), *read.indices)
+def _shapes(tensors: Iterable[Any]) -> Shapes:
+    """Return sizes as numbers, which those of a traced tensor become by operator.index."""
+    return tuple(tuple(map(operator.index, x.shape)) for x in tensors)
+
+
+def _checked(made: Score) -> Score:
+    """Return a score, its expression built if its weights are there; raises ScoreError. Traced, it is built later."""
+    if made.is_bound and not is_tracing():
+        assert made.expression
+    return made
 
 
 #: The score as it is.
-PLAIN = Score(IDENTITY, name="plain")
+PLAIN = Score(Fixed(IDENTITY), name="plain")

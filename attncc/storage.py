@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import secrets
+import shutil
 import stat
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,15 +38,87 @@ class CacheWarning(AttnccWarning):
     """A file of a cache wasn't what was written there and was made again, or the cache can't be written to."""
 
 
-def cache_root() -> Path:
-    """Return the folder of all caches; it need not exist yet."""
+def chosen_root() -> Path:
+    """Return the folder of all caches that this user chose, or the platform's."""
     chosen = os.environ.get(ENVIRONMENT)
     return Path(chosen) if chosen else user_cache_path("attncc")
+
+
+def cache_root() -> Path:
+    """Return the folder of all caches; it need not exist yet.
+
+    One that others can write to is not used: with one warning, a temporary folder takes its place.
+    """
+    problem = _exposed_cache()
+    if not problem:
+        return chosen_root()
+    warn_once(f"{problem} What this process tunes and compiles is forgotten when it ends.", problem)
+    return temporary_folder()
 
 
 def cache_folder(name: str) -> Path:
     """Return the folder of one cache; it need not exist yet."""
     return cache_root() / name
+
+
+def check_cache() -> None:
+    """Raise ConfigError where the caches aren't used, since others can write to them."""
+    problem = _exposed_cache()
+    if problem:
+        raise ConfigError(
+            problem,
+            rule="Caches are used where nobody else could have written what is in them.",
+            fix=f"Take the others' permission (chmod go-w), or set {ENVIRONMENT} to a folder of your own.",
+        )
+
+
+def _exposed_cache() -> str:
+    """Return a sentence on the folder of caches that others can write to, or an empty text."""
+    root = chosen_root()
+    for folder in (root, *(root / name for name in CACHES)):
+        if said := exposure(folder):
+            return f"The cache folder {folder} is not used: {said}, so that others can write to it."
+    return ""
+
+
+def exposure(path: Path) -> str:
+    """Return what lets others write to a folder or file, or an empty text: it is missing, or this user's or root's."""
+    if sys.platform == "win32":  # access is by lists there
+        return ""
+    try:
+        link, found = path.lstat(), path.stat()
+    except OSError:  # missing, or out of reach, of which whoever opens it tells
+        return ""
+    for each in (link, found):
+        if each.st_uid not in (0, os.geteuid()):
+            return f"it belongs to user {each.st_uid}"
+    mode = stat.S_IMODE(found.st_mode)
+    return f"its mode is {mode:04o}" if mode & 0o022 else ""
+
+
+@cache
+def temporary_folder() -> Path:
+    """Return a folder of this process alone, which goes with it."""
+    folder, owner = Path(tempfile.mkdtemp(prefix="attncc-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # forked processes inherit what is done at exit
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing; raises OSError."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(mode=_permissions(path, 0o777), exist_ok=True)
+
+
+def _permissions(path: Path, bits: int) -> int:
+    """Return the permissions of what is made: in the caches, nobody else has any."""
+    return bits & 0o700 if path.is_relative_to(cache_root()) else bits
 
 
 def warn_once(message: str, about: str) -> None:
@@ -86,7 +162,7 @@ def appended(path: Path) -> BinaryIO:
     It is made if it isn't there. Never waits.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), _permissions(path, 0o666))
     try:
         _regular(path, os.fstat(descriptor))
         return os.fdopen(descriptor, "ab")
@@ -278,12 +354,13 @@ def _send(descriptor: int, content: bytes) -> None:
 def _replace(path: Path, content: bytes, mode: int | None, durable: bool = True) -> None:
     if mode is not None:
         _check_access(path)  # a file that is marked read-only is kept, though its folder would let it be replaced
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.parent / f"{WRITING}{secrets.token_hex(8)}"
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _permissions(path, 0o666))
+        with os.fdopen(descriptor, "wb") as file:
             if mode is not None:
-                os.fchmod(file.fileno(), mode)
+                os.fchmod(file.fileno(), _permissions(path, mode))
             file.write(content)
             file.flush()
             if durable:

@@ -64,7 +64,7 @@ class Task:
 
     @property
     def itemsize(self) -> int:
-        return aot.DTYPES[self.dtype]
+        return Inputs.given(1, 1, None, self.head_dim, None, self.dtype).itemsize
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,10 @@ STAGES = 3
 def dense(target: str, head_dim: int, blocks: Blocks, *, causal: bool) -> Compiled:
     """Compile the yardstick, fp16."""
     constants = {"HEAD_DIM": head_dim, "BLOCK_M": blocks.block_m, "BLOCK_N": blocks.block_n, "CAUSAL": causal}
+    path = Path(yardstick.__file__)
     source = Source(
-        path=Path(yardstick.__file__),
+        text=path.read_text("utf-8"),
+        path=path,
         name="dense",
         types=tuple(yardstick.SIGNATURE.items()),
         constants=tuple(constants.items()),

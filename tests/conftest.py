@@ -16,6 +16,8 @@ if not torch.cuda.is_available():
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--examples", type=int, default=None, help="Examples of each property, drawn anew in each run.")
+    parser.addoption("--flips", type=int, default=None, help="Damaged bytes of each kind of file.")
+    parser.addoption("--shard", default="1/1", metavar="K/N", help="Every N-th of the damaged files, from the K-th on.")
     parser.addoption("--golden", action="store_true", help="Write the generated sources that tests compare with.")
 
 
@@ -31,7 +33,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A search for counterexamples takes as long as it takes: no time limit under --examples."""
-    if config.getoption("--examples"):
+    """A search for counterexamples takes as long as it takes: no time limit under --examples or --flips."""
+    if config.getoption("--examples") or config.getoption("--flips"):
         for item in items:
             item.add_marker(pytest.mark.timeout(0))
+
+
+@pytest.fixture
+def flips(request: pytest.FixtureRequest) -> int:
+    """How many damaged bytes there are of each kind of file; a few, unless --flips asks for more."""
+    return int(request.config.getoption("--flips") or 16)
+
+
+@pytest.fixture
+def shard(request: pytest.FixtureRequest) -> tuple[int, int]:
+    """The part (k, n) of the damaged files that --shard asks for."""
+    number, _, count = request.config.getoption("--shard").partition("/")
+    return int(number), int(count)

@@ -62,7 +62,24 @@ def test_one_after_the_other() -> None:
         return 1.5 * torch.tanh((s - slopes[0] * GAP.abs()) / 1.5) - slopes[1] * GAP.abs()
 
     check(score, formula)
-    assert [entry.name for entry in score.weights] == ["slopes", "slopes_1"]
+    assert list(score.weights) == ["slopes", "slopes_1"]
+
+
+@attncc.score
+def warmed(score, *, temperature: attncc.Weights, floor: attncc.Weights):
+    return attncc.maximum(score * temperature, -floor[()]) + temperature / 2
+
+
+@pytest.mark.parametrize("name", ["causal", "full"])
+def test_weights_without_dimensions_are_numbers(name: str) -> None:
+    score = warmed(temperature=torch.tensor(0.7), floor=torch.tensor(0.9))
+    check(score, lambda s, w: torch.maximum(s * w[0], -w[1]) + w[0] / 2, name)
+    assert str(score.expression).count("temperature") == 2
+
+
+def test_weights_with_dimensions_are_no_number() -> None:
+    with pytest.raises(attncc.ScoreError, match="one index a dimension"):
+        warmed(temperature=torch.rand(2), floor=torch.rand(()))
 
 
 def test_caps_are_positive() -> None:

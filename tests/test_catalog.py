@@ -174,6 +174,7 @@ ODD = {
     "records": _npy([("a", "<i4")], (2,), b"\0" * 8),
     "texts": _npy("<U4", (2,), b"\0" * 32),
     "times": _npy("<M8[s]", (1,), b"\0" * 8),
+    "a bracket that stays open": _npy("<i8", (2,), b"\0" * 16).replace(b")", b"("),
     "nothing": b"",
 }
 

@@ -53,6 +53,13 @@ def test_weights_from_text_and_files(tmp_path: Path) -> None:
     assert (tuple(found.shape), found.dtype) == ((2, 8), torch.float32)
 
 
+def test_weights_of_a_file_s_score_are_asked_for_and_may_be_a_number(mine: Path) -> None:
+    with pytest.raises(ParameterError, match=r"(?s)no weights 'by'.*-s by=8"):
+        named(f"{mine}:scaled")
+    with pytest.raises(ScoreError, match="one index a dimension"):
+        named(f"{mine}:scaled", ["by=scalar"])
+
+
 def test_scores_of_a_file(mine: Path) -> None:
     assert named(f"{mine}:scaled", ["by=2", "twice=true"]).key != named(f"{mine}:ready").key
     assert named(f"{mine}:ready").key == named(f"{mine}:scaled", ["by=2"]).key

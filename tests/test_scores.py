@@ -8,10 +8,12 @@ from typing import Annotated
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import attncc
 from attncc import Bounds, Table, Weights
 from attncc.errors import ParameterError, ScoreError, TableError
+from attncc.scores import as_score
 
 CAUSAL = attncc.load("causal")
 STRIDED = attncc.load("strided", l=8)
@@ -72,10 +74,73 @@ def test_scores_of_equal_expressions_are_equal_on_the_same_tensors() -> None:
     assert len({sloped(slopes=a), sloped(slopes=a)}) == 1
 
 
+def test_weights_come_at_the_call_in_part_or_in_all() -> None:
+    q, k, v = tensors()
+    slopes, table = torch.rand(2), torch.randn(40)
+    wanted = attncc.attention(q, k, v, CAUSAL, score=sloped(slopes=slopes).then(by_gap(table=table)))
+    both = {"slopes": slopes, "table": table}
+    for score, weights in (
+        (sloped().then(by_gap), both),
+        (sloped(slopes=slopes).then(by_gap), {"table": table}),
+        (sloped(slopes=2 * slopes).then(by_gap(table=table)), {"slopes": slopes}),
+        (sloped(slopes=torch.rand(7)).then(by_gap(table=torch.rand(3))), both),
+    ):
+        assert torch.equal(attncc.attention(q, k, v, CAUSAL, score=score, weights=weights), wanted)
+    with pytest.raises(ScoreError, match=r"(?s)no tensor for its weights 'table'.*weights=\{\"table\": \.\.\.\}"):
+        attncc.attention(q, k, v, CAUSAL, score=sloped().then(by_gap), weights={"slopes": slopes})
+    with pytest.raises(ScoreError, match="Its weights are none"):
+        attncc.attention(q, k, v, CAUSAL, weights={"slopes": slopes})
+
+
+def test_an_expression_is_built_once_for_the_shapes_of_its_weights() -> None:
+    built = []
+
+    @attncc.score
+    def noted(h, *, gain: Weights, twice: bool = False):
+        built.append(gain.shape)
+        return gain[h] * (2 if twice else 1)
+
+    q, k, v = tensors()
+    for shape in ((2,), (2,), (3,), (2,)):
+        attncc.attention(q, k, v, CAUSAL, score=noted, weights={"gain": torch.rand(shape)})
+        attncc.attention(q, k, v, CAUSAL, score=noted(gain=torch.rand(shape)))
+    assert built == [(2,), (3,)]
+
+
+def test_weights_whose_shape_changed_under_a_score_are_read_anew() -> None:
+    q, k, v = tensors()
+    table = torch.randn(40)
+    score = by_gap(table=table)
+    attncc.attention(q, k, v, CAUSAL, score=score)
+    table.resize_(44)
+    torch.testing.assert_close(
+        attncc.attention(q, k, v, CAUSAL, score=score),
+        attncc.attention(q, k, v, CAUSAL, score=by_gap(table=table[:40])),
+    )
+
+
+def test_weights_that_a_body_makes_are_refused_by_name() -> None:
+    captured = torch.randn(2)
+
+    @attncc.score
+    def made(score, h, *, slopes: Weights):
+        return score + Weights(captured)[h] * slopes[h]
+
+    with pytest.raises(ScoreError, match=r"(?s)attncc\.Weights\(\.\.\.\) was made of a Tensor.*Declare"):
+        made(slopes=torch.rand(2))
+
+
+def test_the_names_of_a_chain_s_weights_differ() -> None:
+    twice = sloped(slopes=torch.rand(2)).then(sloped(slopes=torch.rand(3)))
+    assert list(twice.then(sloped).template.names) == ["slopes", "slopes_1", "slopes_2"]
+    assert list(sloped().then(sloped().then(sloped)).template.names) == ["slopes", "slopes_1", "slopes_1_2"]
+    assert sloped() == sloped()
+    assert sloped() != sloped(slopes=torch.rand(2))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
-        (lambda: sloped(), ParameterError, "needs slopes"),
         (lambda: sloped(slope=torch.rand(2)), ParameterError, "Did you mean 'slopes'"),
         (lambda: sloped(slopes=[0.5]), TableError, "floating-point tensor"),
         (lambda: sloped(slopes=torch.rand(2, 2)), ScoreError, "one index a dimension"),
@@ -83,8 +148,10 @@ def test_scores_of_equal_expressions_are_equal_on_the_same_tensors() -> None:
         (lambda: capped(cap=math.nan), ParameterError, "a finite number"),
         (lambda: capped(cap=0.1), ParameterError, "at least 0.5 and at most 99"),
         (lambda: capped(cap=True), ParameterError, "a finite number"),
-        (lambda: sloped(slopes=torch.rand(2)).with_weights(slopes=torch.rand(3)), ScoreError, "in place of"),
+        (lambda: sloped(slopes=torch.rand(2)).with_weights(slopes=torch.rand(2, 3)).key, ScoreError, "one index a dim"),
         (lambda: sloped(slopes=torch.rand(2)).with_weights(slope=torch.rand(2)), ScoreError, "Did you mean 'slopes'"),
+        (lambda: as_score(sloped, torch.rand(2)), ScoreError, "mapping from the names"),
+        (lambda: sloped().expression, ScoreError, "no tensor for its weights 'slopes'"),
     ],
 )
 def test_parameters_are_checked(call, error, says: str) -> None:
@@ -217,7 +284,7 @@ def test_gradcheck() -> None:
 
 def test_torch_compile_without_a_graph_break() -> None:
     torch._dynamo.reset()
-    slopes = torch.nn.Parameter(torch.rand(2))
+    slopes = torch.rand(2, requires_grad=True)
     score = sloped(slopes=slopes).then(capped())
 
     @torch.compile(fullgraph=True, backend="aot_eager")
@@ -231,6 +298,69 @@ def test_torch_compile_without_a_graph_break() -> None:
     leaves = [*inputs, slopes]
     for a, b in zip(torch.autograd.grad(found.sum(), leaves), torch.autograd.grad(wanted.sum(), leaves), strict=True):
         torch.testing.assert_close(a, b)
+
+
+DOUBLED = looked_up()
+IN_GRAPHS = {
+    "declared": lambda w: {"score": by_gap, "weights": {"table": w}},
+    "kept": lambda w: {"score": DOUBLED, "weights": {"table": w.view(-1, 1).expand(-1, 40)}},
+    "made in the graph": lambda w: {"score": capped(cap=5).then(by_gap), "weights": {"table": w}},
+    "made on its weights": lambda w: {"score": by_gap(table=w)},
+    "one of two": lambda w: {"score": sloped(slopes=w[:2]).then(by_gap), "weights": {"table": w}},
+}
+
+
+FEW = ("declared", "one of two")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in IN_GRAPHS]
+)
+def test_a_graph_serves_all_values_of_weights_and_all_lengths(name: str) -> None:
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+
+    def attend(q, k, v, w):
+        return attncc.attention(q * 2, k, v, CAUSAL, **IN_GRAPHS[name](w))
+
+    graph = torch.compile(attend, fullgraph=True, backend=counter)
+    for n, graphs in ((40, 1), (40, 1), (39, 2), (38, 2)):
+        inputs = [x.requires_grad_() for x in (*tensors(n), torch.randn(40))]
+        found, wanted = graph(*inputs), attend(*inputs)
+        torch.testing.assert_close(found, wanted)
+        for a, b in zip(*(torch.autograd.grad(x.sum(), inputs) for x in (found, wanted)), strict=True):
+            torch.testing.assert_close(a, b)
+        assert counter.frame_count == graphs
+
+
+def test_a_graph_is_for_weights_of_one_shape() -> None:
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    graph = torch.compile(
+        lambda x, w: attncc.attention(x, x, x, CAUSAL, score=attncc.t5_bias, weights={"weights": w}),
+        fullgraph=True,
+        backend=counter,
+    )
+    x = tensors(6)[0]
+    for buckets in (4, 6, 4):
+        w = torch.randn(2, buckets)
+        torch.testing.assert_close(graph(x, w), attncc.attention(x, x, x, CAUSAL, score=attncc.t5_bias(weights=w)))
+    assert counter.frame_count == 2
+
+
+def test_a_table_of_a_score_is_a_constant_of_its_graph() -> None:
+    @attncc.score
+    def by_bucket(i, j, *, weights: Weights, buckets: Table):
+        return weights[buckets[i - j]]
+
+    score, x, w = by_bucket(buckets=torch.arange(40) // 7), tensors()[0], torch.randn(6)
+    graph = torch.compile(
+        lambda x, w: attncc.attention(x, x, x, CAUSAL, score=score, weights={"weights": w}),
+        fullgraph=True,
+        backend="aot_eager",
+    )
+    wanted = attncc.attention(x, x, x, CAUSAL, score=by_gap(table=w[torch.arange(40) // 7]))
+    torch.testing.assert_close(graph(x, w), wanted)
 
 
 def test_the_operator_with_weights_is_registered_completely() -> None:

@@ -236,3 +236,55 @@ def test_what_a_killed_process_was_writing_is_found_later(cache: Path) -> None:
             os.utime(path, (path.stat().st_mtime - age,) * 2)
     (cache / "kernels" / "linked").symlink_to(cache / "mine")
     assert sorted(path.parent.parent.name for path in storage.abandoned()) == ["kernels", "tuned"]
+
+
+def test_what_lies_in_the_caches_is_for_this_user_alone(cache: Path, umask: None) -> None:
+    storage.put(storage.cache_folder("kernels") / "deep" / "file", b"", storage.cache_root())
+    storage.put(cache.parent / "out" / "deep" / "file", b"", cache.parent)
+    found = {path.relative_to(cache.parent).as_posix(): mode(path) for path in cache.parent.glob("[co]*/**/*")}
+    assert found == {
+        "cache/kernels": 0o700, "cache/kernels/deep": 0o700, "cache/kernels/deep/file": 0o600,
+        "out/deep": 0o750, "out/deep/file": 0o640,
+    }  # fmt: skip
+    assert mode(cache) == 0o700
+
+
+@pytest.mark.parametrize("name", ["", "kernels"], ids=["root", "folder"])
+@pytest.mark.parametrize("bits", [0o777, 0o775, 0o1777])
+def test_a_cache_that_others_can_write_to_is_refused(name: str, bits: int, cache: Path) -> None:
+    exposed = cache / name
+    storage.make_folder(cache / "kernels")
+    storage.check_cache()
+    exposed.chmod(bits)
+    with pytest.warns(storage.CacheWarning, match=f"{exposed} is not used: its mode is {bits:04o}"):
+        folder = storage.cache_folder("kernels")
+    assert not folder.is_relative_to(cache)
+    assert mode(folder.parent) == 0o700
+    assert storage.cache_folder("kernels") == folder
+    with pytest.raises(ConfigError, match="chmod go-w"):
+        storage.check_cache()
+    storage.put(folder / "file", b"x", folder)
+    assert (folder / "file").read_bytes() == b"x"
+    exposed.chmod(0o755)
+    assert storage.cache_folder("kernels") == cache / "kernels"
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root gives files away")
+@pytest.mark.parametrize("given", ["folder", "link"])
+def test_a_cache_of_another_user_is_refused(given: str, tmp_path: Path) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    assert storage.exposure(link) == ""
+    os.chown(tmp_path / given, 12345, -1, follow_symlinks=False)
+    assert storage.exposure(link) == "it belongs to user 12345"
+
+
+def test_a_temporary_cache_goes_with_its_process_and_not_with_a_fork() -> None:
+    script = (
+        "import os, sys\nfrom attncc import storage\nfolder = storage.temporary_folder()\n"
+        "child = os.fork()\nif not child:\n    sys.exit()\nos.waitpid(child, 0)\nprint(folder, folder.is_dir())"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert told[1] == "True"
+    assert not Path(told[0]).exists()

@@ -31,7 +31,9 @@ def show_path(as_json: options.AsJson = False) -> None:
     Example: attncc cache path
     """
     from attncc.configs.store import user_store
+    from attncc.storage import check_cache
 
+    check_cache()
     root = user_store().root
     if as_json:
         output.show_json({"path": str(root)})
@@ -133,9 +135,9 @@ def import_bundle(
     Example: attncc cache import tuned.json
     """
     from attncc.configs import bundle
-    from attncc.configs.store import Store, user_store
+    from attncc.configs.store import Store
 
-    store = user_store() if to is None else Store(to)
+    store = _store() if to is None else Store(to)
     found = bundle.load(file, store, progress)
     if as_json:
         counts = {"written": len(found.written), "kept": len(found.kept), "refused": list(found.refused)}
@@ -209,9 +211,11 @@ def prune(
 
 
 def _store() -> Store:
-    """Return this user's store; raises ConfigError where it is there, but can't be read."""
+    """Return this user's store; raises ConfigError where it is there, but can't be read, or others can write to it."""
     from attncc.configs.store import user_store
+    from attncc.storage import check_cache
 
+    check_cache()
     store = user_store()
     store.check_readable()
     return store

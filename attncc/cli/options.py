@@ -67,7 +67,7 @@ ScoreParameters = Annotated[
         "-s",
         "--score-param",
         metavar="NAME=VALUE",
-        help="A parameter of the score; weights by their shape, as in weights=8x32, or @file.npy; repeatable.",
+        help="A parameter of the score; weights by shape, as in weights=8x32 or cap=scalar, or @file.npy; repeatable.",
         show_default=False,
     ),
 ]

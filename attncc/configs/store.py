@@ -19,6 +19,7 @@ from attncc.storage import (
     ENVIRONMENT,
     cache_folder,
     check_inside,
+    make_folder,
     put,
     put_unchecked,
     read,
@@ -55,7 +56,7 @@ class Store:
         """Return where the tuner may keep a file of this name, its folder made; None where the disk won't have it."""
         path = self.folder(environment) / "trials" / reading.name(name, "The name of a file of trials")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             check_inside(path, self.root)
             self._describe(environment)
         except OSError as error:
@@ -154,7 +155,7 @@ class Store:
         try:
             with locked(self.folder(environment) / "winners.lock", "the cache", root=self.root, wait=PATIENCE):
                 self._describe(environment)
-                self.winners(environment).mkdir(exist_ok=True)
+                make_folder(self.winners(environment))
                 check_inside(self.winners(environment) / "any", self.root)
                 for entry, content in contents:
                     on_entry(entry)

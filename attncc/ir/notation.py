@@ -42,7 +42,8 @@ class _Printer(StrPrinter):  # type: ignore[misc]
         return f"({inner})" if expr.args[0].is_Add else str(inner)
 
     def _print_Lookup(self, expr: sympy.Expr) -> str:
-        return f"{expr.weights.label}[{', '.join(self._print(index) for index in expr.indices)}]"
+        indices = ", ".join(self._print(index) for index in expr.indices)
+        return f"{expr.weights.label}[{indices}]" if indices else str(expr.weights.label)
 
     def _print_Choice(self, expr: sympy.Expr) -> str:
         _, yes, no = (self._print(arg) for arg in expr.args)

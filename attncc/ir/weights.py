@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import sympy
+
 from attncc.errors import PatternError, TableError
 from attncc.ir.functions import Lookup, WeightsSymbol
 from attncc.ir.language import combinations, index_of
@@ -13,37 +15,30 @@ from attncc.ir.real import Real, chosen
 MAX_DIMENSIONS = 4
 
 
-class Weights:
-    """A floating-point tensor that a score looks up, as in `slopes[h]` or `table[h, buckets[i - j]]`.
+class Weights(Real):
+    """The annotation of a score's parameter that is a floating-point tensor, and what the score's body sees of it.
 
-    The tensor stays live: its values are read when attention runs, and it gets its gradient. There is one index
-    expression a dimension, one to four of them; -inf entries mask pairs.
-
-    Raises TableError for anything but a floating-point tensor with at least one element.
+    The body looks it up, as in `slopes[h]` or `table[h, buckets[i - j]]`, by one index expression a dimension; one
+    without dimensions is a number, as in `score * temperature`. Its values are read when attention runs, and get
+    gradients; -inf entries mask pairs. Raises PatternError where it is made by hand.
     """
 
-    def __init__(self, tensor: Any, name: str = "weights", slot: int = 0) -> None:
-        if not hasattr(tensor, "requires_grad") or not tensor.dtype.is_floating_point:
-            kind = getattr(tensor, "dtype", type(tensor).__name__)
-            raise TableError(
-                f"Weights {name!r} are {kind}.",
-                rule="Weights are a floating-point tensor; they are added to and multiplied with scores.",
-                fix="Pass torch.tensor(..., dtype=torch.float32), or declare integers as attncc.Table.",
+    def __init__(self, shape: tuple[int, ...], name: str = "weights", slot: int = 0) -> None:
+        if not isinstance(shape, tuple):
+            raise PatternError(
+                f"attncc.Weights(...) was made of a {type(shape).__name__}.",
+                rule="Weights are parameters of a score: what a body made by itself would keep one tensor for ever, "
+                "and give it no gradient.",
+                fix='Declare `*, weights: attncc.Weights`, and give the tensor at the call: weights={"weights": x}.',
             )
-        if tensor.numel() == 0 or not 1 <= tensor.ndim <= MAX_DIMENSIONS:
-            raise TableError(
-                f"Weights {name!r} have shape {tuple(tensor.shape)}.",
-                rule=f"Weights have one to {MAX_DIMENSIONS} dimensions and at least one element.",
-                fix="Pass one entry per head, (H,), per head and bucket, (H, buckets), or (B, H, Nq, Nk).",
-            )
-        self.tensor: Any = tensor
+        self.shape = shape
         self.name = name
         self.slot = slot
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The tensor's sizes."""
-        return tuple(map(int, self.tensor.shape))
+    def expr(self) -> sympy.Expr:
+        """The number that weights without dimensions are; raises PatternError for others."""
+        return self[()].expr
 
     def __getitem__(self, key: object) -> Real:
         parts = key if isinstance(key, tuple) else (key,)
@@ -59,3 +54,21 @@ class Weights:
 
     def __repr__(self) -> str:
         return f"Weights({self.name!r}, shape={self.shape})"
+
+
+def check_weights(tensor: Any, name: str) -> Any:
+    """Return a tensor that can be weights; raises TableError for anything but a floating-point tensor with elements."""
+    if not hasattr(tensor, "requires_grad") or not tensor.dtype.is_floating_point:
+        kind = getattr(tensor, "dtype", type(tensor).__name__)
+        raise TableError(
+            f"Weights {name!r} are {kind}.",
+            rule="Weights are a floating-point tensor; they are added to and multiplied with scores.",
+            fix="Pass torch.tensor(..., dtype=torch.float32), or declare integers as attncc.Table.",
+        )
+    if tensor.numel() == 0 or tensor.ndim > MAX_DIMENSIONS:
+        raise TableError(
+            f"Weights {name!r} have shape {tuple(tensor.shape)}.",
+            rule=f"Weights have at most {MAX_DIMENSIONS} dimensions and at least one element.",
+            fix="Pass a number, (), one entry per head, (H,), per head and bucket, (H, buckets), or (B, H, Nq, Nk).",
+        )
+    return tensor

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from multiprocessing import get_context
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from attncc.errors import BackendError
 from attncc.machine_code import store, tools
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.options import options
-from attncc.machine_code.source import Source
+from attncc.machine_code.source import Source, module
 from attncc.storage import CacheWarning
 from attncc.targets import Gpu
 
@@ -123,15 +125,13 @@ def _result(found: Compiled | tuple[str, str, str]) -> Compiled:
 
 
 def _function(source: Source) -> Any:
-    """Return the triton function of a source, whose file is imported under a name of its own."""
-    name = f"attncc_compiled.{source.path.stem}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, source.path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return getattr(sys.modules[name], source.name)
+    """Return the triton function of a source."""
+    return getattr(_module(source.text, source.path), source.name)
+
+
+@cache
+def _module(text: str, path: Path) -> ModuleType:
+    return module(text, path, "attncc_compiled")
 
 
 def _require_triton() -> None:

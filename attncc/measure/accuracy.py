@@ -61,12 +61,12 @@ def accuracy(
     """
     rows = _sample(query, key, seed)
     inputs = [x.detach().requires_grad_() for x in (query, key, value)]
-    wanted = [weights for weights in score.weights if weights.tensor.requires_grad]
-    names = [*OUTPUTS, *(f"d_{weights.name}" for weights in wanted)]
+    wanted = {name: tensor for name, tensor in score.weights.items() if tensor.requires_grad}
+    names = [*OUTPUTS, *(f"d_{name}" for name in wanted)]
     out: Tensor = run(*inputs)
     generator = torch.Generator().manual_seed(seed)
     grad = torch.randn(*out.shape[:2], len(rows), out.shape[-1], generator=generator, device="cpu").to(out)
-    leaves = [*inputs, *(weights.tensor for weights in wanted)]
+    leaves = [*inputs, *wanted.values()]
     found = [out[:, :, rows].detach(), *torch.autograd.grad(out[:, :, rows], leaves, grad)]
     oracle = _Oracle(pattern, shape, score, rows, grad)
     exact, plain = (oracle.results([x.to(dtype) for x in inputs]) for dtype in (torch.float64, query.dtype))

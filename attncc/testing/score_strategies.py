@@ -29,7 +29,7 @@ from attncc.testing.oracle import Formula
 from attncc.testing.strategies import SYMBOLIC, Case, Drawn, conditions, expressions, numeric
 
 #: Sizes of the dimensions of weights, by number of dimensions.
-SHAPES = ((1,), (5,), (11,), (3, 8), (2, 3, 4))
+SHAPES = ((), (1,), (5,), (11,), (3, 8), (2, 3, 4))
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _look_ups(draw: st.DrawFn, length: int, shapes: Sequence[tuple[int, ...]]) -
 
     def build(world: RealWorld) -> Any:
         parts = tuple(world.integer(index) for index in bounded)
-        return world.weights[slot][parts if len(parts) > 1 else parts[0]]
+        return world.weights[slot][parts[0] if len(parts) == 1 else parts]
 
     return DrawnReal(f"weights_{slot}[{', '.join(map(str, bounded))}]", build)
 
@@ -192,7 +192,7 @@ def score_cases(draw: st.DrawFn, case: Case, heads: int) -> ScoreCase:
     length = max(case.q_offset + case.q_len, case.kv_len)
     shapes = draw(st.lists(st.sampled_from(SHAPES), max_size=2))
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
-    weights = tuple(torch.from_numpy(rng.normal(size=shape)) for shape in shapes)
+    weights = tuple(torch.from_numpy(np.asarray(rng.normal(size=shape))) for shape in shapes)
     if weights and draw(st.integers(0, 3)) == 0:
         weights[0].view(-1)[0] = -math.inf
         masking = draw(_look_ups(length, shapes[:1]))
@@ -212,11 +212,12 @@ def _shifted(drawn: DrawnReal) -> DrawnReal:
 
 
 def _symbolic(drawn: DrawnReal, tensors: Sequence[Tensor]) -> Score:
-    weights = tuple(Weights(x, f"weights_{slot}", slot) for slot, x in enumerate(tensors))
+    named = {f"weights_{slot}": x for slot, x in enumerate(tensors)}
+    weights = tuple(Weights(tuple(x.shape), name, slot) for slot, (name, x) in enumerate(named.items()))
     build = operator.methodcaller("build", SYMBOLIC)
     try:
         made = drawn.build(RealWorld(Real(SCORE), build, build, weights, _Symbolic))
-        return Score(ScoreExpression(real_of(made)), weights, "drawn")
+        return Score.of(ScoreExpression(real_of(made)), named, "drawn")
     except PatternError as error:
         if "cases" in error.problem:  # a nest of `where` that attncc refuses
             reject()

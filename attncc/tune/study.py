@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import optuna
 import psutil
@@ -15,6 +17,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from attncc.errors import AttnccError, ConfigError
 from attncc.tune.outcome import Outcome, Places
 from attncc.tune.trials import quiet
 
@@ -22,6 +25,30 @@ from attncc.tune.trials import quiet
 UNDER_WAY = 10
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _of_storage(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Make a ConfigError of what Optuna, SQLAlchemy and drivers raise where a storage fails, or holds what it can't."""
+
+    @functools.wraps(method)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return method(*args, **kwargs)
+        except AttnccError:
+            raise
+        except Exception as error:
+            said = str(error).partition("\n")[0][:200]
+            raise ConfigError(
+                f"The trials can't be read or written: {type(error).__name__}: {said}.",
+                rule="They are kept in the log of the cache, or in the database that --storage names.",
+                fix="Name another --storage, or restore the database from a copy.",
+            ) from error
+
+    return guarded
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +67,7 @@ class Study:
     counts: Mapping[str, int]
 
     @classmethod
+    @_of_storage
     def of(cls, storage: BaseStorage, name: str, counts: Mapping[str, int], seed: int) -> Study:
         """Open the study of a name, or begin it; trials whose process died are closed."""
         quiet()
@@ -49,28 +77,34 @@ class Study:
         made._close_lost()
         return made
 
+    @_of_storage
     def finished(self) -> dict[Places, Outcome]:
         """Return what is known of each candidate that was evaluated, by any process."""
         found = {}
         for trial in self.study.get_trials(deepcopy=False, states=FINISHED):
-            if "samples" in trial.user_attrs:
-                found[self._places(trial)] = _outcome(trial)
+            places, outcome = self._places(trial), _outcome(trial)
+            if outcome is not None and self._has(places):
+                found[places] = outcome
         return found
 
+    @_of_storage
     def elsewhere(self) -> set[Places]:
         """Return the candidates that another living process evaluates now."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return {self._places(trial) for trial in running if not _is_own(trial) and _lives(trial)}
 
+    @_of_storage
     def ask(self) -> Asked:
         """Return the sampler's next proposal; it may be a candidate that was finished before."""
         return self._owned(self.study.ask(self._distributions))
 
+    @_of_storage
     def begin(self, places: Places) -> Asked:
         """Begin a trial of a given candidate."""
         self.study.enqueue_trial(dict(zip(self.counts, places, strict=True)))
         return self._owned(self.study.ask(self._distributions))
 
+    @_of_storage
     def tell(self, asked: Asked, outcome: Outcome) -> None:
         """Close a trial with what was found; one that had no time counts as not tried."""
         if outcome.is_late:
@@ -81,6 +115,7 @@ class Study:
         asked.trial.set_user_attr("samples", list(outcome.samples))
         self.repeat(asked, outcome)
 
+    @_of_storage
     def repeat(self, asked: Asked, outcome: Outcome) -> None:
         """Close a trial of a candidate with an earlier trial's outcome."""
         asked.trial.set_constraint("runs", 0.0 if outcome.seconds is not None else 1.0)
@@ -89,6 +124,7 @@ class Study:
         else:
             self.study.tell(asked.trial, outcome.seconds)
 
+    @_of_storage
     def refuse(self, asked: Asked) -> None:
         """Close a trial that the space's constraints exclude."""
         asked.trial.set_constraint("feasible", 1.0)
@@ -105,6 +141,10 @@ class Study:
     def _places(self, trial: FrozenTrial) -> Places:
         return tuple(int(trial.params.get(name, -1)) for name in self.counts)
 
+    def _has(self, places: Places) -> bool:
+        """Return whether a candidate is one of the space's."""
+        return all(0 <= place < count for place, count in zip(places, self.counts.values(), strict=True))
+
     def _close_lost(self) -> None:
         """Close the trials of this host's dead processes: nobody else will."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -112,10 +152,22 @@ class Study:
                 self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def _outcome(trial: FrozenTrial) -> Outcome:
+def _outcome(trial: FrozenTrial) -> Outcome | None:
+    """Return what a trial says was found; None where it says nothing, or what no trial does."""
     told = trial.user_attrs
     seconds = trial.value if trial.state is TrialState.COMPLETE else None
-    return Outcome(seconds, tuple(told["samples"]), str(told.get("reason", "")), tuple(told.get("resources", ())))
+    samples, resources = told.get("samples"), told.get("resources", [])
+    if not isinstance(samples, list) or not isinstance(resources, list):
+        return None
+    if not all(map(_is_time, samples if seconds is None else [*samples, seconds])):
+        return None
+    if not all(isinstance(each, dict) for each in resources):
+        return None
+    return Outcome(seconds, tuple(samples), str(told.get("reason", "")), tuple(resources))
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < math.inf
 
 
 def _owner() -> dict[str, Any]:

@@ -1,17 +1,20 @@
 """The log of trials: a file of JSON lines that Optuna's journal storage reads and writes, safe against kills.
 
-Only whole lines count, so that a line cut off by a kill or a full disk is skipped by every reader alike. Where the
-file can't be written, the log goes on in memory, with one warning.
+Each line begins with a mark, a hash of it and of the mark before, so that damage is seen wherever it is. A damaged log
+is put aside, since who skipped a line would take one trial for another. Only whole lines count: what a kill or a full
+disk left of one is cut off by the next process that writes. Where the file can't be written, the log goes on in memory,
+with one warning.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import stat
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +40,7 @@ class TrialLog(BaseJournalBackend):
         self._path = path
         self._lines: list[dict[str, Any]] = []
         self._offset = 0
-        self._overlong = False
+        self._mark = b""
         self._in_memory = False
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
@@ -58,24 +61,25 @@ class TrialLog(BaseJournalBackend):
         self._lines += json.loads(json.dumps(logs))
 
     def _append(self, logs: list[dict[str, Any]]) -> None:
-        content = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         with locked_log(self._path), appended(self._path) as file:
+            self._catch_up()
+            mark, content = self._mark, b""
+            for log in logs:
+                text = json.dumps(log, separators=(",", ":")).encode()
+                mark = _marked(mark, text)
+                content += mark + b" " + text + b"\n"
             size = file.seek(0, os.SEEK_END)
             if size + len(content) >= LARGEST:
                 raise OSError(errno.EFBIG, f"{self._path.name} has {size:,} bytes, and at most {LARGEST:,} are read")
-            if size and self._ends_within_a_line(size):
-                content = b"\n" + content
+            if size < self._offset:
+                raise self._damaged()
+            file.truncate(self._offset)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
 
-    def _ends_within_a_line(self, size: int) -> bool:
-        with opened(self._path) as file:
-            file.seek(size - 1)
-            return file.read(1) != b"\n"
-
     def _catch_up(self) -> None:
-        """Read what was appended since; a line that is too long or no JSON object is skipped, today and by everyone."""
+        """Read what was appended since; raises ConfigError where it isn't what was."""
         if self._in_memory:
             return
         try:
@@ -84,29 +88,36 @@ class TrialLog(BaseJournalBackend):
             return
         with file:
             file.seek(self._offset)
-            while self._offset < LARGEST and (piece := file.readline(LONGEST_LINE)):
-                whole = piece.endswith(b"\n")
-                if not whole and len(piece) < LONGEST_LINE:  # under way, or cut off
+            while self._offset < LARGEST and (line := file.readline(LONGEST_LINE)):
+                if not line.endswith(b"\n") and len(line) < LONGEST_LINE:  # under way, or cut off
                     return
-                if whole and not self._overlong:
-                    self._lines += _objects([piece])
-                self._overlong = not whole
-                self._offset += len(piece)
+                self._lines.append(self._parsed(line))
+                self._offset += len(line)
+
+    def _parsed(self, line: bytes) -> dict[str, Any]:
+        mark, _, text = line[:-1].partition(b" ")
+        if mark != _marked(self._mark, text):
+            raise self._damaged()
+        self._mark = mark
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def _damaged(self) -> ConfigError:
+        return ConfigError(
+            f"{self._path} was damaged while it was in use.",
+            rule="Only attncc writes logs of trials.",
+            fix="Tune again: it is put aside then.",
+        )
+
+
+def _marked(before: bytes, text: bytes) -> bytes:
+    """Return the mark of a line: a hash of the text, and of the mark before it."""
+    return hashlib.sha256(before + text).hexdigest()[:16].encode()
 
 
 def locked_log(path: Path) -> AbstractContextManager[None]:
     """Return the lock of a log."""
     return locked(path.with_suffix(".lock"), "the log of trials", root=path.parent)
-
-
-def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(found, dict):
-            yield found
 
 
 @contextmanager

@@ -56,6 +56,14 @@ def test_path(store: Store) -> None:
     assert json.loads(run(store, "path", "--json")) == {"path": str(store.root)}
 
 
+def test_a_cache_that_others_can_write_to_is_an_error(store: Store) -> None:
+    store.root.chmod(0o777)
+    for command in (("path",), ("list",), ("prune",), ("import", "tuned.json")):
+        assert f"{store.root} is not used: its mode is 0777" in " ".join(run(store, *command, status=2).split())
+    store.root.chmod(0o700)
+    assert "2 entries" in run(store, "list")
+
+
 def test_list(store: Store) -> None:
     text = run(store, "list")
     assert "2 entries" in text

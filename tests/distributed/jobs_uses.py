@@ -28,6 +28,11 @@ def own(op: Any) -> Tensor:
     return op.shard(whole()).requires_grad_()
 
 
+@attncc.score
+def warmed(score, *, temperature: attncc.Weights):
+    return score * temperature
+
+
 class Model(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -52,6 +57,33 @@ def copied_with_its_model() -> None:
     assert model.slopes.grad is None
     assert other.slopes.grad is not None
     assert copy.copy(model.attention) is model.attention
+
+
+def held_weights_that_torch_replaces() -> None:
+    new = torch.tensor([0.9, 0.3])
+    op = compiled(**OPTIONS, score=biased, weights={"slopes": torch.nn.Parameter(torch.tensor([0.1, 0.5]))})
+    inputs = [own(op).detach()] * 3
+    wanted = compiled(**OPTIONS, score=biased(slopes=new))(*inputs)
+    assert not torch.equal(op(*inputs), wanted)
+    assert torch.equal(torch.func.functional_call(op, {"score.slopes": new}, tuple(inputs)), wanted)
+    again = op.replanned(attncc.load("causal"))
+    op.load_state_dict({"score.slopes": new}, assign=True)
+    assert torch.equal(op(*inputs), wanted)
+    assert torch.equal(again(*inputs), wanted), "one that was planned anew has the same weights"
+    op(*inputs).sum().backward()
+    assert op.score.slopes.grad is not None
+
+
+def numbers_as_weights() -> None:
+    temperature = torch.tensor(0.3, requires_grad=True)
+    op = compiled(**OPTIONS, score=warmed, weights={"temperature": temperature})
+    x, y = own(op), whole()
+    op(x, x, x).square().sum().backward()
+    dist.all_reduce(temperature.grad)
+    alone = temperature.detach().requires_grad_()
+    out = attncc.attention(y, y, y, attncc.load("causal"), score=warmed, weights={"temperature": alone})
+    out.square().sum().backward()
+    torch.testing.assert_close(temperature.grad, alone.grad, rtol=1e-4, atol=1e-4)
 
 
 def pickled() -> None:

@@ -89,6 +89,16 @@ def fully_sharded(name: str) -> None:
         compare(name, found * dist.get_world_size(), alone[name])
 
 
+def fully_sharded_with_its_weights(name: str) -> None:
+    """FSDP makes them whole for the forward of the model that holds the attention."""
+    model, own, alone = on_a_mesh(name, {"sequence": dist.get_world_size()})
+    fully_shard(model)
+    model(own).backward()
+    for each, x in model.named_parameters():
+        assert x.grad is not None
+        compare(each, x.grad.full_tensor() * dist.get_world_size(), alone[each])
+
+
 def sharded_weights() -> None:
     """They once ended in an error about numpy."""
     model = Model()

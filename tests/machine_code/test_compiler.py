@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,10 +36,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def source(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     monkeypatch.setenv("ATTNCC_CACHE_DIR", str(cache))
-    path = cache / "scaled.py"
-    path.write_text(KERNEL, encoding="utf-8")
     return Source(
-        path,
+        KERNEL,
+        cache / "scaled.py",
         "scaled",
         types=(("x", "*fp32"), ("out", "*fp32"), ("size", "i32")),
         constants=(("SCALE", 2), ("BLOCK", 256)),
@@ -70,6 +71,60 @@ def test_the_cache_answers_and_recovers(source: Source) -> None:
     assert store.load(path) == found
 
 
+def test_an_archive_is_parsed_only_if_its_hash_fits(source: Source) -> None:
+    (found,) = compile_all([source], gpu("a100"), workers=1)
+    path = store.path_of(source, gpu("a100"))
+    sound = path.read_bytes()
+    draw = random.Random(0)
+    for _ in range(300):
+        path.write_bytes(_flipped(sound, draw))
+        with pytest.warns(CacheWarning, match=r"was damaged\. Its kernel is compiled again"):
+            assert store.load(path) is None
+    path.write_bytes(sound)
+    assert store.load(path) == found
+
+
+def test_an_archive_is_bounded_and_regular(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = compile_all([source], gpu("a100"), workers=1)
+    path = store.path_of(source, gpu("a100"))
+    sound = path.read_bytes()
+    with monkeypatch.context() as limited:
+        limited.setattr(store, "LARGEST", len(sound) - 1)
+        with pytest.warns(CacheWarning, match="bytes"):
+            assert store.load(path) is None
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.warns(CacheWarning, match="no regular file"):
+        assert store.load(path) is None
+    store.save(path, found)
+    assert path.read_bytes() == sound
+
+
+def test_an_archive_of_another_kernel_is_a_miss(source: Source) -> None:
+    (found,) = compile_all([source], gpu("a100"), workers=1)
+    path = store.path_of(source, gpu("a100"))
+    other = store.path_of(replace(source, num_warps=1), gpu("a100"))
+    other.write_bytes(path.read_bytes())
+    with pytest.warns(CacheWarning, match=f"{other.stem} holds {path.stem}"):
+        assert store.load(other) is None
+    assert store.load(path) == found
+
+
+def test_an_archive_that_others_can_write_to_is_not_used(source: Source) -> None:
+    (found,) = compile_all([source], gpu("a100"), workers=1)
+    path = store.path_of(source, gpu("a100"))
+    path.chmod(0o666)
+    with pytest.warns(CacheWarning, match="its mode is 0666"):
+        assert store.load(path) is None
+    store.save(path, found)
+    assert store.load(path) == found
+
+
+def _flipped(content: bytes, draw: random.Random) -> bytes:
+    at = draw.randrange(len(content))
+    return content[:at] + bytes([content[at] ^ draw.randrange(1, 256)]) + content[at + 1 :]
+
+
 def test_a_cache_that_cannot_be_written_to(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = compile_all([source], gpu("a100"), workers=1)
     (tmp_path / "compiled").write_text("no folder")
@@ -94,8 +149,7 @@ def test_what_the_code_depends_on_is_in_the_key(source: Source, monkeypatch: pyt
     known |= {key(replace(source, constants=(("SCALE", 3), ("BLOCK", 256)))), key(replace(source, aligned=frozenset()))}
     monkeypatch.setenv("TRITON_PTXAS_PATH", "/elsewhere/ptxas")
     known.add(key(source))
-    source.path.write_text(KERNEL + "\n", encoding="utf-8")
-    known.add(key(source))
+    known.add(key(replace(source, text=KERNEL + "\n")))
     assert len(known) == 7
 
 

@@ -65,9 +65,9 @@ SCORES: dict[str, Callable[[], Score]] = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_weights_of_a_score_are_checked_too(name: str, dtype: torch.dtype) -> None:
     score = SCORES[name]()
-    (weights,) = score.weights
+    (name_of_weights,) = score.weights
     found = measured(partial(ours, score=score), score, dtype)
-    assert set(found.errors) == {"out", "dq", "dk", "dv", f"d_{weights.name}"}
+    assert set(found.errors) == {"out", "dq", "dk", "dv", f"d_{name_of_weights}"}
     assert found.excess == ""
 
 

@@ -93,7 +93,7 @@ def test_a_worker_times_and_checks_with_the_score(score: Score, direction: str) 
     assert all(seconds > 0 for seconds in answer(Timed({}, None, Policy(least=1, most=1))))
     accuracy = answer(Checked({}))
     assert accuracy.excess == ""
-    assert {name for name in accuracy.errors if name.startswith("d_")} == {f"d_{each.name}" for each in score.weights}
+    assert {name for name in accuracy.errors if name.startswith("d_")} == {f"d_{each}" for each in score.weights}
 
 
 def test_weights_that_do_not_fit_are_refused_before_any_trial() -> None:

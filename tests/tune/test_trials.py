@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from contextlib import ExitStack
@@ -29,28 +28,66 @@ def test_readers_see_what_writers_appended(tmp_path: Path) -> None:
     assert list(writer.read_logs(1)) == LOGS[1:]
 
 
-@pytest.mark.parametrize("torn", ['{"op_code": 4, "tri', '{"op_code": 4}', "\x00\x00", '["a list"]\n', "garbage\n"])
-def test_a_torn_line_is_skipped_by_everyone(tmp_path: Path, torn: str) -> None:
+@pytest.mark.parametrize("kept", [0, 1, 10, -1])
+def test_a_torn_line_is_cut_off_by_the_next_who_writes(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "trials.jsonl"
     before = TrialLog(path)
     before.append_logs(LOGS[:1])
     assert list(before.read_logs(0)) == LOGS[:1]
-    with path.open("a") as file:
-        file.write(torn)
+    whole = path.read_bytes()
+    TrialLog(path).append_logs([{"op_code": 4}])
+    path.write_bytes(whole + path.read_bytes()[len(whole) :][:kept])  # down to its newline alone
     after = TrialLog(path)
     after.append_logs(LOGS[1:])
-    whole = [json.loads(torn)] if torn == '{"op_code": 4}' else []
     for log in (before, after, TrialLog(path)):
-        assert list(log.read_logs(0)) == [LOGS[0], *whole, *LOGS[1:]]
+        assert list(log.read_logs(0)) == LOGS
+
+
+def _lines(path: Path) -> list[bytes]:
+    TrialLog(path).append_logs(LOGS)
+    return path.read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "twice", "foreign", "swapped", "endless"])
+def test_a_damaged_line_is_not_skipped(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "trials.jsonl"
+    first, second, third = _lines(path)
+    damaged = {
+        "changed": [first, second.replace(b'"n":1', b'"n":2'), third],
+        "missing": [first, third],
+        "twice": [first, second, second, third],
+        "foreign": [first, second, b'{"op_code":0,"n":7}\n', third],
+        "swapped": [second, first, third],
+        "endless": [first, b"x" * (trials.LONGEST_LINE + 1)],
+    }
+    path.write_bytes(b"".join(damaged[damage]))
+    with pytest.raises(ConfigError, match="was damaged"):
+        list(TrialLog(path).read_logs(0))
+    with ExitStack() as stack:
+        with pytest.warns(CacheWarning, match=r"trials\.damaged"):
+            found = stack.enter_context(storage(path))
+        optuna.create_study(storage=found)
+
+
+def test_a_log_that_others_cut_short_is_not_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    log = TrialLog(path)
+    log.append_logs(LOGS)
+    assert list(log.read_logs(0)) == LOGS
+    path.write_bytes(b"")
+    with pytest.warns(CacheWarning, match="was damaged while it was in use"):
+        log.append_logs(LOGS[:1])
+    assert list(log.read_logs(0)) == [*LOGS, LOGS[0]]
+    assert path.read_bytes() == b""
 
 
 def test_a_line_under_way_is_not_read_in_part(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
+    line = _lines(path)[0]
     log = TrialLog(path)
-    line = json.dumps(LOGS[0])
-    path.write_text(line[:5])
+    path.write_bytes(line[:5])
     assert list(log.read_logs(0)) == []
-    path.write_text(line + "\n")
+    path.write_bytes(line)
     assert list(log.read_logs(0)) == LOGS[:1]
 
 
@@ -115,31 +152,21 @@ def test_a_bad_url_says_what_one_is() -> None:
 def test_a_log_without_a_newline_stays_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "LONGEST_LINE", 100)
     path = tmp_path / "trials.jsonl"
-    reader = TrialLog(path)
     path.write_bytes(b"x" * 1050)
-    assert list(reader.read_logs(0)) == []
-    assert reader._offset == 1000
-    reader.append_logs(LOGS)  # which ends the line
-    for log in (reader, TrialLog(path)):
-        assert list(log.read_logs(0)) == LOGS
-
-
-def test_an_overlong_line_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "LONGEST_LINE", 100)
-    path = tmp_path / "trials.jsonl"
-    lines = [json.dumps(log) + "\n" for log in LOGS]
-    path.write_text(lines[0] + json.dumps(["x" * 130, LOGS[0]]) + "\n" + "".join(lines[1:]))
-    assert list(TrialLog(path).read_logs(0)) == LOGS
+    log = TrialLog(path)
+    with pytest.raises(ConfigError, match="was damaged"):
+        list(log.read_logs(0))
+    assert (log._offset, log._lines) == (0, [])
 
 
 def test_a_log_that_is_full_goes_on_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "LARGEST", 40)
+    monkeypatch.setattr(trials, "LARGEST", 60)
     log = TrialLog(tmp_path / "trials.jsonl")
     log.append_logs(LOGS[:1])
-    with pytest.warns(CacheWarning, match="at most 40 are read"):
+    with pytest.warns(CacheWarning, match="at most 60 are read"):
         log.append_logs(LOGS[1:])
     assert list(log.read_logs(0)) == LOGS
-    assert (tmp_path / "trials.jsonl").stat().st_size < 40
+    assert (tmp_path / "trials.jsonl").stat().st_size < 60
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "a link", "a folder", "a huge file"])

@@ -15,6 +15,7 @@ from attncc.backends.triton.launch import Sizes
 from attncc.backends.triton.lower import NARROW, Lowering
 from attncc.backends.triton.modules import path_of
 from attncc.backends.triton.program import Program
+from attncc.backends.triton.source import render
 from attncc.backends.triton.variants import Variant, variants
 from attncc.errors import BackendError, nearest
 from attncc.ir.score import ScoreExpression
@@ -85,6 +86,7 @@ def sources(lowered: Program, dtype: str, *, backward: bool = True) -> list[tupl
 def source(variant: Variant) -> Source:
     """Return a variant as the compiler takes it; its module is written to the kernel cache."""
     return Source(
+        text=render(variant.spec),
         path=path_of(variant.spec),
         name=variant.spec.kernel,
         types=variant.types,

@@ -54,7 +54,7 @@ class Inspection:
                 fix=f"Ask for {known[-1]}, its machine code.",
             )
         if stage == "triton":
-            return source(self.variant).path.read_text("utf-8")
+            return source(self.variant).text
         if stage == "sass":
             return self.compiled.listing
         found = self.compiled.stages[stage]

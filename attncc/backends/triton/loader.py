@@ -10,11 +10,17 @@ gradient here.
 
 Sizes and dtype are those that manifest.json was made for. lse is (B, Hq, N), natural logarithm, float32; a query that
 sees no key has out 0 and lse -inf.
+
+Files that are damaged or missing, or that aren't in this folder, are a PackageError before anything of them is used.
+The hashes show damage, not malice: who can write here can change the manifest, too.
 """
 
 import ctypes
+import hashlib
 import json
 import math
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +33,66 @@ _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32,
 _NARROW = 1 << 30
 #: CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, and HIP's of the same meaning.
 _DYNAMIC_SHARED = 8
+
+
+#: Bytes of a manifest that are read.
+_LARGEST_MANIFEST = 1 << 26
+
+
+class PackageError(ValueError):
+    """A file of the package is missing, damaged, or no file of the package."""
+
+
+class Files:
+    """The files of a package, read only where they are what its manifest says."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.manifest = _manifest(_content(folder / "manifest.json", _LARGEST_MANIFEST))
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file by its name; raises PackageError."""
+        listed = self.manifest["files"].get(name)
+        if listed is None or Path(name).name != name:
+            raise PackageError(f"{name!r} is no file of the package {self._folder}.")
+        content = _content(self._folder / name, listed["bytes"])
+        if hashlib.sha256(content).hexdigest() != listed["sha256"]:
+            raise PackageError(f"{self._folder / name} is damaged: its SHA-256 isn't the manifest's. Compile it again.")
+        return content
+
+
+def _content(path: Path, limit: int) -> bytes:
+    """Return a regular file's bytes, at most `limit`; a link may lead out of the package."""
+    if path.is_symlink():
+        raise PackageError(f"{path} is a link. Copy the package's own files here.")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise PackageError(f"{path} is no regular file.")
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise PackageError(f"{path} can't be read: {error.strerror}.") from error
+    if len(content) > limit:
+        raise PackageError(f"{path} is damaged: it has more than {limit:,} bytes. Compile it again.")
+    return content
+
+
+def _manifest(content: bytes) -> dict[str, Any]:
+    """Return what a manifest says, if its checksum fits."""
+    try:
+        found: dict[str, Any] = json.loads(content)
+        intact = found.pop("checksum") == checksum(found)
+    except (ValueError, RecursionError, LookupError, AttributeError, TypeError):
+        intact = False
+    if not intact:
+        raise PackageError("manifest.json is damaged: its checksum doesn't fit. Compile the package again.")
+    return found
+
+
+def checksum(manifest: dict[str, Any]) -> str:
+    """Return the SHA-256 of what a manifest says without its checksum, however it is laid out."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 class Driver:
@@ -64,9 +130,8 @@ class Driver:
 class Kernel:
     """One kernel: a binary, and how its arguments are passed."""
 
-    def __init__(self, folder: Path, described: dict[str, Any], driver: Any) -> None:
+    def __init__(self, binary: bytes, described: dict[str, Any], driver: Any) -> None:
         self._described, self._driver = described, driver
-        binary = (folder / described["file"]).read_bytes()
         self._function = driver.function(binary, described["entry"], described["shared"])
 
     def launch(self, programs: int, values: dict[str, Any]) -> None:
@@ -85,11 +150,12 @@ class Attention:
     """The kernels of one pattern at the sizes of its manifest."""
 
     def __init__(self, folder: Path | None = None, device: str = "cuda", driver: Any = None) -> None:
-        folder = folder or Path(__file__).parent
-        self.manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        files = Files(folder or Path(__file__).parent)
+        self.manifest = files.manifest
+        binaries = {name: files.read(each["file"]) for name, each in self.manifest["kernels"].items()}
+        self._arrays = _arrays(files.read("arrays.bin"), self.manifest["arrays"], device)
         driver = driver or Driver(self.manifest["target"]["backend"])
-        self._kernels = {name: Kernel(folder, each, driver) for name, each in self.manifest["kernels"].items()}
-        self._arrays = _arrays(folder, self.manifest["arrays"], device)
+        self._kernels = {name: Kernel(binaries[name], each, driver) for name, each in self.manifest["kernels"].items()}
 
     def forward(
         self,
@@ -218,12 +284,11 @@ def _passed(kind: str, value: Any) -> Any:
     return _SCALARS[kind](value)
 
 
-def _arrays(folder: Path, described: dict[str, Any], device: str) -> dict[str, Tensor]:
-    """Read arrays.bin: integers, one array after the other."""
-    content = bytearray((folder / "arrays.bin").read_bytes())
-    found = {}
+def _arrays(content: bytes, described: dict[str, Any], device: str) -> dict[str, Tensor]:
+    """Return the arrays of arrays.bin: integers, one array after the other."""
+    memory, found = bytearray(content), {}
     for name, each in described.items():
         dtype = _DTYPES[each["dtype"]]
-        array = torch.frombuffer(content, dtype=dtype, count=math.prod(each["shape"]), offset=each["offset"])
+        array = torch.frombuffer(memory, dtype=dtype, count=math.prod(each["shape"]), offset=each["offset"])
         found[name] = array.reshape(each["shape"]).to(device)
     return found

@@ -2,12 +2,14 @@
 
 manifest.json holds the pattern and its sets, the score and its weights, sizes, versions, and for each kernel its
 arguments in order with their types, its constants and resources; `forward`, `delta` and `backward` list the launches in
-order, with grids and the arrays (in arrays.bin) and numbers that each gets. loader.py runs them; it needs PyTorch, but
+order, with grids and the arrays (in arrays.bin) and numbers that each gets; `files` the size and SHA-256 of each other
+file, and `checksum` that of the manifest itself. loader.py checks these and runs the kernels; it needs PyTorch, but
 neither attncc nor triton.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from attncc.backends.triton.aot import source
 from attncc.backends.triton.launch import Launch
+from attncc.backends.triton.loader import checksum
 from attncc.backends.triton.program import Part, Program, Side
 from attncc.backends.triton.variants import Variant, variant_of, variants
 from attncc.ir.notation import connectivity
@@ -68,19 +71,23 @@ class Package:
 
     def write(self, folder: Path) -> list[Path]:
         """Write the folder; return its files."""
-        manifest = self.manifest()
+        manifest = json.dumps(self.manifest(), indent=2) + "\n"
+        files = self._files() | {"manifest.json": manifest.encode()}
+        for name, content in files.items():
+            put(folder / name, content, folder)
+        return [folder / name for name in files]
+
+    def _files(self) -> dict[str, bytes]:
+        """Return the files that the manifest lists; the arrays are those of the launches, which have been described."""
         files: dict[str, str | bytes] = {
-            "manifest.json": json.dumps(manifest, indent=2) + "\n",
             "arrays.bin": b"".join(array.numpy().tobytes() for array in self._arrays.values()),
             "loader.py": resources.files(__package__).joinpath("loader.py").read_text("utf-8"),
         }
         for name, (variant, compiled) in self.kernels.items():
             kept = {"cubin": "cubin", "ptx": "ptx", "hsaco": "hsaco", "amdgcn": "s"}
             files |= {f"{name}.{kept[stage]}": text for stage, text in compiled.stages.items() if stage in kept}
-            files[f"{name}.py"] = source(variant).path.read_text("utf-8")
-        for name, content in files.items():
-            put(folder / name, content.encode() if isinstance(content, str) else content, folder)
-        return [folder / name for name in files]
+            files[f"{name}.py"] = source(variant).text
+        return {name: content.encode() if isinstance(content, str) else content for name, content in files.items()}
 
     def manifest(self) -> dict[str, Any]:
         """Return what manifest.json holds."""
@@ -90,7 +97,7 @@ class Package:
         sides = {"forward": self._side(program.forward, ())}
         if backward:
             sides |= {"delta": self._delta(), "backward": self._backward()}  # type: ignore[dict-item]
-        return {
+        described = {
             "pattern": repr(plan.pattern),
             "key": plan.pattern.key,
             "sets": [connectivity(subset, m) for m, subset in enumerate(plan.pattern.subsets, start=1)],
@@ -115,6 +122,8 @@ class Package:
             **sides,
             "arrays": self._laid_out(),
         }
+        described |= {"files": {name: _sealed(content) for name, content in self._files().items()}}
+        return described | {"checksum": checksum(described)}
 
     def _kernel(self, name: str, variant: Variant, compiled: Compiled) -> dict[str, Any]:
         found = compiled.resources
@@ -201,6 +210,10 @@ class Package:
             found[name] = {"dtype": dtype, "shape": list(array.shape), "offset": offset}
             offset += array.numel() * array.element_size()
         return found
+
+
+def _sealed(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _weights(score: ScoreExpression) -> list[dict[str, Any]]:

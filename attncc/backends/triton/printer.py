@@ -81,12 +81,15 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         return f"tl.load({self.tables[expr.table.digest]} + {place})"
 
     def place(self, indices: Sequence[sympy.Expr], shape: Sequence[int]) -> str:
-        """Return the offset of an entry, clipped: outside its table it only stands where a guard is false."""
+        """Return the offset of an entry, clipped: outside its table it only stands where a guard is false.
+
+        Without dimensions there is one entry, the first.
+        """
         offset = ""
         for index, size in zip(indices, shape, strict=True):
             inside = f"tl.minimum(tl.maximum({self._print(index)}, 0), {size - 1})"
             offset = inside if not offset else f"({offset}) * {size} + {inside}"
-        return offset
+        return offset or "0"
 
     def _folded(self, function: str, args: tuple[sympy.Expr, ...]) -> str:
         printed: str

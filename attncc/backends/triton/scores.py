@@ -90,7 +90,7 @@ class ScorePrinter(TritonPrinter):
             number,
             lookup.weights.slot,
             self.factor(derivative),
-            self.place(indices[:fixed], shape[:fixed]) or "0",
+            self.place(indices[:fixed], shape[:fixed]),
             self.place(indices[fixed:], shape[fixed:]),
             math.prod(shape[fixed:]),
             I in free,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from functools import cache
 
-from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
-from jinja2.bccache import Bucket
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from attncc.backends.triton.spec import Spec
-from attncc.storage import cache_folder, warn_unwritable
 
 #: Stands where a block of lines came out empty, until its line is dropped.
 _NOTHING = "\0"
@@ -32,29 +30,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
-        bytecode_cache=_bytecode(),
+        optimized=False,  # there are no constants to fold, and looking for them takes a tenth of the time
     )
     environment.globals.update(log_2_e=math.log2(math.e), ln_2=math.log(2))
     environment.filters["block"] = lambda text: text.rstrip("\n") or _NOTHING
     return environment
-
-
-class _Bytecode(FileSystemBytecodeCache):
-    """Compiled templates, kept since compiling them takes longer than all the rest; where they can't be, nothing is."""
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keep a template, unless the disk won't have it."""
-        try:
-            super().dump_bytecode(bucket)
-        except OSError as error:
-            warn_unwritable(cache_folder("templates"), error)
-
-
-def _bytecode() -> FileSystemBytecodeCache | None:
-    folder = cache_folder("templates")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        warn_unwritable(folder, error)
-        return None
-    return _Bytecode(str(folder))

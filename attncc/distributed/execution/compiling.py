@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch.distributed as dist
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
 from attncc import backends
@@ -14,6 +16,7 @@ from attncc.distributed.execution.lines import Lines
 from attncc.distributed.execution.mesh import Grid, grid_of
 from attncc.distributed.execution.operator import DistributedAttention
 from attncc.distributed.execution.shards import schedule_of
+from attncc.distributed.execution.sizes import check_whole_weights
 from attncc.distributed.schedules.coverage import check_covers
 from attncc.distributed.schedules.problem import Problem
 from attncc.distributed.schedules.schedule import Schedule
@@ -49,6 +52,7 @@ def compile(
     value_dim: int | None = None,
     dtype: str = "bf16",
     score: Score | ScoreFactory | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     return_lse: bool = False,
@@ -67,7 +71,8 @@ def compile(
     against moving queries. settings: how tokens are shared and travel; or a `schedule` as it is to be run (of the
     settings the spread still holds: it is for the parts between which neighbours swap); or the `topology` of all ranks,
     for which selection.settings_for finds what was tuned, or is fast in simulation. timeout: seconds that an exchange
-    may take, else the group's own limit. Other options are those of attncc.attention.
+    may take, else the group's own limit. The result is a module that holds the score's weights, as that of
+    attncc.compile does. Other options are those of attncc.attention.
 
     Before it returns, ranks compare digests of what they have compiled. Raises DistributedError for a mesh that doesn't
     fit, a schedule that can't be run, a timeout that is none, weights that are sharded and ranks that differ,
@@ -76,10 +81,10 @@ def compile(
     """
     grid = grid_of(mesh, group)
     chosen = as_pattern(pattern)
-    options = Options(as_score(score), scale, enable_gqa, 0, return_lse, backend, encoded(config))
+    options = Options(as_score(score, weights), scale, enable_gqa, 0, return_lse, backend, encoded(config))
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     _check_kinds(settings=settings, schedule=schedule, topology=topology)
-    _check_whole_weights(options.score)
+    check_whole_weights(options.score.weights)
     _check_options(options)
     if topology is not None:
         ways = spreads(grid.size("sequence"), inputs.kv_heads, grid.size("batch"), grid.size("heads"))
@@ -109,19 +114,6 @@ def _check_kinds(**given: object) -> None:
         kind, fix = KINDS[name]
         if value is not None and not isinstance(value, kind):
             raise ConfigError(f"{name}={value!r}.", rule=f"It is of attncc.distributed.{kind.__name__}.", fix=fix)
-
-
-def _check_whole_weights(score: Score) -> None:
-    """Raise DistributedError for weights of which a rank has a shard."""
-    for each in score.weights:
-        from torch.distributed.tensor import DTensor  # takes a second, which those without weights needn't wait
-
-        if isinstance(each.tensor, DTensor):
-            raise DistributedError(
-                f"Weights {each.name!r} of the score are a DTensor.",
-                rule="Every rank has the whole of them, and its backward gives their gradient from what it computed.",
-                fix="Keep them out: fully_shard(model, ignored_params={them}), and add their gradients up yourself.",
-            )
 
 
 def _check_options(options: Options) -> None:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from attncc.distributed.execution.channel import Channel, told
 from attncc.distributed.execution.mesh import Grid
 from attncc.distributed.execution.sizes import Sizes, check_alike, check_same_weights
-from attncc.scores import Score
+from attncc.held_scores import HeldScore
 
 Groups = tuple[dist.ProcessGroup, dist.ProcessGroup]
 
@@ -29,7 +29,7 @@ class Lines:
     def __init__(self, grid: Grid, spread: int, timeout: float | None) -> None:
         self.dims = {dim: Channel(group, timeout) for dim, group in grid.groups.items()}
         self._compared: set[Sizes] = set()
-        self._weighed: weakref.WeakSet[Score] = weakref.WeakSet()
+        self._weighed: weakref.WeakSet[HeldScore] = weakref.WeakSet()
         self.within: Channel | None = None
         self.between: Channel | None = None
         self._spread, self._timeout, self._device = spread, timeout, grid.device
@@ -43,13 +43,13 @@ class Lines:
             check_alike(sizes, self.dims["sequence"], self._device)
             self._compared.add(sizes)
 
-    def compare_weights(self, score: Score) -> None:
+    def compare_weights(self, score: HeldScore) -> None:
         """Raise DistributedError on every rank of the mesh unless all have these weights. Collective.
 
         Those that were compared already aren't again: ranks change them alike.
         """
-        if score.weights and score not in self._weighed:
-            check_same_weights(score.weights, list(self.dims.values()), self._device)
+        if score not in self._weighed:
+            check_same_weights(score().weights, list(self.dims.values()), self._device)
             self._weighed.add(score)
 
     def open(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import NoReturn
 
@@ -23,7 +23,7 @@ from attncc.distributed.execution.mesh import Grid
 from attncc.distributed.execution.once import refuse_transforms
 from attncc.distributed.execution.run import attend
 from attncc.distributed.execution.sample import Sample
-from attncc.distributed.execution.sizes import Sizes, check_same_weights
+from attncc.distributed.execution.sizes import Sizes, check_same_weights, check_whole_weights
 from attncc.distributed.execution.swap import Swap
 from attncc.distributed.execution.tables import RankTables
 from attncc.distributed.schedules import traffic
@@ -34,50 +34,64 @@ from attncc.distributed.schedules.sharing import Sharing, kept, steps
 from attncc.distributed.schedules.validity import check_schedule
 from attncc.errors import DistributedError, ShapeError
 from attncc.functional import Result
+from attncc.held_scores import HeldScore
 from attncc.ir.symbols import B, H
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.directions import DIRECTIONS
+from attncc.scores import Score
 
 #: Sizes of calls that a re-planned operator is prepared for: those of a few microbatches, with and without gradients.
 SAMPLES = 4
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class DistributedAttention:
+class DistributedAttention(torch.nn.Module):
     """Attention over a sequence that ranks share; made by `compile`, called by all ranks with their shards.
 
     schedule: what travels and is computed, for all heads and batch entries. grid: the mesh, and where this rank stands.
     sharing: how the ranks of its sequence groups divide heads and tokens. nodes: of the parts, None if they are in one.
-    lines: what ranks exchange on. agreement: whether all ranks have made the same, which they ask before they exchange
-    anything else. A deep copy, such as that of a model that holds one, looks up copies of the score's weights and
-    exchanges on the same lines.
+    lines: what ranks exchange on. score: holds the score's weights, as parameters and buffers by their names.
+    agreement: whether all ranks have made the same, which they ask before they exchange anything else. A deep copy,
+    such as that of a model that holds one, has copies of the weights and exchanges on the same lines.
     """
 
-    pattern: Pattern
-    schedule: Schedule
-    settings: Settings
-    grid: Grid
-    sharing: Sharing
-    nodes: Array | None
-    lines: Lines
-    inputs: Inputs
-    options: Options
-    _runs: dict[tuple[int, int], Run] = field(default_factory=dict, init=False, repr=False)
-    _seen: deque[Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES), repr=False)
-    agreement: Agreement = field(init=False, repr=False)
+    def __init__(
+        self,
+        pattern: Pattern,
+        schedule: Schedule,
+        settings: Settings,
+        grid: Grid,
+        sharing: Sharing,
+        nodes: Array | None,
+        lines: Lines,
+        inputs: Inputs,
+        options: Options,
+        score: HeldScore | None = None,
+        seen: deque[Sample] | None = None,
+    ) -> None:
+        """Make it; `score` and `seen` are those of another one that it shares the weights and samples with."""
+        super().__init__()
+        self.pattern, self.schedule, self.settings = pattern, schedule, settings
+        self.grid, self.sharing, self.nodes, self.lines = grid, sharing, nodes, lines
+        self.inputs = inputs
+        self.score = HeldScore(options.score) if score is None else score
+        self._others = options[1:]
+        self._runs: dict[tuple[int, int, str], Run] = {}
+        self._seen: deque[Sample] = deque(maxlen=SAMPLES) if seen is None else seen
+        call = options.call(pattern)
+        facts = (pattern.key, call.score, inputs, options.scale, options.return_lse, grid, sharing)
+        own = digest(schedule, (*facts, call.backend, call.config))
+        channels, peers = list(lines.dims.values()), grid.size("sequence")
+        self.agreement = Agreement(own, self._manifest, peers, channels, grid.device)
 
-    def __post_init__(self) -> None:
-        options, call = self.options, self.options.call(self.pattern)
-        facts = (self.pattern.key, call.score, self.inputs, options.scale, options.return_lse, self.grid, self.sharing)
-        own = digest(self.schedule, (*facts, call.backend, call.config))
-        channels, peers = list(self.lines.dims.values()), self.grid.size("sequence")
-        found = Agreement(own, self._manifest, peers, channels, self.grid.device)
-        object.__setattr__(self, "agreement", found)
+    @property
+    def options(self) -> Options:
+        """The options of a call, the score on the weights that there are now."""
+        return Options(self.score(), *self._others)
 
     # A compiled graph breaks here: tracing through planning takes minutes, and exchanges are no part of a graph.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         """Return this rank's rows of attention over all tokens, as attncc.attention does, differentiable.
 
         query (B, Hq, n, D), key (B, Hkv, n, D) and value (B, Hkv, n, Dv): this rank's batch entries, heads and tokens,
@@ -89,20 +103,22 @@ class DistributedAttention:
         is the one to blame, where an exchange fails or takes longer than the timeout.
         """
         refuse_transforms()
-        score, return_lse = self.options.score, self.options.return_lse
-        query, key, value = self.options.checked(query, key, value)
-        self._check_shard(query, key)
-        factor = scale_of(self.options.scale, query)
+        options = self.options
+        score, return_lse = options.score, options.return_lse
+        query, key, value = options.checked(query, key, value)
+        self._check_shard(query, key, score)
+        check_whole_weights(score.weights)
+        factor = scale_of(options.scale, query)
         self.agreement.settle()
         sizes = Sizes.of(query, key, value, score.tensors)
         self.lines.compare(sizes)
-        self.lines.compare_weights(score)
+        self.lines.compare_weights(self.score)
         if self._swap is not None:
             query, key, value = self._swap.to_heads(query, key, value)
         sample = Sample.of(query, key, value)
         if sample not in self._seen:
             self._seen.append(sample)
-        run = self._run(query.shape[0], query.shape[1])
+        run = self._run(query.shape[0], query.shape[1], options)
         out, lse = attend(replace(run, call=str(sizes)), query, key, value, score.tensors, factor)
         wanted = (out, lse) if return_lse else (out,)
         found = wanted if self._swap is None else self._swap.to_tokens(*wanted)
@@ -120,10 +136,10 @@ class DistributedAttention:
         made = problem.scheduled(partition, self.settings)
         check_schedule(made)
         shards.schedule_of(made, self.grid, self.inputs, self.sharing.spread)
-        found = replace(self, pattern=chosen, schedule=made)
+        found = self._remade(chosen, made, self.score)
         found.agreement.prepare()
         for sample in list(self._seen):
-            found._run(sample.query[0], sample.query[1]).prepare(sample)
+            found._run(sample.query[0], sample.query[1], found.options).prepare(sample)
         return found
 
     def check_weights(self) -> None:
@@ -131,13 +147,19 @@ class DistributedAttention:
 
         The first call does so; call it later to see whether ranks still train alike.
         """
-        check_same_weights(self.options.score.weights, list(self.lines.dims.values()), self.grid.device)
+        check_same_weights(self.score().weights, list(self.lines.dims.values()), self.grid.device)
 
     def __copy__(self) -> DistributedAttention:
         return self
 
     def __deepcopy__(self, memo: dict[int, object]) -> DistributedAttention:
-        return replace(self, options=self.options._replace(score=copy.deepcopy(self.options.score, memo)))
+        return self._remade(self.pattern, self.schedule, copy.deepcopy(self.score, memo))
+
+    def _remade(self, pattern: Pattern, schedule: Schedule, score: HeldScore) -> DistributedAttention:
+        """Return the same for another pattern, or on other weights."""
+        options = Options(score(), *self._others)
+        rest = (self.settings, self.grid, self.sharing, self.nodes, self.lines, self.inputs, options, score, self._seen)
+        return DistributedAttention(pattern, schedule, *rest)
 
     def __reduce__(self) -> NoReturn:
         raise DistributedError(
@@ -227,11 +249,11 @@ class DistributedAttention:
         share = self.grid.shard("sequence") % self.sharing.spread
         return Manifest.of(self._tables, self.grid.ranks("sequence")[share :: self.sharing.spread])
 
-    def _check_shard(self, query: Tensor, key: Tensor) -> None:
+    def _check_shard(self, query: Tensor, key: Tensor, score: Score) -> None:
         """Raise ShapeError unless the tensors are this rank's shard."""
         shard = self.grid.shard("sequence")
         tokens = int(self.sharing.tokens(self.schedule.partition.counts)[shard])
-        free = self.pattern.predicate.free | self.options.score.expression.free
+        free = self.pattern.predicate.free | score.expression.free
         batch = len(self.grid.part("batch", self.inputs.batch)) if B in free else query.shape[0]
         heads = len(self.grid.part("heads", self.inputs.heads)) if H in free else query.shape[1]
         kv_heads = len(self.grid.part("heads", self.inputs.kv_heads)) if H in free else key.shape[1]
@@ -250,17 +272,19 @@ class DistributedAttention:
                 fix=f"Compile with a spread that divides {kv_heads}.",
             )
 
-    def _run(self, batch: int, heads: int) -> Run:
-        """Return the run for so many batch entries and query heads on a rank."""
-        if (batch, heads) not in self._runs:
+    def _run(self, batch: int, heads: int, options: Options) -> Run:
+        """Return the run for so many batch entries and query heads on a rank; it keeps no weights."""
+        expression = options.score.expression
+        wanted = batch, heads, expression.key
+        if wanted not in self._runs:
             grid, spread = self.grid, self.sharing.spread
             share = grid.shard("sequence") % spread
             inner = Inner(
                 self.pattern,
-                self.options,
+                options._replace(score=Score.of(expression)),
                 self.schedule.partition.cut.length,
                 grid.shard("batch") * batch,
                 (grid.shard("heads") * spread + share) * heads,
             )
-            self._runs[batch, heads] = Run.of(self._tables, inner, self.lines.between)
-        return self._runs[batch, heads]
+            self._runs[wanted] = Run.of(self._tables, inner, self.lines.between)
+        return self._runs[wanted]

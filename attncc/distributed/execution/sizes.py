@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor
 from attncc.distributed.execution.channel import Channel, told
 from attncc.distributed.liveness.odd import named, odd
 from attncc.errors import DistributedError
-from attncc.ir.weights import Weights
 
 #: Types that tensors may have, by the numbers that ranks tell each other.
 DTYPES = sorted({x for x in vars(torch).values() if isinstance(x, torch.dtype) and x.is_floating_point}, key=str)
@@ -63,15 +62,31 @@ def check_alike(sizes: Sizes, channel: Channel, device: torch.device) -> None:
         )
 
 
-def check_same_weights(weights: Sequence[Weights], channels: Sequence[Channel], device: torch.device) -> None:
+def check_whole_weights(weights: Mapping[str, Tensor]) -> None:
+    """Raise DistributedError for weights of which a rank has a shard."""
+    for name, tensor in weights.items():
+        from torch.distributed.tensor import DTensor  # takes a second, which those without weights needn't wait
+
+        if isinstance(tensor, DTensor):
+            raise DistributedError(
+                f"Weights {name!r} of the score are a DTensor.",
+                rule="Every rank has the whole of them, and its backward gives their gradient from what it computed.",
+                fix="Compile before fully_shard(model), and call the attention in the model's forward; or keep them "
+                "out: fully_shard(model, ignored_params={them}), and add their gradients up yourself.",
+            )
+
+
+def check_same_weights(weights: Mapping[str, Tensor], channels: Sequence[Channel], device: torch.device) -> None:
     """Raise DistributedError on every rank unless all have the same weights, type and values. Collective."""
-    row = [dist.get_rank(), *(_digest(each.tensor) for each in weights)]
+    if not weights:
+        return
+    row = [dist.get_rank(), *map(_digest, weights.values())]
     rows = told(row, channels, device, "the comparison of weights")
-    for slot, each in enumerate(weights, 1):
+    for slot, name in enumerate(weights, 1):
         differing = odd({row[0]: row[slot] for row in rows})
         if differing:
             raise DistributedError(
-                f"The weights {each.name!r} of the score are others on {named(differing)}.",
+                f"The weights {name!r} of the score are others on {named(differing)}.",
                 rule="All ranks have the same weights, each the whole of them, in one type.",
                 fix="Broadcast them from one rank before the first step, and add up their gradients in each.",
             )
@@ -79,5 +94,6 @@ def check_same_weights(weights: Sequence[Weights], channels: Sequence[Channel], 
 
 def _digest(x: Tensor) -> int:
     found = hashlib.sha256(str(x.dtype).encode())
-    found.update(x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    own = x.detach().to("cpu", copy=True)  # a tensor that numpy has seen can't be resized, as FSDP does
+    found.update(own.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return int.from_bytes(found.digest()[:8], "little", signed=True)

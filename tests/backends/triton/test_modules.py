@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import os
+import py_compile
+import stat
 from pathlib import Path
 
 import pytest
@@ -66,13 +70,39 @@ def test_a_cache_that_cannot_be_written(folder: Path, monkeypatch: pytest.Monkey
     assert path.read_text("utf-8") == render(SPEC)
 
 
-def test_a_full_disk_took_the_kernel_with_the_compiled_template(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(bucket: object, file: object) -> None:
-        raise OSError(28, "No space left on device")
+def test_what_runs_is_the_text_that_was_compared(folder: Path) -> None:
+    path = modules.path_of(SPEC)
+    planted = importlib.util.cache_from_source(str(path))
+    foreign = folder / "foreign.py"
+    foreign.write_text("raise SystemExit('the bytecode ran')")
+    py_compile.compile(str(foreign), planted, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    modules.kernel.cache_clear()
+    function = modules.kernel(SPEC).fn
+    path.write_text("import os\n")  # after it was compared
+    lines, _ = inspect.getsourcelines(function)
+    assert "".join(lines) in render(SPEC)
+    assert lines[-1].strip()
 
-    monkeypatch.setattr("jinja2.bccache.Bucket.write_bytecode", full)
+
+def test_no_bytecode_is_kept_beside_sources_and_templates(folder: Path) -> None:
     source._environment.cache_clear()
     render.cache_clear()
-    with pytest.warns(CacheWarning, match="No space left on device"):
-        assert "def forward" in render(SPEC)
-    source._environment.cache_clear()
+    modules.kernel.cache_clear()
+    modules.kernel(SPEC)
+    assert [path.name for path in folder.parent.rglob("*")] == ["kernels", modules.path_of(SPEC).name]
+
+
+def test_folders_of_the_cache_are_for_this_user_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(folder / "new" / "cache"))
+    path = modules.path_of(SPEC)
+    assert {stat.S_IMODE(each.stat().st_mode) for each in (path.parent, path.parent.parent)} == {0o700}
+
+
+def test_a_cache_that_others_can_write_to_is_not_used(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.warns(CacheWarning, match=r"kernels is not used: its mode is 0777, so that others can write to it"):
+        path = modules.path_of(SPEC)
+    assert path.read_text("utf-8") == render(SPEC)
+    assert not any(folder.iterdir())
+    assert modules.path_of(SPEC) == path  # the warning comes once

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -147,6 +149,63 @@ def test_the_loader_computes_attention(written: tuple[Path, Package]) -> None:
     oracle = dense(PROBLEM.to(torch.float64), attncc.dense_mask(pattern, LENGTH, device=HERE))
     for (name, expected), found in zip(oracle.items(), (out, lse, *gradients), strict=True):
         torch.testing.assert_close(found.double(), expected, rtol=1e-2, atol=1e-2, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def refused(folder: Path, made: Package) -> str:
+    """Return why a folder isn't loaded; the driver hasn't been given anything of it."""
+    stand_in = Interpreter({name: variant for name, (variant, _) in made.kernels.items()})
+    module = loader(folder)
+    with pytest.raises(module.PackageError) as error:
+        module.Attention(folder, device="cpu", driver=stand_in)
+    assert not stand_in.entered
+    return str(error.value)
+
+
+@pytest.fixture
+def copied(written: tuple[Path, Package], tmp_path: Path) -> tuple[Path, Package]:
+    """A copy of the package, to be damaged."""
+    return Path(shutil.copytree(written[0], tmp_path / "package")), written[1]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "arrays.bin", "forward_0.cubin"])
+def test_a_damaged_file_of_a_package_is_not_loaded(copied: tuple[Path, Package], name: str) -> None:
+    folder, made = copied
+    path = folder / name
+    sound = path.read_bytes()
+    middle = len(sound) // 2
+    flipped = sound[:middle] + bytes([sound[middle] ^ 1]) + sound[middle + 1 :]
+    for content in (flipped, sound[:-2], sound + b"x", sound * 2, b""):
+        path.write_bytes(content)
+        assert f"{name} is damaged" in refused(folder, made)
+    path.unlink()
+    assert "can't be read: No such file" in refused(folder, made)
+    os.mkfifo(path)
+    assert "no regular file" in refused(folder, made)
+    path.unlink()
+    path.symlink_to(folder.parent / name)
+    (folder.parent / name).write_bytes(sound)
+    assert "is a link" in refused(folder, made)
+    path.unlink()
+    path.write_bytes(sound)
+    loader(folder).Attention(folder, device="cpu", driver=Interpreter({n: v for n, (v, _) in made.kernels.items()}))
+
+
+@pytest.mark.parametrize("name", ["{}/forward_0.cubin", "../outside.cubin", "sub/forward_0.cubin", "..", "none.cubin"])
+def test_a_file_outside_of_a_package_is_not_loaded(copied: tuple[Path, Package], name: str) -> None:
+    folder, made = copied
+    name = name.format(folder)
+    (folder / "sub").mkdir()
+    for place in ("../outside.cubin", "sub/forward_0.cubin"):
+        shutil.copy(folder / "forward_0.cubin", folder / place)
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    kernel = next(each for each in manifest["kernels"].values() if each["file"] == "forward_0.cubin")
+    kernel["file"] = name
+    if name != "none.cubin":
+        manifest["files"][name] = manifest["files"]["forward_0.cubin"]
+    del manifest["checksum"]
+    manifest["checksum"] = loader(folder).checksum(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    assert ("Is a directory" if name == ".." else "no file of the package") in refused(folder, made)
 
 
 def test_the_loader_gives_a_score_its_weights(tmp_path: Path) -> None:

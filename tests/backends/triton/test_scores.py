@@ -92,9 +92,17 @@ def made(name: str) -> attncc.Score:
         case "by difference":
             sizes = {"up": (HEADS, 2 * LENGTH), "down": (2 * LENGTH,), "near": (11,)}
             return by_difference(**{n: torch.randn(x, generator=generator).requires_grad_() for n, x in sizes.items()})
+        case "numbers":
+            return numbers(**{n: torch.tensor(x, requires_grad=True) for n, x in (("gain", 0.7), ("shift", 0.3))})
         case "-inf weights":
             return masked_by(weights=masking)
     return constant()
+
+
+@attncc.score
+def numbers(score, h, *, gain: attncc.Weights, shift: attncc.Weights):
+    """Weights without dimensions."""
+    return abs(score * gain) + attncc.exp(shift) * score * h
 
 
 @attncc.score
@@ -113,6 +121,7 @@ NAMES = (
     "t5",
     "by place",
     "by difference",
+    "numbers",
 )
 
 

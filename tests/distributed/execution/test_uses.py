@@ -10,6 +10,8 @@ from cases import N
     "job",
     [
         "copied_with_its_model",
+        "held_weights_that_torch_replaces",
+        "numbers_as_weights",
         "pickled",
         "two_in_turn",
         "in_compiled_code",

@@ -17,3 +17,8 @@ def test_fully_sharded(world, ranks: int) -> None:
 
 def test_weights_that_are_sharded_are_refused(world) -> None:
     world(2).run("jobs_wrapped.sharded_weights")
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_fully_sharded_with_its_weights(world, ranks: int) -> None:
+    world(ranks).run("jobs_wrapped.fully_sharded_with_its_weights", "global")
