@@ -61,7 +61,7 @@ def _facts(result: Result) -> RenderableType:
     if result.dense_length:
         rows["dense"] += f", from {result.dense_length:,} positions, scaled by the edges"
     if result.late:
-        rows["no time for"] = f"{result.late} trials, which a later run tries again"
+        rows["no time for"] = f"{result.late} of the trials; a later run tries them again"
     if entry.expected_error:
         rows["model"] = f"off by {entry.expected_error:.0%} at most, as a rule; the first measurement replaces it"
     for reason, count in result.reasons.items():
