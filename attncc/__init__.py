@@ -1,6 +1,7 @@
 """attncc: declare which keys a query may see, get a plan, and run it.
 
-Names are imported when they are first used, so that importing the package costs nothing.
+Names are imported when they are first used, so that importing the package costs nothing; torch's registry gets attncc's
+operators once torch is imported, before or after.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from attncc.torch_import import register_operators
 from attncc.version import __version__
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from attncc.errors import BackendError as BackendError
     from attncc.errors import ConfigError as ConfigError
     from attncc.errors import DistributedError as DistributedError
+    from attncc.errors import ExportError as ExportError
     from attncc.errors import ParameterError as ParameterError
     from attncc.errors import PatternError as PatternError
     from attncc.errors import PlanError as PlanError
@@ -37,15 +40,18 @@ if TYPE_CHECKING:
     from attncc.explain import explain_config as explain_config
     from attncc.functional import attention as attention
     from attncc.functional import compile as compile
-    from attncc.ir.language import Condition as Condition
+    from attncc.ir.condition import Condition as Condition
     from attncc.ir.language import Index as Index
     from attncc.ir.language import Table as Table
     from attncc.ir.language import maximum as maximum
     from attncc.ir.language import minimum as minimum
     from attncc.ir.language import where as where
     from attncc.ir.real import Real as Real
+    from attncc.ir.real import cos as cos
+    from attncc.ir.real import erf as erf
     from attncc.ir.real import exp as exp
     from attncc.ir.real import log as log
+    from attncc.ir.real import sin as sin
     from attncc.ir.real import sqrt as sqrt
     from attncc.ir.real import tanh as tanh
     from attncc.ir.weights import Weights as Weights
@@ -72,6 +78,7 @@ _EXPORTS = {
         "BackendError",
         "ConfigError",
         "DistributedError",
+        "ExportError",
         "ParameterError",
         "PatternError",
         "PlanError",
@@ -83,8 +90,9 @@ _EXPORTS = {
     ],
     "attncc.explain": ["explain_config"],
     "attncc.functional": ["attention", "compile"],
-    "attncc.ir.language": ["Condition", "Index", "Table", "maximum", "minimum", "where"],
-    "attncc.ir.real": ["Real", "exp", "log", "sqrt", "tanh"],
+    "attncc.ir.condition": ["Condition"],
+    "attncc.ir.language": ["Index", "Table", "maximum", "minimum", "where"],
+    "attncc.ir.real": ["Real", "cos", "erf", "exp", "log", "sin", "sqrt", "tanh"],
     "attncc.ir.weights": ["Weights"],
     "attncc.patterns": ["Pattern", "PatternFactory", "pattern", "per_head"],
     "attncc.planner.plan": ["Plan"],
@@ -112,3 +120,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+register_operators()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
+import operator
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class Options(NamedTuple):
 
     def call(self, pattern: Pattern) -> Call:
         """Return how a pattern is called for under these options."""
-        return Call(pattern.handle, self.score.key, self.q_offset, self.backend or "", self.config)
+        return Call(pattern.handle, self.score.key, offset_of(self.q_offset), self.backend or "", self.config)
 
 
 def check_transforms(*tensors: Tensor) -> None:
@@ -137,12 +138,22 @@ def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q
     _check_sizes(query, key, value)
     _check_elements(query, key, value)
     _check_heads(query.shape[1], key.shape[1], enable_gqa)
-    if not isinstance(q_offset, int) or isinstance(q_offset, bool) or not 0 <= q_offset < MAX_POSITION:
+    offset_of(q_offset)
+
+
+def offset_of(q_offset: Any) -> int:
+    """Return the position of the first query; raises ShapeError for what isn't one."""
+    try:
+        whole: Any = q_offset if isinstance(q_offset, int | torch.SymInt) else operator.index(q_offset)
+    except TypeError:
+        whole = MAX_POSITION
+    if isinstance(q_offset, bool) or not -MAX_POSITION < whole < MAX_POSITION:
         raise ShapeError(
             f"q_offset={q_offset!r}.",
-            rule="It is the position of the first query, an integer from 0 and below 2^31.",
+            rule="It is the position of the first query, an integer above -2^31 and below 2^31.",
             fix="With a cache of n keys before the queries, give n.",
         )
+    return whole  # type: ignore[no-any-return]  # under torch.compile it may stand for an integer
 
 
 def _check_sizes(query: Tensor, key: Tensor, value: Tensor) -> None:

@@ -62,6 +62,10 @@ class ConfigError(AttnccError, ValueError):
     """A configuration has an unknown key or a value outside its range."""
 
 
+class ExportError(AttnccError, ValueError):
+    """A program can't be saved, or what was saved can't be read."""
+
+
 class TopologyError(AttnccError, ValueError):
     """Devices and links that can't be, or that a plan doesn't fit."""
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from attncc import backends, executables, operators
-from attncc.arguments import Options, check_backend, scale_of
+from attncc import backends, carried, executables, library
+from attncc.arguments import Options, check_backend, offset_of, scale_of
 from attncc.backends.device import here, target_name
 from attncc.executables import Case, Config
 from attncc.held_scores import HeldScore, warn_of_captured
@@ -61,10 +61,13 @@ def attention(
 def _attended(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, options: Options) -> Result:
     query, key, value = options.checked(query, key, value)
     scale, call, weights = scale_of(options.scale, query), options.call(pattern), options.score.tensors
-    if weights:
-        out, lse = operators.weighted_attention(query, key, value, weights, scale, *call)
+    if carried.is_leaving():
+        tables, call = carried.written(call)
+        out, lse = library.general_attention(query, key, value, weights, tables, scale, *call)
+    elif weights:
+        out, lse = library.general_attention(query, key, value, weights, [], scale, *call)
     else:
-        out, lse = operators.attention(query, key, value, scale, *call)
+        out, lse = library.attention(query, key, value, scale, *call)
     return (out, lse) if options.return_lse else out
 
 
@@ -131,6 +134,7 @@ def compile(
     `heads` and `batch` matter only to patterns and scores that depend on h or b. Options are those of `attention`.
     """
     chosen, bound = as_pattern(pattern), as_score(score, weights)
+    q_offset = offset_of(q_offset)
     options = Options(bound, scale, enable_gqa, q_offset, return_lse, backend, executables.encoded(config))
     if q_len is None:
         return Attention(chosen, options)

@@ -1,97 +1,66 @@
-"""The operators around executables, as torch.library has them: differentiable, and opaque to torch.compile.
+"""What attncc's operators compute, differentiable and opaque to torch.compile; attncc.library registers it.
 
-`attention` and `weighted_attention` differ only in the list of a score's weights; a list costs every call time, so
-that attention without weights has an operator of its own. Patterns and scores are named by handle and key.
+Patterns and scores are named by handle and key, or written out, with their tables beside them (attncc.carried).
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from attncc import carried
 from attncc.backends.base import Gradients, Saved, accumulation_dtype
 from attncc.errors import AttnccError
 from attncc.executables import Call, executable_for
-from attncc.ir.score import by_key
-from attncc.patterns import by_handle
 
-#: What operators take, as their schemas say it; _CALL are the fields of attncc.executables.Call.
-_TENSORS = "Tensor query, Tensor key, Tensor value"
-_CALL = "str pattern, str score, SymInt q_offset, str backend, str config"
-_GRADIENTS = "Tensor grad_out, Tensor? grad_lse"
+_OPERATORS = torch.ops.attncc
 
 
-#: Operators of torch.library.custom_op would check every result against every input, which takes as long as the rest.
-_LIBRARY = torch.library.Library("attncc", "DEF")  # type: ignore[no-untyped-call]
-
-
-def _hidden(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that torch.compile doesn't look into.
-
-    Saying so imports torch._dynamo, which takes seconds: only a process that has it anyway does.
-    """
-
-    @cache
-    def disabled() -> Callable[..., Any]:
-        return torch.compiler.disable(function)  # type: ignore[no-untyped-call,no-any-return]
-
-    def call(*arguments: Any) -> Any:
-        return (disabled() if "torch._dynamo" in sys.modules else function)(*arguments)
-
-    return call
-
-
-def _operator(name: str, takes: str, returns: str) -> Callable[[Callable[..., Any]], Any]:
-    """Define an operator (decorator); its results share no memory with what it takes, nor with each other."""
-
-    def define(function: Callable[..., Any]) -> Any:
-        _LIBRARY.define(f"{name}({takes}) -> {returns}", tags=torch.Tag.pt2_compliant_tag)  # type: ignore[no-untyped-call]
-        _LIBRARY.impl(name, _hidden(function), "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-        return getattr(torch.ops.attncc, name).default
-
-    return define
-
-
-@_operator("attention", f"{_TENSORS}, float scale, {_CALL}", "(Tensor, Tensor)")
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, *call: Any) -> tuple[Tensor, Tensor]:
     """Return (out, lse), see attncc.backends.base.Executable; `call` are the fields of a Call."""
     return executable_for(query, key, value, "forward", Call(*call)).forward(query, key, value, (), scale)
 
 
-@_operator("weighted_attention", f"{_TENSORS}, Tensor[] weights, float scale, {_CALL}", "(Tensor, Tensor)")
-def weighted_attention(
-    query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float, *call: Any
+def general_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    weights: Sequence[Tensor] | None,
+    tables: Sequence[Tensor] | None,
+    scale: float,
+    *call: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Return (out, lse) under a score that looks `weights` up."""
-    return executable_for(query, key, value, "forward", Call(*call)).forward(query, key, value, weights, scale)
+    """Return (out, lse) under a score that looks `weights` up; what the call has written out looks `tables` up.
+
+    A list without tensors is None where a model that was compiled ahead of time calls.
+    """
+    found, _alive = carried.living(Call(*call), tables or ())
+    return executable_for(query, key, value, "forward", found).forward(query, key, value, weights or (), scale)
 
 
-@_operator(
-    "attention_backward",
-    f"{_GRADIENTS}, {_TENSORS}, Tensor out, Tensor lse, float scale, {_CALL}",
-    "(Tensor, Tensor, Tensor)",
-)
-def _attention_backward(grad_out: Tensor, grad_lse: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def attention_backward(grad_out: Tensor, grad_lse: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients by query, key and value."""
     saved, (scale, *call) = Saved.of(rest[:5]), rest[5:]
     d_query, d_key, d_value, _ = _gradients(saved, grad_out, grad_lse, scale, Call(*call), False)
     return d_query, d_key, d_value
 
 
-@_operator(
-    "weighted_attention_backward",
-    f"{_GRADIENTS}, Tensor[] tensors, bool with_weights, float scale, {_CALL}",
-    "Tensor[]",
-)
-def _weighted_attention_backward(
-    grad_out: Tensor, grad_lse: Tensor | None, tensors: Sequence[Tensor], with_weights: bool, scale: float, *call: Any
+def general_attention_backward(
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+    tensors: Sequence[Tensor],
+    tables: Sequence[Tensor],
+    with_weights: bool,
+    scale: float,
+    *call: Any,
 ) -> list[Tensor]:
+    """Return the gradients by query, key and value, and, if they are wanted, by a score's weights."""
     saved = Saved.of(tensors)
-    d_query, d_key, d_value, d_weights = _gradients(saved, grad_out, grad_lse, scale, Call(*call), with_weights)
+    found, _alive = carried.living(Call(*call), tables)
+    d_query, d_key, d_value, d_weights = _gradients(saved, grad_out, grad_lse, scale, found, with_weights)
     return [d_query, d_key, d_value, *d_weights]
 
 
@@ -102,64 +71,93 @@ def _gradients(
     return found.backward(saved, grad_out, grad_lse, scale, with_weights)
 
 
-def _like_outputs(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+def like_outputs(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    """Return tensors without data, like (out, lse)."""
     out = query.new_empty(*query.shape[:-1], value.shape[-1])
     return out, query.new_empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype))
 
 
-def _like_gradients(
+def like_gradients(
     grad_out: Tensor, grad_lse: Tensor | None, query: Tensor, key: Tensor, value: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Return tensors without data, like those of attention_backward."""
     d_query, d_key, d_value = (x.new_empty(x.shape) for x in (query, key, value))
     return d_query, d_key, d_value
 
 
-def _like_weighted_gradients(
-    grad_out: Tensor, grad_lse: Tensor | None, tensors: Sequence[Tensor], with_weights: bool, *rest: Any
+def like_general_gradients(
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+    tensors: Sequence[Tensor],
+    tables: Sequence[Tensor],
+    with_weights: bool,
+    *rest: Any,
 ) -> list[Tensor]:
+    """Return tensors without data, like those of general_attention_backward."""
     saved = Saved.of(tensors)
     wanted = (saved.query, saved.key, saved.value, *(saved.weights if with_weights else ()))
     return [x.new_empty(x.shape) for x in wanted]
 
 
 class _Attend(torch.autograd.Function):
-    """Attention with its derivative: of (scale, *call), query, key, value and a score's weights.
+    """Attention with its derivative: of (tables, scale, *call), query, key, value and a score's weights.
 
-    torch.library.register_autograd would do, but takes longer for a call than all else that the host does.
+    tables: None under `attention`, which takes no weights either. torch.library.register_autograd would do, but takes
+    longer for a call than all else that the host does.
     """
 
     @staticmethod
     def forward(ctx: Any, options: tuple[Any, ...], *tensors: Tensor) -> tuple[Tensor, Tensor]:
         out, lse = _below_autograd(options, *tensors)
-        (query, key, value, *weights), call = tensors, Call(*options[1:])
+        query, key, value, *weights = tensors
         ctx.save_for_backward(*Saved(query, key, value, weights, out, lse).tensors)
         ctx.options = options
-        ctx.kept = by_handle(call.pattern), by_key(call.score)  # alive until the backward, which names them
+        ctx.kept = carried.named(Call(*options[2:]))  # alive until the backward, which names them
         ctx.set_materialize_grads(False)
         return out, lse
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
+        tables, *options = ctx.options
         saved = Saved.of(tensors)
         grad_out = torch.zeros_like(saved.out) if grad_out is None else grad_out
-        if not saved.weights:
-            return None, *_attention_backward(grad_out, grad_lse, *tensors, *ctx.options)
+        if tables is None:
+            return None, *_OPERATORS.attention_backward.default(grad_out, grad_lse, *tensors, *options)
         with_weights = any(ctx.needs_input_grad[4:])
-        found = _weighted_attention_backward(grad_out, grad_lse, tensors, with_weights, *ctx.options)
+        general = _OPERATORS.general_attention_backward.default
+        found = general(grad_out, grad_lse, tensors, tables, with_weights, *options)
         return None, *found, *(() if with_weights else (None,) * len(saved.weights))
 
 
 def _below_autograd(options: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *weights: Tensor) -> Any:
+    tables, *rest = options
     with torch._C._AutoDispatchBelowADInplaceOrView():
-        if weights:
-            return weighted_attention(query, key, value, weights, *options)
-        return attention(query, key, value, *options)
+        if tables is None:
+            return _OPERATORS.attention.default(query, key, value, *rest)
+        return _OPERATORS.general_attention.default(query, key, value, weights, tables, *rest)
 
 
 def _differentiable(options: tuple[Any, ...], *tensors: Tensor) -> Any:
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
     return _Attend.apply(options, *tensors) if wanted else _below_autograd(options, *tensors)  # type: ignore[no-untyped-call]
+
+
+def differentiable_attention(query: Tensor, key: Tensor, value: Tensor, *options: Any) -> Any:
+    """Return `attention`, with its derivative where that is wanted."""
+    return _differentiable((None, *options), query, key, value)
+
+
+def differentiable_general_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    weights: Sequence[Tensor] | None,
+    tables: Sequence[Tensor] | None,
+    *options: Any,
+) -> Any:
+    """Return `general_attention`, with its derivative where that is wanted."""
+    return _differentiable((tables or (), *options), query, key, value, *(weights or ()))
 
 
 def refuse_double_backward(ctx: Any, *gradients: Any) -> None:
@@ -171,31 +169,10 @@ def refuse_double_backward(ctx: Any, *gradients: Any) -> None:
     )
 
 
-def _vmap(*arguments: Any) -> None:
+def refuse_vmap(*arguments: Any) -> None:
+    """Raise AttnccError: a dimension that torch.vmap has mapped."""
     raise AttnccError(
         "attncc.attention was called under torch.vmap.",
         rule="Batch entries are the first dimension of query, key and value.",
         fix="Put the mapped dimension into B (or into H, for a pattern without h).",
     )
-
-
-for _each, _fake in (
-    (attention, _like_outputs),
-    (weighted_attention, _like_outputs),
-    (_attention_backward, _like_gradients),
-    (_weighted_attention_backward, _like_weighted_gradients),
-):
-    torch.library.register_fake(_each, _fake, lib=_LIBRARY)
-    torch.library.register_vmap(_each, _vmap, lib=_LIBRARY)
-for _each in (_attention_backward, _weighted_attention_backward):
-    torch.library.register_autograd(_each, refuse_double_backward, lib=_LIBRARY)
-
-
-@partial(_LIBRARY.impl, "attention", dispatch_key="Autograd")
-def _(query: Tensor, key: Tensor, value: Tensor, *options: Any) -> Any:
-    return _differentiable(options, query, key, value)
-
-
-@partial(_LIBRARY.impl, "weighted_attention", dispatch_key="Autograd")
-def _(query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], *options: Any) -> Any:
-    return _differentiable(options, query, key, value, *weights)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
 from attncc.declarations import Declaration
-from attncc.errors import PatternError
-from attncc.ir.language import Condition, Index, Table, predicate_of
+from attncc.errors import ExportError, PatternError
+from attncc.ir.codec import Program, fingerprint
+from attncc.ir.condition import Condition, predicate_of
+from attncc.ir.language import Index, Table
 from attncc.ir.normal import comparison, digest, normalised
 from attncc.ir.predicate import Predicate, conjunction, disjunction
 from attncc.ir.remainder import Mod
@@ -18,7 +19,6 @@ from attncc.ir.size import check_pattern
 from attncc.ir.symbols import BY_NAME, H, I, J
 
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
-_serial = itertools.count()
 
 
 class Pattern:
@@ -32,9 +32,27 @@ class Pattern:
         check_pattern(disjunction(self.subsets))
         self.name = name
         self.parameters = dict(parameters or {})
-        #: Names this object within the process, for compiled graphs that can only carry strings.
-        self.handle = f"{name}#{next(_serial)}"
-        _registry[self.handle] = self
+        #: Names what this pattern is, for compiled graphs that can only carry strings. A graph of another process, from
+        #: a cache or a file, names the same pattern or, where it isn't there, none.
+        self.handle = f"{name}#{fingerprint(self.program)}"
+        first = _registry.setdefault(self.handle, self)
+        self._first = None if first is self else first  # which the handle finds, so that it lives as long
+
+    @property
+    def program(self) -> Program:
+        """What is written down where a pattern leaves the process."""
+        return Program("pattern", self.name, self.subsets)
+
+    @classmethod
+    def of(cls, program: Program) -> Pattern:
+        """Return the pattern of a program that was read; raises ExportError for one that is none."""
+        if not program.roots or not all(isinstance(root, Predicate) for root in program.roots):
+            raise ExportError(
+                f"The pattern {program.name!r:.80} that was read has no subsets, or one that isn't a condition.",
+                rule="A pattern is one condition or more.",
+                fix="Export the model again.",
+            )
+        return cls(program.roots, program.name)
 
     @cached_property
     def predicate(self) -> Predicate:
@@ -82,7 +100,7 @@ class Pattern:
         return Pattern([~self.predicate], f"~{self.name}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        """A copy, in this process or another one, has a handle of its own."""
+        """A copy, in this process or another one, has the same handle."""
         return Pattern, (self.subsets, self.name, self.parameters)
 
     def __eq__(self, other: object) -> bool:
@@ -168,9 +186,9 @@ def by_handle(handle: str) -> Pattern:
     found = _registry.get(handle)
     if found is None:
         raise PatternError(
-            f"Pattern {handle!r} no longer exists.",
-            rule="A compiled graph refers to its pattern by handle and doesn't keep it alive.",
-            fix="Keep the pattern in a variable or module attribute as long as the graph is used.",
+            f"Pattern {handle!r:.120} no longer exists.",
+            rule="A compiled graph refers to its pattern by handle, which doesn't keep it alive or carry it elsewhere.",
+            fix="Keep the pattern in a variable or module attribute while the graph is used, or torch.export both.",
         )
     return found
 

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from attncc.declarations import Declaration
 from attncc.errors import PatternError, ScoreError, nearest
+from attncc.ir.condition import Symbolic
 from attncc.ir.language import Index, Table
-from attncc.ir.real import Real, Symbolic, real_of
+from attncc.ir.real import Real, real_of
 from attncc.ir.score import IDENTITY, ScoreExpression
 from attncc.ir.symbols import BY_NAME, SCORE
 from attncc.ir.weights import Weights, check_weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,13 @@ def test_only_positions_may_be_none_at_all(name: str) -> None:
             check_tensors(*tensors(**{name: tuple(empty)}), enable_gqa=True, q_offset=0)
 
 
-@pytest.mark.parametrize("offset", [-1, 1.0, True, None, "0"])
+@pytest.mark.parametrize("offset", [-7, np.int64(3), np.int32(-1), torch.tensor(5)])
+def test_whatever_python_takes_for_an_integer_is_an_offset(offset: Any) -> None:
+    check_tensors(*tensors(), enable_gqa=False, q_offset=offset)
+    assert Options(q_offset=offset).call(attncc.load("causal")).q_offset == int(offset)
+
+
+@pytest.mark.parametrize("offset", [-(2**31), 2**31, 1.0, True, None, "0"])
 def test_an_offset_is_a_position(offset: object) -> None:
     with pytest.raises(ShapeError, match="position of the first query"):
         check_tensors(*tensors(), enable_gqa=False, q_offset=offset)  # type: ignore[arg-type]

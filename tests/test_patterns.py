@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import pickle
+import subprocess
+import sys
 from typing import Annotated
 
 import numpy as np
@@ -162,9 +166,31 @@ def test_a_flex_attention_mask_mod_is_a_predicate() -> None:
         np.testing.assert_array_equal(found[h], mask_mod(0, h, q, k))
 
 
-def test_a_copy_is_a_pattern_of_its_own() -> None:
+def test_a_handle_names_what_a_pattern_is() -> None:
+    """The same in every process, so that a graph from elsewhere never names another pattern."""
+    assert attncc.load("document", ids=[0, 0]).handle != attncc.load("document", ids=[0, 1]).handle
+    assert attncc.load("sliding_window", window=4).handle != attncc.load("sliding_window", window=5).handle
+    here = attncc.load("fixed", l=8, c=2) | attncc.load("document", ids=[3, 1, 4])
+    program = (
+        "import attncc; p = attncc.load('fixed', l=8, c=2) | attncc.load('document', ids=[3, 1, 4]); print(p.handle)"
+    )
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", program]
+        found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        assert found.stdout.strip() == here.handle
+
+
+def test_a_handle_finds_any_copy_that_lives() -> None:
     pattern = attncc.load("document", ids=[0, 0, 1, 1])
+    handle = pattern.handle
     copied = pickle.loads(pickle.dumps(pattern))
     assert copied == pattern
-    assert copied.handle != pattern.handle
-    assert by_handle(copied.handle) is copied
+    assert copied.handle == handle
+    del pattern
+    gc.collect()
+    assert by_handle(handle) == copied
+    del copied
+    gc.collect()
+    with pytest.raises(attncc.PatternError, match="no longer exists"):
+        by_handle(handle)

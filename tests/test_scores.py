@@ -366,9 +366,9 @@ def test_a_table_of_a_score_is_a_constant_of_its_graph() -> None:
 def test_the_operator_with_weights_is_registered_completely() -> None:
     q, k, v = tensors(20)
     score = sloped(slopes=torch.rand(2))
-    arguments = (q, k, v, score.tensors, 0.25, STRIDED.handle, score.key, 0, "torch", "")
+    arguments = (q, k, v, score.tensors, [], 0.25, STRIDED.handle, score.key, 0, "torch", "")
     torch.library.opcheck(
-        torch.ops.attncc.weighted_attention.default, arguments, test_utils=("test_schema", "test_faketensor")
+        torch.ops.attncc.general_attention.default, arguments, test_utils=("test_schema", "test_faketensor")
     )
 
 

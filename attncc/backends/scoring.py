@@ -11,8 +11,23 @@ import sympy
 import torch
 from torch import Tensor
 
+from attncc.ir.comparisons import Compared, Joined, Negation
 from attncc.ir.evaluate import evaluate, evaluate_predicate
-from attncc.ir.functions import AsReal, Choice, Larger, Logarithm, Lookup, Magnitude, Root, Sign, Smaller
+from attncc.ir.functions import (
+    AsReal,
+    Choice,
+    ConditionSymbol,
+    Cosine,
+    ErrorFunction,
+    Larger,
+    Logarithm,
+    Lookup,
+    Magnitude,
+    Root,
+    Sign,
+    Sine,
+    Smaller,
+)
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import SCORE
 
@@ -26,6 +41,10 @@ _UNARY: dict[type, Callable[[Tensor], Tensor]] = {
     Root: torch.sqrt,
     Magnitude: torch.abs,
     Sign: torch.sign,
+    Sine: torch.sin,
+    Cosine: torch.cos,
+    ErrorFunction: torch.erf,
+    Negation: torch.logical_not,
 }
 
 
@@ -82,8 +101,13 @@ class Evaluation:
                 extremum = torch.minimum if isinstance(expr, Smaller) else torch.maximum
                 return extremum(self(expr.args[0]), self(expr.args[1]))
             case Choice():
-                holds = torch.as_tensor(evaluate_predicate(expr.predicate, self._positions), device=self._device)
-                return torch.where(holds, self(expr.args[1]), self(expr.args[2]))
+                holds, yes, no = map(self, expr.args)
+                return torch.where(holds, yes, no)
+            case ConditionSymbol():
+                return torch.as_tensor(evaluate_predicate(expr.predicate, self._positions), device=self._device)
+            case Compared() | Joined():
+                joined: Tensor = reduce(type(expr).function, map(self, expr.args))
+                return joined
             case Lookup():
                 flat = self._weights[expr.weights.slot].to(self._dtype).reshape(-1)
                 return flat[self.place(expr)]

@@ -46,11 +46,12 @@ def plan(
         on_step("counting the edges")
         _ = made.nnz, [work.nnz for work in made.all_passes()]  # kept for what is printed
     times = {"build_seconds": built - begin, "plan_seconds": planned - built, "count_seconds": clock() - planned}
-    described = made.describe()
+    described: dict[str, Any] = made.describe()
     if as_json:
         output.show_json({**described, **times})
         return
-    output.show(_summary(described, times), *(part for group in _groups(described) for part in ("", *group)))
+    noted = [f"note: {note}" for note in described["notes"]]
+    output.show(_summary(described, times), *noted, *(part for group in _groups(described) for part in ("", *group)))
 
 
 def _summary(plan: dict[str, Any], times: dict[str, float]) -> RenderableType:

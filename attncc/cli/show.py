@@ -28,6 +28,8 @@ def show(
     from attncc.pictures import png as pictures
     from attncc.pictures.grid import grid
     from attncc.pictures.terminal import draw
+    from attncc.planner.notes import notes
+    from attncc.planner.shape import Shape
     from attncc.storage import check_file
 
     check_file(png, "--png")
@@ -35,11 +37,21 @@ def show(
     sets = [connectivity(subset, m) for m, subset in enumerate(chosen.subsets, start=1)]
     if png is not None:
         pictures.save(chosen, seq_len, png)
+    noted = notes(chosen.predicate, Shape.of(seq_len))
     if as_json:
-        output.show_json({"pattern": repr(chosen), "key": chosen.key, "sets": sets, "png": png and str(png)})
+        described = {"pattern": repr(chosen), "key": chosen.key, "sets": sets, "notes": list(noted)}
+        output.show_json({**described, "png": png and str(png)})
         return
     found = grid(chosen, seq_len, most=64)
     scale = "" if found.side == 1 else f", one cell {found.side} x {found.side} positions, dim where partly connected"
     caption = f"{seq_len} queries (down) x {seq_len} keys (right){scale}"
     saved = [] if png is None else [f"saved {png}"]
-    output.show(Text(repr(chosen), style="bold"), *sets, "", draw(found), Text(caption, style="dim"), *saved)
+    output.show(
+        Text(repr(chosen), style="bold"),
+        *sets,
+        "",
+        draw(found),
+        Text(caption, style="dim"),
+        *(f"note: {note}" for note in noted),
+        *saved,
+    )

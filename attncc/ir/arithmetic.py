@@ -5,11 +5,15 @@ from __future__ import annotations
 import sympy
 
 from attncc import caching
+from attncc.ir.quotient import FloorDiv
 
 
 @caching.algebra(4096)
-def floor_quotient(expr: sympy.floor) -> tuple[sympy.Expr, sympy.Expr]:
+def floor_quotient(expr: sympy.floor | FloorDiv) -> tuple[sympy.Expr, sympy.Expr]:
     """Return integer expressions (numerator, denominator) with `expr == numerator // denominator`."""
+    if isinstance(expr, FloorDiv):
+        numerator, denominator = expr.args
+        return numerator, denominator
     numerator, denominator = sympy.fraction(sympy.together(expr.args[0]))
     return sympy.expand(numerator), denominator
 

@@ -2,6 +2,8 @@
 
 The environment maps symbols to integers or broadcastable int64 arrays of one kind. Table look-ups are clipped
 to the table: a look-up outside it can only stand in a branch whose guard is false (the planner checks that).
+Divisors below 1 count as 1, and shifts are clipped to 0 .. MAX_SHIFT: they are in range at the positions that there
+are (it checks that, too), but not where what repeats is looked at beyond them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import numpy as np
 import sympy
 
 from attncc.ir.arithmetic import floor_quotient
+from attncc.ir.bits import MAX_SHIFT, Bitwise, LeftShift, RightShift
 from attncc.ir.predicate import And, Atom, Comparator, Connective, Constant, Predicate
+from attncc.ir.quotient import FloorDiv
 from attncc.ir.tables import Read, TableData
 
 Environment = Mapping[sympy.Symbol, Any]
@@ -36,16 +40,22 @@ def evaluate(expr: sympy.Expr, env: Environment) -> Any:
             return evaluate(expr.base, env) ** int(expr.exp)
         case sympy.Mod():
             dividend, modulus = _arguments(expr, env)
-            return dividend % modulus
-        case sympy.floor():
+            return dividend % _clip(modulus, 1)
+        case sympy.floor() | FloorDiv():
             numerator, denominator = floor_quotient(expr)
-            return evaluate(numerator, env) // evaluate(denominator, env)
+            return evaluate(numerator, env) // _clip(evaluate(denominator, env), 1)
         case sympy.Min():
             return reduce(lambda a, b: _choose(a < b, a, b), _arguments(expr, env))
         case sympy.Max():
             return reduce(lambda a, b: _choose(a > b, a, b), _arguments(expr, env))
         case sympy.Abs():
             return abs(evaluate(expr.args[0], env))
+        case Bitwise():
+            return reduce(type(expr).function, _arguments(expr, env))
+        case LeftShift() | RightShift():
+            number, by = _arguments(expr, env)
+            shift = operator.lshift if isinstance(expr, LeftShift) else operator.rshift
+            return shift(number, _clip(by, 0, MAX_SHIFT))
         case Read():
             return _look_up(expr.table, [evaluate(index, env) for index in expr.indices])
     raise TypeError(f"no evaluation rule for {type(expr).__name__}")
@@ -99,7 +109,9 @@ def _choose(condition: Any, yes: Any, no: Any) -> Any:
 
 
 def _look_up(table: TableData, indices: list[Any]) -> Any:
-    clipped = [_clip(index, size) for index, size in zip(indices, table.data.shape, strict=True)]
+    clipped = [_clip(index, 0, size - 1) for index, size in zip(indices, table.data.shape, strict=True)]
+    if all(isinstance(index, int) for index in clipped):
+        return int(table.data[tuple(clipped)])
     on_torch = next(
         (x for x in clipped if hasattr(x, "device") and not isinstance(x, np.ndarray | np.generic)),
         None,
@@ -110,7 +122,8 @@ def _look_up(table: TableData, indices: list[Any]) -> Any:
     return values.astype(np.int64)
 
 
-def _clip(index: Any, size: int) -> Any:
-    if isinstance(index, int):
-        return min(max(index, 0), size - 1)
-    return index.clip(0, size - 1)
+def _clip(value: Any, least: int, most: int | None = None) -> Any:
+    if isinstance(value, int):
+        value = max(value, least)
+        return value if most is None else min(value, most)
+    return value.clip(least, most)

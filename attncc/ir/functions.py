@@ -1,14 +1,16 @@
 """The nodes of a real expression that sympy's own functions aren't used for.
 
 A score's expression is built from `Add`, `Mul`, `Pow` with integer exponents, `exp`, `tanh`, numbers, the symbol
-`score`, and the nodes below. Each is real by declaration, which sympy can't tell of its own `log` or `Abs`, and
-each has a derivative that can be evaluated everywhere: where a function has a kink, the mean of both sides.
+`score`, the nodes below, and, in the condition of a `Choice`, those of attncc.ir.comparisons. Each is real by
+declaration, which sympy can't tell of its own `log` or `Abs`, and each has a derivative that can be evaluated
+everywhere: where a function has a kink, the mean of both sides.
 Integer arithmetic stands in `AsReal`, in the indices of a `Lookup` and in conditions, and nowhere else.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Self
 
 import sympy
@@ -93,6 +95,46 @@ class Logarithm(_RealFunction):
         return 1 / self.args[0]
 
 
+class Sine(_RealFunction):
+    """The sine."""
+
+    @classmethod
+    def eval(cls, x: sympy.Expr) -> sympy.Expr | None:
+        return _at(math.sin, x)
+
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
+        return Cosine(self.args[0])
+
+
+class Cosine(_RealFunction):
+    """The cosine."""
+
+    @classmethod
+    def eval(cls, x: sympy.Expr) -> sympy.Expr | None:
+        return _at(math.cos, x)
+
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
+        return -Sine(self.args[0])
+
+
+class ErrorFunction(_RealFunction):
+    """The error function, twice the normal distribution's integral from 0 to x times the square root of 2."""
+
+    @classmethod
+    def eval(cls, x: sympy.Expr) -> sympy.Expr | None:
+        return _at(math.erf, x)
+
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
+        return number(2 / math.sqrt(math.pi)) * sympy.exp(-(self.args[0] ** 2))
+
+
+def _at(function: Callable[[float], float], x: sympy.Expr) -> sympy.Expr | None:
+    """Return the value at a number, NaN where there is none; None where x isn't a number."""
+    if not x.is_number:
+        return None
+    return number(function(float(x))) if x.is_finite else sympy.S.NaN
+
+
 class Smaller(_RealFunction):
     """The smaller of two numbers."""
 
@@ -154,18 +196,17 @@ class ConditionSymbol(sympy.AtomicExpr):  # type: ignore[misc]
 
 
 class Choice(_RealFunction):
-    """`Choice(condition, yes, no)`: `yes` where a condition on positions holds, else `no`; each may be -inf."""
+    """`Choice(condition, yes, no)`: `yes` where a condition holds, else `no`; each may be -inf.
+
+    The condition is on positions, a ConditionSymbol, or one of attncc.ir.comparisons. Where it turns there is no
+    derivative; elsewhere it is that of the branch.
+    """
 
     @classmethod
-    def eval(cls, condition: ConditionSymbol, yes: sympy.Expr, no: sympy.Expr) -> sympy.Expr | None:
-        if isinstance(condition.predicate, Constant):
+    def eval(cls, condition: sympy.Expr, yes: sympy.Expr, no: sympy.Expr) -> sympy.Expr | None:
+        if isinstance(condition, ConditionSymbol) and isinstance(condition.predicate, Constant):
             return yes if condition.predicate.value else no
         return yes if yes == no else None
-
-    @property
-    def predicate(self) -> Predicate:
-        predicate: Predicate = self.args[0].predicate
-        return predicate
 
     def _eval_derivative(self, symbol: sympy.Symbol) -> sympy.Expr:
         condition, yes, no = self.args

@@ -12,8 +12,11 @@ from functools import reduce
 import numpy as np
 import sympy
 
+from attncc.ir import bits
 from attncc.ir.arithmetic import floor_quotient
+from attncc.ir.bits import Bitwise, LeftShift, RightShift
 from attncc.ir.predicate import And, Atom, Connective, Constant, Predicate
+from attncc.ir.quotient import FloorDiv
 from attncc.ir.symbols import MAX_POSITION
 from attncc.ir.tables import Array, Read
 
@@ -44,7 +47,7 @@ def bounds(expr: sympy.Expr, box: Box) -> Range:
             return _power(bounds(expr.base, box), int(expr.exp))
         case sympy.Mod():
             return _modulo(bounds(expr.args[0], box), bounds(expr.args[1], box))
-        case sympy.floor():
+        case sympy.floor() | FloorDiv():
             numerator, denominator = floor_quotient(expr)
             (low, high), (small, large) = bounds(numerator, box), bounds(denominator, box)
             corners = [x // np.maximum(d, 1) for x in (low, high) for d in (small, large)]
@@ -56,6 +59,12 @@ def bounds(expr: sympy.Expr, box: Box) -> Range:
         case sympy.Abs():
             low, high = bounds(expr.args[0], box)
             return np.maximum(np.maximum(low, -high), 0), np.maximum(-low, high)
+        case Bitwise():
+            return bits.bounds(expr, [bounds(arg, box) for arg in expr.args])
+        case LeftShift():
+            return bits.left_shifted(*(bounds(arg, box) for arg in expr.args))
+        case RightShift():
+            return bits.right_shifted(*(bounds(arg, box) for arg in expr.args))
         case Read():
             return expr.table.pyramid.bounds([bounds(index, box) for index in expr.indices])
     raise TypeError(f"no interval rule for {type(expr).__name__}")
@@ -85,10 +94,10 @@ def _verdict(predicate: Predicate, box: Box, kept: dict[Predicate, Array | None]
 
 
 def natural_bounds(expr: sympy.Expr) -> tuple[int, int]:
-    """Return bounds of `expr` over all positions below MAX_POSITION, exactly (Python integers)."""
-    anywhere = exactly(0), exactly(MAX_POSITION - 1)
-    box = {symbol: anywhere for symbol in expr.free_symbols if isinstance(symbol, sympy.Symbol)}
-    low, high = bounds(expr, box or {sympy.Dummy(): anywhere})
+    """Return bounds of `expr` over all positions below MAX_POSITION in size, exactly (Python integers)."""
+    most = exactly(MAX_POSITION - 1)
+    least = {symbol: exactly(0) if symbol.is_nonnegative else -most for symbol in expr.free_symbols}
+    low, high = bounds(expr, {symbol: (low, most) for symbol, low in least.items()} or {sympy.Dummy(): (most, most)})
     return int(low[0]), int(high[0])
 
 

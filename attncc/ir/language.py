@@ -9,77 +9,41 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn, overload
 
 import sympy
 
 from attncc.errors import PatternError
-from attncc.ir import size
-from attncc.ir.functions import AsReal
-from attncc.ir.normal import comparison
+from attncc.ir import cases, size
+from attncc.ir.bits import MAX_SHIFT, BitOr, BitXor, LeftShift, RightShift, masked
+from attncc.ir.cases import Cases
+from attncc.ir.condition import Condition, RealCondition, Symbolic, condition_of, predicate_of, refuse_as_number
+from attncc.ir.functions import AsReal, Choice
 from attncc.ir.notation import expression
-from attncc.ir.predicate import FALSE, TRUE, Comparator, Predicate, conjunction, disjunction
-from attncc.ir.real import Real, Symbolic, chosen, is_real, larger, real_of, smaller
+from attncc.ir.predicate import FALSE, TRUE, Comparator
+from attncc.ir.quotient import quotient
+from attncc.ir.real import Real, chosen, is_real, larger, real_of, smaller
 from attncc.ir.remainder import Mod
-from attncc.ir.symbols import B, H, I, J
+from attncc.ir.symbols import B, H
 from attncc.ir.tables import Read, TableData, TableSymbol
-
-#: A nest of `where` that splits an expression into more cases than this is refused.
-MAX_CASES = 64
-
-Case = tuple[Predicate, sympy.Expr]
-
-
-class Condition(Symbolic):
-    """A predicate in the making; combine with `& | ~ ^`, compare with `==` and `!=`."""
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, predicate: Predicate) -> None:
-        size.check_condition(predicate)
-        self.predicate = predicate
-
-    def __and__(self, other: object) -> Condition:
-        return Condition(self.predicate & predicate_of(other))
-
-    def __or__(self, other: object) -> Condition:
-        return Condition(self.predicate | predicate_of(other))
-
-    def __xor__(self, other: object) -> Condition:
-        return Condition(self.predicate ^ predicate_of(other))
-
-    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
-
-    def __invert__(self) -> Condition:
-        return Condition(~self.predicate)
-
-    def __eq__(self, other: object) -> Condition:  # type: ignore[override]
-        return ~(self ^ other)
-
-    def __ne__(self, other: object) -> Condition:  # type: ignore[override]
-        return self ^ other
-
-    def real(self) -> NoReturn:
-        """Refuse: a comparison is not a number."""
-        index_of(self)
-        raise TypeError(type(self))
-
-    def __repr__(self) -> str:
-        return f"Condition({self.predicate})"
 
 
 class Index(Symbolic):
-    """An integer expression over positions; supports `+ - * // % abs` and comparisons, and `/` for a Real."""
+    """An integer expression over positions.
+
+    It supports `+ - * // % abs`, `& | ^ ~ << >>` on its bits, comparisons, and `/` for a Real.
+    """
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, *cases: Case) -> None:
+    def __init__(self, cases: Cases) -> None:
         self.cases = cases
 
     @classmethod
     def of(cls, expr: sympy.Expr) -> Index:
         """Return `expr` as an index with a single case."""
-        return cls((TRUE, expr))
+        return Index(cases.of_one(expr))
 
     def real(self) -> sympy.Expr:
         """Return the index as a real expression."""
@@ -116,7 +80,7 @@ class Index(Symbolic):
     __radd__, __rmul__ = __add__, __mul__
 
     def __floordiv__(self, other: object) -> Index:
-        return _apply(_quotient, self, _divisor(other, "//"))
+        return _apply(quotient, self, _divisor(other, "//"))
 
     def __mod__(self, other: object) -> Index:
         for _, expr in self.cases:
@@ -156,32 +120,49 @@ class Index(Symbolic):
     def __rpow__(self, base: object) -> Real:
         return base ** Real(self.real())
 
-    def __and__(self, other: object) -> NoReturn:
-        raise PatternError(
-            "`&`, `|` or `^` was used on a position.",
-            rule="They join comparisons, and bind tighter than < and ==.",
-            fix="Put parentheses around each comparison, as in (j <= i) & (i - j < 64).",
-        )
+    def __and__(self, other: object) -> Index:
+        return _apply(_masked, self, other)
 
-    __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __and__
+    def __or__(self, other: object) -> Index:
+        return _apply(BitOr, self, other)
+
+    def __xor__(self, other: object) -> Index:
+        return _apply(BitXor, self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __invert__(self) -> Index:
+        return -self - 1
+
+    def __lshift__(self, other: object) -> Index:
+        return _apply(LeftShift, self, _shift(other, "<<"))
+
+    def __rshift__(self, other: object) -> Index:
+        return _apply(RightShift, self, _shift(other, ">>"))
+
+    def __rlshift__(self, other: object) -> Index:
+        return index_of(other) << self
+
+    def __rrshift__(self, other: object) -> Index:
+        return index_of(other) >> self
 
     def __le__(self, other: object) -> Condition:
-        return _compare("ge", index_of(other) - self)
+        return Real(self.real()) <= other if is_real(other) else _compare("ge", index_of(other) - self)
 
     def __lt__(self, other: object) -> Condition:
-        return _compare("ge", index_of(other) - self - 1)
+        return Real(self.real()) < other if is_real(other) else _compare("ge", index_of(other) - self - 1)
 
     def __ge__(self, other: object) -> Condition:
-        return _compare("ge", self - other)
+        return Real(self.real()) >= other if is_real(other) else _compare("ge", self - index_of(other))
 
     def __gt__(self, other: object) -> Condition:
-        return _compare("ge", self - other - 1)
+        return Real(self.real()) > other if is_real(other) else _compare("ge", self - index_of(other) - 1)
 
     def __eq__(self, other: object) -> Condition:  # type: ignore[override]
-        return _compare("eq", self - other)
+        return Real(self.real()) == other if is_real(other) else _compare("eq", self - index_of(other))
 
     def __ne__(self, other: object) -> Condition:  # type: ignore[override]
-        return _compare("ne", self - other)
+        return Real(self.real()) != other if is_real(other) else _compare("ne", self - index_of(other))
 
     def __index__(self) -> NoReturn:
         raise PatternError(
@@ -204,11 +185,35 @@ class Index(Symbolic):
         return f"Index({', '.join(str(expr) for _, expr in self.cases)})"
 
 
+class Flag(Condition, Index):  # type: ignore[misc]  # bits of one bit are conditions
+    """An entry of a boolean table: a condition, and the number 0 or 1 where arithmetic needs one."""
+
+    __hash__ = None
+
+    def __init__(self, entry: Index) -> None:
+        self.cases = entry.cases
+        Condition.__init__(self, cases.related("ne", entry.cases))
+
+    def real(self) -> sympy.Expr:
+        """Return the entry as a real number."""
+        return Index.real(self)
+
+    def __eq__(self, other: object) -> Condition:  # type: ignore[override]
+        return Condition.__eq__(self, other) if _is_condition(other) else Index.__eq__(self, other)
+
+    def __ne__(self, other: object) -> Condition:  # type: ignore[override]
+        return Condition.__ne__(self, other) if _is_condition(other) else Index.__ne__(self, other)
+
+    def __repr__(self) -> str:
+        return f"Flag({self.predicate})"
+
+
 class Table(TableData):
     """Data that a pattern looks up by position, as in `ids[i] == ids[j]` or `mask[i // 64, j // 64]`.
 
     The index has one or two parts; dimensions in front of those are the batch entry, (B, ...), or batch entry
-    and head, (B, H, ...), of size 1 where all share. A boolean table gives a condition.
+    and head, (B, H, ...), of size 1 where all share. A boolean table gives a condition, which is the number 0 or 1
+    in arithmetic and where it is compared with one.
     """
 
     def __getitem__(self, key: object) -> Any:
@@ -226,46 +231,35 @@ class Table(TableData):
         ]
         symbol = TableSymbol(self)
         value = _apply(lambda *parts: Read(symbol, *parts), *leading, *indices)
-        return value != 0 if self.is_boolean else value
+        return Flag(value) if self.is_boolean else value
 
 
 def minimum(a: object, b: object) -> Any:
     """Return the smaller of two index expressions, or of two numbers."""
-    return smaller(a, b) if is_real(a) or is_real(b) else _extremum(sympy.Min, a, b)
+    return smaller(a, b) if is_real(a) or is_real(b) else _apply(partial(size.extremum, sympy.Min), a, b)
 
 
 def maximum(a: object, b: object) -> Any:
     """Return the larger of two index expressions, or of two numbers."""
-    return larger(a, b) if is_real(a) or is_real(b) else _extremum(sympy.Max, a, b)
-
-
-def _extremum(function: Callable[..., sympy.Expr], a: object, b: object) -> Index:
-    for _, args in combinations(a, b):
-        size.check_arguments(sum(len(arg.args) if isinstance(arg, sympy.Min | sympy.Max) else 1 for arg in args))
-    return _apply(function, a, b)
+    return larger(a, b) if is_real(a) or is_real(b) else _apply(partial(size.extremum, sympy.Max), a, b)
 
 
 def where(condition: object, yes: Any, no: Any) -> Any:
     """Return `yes` where `condition` holds, else `no`: both conditions, both index expressions, or both numbers."""
-    guard = predicate_of(condition)
-    if isinstance(yes, Condition | bool) and isinstance(no, Condition | bool):
-        return Condition((guard & predicate_of(yes)) | (~guard & predicate_of(no)))
-    if is_real(yes) or is_real(no):
-        return Real(chosen([(guard, real_of(yes)), (~guard, real_of(no))]))
-    cases = [(guard & g, e) for g, e in index_of(yes).cases] + [(~guard & g, e) for g, e in index_of(no).cases]
-    return Index(*_live(cases))
+    if _is_condition(yes) and _is_condition(no):
+        holds = condition if isinstance(condition, Condition) else Condition(predicate_of(condition))
+        return (holds & yes) | (~holds & no)
+    if isinstance(condition, RealCondition) or is_real(yes) or is_real(no):
+        return Real(Choice(condition_of(condition), real_of(yes), real_of(no)))
+    return Index(cases.chosen(predicate_of(condition), index_of(yes).cases, index_of(no).cases))
 
 
 def index_of(value: object) -> Index:
     """Return `value`, an Index or an integer, as an Index."""
     if isinstance(value, Index):
         return value
-    if isinstance(value, Condition | bool):
-        raise PatternError(
-            "A comparison was used as a number.",
-            rule="Arithmetic is on positions; comparisons are joined with & | ^ ~.",
-            fix="Write attncc.where(condition, 1, 0) for the number, and put parentheses around comparisons.",
-        )
+    if _is_condition(value):
+        refuse_as_number()
     try:
         return Index.of(sympy.Integer(operator.index(value)))  # type: ignore[arg-type]
     except (TypeError, PatternError):
@@ -276,31 +270,13 @@ def index_of(value: object) -> Index:
         ) from None
 
 
-def predicate_of(value: object) -> Predicate:
-    """Return `value`, a Condition or a Python bool, as a predicate."""
-    if isinstance(value, Condition):
-        return value.predicate
-    if isinstance(value, bool):
-        return TRUE if value else FALSE
-    raise PatternError(
-        f"{value!r} ({type(value).__name__}) stands where a comparison is needed.",
-        rule="`&`, `|`, `^` and `~` join comparisons, such as (j <= i) & (i - j < 64).",
-        fix="Put parentheses around each comparison: & and | bind tighter than < and ==.",
-    )
-
-
-def combinations(*values: object) -> list[tuple[Predicate, tuple[sympy.Expr, ...]]]:
-    """Return every combination of cases of several indices: (guard, their expressions)."""
-    combined: list[tuple[Predicate, tuple[sympy.Expr, ...]]] = [(TRUE, ())]
-    for value in values:
-        cases = index_of(value).cases
-        combined = [(guard & g, (*args, e)) for guard, args in combined for g, e in cases]
-    return combined
+def _is_condition(value: object) -> bool:
+    return isinstance(value, Condition | bool)
 
 
 def _apply(function: Callable[..., sympy.Expr], *values: object) -> Index:
     """Apply `function` to every combination of cases."""
-    return Index(*_live([(guard, size.checked(function(*args))) for guard, args in combinations(*values)]))
+    return Index(cases.applied(function, *(index_of(value).cases for value in values)))
 
 
 def _arithmetic(function: Callable[[Any, Any], Any], a: object, b: object) -> Any:
@@ -310,37 +286,31 @@ def _arithmetic(function: Callable[[Any, Any], Any], a: object, b: object) -> An
     return _apply(function, a, b)
 
 
-def _live(cases: list[Case]) -> list[Case]:
-    live = [(guard, expr) for guard, expr in cases if guard != FALSE]
-    if len(live) > MAX_CASES:
-        raise PatternError(
-            f"`where` splits an expression into {len(live)} cases.",
-            rule=f"At most {MAX_CASES} cases are supported.",
-            fix="Put the choices into a table and look it up.",
-        )
-    return live
-
-
 def _compare(relation: Comparator, difference: Index) -> Condition:
-    parts = [conjunction([guard, comparison(relation, expr)]) for guard, expr in difference.cases]
-    return Condition(disjunction(parts))
+    return Condition(cases.related(relation, difference.cases))
 
 
-def _quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
-    """Return a // b; where sympy finds a part of it exact, as in (2 * i + 2 * j) * i // 2, without fractions."""
-    found = sympy.floor(a / b)
-    whole = all(term.as_coeff_Mul()[0].is_Integer for term in sympy.Add.make_args(found))
-    return found if whole else sympy.expand(found)
+def _masked(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
+    for part in (a, b):
+        size.check_dividend(part)
+    return masked(a, b)
 
 
 def _divisor(value: object, sign: str) -> Index:
-    divisor = index_of(value)
-    for _, expr in divisor.cases:
-        bad = expr.is_Integer and expr <= 0
-        if bad or {I, J} & expr.free_symbols or expr.has(Read):
+    return _in_range(value, sign, 1, None, "Divisors and moduli are positive", "a positive integer")
+
+
+def _shift(value: object, sign: str) -> Index:
+    rule = f"Shifts are by 0 to {MAX_SHIFT} bits"
+    return _in_range(value, sign, 0, MAX_SHIFT, rule, "such a number, or attncc.minimum and attncc.maximum")
+
+
+def _in_range(value: object, sign: str, least: int, most: int | None, rule: str, fix: str) -> Index:
+    """Return an operand; raises PatternError for a number out of range. The planner bounds other expressions."""
+    found = index_of(value)
+    for _, expr in found.cases:
+        if expr.is_Integer and (expr < least or (most is not None and expr > most)):
             raise PatternError(
-                f"`{sign} {expression(expr)}` in an index expression.",
-                rule="Divisors and moduli are positive and don't depend on i, j or a table.",
-                fix="Use a positive integer, a parameter, or an expression of n_q and n_k.",
+                f"`{sign} {expression(expr)}` in an index expression.", rule=f"{rule}.", fix=f"Use {fix}."
             )
-    return divisor
+    return found

@@ -13,22 +13,31 @@ from attncc.ir.symbols import I, J
 
 _SIGN = {"ge": "≥", "eq": "=", "ne": "≠"}
 _FUNCTIONS = {"Logarithm": "log", "Smaller": "min", "Larger": "max", "Sign": "sign"}
+_FUNCTIONS |= {"Sine": "sin", "Cosine": "cos", "ErrorFunction": "erf"}
+_INFIX = {"BitAnd": "&", "BitOr": "|", "BitXor": "^", "LeftShift": "<<", "RightShift": ">>"}
+_INFIX |= {"Below": "<", "AtMost": "≤", "Same": "=", "Conjunction": "∧", "Disjunction": "∨"}
 #: Comparisons, each as often as it occurs, beyond which a predicate of too many clauses isn't written out.
 MAX_WRITTEN = 128
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class _Printer(StrPrinter):  # type: ignore[misc]
-    """sympy's line printer with the signs of the papers: ⌊x / m⌋, x mod m, |x|, table[x]."""
+    """sympy's line printer with the signs of the papers: ⌊x / m⌋, x mod m, |x|, table[x]; bits as Python has them."""
+
+    printmethod = "_notation"  # which no node has: a condition as it reads, not the hash that stands for it
 
     def _print_floor(self, expr: sympy.floor) -> str:
         numerator, denominator = floor_quotient(expr)
-        top = self._print(numerator)
-        return f"⌊{f'({top})' if numerator.is_Add else top} / {self._print(denominator)}⌋"
+        return f"⌊{self._operand(numerator)} / {self._operand(denominator)}⌋"
+
+    _print_FloorDiv = _print_floor
 
     def _print_Mod(self, expr: sympy.Mod) -> str:
-        dividend, modulus = (f"({self._print(a)})" if a.is_Add else self._print(a) for a in expr.args)
+        dividend, modulus = map(self._operand, expr.args)
         return f"{dividend} mod {modulus}"
+
+    def _operand(self, expr: sympy.Expr) -> str:
+        return f"({self._print(expr)})" if expr.is_Add else str(self._print(expr))
 
     def _print_Abs(self, expr: sympy.Abs) -> str:
         return f"|{self._print(expr.args[0])}|"
@@ -46,8 +55,19 @@ class _Printer(StrPrinter):  # type: ignore[misc]
         return f"{expr.weights.label}[{indices}]" if indices else str(expr.weights.label)
 
     def _print_Choice(self, expr: sympy.Expr) -> str:
-        _, yes, no = (self._print(arg) for arg in expr.args)
-        return f"({yes} if {condition(expr.predicate)} else {no})"
+        holds, yes, no = (self._print(arg) for arg in expr.args)
+        return f"({yes} if {holds} else {no})"
+
+    def _print_ConditionSymbol(self, expr: sympy.Expr) -> str:
+        return condition(expr.predicate)
+
+    def _print_Negation(self, expr: sympy.Expr) -> str:
+        inner = str(self._print(expr.args[0]))
+        return f"¬{inner}" if inner.startswith("(") else f"¬({inner})"
+
+    def _print_Integer(self, expr: sympy.Integer) -> str:
+        beyond = abs(expr) >= 1 << 63  # of a score, since positions are computed in 64 bits
+        return f"{float(expr):g}" if beyond else str(super()._print_Integer(expr))
 
     def _print_NegativeInfinity(self, expr: sympy.Expr) -> str:
         return "−∞"
@@ -59,8 +79,16 @@ class _Printer(StrPrinter):  # type: ignore[misc]
         return f"√({self._print(expr.args[0])})"
 
     def _print_Function(self, expr: sympy.Function) -> str:
-        name = _FUNCTIONS.get(type(expr).__name__, type(expr).__name__)
-        return f"{name}({', '.join(map(self._print, expr.args))})"
+        name = type(expr).__name__
+        if name in _INFIX:
+            return f"({f' {_INFIX[name]} '.join(map(self._side, expr.args))})"
+        return f"{_FUNCTIONS.get(name, name)}({', '.join(map(self._print, expr.args))})"
+
+    def _side(self, expr: sympy.Expr) -> str:
+        """Return a side of a sign that binds no tighter than what is on it."""
+        printed = str(self._print(expr))
+        closed = type(expr).__name__ in _INFIX or printed.startswith("¬")
+        return printed if closed or " " not in printed else f"({printed})"
 
     def doprint(self, expr: sympy.Expr) -> str:
         return str(super().doprint(expr)).replace("*", "·").replace(" - ", " − ").replace("<=", "≤")

@@ -13,6 +13,7 @@ import sympy
 
 from attncc import caching
 from attncc.ir.arithmetic import floor_quotient
+from attncc.ir.bits import BitAnd
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Read
 
@@ -60,6 +61,9 @@ def _growth(expr: sympy.Expr, along: Direction, modulus: int) -> Growth | None:
         case sympy.Mod() if expr.args[1].is_Integer:
             divisor = int(expr.args[1])
             return _constant(_repeating(_growth(expr.args[0], along, divisor), divisor))
+        case BitAnd() if expr.args[-1].is_Integer and expr.args[-1] > 0:
+            reach = 1 << int(expr.args[-1]).bit_length()
+            return _constant(common(_repeating(_growth(arg, along, reach), reach) for arg in expr.args[:-1]))
         case sympy.Min() | sympy.Max():
             return _extremum([_growth(arg, along, 0) for arg in expr.args])
         case Read():

@@ -5,39 +5,35 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import sympy
 
 from attncc.errors import PatternError
-from attncc.ir.functions import Choice, ConditionSymbol, Larger, Logarithm, Magnitude, Root, Smaller, number
+from attncc.ir.comparisons import AtMost, Below, Compared, Same
+from attncc.ir.condition import Condition, RealCondition, Symbolic
+from attncc.ir.functions import (
+    Choice,
+    ConditionSymbol,
+    Cosine,
+    ErrorFunction,
+    Larger,
+    Logarithm,
+    Magnitude,
+    Root,
+    Sine,
+    Smaller,
+    number,
+)
 from attncc.ir.predicate import Predicate
+from attncc.ir.rational import compared
 
 #: Powers beyond this are refused.
 MAX_POWER = 8
 
 
-class Symbolic:
-    """Refuses to be decided by Python: shared by Index, Condition and Real."""
-
-    __array_ufunc__ = None  # numpy scalars hand the operation to our reflected operators
-
-    def __bool__(self) -> NoReturn:
-        raise PatternError(
-            "A comparison of positions was used as True or False: `and`, `or`, `not`, `if`, `in`, max(), min() or a "
-            "chained `a < b < c`.",
-            rule="i and j stand for all positions at once, so Python can't decide the comparison.",
-            fix="Write & for and, | for or, ~ for not, attncc.where(c, x, y) for if, attncc.maximum for max, "
-            "(a < b) & (b < c) for a chain.",
-        )
-
-    def real(self) -> sympy.Expr:
-        """Return the value as a real expression."""
-        raise TypeError(type(self))
-
-
 class Real(Symbolic):
-    """A real expression; supports `+ - * / abs`, powers that are integers, and attncc's functions."""
+    """A real expression; supports `+ - * / abs`, comparisons, powers that are integers, and attncc's functions."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -103,23 +99,41 @@ class Real(Symbolic):
             )
         return Real(sympy.exp(self.expr * Logarithm(positive)))
 
+    def __lt__(self, other: object) -> Condition:
+        return _compared("lt", self.expr, real_of(other))
+
+    def __le__(self, other: object) -> Condition:
+        return _compared("le", self.expr, real_of(other))
+
+    def __gt__(self, other: object) -> Condition:
+        return _compared("lt", real_of(other), self.expr)
+
+    def __ge__(self, other: object) -> Condition:
+        return _compared("le", real_of(other), self.expr)
+
+    def __eq__(self, other: object) -> Condition:  # type: ignore[override]
+        return _compared("eq", self.expr, real_of(other))
+
+    def __ne__(self, other: object) -> Condition:  # type: ignore[override]
+        return ~(self == other)
+
     def _refused(self, other: object) -> NoReturn:
         raise PatternError(
-            "A real number was compared, or divided with `//` or `%`.",
-            rule="Comparisons, `//` and `%` are for index expressions. Index expressions are integers, "
-            "made of positions, integers and tables.",
-            fix="Write `//` instead of `/`, and attncc.minimum, attncc.maximum or abs for real numbers.",
+            "A real number was divided with `//` or `%`, shifted, or used in `&`, `|` or `^`.",
+            rule="Those are for index expressions, which are integers, made of positions, integers and tables; "
+            "`&`, `|` and `^` also join comparisons.",
+            fix="Write `//` instead of `/`, and put parentheses around comparisons.",
         )
 
-    __lt__ = __le__ = __gt__ = __ge__ = _refused
-    __eq__ = __ne__ = _refused
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _refused
+    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _refused
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _refused
 
     def __index__(self) -> NoReturn:
         raise PatternError(
             "A real expression was used where Python needs one number.",
             rule="It stands for all pairs of positions at once.",
-            fix="Use attncc.tanh, attncc.exp, attncc.log and attncc.sqrt in place of those of math, numpy or torch.",
+            fix="Use attncc.tanh, exp, log, sqrt, sin, cos and erf in place of those of math, numpy or torch.",
         )
 
     __int__ = __float__ = __index__
@@ -138,8 +152,8 @@ def real_of(value: object) -> sympy.Expr:
     if isinstance(value, Symbolic):
         return value.real()
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        if isinstance(value, numbers.Integral):
-            return sympy.Integer(int(value))
+        if isinstance(value, numbers.Rational):  # integers, too
+            return sympy.Rational(int(value.numerator), int(value.denominator))
         found = float(value)
         if math.isfinite(found):
             return number(found)
@@ -158,6 +172,16 @@ def chosen(cases: Sequence[tuple[Predicate, sympy.Expr]]) -> sympy.Expr:
     for guard, expr in reversed(cases[:-1]):
         result = Choice(ConditionSymbol(guard), expr, result)
     return result
+
+
+#: What decides comparisons in floating point.
+_FLOATING: dict[str, type[Compared]] = {"lt": Below, "le": AtMost, "eq": Same}
+
+
+def _compared(relation: Literal["lt", "le", "eq"], a: sympy.Expr, b: sympy.Expr) -> Condition:
+    """Compare exactly where both are fractions of integers, else as floating-point numbers."""
+    exact = compared(relation, a, b)
+    return RealCondition(_FLOATING[relation](a, b)) if exact is None else Condition(exact)
 
 
 def smaller(a: object, b: object) -> Real:
@@ -188,3 +212,18 @@ def log(x: object) -> Real:
 def sqrt(x: object) -> Real:
     """Return the square root."""
     return Real(Root(real_of(x)))
+
+
+def sin(x: object) -> Real:
+    """Return the sine."""
+    return Real(Sine(real_of(x)))
+
+
+def cos(x: object) -> Real:
+    """Return the cosine."""
+    return Real(Cosine(real_of(x)))
+
+
+def erf(x: object) -> Real:
+    """Return the error function."""
+    return Real(ErrorFunction(real_of(x)))

@@ -11,10 +11,13 @@ from typing import Self
 import sympy
 from sympy.printing.str import StrPrinter
 
-from attncc.errors import ScoreError
+from attncc.errors import ExportError, ScoreError
+from attncc.ir.codec import Program
+from attncc.ir.comparisons import Compared
 from attncc.ir.diagonals import depends_on_gap, free_along_diagonals
-from attncc.ir.functions import AsReal, Choice, Lookup
+from attncc.ir.functions import AsReal, Choice, ConditionSymbol, Lookup
 from attncc.ir.notation import expression
+from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import SCORE
 from attncc.ir.tables import Read, TableData
 
@@ -64,7 +67,7 @@ class ScoreExpression:
     @property
     def is_additive(self) -> bool:
         """Whether a bias that doesn't depend on the score is added to it."""
-        return bool(self.derivative == 1)
+        return bool(self.derivative == 1) and not any(SCORE in each.free_symbols for each in self.expr.atoms(Compared))
 
     @cached_property
     def bias(self) -> sympy.Expr:
@@ -80,15 +83,17 @@ class ScoreExpression:
     def tables(self) -> frozenset[TableData]:
         """The integer tables that indices and conditions read."""
         reads = {read for index in self.indices() for read in index.atoms(Read)}
-        from_conditions = {table for choice in self.expr.atoms(Choice) for table in choice.predicate.tables}
-        return frozenset(read.table for read in reads) | from_conditions
+        return frozenset(read.table for read in reads).union(*(predicate.tables for predicate in self.predicates))
+
+    @cached_property
+    def predicates(self) -> tuple[Predicate, ...]:
+        """The conditions on positions."""
+        return tuple(node.predicate for node in self.expr.atoms(ConditionSymbol))
 
     @cached_property
     def depends_on_gap(self) -> bool:
         """Whether, beside the score, it is shown to depend on i - j alone, so that it is the same along diagonals."""
-        return all(map(free_along_diagonals, self.indices())) and all(
-            depends_on_gap(choice.predicate) for choice in self.expr.atoms(Choice)
-        )
+        return all(map(free_along_diagonals, self.indices())) and all(map(depends_on_gap, self.predicates))
 
     def indices(self) -> Iterator[sympy.Expr]:
         """Yield the index expressions: what is converted to a real number, and what weights are looked up by."""
@@ -100,6 +105,22 @@ class ScoreExpression:
     def _by(self, lookup: Lookup) -> sympy.Expr:
         entry = sympy.Dummy(real=True)
         return self.expr.xreplace({lookup: entry}).diff(entry).xreplace({entry: lookup})
+
+    @property
+    def program(self) -> Program:
+        """What is written down where a score leaves the process."""
+        return Program("score", "score", (self.expr,))
+
+    @classmethod
+    def of(cls, program: Program) -> Self:
+        """Return the score of a program that was read; raises ExportError for one that is none."""
+        if len(program.roots) != 1 or not isinstance(program.roots[0], sympy.Expr):
+            raise ExportError(
+                "The score that was read is not one expression.",
+                rule="A score is one real expression.",
+                fix="Export the model again.",
+            )
+        return cls(program.roots[0])
 
     def __reduce__(self) -> tuple[object, ...]:
         """A copy in another process is that process's living one, if there is one."""
@@ -128,19 +149,19 @@ def by_key(key: str) -> ScoreExpression:
 
 
 def _check_numbers(expr: sympy.Expr) -> None:
-    """Raise ScoreError where a number of the expression isn't finite, but for -inf as a whole branch."""
+    """Raise ScoreError where a number of the expression isn't finite, but for -inf as a whole branch, or compared."""
     if expr == sympy.S.NegativeInfinity:
         return
-    branches = expr.args[1:] if isinstance(expr, Choice) else ()
     if expr in (sympy.S.Infinity, sympy.S.ComplexInfinity, sympy.S.NaN, sympy.S.ImaginaryUnit) or (
-        not branches and sympy.S.NegativeInfinity in expr.args
+        not isinstance(expr, Choice | Compared) and sympy.S.NegativeInfinity in expr.args
     ):
         raise ScoreError(
             f"A score computes with {expr}.",
-            rule="Its numbers are finite; -inf, which masks a pair, may only be the whole of a choice.",
+            rule="Its numbers are finite; -inf, which masks a pair, may only be the whole of a choice, or of one side "
+            "of a comparison.",
             fix="Write attncc.where(condition, score, -math.inf), or put the condition into the pattern.",
         )
-    for arg in branches or (() if isinstance(expr, AsReal | Lookup) else expr.args):
+    for arg in () if isinstance(expr, AsReal | Lookup) else expr.args:
         _check_numbers(arg)
 
 

@@ -77,9 +77,11 @@ def check_dividend(expr: sympy.Expr) -> None:
     _require("`%` was taken of {} terms, products written out", size(expr).terms, MAX_TERMS, _TABLES)
 
 
-def check_arguments(number: int) -> None:
-    """Raise PatternError for a minimum or maximum of too many arguments."""
+def extremum(function: type[sympy.Expr], *args: sympy.Expr) -> sympy.Expr:
+    """Return sympy's minimum or maximum; raises PatternError if it is of too many arguments."""
+    number = sum(len(arg.args) if isinstance(arg, sympy.Min | sympy.Max) else 1 for arg in args)
     _require("A minimum or maximum has {} arguments", number, MAX_ARGUMENTS, _TABLES)
+    return function(*args)
 
 
 def check_condition(predicate: Predicate) -> None:

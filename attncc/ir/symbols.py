@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sympy
 
-#: Absolute query position (row + q_offset), 0 <= i < q_offset + n_q.
-I = sympy.Symbol("i", integer=True, nonnegative=True)
+#: Absolute query position, row + q_offset; negative under a negative offset.
+I = sympy.Symbol("i", integer=True)
 #: Key position, 0 <= j < n_k.
 J = sympy.Symbol("j", integer=True, nonnegative=True)
 #: Query head and batch entry.
@@ -21,5 +21,5 @@ SCORE = sympy.Symbol("score", real=True)
 #: By the name that a pattern function gives them.
 BY_NAME: dict[str, sympy.Symbol] = {symbol.name: symbol for symbol in (I, J, H, B, NQ, NK)}
 
-#: Positions are below this bound: a predicate that holds for all of them is simplified to TRUE.
+#: Positions are below this bound in size: a predicate that holds for all of them is simplified to TRUE.
 MAX_POSITION = 1 << 31

@@ -7,8 +7,9 @@ from typing import Any
 import sympy
 
 from attncc.errors import PatternError, TableError
+from attncc.ir.cases import combinations
 from attncc.ir.functions import Lookup, WeightsSymbol
-from attncc.ir.language import combinations, index_of
+from attncc.ir.language import index_of
 from attncc.ir.real import Real, chosen
 
 #: Most dimensions of weights.
@@ -49,7 +50,7 @@ class Weights(Real):
                 fix="Name the head and the batch entry where there are dimensions for them: weights[b, h, i, j].",
             )
         symbol = WeightsSymbol(self.slot, self.shape, self.name)
-        cases = combinations(*map(index_of, parts))
+        cases = combinations([index_of(part).cases for part in parts])
         return Real(chosen([(guard, Lookup(symbol, *indices)) for guard, indices in cases]))
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from attncc.errors import BackendError
+from attncc.errors import REPORT, BackendError
 from attncc.machine_code import store, tools
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.options import options
@@ -51,6 +51,7 @@ def _compiled_now(source: Source, gpu: Gpu) -> Compiled:
     from triton import compile as triton_compile
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
+    from triton.compiler.errors import CompilationError
 
     function = _function(source)
     types, constants = dict(source.types), dict(source.constants)
@@ -64,6 +65,12 @@ def _compiled_now(source: Source, gpu: Gpu) -> Compiled:
     target = GPUTarget(gpu.backend, gpu.triton_arch, gpu.warp_size)
     try:
         kernel = triton_compile(ASTSource(function, signature, constants, aligned), target=target, options=chosen)
+    except CompilationError as error:  # of the source, before there is anything whose size matters
+        raise BackendError(
+            f"triton could not compile {source.name} for {gpu.arch}: {error}",
+            rule=f"The source is {source.path}; the compiler stopped before it came to registers or memory.",
+            fix=f"Where the message is about a size, try smaller blocks; else run it on backend 'torch'. {REPORT}",
+        ) from error
     except Exception as error:  # the compiler's passes raise whatever they please
         raise BackendError(
             f"triton could not compile {source.name} for {gpu.arch}: {error}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -9,12 +10,15 @@ import sympy
 
 from attncc.errors import PatternError, TableError
 from attncc.ir.arithmetic import floor_quotient
-from attncc.ir.functions import AsReal, Choice, Lookup
+from attncc.ir.bits import MAX_SHIFT, LeftShift, RightShift
+from attncc.ir.comparisons import Conjunction, implied
+from attncc.ir.functions import AsReal, Choice, ConditionSymbol, Lookup
 from attncc.ir.interval import Range, bounds, exactly
 from attncc.ir.magnitude import LIMIT, magnitude
 from attncc.ir.normal import Clause, TooManyClausesError, clauses, spans_of
 from attncc.ir.notation import expression
-from attncc.ir.predicate import And, Atom, Connective, Predicate
+from attncc.ir.predicate import And, Atom, Connective, Predicate, conjunction
+from attncc.ir.quotient import FloorDiv
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Read
@@ -31,11 +35,11 @@ Limits = Mapping[sympy.Symbol, tuple[int, int]]
 
 def check(predicate: Predicate, shape: Shape) -> None:
     """Raise TableError if a look-up can leave its table where the rest of the predicate lets it matter, and
-    PatternError if a divisor isn't shown to be positive or an expression can leave 64 bits.
+    PatternError if a divisor isn't shown to be positive, a shift to be in range, or an expression to fit 64 bits.
 
     The siblings of a comparison guard it: in a conjunction they hold, in a disjunction they don't.
     """
-    limits = _limits(shape)
+    limits = limits_of(shape)
     if not shape.q_len or not shape.kv_len:
         return
     for atom in predicate.atoms:
@@ -63,19 +67,20 @@ def check_score(score: ScoreExpression, predicate: Predicate, shape: Shape) -> N
 
     Only pairs that `predicate` connects count, and in a choice only those that its branch is for.
     """
-    limits = _limits(shape)
+    limits = limits_of(shape)
     if not shape.q_len or not shape.kv_len:
         return
     for index in score.indices():
         _check_arithmetic(index, limits)
-    for choice in score.expr.atoms(Choice):
-        for atom in choice.predicate.atoms:
+    for condition in score.predicates:
+        for atom in condition.atoms:
             _check_arithmetic(atom.expr, limits)
     if score.lookups or score.tables:
         _check_branch(score.expr, _clauses(predicate), limits)
 
 
-def _limits(shape: Shape) -> Limits:
+def limits_of(shape: Shape) -> Limits:
+    """Return the least and greatest value of each symbol."""
     return {
         I: (shape.q_offset, shape.q_offset + shape.q_len - 1),
         J: (0, shape.kv_len - 1),
@@ -95,14 +100,19 @@ def _clauses(predicate: Predicate) -> list[Clause]:
 
 
 def _check_branch(expr: sympy.Expr, guards: list[Clause], limits: Limits) -> None:
-    """Check the look-ups of a real expression that is used only where one of `guards` holds."""
+    """Check the look-ups of a real expression, or condition, that is used only where one of `guards` holds."""
     if isinstance(expr, Choice):
         condition, yes, no = expr.args
+        _check_branch(condition, guards, limits)
+        _check_branch(yes, _met(guards, implied(condition)), limits)
+        _check_branch(no, _met(guards, implied(condition, False)), limits)
+    elif isinstance(expr, ConditionSymbol):
         for guard in guards:
-            _check_reads(condition.predicate, guard, limits, set())
-        for branch, holds in ((yes, condition.predicate), (no, ~condition.predicate)):
-            inner = _clauses(holds)
-            _check_branch(branch, [met for a in guards for b in inner if (met := a.meet(b)) is not None], limits)
+            _check_reads(expr.predicate, guard, limits, set())
+    elif isinstance(expr, Conjunction):
+        for arg in expr.args:  # where the others don't hold it doesn't matter
+            others = [implied(other) for other in expr.args if other is not arg]
+            _check_branch(arg, _met(guards, conjunction(others)), limits)
     elif isinstance(expr, AsReal | Lookup):
         for read in expr.atoms(Read, Lookup):
             for guard in guards:
@@ -112,24 +122,39 @@ def _check_branch(expr: sympy.Expr, guards: list[Clause], limits: Limits) -> Non
             _check_branch(arg, guards, limits)
 
 
+def _met(guards: list[Clause], predicate: Predicate) -> list[Clause]:
+    """Return the clauses of the guards where a predicate holds, too."""
+    return [met for a in guards for b in _clauses(predicate) if (met := a.meet(b)) is not None]
+
+
 def _check_arithmetic(expr: sympy.Expr, limits: Limits) -> None:
-    _check_divisors(expr, limits)
-    _check_magnitude(expr, {symbol: high for symbol, (_, high) in limits.items()})
+    _check_operands(expr, limits)
+    _check_magnitude(expr, {symbol: max(-low, high) for symbol, (low, high) in limits.items()})
 
 
-def _check_divisors(expr: sympy.Expr, limits: Limits) -> None:
+def _check_operands(expr: sympy.Expr, limits: Limits) -> None:
+    """Raise PatternError for a divisor that can be below 1, or a shift by a number of bits out of range."""
     ranges: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in limits.items()}
-    divisors = [mod.args[1] for mod in expr.atoms(sympy.Mod)]
-    divisors += [floor_quotient(floor)[1] for floor in expr.atoms(sympy.floor)]
-    for divisor in divisors:
-        low = int(bounds(divisor, ranges)[0][0])
-        if low < 1:
-            given = ", ".join(f"{s} up to {high}" for s, (_, high) in limits.items() if s in divisor.free_symbols)
+
+    def require(what: str, operand: sympy.Expr, least: int, most: float, rule: str, fix: str) -> None:
+        low, high = (int(end[0]) for end in bounds(operand, ranges))
+        if low < least or high > most:
+            given = ", ".join(f"{s} up to {high}" for s, (_, high) in limits.items() if s in operand.free_symbols)
             raise PatternError(
-                f"The divisor or modulus {expression(divisor)} can be {low}, for {given}.",
-                rule="Divisors and moduli are positive.",
-                fix="Guard it, for example with attncc.maximum(1, n_k // 8).",
+                f"The {what} {expression(operand)} can be {low if low < least else high}"
+                + (f", for {given}." if given else "."),
+                rule=rule,
+                fix=fix,
             )
+
+    divisors = [mod.args[1] for mod in expr.atoms(sympy.Mod)]
+    divisors += [floor_quotient(quotient)[1] for quotient in expr.atoms(sympy.floor, FloorDiv)]
+    for divisor in divisors:
+        rule = "Divisors and moduli are positive, at all positions that there are."
+        require("divisor or modulus", divisor, 1, math.inf, rule, "Guard it, as in i // attncc.maximum(1, n_k // 8).")
+    for shift in expr.atoms(LeftShift, RightShift):
+        rule = f"Shifts are by 0 to {MAX_SHIFT} bits, at all positions that there are."
+        require("shift by", shift.args[1], 0, MAX_SHIFT, rule, "Guard it, as in i >> attncc.minimum(h, 4).")
 
 
 def _check_magnitude(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> None:

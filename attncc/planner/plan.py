@@ -10,6 +10,7 @@ from functools import cached_property
 from attncc.patterns import Pattern
 from attncc.planner import explain
 from attncc.planner.cost import HEAD_DIM
+from attncc.planner.notes import notes
 from attncc.planner.passes import Group, Pass
 from attncc.planner.shape import Shape
 
@@ -73,6 +74,11 @@ class Plan:
         rows = 2 * shape.q_len + 2 * shape.kv_len
         return shape.batch * shape.heads * (rows * head_dim * itemsize + 4 * shape.q_len)
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What is legal, and may not be what was meant: tables with more entries than the lengths have positions."""
+        return notes(self.pattern.predicate, self.shape)
+
     def all_passes(self) -> Sequence[Pass]:
         """Return the passes of all groups."""
         return [p for group in self.groups for p in group.passes]
@@ -84,7 +90,7 @@ class Plan:
             f"{self.pattern!r}: {shape.q_len:,} queries x {shape.kv_len:,} keys, tiles {self.block_m} x {self.block_n}",
             f"{self.nnz:,} edges, density {self.density:.3%}",
         ]
-        return "\n".join([*lines, *explain.lines(self.groups)])
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes), *explain.lines(self.groups)])
 
     def describe(self) -> dict[str, object]:
         """Return the plan as JSON-able data."""
@@ -101,6 +107,7 @@ class Plan:
             "target": self.target,
             "edges": self.nnz,
             "density": self.density,
+            "notes": list(self.notes),
             "head_dim": HEAD_DIM,
             "flops": self.flops(HEAD_DIM),
             "bytes": self.bytes(HEAD_DIM),

@@ -108,7 +108,7 @@ def _join(span: Span) -> Join | None:
     if span.value is None:
         return None
     form, value = span.form, span.value
-    if isinstance(form, sympy.Mod):
+    if isinstance(form, sympy.Mod) and form.args[1].is_Integer:
         dividend, modulus = form.args
         parts = split_sum(dividend, I, J)
         return parts and Join(Mod(parts[0] - value, modulus), Mod(-parts[1], modulus))

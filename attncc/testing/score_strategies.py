@@ -71,6 +71,7 @@ class _Symbolic:
     """attncc's functions."""
 
     tanh, exp, log, sqrt = staticmethod(real.tanh), staticmethod(real.exp), staticmethod(real.log), real.sqrt
+    sin, cos, erf = staticmethod(real.sin), staticmethod(real.cos), staticmethod(real.erf)
     minimum, maximum, where = language.minimum, language.maximum, staticmethod(language.where)
 
 
@@ -78,6 +79,7 @@ class _Numeric:
     """torch's functions, on tensors and numbers."""
 
     tanh, exp, log, sqrt = torch.tanh, torch.exp, torch.log, torch.sqrt
+    sin, cos, erf = torch.sin, torch.cos, torch.erf
     minimum, maximum = torch.minimum, torch.maximum
 
     @staticmethod
@@ -98,6 +100,9 @@ _SHAPERS: dict[str, Callable[..., Any]] = {
     "exp(tanh({}))": lambda f, a: f.exp(f.tanh(a)),
     "log(1.5 + tanh({}))": lambda f, a: f.log(f.tanh(a) + 1.5),
     "sqrt(1 + abs({}))": lambda f, a: f.sqrt(abs(a) + 1),
+    "sin({})": lambda f, a: f.sin(a),
+    "cos({})": lambda f, a: f.cos(a),
+    "erf({})": lambda f, a: f.erf(a),
     "abs({})": lambda f, a: abs(a),
     "-{}": lambda f, a: -a,
     "({})**2": lambda f, a: a**2,
@@ -111,21 +116,26 @@ _JOINERS: dict[str, Callable[..., Any]] = {
     "{} / (1 + ({})**2)": lambda f, a, b: a / (1 + b**2),
     "minimum({}, {})": lambda f, a, b: f.minimum(a, b),
     "maximum({}, {})": lambda f, a, b: f.maximum(a, b),
+    # Smooth where the comparison turns, so that it may be rounded to either side.
+    "where({0} > 0.37, {1}, {1} + ({0} - 0.37)**2)": lambda f, a, b: f.where(a > 0.37, b, b + (a - 0.37) ** 2),
+    "where(~(({0} <= -0.21) | ({1} < 0.58)), {0} + (({0} + 0.21) * ({1} - 0.58))**2, {0})": lambda f, a, b: f.where(
+        ~((a <= -0.21) | (b < 0.58)), a + ((a + 0.21) * (b - 0.58)) ** 2, a
+    ),
 }
 
 
 @st.composite
-def _positions(draw: st.DrawFn, length: int) -> DrawnReal:
+def _positions(draw: st.DrawFn, within: range) -> DrawnReal:
     """Draw an index expression as a number, brought to moderate size."""
-    drawn, size = draw(expressions(length, 1)), draw(st.sampled_from([3, 20, 75.5]))
+    drawn, size = draw(expressions(within, 1)), draw(st.sampled_from([3, 20, 75.5]))
     return DrawnReal(f"tanh({drawn} / {size})", lambda w: w.functions.tanh(w.integer(drawn) / size))
 
 
 @st.composite
-def _look_ups(draw: st.DrawFn, length: int, shapes: Sequence[tuple[int, ...]]) -> DrawnReal:
+def _look_ups(draw: st.DrawFn, within: range, shapes: Sequence[tuple[int, ...]]) -> DrawnReal:
     """Draw a look-up of one of the weights, at indices that stay inside it."""
     slot = draw(st.integers(0, len(shapes) - 1))
-    indices = [(draw(expressions(length, 1)), size) for size in shapes[slot]]
+    indices = [(draw(expressions(within, 1)), size) for size in shapes[slot]]
     bounded = [_modulo(index, size) for index, size in indices]
 
     def build(world: RealWorld) -> Any:
@@ -141,15 +151,15 @@ def _modulo(index: Drawn, size: int) -> Drawn:
 
 @st.composite
 def _reals(
-    draw: st.DrawFn, length: int, shapes: Sequence[tuple[int, ...]], depth: int, *, with_score: bool
+    draw: st.DrawFn, within: range, shapes: Sequence[tuple[int, ...]], depth: int, *, with_score: bool
 ) -> DrawnReal:
     kinds = ["position"] + ["look-up"] * 2 * bool(shapes) + ["score"] * 2 * with_score
     if depth:
         kinds += ["shape", "join", "join", "where"]
-    deeper = _reals(length, shapes, depth - 1, with_score=with_score)
+    deeper = _reals(within, shapes, depth - 1, with_score=with_score)
     match draw(st.sampled_from(kinds)):
         case "look-up":
-            return draw(_look_ups(length, shapes))
+            return draw(_look_ups(within, shapes))
         case "score":
             return _SCORE
         case "shape":
@@ -159,26 +169,26 @@ def _reals(
             text = draw(st.sampled_from(list(_JOINERS)))
             return _applied(text, _JOINERS[text], draw(deeper), draw(deeper))
         case "where":
-            condition, yes, no = draw(conditions(length, 1)), draw(deeper), draw(deeper)
+            condition, yes, no = draw(conditions(within, 1)), draw(deeper), draw(deeper)
             return DrawnReal(
                 f"where({condition}, {yes}, {no})",
                 lambda w: w.functions.where(w.condition(condition), yes.build(w), no.build(w)),
             )
-    return draw(_positions(length))
+    return draw(_positions(within))
 
 
 @st.composite
-def _scores(draw: st.DrawFn, length: int, shapes: Sequence[tuple[int, ...]]) -> DrawnReal:
+def _scores(draw: st.DrawFn, within: range, shapes: Sequence[tuple[int, ...]]) -> DrawnReal:
     """Draw a bias added to the score, or any expression of it, capped; and sometimes pairs that it masks."""
     depth = draw(st.integers(0, 2))
     if draw(st.booleans()):
-        added = draw(_reals(length, shapes, depth, with_score=False))
+        added = draw(_reals(within, shapes, depth, with_score=False))
         found = _applied("({} + {})", lambda f, a, b: a + b, _SCORE, added)
     else:
-        inner = draw(_reals(length, shapes, depth + 1, with_score=True))
+        inner = draw(_reals(within, shapes, depth + 1, with_score=True))
         found = _applied("9 * tanh({} / 9)", lambda f, a: 9 * f.tanh(a / 9), inner)
     if draw(st.integers(0, 3)) == 0:
-        condition = draw(conditions(length, 1))
+        condition = draw(conditions(within, 1))
         return DrawnReal(
             f"where({condition}, {found}, -inf)",
             lambda w: w.functions.where(w.condition(condition), found.build(w), -math.inf),
@@ -189,17 +199,17 @@ def _scores(draw: st.DrawFn, length: int, shapes: Sequence[tuple[int, ...]]) -> 
 @st.composite
 def score_cases(draw: st.DrawFn, case: Case, heads: int) -> ScoreCase:
     """Draw a score for a pattern's case with `heads` query heads."""
-    length = max(case.q_offset + case.q_len, case.kv_len)
+    within = case.positions
     shapes = draw(st.lists(st.sampled_from(SHAPES), max_size=2))
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     weights = tuple(torch.from_numpy(np.asarray(rng.normal(size=shape))) for shape in shapes)
     if weights and draw(st.integers(0, 3)) == 0:
         weights[0].view(-1)[0] = -math.inf
-        masking = draw(_look_ups(length, shapes[:1]))
-        drawn = draw(_scores(length, shapes[1:]) if len(shapes) > 1 else st.just(_SCORE))
+        masking = draw(_look_ups(within, shapes[:1]))
+        drawn = draw(_scores(within, shapes[1:]) if len(shapes) > 1 else st.just(_SCORE))
         drawn = _applied("({} + {})", lambda f, a, b: a + b, _shifted(drawn), masking)
     else:
-        drawn = draw(_scores(length, shapes))
+        drawn = draw(_scores(within, shapes))
     return ScoreCase(_symbolic(drawn, weights), str(drawn), weights, _formula(drawn, case, heads))
 
 

@@ -16,7 +16,8 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from attncc.errors import PatternError
-from attncc.ir.language import Index, Table, maximum, minimum, predicate_of, where
+from attncc.ir.condition import predicate_of
+from attncc.ir.language import Index, Table, maximum, minimum, where
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Array
 from attncc.patterns import Pattern
@@ -68,6 +69,19 @@ class Case:
         sizes = f"q_len={self.q_len}, kv_len={self.kv_len}, q_offset={self.q_offset}"
         return f"Case({self.text}; {sizes}, heads={self.heads}, batch={self.batch})"
 
+    @property
+    def positions(self) -> range:
+        """What covers the positions of queries and keys."""
+        return positions(self.q_len, self.kv_len, self.q_offset)
+
+
+def positions(q_len: int, kv_len: int, q_offset: int) -> range:
+    """Return what covers the positions of queries, also without the offset, and keys.
+
+    Where it starts below 0 tables are shifted.
+    """
+    return range(min(q_offset, 0), max(max(q_offset, 0) + q_len, kv_len))
+
 
 SYMBOLIC = World(
     Index.of(I),
@@ -100,6 +114,8 @@ _COMPARISONS = {
 }
 _LOGIC = {"&": operator.and_, "|": operator.or_, "^": operator.xor}
 _ARITHMETIC = {"+": operator.add, "-": operator.sub}
+_DIVISION = {"//": operator.floordiv, "%": operator.mod}
+_SHIFTS = {"<<": operator.lshift, ">>": operator.rshift}
 
 
 def _symbol(name: str) -> Drawn:
@@ -124,6 +140,30 @@ def _looked_up(data: Array, *indices: Drawn) -> Drawn:
     return Drawn(text, build)
 
 
+def _place(name: str, within: range) -> Drawn:
+    """A position as the index of a table that has an entry for each of them."""
+    symbol = _symbol(name)
+    return symbol if within.start == 0 else _with_number(symbol, "+", -within.start, operator.add)
+
+
+@st.composite
+def _divisors(draw: st.DrawFn) -> Drawn:
+    """Draw a divisor that depends on a position, a head or a length, and is positive."""
+    name = draw(st.sampled_from(["j", "h", "n_k", "i % 5"]))
+    text = f"(1 + {name})"
+    if name == "i % 5":
+        return Drawn(text, lambda world: 1 + world.i % 5)
+    return Drawn(text, lambda world: 1 + getattr(world, name))
+
+
+@st.composite
+def _flags(draw: st.DrawFn, within: range) -> Drawn:
+    """Draw a look-up of a boolean table."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    data = rng.random(len(within)) < draw(st.sampled_from([0.1, 0.5, 0.9]))
+    return _looked_up(data, _place(draw(st.sampled_from("ij")), within))
+
+
 @st.composite
 def _tables(draw: st.DrawFn, shape: tuple[int, ...], most: int) -> Array:
     """Draw data from a seed: sorted, or scattered."""
@@ -133,9 +173,10 @@ def _tables(draw: st.DrawFn, shape: tuple[int, ...], most: int) -> Array:
 
 
 @st.composite
-def _look_ups(draw: st.DrawFn, length: int) -> Drawn:
+def _look_ups(draw: st.DrawFn, within: range) -> Drawn:
     """Draw a look-up that stays inside its table: one-dimensional, or in blocks of two dimensions."""
-    i, j = _symbol("i"), _symbol("j")
+    i, j = _place("i", within), _place("j", within)
+    length = len(within)
     if draw(st.booleans()):
         data = draw(_tables((length,), draw(st.integers(1, 6))))
         gap = Drawn("abs(i - j)", lambda world: abs(world.i - world.j))
@@ -147,22 +188,21 @@ def _look_ups(draw: st.DrawFn, length: int) -> Drawn:
 
 
 @st.composite
-def expressions(draw: st.DrawFn, length: int, depth: int) -> Drawn:
-    """Draw an integer expression over positions below `length`."""
+def expressions(draw: st.DrawFn, within: range, depth: int) -> Drawn:
+    """Draw an integer expression over positions `within` a range."""
     number = st.integers(1, 12)
     leaves = st.sampled_from([_symbol(name) for name in ("i", "j", "i", "j", "h", "b", "n_q", "n_k")])
     if depth == 0:
         return draw(leaves)
-    a = draw(expressions(length, depth - 1))
-    kind = draw(
-        st.sampled_from(["leaf", "gap", "+", "number", "*", "//", "%", "% %", "abs", "extremum", "where", "table"])
-    )
+    a = draw(expressions(within, depth - 1))
+    kinds = ["leaf", "gap", "+", "number", "*", "//", "%", "% %", "abs", "extremum", "where", "table"]
+    kind = draw(st.sampled_from([*kinds, "by position", "flag", "mask", "bits", "shift", "shift by"]))
     match kind:
         case "gap":
             return _binary(_symbol("i"), "-", _symbol("j"), operator.sub)
         case "+":
             sign = draw(st.sampled_from(list(_ARITHMETIC)))
-            return _binary(a, sign, draw(expressions(length, depth - 1)), _ARITHMETIC[sign])
+            return _binary(a, sign, draw(expressions(within, depth - 1)), _ARITHMETIC[sign])
         case "number":
             return _with_number(a, "+", draw(st.integers(-60, 60)), operator.add)
         case "*":
@@ -172,20 +212,38 @@ def expressions(draw: st.DrawFn, length: int, depth: int) -> Drawn:
         case "%":
             return _with_number(a, "%", draw(number), operator.mod)
         case "% %":
-            b = _with_number(draw(expressions(length, depth - 1)), "%", draw(number), operator.mod)
+            b = _with_number(draw(expressions(within, depth - 1)), "%", draw(number), operator.mod)
             return _with_number(_binary(a, "*", b, operator.mul), "%", draw(number), operator.mod)
         case "abs":
             return Drawn(f"abs{a}", lambda world: abs(a.build(world)))
         case "extremum":
             name = draw(st.sampled_from(["minimum", "maximum"]))
-            b = draw(expressions(length, depth - 1))
+            b = draw(expressions(within, depth - 1))
             return Drawn(f"{name}({a}, {b})", lambda world: getattr(world, name)(a.build(world), b.build(world)))
         case "where":
-            condition, b = draw(conditions(length, 0)), draw(expressions(length, depth - 1))
+            condition, b = draw(conditions(within, 0)), draw(expressions(within, depth - 1))
             text = f"where({condition}, {a}, {b})"
             return Drawn(text, lambda w: w.where(condition.build(w), a.build(w), b.build(w)))
         case "table":
-            return draw(_look_ups(length))
+            return draw(_look_ups(within))
+        case "by position":
+            sign = draw(st.sampled_from(list(_DIVISION)))
+            return _binary(a, sign, draw(_divisors()), _DIVISION[sign])
+        case "flag":
+            return _binary(a, "+", _with_number(draw(_flags(within)), "*", draw(number), operator.mul), operator.add)
+        case "mask":
+            sign = draw(st.sampled_from(list(_LOGIC)))
+            return _with_number(a, sign, draw(st.integers(-16, 300)), _LOGIC[sign])
+        case "bits":
+            sign = draw(st.sampled_from(list(_LOGIC)))
+            return _binary(a, sign, draw(expressions(within, depth - 1)), _LOGIC[sign])
+        case "shift":
+            sign = draw(st.sampled_from(list(_SHIFTS)))
+            return _with_number(a, sign, draw(st.integers(0, 5)), _SHIFTS[sign])
+        case "shift by":
+            sign = draw(st.sampled_from(list(_SHIFTS)))
+            bits = _with_number(draw(expressions(within, depth - 1)), "%", draw(st.integers(1, 5)), operator.mod)
+            return _binary(a, sign, bits, _SHIFTS[sign])
     return draw(leaves)
 
 
@@ -197,47 +255,75 @@ def _bands(draw: st.DrawFn) -> Drawn:
 
 
 @st.composite
-def _joins(draw: st.DrawFn, length: int) -> Drawn:
+def _fractions(draw: st.DrawFn, within: range) -> Drawn:
+    """Draw a comparison of fractions with powers of two below, which numpy's floating point is exact for."""
+
+    def divided() -> Drawn:
+        return _with_number(draw(expressions(within, 1)), "/", draw(st.sampled_from([2, 4, 8])), operator.truediv)
+
+    gap = _binary(divided(), "-", divided(), operator.sub)
+    sign, bound = draw(st.sampled_from(list(_COMPARISONS))), draw(st.integers(-20, 60)) / 8
+    text = f"(abs{gap} {sign} {bound})"
+    return Drawn(text, lambda world: _COMPARISONS[sign](abs(gap.build(world)), bound))
+
+
+@st.composite
+def _joins(draw: st.DrawFn, within: range) -> Drawn:
     """Draw f(i) == f(j), or a congruence of i - j."""
     i, j = _symbol("i"), _symbol("j")
     modulus = draw(st.sampled_from([2, 3, 5, 8, 16, 33, 64]))
-    match draw(st.sampled_from(["mod", "gap", "block", "table"])):
+    match draw(st.sampled_from(["mod", "gap", "block", "table", "by position"])):
         case "gap":
             gap = _with_number(_binary(i, "-", j, operator.sub), "%", modulus, operator.mod)
             return _with_number(gap, "==", draw(st.integers(0, modulus - 1)), operator.eq)
+        case "by position":
+            sign = draw(st.sampled_from(list(_DIVISION)))
+            divided = _binary(_symbol(draw(st.sampled_from("ij"))), sign, draw(_divisors()), _DIVISION[sign])
+            return _with_number(divided, "==", draw(st.integers(0, 2)), operator.eq)
         case "block":
             sides = [_with_number(x, "//", modulus, operator.floordiv) for x in (i, j)]
         case "table":
-            data = draw(_tables((length,), draw(st.integers(1, 9))))
-            sides = [_looked_up(data, x) for x in (i, j)]
+            data = draw(_tables((len(within),), draw(st.integers(1, 9))))
+            sides = [_looked_up(data, _place(name, within)) for name in "ij"]
         case _:
             sides = [_with_number(x, "%", modulus, operator.mod) for x in (i, j)]
     return _binary(sides[0], "==", sides[1], operator.eq)
 
 
 @st.composite
-def conditions(draw: st.DrawFn, length: int, depth: int = 3) -> Drawn:
-    """Draw a condition on positions below `length`."""
+def conditions(draw: st.DrawFn, within: range, depth: int = 3) -> Drawn:
+    """Draw a condition on positions `within` a range."""
     if depth == 0 or draw(st.integers(0, 3)) == 0:
-        match draw(st.sampled_from(["band", "causal", "join", "compare", "filter"])):
+        kinds = ["band", "causal", "join", "compare", "filter"]
+        match draw(st.sampled_from([*kinds, *kinds, "flag", "flag == 1", "constant", "fraction"])):
             case "band":
                 return draw(_bands())
             case "causal":
                 return _binary(_symbol("j"), "<=", _symbol("i"), operator.le)
             case "join":
-                return draw(_joins(length))
+                return draw(_joins(within))
+            case "flag":
+                return draw(_flags(within))
+            case "flag == 1":
+                return _with_number(draw(_flags(within)), "==", draw(st.integers(0, 1)), operator.eq)
+            case "constant":
+                data = draw(_tables((3,), 2))
+                looked_up = Drawn(f"table({data.tolist()})[1]", lambda world: world.table(data)[1])
+                return _with_number(looked_up, ">", 0, operator.gt)
+            case "fraction":
+                return draw(_fractions(within))
             case "compare":
                 sign = draw(st.sampled_from(list(_COMPARISONS)))
-                sides = draw(expressions(length, 1)), draw(expressions(length, min(depth, 2)))
+                sides = draw(expressions(within, 1)), draw(expressions(within, min(depth, 2)))
                 return _binary(sides[0], sign, sides[1], _COMPARISONS[sign])
         sign = draw(st.sampled_from(list(_COMPARISONS)))
         filtered = _with_number(_symbol(draw(st.sampled_from("ij"))), "%", draw(st.integers(2, 40)), operator.mod)
         return _with_number(filtered, sign, draw(st.integers(0, 12)), _COMPARISONS[sign])
-    a = draw(conditions(length, depth - 1))
+    a = draw(conditions(within, depth - 1))
     sign = draw(st.sampled_from(["&", "&", "|", "|", "^", "~"]))
     if sign == "~":
         return Drawn(f"~{a}", lambda world: ~a.build(world))
-    return _binary(a, sign, draw(conditions(length, depth - 1)), _LOGIC[sign])
+    return _binary(a, sign, draw(conditions(within, depth - 1)), _LOGIC[sign])
 
 
 @st.composite
@@ -245,10 +331,9 @@ def cases(draw: st.DrawFn) -> Case:
     """Draw a pattern of one to three subsets, sizes, and the mask that it must have."""
     q_len = draw(st.sampled_from(LENGTHS))
     kv_len = draw(st.one_of(st.just(q_len), st.sampled_from(LENGTHS)))
-    q_offset = draw(st.sampled_from([0, 0, 1, 37, 128]))
+    q_offset = draw(st.sampled_from([0, 0, 0, 1, 37, 128, -1, -50]))
     heads, batch = draw(st.integers(1, 3)), draw(st.integers(1, 2))
-    length = max(q_offset + q_len, kv_len)
-    subsets = draw(st.lists(conditions(length), min_size=1, max_size=3))
+    subsets = draw(st.lists(conditions(positions(q_len, kv_len, q_offset)), min_size=1, max_size=3))
     world = numeric(q_len, kv_len, q_offset, heads, batch)
     try:
         pattern = Pattern([predicate_of(subset.build(SYMBOLIC)) for subset in subsets], "drawn")

@@ -11,7 +11,8 @@ from attncc.backends import known
 from attncc.backends.triton import aot, model
 from attncc.backends.triton.program import Program
 from attncc.errors import AttnccError, BackendError
-from attncc.ir.language import Condition, Index
+from attncc.ir.condition import Condition
+from attncc.ir.language import Index
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.source import Source
 from attncc.patterns import pattern

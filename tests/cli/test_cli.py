@@ -100,6 +100,14 @@ def test_plan_times_building_planning_and_counting_apart(folder: Path) -> None:
     assert all(label in shown for label in ("pattern built in", "planned in", "edges counted in"))
 
 
+@pytest.mark.parametrize("command", ["plan", "show"])
+def test_tables_longer_than_the_sequence_are_noted(command: str, folder: Path) -> None:
+    arguments = (command, "document", "-p", "ids=0,0,1,1,2,2,3,3", "--seq-len", "6")
+    note = "Table 'ids' has 8 entries along axis 0; positions reach the first 6 at these lengths."
+    assert note in " ".join(run(*arguments, cwd=folder).stdout.split())
+    assert json.loads(run(*arguments, "--json", cwd=folder).stdout)["notes"] == [note]
+
+
 BAD = {
     "unknown pattern": (["show", "stridde"], "Did you mean 'strided'"),
     "unknown parameter": (["show", "strided", "-p", "q=1"], "no parameter"),

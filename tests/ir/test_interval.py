@@ -12,7 +12,7 @@ from attncc.ir.evaluate import evaluate, evaluate_predicate
 from attncc.ir.interval import ALWAYS, NEVER, SOMETIMES, bounds, natural_bounds, verdict
 from attncc.ir.magnitude import magnitude
 from attncc.ir.predicate import FALSE, TRUE, Atom, conjunction, disjunction
-from attncc.ir.symbols import MAX_POSITION, I, J
+from attncc.ir.symbols import MAX_POSITION, H, I, J
 
 LEAVES = st.sampled_from([I, J]) | st.integers(-6, 6).map(sympy.Integer)
 EXPRESSIONS = st.recursive(
@@ -79,8 +79,9 @@ def test_many_boxes_are_answered_at_once() -> None:
 @pytest.mark.parametrize(
     ("expr", "found"),
     [
-        (I - J, (1 - MAX_POSITION, MAX_POSITION - 1)),
-        (sympy.expand(I * J), (0, (MAX_POSITION - 1) ** 2)),
+        (I, (1 - MAX_POSITION, MAX_POSITION - 1)),
+        (H - J, (1 - MAX_POSITION, MAX_POSITION - 1)),
+        (sympy.expand(H * J), (0, (MAX_POSITION - 1) ** 2)),
         (sympy.Mod(I, 7), (0, 6)),
         (sympy.Integer(-3), (-3, -3)),
     ],

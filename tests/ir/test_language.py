@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 import attncc
 from attncc.errors import PatternError, TableError
+from attncc.ir.condition import predicate_of
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.language import Condition, Index, Table, maximum, minimum, where
+from attncc.ir.real import exp
 from attncc.ir.symbols import I, J
 
 i, j = Index.of(I), Index.of(J)
@@ -55,6 +59,7 @@ def test_logic() -> None:
     np.testing.assert_array_equal(mask(a == b), left == right)
     np.testing.assert_array_equal(mask(~(a & b) | False), ~(left & right))
     np.testing.assert_array_equal(mask(True & a), np.broadcast_to(left, (40, 40)))
+    np.testing.assert_array_equal(mask((np.array([0, 1])[1] > 0) & a), np.broadcast_to(left, (40, 40)))
 
 
 def test_tables_of_one_and_two_dimensions() -> None:
@@ -63,6 +68,35 @@ def test_tables_of_one_and_two_dimensions() -> None:
     np.testing.assert_array_equal(mask(ids[i] == ids[j]), data[:, None] == data[None, :])
     blocks = np.random.default_rng(1).random((5, 5)) < 0.5
     np.testing.assert_array_equal(mask(Table(blocks)[i // 8, j // 8]), blocks[ROWS // 8, COLS // 8])
+
+
+FLAGS = np.random.default_rng(2).random(40) < 0.5
+
+AS_NUMBERS = {
+    "twice": lambda m, i, j: 2 * m[j] + m[i] >= 2,
+    "equal to 1": lambda m, i, j: m[j] == 1,
+    "not 1": lambda m, i, j: m[j] != 1,
+    "less": lambda m, i, j: m[i] < m[j],
+    "with a position": lambda m, i, j: i - j == m[j],
+    "from 1": lambda m, i, j: 1 - m[j] == 0,
+    "an index": lambda m, i, j: m[m[i] + j % 8] == 0,
+    "halves": lambda m, i, j: m[j] / 2 < 0.25,
+    "beside conditions": lambda m, i, j: (m[j] | (j <= i)) & (m[i] == (j < 9)),
+    "the opposite": lambda m, i, j: ~(m[j] == True),  # noqa: E712
+    "chosen": lambda m, i, j: (m[j] != 0) ^ m[i],
+}
+
+
+@pytest.mark.parametrize("name", AS_NUMBERS)
+def test_entries_of_boolean_tables_are_conditions_and_numbers(name: str) -> None:
+    class Numbers:
+        """As numpy has them: numbers in arithmetic, booleans beside conditions."""
+
+        def __getitem__(self, index):
+            return FLAGS[index] if name in ("beside conditions", "the opposite", "chosen") else FLAGS.astype(int)[index]
+
+    found, wanted = (AS_NUMBERS[name](*given) for given in ((Table(FLAGS), i, j), (Numbers(), ROWS, COLS)))
+    np.testing.assert_array_equal(mask(found), np.broadcast_to(wanted, (40, 40)))
 
 
 def test_numpy_integers_stand_on_either_side() -> None:
@@ -78,11 +112,17 @@ def test_numpy_integers_stand_on_either_side() -> None:
         (lambda: 0 <= i - j < 4, "stand for all positions"),
         (lambda: not (i < j), "stand for all positions"),
         (lambda: 3 if i < j else 4, "stand for all positions"),
-        (lambda: i + 0.5 <= j, "made of positions, integers and tables"),
-        (lambda: i / 2 == j, "Index expressions are integers"),
+        (lambda: i / 2 // 1, "index expressions, which are integers"),
+        (lambda: i + 0.5 & 1, "index expressions, which are integers"),
+        (lambda: i <= math.inf, "numbers below infinity"),
+        (lambda: i <= 0.12345678901, "nine digits"),
+        (lambda: i << -1, "by 0 to 62 bits"),
+        (lambda: i >> 63, "by 0 to 62 bits"),
+        (lambda: i & 2.0, "made of positions, integers and tables"),
+        (lambda: i & (j < 3), "joined with"),
+        (lambda: where(exp(i) < 3, i, j) <= 3, "exact"),
         (lambda: i % 0, "Divisors and moduli are positive"),
         (lambda: i // -2, "Divisors and moduli are positive"),
-        (lambda: i % j, "don't depend on i, j or a table"),
         (lambda: i**-5, "Powers are integers from 0 to 4"),
         (lambda: i + (i < j), "joined with"),
         (lambda: (i < j) & i, "join comparisons"),
@@ -95,7 +135,7 @@ def test_numpy_integers_stand_on_either_side() -> None:
 )
 def test_what_is_refused_says_the_rule(write, rule: str) -> None:
     with pytest.raises(PatternError, match=rule):
-        write()
+        predicate_of(write())
 
 
 @pytest.mark.parametrize(

@@ -199,11 +199,11 @@ def test_integers_stay_integers() -> None:
 @pytest.mark.parametrize(
     ("write", "rule"),
     [
-        (lambda: score < 3, "are for index expressions"),
-        (lambda: score == 3, "are for index expressions"),
+        (lambda: (score < 3) and i, "stand for all positions"),
+        (lambda: score + (score < 3), "joined with"),
         (lambda: score % 2, "are for index expressions"),
         (lambda: score // 2, "are for index expressions"),
-        (lambda: (i / 2) < j, "Write `//` instead of `/`"),
+        (lambda: i / 2 % j, "Write `//` instead of `/`"),
         (lambda: score and 3, "stand for all positions"),
         (lambda: 3 if score else 4, "stand for all positions"),
         (lambda: where(score, 1, 2), "comparison is needed"),

@@ -53,6 +53,7 @@ def test_spans_far_apart_stay_apart() -> None:
 
 
 def test_natural_bounds_are_no_bounds() -> None:
-    assert tidy(Span(I, low=0)).is_free
+    assert tidy(Span(J, low=0)).is_free
+    assert not tidy(Span(I, low=0)).is_free  # query positions may be negative
     assert tidy(Span(I % 5, low=0, high=4)).is_free
     assert tidy(Span(I % 5, low=5)).is_empty

@@ -155,8 +155,10 @@ def test_what_the_code_depends_on_is_in_the_key(source: Source, monkeypatch: pyt
 
 def test_errors_are_messages(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = replace(source, constants=(("SCALE", 2), ("BLOCK", 100)))
-    with pytest.raises(BackendError, match="triton could not compile scaled for sm_80"):
+    with pytest.raises(BackendError, match="triton could not compile scaled for sm_80") as refused:
         compile_all([broken], gpu("a100"), workers=1)
+    assert "must be a power of 2" in refused.value.problem
+    assert "Try other blocks" not in refused.value.fix  # of the source, not of what a configuration takes
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     with pytest.raises(BackendError, match="Unset it to compile"):
         compile(replace(source, num_warps=8), gpu("a100"))

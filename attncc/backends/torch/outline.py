@@ -12,6 +12,7 @@ from attncc.backends.torch.lower import schedule
 from attncc.backends.torch.slots import Slots
 from attncc.backends.torch.work import Work
 from attncc.ir.predicate import Predicate
+from attncc.ir.quotient import FloorDiv
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Read
 from attncc.planner.passes import Pass
@@ -92,5 +93,5 @@ def _operations(predicate: Predicate) -> int:
 def _pairwise(expr: sympy.Expr) -> int:
     if not {I, J} <= expr.free_symbols:
         return 0
-    own = SLOW if isinstance(expr, sympy.Mod | sympy.floor | Read) else max(1, len(expr.args) - 1)
+    own = SLOW if isinstance(expr, sympy.Mod | sympy.floor | FloorDiv | Read) else max(1, len(expr.args) - 1)
     return own + sum(_pairwise(argument) for argument in expr.args)

@@ -21,7 +21,7 @@ from attncc.backends.triton import interpreter
 from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.program import Program
-from attncc.errors import BackendError, ConfigError
+from attncc.errors import REPORT, BackendError, ConfigError
 from attncc.machine_code.options import options
 
 LOG_2_E = math.log2(math.e)
@@ -108,7 +108,13 @@ class Bound:
                 rule="A kernel's tiles fit the registers and the shared memory of a multiprocessor.",
                 fix="Choose smaller blocks or fewer stages in `config`.",
             ) from error
-        except (CompilationError, PTXASError) as error:
+        except CompilationError as error:
+            raise BackendError(
+                f"Triton could not compile the {self.launch.spec.kernel} kernel with {self.launch.blocks}: {error}",
+                rule="The kernels are compiled when they are first launched; it stopped before registers or memory.",
+                fix=f"Where the message is about a size, choose smaller blocks; else name backend='torch'. {REPORT}",
+            ) from error
+        except PTXASError as error:
             raise BackendError(
                 f"Triton could not compile the {self.launch.spec.kernel} kernel with {self.launch.blocks}: {error}",
                 rule="The kernels are compiled when they are first launched.",

@@ -14,7 +14,6 @@ from attncc.backends.triton.launch import Launch, Sizes, Work, power_of_two, wid
 from attncc.backends.triton.members import Members
 from attncc.backends.triton.schedule import Items, longest, schedule, transposed
 from attncc.backends.triton.spec import Spec
-from attncc.ir.functions import Choice
 from attncc.ir.magnitude import magnitude
 from attncc.ir.notation import condition
 from attncc.ir.score import IDENTITY, ScoreExpression
@@ -121,6 +120,7 @@ class Lowering:
             stop=stop,
             residual=work.residual,
             wide=_is_wide(work, self.score),
+            signed=work.q_offset < 0,
             far=self.far,
             gather_rows=work.rows.positions is not None,
             gather_cols=work.cols.positions is not None,
@@ -177,10 +177,11 @@ class Cut:
 
 def _is_wide(work: Pass, score: ScoreExpression | None) -> bool:
     """Return whether the residual, or an index expression of the score, can leave 32 bits."""
-    largest = {I: work.q_offset + work.rows.length, J: work.cols.length, H: 1 << 16, B: 1 << 16}
+    queries = max(-work.q_offset, work.q_offset + work.rows.length)
+    largest = {I: queries, J: work.cols.length, H: 1 << 16, B: 1 << 16}
     largest |= {NQ: work.rows.length, NK: work.cols.length}
     score = score or IDENTITY
-    predicates = [choice.predicate for choice in score.expr.atoms(Choice)]
+    predicates = list(score.predicates)
     if work.residual is not None:
         predicates.append(work.residual)
     indices = [*score.indices(), *(atom.expr for predicate in predicates for atom in predicate.atoms)]

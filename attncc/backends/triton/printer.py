@@ -13,7 +13,9 @@ from sympy.printing.str import StrPrinter
 
 from attncc.errors import BackendError
 from attncc.ir.arithmetic import floor_quotient
+from attncc.ir.bits import MAX_SHIFT, BitAnd, BitOr, Bitwise, BitXor, LeftShift, RightShift
 from attncc.ir.predicate import And, Atom, Constant, Or, Predicate
+from attncc.ir.symbols import I
 from attncc.ir.tables import Read, TableData
 
 _SIGN = {"ge": ">=", "eq": "==", "ne": "!="}
@@ -21,12 +23,21 @@ _SIGN = {"ge": ">=", "eq": "==", "ne": "!="}
 MAX_PRINTED = 1 << 10
 
 
-class TritonPrinter(StrPrinter):  # type: ignore[misc]
-    """Prints expressions; `tables` are (pointer argument, table)."""
+#: A query position that isn't negative, by its symbol's name.
+_FROM_ZERO = sympy.Symbol(I.name, integer=True, nonnegative=True)
 
-    def __init__(self, tables: Iterable[tuple[str, TableData]]) -> None:
+
+class TritonPrinter(StrPrinter):  # type: ignore[misc]
+    """Prints expressions; `tables` are (pointer argument, table); `signed`: query positions may be negative."""
+
+    def __init__(self, tables: Iterable[tuple[str, TableData]], *, signed: bool = False) -> None:
         super().__init__()
         self.tables = {table.digest: name for name, table in tables}
+        self._positions = {} if signed else {I: _FROM_ZERO}
+
+    def integer(self, expr: sympy.Expr) -> str:
+        """Return an index expression as source."""
+        return str(self.doprint(expr.xreplace(self._positions)))
 
     def predicate(self, predicate: Predicate) -> str:
         """Return a predicate as a Boolean expression, fully parenthesised; raises BackendError if it is too long."""
@@ -39,7 +50,7 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         if isinstance(predicate, Constant):
             return str(predicate.value)
         if isinstance(predicate, Atom):
-            return f"({self.doprint(predicate.expr)} {_SIGN[predicate.relation]} 0)"
+            return f"({self.integer(predicate.expr)} {_SIGN[predicate.relation]} 0)"
         assert isinstance(predicate, And | Or)
         sign = " & " if isinstance(predicate, And) else " | "
         return f"({sign.join(sorted(map(self.predicate, predicate.args)))})"
@@ -52,23 +63,52 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         )
 
     def _print_Mod(self, expr: sympy.Mod) -> str:
-        dividend, modulus = (f"({self._print(arg)})" for arg in expr.args)
+        dividend, modulus = f"({self._print(expr.args[0])})", self._divisor(expr.args[1])
         if expr.args[0].is_nonnegative:
             return f"({dividend} % {modulus})"
         return f"(({dividend} % {modulus} + {modulus}) % {modulus})"
 
     def _print_floor(self, expr: sympy.floor) -> str:
         numerator, denominator = floor_quotient(expr)
-        top, bottom = f"({self._print(numerator)})", f"({self._print(denominator)})"
+        top, bottom = f"({self._print(numerator)})", self._divisor(denominator)
         if numerator.is_nonnegative:
             return f"({top} // {bottom})"
         return f"(({top} - ({top} % {bottom} + {bottom}) % {bottom}) // {bottom})"
 
+    _print_FloorDiv = _print_floor
+
+    def _divisor(self, expr: sympy.Expr) -> str:
+        """Return a divisor; one that isn't a number may be below 1 for the rows that fill a tile up."""
+        printed = self._print(expr)
+        return f"({printed})" if expr.is_Integer else f"tl.maximum({printed}, 1)"
+
+    def _print_BitAnd(self, expr: BitAnd) -> str:
+        return self._bitwise("&", expr)
+
+    def _print_BitOr(self, expr: BitOr) -> str:
+        return self._bitwise("|", expr)
+
+    def _print_BitXor(self, expr: BitXor) -> str:
+        return self._bitwise("^", expr)
+
+    def _bitwise(self, sign: str, expr: Bitwise) -> str:
+        return "(" + f" {sign} ".join(f"({self._print(arg)})" for arg in expr.args) + ")"
+
+    def _print_LeftShift(self, expr: LeftShift) -> str:
+        return f"(tl.cast({self._print(expr.args[0])}, tl.int64) << {self._shift(expr.args[1])})"
+
+    def _print_RightShift(self, expr: RightShift) -> str:
+        return f"(tl.cast({self._print(expr.args[0])}, tl.int64) >> {self._shift(expr.args[1])})"
+
+    def _shift(self, expr: sympy.Expr) -> str:
+        """Return what is shifted by, in range for the rows that fill a tile up, too."""
+        return f"tl.minimum(tl.maximum({self._print(expr)}, 0), {MAX_SHIFT})"
+
     def _print_Max(self, expr: sympy.Max) -> str:
-        return self._folded("tl.maximum", expr.args)
+        return folded("tl.maximum", map(self._print, expr.args))
 
     def _print_Min(self, expr: sympy.Min) -> str:
-        return self._folded("tl.minimum", expr.args)
+        return folded("tl.minimum", map(self._print, expr.args))
 
     def _print_Abs(self, expr: sympy.Abs) -> str:
         return f"tl.abs({self._print(expr.args[0])})"
@@ -87,16 +127,17 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         """
         offset = ""
         for index, size in zip(indices, shape, strict=True):
-            inside = f"tl.minimum(tl.maximum({self._print(index)}, 0), {size - 1})"
+            inside = f"tl.minimum(tl.maximum({self.integer(index)}, 0), {size - 1})"
             offset = inside if not offset else f"({offset}) * {size} + {inside}"
         return offset or "0"
 
-    def _folded(self, function: str, args: tuple[sympy.Expr, ...]) -> str:
-        printed: str
-        printed, *rest = sorted(map(self._print, args))
-        for arg in rest:
-            printed = f"{function}({printed}, {arg})"
-        return printed
+
+def folded(function: str, args: Iterable[str]) -> str:
+    """Return a function of two arguments applied to more of them, in a fixed order."""
+    printed, *rest = sorted(args)
+    for arg in rest:
+        printed = f"{function}({printed}, {arg})"
+    return printed
 
 
 def named_tables(tables: Iterable[TableData]) -> tuple[tuple[str, TableData], ...]:

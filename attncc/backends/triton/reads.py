@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import sympy
 
-from attncc.ir.functions import Choice, Lookup
+from attncc.ir.functions import Lookup
 from attncc.ir.predicate import Predicate
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import H, I, J
@@ -31,8 +31,7 @@ def in_score(score: ScoreExpression | None, *, packed: bool) -> bool:
     """Return whether a score reads by pairs; `packed`: rows of a tile differ in their head, too."""
     if score is None:
         return False
-    conditions = (choice.predicate for choice in score.expr.atoms(Choice))
-    expressions = [score.expr, *(atom.expr for condition in conditions for atom in condition.atoms)]
+    expressions = [score.expr, *(atom.expr for predicate in score.predicates for atom in predicate.atoms)]
     return _by_pairs(expressions, {H, I} if packed else {I})
 
 

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import sympy
+from sympy.printing.str import StrPrinter
 
-from attncc.backends.triton.printer import TritonPrinter
-from attncc.ir.functions import AsReal, Choice, Larger, Logarithm, Lookup, Magnitude, Root, Sign, Smaller
+from attncc.backends.triton.printer import TritonPrinter, folded
+from attncc.ir.comparisons import AtMost, Below, Compared, Conjunction, Disjunction, Joined, Negation, Same
+from attncc.ir.functions import (
+    AsReal,
+    Choice,
+    ConditionSymbol,
+    Cosine,
+    ErrorFunction,
+    Larger,
+    Logarithm,
+    Lookup,
+    Magnitude,
+    Root,
+    Sign,
+    Sine,
+    Smaller,
+)
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, SCORE, I, J
+from attncc.ir.tables import TableData
 
 #: i - j, of a diagonal of a tile.
 _DIFFERENCE = sympy.Symbol("difference", integer=True)
@@ -62,8 +80,21 @@ class PrintedScore:
     gradients: tuple[WeightsGradient, ...]
 
 
-class ScorePrinter(TritonPrinter):
+class IndexPrinter(TritonPrinter):
+    """Prints the index expressions and conditions on positions that a score has."""
+
+    def _print_Symbol(self, expr: sympy.Symbol) -> str:
+        return _NAMES.get(expr, str(expr.name))
+
+
+class ScorePrinter(StrPrinter):  # type: ignore[misc]
     """Prints real expressions over `score`, `i`, `j`, `h` and `b`, all of which broadcast against the tile."""
+
+    printmethod = "_triton"  # which no node has: conditions are printed here, not as their hashes
+
+    def __init__(self, tables: Iterable[tuple[str, TableData]], *, signed: bool = False) -> None:
+        super().__init__()
+        self.integers = IndexPrinter(tables, signed=signed)
 
     def of_tile(self, expr: sympy.Expr) -> str:
         """Return the source of an expression in the tile's shape."""
@@ -90,34 +121,25 @@ class ScorePrinter(TritonPrinter):
             number,
             lookup.weights.slot,
             self.factor(derivative),
-            self.place(indices[:fixed], shape[:fixed]),
-            self.place(indices[fixed:], shape[fixed:]),
+            self.integers.place(indices[:fixed], shape[:fixed]),
+            self.integers.place(indices[fixed:], shape[fixed:]),
             math.prod(shape[fixed:]),
             I in free,
             J in free,
             all(any((index - axis).free_symbols.isdisjoint({I, J}) for index in indices) for axis in (I, J)),
-            self.place(by_difference, shape[fixed:]) if by_difference else "",
+            self.integers.place(by_difference, shape[fixed:]) if by_difference else "",
             any(_is_distinct(index) for index in by_difference),
         )
 
     def _print(self, expr: sympy.Basic, **settings: object) -> str:
         """Print an expression; one of numbers alone, such as exp(2), is the number that it is."""
-        if expr.is_number and not expr.is_Number:
-            return repr(float(expr))
+        if isinstance(expr, sympy.Expr) and expr.is_number and not _is_small_integer(expr):
+            return _number(float(expr))
         printed: str = super()._print(expr, **settings)
         return printed
 
-    def _print_Symbol(self, expr: sympy.Symbol) -> str:
-        return _NAMES.get(expr, str(expr.name))
-
-    def _print_Float(self, expr: sympy.Float) -> str:
-        return repr(float(expr))
-
-    def _print_Rational(self, expr: sympy.Rational) -> str:
-        return repr(float(expr))
-
-    def _print_NegativeInfinity(self, expr: sympy.Expr) -> str:
-        return 'float("-inf")'
+    def _print_Function(self, expr: sympy.Function) -> str:
+        return self.integers.integer(expr)  # which refuses it
 
     def _print_Pow(self, expr: sympy.Pow, rational: bool = False) -> str:
         exponent = int(expr.exp)
@@ -125,14 +147,44 @@ class ScorePrinter(TritonPrinter):
         return f"({product})" if exponent > 0 else f"(1.0 / ({product}))"
 
     def _print_AsReal(self, expr: AsReal) -> str:
-        return f"tl.cast({self._print(expr.args[0])}, tl.float32)"
+        return f"tl.cast({self.integers.integer(expr.args[0])}, tl.float32)"
 
     def _print_Lookup(self, expr: Lookup) -> str:
-        place = self.place(expr.indices, expr.weights.shape)
+        place = self.integers.place(expr.indices, expr.weights.shape)
         return f"tl.load(weights_{expr.weights.slot} + {place}).to(tl.float32)"
 
     def _print_Choice(self, expr: Choice) -> str:
-        return f"tl.where({self.predicate(expr.predicate)}, {self._print(expr.args[1])}, {self._print(expr.args[2])})"
+        return f"tl.where({', '.join(map(self._print, expr.args))})"
+
+    def _print_ConditionSymbol(self, expr: ConditionSymbol) -> str:
+        return self.integers.predicate(expr.predicate)
+
+    def _print_Below(self, expr: Below) -> str:
+        return self._compared("<", expr)
+
+    def _print_AtMost(self, expr: AtMost) -> str:
+        return self._compared("<=", expr)
+
+    def _print_Same(self, expr: Same) -> str:
+        return self._compared("==", expr)
+
+    def _print_Conjunction(self, expr: Conjunction) -> str:
+        return self._between("&", expr)
+
+    def _print_Disjunction(self, expr: Disjunction) -> str:
+        return self._between("|", expr)
+
+    def _print_Negation(self, expr: Negation) -> str:
+        return f"({self.real(expr.args[0])} == 0)"
+
+    def _compared(self, sign: str, expr: Compared) -> str:
+        compared = self._between(sign, expr)
+        if expr.free_symbols & {SCORE, I, J}:
+            return compared
+        return f"(tl.where({compared}, 1, 0) > 0)"  # spread over a tile, Triton's interpreter takes it for a float32
+
+    def _between(self, sign: str, expr: Compared | Joined) -> str:
+        return f"({f' {sign} '.join(map(self.real, expr.args))})"
 
     def _print_tanh(self, expr: sympy.tanh) -> str:
         return f"(2.0 * tl.sigmoid(2.0 * {self.real(expr.args[0])}) - 1.0)"
@@ -140,6 +192,15 @@ class ScorePrinter(TritonPrinter):
     def _print_Sign(self, expr: Sign) -> str:
         x = self.real(expr.args[0])
         return f"tl.where({x} > 0, 1.0, tl.where({x} < 0, -1.0, 0.0))"
+
+    def _print_Sine(self, expr: Sine) -> str:
+        return f"tl.sin({self._print(expr.args[0])})"
+
+    def _print_Cosine(self, expr: Cosine) -> str:
+        return f"tl.cos({self._print(expr.args[0])})"
+
+    def _print_ErrorFunction(self, expr: ErrorFunction) -> str:
+        return f"tl.erf({self._print(expr.args[0])})"
 
     def _print_exp(self, expr: sympy.exp) -> str:
         return f"tl.exp({self._print(expr.args[0])})"
@@ -154,10 +215,25 @@ class ScorePrinter(TritonPrinter):
         return f"tl.abs({self._print(expr.args[0])})"
 
     def _print_Larger(self, expr: Larger) -> str:
-        return self._folded("tl.maximum", expr.args)
+        return folded("tl.maximum", map(self._print, expr.args))
 
     def _print_Smaller(self, expr: Smaller) -> str:
-        return self._folded("tl.minimum", expr.args)
+        return folded("tl.minimum", map(self._print, expr.args))
+
+
+def _is_small_integer(expr: sympy.Expr) -> bool:
+    """Return whether a number is written without a point; all of these are exact in float32."""
+    return bool(expr.is_Integer and abs(expr) < 1 << 24)
+
+
+def _number(value: float) -> str:
+    """Return a number that Triton takes for a float32: it takes those beyond, or next to 0, for a float64."""
+    smallest, largest = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+    if smallest <= abs(value) <= largest or value == 0.0:
+        return repr(value)
+    with np.errstate(over="ignore"):
+        rounded = float(np.float32(value))
+    return f'float("{rounded}")' if math.isinf(rounded) else f"tl.cast({value!r}, tl.float32)"
 
 
 def _by_difference(indices: Sequence[sympy.Expr]) -> tuple[sympy.Expr, ...]:

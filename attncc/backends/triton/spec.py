@@ -86,6 +86,7 @@ class Spec:
     sets: the pass's pairs in mathematical notation, for the header.
     start, stop: how the edges of the staircase come, see attncc.backends.triton.edges.
     residual: what a partial tile has to check beside the edges; `wide` says that it needs 64-bit arithmetic.
+    signed: query positions may be negative.
     far: offsets of rows from the first one of their head can leave 32 bits.
     gather_rows, gather_cols: slots are not positions; these are read from an array.
     members: heads are picked from a list of (batch entry * heads + query head).
@@ -104,6 +105,7 @@ class Spec:
     stop: str = "open"
     residual: Predicate | None = None
     wide: bool = False
+    signed: bool = False
     far: bool = False
     gather_rows: bool = False
     gather_cols: bool = False
@@ -129,12 +131,12 @@ class Spec:
     @property
     def condition(self) -> str:
         """The residual as Triton source over `i` and `j`; empty if there is none."""
-        return "" if self.residual is None else TritonPrinter(self.tables).predicate(self.residual)
+        return "" if self.residual is None else TritonPrinter(self.tables, signed=self.signed).predicate(self.residual)
 
     @cached_property
     def printed(self) -> PrintedScore | None:
         """The score as Triton source."""
-        return None if self.score is None else printed(self.score, ScorePrinter(self.tables))
+        return None if self.score is None else printed(self.score, ScorePrinter(self.tables, signed=self.signed))
 
     @cached_property
     def gradients(self) -> tuple[WeightsGradient, ...]:

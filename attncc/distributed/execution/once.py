@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attncc.errors import AttnccError
+from attncc.errors import AttnccError, ExportError
 from attncc.operators import refuse_double_backward
+from attncc.tracing import constant
 
 Gradients = tuple[Any, ...]
 
@@ -42,6 +43,16 @@ def refuse_transforms() -> None:
             rule="Its exchanges with other ranks are differentiated by backward() and torch.autograd.grad alone.",
             fix="Differentiate with these; put a dimension that was mapped into B.",
         )
+
+
+@constant
+def refuse_export(operator: object) -> None:
+    """Raise ExportError: what is recorded to be saved calls a distributed operator."""
+    raise ExportError(
+        f"{operator!r} was exported.",
+        rule="It exchanges with the ranks of this process's group, which no file and no other process has.",
+        fix="Export the model with attncc.attention, and compile the distributed one where it is loaded.",
+    )
 
 
 class _Final(torch.autograd.Function):

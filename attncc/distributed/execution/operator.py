@@ -13,6 +13,7 @@ from torch import Tensor
 
 from attncc.arguments import Options, scale_of
 from attncc.backends.inputs import Inputs
+from attncc.carried import is_leaving
 from attncc.distributed.execution import shards
 from attncc.distributed.execution.agreement import Agreement, digest
 from attncc.distributed.execution.forward import Run
@@ -20,7 +21,7 @@ from attncc.distributed.execution.inner import Inner
 from attncc.distributed.execution.lines import Lines
 from attncc.distributed.execution.manifest import Manifest
 from attncc.distributed.execution.mesh import Grid
-from attncc.distributed.execution.once import refuse_transforms
+from attncc.distributed.execution.once import refuse_export, refuse_transforms
 from attncc.distributed.execution.run import attend
 from attncc.distributed.execution.sample import Sample
 from attncc.distributed.execution.sizes import Sizes, check_same_weights, check_whole_weights
@@ -89,8 +90,6 @@ class DistributedAttention(torch.nn.Module):
         """The options of a call, the score on the weights that there are now."""
         return Options(self.score(), *self._others)
 
-    # A compiled graph breaks here: tracing through planning takes minutes, and exchanges are no part of a graph.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         """Return this rank's rows of attention over all tokens, as attncc.attention does, differentiable.
 
@@ -100,8 +99,17 @@ class DistributedAttention(torch.nn.Module):
         any parameter: those of all ranks of the mesh add up to the whole, which DistributedDataParallel sees to.
 
         Raises ShapeError and what attncc.attention raises before anything is sent, and DistributedError, whose `rank`
-        is the one to blame, where an exchange fails or takes longer than the timeout.
+        is the one to blame, where an exchange fails or takes longer than the timeout; ExportError under torch.export
+        and torch.jit.trace.
         """
+        if is_leaving():
+            refuse_export(self)
+        found: Result = self._attended(query, key, value)
+        return found
+
+    # A compiled graph breaks here: tracing through planning takes minutes, and exchanges are no part of a graph.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _attended(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         refuse_transforms()
         options = self.options
         score, return_lse = options.score, options.return_lse

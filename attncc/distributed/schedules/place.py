@@ -18,6 +18,7 @@ from attncc.ir.evaluate import evaluate
 from attncc.ir.functions import AsReal, ConditionSymbol, Lookup
 from attncc.ir.normal import comparison
 from attncc.ir.predicate import Atom, Predicate
+from attncc.ir.quotient import quotient
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Array, Read, TableData, TableSymbol
@@ -100,7 +101,7 @@ def _placed(expr: sympy.Expr, place: Place) -> sympy.Expr:
         return sympy.Add(*(_placed(part, place) for part in _by_symbols(expr)))
     if isinstance(expr, sympy.floor):
         numerator, denominator = floor_quotient(expr)
-        return sympy.floor(_placed(numerator, place) / _placed(denominator, place))
+        return quotient(_placed(numerator, place), _placed(denominator, place))
     return expr.func(*(_placed(arg, place) for arg in expr.args))
 
 

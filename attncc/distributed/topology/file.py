@@ -74,7 +74,7 @@ def load(name_or_path: str | PathLike[str]) -> Described:
     path = Path(name_or_path)
     try:
         content = read(path, MOST_BYTES).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # also a name with a NUL, which no file has
         said = error.strerror if isinstance(error, OSError) else error
         raise TopologyError(
             f"Can't read topology {name_or_path!r}: {said}.",

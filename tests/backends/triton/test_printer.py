@@ -33,6 +33,7 @@ def language(tables: dict[str, np.ndarray]) -> dict[str, object]:
     """Return what printed source refers to."""
     pointers = {name: _Pointer(data.astype(np.int64).ravel()) for name, data in tables.items()}
     functions = SimpleNamespace(minimum=np.minimum, maximum=np.maximum, abs=np.abs, load=lambda at: at.entries())
+    functions.int64, functions.cast = np.int64, lambda x, dtype: np.asarray(x).astype(dtype).view(Truncated)
     return {"tl": functions, **pointers}
 
 
@@ -53,7 +54,7 @@ def test_printed_predicates(case: Case, data: st.DataObject) -> None:
     head, entry = data.draw(st.integers(0, case.heads - 1)), data.draw(st.integers(0, case.batch - 1))
     predicate = specialise(case.pattern.predicate, shape, entry, head)
     tables = named_tables(predicate.tables)
-    source = TritonPrinter(tables).predicate(predicate)
+    source = TritonPrinter(tables, signed=case.q_offset < 0).predicate(predicate)
     i, j = np.arange(case.q_len)[:, None] + case.q_offset, np.arange(case.kv_len)[None, :]
     names = language({name: table.data for name, table in tables})
     found = eval(source, {**names, "i": i.view(Truncated), "j": j.view(Truncated)})

@@ -15,6 +15,7 @@ from attncc.backends.triton.launch import Sizes
 from attncc.backends.triton.lower import Lowering
 from attncc.backends.triton.model import sources
 from attncc.backends.triton.program import Program
+from attncc.backends.triton.scores import ScorePrinter
 from attncc.backends.triton.source import render
 from attncc.backends.triton.steps import steps
 from attncc.machine_code.compiler import compile_all
@@ -192,6 +193,53 @@ def test_without_the_choice_no_kernel_has_atomics() -> None:
             program = Program(attncc.plan(STRIDED, LENGTH), lowering, 1, HEADS, HEADS, torch.device("cpu"))
             texts = [render(step.launch.spec) for step in steps(program, "backward")]
             assert any("atomic" in text for text in texts) == atomic
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (-1e30, "-1e+30"),
+        (-1e20, "-1e+20"),
+        (2.0**63, "9.223372036854776e+18"),
+        (torch.finfo(torch.float32).min, "-3.4028234663852886e+38"),
+        (-1e39, 'float("-inf")'),
+        (1e-40, "tl.cast(1e-40, tl.float32)"),
+        (3, "3"),
+    ],
+)
+def test_numbers_of_a_score_are_printed_as_float32_has_them(number: float, text: str) -> None:
+    @attncc.score
+    def shifted(score, j):
+        return attncc.where(j < 3, score, number)
+
+    assert f", {text})" in ScorePrinter(()).real(shifted().expression.expr)
+
+
+def test_integers_of_positions_are_printed_as_integers() -> None:
+    @attncc.score
+    def far(score, j):
+        return score + (j * 2**40 + 2**50) / 2**60
+
+    assert f"{2**40}*j + {2**50}" in ScorePrinter(()).real(far().expression.expr)
+
+
+@attncc.score
+def with_every_node(score, i, j, h, *, weights: attncc.Weights, table: attncc.Table):
+    turned = attncc.sin(score) - attncc.cos(weights[(i ^ j) & 7]) - 1e30
+    chosen = attncc.where((score > 0.5) & ~(weights[i & 7] < score) | (j < i), score * attncc.erf(score), turned)
+    masked = attncc.where((table[0] > 0) & (score <= -math.inf), -1e20, chosen)
+    return masked + (i // (1 + j)) / 100 + (1 << (h & 3)) * 1e-3 + (i >> (j & 3)) / 1e4 + 1e-40 + table[1]
+
+
+@pytest.mark.parametrize("target", ["a100", "mi300x"])
+def test_every_node_compiles(target: str) -> None:
+    found = gpu(target)
+    score = with_every_node(weights=torch.zeros(8), table=[1, 0]).expression
+    blocks = {f"{kernel}.block_{axis}": 32 for kernel in ("forward", "query_gradient", "key_gradient") for axis in "mn"}
+    config = Config.default(found.arch, 64, 2).changed(blocks)
+    lowering = Lowering(Sizes(64, 64, 2, 1), config, found.multiprocessors, score, weighted=True, unpipelined=True)
+    program = Program(attncc.plan(STRIDED, 128), lowering, 1, HEADS, HEADS, torch.device("cpu"))
+    assert compile_all(sources(program, "bf16", "forward"), found, workers=1)
 
 
 @pytest.mark.parametrize(("name", "target"), [("t5", "a100"), ("by difference", "h100"), ("by place", "mi300x")])

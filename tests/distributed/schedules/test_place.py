@@ -126,7 +126,9 @@ def test_the_head_of_a_table_is_that_of_the_slot() -> None:
 @attncc.score
 def biased(score, i, j, h, *, slopes: attncc.Weights, ids: attncc.Table, near: attncc.Weights):
     bias = score + slopes[h] * (j - i) + near[attncc.minimum(i // 3, 30)]
-    return attncc.where(ids[i] == ids[j], bias, attncc.where(abs(i - j) < 4, score * (i % 7), near[j % 5]))
+    other = attncc.where(abs(i - j) < 4, score * (i % 7), near[j % 5] + ((i ^ j) & 5) / 8)
+    stepped = attncc.where((score > 0.25) & ~(near[i // 4] < 0.5) | (j // (1 + i) == 1), other, attncc.cos(score))
+    return attncc.where(ids[i] == ids[j], bias, stepped)
 
 
 @pytest.mark.parametrize("queries", ROWS)
@@ -143,8 +145,10 @@ def test_scores(queries: str, keys: str) -> None:
 
     def formula(scores, weights):
         bias = scores + weights[0][place.heads].view(3, 1, 1) * (j - i) + weights[1][(i // 3).clamp(max=30)]
-        other = torch.where((i - j).abs() < 4, scores * (i % 7), weights[1][j % 5])
-        return torch.where(documents[i] == documents[j], bias, other)
+        other = torch.where((i - j).abs() < 4, scores * (i % 7), weights[1][j % 5] + ((i ^ j) & 5) / 8)
+        kept = (scores > 0.25) & ~(weights[1][i // 4] < 0.5) | (j // (1 + i) == 1)
+        stepped = torch.where(kept, other, torch.cos(scores))
+        return torch.where(documents[i] == documents[j], bias, stepped)
 
     mask = taken(full_mask(HEADS, N, N, 3, 1), place)
     wanted = dense(problem.to(torch.float64), mask, formula)
