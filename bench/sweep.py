@@ -33,7 +33,7 @@ ONCE = Policy(least=1, most=1)
 def main() -> None:
     """Record the sweep."""
     (job,) = REQUEST.jobs
-    field = field_of(job, REQUEST.options)
+    field = field_of(REQUEST.subject(job))
     places = [each.places for each in field.ranked]
     samples: dict[tuple[int, ...], list[float]] = {each: [] for each in places}
     with tempfile.TemporaryDirectory() as folder, Worker(measuring, (job, 0), {"ATTNCC_CACHE_DIR": folder}) as worker:

@@ -49,7 +49,7 @@ class Replay:
 
 def test_search_against_a_sweep(bar) -> None:
     (job,) = REQUEST.jobs
-    replay, field = Replay(), field_of(job, REQUEST.options)
+    replay, field = Replay(), field_of(REQUEST.subject(job))
     counts = {name: len(values) for name, values in field.space.parameters.items()}
     trials = len(replay.seconds) // 4
     first = [field.space.index(each) for each in field.space.seeded(field.facts)]
@@ -150,12 +150,13 @@ def test_kills(bar, cache: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, env=environment)
     (path,) = user_store().root.glob("*/trials/*.jsonl")
     counts = {name: len(values) for name, values in lists().items()}
-    study = Study.of(storage(path, None), path.name, counts, 0)
-    tried = [
-        tuple(sorted(trial.params.items()))
-        for trial in study.study.get_trials(states=FINISHED)
-        if "samples" in trial.user_attrs
-    ]
+    with storage(path) as kept:
+        study = Study.of(kept, path.name, counts, 0)
+        tried = [
+            tuple(sorted(trial.params.items()))
+            for trial in study.study.get_trials(states=FINISHED)
+            if "samples" in trial.user_attrs
+        ]
     assert tried
     shown = f"{len(tried)} trials; {KILLS - survived} of {KILLS} runs were killed at work"
     bar("trials repeated over 20 kills with SIGKILL", len(tried) - len(set(tried)), "at most 0 trials", shown)
@@ -164,4 +165,4 @@ def test_kills(bar, cache: Path) -> None:
 def lists() -> dict[str, tuple[object, ...]]:
     """Return the parameters of the killed search."""
     request = Request(attncc.load("strided", l=64), 2048, direction="fwd", target="cpu")
-    return dict(field_of(request.jobs[0], request.options).space.parameters)
+    return dict(field_of(request.subject(request.jobs[0])).space.parameters)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attncc.cli import options, output
+from attncc.cli.progress import progress
 from attncc.machine import machine, versions
 from attncc.planner.dense import verdict
 
@@ -39,12 +40,14 @@ def bench(
 
     Example: attncc bench strided --seq-len 16384
     """
-    chosen = options.pattern_from(pattern, param)
-    from attncc.measure import comparison
-    from attncc.measure.workload import Workload
+    with progress() as on_step:
+        on_step("loading")
+        chosen = options.pattern_from(pattern, param)
+        from attncc.measure import comparison
+        from attncc.measure.workload import Workload
 
-    workload = Workload(seq_len, batch, heads, kv_heads or heads, head_dim, dtype, device, seed)
-    with output.progress(comparison.steps(dense=dense, rounds=rounds)) as on_step:
+        workload = Workload(seq_len, batch, heads, kv_heads or heads, head_dim, dtype, device, seed)
+        on_step.expect(comparison.steps(dense=dense, rounds=rounds))
         found = comparison.compare(chosen, workload, backend=backend, dense=dense, rounds=rounds, on_step=on_step)
     if as_json:
         output.show_json(found.describe())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attncc.cli import cache_folders, entries, options, output
+from attncc.cli.progress import progress
 from attncc.errors import ConfigError
 from attncc.planner.directions import BY_SHORT_NAME
 
@@ -127,7 +128,7 @@ def import_bundle(
     from attncc.configs.store import Store
 
     store = _store() if to is None else Store(to)
-    found = bundle.load(file, store, output.progress)
+    found = bundle.load(file, store, progress)
     if as_json:
         counts = {"written": len(found.written), "kept": len(found.kept), "refused": list(found.refused)}
         output.show_json({"path": str(store.root), **counts})

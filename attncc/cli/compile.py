@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attncc.cli import kernels, options, output
+from attncc.cli.progress import progress
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,15 +45,17 @@ def compile_pattern(
 
     check_folder(out, "--out")
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
-    chosen, scored = options.pattern_from(pattern, param), options.score_from(score, score_param, heads)
-    program = kernels.lowered(chosen, scored, seq_len, inputs, target, config)
-    from attncc.backends.triton.package import Package
-    from attncc.backends.triton.variants import variants
-    from attncc.targets import gpu
+    with progress() as on_step:
+        on_step("planning and lowering")
+        chosen, scored = options.pattern_from(pattern, param), options.score_from(score, score_param, heads)
+        program = kernels.lowered(chosen, scored, seq_len, inputs, target, config)
+        from attncc.backends.triton.package import Package
+        from attncc.backends.triton.variants import variants
+        from attncc.targets import gpu
 
-    found = gpu(target)
-    with output.progress(len(variants(program, dtype, backward=backward)) + 1) as on_step:
-        on_step("compiling")
+        found = gpu(target)
+        on_step.expect(len(variants(program, dtype, backward=backward)) + 1)
+        on_step("compiling the kernels")
         made = Package.made(program, dtype, target, found, backward=backward, on_done=on_step)
     try:
         files = made.write(out)

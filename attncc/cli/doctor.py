@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attncc.cli import options, output
+from attncc.cli.progress import progress
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _measured(processes: int) -> Links | None:
 
     if is_torchelastic_launched():
         return probe.measure_world(output.note)
-    with output.progress(probe.STEPS) as report:
+    with progress(probe.STEPS) as report:
         return probe.measure_host(processes, report)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -44,31 +42,6 @@ def show(*parts: RenderableType) -> None:
 def show_json(value: object) -> None:
     """Print a result for scripts."""
     print(json.dumps(value, indent=2))
-
-
-@contextmanager
-def progress(total: int | None) -> Iterator[Callable[[str], None]]:
-    """Show a progress bar on stderr; call what it yields with the name of each step before the step begins.
-
-    With None for a total that isn't known beforehand, the bar pulses.
-    """
-    columns = (
-        SpinnerColumn(),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Progress(*columns, console=PlainConsole(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        begun = 0
-
-        def on_step(name: str) -> None:
-            nonlocal begun
-            bar.update(task, completed=begun, description=name)
-            begun += 1
-
-        yield on_step
 
 
 def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attncc.cli import options, output
+from attncc.cli.progress import progress
 from attncc.planner.directions import BY_SHORT_NAME, ways
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def partition(
     given = {"partition": partition, "unit": unit, "stages": stages, "route": route}
     fixed = {name: value for name, value in given.items() if value is not None}
     begin = time.perf_counter()
-    with output.progress(None) as on_step:
+    with progress() as on_step:
         found = report(scene, _sharings(devices, spread), on_step, fixed)
     elapsed = time.perf_counter() - begin
     if png is not None:

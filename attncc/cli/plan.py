@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attncc.cli import options, output
+from attncc.cli.progress import progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,12 +36,16 @@ def plan(
     from attncc.planner.search import plan as make_plan
 
     begin = clock()
-    chosen = options.pattern_from(pattern, param)
-    _ = chosen.key  # its normal form belongs to building it
-    built = clock()
-    made = make_plan(chosen, seq_len, kv_len, q_offset=q_offset, heads=heads, batch=batch, tile=tile)
-    planned = clock()
-    _ = made.nnz, [work.nnz for work in made.all_passes()]  # kept for what is printed
+    with progress() as on_step:
+        on_step("building the pattern")
+        chosen = options.pattern_from(pattern, param)
+        _ = chosen.key  # its normal form belongs to building it
+        built = clock()
+        on_step("planning")
+        made = make_plan(chosen, seq_len, kv_len, q_offset=q_offset, heads=heads, batch=batch, tile=tile)
+        planned = clock()
+        on_step("counting the edges")
+        _ = made.nnz, [work.nnz for work in made.all_passes()]  # kept for what is printed
     times = {"build_seconds": built - begin, "plan_seconds": planned - built, "count_seconds": clock() - planned}
     described: dict[str, Any] = made.describe()
     if as_json:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +18,7 @@ from attncc.errors import ConfigError
 if TYPE_CHECKING:
     from attncc.patterns import Pattern
     from attncc.tune.request import Asked
-    from attncc.tune.result import Results
+    from attncc.tune.result import Result, Results
 
 #: Candidates that a dry run lists.
 LISTED = 10
@@ -40,7 +43,9 @@ def tune(
     target: Annotated[str, typer.Option(help="auto for the device at hand, or a name from `attncc targets`.")] = "auto",
     direction: options.Direction = "both",
     effort: Annotated[str, typer.Option(help="quick or full.")] = "quick",
-    budget: Annotated[str | None, typer.Option(metavar="TIME", help="Time in all, such as 300s or 5m.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Time in all, such as 300s or 5m (quick: 75s here).")
+    ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials of each direction.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that compile, or GPUs that measure.")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the search and of the inputs.")] = 0,
@@ -81,9 +86,6 @@ def tune(
 
     Example: attncc tune strided -p l=128 --seq-len 16384
     """
-    from attncc.storage import check_file
-
-    chosen = options.pattern_from(pattern, param)
     shared = {
         "heads": heads,
         "kv_heads": kv_heads,
@@ -101,42 +103,84 @@ def tune(
         "storage": storage,
         "force": force,
     }
-    of_device = {
-        "score": options.score_from(score, score_param, heads),
-        "kv_len": kv_len,
-        "q_offset": q_offset,
-        "target": target,
-        "backend": backend,
-        "mode": mode,
-    }
     of_topology = {"topology": topology, "ranks": ranks, "mesh": mesh, "measure": measure}
-    request = _request(chosen, seq_len, shared, of_device, of_topology)
+
+    def request() -> Asked[Any]:
+        of_device = {
+            "score": options.score_from(score, score_param, heads),
+            "kv_len": kv_len,
+            "q_offset": q_offset,
+            "target": target,
+            "backend": backend,
+            "mode": mode,
+        }
+        return _request(options.pattern_from(pattern, param), seq_len, shared, of_device, of_topology)
+
     if dry_run:
         _show_space(request, as_json)
         return
+    from attncc.storage import check_file
+
     check_file(export, "--export")
     check_file(report, "--report")
-    found = _tuned(request)
-    if not measure or os.environ.get("RANK", "0") == "0":
+    is_rank, is_first = measure and topology is not None, os.environ.get("RANK", "0") == "0"
+    found, status = _tuned(request, as_json, is_rank, is_first)
+    if is_first or not is_rank:
         _deliver(found, export, report, as_json)
+    if status:
+        raise typer.Exit(status)
+
+
+def _tuned(request: Callable[[], Asked[Any]], as_json: bool, is_rank: bool, is_first: bool) -> tuple[Results, int]:
+    """Tune, showing what is done and each result at once; return what was found, and an exit status if it was stopped.
+
+    Ranks of a world end together or not at all, so that signals do to each what they do without attncc.
+    """
+    from attncc.cli.tuning_watch import heeding, watching
+    from attncc.tune.result import Results
+
+    if is_rank and not is_first:
+        return request().answered(), 0
+    with watching(_printed(as_json)) as watch:
+        try:
+            with nullcontext() if is_rank else heeding(watch):
+                found = request().answered(watch)
+        except KeyboardInterrupt:
+            found = Results(watch.results, is_cancelled=True)
+    return found, 128 + (watch.signal or signal.SIGINT) if found.is_cancelled else 0
+
+
+def _printed(as_json: bool) -> Callable[[Result], None]:
+    """Return what prints a direction's result as soon as it is there: beside the JSON object, a line on stderr."""
+
+    def printed(result: Result) -> None:
+        from attncc.cli import tuning_view
+
+        if as_json:
+            output.note(tuning_view.line(result))
+        else:
+            output.show(*tuning_view.direction(result))
+
+    return printed
 
 
 def _deliver(found: Results, export: Path | None, report: Path | None, as_json: bool) -> None:
-    """Write what was found to the files that are wanted, and print it."""
-    if export is not None:
+    """Write what was found to the files that are wanted, and say what it is good for."""
+    from attncc.tune.answer import answer
+
+    if export is not None and found.each:
         from attncc.configs import bundle
 
         bundle.save([result.entry for result in found.each], export, "--export")
-    if report is not None:
+    if report is not None and found.each:
         from attncc.tune.report import write
 
         write(found, report)
+    said = answer(found)
     if as_json:
-        output.show_json(found.describe())
+        output.show_json({**found.describe(), "answer": said})
     else:
-        from attncc.cli.tuning_view import summary
-
-        output.show(*summary(found))
+        output.show(said)
 
 
 def _request(
@@ -165,17 +209,6 @@ def _request(
     return Request(pattern, seq_len, **shared, **of_device)
 
 
-def _tuned(request: Asked[Any]) -> Results:
-    from attncc.cli.tuning_view import view
-
-    try:
-        with view() as on_progress:
-            return request.answered(on_progress)
-    except KeyboardInterrupt:
-        output.note("stopped; the same command goes on where it was")
-        raise typer.Exit(130) from None
-
-
 def _seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
     if found is None:
@@ -190,13 +223,21 @@ def _mesh(text: str) -> tuple[int, int, int]:
     return int(found[1]), int(found[2]), int(found[3])
 
 
-def _show_space(request: Asked[Any], as_json: bool) -> None:
+def _show_space(request: Callable[[], Asked[Any]], as_json: bool) -> None:
     """Print each direction's space: its size, what each constraint removes, and the best by prediction."""
+    from attncc.cli.progress import progress
     from attncc.cli.tuning_view import space_of
     from attncc.planner.directions import SHORT_NAMES
-    from attncc.tune.tuning import field_of
 
-    described = {SHORT_NAMES[job.direction]: field_of(request.subject(job)).describe(LISTED) for job in request.jobs}
+    described = {}
+    with progress() as on_step:
+        on_step("loading")
+        asked = request()
+        from attncc.tune.tuning import field_of
+
+        for job in asked.jobs:
+            on_step(f"{job.direction}: planning, and ranking the configurations")
+            described[SHORT_NAMES[job.direction]] = field_of(asked.subject(job)).describe(LISTED)
     if as_json:
         output.show_json(described)
         return

@@ -6,6 +6,7 @@ import typer
 from rich.text import Text
 
 from attncc.cli import options, output
+from attncc.cli.progress import progress
 
 STYLES = {"proved": "green", "refuted": "red", "undecided": "yellow"}
 
@@ -23,8 +24,10 @@ def verify(
     """
     from attncc.proof import verify as prove
 
-    chosen = options.pattern_from(pattern, param)
-    findings = prove(chosen, seq_len, heads=heads)
+    with progress() as on_step:
+        chosen = options.pattern_from(pattern, param)
+        on_step("proving")
+        findings = prove(chosen, seq_len, heads=heads)
     if as_json:
         output.show_json({"pattern": repr(chosen), "seq_len": seq_len, "findings": [f.describe() for f in findings]})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attncc.errors import ConfigError
@@ -12,9 +13,10 @@ from attncc.planner.shape import Shape
 from attncc.scores import Score, ScoreFactory, as_score
 from attncc.targets import target as find_target
 from attncc.tune.job import Job
+from attncc.tune.listener import SILENT, Listener
 from attncc.tune.options import EFFORTS, MODES, Options, require
 from attncc.tune.place import AUTO, located
-from attncc.tune.request import Asked, OnProgress
+from attncc.tune.request import Asked
 from attncc.tune.result import Results
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Request(Asked[Job]):
     score: as in `attncc.attention`; a backward computes the gradients of those of its weights that require one. kv_len,
     q_offset: keys, if not as many as queries, and the position of the first query. target: a name from `attncc
     targets`, or `auto` for the device at hand. mode: `measured` for a device of this machine, `modelled` for one that
-    isn't here. budget is over all of `direction`, trials are those of each.
+    isn't here. trials are those of each direction; the time is over all of them.
     """
 
     score: Score | ScoreFactory | None = None
@@ -41,9 +43,8 @@ class Request(Asked[Job]):
     @property
     def options(self) -> Options:
         """How each job is tuned."""
-        share = None if self.budget is None else self.budget / len(self.ways)
         mode = _mode(self.mode, *located(self.target))
-        return Options(mode=mode, efforts=EFFORTS[mode], **(self.manner() | {"budget": share}))
+        return Options(mode=mode, efforts=EFFORTS[mode], **self.manner())
 
     @property
     def jobs(self) -> list[Job]:
@@ -64,18 +65,18 @@ class Request(Asked[Job]):
         check_score(job.score.expression, job.pattern.predicate, job.planned_shape)
         return [replace(job, direction=each) for each in self.ways]
 
-    def subject(self, job: Job) -> BackendSubject:
+    def subject(self, job: Job, listener: Listener = SILENT) -> BackendSubject:
         """Return one of the jobs as the search sees it; it loads the backends."""
         from attncc.tune.backend_subject import BackendSubject
 
-        return BackendSubject(job, self.options)
+        return BackendSubject(job, self.options, partial(listener.on_step, job))
 
 
 def autotune(
     pattern: Pattern | PatternFactory,
     q_len: int,
     *,
-    on_progress: OnProgress = lambda job, progress: None,
+    listener: Listener = SILENT,
     **choices: Any,
 ) -> Results:
     """Find the best plan and configuration of `pattern`, and remember it: `attncc.attention` uses it from then on.
@@ -83,13 +84,13 @@ def autotune(
     `choices` are the fields of attncc.tune.autotune.Request: score, heads, head_dim, dtype, target, effort, ...
     With a `topology` (a name, a file or a Topology) they are those of attncc.tune.schedules.request.ScheduleRequest,
     and `attncc.distributed.compile` uses what is found. What was tuned as hard before is returned at once.
-    `on_progress` gets each trial.
+    `listener` hears each step, trial and result (attncc.tune.listener.Listener), and may end it early.
     """
     if "topology" not in choices:
-        return Request(pattern, q_len, **choices).answered(on_progress)
+        return Request(pattern, q_len, **choices).answered(listener)
     from attncc.tune.schedules.request import ScheduleRequest
 
-    return ScheduleRequest(pattern, q_len, **choices).answered(on_progress)
+    return ScheduleRequest(pattern, q_len, **choices).answered(listener)
 
 
 def _mode(mode: str | None, target: str, device: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,11 +21,7 @@ from attncc.tune.outcome import Config, Evaluator
 from attncc.tune.place import devices
 from attncc.tune.search import Ranked
 from attncc.tune.space import Space
-
-#: Seconds that a trial may take before it counts as hung.
-TRIAL_LIMIT = 60.0
-#: Dense attention takes part in the finals if its call is predicted to take no longer than this.
-DENSE_LIMIT = 10.0
+from attncc.tune.subject import OnStep
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +30,7 @@ class BackendSubject:
 
     job: Job
     options: Options
+    on_step: OnStep = lambda step: None
 
     @cached_property
     def default(self) -> Candidate:
@@ -48,10 +45,8 @@ class BackendSubject:
 
     @property
     def dense(self) -> bool:
-        """Whether dense attention is predicted to be short; the library's takes no score."""
-        shape, inputs = self.job.shape, self.job.inputs
-        flops = 2.0 * inputs.batch * inputs.heads * shape.q_len * shape.kv_len * (inputs.head_dim + inputs.value_dim)
-        return self.job.is_plain and flops / self.job.facts.flops < DENSE_LIMIT
+        """Whether dense attention is the baseline; the library's takes no score."""
+        return self.job.is_plain
 
     @property
     def expected_error(self) -> float | None:
@@ -67,12 +62,12 @@ class BackendSubject:
         """Return nothing: the ranking says it all."""
         return ()
 
-    def evaluator(self) -> Evaluator:
+    def evaluator(self, left: Callable[[], float]) -> Evaluator:
         """Return devices of this machine, or the model of one that isn't here."""
         if self.options.mode == "modelled":
-            return Modelled(self.job, self.options.workers)
+            return Modelled(self.job, self.options.workers, self.on_step)
         on = devices(self.job.device, self.job.target, self.options.workers)
-        return Measured(self.job, self.options.seed, Policy(), TRIAL_LIMIT, on)
+        return Measured(self.job, self.default, self.options.seed, Policy(), on, left, self.on_step)
 
 
 def _distinct_first(ranked: Sequence[Ranked]) -> list[Ranked]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -19,8 +20,8 @@ from attncc.tune.worker import Failure, Worker
 
 #: A kernel, or in a line why there is none.
 Result = Compiled | str
-#: What a worker is at, and until when it may be.
-Task = tuple[Source, float]
+#: What a worker is at, since when, and until when it may be.
+Task = tuple[Source, float, float]
 
 
 def compiling(gpu: Gpu) -> Callable[[Source], Compiled]:
@@ -39,6 +40,7 @@ class Compilers:
     """Compiles for a GPU in up to `workers` processes, none of which may take longer than `limit_seconds` for a kernel.
 
     A context manager: the processes start with the first kernel that isn't in the cache, and end with the block.
+    slowest: the most seconds that a kernel took; late: the kernels that took longer than they may.
     """
 
     def __init__(self, gpu: Gpu, workers: int, limit_seconds: float) -> None:
@@ -51,6 +53,8 @@ class Compilers:
             )
         self.gpu = gpu
         self.limit_seconds = limit_seconds
+        self.slowest = 0.0
+        self.late: set[Source] = set()
         self._workers = [Worker(compiling, (gpu,), {"TRITON_INTERPRET": "0"}) for _ in range(workers)]
 
     def __enter__(self) -> Compilers:
@@ -62,22 +66,30 @@ class Compilers:
         for worker in self._workers:
             worker.close()
 
-    def compile(self, sources: Iterable[Source]) -> dict[Source, Result]:
-        """Return each source's kernel, or in a line why there is none, in the sources' order."""
+    def compile(
+        self, sources: Iterable[Source], on_done: Callable[[int, int], None] = lambda done, count: None
+    ) -> dict[Source, Result]:
+        """Return each source's kernel, or in a line why there is none, in the sources' order.
+
+        `on_done` gets how many of how many are done.
+        """
         listed = list(dict.fromkeys(sources))
         found = {source: kept for source in listed if (kept := self._kept(source)) is not None}
         pending = deque(source for source in listed if source not in found)
         busy: dict[Worker, Task] = {}
         while pending or busy:
+            on_done(len(found), len(listed))
             for worker in self._workers:
                 if pending and worker not in busy:
                     busy[worker] = self._given(worker, pending.popleft())
             for worker in _answered(busy):
-                source, _ = busy.pop(worker)
-                found[source] = _result(worker.collect(self.limit_seconds))
+                source, begin, _ = busy.pop(worker)
+                found[source] = _result(worker.collect(None))
+                self.slowest = max(self.slowest, time.monotonic() - begin)
             for worker in _late(busy):
-                source, _ = busy.pop(worker)
+                source, *_ = busy.pop(worker)
                 worker.close()
+                self.late.add(source)
                 found[source] = f"the compiler took more than {self.limit_seconds:g} s"
         return {source: found[source] for source in listed}
 
@@ -90,7 +102,8 @@ class Compilers:
 
     def _given(self, worker: Worker, source: Source) -> Task:
         worker.post(source)
-        return source, time.monotonic() + self.limit_seconds
+        begin = time.monotonic()
+        return source, begin, begin + self.limit_seconds
 
 
 def _answered(busy: Mapping[Worker, Task]) -> list[Worker]:
@@ -98,13 +111,13 @@ def _answered(busy: Mapping[Worker, Task]) -> list[Worker]:
     lost = [worker for worker in busy if worker.pipe is None]
     if lost or not busy:
         return lost
-    left = min(deadline for _, deadline in busy.values()) - time.monotonic()
+    left = min(deadline for _, _, deadline in busy.values()) - time.monotonic()
     pipes: dict[Any, Worker] = {worker.pipe: worker for worker in busy}
-    return [pipes[ready] for ready in wait(list(pipes), max(0.0, left))]
+    return [pipes[ready] for ready in wait(list(pipes), None if math.isinf(left) else max(0.0, left))]
 
 
 def _late(busy: Mapping[Worker, Task]) -> list[Worker]:
-    return [worker for worker, (_, deadline) in busy.items() if deadline <= time.monotonic()]
+    return [worker for worker, (_, _, deadline) in busy.items() if deadline <= time.monotonic()]
 
 
 def _result(answer: Compiled | Failure) -> Result:

@@ -39,6 +39,7 @@ class Job:
     target: str
     device: str = ""
     score: Score = PLAIN
+    used_by = "attncc.attention()"
 
     def __getstate__(self) -> dict[str, object]:
         """Workers get what a job is, and plan for themselves: plans hold functions."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,14 +13,13 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from attncc.functional import attention
-from attncc.locking import locked
 from attncc.measure.accuracy import Accuracy, accuracy
+from attncc.measure.dense import DenseBaseline, DenseTiming
 from attncc.measure.timing import elapsed
 from attncc.measure.workload import DTYPES
 from attncc.planner.directions import FORWARD
 from attncc.proof import causality
 from attncc.scores import Score
-from attncc.storage import cache_folder
 from attncc.tune.job import Job
 
 #: Bytes that are written between two calls, so that a call doesn't find its inputs in the caches, and how often they
@@ -36,16 +34,19 @@ class Policy:
     """How often a configuration is called: until the samples' spread is small, within bounds.
 
     least, most: samples; spread: half the range over the median, at which it's enough; hopeless: a first sample this
-    many times slower than the best configuration so far is the only one.
+    many times slower than the best configuration so far is the only one. seconds: no other sample is taken after them.
     """
 
     least: int = 3
     most: int = 7
     spread: float = 0.03
     hopeless: float = 1.5
+    seconds: float = math.inf
 
     def enough(self, samples: list[float], best: float | None) -> bool:
         """Return whether the samples say enough, given the best median so far."""
+        if sum(samples) >= self.seconds:
+            return True
         if best is not None and min(samples) > self.hopeless * best:
             return True
         if len(samples) < self.least:
@@ -65,10 +66,17 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Turns:
-    """A question: time each contestant once, in turn; `config` None is dense attention."""
+class Once:
+    """A question: time a configuration once, which takes turns with others."""
 
-    configs: tuple[Config | None, ...]
+    config: Config
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A question: time dense attention, for about so many seconds."""
+
+    limit: float
 
 
 @dataclass(frozen=True)
@@ -79,15 +87,17 @@ class Checked:
 
 
 def measuring(job: Job, seed: int) -> Callable[[Any], Any]:
-    """Set a worker up: its inputs; return what answers Timed (samples), Turns (seconds) and Checked (Accuracy)."""
+    """Set a worker up: its inputs; return what answers Timed, Once, Dense and Checked."""
     bench = _Bench(job, seed)
 
-    def answer(question: Timed | Turns | Checked) -> Any:
+    def answer(question: Timed | Once | Dense | Checked) -> Any:
         match question:
             case Timed():
                 return bench.timed(question)
-            case Turns():
-                return [bench.once(config) for config in question.configs]
+            case Once():
+                return bench.once(question.config)
+            case Dense():
+                return bench.dense(question.limit)
             case Checked():
                 return bench.checked(question.config)
 
@@ -112,20 +122,26 @@ class _Bench:
         """Return seconds of repeated calls, after one that plans, lowers and compiles."""
         call = self._call(question.config)
         samples: list[float] = []
-        with _turn(self.device):
-            call()
-            while not samples or not question.policy.enough(samples, question.best):
-                samples.append(self._sample(call))
+        call()
+        while not samples or not question.policy.enough(samples, question.best):
+            samples.append(self._sample(call))
         return samples
 
-    def once(self, config: Config | None) -> float:
+    def once(self, config: Config) -> float:
         """Return the seconds of one call; each contestant's first call isn't counted."""
         name = repr(config)
-        with _turn(self.device):
-            if name not in self._calls:
-                self._calls[name] = self._dense() if config is None else self._call(config)
-                self._calls[name]()
-            return self._sample(self._calls[name])
+        if name not in self._calls:
+            self._calls[name] = self._call(config)
+            self._calls[name]()
+        return self._sample(self._calls[name])
+
+    def dense(self, limit: float) -> DenseTiming:
+        """Time dense attention: causal where the pattern sees no later key, which halves its work."""
+        shape = self.job.shape
+        is_causal = shape.q_len == shape.kv_len and bool(causality.prove(self.job.pattern, shape).holds)
+        baseline = DenseBaseline(shape.q_len, shape.kv_len, is_causal)
+        attend = partial(scaled_dot_product_attention, is_causal=is_causal, enable_gqa=True)
+        return baseline.timed(lambda length: self._dense(attend, length, baseline.keys(length)), self._sample, limit)
 
     def checked(self, config: Config) -> Accuracy:
         """Return the errors of out and all gradients."""
@@ -150,24 +166,26 @@ class _Bench:
         )
 
     def _call(self, config: Config) -> Callable[[], object]:
-        return self._directed(self._attend(config, self.score), self.score.tensors)
+        tensors = [self.query, self.key, self.value, self.grad]
+        return self._directed(self._attend(config, self.score), tensors, self.score.tensors)
 
-    def _dense(self) -> Callable[[], object]:
-        """Dense attention: causal where the pattern sees no later key, which halves its work."""
-        shape = self.job.shape
-        causal = shape.q_len == shape.kv_len and bool(causality.prove(self.job.pattern, shape).holds)
-        return self._directed(partial(scaled_dot_product_attention, is_causal=causal, enable_gqa=True))
+    def _dense(self, attend: Callable[..., Any], queries: int, keys: int) -> Callable[[], object]:
+        """Return a call of dense attention over the first queries and keys."""
+        lengths = (queries, keys, keys, queries)
+        tensors = (self.query, self.key, self.value, self.grad)
+        return self._directed(attend, [x[:, :, :length] for x, length in zip(tensors, lengths, strict=True)])
 
     def _directed(
-        self, attend: Callable[[Tensor, Tensor, Tensor], Any], weights: Sequence[Tensor] = ()
+        self, attend: Callable[..., Any], tensors: Sequence[Tensor], weights: Sequence[Tensor] = ()
     ) -> Callable[[], object]:
-        """Return a call of the job's direction; of a backward, the forward runs once, before."""
+        """Return a call of the job's direction on query, key, value and gradient; a backward's forward runs now."""
+        *inputs, grad = tensors
         if self.job.direction == FORWARD:
-            return partial(_without_gradients, attend, self.query, self.key, self.value)
-        leaves = [x.detach().requires_grad_() for x in (self.query, self.key, self.value)]
+            return partial(_without_gradients, attend, *inputs)
+        leaves = [x.detach().requires_grad_() for x in inputs]
         out = attend(*leaves)
         wanted = [*leaves, *(x for x in weights if x.requires_grad)]
-        return lambda: torch.autograd.grad(out, wanted, self.grad, retain_graph=True)
+        return lambda: torch.autograd.grad(out, wanted, grad, retain_graph=True)
 
 
 def _without_gradients(attend: Callable[..., Any], *inputs: Tensor) -> Any:
@@ -187,25 +205,3 @@ def _tensors(job: Job, seed: int) -> list[Tensor]:
     ]
     drawn = (torch.randn(inputs.batch, *size, generator=generator, device="cpu") for size in sizes)
     return [x.to(job.device, DTYPES[inputs.dtype]) for x in drawn]
-
-
-def _turn(device: torch.device) -> AbstractContextManager[object]:
-    """Wait until nobody else measures on a device, and keep others waiting: timings that overlap say nothing.
-
-    The lock is in the cache; where that can't be written to, of which the tuner warns, nobody waits.
-    """
-    path, turn = cache_folder("locks") / f"{_identity(device)}.lock", ExitStack()
-    with suppress(OSError):
-        turn.enter_context(locked(path, f"{device} to be free for timing", root=path.parent))
-    return turn
-
-
-def _identity(device: torch.device) -> str:
-    """Return a name of a device that all processes have for it, whichever GPUs each of them sees."""
-    return device.type if device.type != "cuda" else f"cuda-{torch.cuda.get_device_properties(device).uuid}"
-
-
-def deadline(seconds: float) -> Callable[[], float]:
-    """Return a function that says how many seconds are left."""
-    end = time.monotonic() + seconds
-    return lambda: end - time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from types import TracebackType
@@ -22,7 +23,9 @@ from attncc.tune.compilers import Compilers
 from attncc.tune.job import Job
 from attncc.tune.outcome import Config, Finals, Outcome
 
-#: Seconds that the compiler may take for a kernel before it counts as hung.
+#: The compiler has hung once it takes this many times as long for a kernel as for the slowest of the default's ...
+PATIENCE = 5.0
+#: ... and at least so many seconds.
 COMPILE_LIMIT = 60.0
 
 
@@ -41,10 +44,11 @@ def full(i: Index, j: Index) -> Condition:
 class Modelled:
     """Compiles configurations for a target, as many at a time as keep the workers busy, and models their time.
 
-    Resources beyond the target's, a stack or spills are hard constraints: such a configuration has no seconds.
+    Resources beyond the target's, a stack or spills are hard constraints: such a configuration has no seconds. The
+    default's kernels come first, and may take as long as they do; the limits of all others scale with them.
     """
 
-    def __init__(self, job: Job, workers: int) -> None:
+    def __init__(self, job: Job, workers: int, on_step: Callable[[str], None] = lambda step: None) -> None:
         if job.backend != "triton":
             raise BackendError(
                 f"Backend {job.backend!r} can't be modelled.",
@@ -52,7 +56,8 @@ class Modelled:
                 fix="Leave --backend out.",
             )
         self._job, self._gpu = job, gpu(job.target)
-        self._compilers = Compilers(self._gpu, workers, COMPILE_LIMIT)
+        self._compilers = Compilers(self._gpu, workers, math.inf)
+        self._on_step = on_step
         self.batch = 2 * workers
 
     def __enter__(self) -> Modelled:
@@ -66,6 +71,9 @@ class Modelled:
 
     def __call__(self, configs: Sequence[Config], best: float | None) -> list[Outcome]:
         """Return the outcome of each configuration."""
+        if math.isinf(self._compilers.limit_seconds):
+            self._outcomes(self._job, [{}])
+            self._compilers.limit_seconds = max(COMPILE_LIMIT, PATIENCE * self._compilers.slowest)
         return self._outcomes(self._job, configs)
 
     def finals(self, contestants: Sequence[Config], *, dense: bool, rounds: int, left: Callable[[], float]) -> Finals:
@@ -73,14 +81,17 @@ class Modelled:
         outcomes = self._outcomes(self._job, contestants)
         samples = tuple(() if each.seconds is None else (each.seconds,) for each in outcomes)
         errors = {place: each.reason for place, each in enumerate(outcomes) if each.reason and place}
-        (of_dense,) = self._outcomes(_dense(self._job), [{}])
-        return Finals(samples, () if of_dense.seconds is None else (of_dense.seconds,), errors)
+        of_dense = self._outcomes(_dense(self._job), [{}])[0].seconds if dense else None
+        return Finals(samples, () if of_dense is None else (of_dense,), errors)
 
     def _outcomes(self, job: Job, configs: Sequence[Config]) -> list[Outcome]:
         programs = [self._program(job, config) for config in configs]
         kernels = [_sources(each, job) for each in programs]
-        compiled = self._compilers.compile(list(dict.fromkeys(source for each in kernels for source in each)))
+        compiled = self._compilers.compile((source for each in kernels for source in each), self._told)
         return [self._outcome(job, program, each, compiled) for program, each in zip(programs, kernels, strict=True)]
+
+    def _told(self, done: int, count: int) -> None:
+        self._on_step(f"compiling for {self._job.target}: {done} of {count} kernels")
 
     def _program(self, job: Job, config: Config) -> Program | str:
         """Lower a configuration, or return why it can't be."""
@@ -105,7 +116,8 @@ class Modelled:
             return Outcome(None, reason=program)
         found = {source: each for source in sources if isinstance(each := compiled[source], Compiled)}
         if len(found) < len(sources):
-            return Outcome(None, reason=next(str(compiled[source]) for source in sources if source not in found))
+            missing = next(source for source in sources if source not in found)
+            return Outcome(None, reason=str(compiled[missing]), is_late=missing in self._compilers.late)
         modelled = model.modelled(program, job.direction, self._gpu, job.inputs.dtype, found)
         resources = tuple(asdict(kernel) for kernel in modelled.kernels)
         if modelled.excess:

@@ -13,7 +13,7 @@ from attncc.errors import ConfigError, nearest
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to look: trials and seconds of a direction, finalists beside the default, rounds of the finals."""
+    """How hard to look: trials of a direction, seconds in all, finalists beside the default, rounds of the finals."""
 
     trials: int
     seconds: float
@@ -26,8 +26,8 @@ LEVELS = ("quick", "full")
 Efforts = Mapping[str, Effort]
 #: By mode and level, for a backend on a device.
 EFFORTS: Mapping[str, Efforts] = {
-    "measured": {"quick": Effort(48, 60.0, 3, 7), "full": Effort(400, 900.0, 5, 15)},
-    "modelled": {"quick": Effort(24, 130.0, 1, 1), "full": Effort(200, 1800.0, 1, 1)},
+    "measured": {"quick": Effort(48, 75.0, 3, 7), "full": Effort(400, 1800.0, 5, 15)},
+    "modelled": {"quick": Effort(24, 260.0, 1, 1), "full": Effort(200, 3600.0, 1, 1)},
 }
 MODES = tuple(EFFORTS)
 
@@ -66,7 +66,7 @@ class Manner:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Manner):
-    """How one job is tuned. mode: `measured` or `modelled`; efforts: what the levels of `effort` are for it."""
+    """How jobs are tuned. mode: `measured` or `modelled`; efforts: what the levels of `effort` are for it."""
 
     mode: str
     efforts: Efforts

@@ -21,26 +21,36 @@ MARGIN = 1.02
 CONFIDENCE = 0.75
 
 
+#: Why a search ended: its time was up, it had made its trials, nothing else was to be tried, or it was cancelled.
+TIME, TRIALS, EXHAUSTED, CANCELLED = "time", "trials", "exhausted", "cancelled"
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """Seconds of a configuration, with the samples that they are the median of; or the reason why there are none."""
+    """Seconds of a configuration, with the samples that they are the median of; or the reason why there are none.
+
+    is_late: it had no time to end, so that nothing is known of it.
+    """
 
     seconds: float | None
     samples: tuple[float, ...] = ()
     reason: str = ""
     resources: tuple[Resources, ...] = ()
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
 class Finals:
     """Seconds of the contestants, round by round; `samples[0]` are the default's, `dense` those of dense attention.
 
-    errors: why a challenger was refused, by its place.
+    errors: why a challenger was refused, by its place. dense_length: the queries that dense attention was timed at,
+    where that is fewer than the job has, and its seconds are scaled.
     """
 
     samples: tuple[tuple[float, ...], ...]
     dense: tuple[float, ...]
     errors: dict[int, str]
+    dense_length: int | None = None
 
     @property
     def winner(self) -> int:
@@ -59,6 +69,18 @@ class Finals:
         return statistics.median(ratios) >= MARGIN and faster >= CONFIDENCE
 
 
+def ahead(samples: Sequence[Sequence[float]]) -> list[int]:
+    """Return the places of contestants that are faster than the default, which comes first, in most rounds so far.
+
+    A default that doesn't run is behind whatever does.
+    """
+    default, *others = samples
+    if not default:
+        return [place for place, each in enumerate(others, start=1) if each]
+    ratios = [[ours / theirs for ours, theirs in zip(default, each, strict=False)] for each in others]
+    return [place for place, each in enumerate(ratios, start=1) if each and statistics.median(each) > 1]
+
+
 def best(finished: Mapping[Places, Outcome]) -> float | None:
     """Return the least seconds, or None before there are any."""
     return min((each.seconds for each in finished.values() if each.seconds is not None), default=None)
@@ -71,8 +93,8 @@ def fastest(finished: Mapping[Places, Outcome], most: int) -> list[Places]:
 
 
 def reasons(outcomes: Sequence[Outcome]) -> Counter[str]:
-    """Return how often each reason for having no seconds occurred."""
-    return Counter(outcome.reason for outcome in outcomes if outcome.seconds is None)
+    """Return how often each reason for failing occurred; what had no time didn't fail."""
+    return Counter(outcome.reason for outcome in outcomes if outcome.seconds is None and not outcome.is_late)
 
 
 class Evaluator(Protocol):

@@ -6,22 +6,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from attncc.backends.inputs import ITEMSIZES, Inputs
 from attncc.patterns import Pattern, PatternFactory
-from attncc.planner.directions import BOTH, BY_SHORT_NAME, SHORT_NAMES, ways
+from attncc.planner.directions import BACKWARD, BOTH, BY_SHORT_NAME, FORWARD, SHORT_NAMES, ways
+from attncc.tune.budget import Budget
+from attncc.tune.listener import SILENT, Listener
 from attncc.tune.options import Manner, Options, require
 from attncc.tune.remembered import remembered
 from attncc.tune.result import Result, Results
 from attncc.tune.subject import Job, Subject
 
-if TYPE_CHECKING:
-    from attncc.tune.search import Progress
-
 #: The jobs that a kind of request makes.
 J = TypeVar("J", bound=Job)
-OnProgress = Callable[[Job, "Progress"], None]
+#: Shares of the time by direction: a backward's calls take about twice as long as a forward's.
+WEIGHTS = {FORWARD: 1.0, BACKWARD: 2.0}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Asked(Manner, ABC, Generic[J]):
         """What is tuned."""
 
     @abstractmethod
-    def subject(self, job: J) -> Subject:
+    def subject(self, job: J, listener: Listener = SILENT) -> Subject:
         """Return one of the jobs as the search sees it, having loaded what runs it."""
 
     def inputs(self, on_gpu: bool) -> Inputs:
@@ -74,17 +74,30 @@ class Asked(Manner, ABC, Generic[J]):
         dtype = self.dtype or ("bf16" if on_gpu else "fp32")
         return Inputs.given(self.batch, self.heads, self.kv_heads, self.head_dim, self.value_dim, dtype)
 
-    def answered(self, on_progress: OnProgress) -> Results:
-        """Return what was found before, and tune the rest."""
-        options = self.options
-        return Results([answer(job, options, self.subject, on_progress) for job in self.jobs])
+    def answered(self, listener: Listener = SILENT) -> Results:
+        """Return what was found before, and tune the rest, each in its share of the time.
+
+        Where the listener cancels it, jobs that have not begun are left out.
+        """
+        options, jobs = self.options, list(self.jobs)
+        budget = Budget(options.allowance.seconds, listener.is_cancelled)
+        found: list[Result] = []
+        for at, job in enumerate(jobs):
+            if budget.is_cancelled:
+                break
+            weights = [WEIGHTS.get(each.direction, 1.0) for each in jobs[at:]]
+            share = budget.share(weights[0] / sum(weights))
+            found.append(answer(job, options, partial(self.subject, listener=listener), listener, share))
+        return Results(found, budget.is_cancelled)
 
 
-def answer(job: J, options: Options, subject: Callable[[J], Subject], on_progress: OnProgress) -> Result:
+def answer(job: J, options: Options, subject: Callable[[J], Subject], listener: Listener, budget: Budget) -> Result:
     """Return what was found before of a job, or tune what it is to the search."""
     found = None if options.force else remembered(job, options)
     if found is None:
+        listener.on_step(job, "loading what runs it")
         from attncc.tune.tuning import tune  # it loads the sampler, and subjects what they run: a memory needs neither
 
-        found = tune(subject(job.afresh()), partial(on_progress, job))
+        found = tune(subject(job.afresh()), listener, budget)
+    listener.on_result(found)
     return found

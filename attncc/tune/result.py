@@ -19,8 +19,9 @@ class Result:
     """What is known of the best configuration of a job.
 
     source: `tuned` by this call, or `cached` by an earlier one. reasons: how often a trial failed for a reason.
-    kept_default: nothing beat the default beyond the noise. space_size: feasible configurations.
-    tried: all configurations of the search, with what became of them.
+    kept_default: nothing beat the default beyond the noise. tried: all configurations of the search, with what became
+    of them. ended: why the search ended, by a name of attncc.tune.outcome, empty for a cached one. is_stored: whether a
+    later look-up finds it.
     """
 
     job: Job
@@ -28,9 +29,10 @@ class Result:
     source: str
     trials_run: int
     reasons: Mapping[str, int] = field(default_factory=dict)
-    space_size: int = 0
     notes: Sequence[str] = ()
     tried: Sequence[tuple[Config, Outcome]] = ()
+    ended: str = ""
+    is_stored: bool = True
 
     @property
     def kept_default(self) -> bool:
@@ -55,6 +57,28 @@ class Result:
         return [*self.notes, *([said] if said else [])]
 
     @property
+    def candidates(self) -> int:
+        """Feasible configurations of the search space."""
+        found = self.entry.about.get("candidates")
+        return found if isinstance(found, int) else self.entry.trials
+
+    @property
+    def untried(self) -> int:
+        """Feasible configurations that were not tried, or not to their end."""
+        return max(0, self.candidates - self.entry.trials)
+
+    @property
+    def late(self) -> int:
+        """Configurations of this search that had no time to end."""
+        return sum(outcome.is_late for _, outcome in self.tried)
+
+    @property
+    def dense_length(self) -> int | None:
+        """The queries that dense attention was timed at, if fewer than there are; its seconds are scaled."""
+        found = self.entry.about.get("dense_q_len")
+        return found if isinstance(found, int) else None
+
+    @property
     def plan(self) -> str:
         """Which alternative of the plan runs, and in which layouts."""
         return str(self.entry.about.get("plan", ""))
@@ -68,11 +92,17 @@ class Result:
             "source": self.source,
             "mode": entry.mode,
             "trials_run": self.trials_run,
+            "trials": entry.trials,
+            "candidates": self.candidates,
+            "ended": self.ended or None,
+            "timed_out_trials": self.late,
+            "stored": self.is_stored,
             "config": dict(entry.config),
             "plan": self.plan,
             "seconds": dict(entry.seconds),
             "samples": {name: list(samples) for name, samples in entry.samples.items()},
             "speedup": {"over_default": self.over_default, "over_dense": self.over_dense},
+            "dense_scaled_from": self.dense_length,
             "expected_error": entry.expected_error,
             "resources": [dict(each) for each in entry.resources],
             "failed_trials": dict(self.reasons),
@@ -86,9 +116,10 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """The results of all directions that were asked for."""
+    """The results of all directions that were asked for, or of those that were begun before it was cancelled."""
 
     each: Sequence[Result]
+    is_cancelled: bool = False
 
     @property
     def config(self) -> dict[str, object]:
@@ -103,6 +134,8 @@ class Results:
 
     def describe(self) -> dict[str, object]:
         """Return one object of JSON-able data; its sums are over the directions."""
+        if not self.each:
+            return {"cancelled": self.is_cancelled, "directions": []}
         first = self.each[0]
         sources = {result.source for result in self.each}
         return {
@@ -114,6 +147,7 @@ class Results:
             "direction": SHORT_NAMES[BOTH] if len(self.each) > 1 else SHORT_NAMES[first.job.direction],
             "mode": first.entry.mode,
             "source": "tuned" if "tuned" in sources else "cached",
+            "cancelled": self.is_cancelled,
             "trials_run": sum(result.trials_run for result in self.each),
             "config": self.config,
             "plan": {SHORT_NAMES[result.job.direction]: result.plan for result in self.each},

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
-from attncc.tune.outcome import Config, Evaluator, Outcome, Places, best
+from attncc.tune.outcome import EXHAUSTED, TIME, TRIALS, Config, Evaluator, Outcome, Places, best
 from attncc.tune.space import Space
 from attncc.tune.study import Asked, Study
 
@@ -44,10 +44,10 @@ class Ranked(NamedTuple):
 
 @dataclass(eq=False)
 class Search:
-    """A search over the feasible candidates of a space.
+    """A search over the feasible candidates of a space. `ended` says afterwards why it ended.
 
-    first: candidates to try before all others: the default, seeds, what was best nearby. ranked: all feasible ones,
-    by prediction.
+    first: candidates to try before all others: the default, seeds, what was best nearby; so many of them are required.
+    ranked: all feasible ones, by prediction.
     """
 
     space: Space
@@ -57,23 +57,35 @@ class Search:
     first: Sequence[Places]
     ranked: Sequence[Ranked]
     on_progress: Callable[[Progress], None] = lambda progress: None
+    on_step: Callable[[str], None] = lambda step: None
     finished: dict[Places, Outcome] = field(default_factory=dict)
     begun: set[Places] = field(default_factory=set)
+    required: int = 1
     ran: int = 0
+    ended: str = ""
 
     def run(self) -> dict[Places, Outcome]:
-        """Run to the end; return the outcomes of all evaluated candidates."""
+        """Run to the end; return the outcomes of all evaluated candidates.
+
+        What is required is tried whatever time is left.
+        """
         self.finished = self.study.finished()
         proposals = self._proposals()
-        while len(self.finished) < self.limits.trials and self.limits.left() > 0:
+        while len(self.finished) < self.limits.trials:
+            if self.limits.left() <= 0 and not any(map(self._is_new, self.first[: self.required])):
+                self.ended = TIME
+                return self.finished
             batch = list(islice(proposals, min(self.evaluate.batch, self.limits.trials - len(self.finished))))
             if not batch:
-                break
+                self.ended = EXHAUSTED
+                return self.finished
             self._evaluate(batch)
+        self.ended = TRIALS
         return self.finished
 
     def _evaluate(self, batch: list[Asked]) -> None:
         configs = [self.space.candidate(asked.places) for asked in batch]
+        self.on_step(self._step(configs))
         outcomes = self.evaluate(configs, best(self.finished))
         for asked, config, outcome in zip(batch, configs, outcomes, strict=True):
             self.study.tell(asked, outcome)
@@ -82,6 +94,13 @@ class Search:
             self.ran += 1
             self.on_progress(Progress(config, outcome, self.finished, self.ran, self.limits))
         self.finished |= self.study.finished()
+
+    def _step(self, configs: Sequence[Config]) -> str:
+        """Return what is tried next in words."""
+        first, count = len(self.finished) + 1, len(configs)
+        what = f"trial {first}" if count == 1 else f"trials {first} to {first + count - 1}"
+        most = min(self.limits.trials, max(len(self.ranked), first + count - 1))
+        return f"{what} of {most}: {self.space.told(configs[0])}" + (", and others" if count > 1 else "")
 
     def _proposals(self) -> Iterator[Asked]:
         """Yield trials of new candidates: first ones, then the best by prediction and the sampler's in turn.

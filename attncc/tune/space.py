@@ -125,6 +125,11 @@ class Space:
         """Return in how many values the candidate at these places isn't the default."""
         return sum(self.default[name] != value for name, value in self.candidate(indices).items())
 
+    def told(self, candidate: Mapping[str, object]) -> str:
+        """Return in what a candidate isn't the default, in words."""
+        changed = [f"{name}={value}" for name, value in candidate.items() if value != self.default.get(name)]
+        return ", ".join(changed) or "the default"
+
     def _names(self, facts: Facts) -> dict[str, object]:
         return {**facts, **{f"default.{name}": value for name, value in self.default.items()}}
 

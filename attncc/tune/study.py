@@ -106,7 +106,10 @@ class Study:
 
     @_of_storage
     def tell(self, asked: Asked, outcome: Outcome) -> None:
-        """Close a trial with what was found."""
+        """Close a trial with what was found; one that had no time counts as not tried."""
+        if outcome.is_late:
+            self.study.tell(asked.trial, state=TrialState.FAIL)
+            return
         asked.trial.set_user_attr("reason", outcome.reason)
         asked.trial.set_user_attr("resources", [dict(each) for each in outcome.resources])
         asked.trial.set_user_attr("samples", list(outcome.samples))

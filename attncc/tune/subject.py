@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
 from attncc.configs.environment import Environment
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from attncc.tune.outcome import Evaluator
     from attncc.tune.search import Ranked
     from attncc.tune.space import Space
+
+
+OnStep = Callable[[str], None]
 
 
 class Job(Protocol):
@@ -45,6 +48,11 @@ class Job(Protocol):
         ...
 
     @property
+    def used_by(self) -> str:
+        """What looks the result up, as people write it."""
+        ...
+
+    @property
     def environment(self) -> Environment:
         """What else the result depends on."""
         ...
@@ -67,6 +75,11 @@ class Subject(Protocol):
     @property
     def options(self) -> Options:
         """How it is tuned."""
+        ...
+
+    @property
+    def on_step(self) -> OnStep:
+        """Gets the name of each step before it begins."""
         ...
 
     @property
@@ -94,9 +107,9 @@ class Subject(Protocol):
         ...
 
     def proposed(self) -> Sequence[Candidate]:
-        """Return candidates to try right after the default."""
+        """Return candidates to try right after the default, whatever time is left: what runs without tuning else."""
         ...
 
-    def evaluator(self) -> Evaluator:
-        """Return what tries configurations."""
+    def evaluator(self, left: Callable[[], float]) -> Evaluator:
+        """Return what tries configurations, for as long as `left` says that there are seconds left."""
         ...

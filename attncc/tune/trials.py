@@ -15,7 +15,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +120,22 @@ def locked_log(path: Path) -> AbstractContextManager[None]:
     return locked(path.with_suffix(".lock"), "the log of trials", root=path.parent)
 
 
-def storage(path: Path | None, url: str | None) -> BaseStorage:
-    """Return the storage of trials: a database by its URL, a log file, or memory where neither can be had.
+@contextmanager
+def storage(path: Path | None, url: str | None = None) -> Iterator[BaseStorage]:
+    """Open the storage of trials: a database by its URL, a log file, or memory where neither can be had.
 
     Raises ConfigError for a URL that can't be used.
     """
-    if url:
-        return _database(url)
+    found = _database(url) if url else _log(path)
+    try:
+        yield found
+    finally:
+        if isinstance(found, RDBStorage):
+            found.remove_session()
+            found.engine.dispose()  # or its connections stay open until the process ends
+
+
+def _log(path: Path | None) -> BaseStorage:
     if path is None:
         return InMemoryStorage()
     try:

@@ -20,8 +20,8 @@ from typing import Any
 
 from attncc.errors import AttnccError
 
-#: Seconds that a worker may take to start: it imports torch, and perhaps triton.
-START_LIMIT = 120.0
+#: Seconds that a worker may take to start: it imports torch, and perhaps triton, beside whatever else a machine does.
+START_LIMIT = 600.0
 #: Characters of a message that a report has room for.
 LONGEST = 300
 READY = "ready"
@@ -31,10 +31,11 @@ Answer = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no answer, in a line. `fatal`: the worker itself was lost."""
+    """Why there is no answer, in a line. `fatal`: the worker itself was lost. `late`: it took longer than it may."""
 
     reason: str
     fatal: bool = False
+    late: bool = False
 
 
 class Worker:
@@ -53,6 +54,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._failed: Failure | None = None
+        self._is_starting = False
 
     def __enter__(self) -> Worker:
         return self
@@ -62,20 +64,26 @@ class Worker:
     ) -> None:
         self.close()
 
-    def ask(self, question: Any, limit: float) -> Any:
-        """Return the answer to a question, or a Failure if there is none within `limit` seconds."""
+    def start(self) -> None:
+        """Start the process, if there is none, without waiting until it can answer."""
+        if self._pipe is None:
+            self._launch()
+
+    def ask(self, question: Any, limit: float | None) -> Any:
+        """Return the answer to a question, or a Failure if there is none within `limit` seconds (None: any number)."""
         self.post(question)
         return self.collect(limit)
 
     def post(self, question: Any) -> None:
         """Send a question; `collect` waits for its answer."""
-        self._failed = self._start() if self._pipe is None else None
+        self.start()
+        self._failed = self._started() if self._is_starting else None
         if self._failed is None:
             self._failed = self._sent(question)
 
-    def collect(self, limit: float) -> Any:
+    def collect(self, limit: float | None) -> Any:
         """Return the answer to the question that was posted, or a Failure."""
-        return self._failed or self._received(limit, f"it took more than {limit:.3g} s")
+        return self._failed or self._received(limit, "" if limit is None else f"it took more than {limit:.3g} s")
 
     @property
     def pipe(self) -> Connection | None:
@@ -91,9 +99,10 @@ class Worker:
         if self._pipe is not None:
             self._pipe.close()
         self._process = self._pipe = None
+        self._is_starting = False
 
-    def _start(self) -> Failure | None:
-        """Start a process; return why it can't serve, if so."""
+    def _launch(self) -> None:
+        """Start a process and send it what it is for."""
         self._pipe, theirs = Pipe()
         program = f"from attncc.tune.worker import serve; serve({theirs.fileno()})"
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
@@ -108,11 +117,18 @@ class Worker:
             start_new_session=True,
         )
         theirs.close()
-        found = self._sent(self._task) or self._received(START_LIMIT, f"it took more than {START_LIMIT:.0f} s to start")
+        self._is_starting = True
+        with contextlib.suppress(OSError):  # of a process that died at once, which reading its answer tells
+            self._pipe.send_bytes(pickle.dumps(self._task))
+
+    def _started(self) -> Failure | None:
+        """Wait until the process can answer; return why it can't, if so."""
+        self._is_starting = False
+        found = self._received(START_LIMIT, f"it took more than {START_LIMIT:.0f} s to start")
         if found == READY:
             return None
         self.close()
-        return Failure(found.reason, fatal=True)
+        return Failure(found.reason, fatal=True, late=found.late)
 
     def _sent(self, message: Any) -> Failure | None:
         assert self._pipe is not None
@@ -122,7 +138,7 @@ class Worker:
             return self._lost()
         return None
 
-    def _received(self, limit: float, late: str) -> Any:
+    def _received(self, limit: float | None, late: str) -> Any:
         assert self._pipe is not None
         try:
             if self._pipe.poll(limit):
@@ -130,7 +146,7 @@ class Worker:
         except (EOFError, OSError):
             return self._lost()
         self.close()
-        return Failure(late, fatal=True)
+        return Failure(late, fatal=True, late=True)
 
     def _lost(self) -> Failure:
         assert self._process is not None

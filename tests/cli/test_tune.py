@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 PROGRAM = "from attncc.cli import main; main()"
 
 
-def run(cache: Path, *arguments: str, status: int = 0) -> str:
+def run(cache: Path, *arguments: str, status: int = 0) -> tuple[str, str]:
+    """Return stdout and stderr."""
     environ = os.environ | {"ATTNCC_CACHE_DIR": str(cache), "COLUMNS": "200"}
     command = [sys.executable, "-c", PROGRAM, "tune", "causal", *arguments]
     found = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     assert found.returncode == status, found.stderr
     assert "Traceback" not in found.stderr
-    return found.stdout + found.stderr
+    return found.stdout, found.stderr
 
 
 def test_a_score_of_a_file(tmp_path: Path) -> None:
@@ -26,10 +29,37 @@ def test_a_score_of_a_file(tmp_path: Path) -> None:
         "import attncc\n@attncc.score\ndef halved(score, *, by: float):\n    return score / by\n", encoding="utf-8"
     )
     asked = ["--score", f"{mine}:halved", "--score-param", "by=2", "--seq-len", "128", "--heads", "2"]
-    found = json.loads(run(tmp_path, *asked, "--trials", "1", "--direction", "fwd", "--json"))
+    stdout, stderr = run(tmp_path, *asked, "--trials", "1", "--direction", "fwd", "--json")
+    assert "forward: " in stderr  # progress, and a line for each direction, are no part of the object
+    found = json.loads(stdout)
     assert (found["score"], found["source"], found["trials_run"]) == ("halved(by=2.0)", "tuned", 1)
-    assert "causal() under halved(by=2.0)" in run(tmp_path, *asked, "--trials", "1", "--direction", "fwd")
+    assert "causal() under halved(by=2.0)" in run(tmp_path, *asked, "--trials", "1", "--direction", "fwd")[0]
 
 
 def test_schedules_take_no_score(tmp_path: Path) -> None:
-    assert "--score with --topology" in run(tmp_path, "--score", "alibi", "--topology", "8xh100", status=2)
+    assert "--score with --topology" in run(tmp_path, "--score", "alibi", "--topology", "8xh100", status=2)[1]
+
+
+def test_ctrl_c_ends_it_with_what_was_found(tmp_path: Path) -> None:
+    arguments = ["strided", "-p", "l=16", "--seq-len", "512", "--heads", "2", "--trials", "190", "--json"]
+    environ = os.environ | {"ATTNCC_CACHE_DIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "tune", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
+    )
+    try:
+        while not any(b'"samples"' in path.read_bytes() for path in tmp_path.glob("tuned/*/trials/*.jsonl")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.2)  # until it has heard of its first trial
+        process.send_signal(signal.SIGINT)
+        stdout, _ = process.communicate(timeout=200)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGINT
+    found = json.loads(stdout)
+    assert found["cancelled"]
+    assert "It was stopped after the forward" in found["answer"]
+    (forward,) = found["directions"]
+    assert (forward["direction"], forward["ended"]) == ("fwd", "cancelled")
+    assert 0 < forward["trials"] < 190
+    assert len(list(tmp_path.glob("tuned/*/winners/*.json"))) == 1

@@ -12,6 +12,7 @@ import json
 import random
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -145,11 +146,19 @@ def exported(folder: Path) -> Specimen:
 COUNTS = {"forward.plan": 2, "forward.query_tile": 4}
 
 
-def study(log: Path, url: str | None = None) -> Study:
-    return Study.of(trials.storage(log, url), "study", COUNTS, 0)
+@contextmanager
+def study(log: Path, url: str | None = None) -> Iterator[Study]:
+    with trials.storage(log, url) as kept:
+        yield Study.of(kept, "study", COUNTS, 0)
 
 
-def tried(found: Study) -> None:
+def tried(log: Path, url: str | None = None) -> None:
+    """Make a study with some trials."""
+    with study(log, url) as found:
+        _try_some(found)
+
+
+def _try_some(found: Study) -> None:
     for number in range(6):
         asked = found.begin((number % 2, number % 4))
         seconds = None if number == 3 else 0.001 * (1 + number)
@@ -160,7 +169,11 @@ def tried(found: Study) -> None:
 
 def continued(log: Path, url: str | None = None) -> None:
     """Go on with a study as the tuner does."""
-    found = study(log, url)
+    with study(log, url) as found:
+        _go_on(found)
+
+
+def _go_on(found: Study) -> None:
     known = found.finished()
     for places, outcome in known.items():
         assert all(0 <= place < count for place, count in zip(places, COUNTS.values(), strict=True))
@@ -178,7 +191,7 @@ def continued(log: Path, url: str | None = None) -> None:
 def trial_log(folder: Path) -> Specimen:
     """The log of a search's trials: the search goes on, with those that can be read or from its beginning."""
     path = folder / "trials.jsonl"
-    tried(study(path))
+    tried(path)
 
     def use() -> None:
         path.with_suffix(".damaged").unlink(missing_ok=True)
@@ -191,7 +204,7 @@ def database(folder: Path) -> Specimen:
     """A database of trials, which a user named."""
     path = folder / "trials.db"
     url = f"sqlite:///{path}"
-    tried(study(path, url))
+    tried(path, url)
     return Specimen(path, lambda: continued(path, url))
 
 

@@ -13,7 +13,7 @@ from attncc.tune import measured
 from attncc.tune.autotune import Request
 from attncc.tune.job import Job
 from attncc.tune.measured import Measured
-from attncc.tune.measurement import Checked, Policy, Timed, Turns
+from attncc.tune.measurement import Checked, Once, Policy, Timed
 from attncc.tune.place import devices
 
 KINDS = ("h100", "a100", "h100", "h100")
@@ -48,8 +48,8 @@ def telling(job: Job, seed: int) -> Callable[[Any], Any]:
         match question:
             case Timed():
                 return [10 * number + float(question.config["forward.segment"])]
-            case Turns():
-                return [number for _ in question.configs]
+            case Once():
+                return number
             case Checked():
                 return measured.Accuracy({}, {})
 
@@ -59,8 +59,10 @@ def telling(job: Job, seed: int) -> Callable[[Any], Any]:
 @pytest.fixture
 def on_three(monkeypatch: pytest.MonkeyPatch) -> Measured:
     monkeypatch.setattr(measured, "measuring", telling)
+    monkeypatch.setattr("attncc.tune.device_lock._identity", lambda device: device)
     (job,) = Request(attncc.load("causal"), 64, target="cpu", direction="fwd").jobs
-    return Measured(job, 0, Policy(), 60.0, ["cuda:1", "cuda:2", "cuda:3"])
+    devices = ["cuda:1", "cuda:2", "cuda:3"]
+    return Measured(job, {"forward.segment": 0}, 0, Policy(), devices, lambda: 60.0, lambda step: None)
 
 
 def configs(*segments: int) -> Sequence[dict[str, object]]:

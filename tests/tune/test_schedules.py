@@ -126,7 +126,9 @@ def test_nothing_is_simulated_twice_and_the_seed_decides(monkeypatch: pytest.Mon
         seen[settings, sharing] += 1
         return original(self, settings, sharing)
 
-    monkeypatch.setattr("attncc.tune.schedules.subject.choose", lambda scene, sharings: [original(scene, *_DEFAULT)])
+    monkeypatch.setattr(
+        "attncc.tune.schedules.subject.choose", lambda scene, sharings, on_step: [original(scene, *_DEFAULT)]
+    )
     monkeypatch.setattr(Scene, "candidate", counting)
     first = tuned(trials=16)
     assert (len(seen), max(seen.values())) == (16, 1)

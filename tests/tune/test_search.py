@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.storages import InMemoryStorage
+from optuna.storages import InMemoryStorage, JournalStorage
 
-from attncc.tune.outcome import Config, Outcome, best, fastest
+from attncc.tune.outcome import EXHAUSTED, TIME, TRIALS, Config, Outcome, best, fastest
 from attncc.tune.search import Limits, Progress, Ranked, Search
 from attncc.tune.space import Space
 from attncc.tune.study import Study
-from attncc.tune.trials import storage
+from attncc.tune.trials import TrialLog
 
 SPACE = Space({"a": tuple(range(8)), "b": tuple(range(8)), "c": (0, 1)})
 PLACES = list(itertools.product(range(8), range(8), range(2)))
@@ -53,7 +53,7 @@ def search(bowl: Bowl, trials: int, study: Study | None = None, *, blind: bool =
 
 def new_study(path: Path | None = None, seed: int = 0) -> Study:
     counts = {name: len(values) for name, values in SPACE.parameters.items()}
-    return Study.of(storage(path, None) if path else InMemoryStorage(), "bowl", counts, seed)
+    return Study.of(JournalStorage(TrialLog(path)) if path else InMemoryStorage(), "bowl", counts, seed)
 
 
 def test_first_ones_come_first_then_the_best_by_prediction() -> None:
@@ -94,6 +94,51 @@ def test_time_ends_a_search() -> None:
     bowl = Bowl()
     search(bowl, 50, left=lambda: next(left)).run()
     assert len(bowl.asked) == 2
+
+
+def test_the_first_candidate_is_tried_whatever_the_time() -> None:
+    bowl = Bowl()
+    made = search(bowl, 50, first=[(0, 0, 0)], left=lambda: -1.0)
+    assert list(made.run()) == [(0, 0, 0)]
+    assert made.ended == TIME
+
+
+def test_what_is_required_is_tried_whatever_the_time() -> None:
+    bowl = Bowl()
+    search(bowl, 50, first=[(0, 0, 0), (7, 7, 1), (1, 1, 1)], required=2, left=lambda: -1.0).run()
+    assert bowl.asked == [(0, 0, 0), (7, 7, 1)]
+
+
+@pytest.mark.parametrize(
+    ("trials", "ranked", "left", "ended"),
+    [(3, PLACES, 1.0, TRIALS), (50, PLACES[:3], 1.0, EXHAUSTED), (50, PLACES, -1.0, TIME)],
+)
+def test_a_search_says_why_it_ended(trials: int, ranked: list[Any], left: float, ended: str) -> None:
+    made = search(Bowl(), trials, ranked=[Ranked(0.0, each) for each in ranked], left=lambda: left)
+    made.run()
+    assert made.ended == ended
+
+
+def test_a_trial_without_time_is_tried_again_by_a_later_search_only(tmp_path: Path) -> None:
+    class Slow(Bowl):
+        def _outcome(self, config: Config) -> Outcome:
+            return Outcome(None, reason="it took more than 60 s", is_late=True)
+
+    path = tmp_path / "trials.jsonl"
+    slow, quick = Slow(), Bowl()
+    first = search(slow, 2, new_study(path), first=[(0, 0, 0)]).run()
+    assert slow.asked == [(0, 0, 0), (5, 2, 1)]
+    assert all(outcome.is_late for outcome in first.values())
+    second = search(quick, 2, new_study(path), first=[(0, 0, 0)]).run()
+    assert quick.asked == slow.asked
+    assert best(second) == 1.0
+
+
+def test_steps_say_what_is_tried() -> None:
+    steps: list[str] = []
+    search(Bowl(batch=2), 3, first=[(0, 0, 0)], on_step=steps.append).run()
+    assert steps[0].startswith("trials 1 to 2 of 3: a=0, b=0, c=0")
+    assert steps[1].startswith("trial 3 of 3: ")
 
 
 def test_what_fails_costs_one_trial() -> None:

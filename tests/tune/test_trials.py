@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import ExitStack
 from pathlib import Path
 
 import optuna
 import pytest
-from optuna.storages import InMemoryStorage, JournalStorage
+from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
 
 from attncc.errors import ConfigError
 from attncc.storage import CacheWarning
@@ -61,8 +63,10 @@ def test_a_damaged_line_is_not_skipped(tmp_path: Path, damage: str) -> None:
     path.write_bytes(b"".join(damaged[damage]))
     with pytest.raises(ConfigError, match="was damaged"):
         list(TrialLog(path).read_logs(0))
-    with pytest.warns(CacheWarning, match=r"trials\.damaged"):
-        optuna.create_study(storage=storage(path, None))
+    with ExitStack() as stack:
+        with pytest.warns(CacheWarning, match=r"trials\.damaged"):
+            found = stack.enter_context(storage(path))
+        optuna.create_study(storage=found)
 
 
 def test_a_log_that_others_cut_short_is_not_written_to(tmp_path: Path) -> None:
@@ -103,29 +107,46 @@ def test_a_full_disk_is_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_folder_that_cannot_be_made_means_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.warns(CacheWarning, match="not remembered"):
-        assert isinstance(storage(tmp_path / "file" / "trials.jsonl", None), InMemoryStorage)
+    with ExitStack() as stack:
+        with pytest.warns(CacheWarning, match="not remembered"):
+            found = stack.enter_context(storage(tmp_path / "file" / "trials.jsonl"))
+        assert isinstance(found, InMemoryStorage)
 
 
 def test_a_log_that_was_tampered_with_is_put_aside(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     path.write_text('{"op_code": 4, "worker_id": "x"}\n')
-    with pytest.warns(CacheWarning, match=r"trials\.damaged"):
-        found = storage(path, None)
-    assert isinstance(found, JournalStorage)
-    assert (tmp_path / "trials.damaged").exists()
-    optuna.create_study(storage=found)
+    with ExitStack() as stack:
+        with pytest.warns(CacheWarning, match=r"trials\.damaged"):
+            found = stack.enter_context(storage(path))
+        assert isinstance(found, JournalStorage)
+        assert (tmp_path / "trials.damaged").exists()
+        optuna.create_study(storage=found)
 
 
 def test_a_database_is_named_by_its_url(tmp_path: Path) -> None:
-    found = storage(None, f"sqlite:///{tmp_path}/trials.db")
-    optuna.create_study(storage=found, study_name="a")
-    assert optuna.get_all_study_names(storage(None, f"sqlite:///{tmp_path}/trials.db")) == ["a"]
+    url = f"sqlite:///{tmp_path}/trials.db"
+    with storage(None, url) as found:
+        optuna.create_study(storage=found, study_name="a")
+    with storage(None, url) as found:
+        assert optuna.get_all_study_names(found) == ["a"]
+
+
+def test_a_database_is_closed_after_use(tmp_path: Path) -> None:
+    with storage(None, f"sqlite:///{tmp_path}/trials.db") as found:
+        optuna.create_study(storage=found)
+        assert isinstance(found, RDBStorage)
+        lent = found.engine.raw_connection()
+        connection = lent.driver_connection
+        lent.close()  # it goes back to the pool, open
+    assert connection is not None
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("select 1")
 
 
 def test_a_bad_url_says_what_one_is() -> None:
-    with pytest.raises(ConfigError, match="sqlite:///"):
-        storage(None, "nowhere")
+    with pytest.raises(ConfigError, match="sqlite:///"), storage(None, "nowhere"):
+        pass
 
 
 def test_a_log_without_a_newline_stays_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,9 +181,10 @@ def test_what_is_no_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "a huge file": lambda: path.write_bytes(b"x" * (1 << 16)),
     }
     make[kind]()
-    with pytest.warns(CacheWarning, match=r"trials\.damaged"):
-        found = storage(path, None)
-    optuna.create_study(storage=found)
+    with ExitStack() as stack:
+        with pytest.warns(CacheWarning, match=r"trials\.damaged"):
+            found = stack.enter_context(storage(path))
+        optuna.create_study(storage=found)
     assert path.is_file()
     assert mine.read_bytes() == b"mine"
 

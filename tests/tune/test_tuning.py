@@ -21,6 +21,7 @@ from attncc.errors import ConfigError, ShapeError
 from attncc.storage import CacheWarning
 from attncc.tune import measured, report
 from attncc.tune.autotune import Request
+from attncc.tune.listener import Listener
 from attncc.tune.measurement import measuring
 from attncc.tune.outcome import Finals
 from attncc.tune.place import located
@@ -39,8 +40,32 @@ def tuned(length: int = 256, **choices: Any) -> Any:
     return attncc.autotune(STRIDED, length, **{**SMALL, **choices})
 
 
-def test_a_result_is_remembered_and_used() -> None:
-    found = tuned()
+class Impatient(Listener):
+    """Cancels after a number of trials; hears results."""
+
+    def __init__(self, trials: int) -> None:
+        self.trials, self.steps, self.results = trials, list[str](), list[Any]()
+
+    def on_step(self, job: Any, step: str) -> None:
+        self.steps.append(step)
+
+    def on_trial(self, job: Any, progress: Any) -> None:
+        self.trials -= 1
+
+    def on_result(self, result: Any) -> None:
+        assert user_store().load(result.job.environment, result.job.key) == result.entry
+        self.results.append(result)
+
+    def is_cancelled(self) -> bool:
+        return self.trials <= 0
+
+
+def test_a_result_is_told_when_it_is_there_and_remembered_and_used() -> None:
+    listener = Impatient(trials=1000)
+    found = tuned(listener=listener)
+    assert listener.results == list(found.each)
+    told = " ".join(listener.steps)
+    assert all(step in told for step in ("trial 1 of 3: the default", "finals, round 1", "dense attention"))
     assert [each.job.direction for each in found.each] == ["forward", "backward"]
     assert [each.source for each in found.each] == ["tuned", "tuned"]
     assert [each.trials_run for each in found.each] == [3, 3]
@@ -96,10 +121,11 @@ def test_force_tunes_again() -> None:
 @pytest.mark.parametrize("broken", ["crash", "hang", "raise"])
 def test_a_configuration_that_breaks_costs_its_trial(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measured, "measuring", {"crash": crashing, "hang": hanging, "raise": raising}[broken])
-    monkeypatch.setattr("attncc.tune.backend_subject.TRIAL_LIMIT", 15.0)
+    monkeypatch.setattr(measured, "LEAST_LIMIT", 15.0)
     (result,) = tuned(direction="fwd", trials=4).each
-    assert sum(result.reasons.values()) >= 1
-    assert result.entry.trials == 4
+    assert sum(result.reasons.values()) + result.late >= 1
+    assert result.entry.trials == 4 - result.late  # what had no time was not tried
+    assert (result.late >= 1) == (broken == "hang")
 
 
 def crashing(*arguments: Any) -> Callable[[Any], Any]:
@@ -187,7 +213,6 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "measured elsewhere": ({"target": "h100", "mode": "measured"}, ConfigError, "isn't in this machine"),
     "a modelled CPU": ({"mode": "modelled"}, ConfigError, "GPU"),
     "budget": ({"budget": -1.0}, ConfigError, "more than 0"),
-    "too small a budget": ({"budget": 1e-6}, ConfigError, "--budget"),
     "heads": ({"kv_heads": 3, "heads": 4}, ShapeError, "multiple"),
     "dtype": ({"dtype": "int8"}, ConfigError, "fp32"),
     "backend": ({"backend": "reference"}, ConfigError, "nothing to tune"),
@@ -219,4 +244,26 @@ def test_jobs_of_both_directions() -> None:
     request = Request(STRIDED, 256, heads=4, kv_heads=2, direction="both", target="cpu")
     assert [job.direction for job in request.jobs] == ["forward", "backward"]
     assert request.options.budget is None
-    assert Request(STRIDED, 256, budget=10.0, target="cpu").options.budget == 5.0
+    assert request.options.allowance.seconds == 75.0  # over both
+
+
+def test_however_little_time_there_is_there_is_an_answer_and_more_of_it_goes_on() -> None:
+    (found,) = tuned(direction="fwd", trials=None, budget=1e-6).each
+    assert (found.entry.trials, found.ended, found.kept_default) == (1, "time", True)
+    assert {"best", "default", "dense"} <= found.entry.seconds.keys()
+    assert tuned(direction="fwd", trials=None, budget=1e-6).each[0].source == "cached"
+    (more,) = tuned(direction="fwd", budget=240.0).each
+    assert (more.source, more.trials_run, more.ended) == ("tuned", 2, "trials")
+    assert tuned(direction="fwd", budget=480.0).each[0].source == "cached"  # time didn't end it
+
+
+def test_what_was_found_before_it_was_cancelled_is_stored_and_the_rest_goes_on() -> None:
+    listener = Impatient(trials=2)
+    found = tuned(listener=listener)
+    assert found.is_cancelled
+    assert found.describe()["cancelled"]
+    (result,) = found.each
+    assert (result.job.direction, result.ended, result.entry.trials) == ("forward", "cancelled", 2)
+    assert listener.results == [result]
+    (again,) = tuned(direction="fwd").each
+    assert (again.source, again.trials_run) == ("tuned", 1)

@@ -70,7 +70,7 @@ def test_a_crash_costs_one_question(worker: Worker, question: str, reason: str) 
 @pytest.mark.timeout(120)
 def test_a_hang_costs_its_limit(worker: Worker) -> None:
     assert worker.ask(1, 60) == 2
-    assert worker.ask("hang", 0.5) == Failure("it took more than 0.5 s", fatal=True)
+    assert worker.ask("hang", 0.5) == Failure("it took more than 0.5 s", fatal=True, late=True)
     assert worker.ask(1, 60) == 2
 
 

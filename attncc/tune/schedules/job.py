@@ -33,6 +33,7 @@ class ScheduleJob:
     topology: Topology
     mesh: Fixed | None = None
     backend: str = SCHEDULES
+    used_by = "attncc.distributed.compile()"
 
     @property
     def title(self) -> str:

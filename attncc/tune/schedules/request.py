@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ from attncc.distributed.topology import Topology
 from attncc.errors import TopologyError
 from attncc.patterns import as_pattern
 from attncc.planner.directions import BY_SHORT_NAME
+from attncc.tune.listener import SILENT, Listener
 from attncc.tune.options import Options
-from attncc.tune.request import Asked, OnProgress
+from attncc.tune.request import Asked
 from attncc.tune.result import Results
 from attncc.tune.schedules.efforts import MEASURED, SIMULATED
 from attncc.tune.schedules.job import ScheduleJob
@@ -56,19 +58,19 @@ class ScheduleRequest(Asked[ScheduleJob]):
             ScheduleJob(as_pattern(self.pattern), self.q_len, inputs, direction, topology, self.mesh and self.mesh[:2])
         ]
 
-    def subject(self, job: ScheduleJob) -> Simulated:
+    def subject(self, job: ScheduleJob, listener: Listener = SILENT) -> Simulated:
         """Return the job as the search sees it, simulated."""
         from attncc.tune.schedules.subject import Simulated
 
-        return Simulated(job, self.options)
+        return Simulated(job, self.options, partial(listener.on_step, job))
 
-    def answered(self, on_progress: OnProgress) -> Results:
+    def answered(self, listener: Listener = SILENT) -> Results:
         """Return what was found before, or tune; where ranks measure, each of them returns the same."""
         if not self.measure:
-            return super().answered(on_progress)
+            return super().answered(listener)
         from attncc.tune.schedules.measured import answered
 
-        return answered(self.jobs[0], self.options, on_progress)
+        return answered(self.jobs[0], self.options, listener)
 
     def _check(self, topology: Topology, inputs: Inputs) -> None:
         """Raise TopologyError or ConfigError unless devices fit the mesh, and ranks the devices."""

@@ -23,6 +23,7 @@ from attncc.tune.schedules.job import ScheduleJob
 from attncc.tune.schedules.world import Asking, World
 from attncc.tune.search import Ranked
 from attncc.tune.space import Space
+from attncc.tune.subject import OnStep
 from attncc.tune.tuning import Tuning
 
 #: Candidates of those that `choose` tries that are tried first.
@@ -35,6 +36,7 @@ class Simulated:
 
     job: ScheduleJob
     options: Options
+    on_step: OnStep = lambda step: None
     dense: bool = False
     expected_error: float | None = None
 
@@ -52,7 +54,7 @@ class Simulated:
     @cached_property
     def chosen(self) -> list[Candidate]:
         """The best of what `choose` tries without tuning: with the first in its space, a search does no worse."""
-        found = choose(self.scene, self._sharings())[:PROPOSED]
+        found = choose(self.scene, self._sharings(), self.on_step)[:PROPOSED]
         return [described(each.settings, each.sharing) for each in found]
 
     @property
@@ -88,7 +90,7 @@ class Simulated:
         """Return the best of what `choose` tries."""
         return self.chosen
 
-    def evaluator(self) -> Evaluator:
+    def evaluator(self, left: Callable[[], float]) -> Evaluator:
         """Return the simulation."""
         return Simulation(self.scene)
 
@@ -152,12 +154,12 @@ class Ran(Simulated):
         """Return the trials of a tuning by simulation in half of the time; it goes on where an earlier one ended."""
         budget = self.options.allowance.seconds / 2
         options = replace(self.options, mode="modelled", efforts=SIMULATED, trials=None, budget=budget)
-        return Tuning(Simulated(self.job, options), lambda progress: None).searched()
+        return Tuning(Simulated(self.job, options, self.on_step)).searched()
 
     def proposed(self) -> Sequence[Candidate]:
         """Return nothing: simulation has ranked all."""
         return ()
 
-    def evaluator(self) -> Evaluator:
+    def evaluator(self, left: Callable[[], float]) -> Evaluator:
         """Return all ranks."""
-        return Asking(self.world)
+        return Asking(self.world, self.on_step)

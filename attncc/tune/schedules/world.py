@@ -73,8 +73,8 @@ class Asking:
 
     batch = 1
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, on_step: Callable[[str], None] = lambda step: None) -> None:
+        self._world, self._on_step = world, on_step
         self._known: dict[frozenset[tuple[str, object]], float] = {}
 
     def __enter__(self) -> Asking:
@@ -99,7 +99,9 @@ class Asking:
         """Let the contestants take turns, in fewer rounds where there is no time for all, but some."""
         turn = sum(self._known.get(frozenset(config.items()), 0.0) for config in contestants)
         affordable = int(left() / turn) if turn else rounds
-        answers = self._world.ask(contestants, max(min(rounds, affordable), min(rounds, ROUNDS)))
+        most = max(min(rounds, affordable), min(rounds, ROUNDS))
+        self._on_step(f"finals, {most} rounds: {len(contestants)} schedules in turn")
+        answers = self._world.ask(contestants, most)
         errors = {place: each for place, each in enumerate(answers) if isinstance(each, str) and place}
         return Finals(tuple(() if isinstance(each, str) else tuple(each) for each in answers), (), errors)
 

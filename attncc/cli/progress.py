@@ -1,0 +1,133 @@
+"""Progress, on stderr: a bar on a terminal and plain lines elsewhere, neither for what takes next to no time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console
+
+from attncc.cli.output import PlainConsole
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+#: Seconds between two lines, and before the first one.
+PAUSE = 2.0
+#: Seconds after which a step that goes on is told again.
+REPEAT = 10.0
+
+
+class Steps(Protocol):
+    """Called with the name of each step before it begins."""
+
+    def __call__(self, name: str) -> None: ...
+
+    def expect(self, total: int) -> None:
+        """Say how many steps there are, once that is known."""
+        ...
+
+
+class Lines:
+    """Tells in lines which step is under way: at most one line in `PAUSE` seconds, and one in `REPEAT` of a long step.
+
+    write: gets each line. `tick` is called now and then, in any thread: it tells what there was no time to tell.
+    """
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write, self._clock = write, clock
+        self._begin = self._told = self._since = clock()
+        self._step = ""
+        self._is_new = False
+        self._begun, self._total = 0, 0
+        self._lock = threading.Lock()
+
+    def __call__(self, name: str) -> None:
+        """Begin a step."""
+        with self._lock:
+            self._begun += 1
+            count = f"{self._begun} of {self._total}: " if self._total else ""
+            self._step, self._since, self._is_new = count + name, self._clock(), True
+        self.tick()
+
+    def expect(self, total: int) -> None:
+        """Number the steps from now on."""
+        self._begun, self._total = 0, total
+
+    def tick(self) -> None:
+        """Tell the step under way, if it is time."""
+        with self._lock:
+            now = self._clock()
+            if not self._step or now - self._told < (PAUSE if self._is_new else REPEAT):
+                return
+            since = "" if self._is_new else f", for {now - self._since:.0f} s"
+            self._told, self._is_new = now, False
+            self._write(f"[{now - self._begin:.0f} s] {self._step}{since}")
+
+
+class Bar:
+    """A bar on a terminal, which pulses until the number of steps is known."""
+
+    def __init__(self, bar: Progress, total: int | None) -> None:
+        self._bar, self._task = bar, bar.add_task("", total=total)
+        self._begun = 0
+
+    def __call__(self, name: str) -> None:
+        """Begin a step."""
+        self._bar.update(self._task, completed=self._begun, description=name)
+        self._begun += 1
+
+    def expect(self, total: int) -> None:
+        """Count the steps from now on."""
+        self._begun = 0
+        self._bar.update(self._task, total=total, completed=0)
+
+
+@contextmanager
+def progress(total: int | None = None) -> Iterator[Steps]:
+    """Show the steps of what the block does; `total` is their number, if it is known beforehand."""
+    console = stderr()
+    if console.is_terminal:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = (
+            SpinnerColumn(),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
+        with Progress(*columns, console=console, transient=True) as bar:
+            yield Bar(bar, total)
+        return
+    with lines(console) as steps:
+        if total is not None:
+            steps.expect(total)
+        yield steps
+
+
+@contextmanager
+def lines(console: Console) -> Iterator[Lines]:
+    """Yield Lines that a thread keeps going."""
+    steps = Lines(lambda line: console.print(line, soft_wrap=True))
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(PAUSE / 4):
+            steps.tick()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield steps
+    finally:
+        ended.set()
+        thread.join()
+
+
+def stderr() -> Console:
+    """Return the console of what isn't a result."""
+    return PlainConsole(stderr=True)

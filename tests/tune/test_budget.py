@@ -1,0 +1,43 @@
+"""Budgets: what is left in all and in parts, by a clock of the test."""
+
+from __future__ import annotations
+
+from attncc.tune.budget import Budget
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_time_that_passes_is_not_left() -> None:
+    clock = Clock()
+    budget = Budget(60.0, clock=clock)
+    clock.now += 20
+    assert (budget.spent, budget.left()) == (20.0, 40.0)
+    clock.now += 50
+    assert budget.left() == -10.0
+
+
+def test_a_share_is_of_what_is_left() -> None:
+    clock = Clock()
+    budget = Budget(60.0, clock=clock)
+    first = budget.share(0.5)
+    clock.now += 10  # it ends early, and the next one gets what it left
+    assert first.left() == 20.0
+    assert budget.share(1.0).left() == 50.0
+    clock.now += 100
+    assert budget.share(0.5).left() == 0.0
+
+
+def test_nothing_is_left_of_a_cancelled_budget_and_its_shares() -> None:
+    cancelled: list[bool] = []
+    budget = Budget(60.0, lambda: bool(cancelled), Clock())
+    share = budget.share(0.5)
+    assert not share.is_cancelled
+    cancelled.append(True)
+    assert budget.left() < 0
+    assert share.left() < 0
+    assert share.is_cancelled
