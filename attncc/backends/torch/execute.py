@@ -184,7 +184,8 @@ class _Run:
 
 
 def _schedules(plan: Plan, items: Items) -> Schedules:
-    return tuple((group, schedule(group.passes, plan.shape.q_len, items)) for group in plan.groups)
+    rows = plan.shape.q_len
+    return tuple((group, schedule(group.passes, rows, items, group.simplest.passes)) for group in plan.groups)
 
 
 def _stacked(part: Work, x: Tensor, heads: list[int]) -> Tensor:

@@ -34,11 +34,14 @@ class Schedule:
     covered: bool
 
 
-def schedule(passes: tuple[Pass, ...], q_len: int, items: Items) -> Schedule:
-    """Return the works of disjoint passes over `q_len` query rows."""
+def schedule(passes: tuple[Pass, ...], q_len: int, items: Items, told_by: tuple[Pass, ...] = ()) -> Schedule:
+    """Return the works of disjoint passes over `q_len` query rows.
+
+    told_by: passes of the same pairs whose key ranges tell best which keys nobody sees, by default these.
+    """
     touched = np.zeros(q_len, bool)
     stored = np.zeros(q_len, bool)
-    used = _used_keys(passes)
+    used = _used_keys(told_by or passes)
     works = []
     for part in passes:
         for work in _parted(_works(part, items)):
