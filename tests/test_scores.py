@@ -74,6 +74,20 @@ def test_scores_of_equal_expressions_are_equal_on_the_same_tensors() -> None:
     assert len({sloped(slopes=a), sloped(slopes=a)}) == 1
 
 
+def test_weights_of_one_shape_keep_the_names_of_their_score() -> None:
+    @attncc.score
+    def other(i, *, bias: Weights):
+        return bias[i]
+
+    @attncc.score
+    def another(i, *, slopes: Weights):
+        return slopes[i]
+
+    weights = torch.rand(4)
+    assert str(other(bias=weights).expression) == "score + bias[i]"
+    assert str(another(slopes=weights).expression) == "score + slopes[i]"
+
+
 def test_weights_come_at_the_call_in_part_or_in_all() -> None:
     q, k, v = tensors()
     slopes, table = torch.rand(2), torch.randn(40)

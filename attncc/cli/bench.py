@@ -9,7 +9,6 @@ import typer
 from attncc.cli import options, output
 from attncc.cli.progress import progress
 from attncc.machine import machine, versions
-from attncc.planner.dense import verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,6 +65,8 @@ def _report(found: Comparison) -> list[RenderableType]:
         "planned in": output.seconds(found.plan_seconds),
         "plan": ", ".join(dict.fromkeys(group.alternatives[0].name for group in found.plan.groups)),
     }
+    from attncc.planner.dense import verdict
+
     said = [line for phase in PHASES[:2] if (line := verdict(found.speedup(phase), "took", phase))]
     return [output.facts(repr(found.plan.pattern), about), "", _timings(found), *said, "", _errors(found)]
 

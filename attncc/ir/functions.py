@@ -214,7 +214,7 @@ class Choice(_RealFunction):
 
 
 class WeightsSymbol(sympy.AtomicExpr):  # type: ignore[misc]
-    """Weights inside a sympy expression: the number of their slot and their shape, never their values."""
+    """Weights inside a sympy expression: their slot, name and shape, never their values."""
 
     is_commutative = True
     slot: int
@@ -234,13 +234,13 @@ class WeightsSymbol(sympy.AtomicExpr):  # type: ignore[misc]
         """Nothing else: `__new__` sets them."""
 
     def _hashable_content(self) -> tuple[Any, ...]:
-        return (self.slot, self.shape)
+        return (self.slot, self.shape, self.label)
 
     def sort_key(self, order: Any = None) -> Any:
         return self.class_key(), (1, (str(self),)), sympy.S.One.sort_key(), sympy.S.One
 
     def _sympystr(self, printer: Any) -> str:
-        return f"weights_{self.slot}_{'x'.join(map(str, self.shape))}"
+        return f"weights_{self.slot}_{self.label}_{'x'.join(map(str, self.shape))}"
 
 
 class Lookup(_RealFunction):

@@ -78,11 +78,11 @@ def _packed(compiled: Compiled, key: str) -> bytes:
 def _read(path: Path) -> bytes:
     """Return an archive without its hash, which it has; raises ConfigError, or OSError."""
     if said := exposure(path):
-        raise ConfigError(f"{path} is not used: {said}.")
+        raise ConfigError(f"{path} is not used: {said}.", fix="The kernel is compiled instead.")
     archive = read(path, LARGEST)
     digest, content = archive[:_DIGEST], archive[_DIGEST:]
     if hashlib.sha256(content).digest() != digest:
-        raise ConfigError(f"{path} was damaged.")
+        raise ConfigError(f"{path} was damaged.", fix="The kernel is compiled again.")
     return content
 
 
@@ -91,7 +91,7 @@ def _unpacked(content: bytes, key: str) -> Compiled:
     line, _, deflated = content.partition(b"\n")
     header = json.loads(line)
     if header["key"] != key:
-        raise ConfigError(f"{key} holds {header['key']}.")
+        raise ConfigError(f"{key} holds {header['key']}.", fix="The kernel is compiled again.")
     stages: dict[str, str | bytes] = {}
     length = sum(length for _, length, _ in header["stages"])
     inflated = zlib.decompressobj().decompress(deflated, length)

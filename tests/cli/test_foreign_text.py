@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attncc.cli import output, program
+from attncc.cli.progress import progress
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\rover \u202eback [red]red[/red] :warning: \x9b1m"
 SPELLED = r"\x1b[2J\x1b]0;owned\x07\rover \u202eback [red]red[/red] :warning: \x9b1m"
@@ -102,7 +103,7 @@ def test_the_name_of_a_step_is_no_markup(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with output.progress(2) as on_step:
+    with progress(2) as on_step:
         on_step(HOSTILE)
         on_step("[bold")
         on_step("last")

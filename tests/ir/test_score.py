@@ -137,14 +137,15 @@ def test_dependence_on_the_gap() -> None:
 
 def test_equal_expressions_are_one() -> None:
     first = ScoreExpression((score + 0.1 * table[h, j]).real())
-    second = ScoreExpression((0.1 * Weights((4, 9), "other")[h, j] + score).real())
+    second = ScoreExpression((0.1 * Weights((4, 9), "table")[h, j] + score).real())
     assert first == second
     assert hash(first) == hash(second)
     assert by_key(first.key) == first
     for other in (
         score + (0.1 + 1e-17 + 2e-17) * table[h, j],
-        score + 0.1 * Weights((4, 9), slot=1)[h, j],
-        score + 0.1 * Weights((4, 8))[h, j],
+        score + 0.1 * Weights((4, 9), "table", 1)[h, j],
+        score + 0.1 * Weights((4, 8), "table")[h, j],
+        score + 0.1 * Weights((4, 9), "of another name")[h, j],
     ):
         assert ScoreExpression(other.real()).key != first.key
     assert ScoreExpression((score + 0 * table[h, 1]).real()) == IDENTITY

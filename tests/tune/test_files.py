@@ -90,7 +90,7 @@ def test_a_file_of_the_other_direction_changes_nothing(tmp_path: Path) -> None:
         ("[parameters]\n'forward.chunk' = [1.5]", r"'forward\.chunk' has 1\.5"),
         ("[parameters]\n'forward.chunk' = [true]", r"'forward\.chunk' has True"),
         ("[parameters]\n'forward.chunk' = [[1]]", r"'forward\.chunk' has \[1\]"),
-        ("[parameters]\n'forward.plan' = ['split', 'dense']", r"'forward\.plan' has 'dense'"),
+        ("[parameters]\n'forward.plan' = ['split', 'whole']", r"'forward\.plan' has 'whole'"),
         ("[parameters]\n'forward.plan' = [{}]", r"'forward\.plan' has {}"),
         ("[parameters]\n'forward.tile_m' = [48]", r"'forward\.tile_m' has 48"),
         ("[parameters]\n'forward.chunk' = [" + ", ".join(map(str, range(1, 1002))) + "]", "'forward.chunk' = "),
