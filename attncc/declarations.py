@@ -114,6 +114,9 @@ class Declaration:
             cls._parameter(function.__name__, p, hints.get(p.name)) for p in declared if p.name not in cls.known_symbols
         )
         symbols = tuple(p.name for p in declared if p.name in cls.known_symbols)
+        for p in declared:
+            if p.name in symbols and p.kind is p.KEYWORD_ONLY:
+                cls._check_symbol(function.__name__, p.name, hints.get(p.name))
         return cls(function, function.__name__, inspect.getdoc(function) or "", symbols, parameters)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -203,6 +206,17 @@ class Declaration:
                 rule=f"Parameters are annotated with {cls._types()}.",
                 fix="Use one of these, and import it at the top of the module that declares it.",
             ) from error
+
+    @classmethod
+    def _check_symbol(cls, owner: str, name: str, hint: Any) -> None:
+        """Raise `error` where a symbol's name is annotated as that of a parameter."""
+        kind = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+        if kind in cls.known_types:
+            raise cls.error(
+                f"{cls.kind.capitalize()} {owner!r} declares {name!r} as {kind.__name__}.",
+                rule=f"{', '.join(cls.known_symbols)} are symbols, never parameters.",
+                fix="Give the parameter another name.",
+            )
 
     @classmethod
     def _parameter(cls, owner: str, declared: inspect.Parameter, hint: Any) -> Parameter:

@@ -27,6 +27,7 @@ from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
 from attncc.storage import warn_once
+from attncc.tracing import constant
 
 LOG = logging.getLogger("attncc")
 
@@ -196,13 +197,19 @@ def encoded(config: Config | None) -> str:
             fix="""For example {"forward.plan": "fused"}.""",
         )
     try:
-        return json.dumps(dict(config), sort_keys=True)
+        names = tuple(sorted(config))
+        return _encoded(names, *(config[name] for name in names))
     except TypeError as error:
         raise ConfigError(
             f"config={config!r}: {error}.",
             rule="Its values are numbers, texts, True or False.",
             fix="""For example {"forward.plan": "fused"}.""",
         ) from None
+
+
+@constant
+def _encoded(names: tuple[str, ...], *values: object) -> str:
+    return json.dumps(dict(zip(names, values, strict=True)), sort_keys=True)
 
 
 @lru_cache(maxsize=1024)

@@ -7,9 +7,12 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import sympy
+
 from attncc.declarations import Declaration
 from attncc.errors import PatternError, ScoreError, nearest
 from attncc.ir.condition import Symbolic
+from attncc.ir.functions import WeightsSymbol
 from attncc.ir.language import Index, Table
 from attncc.ir.real import Real, real_of
 from attncc.ir.score import IDENTITY, ScoreExpression
@@ -180,9 +183,21 @@ class ScoreFactory(Declaration):
         result = self.evaluated({**parameters, **slots})
         try:
             expr = real_of(result)
+            _check_slots(self.name, expr, [*slots.values()])
             return ScoreExpression(expr if SCORE.name in self.symbols else SCORE + expr)
         except PatternError as error:
             raise ScoreError(error.problem, rule=error.rule, fix=error.fix) from error
+
+
+def _check_slots(name: str, expr: sympy.Expr, declared: Sequence[Weights]) -> None:
+    """Raise ScoreError where a body reads weights that aren't its parameters."""
+    known = {WeightsSymbol(entry.slot, entry.shape, entry.name) for entry in declared}
+    if other := sorted(map(str, expr.atoms(WeightsSymbol) - known)):
+        raise ScoreError(
+            f"Score {name!r} looks up {', '.join(other)}.",
+            rule="The weights of a score are its parameters; others would be read from the wrong tensor.",
+            fix="Declare `*, weights: attncc.Weights`, and look these up.",
+        )
 
 
 def score(function: Callable[..., Any]) -> ScoreFactory:

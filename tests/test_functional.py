@@ -295,3 +295,16 @@ def test_patterns_made_anew_do_not_compile_a_model_anew() -> None:
         pattern = attncc.load("document", ids=torch.arange(12) // documents)
         assert torch.equal(step(x, pattern), attncc.attention(2 * x, x, x, pattern) + 1)
     assert len(compiled) == 2, "before and after the attention"
+
+
+@pytest.mark.parametrize("config", [{}, {"forward.plan": "dense"}])
+def test_a_configuration_is_a_constant_of_a_graph(config: dict[str, object]) -> None:
+    q, k, v = (torch.randn(1, 1, 40, 16) for _ in range(3))
+
+    causal = attncc.load("causal")
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def configured(q, k, v):
+        return attncc.attention(q, k, v, causal, config=config)
+
+    torch.testing.assert_close(configured(q, k, v), attncc.attention(q, k, v, causal, backend="reference"))

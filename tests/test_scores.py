@@ -88,6 +88,35 @@ def test_weights_of_one_shape_keep_the_names_of_their_score() -> None:
     assert str(another(slopes=weights).expression) == "score + slopes[i]"
 
 
+def test_weights_that_are_not_parameters_are_refused() -> None:
+    @attncc.score
+    def own(score, h, *, slopes: Weights):
+        return score + slopes[h] * Weights((2,), "own")[h]
+
+    with pytest.raises(ScoreError, match="its parameters"):
+        own(slopes=torch.rand(2))
+
+
+@pytest.mark.parametrize("number", [1 / 3, math.log(2), -1e-12, 2**0.5])
+def test_the_score_is_compared_with_numbers_of_any_precision(number: float) -> None:
+    @attncc.score
+    def above(score):
+        return attncc.where(score > number, score, 0.5 * score)
+
+    q, k, v = tensors()
+    raw = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~torch.ones(q.shape[2], k.shape[2]).tril().bool(), -math.inf)
+    wanted = torch.where(raw > number, raw, 0.5 * raw).softmax(-1) @ v
+    torch.testing.assert_close(attncc.attention(q, k, v, CAUSAL, score=above), wanted)
+
+
+def test_a_parameter_has_no_name_of_a_symbol() -> None:
+    with pytest.raises(ScoreError, match="'b' as Weights"):
+
+        @attncc.score
+        def bias(score, h, i, j, *, b: Weights):
+            return score + b[h, i, j]
+
+
 def test_weights_come_at_the_call_in_part_or_in_all() -> None:
     q, k, v = tensors()
     slopes, table = torch.rand(2), torch.randn(40)

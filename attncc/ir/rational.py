@@ -35,6 +35,8 @@ def compared(relation: Literal["lt", "le", "eq"], a: sympy.Expr, b: sympy.Expr) 
     left, right = fraction(a), fraction(b)
     if left is None or right is None:
         return None
+    for side, expr in ((left, a), (right, b)):
+        _check(side.denominator, expr)
     gap = _sum(right, Fraction(cases.applied(lambda x: -x, left.numerator), left.denominator)).numerator
     if relation == "lt":
         return cases.related("ge", cases.applied(lambda x: x - 1, gap))
@@ -45,7 +47,7 @@ def fraction(expr: sympy.Expr) -> Fraction | None:
     """Return a real expression as a fraction of integers, or None where it isn't one."""
     match expr:
         case sympy.Rational():
-            return Fraction(cases.of_one(sympy.Integer(expr.p)), _checked(int(expr.q), expr))
+            return Fraction(cases.of_one(sympy.Integer(expr.p)), int(expr.q))
         case sympy.Float():
             return fraction(sympy.Rational(repr(float(expr))))
         case AsReal():
@@ -108,12 +110,13 @@ def _alike(a: Fraction, b: Fraction) -> tuple[Cases, Cases, int]:
     return *scaled, denominator
 
 
-def _checked(denominator: int, expr: sympy.Expr) -> int:
+def _check(denominator: int, expr: sympy.Expr) -> None:
+    """Raise PatternError where one side of an exact comparison has too fine a number."""
     if denominator > MAX_DENOMINATOR:
+        numbers = sorted(expr.atoms(sympy.Rational, sympy.Float), key=lambda n: -sympy.Rational(repr(float(n))).q)
         raise PatternError(
-            f"{float(expr)!r} was compared with positions.",
+            f"{float(numbers[0])!r} was compared with positions.",
             rule="Positions are compared exactly: a number with a decimal point is the decimal that is written, of at "
             "most nine digits after the point.",
             fix="Write a fraction as one, as in i / 3 or fractions.Fraction(1, 3) * i, or fewer digits.",
         )
-    return denominator

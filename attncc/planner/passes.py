@@ -140,5 +140,9 @@ class Group:
 
     @property
     def simplest(self) -> Alternative:
-        """The alternative with the fewest passes that evaluate a residual."""
-        return min(self.alternatives, key=lambda way: sum(work.residual is not None for work in way.passes))
+        """The alternative with the fewest passes that evaluate a residual; of these one that skips what it can."""
+
+        def looks(way: Alternative) -> tuple[int, int]:
+            return sum(work.residual is not None for work in way.passes), sum(not work.skips for work in way.passes)
+
+        return min(self.alternatives, key=looks)

@@ -33,10 +33,23 @@ def lengths(b, i, j, *, n: attncc.Table):
     return (j < n[b]) & (j <= i)
 
 
+@attncc.pattern
+def padded_window(i, j, *, w: int, n: int):
+    """The last rows see no key."""
+    return (j <= i) & (i - j < w) & (j < n)
+
+
+@attncc.pattern
+def padded_columns(i, j, *, n: int):
+    """A residual, so that dense tiles are as cheap as any."""
+    return (abs(i % 8 - j % 8) <= 1) & (j < n)
+
+
 #: (pattern, queries, keys that nobody sees).
 PADDED = {
     "keys beyond the queries": (attncc.load("causal"), BAD, slice(BAD, None)),
     "keys and queries at the end": (padded(n=BAD), LENGTH, slice(BAD, None)),
+    "keys and rows without any": (padded_window(w=8, n=15), LENGTH, slice(15, None)),
     "keys at the start": (padded_left(n=5), LENGTH, slice(0, 5)),
     "other lengths in each entry": (lengths(n=torch.tensor([BAD, 25])), LENGTH, slice(BAD, None)),
 }
@@ -69,6 +82,15 @@ def test_keys_and_values_that_nobody_sees_do_not_matter(backend: str, case: str,
         found["dK"][:, :, rows] = 0.0
     for name, x in found.items():
         assert x.isfinite().all(), name
+
+
+@pytest.mark.parametrize("way", ["dense", "split"])
+@pytest.mark.parametrize("kind", ["key", "value"])
+def test_keys_that_nobody_sees_do_not_matter_whichever_plan_is_taken(kind: str, way: str) -> None:
+    inputs = poisoned(kind, slice(BAD, None))
+    config = {"forward.plan": way, "backward.plan": way}
+    out = attncc.attention(*inputs, padded_columns(n=BAD), backend="torch", config=config)
+    assert all(x.isfinite().all() for x in (out, *torch.autograd.grad(out.sum(), inputs)))
 
 
 @pytest.mark.parametrize("backend", ["torch", "reference"])

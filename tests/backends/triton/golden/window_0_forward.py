@@ -99,8 +99,8 @@ def forward(
     row = slot.to(tl.int64)
     start = tl.minimum(tl.maximum(slot + start_shift, 0), cols)
     stop = tl.minimum(tl.maximum(slot + stop_shift, 0), cols)
-    first_slot = tl.min(tl.where(inside, start, cols), 0)
-    last_slot = tl.max(tl.where(inside, stop, 0), 0)
+    first_slot = tl.min(tl.where(inside & (start < stop), start, cols), 0)
+    last_slot = tl.max(tl.where(inside & (start < stop), stop, 0), 0)
     for run in range(partial, end):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
         for n in range(first, last):
