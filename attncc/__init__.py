@@ -9,21 +9,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from attncc.torch_import import register_operators
+from attncc.runtime.torch_import import register_operators
 from attncc.version import __version__
 
 if TYPE_CHECKING:
     from attncc import distributed as distributed
     from attncc import targets as targets
     from attncc.backends.reference import dense_mask as dense_mask
-    from attncc.biases import alibi as alibi
-    from attncc.biases import alibi_slopes as alibi_slopes
-    from attncc.biases import softcap as softcap
-    from attncc.biases import t5_bias as t5_bias
-    from attncc.biases import t5_buckets as t5_buckets
-    from attncc.catalog import factory as factory
-    from attncc.catalog import load as load
-    from attncc.declarations import Bounds as Bounds
     from attncc.errors import AttnccError as AttnccError
     from attncc.errors import BackendError as BackendError
     from attncc.errors import ConfigError as ConfigError
@@ -37,42 +29,50 @@ if TYPE_CHECKING:
     from attncc.errors import ShapeError as ShapeError
     from attncc.errors import TableError as TableError
     from attncc.errors import TopologyError as TopologyError
-    from attncc.explain import explain_config as explain_config
-    from attncc.functional import attention as attention
-    from attncc.functional import compile as compile
+    from attncc.frontend.biases import alibi as alibi
+    from attncc.frontend.biases import alibi_slopes as alibi_slopes
+    from attncc.frontend.biases import softcap as softcap
+    from attncc.frontend.biases import t5_bias as t5_bias
+    from attncc.frontend.biases import t5_buckets as t5_buckets
+    from attncc.frontend.catalog import factory as factory
+    from attncc.frontend.catalog import load as load
+    from attncc.frontend.declarations import Bounds as Bounds
+    from attncc.frontend.language import Index as Index
+    from attncc.frontend.language import Table as Table
+    from attncc.frontend.language import maximum as maximum
+    from attncc.frontend.language import minimum as minimum
+    from attncc.frontend.language import where as where
+    from attncc.frontend.patterns import Pattern as Pattern
+    from attncc.frontend.patterns import PatternFactory as PatternFactory
+    from attncc.frontend.patterns import pattern as pattern
+    from attncc.frontend.patterns import per_head as per_head
+    from attncc.frontend.real import Real as Real
+    from attncc.frontend.real import cos as cos
+    from attncc.frontend.real import erf as erf
+    from attncc.frontend.real import exp as exp
+    from attncc.frontend.real import log as log
+    from attncc.frontend.real import sin as sin
+    from attncc.frontend.real import sqrt as sqrt
+    from attncc.frontend.real import tanh as tanh
+    from attncc.frontend.scores import Score as Score
+    from attncc.frontend.scores import ScoreFactory as ScoreFactory
+    from attncc.frontend.scores import score as score
+    from attncc.frontend.weights import Weights as Weights
     from attncc.ir.condition import Condition as Condition
-    from attncc.ir.language import Index as Index
-    from attncc.ir.language import Table as Table
-    from attncc.ir.language import maximum as maximum
-    from attncc.ir.language import minimum as minimum
-    from attncc.ir.language import where as where
-    from attncc.ir.real import Real as Real
-    from attncc.ir.real import cos as cos
-    from attncc.ir.real import erf as erf
-    from attncc.ir.real import exp as exp
-    from attncc.ir.real import log as log
-    from attncc.ir.real import sin as sin
-    from attncc.ir.real import sqrt as sqrt
-    from attncc.ir.real import tanh as tanh
-    from attncc.ir.weights import Weights as Weights
-    from attncc.patterns import Pattern as Pattern
-    from attncc.patterns import PatternFactory as PatternFactory
-    from attncc.patterns import pattern as pattern
-    from attncc.patterns import per_head as per_head
     from attncc.planner.plan import Plan as Plan
     from attncc.planner.search import plan as plan
     from attncc.proof import verify as verify
-    from attncc.scores import Score as Score
-    from attncc.scores import ScoreFactory as ScoreFactory
-    from attncc.scores import score as score
+    from attncc.runtime.api import attention as attention
+    from attncc.runtime.api import compile as compile
+    from attncc.runtime.explain import explain_config as explain_config
     from attncc.tune.autotune import autotune as autotune
 
 #: Module -> the public names that it provides.
 _EXPORTS = {
     "attncc.backends.reference": ["dense_mask"],
-    "attncc.biases": ["alibi", "alibi_slopes", "softcap", "t5_bias", "t5_buckets"],
-    "attncc.catalog": ["factory", "load"],
-    "attncc.declarations": ["Bounds"],
+    "attncc.frontend.biases": ["alibi", "alibi_slopes", "softcap", "t5_bias", "t5_buckets"],
+    "attncc.frontend.catalog": ["factory", "load"],
+    "attncc.frontend.declarations": ["Bounds"],
     "attncc.errors": [
         "AttnccError",
         "BackendError",
@@ -88,17 +88,17 @@ _EXPORTS = {
         "TableError",
         "TopologyError",
     ],
-    "attncc.explain": ["explain_config"],
-    "attncc.functional": ["attention", "compile"],
+    "attncc.runtime.explain": ["explain_config"],
+    "attncc.runtime.api": ["attention", "compile"],
     "attncc.ir.condition": ["Condition"],
-    "attncc.ir.language": ["Index", "Table", "maximum", "minimum", "where"],
-    "attncc.ir.real": ["Real", "cos", "erf", "exp", "log", "sin", "sqrt", "tanh"],
-    "attncc.ir.weights": ["Weights"],
-    "attncc.patterns": ["Pattern", "PatternFactory", "pattern", "per_head"],
+    "attncc.frontend.language": ["Index", "Table", "maximum", "minimum", "where"],
+    "attncc.frontend.real": ["Real", "cos", "erf", "exp", "log", "sin", "sqrt", "tanh"],
+    "attncc.frontend.weights": ["Weights"],
+    "attncc.frontend.patterns": ["Pattern", "PatternFactory", "pattern", "per_head"],
     "attncc.planner.plan": ["Plan"],
     "attncc.planner.search": ["plan"],
     "attncc.proof": ["verify"],
-    "attncc.scores": ["Score", "ScoreFactory", "score"],
+    "attncc.frontend.scores": ["Score", "ScoreFactory", "score"],
     "attncc.tune.autotune": ["autotune"],
 }
 #: Modules that are public as such.

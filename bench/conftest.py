@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from attncc.machine import machine, versions
+from attncc._util.machine import machine, versions
 
 README = Path(__file__).with_name("README.md")
 

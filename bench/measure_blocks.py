@@ -28,8 +28,8 @@ import attncc
 from attncc.backends.base import Saved
 from attncc.backends.device import architecture
 from attncc.backends.triton.config import DIRECTIONS, KERNELS, Blocks, Config
-from attncc.executables import Call, encoded, executable_for
 from attncc.ir.score import IDENTITY
+from attncc.runtime.executables import Call, encoded, executable_for
 
 HEADS, LENGTH = 16, 16384
 PATTERNS = {"causal": attncc.load("causal"), "256-window": attncc.load("sliding_window", window=256)}

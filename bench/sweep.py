@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.progress import track
 
 import attncc
-from attncc.machine import machine, versions
+from attncc._util.machine import machine, versions
 from attncc.tune.autotune import Request
 from attncc.tune.measurement import Policy, Timed, measuring
 from attncc.tune.tuning import field_of

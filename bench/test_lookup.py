@@ -15,9 +15,9 @@ from attncc.configs.entry import Entry, about
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.configs.store import user_store
-from attncc.executables import Call, executable_for
 from attncc.measure.timing import Timing
 from attncc.planner.shape import Shape
+from attncc.runtime.executables import Call, executable_for
 
 ROUNDS = 7
 CALLS = 2000

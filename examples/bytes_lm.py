@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 import attncc
-from attncc.catalog import factory, parse_parameters
+from attncc.frontend.catalog import factory, parse_parameters
 
 VOCABULARY = 256
 FOREIGN = {"site-packages", "dist-packages"}  # installed by others, so not the same on every machine

@@ -53,7 +53,7 @@ from torch import Tensor, nn
 
 import attncc
 import attncc.distributed
-from attncc import storage
+from attncc._util import storage
 from attncc.distributed.liveness.liveness import Liveness
 
 

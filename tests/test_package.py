@@ -35,7 +35,7 @@ def test_the_wheel_holds_code_plugins_and_search_spaces(tmp_path: Path) -> None:
     subprocess.run(build, check=True, capture_output=True)
     [wheel] = tmp_path.glob("attncc-*.whl")
     names = set(ZipFile(wheel).namelist())
-    assert {"attncc/functional.py", "attncc/py.typed"} <= names
+    assert {"attncc/runtime/api.py", "attncc/py.typed"} <= names
     assert {"attncc_basic/__init__.py", "attncc_sparse_transformer/__init__.py"} <= names
     assert any("search_spaces" in name for name in names)
     assert any(name.startswith("attncc/targets/") and name.endswith(".toml") for name in names)

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 import attncc
-from attncc import executables
 from attncc.backends.torch.config import Items
 from attncc.backends.torch.lower import schedule
+from attncc.frontend.language import Index, maximum, minimum
 from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.evaluate import evaluate_predicate
-from attncc.ir.language import Index, maximum, minimum
 from attncc.ir.notation import condition as written
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import SCORE, B, I, J
 from attncc.ir.unfold import by_cases
+from attncc.runtime import executables
 from attncc.testing import check_pattern
 
 i, j, b = map(Index.of, (I, J, B))

@@ -15,10 +15,10 @@ from attncc.backends.inputs import Inputs
 from attncc.backends.logsum import LogSum, softmax_sums
 from attncc.backends.scoring import ScoredBlock
 from attncc.errors import ConfigError
+from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
-from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.checks import check
 from attncc.planner.plan import Plan
 from attncc.planner.shape import Shape

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attncc._util.machine import machine, versions
 from attncc.cli import options, output
 from attncc.cli.progress import progress
-from attncc.machine import machine, versions
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -14,7 +14,7 @@ from attncc.planner.directions import BY_SHORT_NAME
 
 if TYPE_CHECKING:
     from attncc.configs.store import Store
-    from attncc.explain import Explanation
+    from attncc.runtime.explain import Explanation
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,7 +73,7 @@ def show(
     if seq_len is None:
         _show_entries(store, what, as_json)
         return
-    from attncc.explain import explain_config
+    from attncc.runtime.explain import explain_config
 
     options.one_of("--direction", direction, BY_SHORT_NAME)
     explained = explain_config(
@@ -202,8 +202,8 @@ def prune(
 
 def _store() -> Store:
     """Return this user's store; raises ConfigError where it is there, but can't be read, or others can write to it."""
+    from attncc._util.storage import check_cache
     from attncc.configs.store import user_store
-    from attncc.storage import check_cache
 
     check_cache()
     store = user_store()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attncc._util.storage import ENVIRONMENT, cache_root, check_cache
 from attncc.cli import options, output
 from attncc.errors import ConfigError
-from attncc.storage import ENVIRONMENT, cache_root, check_cache
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -40,8 +40,8 @@ def compile_pattern(
 
     Example: attncc compile strided -p l=128 --score softcap -s cap=50 --target h100 --head-dim 128 --out kernels
     """
+    from attncc._util.storage import check_folder
     from attncc.backends.inputs import Inputs
-    from attncc.storage import check_folder
 
     check_folder(out, "--out")
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)

@@ -41,7 +41,7 @@ def doctor(
             "--output without --links.", rule="What is written is the topology of measured links.", fix="Add --links."
         )
     from attncc import backends
-    from attncc.machine import devices, machine, versions
+    from attncc._util.machine import devices, machine, versions
 
     found = {
         "machine": machine(),
@@ -57,7 +57,7 @@ def doctor(
 
 
 def _doctor_links(as_json: bool, processes: int, file: Path | None) -> None:
-    from attncc.storage import check_file
+    from attncc._util.storage import check_file
 
     check_file(file, "--output")
     links = _measured(processes)
@@ -83,9 +83,9 @@ def _measured(processes: int) -> Links | None:
 
 
 def _write(file: Path, links: Links) -> None:
-    from attncc import storage
+    from attncc._util import storage
+    from attncc._util.machine import machine, versions
     from attncc.distributed.links.fit import toml
-    from attncc.machine import machine, versions
 
     facts = (machine() | versions(["torch"])).items()
     remarks = ["Measured by attncc doctor --links: " + ", ".join(f"{name} {value}" for name, value in facts) + "."]

@@ -9,8 +9,8 @@ from attncc.errors import ConfigError
 if TYPE_CHECKING:
     from attncc.backends.inputs import Inputs
     from attncc.backends.triton.program import Program
-    from attncc.patterns import Pattern
-    from attncc.scores import Score
+    from attncc.frontend.patterns import Pattern
+    from attncc.frontend.scores import Score
 
 
 def lowered(

@@ -11,7 +11,7 @@ def list_patterns(as_json: options.AsJson = False) -> None:
 
     Example: attncc list
     """
-    from attncc.catalog import factories
+    from attncc.frontend.catalog import factories
 
     rows = [
         {

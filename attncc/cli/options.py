@@ -13,8 +13,8 @@ from attncc.cli import wording
 from attncc.errors import ConfigError, ParameterError, nearest
 
 if TYPE_CHECKING:
-    from attncc.patterns import Pattern
-    from attncc.scores import Score
+    from attncc.frontend.patterns import Pattern
+    from attncc.frontend.scores import Score
 
 
 def _completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
@@ -27,7 +27,7 @@ def _completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]
 
 
 def _patterns() -> list[str]:
-    from attncc.catalog import factories
+    from attncc.frontend.catalog import factories
 
     return [pattern.name for _, pattern in factories()]
 
@@ -116,8 +116,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 
 def pattern_from(name: str, parameters: list[str] | None) -> Pattern:
     """Return the pattern that the command line names; raises attncc's errors."""
-    from attncc.catalog import declared, made, parse_parameters
-    from attncc.patterns import Pattern
+    from attncc.frontend.catalog import declared, made, parse_parameters
+    from attncc.frontend.patterns import Pattern
 
     with redirect_stdout(sys.stderr):  # what its function prints is no result of attncc's
         found = declared(name)
@@ -133,8 +133,8 @@ def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Sc
         if parameters:
             raise ParameterError(f"-s {parameters[0]} without --score.", fix="Name the score that it is for.")
         return None
-    from attncc.score_catalog import declared, named
-    from attncc.scores import Score
+    from attncc.frontend.score_catalog import declared, named
+    from attncc.frontend.scores import Score
 
     with redirect_stdout(sys.stderr):
         found = declared(name)

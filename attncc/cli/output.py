@@ -12,8 +12,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from attncc.errors import AttnccError
-from attncc.text import printable
+from attncc.errors import AttnccError, printable
 
 
 class PlainConsole(Console):

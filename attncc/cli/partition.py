@@ -58,13 +58,13 @@ def partition(
     """
     import time
 
+    from attncc._util.storage import check_file
     from attncc.backends.inputs import ITEMSIZES, Inputs
     from attncc.cli import partition_view
     from attncc.distributed.simulation import picture
     from attncc.distributed.simulation.report import report
     from attncc.distributed.simulation.scene import Scene
     from attncc.distributed.topology import Topology
-    from attncc.storage import check_file
 
     check_file(png, "--png")
     options.one_of("--dtype", dtype, ITEMSIZES)

@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from attncc.cli import options, output
-from attncc.text import printable
+from attncc.errors import printable
 
 app = typer.Typer(no_args_is_help=True, help="Plugins: packages that bring patterns.")
 
@@ -24,7 +24,7 @@ def doctor(as_json: options.AsJson = False) -> None:
     """
     import warnings
 
-    from attncc.plugins import PluginWarning, loaded, plugins
+    from attncc.frontend.plugins import PluginWarning, loaded, plugins
 
     plugins()  # which warns of several of one name
     with warnings.catch_warnings():

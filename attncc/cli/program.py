@@ -14,8 +14,7 @@ from attncc.cli.app import app
 from attncc.cli.encoding import spell
 from attncc.cli.output import note, report_error, show_json
 from attncc.cli.wording import command_of, of_options
-from attncc.errors import AttnccError, AttnccWarning
-from attncc.text import printable, told
+from attncc.errors import AttnccError, AttnccWarning, printable, told
 
 
 def run() -> None:

@@ -24,13 +24,13 @@ def show(
 
     Example: attncc show strided -p l=8 --png strided.png
     """
+    from attncc._util.storage import check_file
     from attncc.ir.notation import connectivity
     from attncc.pictures import png as pictures
     from attncc.pictures.grid import grid
     from attncc.pictures.terminal import draw
     from attncc.planner.notes import notes
     from attncc.planner.shape import Shape
-    from attncc.storage import check_file
 
     check_file(png, "--png")
     chosen = options.pattern_from(pattern, param)

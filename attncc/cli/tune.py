@@ -16,7 +16,7 @@ from attncc.cli import options, output
 from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from attncc.patterns import Pattern
+    from attncc.frontend.patterns import Pattern
     from attncc.tune.request import Asked
     from attncc.tune.result import Result, Results
 
@@ -119,7 +119,7 @@ def tune(
     if dry_run:
         _show_space(request, as_json)
         return
-    from attncc.storage import check_file
+    from attncc._util.storage import check_file
 
     check_file(export, "--export")
     check_file(report, "--report")

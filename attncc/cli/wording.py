@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attncc.errors import AttnccError, ParameterError, TableError
 
 if TYPE_CHECKING:
-    from attncc.declarations import Declaration
+    from attncc.frontend.declarations import Declaration
 
 #: What the library calls an option that has another name here.
 _ALSO = {"q_len": "seq_len"}

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from attncc import storage
+from attncc._util import storage
 from attncc.configs import reading
 from attncc.configs.entry import Entry
 from attncc.configs.store import Store

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from attncc import caching
+from attncc._util import caching
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import NK, NQ, B, H, I, J

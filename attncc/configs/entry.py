@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from attncc._util.storage import read
 from attncc.configs import reading
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.planner.choice import separated
-from attncc.storage import read
 from attncc.version import __version__
 
 FORMAT = 1

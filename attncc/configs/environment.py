@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from attncc import backends
+from attncc._util.machine import processor, threads, versions
 from attncc.configs import reading
 from attncc.errors import ConfigError, nearest
-from attncc.machine import processor, threads, versions
 from attncc.machine_code import tools
 from attncc.machine_code.options import settings
 from attncc.targets import target as find_target

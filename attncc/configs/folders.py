@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from attncc.storage import CACHES, cache_folder, cache_root, is_inside
+from attncc._util.storage import CACHES, cache_folder, cache_root, is_inside
 
 #: What each cache holds, for people.
 HOLDS: Mapping[str, str] = {

@@ -12,7 +12,7 @@ from attncc.planner.directions import BOTH, DIRECTIONS
 
 if TYPE_CHECKING:
     from attncc.backends.inputs import Inputs
-    from attncc.patterns import Pattern
+    from attncc.frontend.patterns import Pattern
     from attncc.planner.shape import Shape
 
 #: What must be equal for one key's configuration to be tried under another.

@@ -14,7 +14,7 @@ from attncc.configs.entry import Entry
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.configs.store import Store, user_store
-from attncc.plugins import entries
+from attncc.frontend.plugins import entries
 
 #: Folders that are read before the user's cache, separated as in PATH.
 PATH = "ATTNCC_CONFIG_PATH"

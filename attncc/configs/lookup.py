@@ -40,7 +40,7 @@ class Found:
 
     @cached_property
     def text(self) -> str:
-        """The configuration as attncc.executables.encoded gives it, "" for the default one."""
+        """The configuration as attncc.runtime.executables.encoded gives it, "" for the default one."""
         return json.dumps(dict(self.config), sort_keys=True) if self.config else ""
 
     def __str__(self) -> str:

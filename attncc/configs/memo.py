@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attncc import backends, storage
+from attncc import backends
+from attncc._util import storage
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.configs.layers import PATH
@@ -19,7 +20,7 @@ from attncc.configs.store import user_store
 
 if TYPE_CHECKING:
     from attncc.backends.inputs import Inputs
-    from attncc.patterns import Pattern
+    from attncc.frontend.patterns import Pattern
     from attncc.planner.shape import Shape
 
 LOG = logging.getLogger("attncc")

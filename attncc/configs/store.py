@@ -9,13 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from attncc.configs import reading
-from attncc.configs.entry import MAX_BYTES, Entry
-from attncc.configs.environment import Environment
-from attncc.configs.key import Key
-from attncc.errors import ConfigError
-from attncc.locking import locked
-from attncc.storage import (
+from attncc._util.locking import locked
+from attncc._util.storage import (
     ENVIRONMENT,
     cache_folder,
     check_inside,
@@ -26,6 +21,11 @@ from attncc.storage import (
     warn_once,
     warn_unwritable,
 )
+from attncc.configs import reading
+from attncc.configs.entry import MAX_BYTES, Entry
+from attncc.configs.environment import Environment
+from attncc.configs.key import Key
+from attncc.errors import ConfigError
 
 #: Seconds to wait for another process that writes the same entry.
 PATIENCE = 30.0

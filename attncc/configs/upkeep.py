@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from attncc._util.storage import abandoned, is_inside
 from attncc.configs import reading
 from attncc.configs.store import Store, checked
 from attncc.errors import ConfigError
-from attncc.storage import abandoned, is_inside
 
 
 @dataclass(frozen=True)

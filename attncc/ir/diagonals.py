@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sympy
 
-from attncc import caching
+from attncc._util import caching
 from attncc.ir.predicate import Atom, Predicate
 from attncc.ir.symbols import I, J
 

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import sympy
 
-from attncc import caching
+from attncc._util import caching
 from attncc.errors import AttnccError
 from attncc.ir.predicate import (
     FALSE,

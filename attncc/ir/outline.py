@@ -6,7 +6,7 @@ import hashlib
 
 import sympy
 
-from attncc import caching
+from attncc._util import caching
 from attncc.ir.normal import digest, structure
 from attncc.ir.predicate import Atom, Predicate
 from attncc.ir.tables import TableData, TableSymbol

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import sympy
 
-from attncc import caching
+from attncc._util import caching
 from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.bits import BitAnd
 from attncc.ir.predicate import Predicate

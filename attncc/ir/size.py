@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import sympy
 
-from attncc import caching
+from attncc._util import caching
 from attncc.errors import PatternError
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Read

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import sympy
 
-from attncc import caching
+from attncc._util import caching
 from attncc.ir.interval import natural_bounds
 from attncc.ir.predicate import Atom, Predicate, conjunction
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import sympy
 
-from attncc import caching
+from attncc._util import caching
 from attncc.errors import TableError
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -14,12 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from attncc._util.storage import CacheWarning
 from attncc.errors import REPORT, BackendError
 from attncc.machine_code import store, tools
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.options import options
 from attncc.machine_code.source import Source, module
-from attncc.storage import CacheWarning
 from attncc.targets import Gpu
 
 _INTERPRET = "TRITON_INTERPRET"

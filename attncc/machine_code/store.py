@@ -16,11 +16,11 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from attncc._util.storage import CacheWarning, cache_folder, exposure, put, read, warn_unwritable
 from attncc.errors import ConfigError
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.options import options, settings
 from attncc.machine_code.source import Source
-from attncc.storage import CacheWarning, cache_folder, exposure, put, read, warn_unwritable
 from attncc.targets import Gpu
 
 #: Of the archives: it counts up when they hold something else.

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from attncc.backends.reference import as_broadcast, mask_rows
 from attncc.backends.scoring import ScoredBlock
+from attncc.frontend.patterns import Pattern
+from attncc.frontend.scores import PLAIN, Score
 from attncc.ir.symbols import NK, NQ, B, H, I, J
-from attncc.patterns import Pattern
 from attncc.planner.shape import Shape
-from attncc.scores import PLAIN, Score
 
 #: Most elements of the oracle's scores, so that it needs no more than a few hundred megabytes.
 MOST_SCORES = 1 << 23

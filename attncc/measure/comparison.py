@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from attncc import backends
-from attncc.functional import compile
-from attncc.machine import machine, versions
+from attncc._util.machine import machine, versions
+from attncc.frontend.patterns import Pattern
 from attncc.measure.accuracy import accuracy
 from attncc.measure.memory import peak
 from attncc.measure.timing import Timing, elapsed, take_turns
 from attncc.measure.workload import Workload
-from attncc.patterns import Pattern
 from attncc.planner.dense import is_as_fast
 from attncc.planner.plan import Plan
 from attncc.proof import causality
+from attncc.runtime.api import compile
 
 Attend = Callable[[Tensor, Tensor, Tensor], Any]
 OURS, DENSE = "attncc", "dense"

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from attncc import storage
+from attncc._util import storage
 
 
 def blank(width: float, height: float) -> Any:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attncc.frontend.patterns import Pattern
 from attncc.ir.normal import simplified
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
-from attncc.patterns import Pattern
 from attncc.planner import bisect
 from attncc.planner.axis import Axis
 from attncc.planner.checks import check

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from attncc.frontend.patterns import Pattern
 from attncc.ir.notation import connectivity
 from attncc.ir.tables import Array
-from attncc.patterns import Pattern
 from attncc.pictures import figure
 from attncc.pictures.grid import Grid, grid
 

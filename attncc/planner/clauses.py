@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sympy
 
-from attncc import caching
+from attncc._util import caching
 from attncc.ir.arithmetic import direction, split_sum
 from attncc.ir.normal import MAX_CLAUSES, Clause, TooManyClausesError, clauses
 from attncc.ir.predicate import Predicate

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from attncc.patterns import Pattern
+from attncc.frontend.patterns import Pattern
 from attncc.planner import explain
 from attncc.planner.cost import HEAD_DIM
 from attncc.planner.dense import Dense, beside

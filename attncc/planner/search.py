@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from attncc import caching
+from attncc._util import caching
 from attncc.errors import ConfigError
+from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.ir.interval import NEVER, verdict
 from attncc.ir.normal import Clause, TooManyClausesError, digest
 from attncc.ir.predicate import TRUE, Predicate, disjunction
 from attncc.ir.symbols import B, H, I, J
-from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner import cost
 from attncc.planner.axis import Axis
 from attncc.planner.checks import check

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import sympy
 
-from attncc import caching
+from attncc._util import caching
 from attncc.ir.normal import comparison
 from attncc.ir.predicate import Atom, Predicate
 from attncc.ir.symbols import NK, NQ, B, H

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attncc.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.shape import Shape
 from attncc.proof import causality, factorisation, rows
 from attncc.proof.finding import Finding

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from attncc.frontend.patterns import Pattern
 from attncc.ir.normal import comparison
 from attncc.ir.symbols import I, J
-from attncc.patterns import Pattern
 from attncc.planner.bisect import pairs
 from attncc.planner.passes import Group, Pass
 from attncc.planner.search import TARGET, TILE, plan_for

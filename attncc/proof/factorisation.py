@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from attncc.frontend.patterns import Pattern
 from attncc.ir.normal import digest
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import B, H
-from attncc.patterns import Pattern
 from attncc.planner.checks import check
 from attncc.planner.shape import Shape
 from attncc.planner.specialise import specialise

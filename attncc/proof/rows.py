@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from attncc.frontend.patterns import Pattern
 from attncc.ir.tables import Array
-from attncc.patterns import Pattern
 from attncc.planner.bisect import pairs
 from attncc.planner.passes import Group, Pass
 from attncc.planner.search import TARGET, TILE, plan_for

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from attncc.backends.reference import as_broadcast, dense_mask
-from attncc.functional import compile
+from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.scores import Score
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
-from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.passes import Group, Pass
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan
 from attncc.planner.tiles import EMPTY, FULL
-from attncc.scores import Score
+from attncc.runtime.api import compile
 from attncc.testing.oracle import Formula, Problem, dense, differentiated
 
 #: Lengths at which a tile is cut off, whole, or alone.

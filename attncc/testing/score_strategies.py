@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from attncc.errors import PatternError
-from attncc.ir import language, real
-from attncc.ir.real import Real, real_of
+from attncc.frontend import language, real
+from attncc.frontend.real import Real, real_of
+from attncc.frontend.scores import Score
+from attncc.frontend.weights import Weights
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import SCORE
-from attncc.ir.weights import Weights
-from attncc.scores import Score
 from attncc.testing.oracle import Formula
 from attncc.testing.strategies import SYMBOLIC, Case, Drawn, conditions, expressions, numeric
 

@@ -16,11 +16,11 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from attncc.errors import PatternError
+from attncc.frontend.language import Index, Table, maximum, minimum, where
+from attncc.frontend.patterns import Pattern
 from attncc.ir.condition import predicate_of
-from attncc.ir.language import Index, Table, maximum, minimum, where
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Array
-from attncc.patterns import Pattern
 
 LENGTHS = (1, 2, 3, 7, 16, 31, 63, 64, 65, 100, 127, 128, 129, 150)
 

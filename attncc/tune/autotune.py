@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attncc.errors import ConfigError
-from attncc.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.planner.checks import check_score
 from attncc.planner.shape import Shape
-from attncc.scores import Score, ScoreFactory, as_score
 from attncc.targets import target as find_target
 from attncc.tune.job import Job
 from attncc.tune.listener import SILENT, Listener

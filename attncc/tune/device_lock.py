@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
-from attncc.locking import locked
-from attncc.storage import cache_folder
+from attncc._util.locking import locked
+from attncc._util.storage import cache_folder
 
 
 @contextmanager

@@ -11,14 +11,14 @@ from attncc.backends.inputs import Inputs
 from attncc.configs.entry import about
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
+from attncc.frontend.patterns import Pattern
+from attncc.frontend.scores import PLAIN, Score
 from attncc.ir.symbols import B, H
-from attncc.patterns import Pattern
 from attncc.planner.choice import separated
 from attncc.planner.passes import Alternative
 from attncc.planner.plan import Plan
 from attncc.planner.search import Tile, plan_for
 from attncc.planner.shape import Shape
-from attncc.scores import PLAIN, Score
 from attncc.targets import Target
 from attncc.targets import target as find_target
 

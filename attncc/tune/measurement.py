@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from attncc.functional import attention
+from attncc.frontend.scores import Score
 from attncc.measure.accuracy import Accuracy, accuracy
 from attncc.measure.dense import DenseBaseline, DenseTiming
 from attncc.measure.timing import elapsed
 from attncc.measure.workload import DTYPES
 from attncc.planner.directions import FORWARD
 from attncc.proof import causality
-from attncc.scores import Score
+from attncc.runtime.api import attention
 from attncc.tune.job import Job
 
 #: Bytes that are written between two calls, so that a call doesn't find its inputs in the caches, and how often they

@@ -11,11 +11,11 @@ from attncc.backends import known
 from attncc.backends.triton import aot, model
 from attncc.backends.triton.program import Program
 from attncc.errors import AttnccError, BackendError
+from attncc.frontend.language import Index
+from attncc.frontend.patterns import pattern
 from attncc.ir.condition import Condition
-from attncc.ir.language import Index
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.source import Source
-from attncc.patterns import pattern
 from attncc.planner.choice import separated
 from attncc.proof import causality
 from attncc.targets import gpu

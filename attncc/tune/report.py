@@ -14,8 +14,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 
-from attncc import storage
-from attncc.machine import machine, versions
+from attncc._util import storage
+from attncc._util.machine import machine, versions
 from attncc.tune.result import Result, Results
 
 

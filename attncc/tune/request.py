@@ -9,7 +9,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from attncc.backends.inputs import ITEMSIZES, Inputs
-from attncc.patterns import Pattern, PatternFactory
+from attncc.frontend.patterns import Pattern, PatternFactory
 from attncc.planner.directions import BACKWARD, BOTH, BY_SHORT_NAME, FORWARD, SHORT_NAMES, ways
 from attncc.tune.budget import Budget
 from attncc.tune.listener import SILENT, Listener

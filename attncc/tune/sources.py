@@ -7,8 +7,8 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from attncc._util.storage import read
 from attncc.errors import ConfigError
-from attncc.storage import read
 
 #: Bytes of a file that are read.
 LARGEST = 1 << 20

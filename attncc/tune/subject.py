@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
-from attncc.patterns import Pattern
+from attncc.frontend.patterns import Pattern
 from attncc.tune.kind import Candidate
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import BaseJournalBackend
 
+from attncc._util.locking import locked
+from attncc._util.storage import CacheWarning, appended, opened, warn_unwritable
 from attncc.errors import ConfigError
-from attncc.locking import locked
-from attncc.storage import CacheWarning, appended, opened, warn_unwritable
 
 #: Bytes of a log that are read; more is not a log of ours.
 LARGEST = 1 << 28

@@ -14,12 +14,12 @@ import pytest
 from rich.console import Console
 
 import attncc
+from attncc._util.storage import CACHES
 from attncc.cli.entries import listing
 from attncc.configs.entry import Entry, about
 from attncc.configs.environment import Environment
 from attncc.configs.store import Store
-from attncc.explain import explain_config
-from attncc.storage import CACHES
+from attncc.runtime.explain import explain_config
 
 PROGRAM = "from attncc.cli import main; main()"
 CAUSAL = attncc.load("causal")

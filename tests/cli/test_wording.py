@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 import attncc
-from attncc.catalog import declared, parse_parameters
 from attncc.cli.wording import command_of, of_options, of_parameters
 from attncc.errors import AttnccError
+from attncc.frontend.catalog import declared, parse_parameters
 
 PROGRAM = "from attncc.cli import main; main()"
 MINE = """

@@ -14,15 +14,15 @@ import pytest
 import torch
 
 import attncc
-from attncc import executables
+from attncc._util.storage import CacheWarning
 from attncc.backends.inputs import Inputs
 from attncc.configs import memo
 from attncc.configs.entry import Entry
 from attncc.configs.key import Key
 from attncc.configs.store import Store
-from attncc.executables import Call, executable_for
 from attncc.planner.shape import Shape
-from attncc.storage import CacheWarning
+from attncc.runtime import executables
+from attncc.runtime.executables import Call, executable_for
 
 Make = Callable[..., Entry]
 STRIDED = attncc.load("strided", l=8)

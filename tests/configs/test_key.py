@@ -13,7 +13,7 @@ import attncc
 from attncc.backends.inputs import Inputs
 from attncc.configs.key import Key, half_octaves
 from attncc.errors import ConfigError, TableError
-from attncc.ir.language import Table
+from attncc.frontend.language import Table
 from attncc.planner.shape import Shape
 
 SIZES = Inputs(2, 4, 2, 64, 64, "bf16")

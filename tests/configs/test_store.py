@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from attncc import locking
+from attncc._util import locking
+from attncc._util.storage import CacheWarning
 from attncc.configs import store as stores
 from attncc.configs.entry import MAX_BYTES, Entry
 from attncc.configs.store import Store
 from attncc.errors import ConfigError
-from attncc.storage import CacheWarning
 
 Make = Callable[..., Entry]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from attncc._util.storage import ABANDONED, WRITING
 from attncc.configs.entry import Entry
 from attncc.configs.store import Store
 from attncc.configs.upkeep import damaged, outdated, removable
-from attncc.storage import ABANDONED, WRITING
 
 Make = Callable[..., Entry]
 

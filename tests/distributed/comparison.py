@@ -17,7 +17,7 @@ import attncc
 from attncc.distributed.execution.mesh import DIMS
 from attncc.distributed.schedules import traffic
 from attncc.distributed.schedules.sharing import steps
-from attncc.scores import Score, as_score
+from attncc.frontend.scores import Score, as_score
 from attncc.testing.oracle import Problem, Results, dense, differentiated
 
 

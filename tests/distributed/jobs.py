@@ -15,7 +15,6 @@ from comparison import check_bytes, compare, counted, local, refused, sent
 from torch.distributed.device_mesh import init_device_mesh
 
 import attncc
-from attncc.arguments import Options
 from attncc.backends.inputs import Inputs
 from attncc.configs.entry import Entry
 from attncc.configs.store import user_store
@@ -30,8 +29,9 @@ from attncc.distributed.schedules.schedule import Schedule
 from attncc.distributed.schedules.sharing import kept
 from attncc.distributed.simulation import selection
 from attncc.distributed.topology import Topology
+from attncc.frontend.scores import Score, as_score
 from attncc.planner.search import plan_for
-from attncc.scores import Score, as_score
+from attncc.runtime.arguments import Options
 from attncc.testing.oracle import Problem, Results, differentiated
 
 

@@ -25,22 +25,22 @@ import torch
 from damage import cases, put
 
 import attncc
-from attncc import locking, storage
+from attncc._util import locking, storage
 from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, modules
 from attncc.backends.triton.package import Package
 from attncc.backends.triton.source import render
 from attncc.backends.triton.spec import Spec
-from attncc.catalog import factory, parse_parameters
 from attncc.configs import bundle, upkeep
 from attncc.configs.entry import Entry, about
 from attncc.configs.environment import Environment
 from attncc.configs.store import Store, user_store
 from attncc.distributed.topology import Topology
 from attncc.errors import AttnccError, AttnccWarning
-from attncc.explain import explain_config
+from attncc.frontend.catalog import factory, parse_parameters
 from attncc.machine_code import store as kernels
 from attncc.machine_code.compiled import Compiled
+from attncc.runtime.explain import explain_config
 from attncc.targets import gpu, target
 from attncc.tune import trials
 from attncc.tune.backend_kinds import backend_kind

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import attncc
 from attncc.errors import PatternError
+from attncc.frontend.language import Index
 from attncc.ir.bits import MAX_SHIFT, BitAnd, BitOr, BitXor, LeftShift, RightShift, masked
 from attncc.ir.evaluate import evaluate
 from attncc.ir.interval import bounds, exactly
-from attncc.ir.language import Index
 from attncc.ir.magnitude import LIMIT, magnitude
 from attncc.ir.notation import expression
 from attncc.ir.period import period

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 import attncc
 from attncc.errors import ExportError
+from attncc.frontend.patterns import Pattern
 from attncc.ir import codec
 from attncc.ir.codec import Program, fingerprint, read, written
 from attncc.ir.predicate import Atom
 from attncc.ir.symbols import SCORE, I, J
 from attncc.ir.tables import TableData
-from attncc.patterns import Pattern
 from attncc.testing.score_strategies import score_cases
 from attncc.testing.strategies import Case, cases
 

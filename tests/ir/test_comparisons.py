@@ -12,12 +12,12 @@ import torch
 
 from attncc.backends.scoring import Evaluation
 from attncc.errors import ScoreError
+from attncc.frontend.language import Index, where
+from attncc.frontend.real import Real
 from attncc.ir.comparisons import AtMost, Below, Conjunction, Disjunction, Negation, Same, implied
 from attncc.ir.functions import Choice, ConditionSymbol
-from attncc.ir.language import Index, where
 from attncc.ir.notation import expression
 from attncc.ir.predicate import FALSE, TRUE
-from attncc.ir.real import Real
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import SCORE, I, J
 

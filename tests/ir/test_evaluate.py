@@ -12,9 +12,9 @@ import pytest
 import sympy
 import torch
 
+from attncc.frontend.language import Index, Table, maximum, minimum
 from attncc.ir import evaluate as module
 from attncc.ir.evaluate import evaluate, evaluate_predicate
-from attncc.ir.language import Index, Table, maximum, minimum
 from attncc.ir.predicate import FALSE, TRUE
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Read, TableData, TableSymbol

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 import sympy
 
+from attncc.frontend.language import Index
 from attncc.ir.functions import (
     AsReal,
     Choice,
@@ -26,7 +27,6 @@ from attncc.ir.functions import (
     Smaller,
     WeightsSymbol,
 )
-from attncc.ir.language import Index
 from attncc.ir.predicate import FALSE, TRUE
 from attncc.ir.symbols import SCORE, I, J
 

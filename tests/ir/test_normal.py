@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import attncc
+from attncc.frontend.language import Index, maximum, minimum, where
 from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.interval import ALWAYS, NEVER, verdict
-from attncc.ir.language import Index, maximum, minimum, where
 from attncc.ir.magnitude import magnitude
 from attncc.ir.normal import MAX_CLAUSES, MAX_STEPS, TooManyClausesError, clauses, digest
 from attncc.ir.notation import condition as written

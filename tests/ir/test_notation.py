@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import attncc
-from attncc.ir.language import Index, Table, maximum
+from attncc.frontend.language import Index, Table, maximum
 from attncc.ir.notation import condition, connectivity
 from attncc.ir.symbols import I, J
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import attncc
-from attncc.ir.language import Table
+from attncc.frontend.language import Table
 from attncc.ir.outline import outline
 
 

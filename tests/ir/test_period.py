@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attncc.errors import PatternError
+from attncc.frontend.language import Index, Table, maximum, minimum
 from attncc.ir.evaluate import evaluate
-from attncc.ir.language import Index, Table, maximum, minimum
 from attncc.ir.period import common_period, period
 from attncc.ir.symbols import NK, I, J
 

@@ -10,9 +10,9 @@ from operator import and_, or_, xor
 import numpy as np
 import pytest
 
+from attncc.frontend.language import Index, Table
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.interval import ALWAYS, NEVER, verdict
-from attncc.ir.language import Index, Table
 from attncc.ir.normal import structure
 from attncc.ir.predicate import FALSE, TRUE, And, Atom, Or, Predicate, conjunction, disjunction
 from attncc.ir.symbols import H, I, J

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import attncc
+from attncc.frontend.language import Index, maximum, minimum, where
+from attncc.frontend.real import Real, exp
 from attncc.ir.condition import Condition, RealCondition
 from attncc.ir.evaluate import evaluate_predicate
-from attncc.ir.language import Index, maximum, minimum, where
-from attncc.ir.real import Real, exp
 from attncc.ir.symbols import SCORE, I, J
 
 i, j, score = Index.of(I), Index.of(J), Real(SCORE)

@@ -12,12 +12,12 @@ import torch
 
 from attncc.backends.scoring import Evaluation, ScoredBlock
 from attncc.errors import PatternError, ScoreError, TableError
+from attncc.frontend.language import Index, Table, maximum, minimum, where
+from attncc.frontend.real import Real, exp, log, real_of, sqrt, tanh
+from attncc.frontend.weights import Weights, check_weights
 from attncc.ir.functions import AsReal, Choice, Larger, Logarithm, Lookup, Magnitude, Root, Sign, Smaller
-from attncc.ir.language import Index, Table, maximum, minimum, where
-from attncc.ir.real import Real, exp, log, real_of, sqrt, tanh
 from attncc.ir.score import IDENTITY, ScoreExpression, by_key
 from attncc.ir.symbols import SCORE, B, H, I, J
-from attncc.ir.weights import Weights, check_weights
 
 i, j, h, b = (Index.of(symbol) for symbol in (I, J, H, B))
 score = Real(SCORE)

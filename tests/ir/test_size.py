@@ -10,8 +10,8 @@ import pytest
 
 import attncc
 from attncc.errors import PatternError
+from attncc.frontend.language import Condition, Index, Table, maximum
 from attncc.ir import size
-from attncc.ir.language import Condition, Index, Table, maximum
 from attncc.ir.symbols import I, J
 
 i, j = Index.of(I), Index.of(J)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from attncc._util.storage import CacheWarning
 from attncc.errors import BackendError
 from attncc.machine_code import store, tools
 from attncc.machine_code.compiler import compile, compile_all
 from attncc.machine_code.instructions import Kind
 from attncc.machine_code.source import Source
-from attncc.storage import CacheWarning
 from attncc.targets import gpu
 
 KERNEL = """

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 import attncc
+from attncc.frontend.scores import PLAIN, Score
 from attncc.measure.accuracy import Accuracy, accuracy
 from attncc.planner.shape import Shape
-from attncc.scores import PLAIN, Score
 
 PATTERN = attncc.load("sliding_window", window=16)
 LENGTH = 100

@@ -10,12 +10,12 @@ import torch
 
 import attncc
 from attncc.errors import PatternError, TableError
-from attncc.ir.language import Condition, Index, Table
+from attncc.frontend.language import Condition, Index, Table
+from attncc.frontend.scores import Score
 from attncc.ir.symbols import NK, I, J
 from attncc.planner import checks as module
 from attncc.planner.checks import check, check_score, check_sizes
 from attncc.planner.shape import Shape
-from attncc.scores import Score
 
 SHAPE = Shape(9, 12, 4, 3)
 ROWS, COLS = np.arange(9)[:, None] + 4, np.arange(12)[None, :]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attncc.frontend.language import Condition, Index
 from attncc.ir.evaluate import evaluate_predicate
-from attncc.ir.language import Condition, Index
 from attncc.ir.normal import Clause, TooManyClausesError
 from attncc.ir.predicate import TRUE
 from attncc.ir.symbols import I, J

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attncc
+from attncc.frontend.language import Index, Table, maximum
 from attncc.ir.evaluate import evaluate_predicate
-from attncc.ir.language import Index, Table, maximum
 from attncc.ir.symbols import I, J
 from attncc.planner import diagonals
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attncc
+from attncc.frontend.language import Condition, Index, Table, maximum, minimum
 from attncc.ir.evaluate import evaluate_predicate
-from attncc.ir.language import Condition, Index, Table, maximum, minimum
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import I, J
 from attncc.planner import axis, counts, residues

@@ -44,7 +44,7 @@ def test_its_own_test_passes(site: Path) -> None:
 
 
 def test_it_is_not_part_of_attncc() -> None:
-    program = "from attncc.plugins import plugins; print([p.name for p in plugins()])"
+    program = "from attncc.frontend.plugins import plugins; print([p.name for p in plugins()])"
     assert (
         "template"
         not in subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

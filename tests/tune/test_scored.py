@@ -14,9 +14,9 @@ import attncc
 from attncc.backends.inputs import Inputs
 from attncc.configs.key import Key
 from attncc.errors import TableError
+from attncc.frontend.scores import PLAIN, Score
 from attncc.planner.directions import BY_SHORT_NAME
 from attncc.planner.shape import Shape
-from attncc.scores import PLAIN, Score
 from attncc.tune.autotune import Request
 from attncc.tune.backend_subject import BackendSubject
 from attncc.tune.job import Job

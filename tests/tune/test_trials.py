@@ -11,8 +11,8 @@ import optuna
 import pytest
 from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
 
+from attncc._util.storage import CacheWarning
 from attncc.errors import ConfigError
-from attncc.storage import CacheWarning
 from attncc.tune import trials
 from attncc.tune.trials import TrialLog, storage
 

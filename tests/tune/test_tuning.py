@@ -16,9 +16,9 @@ import pytest
 import torch
 
 import attncc
+from attncc._util.storage import CacheWarning
 from attncc.configs.store import user_store
 from attncc.errors import ConfigError, ShapeError
-from attncc.storage import CacheWarning
 from attncc.tune import measured, report
 from attncc.tune.autotune import Request
 from attncc.tune.listener import Listener

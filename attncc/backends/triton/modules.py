@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from attncc._util.storage import CacheWarning, cache_folder, put, read, temporary_folder, warn_unwritable
 from attncc.backends.triton.source import render
 from attncc.backends.triton.spec import Spec
 from attncc.errors import ConfigError
 from attncc.machine_code.source import module
-from attncc.storage import CacheWarning, cache_folder, put, read, temporary_folder, warn_unwritable
 
 
 def folder() -> Path:

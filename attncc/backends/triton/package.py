@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attncc._util.machine import versions
+from attncc._util.storage import put
 from attncc.backends.triton.aot import source
 from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.loader import checksum
@@ -28,10 +30,8 @@ from attncc.backends.triton.program import Part, Program, Side
 from attncc.backends.triton.variants import Variant, variant_of, variants
 from attncc.ir.notation import connectivity
 from attncc.ir.score import ScoreExpression
-from attncc.machine import versions
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.compiler import compile_all
-from attncc.storage import put
 from attncc.targets import Gpu
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
 from attncc import backends
-from attncc.arguments import Options, check_backend, check_scale
 from attncc.backends.inputs import Inputs
 from attncc.distributed.execution.lines import Lines
 from attncc.distributed.execution.mesh import Grid, grid_of
@@ -26,10 +25,11 @@ from attncc.distributed.schedules.validity import check_schedule
 from attncc.distributed.simulation.selection import settings_for
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, DistributedError
-from attncc.executables import Config, encoded
+from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.ir.tables import Array
-from attncc.patterns import Pattern, PatternFactory, as_pattern
-from attncc.scores import Score, ScoreFactory, as_score
+from attncc.runtime.arguments import Options, check_backend, check_scale
+from attncc.runtime.executables import Config, encoded
 
 #: What options are, and how one is made.
 KINDS: dict[str, tuple[type, str]] = {

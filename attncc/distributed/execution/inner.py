@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from attncc.arguments import Options
 from attncc.backends.base import Executable
 from attncc.distributed.execution.members import Members
 from attncc.distributed.execution.tables import Task
 from attncc.distributed.schedules.place import Place, placed, placed_score
-from attncc.executables import executable_for
+from attncc.frontend.patterns import Pattern
 from attncc.ir.score import ScoreExpression
-from attncc.patterns import Pattern
+from attncc.runtime.arguments import Options
+from attncc.runtime.executables import executable_for
 
 Placed = tuple[Pattern, ScoreExpression]
 

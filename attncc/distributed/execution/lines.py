@@ -10,7 +10,7 @@ import torch.distributed as dist
 from attncc.distributed.execution.channel import Channel, told
 from attncc.distributed.execution.mesh import Grid
 from attncc.distributed.execution.sizes import Sizes, check_alike, check_same_weights
-from attncc.held_scores import HeldScore
+from attncc.runtime.held_scores import HeldScore
 
 Groups = tuple[dist.ProcessGroup, dist.ProcessGroup]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from attncc.distributed.execution.operator import DistributedAttention
-from attncc.patterns import Pattern, PatternFactory
+from attncc.frontend.patterns import Pattern, PatternFactory
 
 
 def ahead(op: DistributedAttention, patterns: Iterable[Pattern | PatternFactory]) -> Iterator[DistributedAttention]:

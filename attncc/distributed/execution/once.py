@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attncc._util.tracing import constant
 from attncc.errors import AttnccError, ExportError
-from attncc.operators import refuse_double_backward
-from attncc.tracing import constant
+from attncc.runtime.operators import refuse_double_backward
 
 Gradients = tuple[Any, ...]
 

@@ -11,9 +11,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from attncc.arguments import Options, scale_of
 from attncc.backends.inputs import Inputs
-from attncc.carried import is_leaving
 from attncc.distributed.execution import shards
 from attncc.distributed.execution.agreement import Agreement, digest
 from attncc.distributed.execution.forward import Run
@@ -34,13 +32,15 @@ from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing, kept, steps
 from attncc.distributed.schedules.validity import check_schedule
 from attncc.errors import DistributedError, ShapeError
-from attncc.functional import Result
-from attncc.held_scores import HeldScore
+from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.scores import Score
 from attncc.ir.symbols import B, H
 from attncc.ir.tables import Array
-from attncc.patterns import Pattern, PatternFactory, as_pattern
 from attncc.planner.directions import DIRECTIONS
-from attncc.scores import Score
+from attncc.runtime.api import Result
+from attncc.runtime.arguments import Options, scale_of
+from attncc.runtime.carried import is_leaving
+from attncc.runtime.held_scores import HeldScore
 
 #: Sizes of calls that a re-planned operator is prepared for: those of a few microbatches, with and without gradients.
 SAMPLES = 4

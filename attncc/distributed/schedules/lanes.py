@@ -9,10 +9,10 @@ import numpy as np
 
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.schedule import Lane, Schedule
+from attncc.frontend.patterns import Pattern
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import B, H
 from attncc.ir.tables import Array
-from attncc.patterns import Pattern
 from attncc.planner.search import shared
 from attncc.planner.shape import Shape
 

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import sympy
 
+from attncc.frontend.patterns import Pattern
 from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.evaluate import evaluate
 from attncc.ir.functions import AsReal, ConditionSymbol, Lookup
@@ -22,7 +23,6 @@ from attncc.ir.quotient import quotient
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Array, Read, TableData, TableSymbol
-from attncc.patterns import Pattern
 
 
 @dataclass(frozen=True, eq=False)

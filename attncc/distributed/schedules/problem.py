@@ -20,8 +20,8 @@ from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.tasks import tasks
 from attncc.distributed.schedules.traffic import Rows
 from attncc.errors import ConfigError, PlanError, ShapeError
+from attncc.frontend.patterns import Pattern
 from attncc.ir.tables import Array
-from attncc.patterns import Pattern
 from attncc.planner.checks import check, check_sizes
 from attncc.planner.shape import Shape
 

@@ -20,8 +20,8 @@ from attncc.distributed.schedules.traffic import members
 from attncc.distributed.simulation.ranking import ranked
 from attncc.distributed.simulation.scene import Candidate, Scene
 from attncc.distributed.simulation.simulate import makespan
+from attncc.frontend.patterns import Pattern
 from attncc.ir.symbols import B, H
-from attncc.patterns import Pattern
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape

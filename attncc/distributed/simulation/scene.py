@@ -20,9 +20,9 @@ from attncc.distributed.simulation.simulate import launches, makespan, pair_cost
 from attncc.distributed.simulation.timeline import Timeline
 from attncc.distributed.topology import Topology
 from attncc.errors import TopologyError
+from attncc.frontend.patterns import Pattern
 from attncc.ir.symbols import B, H
 from attncc.ir.tables import Array
-from attncc.patterns import Pattern
 from attncc.planner.directions import DIRECTIONS
 from attncc.planner.plan import Plan
 from attncc.planner.search import TILE, plan_for

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
+from attncc._util.storage import warn_once
 from attncc.backends.inputs import Inputs
 from attncc.configs import reading
 from attncc.configs.environment import SCHEDULES, Environment
@@ -16,12 +17,11 @@ from attncc.configs.lookup import find
 from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.errors import ConfigError, TopologyError, nearest
+from attncc.frontend.patterns import Pattern
 from attncc.ir.score import IDENTITY
 from attncc.ir.symbols import B, H
-from attncc.patterns import Pattern
 from attncc.planner.directions import BOTH
 from attncc.planner.shape import Shape
-from attncc.storage import warn_once
 
 if TYPE_CHECKING:
     from attncc.distributed.topology import Topology

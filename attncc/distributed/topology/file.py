@@ -30,10 +30,10 @@ from typing import Any, NamedTuple
 
 import networkx as nx
 
+from attncc._util.storage import read
 from attncc.distributed.topology.checks import array, count, fail, table, text, unknown_keys
 from attncc.distributed.topology.network import MOST_LINKS, MOST_VERTICES, Link
 from attncc.errors import ConfigError, TopologyError, nearest
-from attncc.storage import read
 
 _SMALLER = "Describe a part of the machine."
 KEYS = ("title", "rounds", "links", "switches", "nodes", "connections")

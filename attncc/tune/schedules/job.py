@@ -12,7 +12,7 @@ from attncc.configs.environment import SCHEDULES, Environment
 from attncc.configs.key import Key
 from attncc.distributed.simulation.selection import Fixed, environment_of, key_of, parsed
 from attncc.distributed.topology import Topology
-from attncc.patterns import Pattern
+from attncc.frontend.patterns import Pattern
 
 #: Characters of a topology's title that an entry has room for.
 LONGEST = 200

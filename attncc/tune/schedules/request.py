@@ -12,7 +12,7 @@ from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.topology import Topology
 from attncc.errors import TopologyError
-from attncc.patterns import as_pattern
+from attncc.frontend.patterns import as_pattern
 from attncc.planner.directions import BY_SHORT_NAME
 from attncc.tune.listener import SILENT, Listener
 from attncc.tune.options import Options

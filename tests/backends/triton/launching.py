@@ -14,7 +14,7 @@ from triton.runtime.jit import JITFunction
 import attncc
 from attncc.backends.base import Saved
 from attncc.backends.triton.execute import TritonExecutable
-from attncc.scores import PLAIN
+from attncc.frontend.scores import PLAIN
 
 HEADS, LENGTH, HEAD_DIM = 2, 256, 64
 #: Kernels launched, each with its number of programs; and how often Triton was asked which kernel it should be.

@@ -18,8 +18,8 @@ from attncc.backends.triton.config import Config
 from attncc.backends.triton.launch import Sizes
 from attncc.backends.triton.lower import Lowering
 from attncc.backends.triton.program import Program
-from attncc.executables import Call, executable_for
 from attncc.ir.score import IDENTITY
+from attncc.runtime.executables import Call, executable_for
 from attncc.testing.check import check_attention
 from attncc.testing.oracle import Problem
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from attncc._util.storage import CacheWarning
 from attncc.backends.triton import modules, source
 from attncc.backends.triton.source import render
 from attncc.backends.triton.spec import Spec
-from attncc.storage import CacheWarning
 
 SPEC = Spec("forward", start="slanted", stop="slanted")
 

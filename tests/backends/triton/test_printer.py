@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from attncc.backends.triton.printer import TritonPrinter, named_tables
 from attncc.errors import BackendError
+from attncc.frontend.language import Index
 from attncc.ir.evaluate import evaluate_predicate
-from attncc.ir.language import Index
 from attncc.ir.symbols import I, J
 from attncc.planner.shape import Shape
 from attncc.planner.specialise import specialise

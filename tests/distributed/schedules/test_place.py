@@ -137,7 +137,7 @@ def test_scores(queries: str, keys: str) -> None:
     place = Place(ROWS[queries], ROWS[keys], N, np.array([2, 0, 1]), np.arange(1))
     ids, slopes, near = np.arange(N) // 20, torch.rand(3), torch.rand(31)
     score = biased(slopes=slopes, ids=ids, near=near)
-    there = attncc.scores.Score.of(placed_score(score.expression, place), score.weights, "placed")
+    there = attncc.frontend.scores.Score.of(placed_score(score.expression, place), score.weights, "placed")
     pattern = placed(HEADS, place)
     problem = Problem.drawn(len(place.queries), len(place.keys), heads=3, kv_heads=3).with_weights([slopes, near])
     i, j = torch.from_numpy(place.queries).view(-1, 1), torch.from_numpy(place.keys)

@@ -16,7 +16,7 @@ from attncc.distributed.simulation.figures import Known, distinct, exchange
 from attncc.distributed.simulation.report import Report, report
 from attncc.distributed.simulation.scene import Scene
 from attncc.distributed.topology import Topology
-from attncc.patterns import Pattern
+from attncc.frontend.patterns import Pattern
 
 INPUTS = Inputs(batch=1, heads=4, kv_heads=4, head_dim=64, value_dim=64, dtype="bf16")
 ALONE = [Sharing(parts=4)]

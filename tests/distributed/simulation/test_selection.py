@@ -10,6 +10,7 @@ import networkx as nx
 import pytest
 
 import attncc
+from attncc._util.storage import CacheWarning
 from attncc.backends.inputs import Inputs
 from attncc.configs.entry import Entry, about
 from attncc.configs.environment import Environment
@@ -23,7 +24,6 @@ from attncc.distributed.simulation.selection import described, environment_of, k
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, TopologyError
 from attncc.planner.directions import BOTH
-from attncc.storage import CacheWarning
 
 STRIDED = attncc.load("strided", l=16)
 INPUTS = Inputs(2, 4, 4, 16, 16, "fp32")

@@ -1,0 +1,1 @@
+"""What every layer may use: caches in memory, files on disk, locks, facts of the machine."""

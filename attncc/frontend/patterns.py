@@ -1,0 +1,199 @@
+"""Patterns: connectivity sets A_i^(m), declared as predicates over query position i and key position j."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+from attncc.errors import ExportError, PatternError
+from attncc.frontend.declarations import Declaration
+from attncc.frontend.language import Index, Table
+from attncc.ir.codec import Program, fingerprint
+from attncc.ir.condition import Condition, predicate_of
+from attncc.ir.normal import comparison, digest, normalised
+from attncc.ir.predicate import Predicate, conjunction, disjunction
+from attncc.ir.remainder import Mod
+from attncc.ir.size import check_pattern
+from attncc.ir.symbols import BY_NAME, H, I, J
+
+_registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
+
+
+class Pattern:
+    """An attention pattern: one or several connectivity sets; used as it is, it means their union.
+
+    `name` and `parameters` say where it came from; the identity is `key`, a hash of the sets themselves.
+    """
+
+    def __init__(self, subsets: Sequence[Predicate], name: str, parameters: Mapping[str, Any] | None = None) -> None:
+        self.subsets = tuple(subsets)
+        check_pattern(disjunction(self.subsets))
+        self.name = name
+        self.parameters = dict(parameters or {})
+        #: Names what this pattern is, for compiled graphs that can only carry strings. A graph of another process, from
+        #: a cache or a file, names the same pattern or, where it isn't there, none.
+        self.handle = f"{name}#{fingerprint(self.program)}"
+        first = _registry.setdefault(self.handle, self)
+        self._first = None if first is self else first  # which the handle finds, so that it lives as long
+
+    @property
+    def program(self) -> Program:
+        """What is written down where a pattern leaves the process."""
+        return Program("pattern", self.name, self.subsets)
+
+    @classmethod
+    def of(cls, program: Program) -> Pattern:
+        """Return the pattern of a program that was read; raises ExportError for one that is none."""
+        if not program.roots or not all(isinstance(root, Predicate) for root in program.roots):
+            raise ExportError(
+                f"The pattern {program.name!r:.80} that was read has no subsets, or one that isn't a condition.",
+                rule="A pattern is one condition or more.",
+                fix="Export the model again.",
+            )
+        return cls(program.roots, program.name)
+
+    @cached_property
+    def predicate(self) -> Predicate:
+        """The union of the subsets, in normal form: equal keys mean equal predicates, free symbols included."""
+        return normalised(disjunction(self.subsets))
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the canonical predicate, the same in every process; equal sets have equal keys
+        as far as the normal form can tell."""
+        return digest(self.predicate)
+
+    def union(self) -> Pattern:
+        """Every head sees all subsets (Child et al. 2019, section 4.2, merged heads)."""
+        return Pattern([self.predicate], self.name, self.parameters)
+
+    def heads(self) -> Pattern:
+        """Head h sees subset h mod p (Child et al. 2019, section 4.2, one pattern a head)."""
+        return _by_head(self.subsets, f"{self.name}.heads()", self.parameters)
+
+    def layers(self, n: int) -> Pattern:
+        """The subset of residual block n, that is n mod p (Child et al. 2019, section 4.2, interleaved)."""
+        if not isinstance(n, int):
+            raise PatternError(
+                f"layers({n!r}).",
+                rule="It takes the number of a residual block, an integer.",
+                fix="For the first block write .layers(0).",
+            )
+        return Pattern([self.subsets[n % len(self.subsets)]], f"{self.name}.layers({n})", self.parameters)
+
+    def causal(self) -> Pattern:
+        """Every subset without the keys after the query, j <= i."""
+        past = comparison("ge", I - J)
+        return Pattern([subset & past for subset in self.subsets], f"{self.name}.causal()", self.parameters)
+
+    def __and__(self, other: Pattern | PatternFactory) -> Pattern:
+        right = as_pattern(other)
+        return Pattern([self.predicate & right.predicate], f"({self.name} & {right.name})")
+
+    def __or__(self, other: Pattern | PatternFactory) -> Pattern:
+        right = as_pattern(other)
+        return Pattern([self.predicate | right.predicate], f"({self.name} | {right.name})")
+
+    def __invert__(self) -> Pattern:
+        return Pattern([~self.predicate], f"~{self.name}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A copy, in this process or another one, has the same handle."""
+        return Pattern, (self.subsets, self.name, self.parameters)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pattern) and (self is other or self.key == other.key)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
+        return f"{self.name}({arguments})"
+
+
+class PatternFactory(Declaration):
+    """What `@attncc.pattern` makes of a function: call it with parameters to get a Pattern."""
+
+    kind = "pattern"
+    error = PatternError
+    returns = "conditions on positions"
+    known_symbols: ClassVar[Mapping[str, Index]] = {name: Index.of(symbol) for name, symbol in BY_NAME.items()}
+    known_types = (int, bool, Table)
+
+    def __call__(self, **values: Any) -> Pattern:
+        """Return the pattern for these parameters; raises ParameterError, TableError or PatternError."""
+        checked = self.checked(values)
+        result = self.evaluated(checked)
+        subsets = result if isinstance(result, tuple | list) else (result,)
+        if not subsets or not all(isinstance(subset, Condition | bool) for subset in subsets):
+            raise PatternError(
+                f"Pattern {self.name!r} returned {result!r}.",
+                rule="A pattern returns one comparison, or a tuple of them, one for each subset.",
+                fix="Return the predicate, as in `return (j <= i) & (i - j < window)`.",
+            )
+        return Pattern([predicate_of(subset) for subset in subsets], self.name, checked)
+
+
+def pattern(function: Callable[..., Any]) -> PatternFactory:
+    """Declare an attention pattern (decorator).
+
+    The function names the symbols it uses among i, j, h, b, n_q, n_k; every other parameter is annotated with
+    int (limits: `Annotated[int, Bounds(minimum=1)]`), bool or `attncc.Table`. It returns one condition, or a
+    tuple of them, one for each subset A^(m).
+
+    Raises PatternError for a parameter without a usable annotation.
+    """
+    return PatternFactory.of(function)
+
+
+def per_head(patterns: Sequence[Pattern | PatternFactory]) -> Pattern:
+    """Return the pattern in which head h sees patterns[h mod len(patterns)]."""
+    chosen = [as_pattern(p) for p in patterns] if isinstance(patterns, Sequence) else []
+    if not chosen:
+        raise PatternError(
+            f"per_head({patterns!r}) has no list of patterns.",
+            rule="It takes one pattern for each head, at least one.",
+            fix="Write per_head([first, second]).",
+        )
+    return _by_head([p.predicate for p in chosen], f"per_head([{', '.join(p.name for p in chosen)}])", {})
+
+
+def as_pattern(value: object) -> Pattern:
+    """Return `value` as a pattern: a Pattern, or a declared pattern that needs no parameters."""
+    if isinstance(value, Pattern):
+        return value
+    if isinstance(value, PatternFactory):
+        return value()
+    if hasattr(value, "shape"):
+        raise PatternError(
+            f"A {type(value).__name__} of shape {tuple(value.shape)} is not a pattern.",
+            rule="A pattern is a predicate; a mask is a table that a predicate looks up.",
+            fix="Declare `def masked(i, j, *, mask: attncc.Table): return mask[i, j]` under @attncc.pattern, "
+            "and pass masked(mask=...).",
+        )
+    raise PatternError(
+        f"{value!r} ({type(value).__name__}) is not a pattern.",
+        rule="A pattern is made by a function under @attncc.pattern, or by attncc.load(name, ...).",
+        fix="Call the declared pattern with its parameters, as in strided(l=128).",
+    )
+
+
+def by_handle(handle: str) -> Pattern:
+    """Return the living pattern with this handle; raises PatternError if it is gone."""
+    found = _registry.get(handle)
+    if found is None:
+        raise PatternError(
+            f"Pattern {handle!r:.120} no longer exists.",
+            rule="A compiled graph refers to its pattern by handle, which doesn't keep it alive or carry it elsewhere.",
+            fix="Keep the pattern in a variable or module attribute while the graph is used, or torch.export both.",
+        )
+    return found
+
+
+def _by_head(predicates: Sequence[Predicate], name: str, parameters: Mapping[str, Any]) -> Pattern:
+    turn = Mod(H, len(predicates))
+    parts = [conjunction([comparison("eq", turn - m), predicate]) for m, predicate in enumerate(predicates)]
+    return Pattern([disjunction(parts)], name, parameters)

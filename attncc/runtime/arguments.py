@@ -1,0 +1,228 @@
+"""Arguments of a call: its options, and what is checked of its tensors before anything is planned."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch._C._functorch import is_gradtrackingtensor
+from torch.autograd.forward_ad import unpack_dual
+
+from attncc import backends
+from attncc.backends.base import accumulation_dtype
+from attncc.errors import AttnccError, BackendError, ShapeError, TableError
+from attncc.frontend.patterns import Pattern
+from attncc.frontend.scores import PLAIN, Score
+from attncc.ir.symbols import MAX_POSITION
+from attncc.runtime.executables import Call
+
+
+class Options(NamedTuple):
+    """What a call says besides its tensors and its pattern, as attncc.attention has it.
+
+    A tuple, since torch.compile traces through the making of it. config: as executables.encoded gives it, since
+    the caller may change a mapping later.
+    """
+
+    score: Score = PLAIN
+    scale: float | None = None
+    enable_gqa: bool = False
+    q_offset: int = 0
+    return_lse: bool = False
+    backend: str | None = None
+    config: str = ""
+
+    def checked(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+        """Return the tensors as autocast has them; raises unless they, and a score's weights, fit together."""
+        check_types(query, key, value, self.backend)
+        if not self.is_composite:
+            check_transforms(query, key, value, *self.score.tensors)
+        query, key, value = autocast(query, key, value)
+        check_tensors(query, key, value, self.enable_gqa, self.q_offset)
+        check_weights(self.score.weights, query)
+        return [query, key, value]
+
+    @property
+    def is_composite(self) -> bool:
+        """Whether the call is made of torch's own operations; in a compiled graph it is the operator all the same."""
+        return backends.is_composite(self.backend or "") and not torch.compiler.is_compiling()
+
+    def call(self, pattern: Pattern) -> Call:
+        """Return how a pattern is called for under these options."""
+        return Call(pattern.handle, self.score.key, offset_of(self.q_offset), self.backend or "", self.config)
+
+
+def check_transforms(*tensors: Tensor) -> None:
+    """Raise AttnccError under what an operator can't follow: forward mode, whose tangents it drops without a word, and
+    torch.func's reverse mode."""
+    if any(unpack_dual(x).tangent is not None for x in tensors):  # type: ignore[no-untyped-call]
+        raise AttnccError(
+            "attncc.attention was differentiated in forward mode (torch.func.jvp, torch.autograd.forward_ad).",
+            rule="Backends have first derivatives in reverse mode only, but for the reference.",
+            fix="Use torch.autograd.grad or .backward(), or pass backend='reference', which is dense.",
+        )
+    if not torch.compiler.is_compiling() and any(is_gradtrackingtensor(x) for x in tensors):
+        raise AttnccError(
+            "attncc.attention was differentiated by a transform of torch.func (grad, vjp, jacrev, hessian).",
+            rule="Its gradients are autograd's: first derivatives, in reverse mode, but for the reference backend.",
+            fix="Use torch.autograd.grad or .backward(); a function's are torch.autograd.functional.vjp and jacobian. "
+            "Or pass backend='reference', which is dense.",
+        )
+
+
+def autocast(*tensors: Tensor) -> list[Tensor]:
+    """Cast as autocast does for scaled_dot_product_attention: all but float64 to the region's dtype."""
+    device = tensors[0].device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return list(tensors)
+    dtype = torch.get_autocast_dtype(device)
+    return [x if x.dtype == torch.float64 else x.to(dtype) for x in tensors]
+
+
+def scale_of(scale: float | None, query: Tensor) -> float:
+    """Return the scale that is meant; raises ShapeError unless the tensors' sums have digits for it."""
+    if scale is None:
+        return 1.0 / math.sqrt(query.shape[-1])
+    check_scale(scale)
+    most = 1.0 / torch.finfo(accumulation_dtype(query.dtype)).eps
+    if abs(scale) > most:
+        raise ShapeError(
+            f"scale={scale!r} for {query.dtype}.",
+            rule=f"Its size is at most {most:.3g}: beyond that, scores that differ by less than 1 are rounded to one.",
+            fix="Divide the query by what makes the scale so large, or use float64.",
+        )
+    return float(scale)
+
+
+def check_scale(scale: object) -> None:
+    """Raise ShapeError unless a scale is a finite number."""
+    try:
+        finite = isinstance(scale, numbers.Real) and math.isfinite(scale)
+    except OverflowError:  # an integer beyond all floats
+        finite = False
+    if not finite:
+        number = "Pass one, or leave it out for 1 / sqrt(D)."
+        raise ShapeError(
+            f"scale={scale!r}.",
+            rule="The scale is a finite number; NaN or infinity makes every output NaN.",
+            fix="Multiply the query by a tensor, and pass scale=1.0." if isinstance(scale, Tensor) else number,
+        )
+
+
+def check_types(query: object, key: object, value: object, backend: object) -> None:
+    """Raise ShapeError or BackendError for arguments that aren't strided tensors and a name."""
+    for name, x in (("query", query), ("key", key), ("value", value)):
+        if not isinstance(x, Tensor) or x.layout != torch.strided or x.is_nested:
+            kind = _kind(x)
+            raise ShapeError(
+                f"{name} is a {kind}.",
+                rule="query, key and value are strided tensors (B, H, N, D).",
+                fix="Convert it first, for example with .to_dense().",
+            )
+    check_backend(backend)
+
+
+def _kind(x: object) -> str:
+    if not isinstance(x, Tensor):
+        return type(x).__name__
+    return "nested tensor" if x.is_nested else f"tensor with layout {x.layout}"
+
+
+def check_backend(backend: object) -> None:
+    """Raise BackendError unless it is a name, or None."""
+    if not isinstance(backend, str | None):
+        raise BackendError(
+            f"backend={backend!r}.", rule="It is the name of a backend, or None.", fix="Write backend='torch'."
+        )
+
+
+def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q_offset: int) -> None:
+    """Raise ShapeError unless the tensors fit together."""
+    _check_sizes(query, key, value)
+    _check_elements(query, key, value)
+    _check_heads(query.shape[1], key.shape[1], enable_gqa)
+    offset_of(q_offset)
+
+
+def offset_of(q_offset: Any) -> int:
+    """Return the position of the first query; raises ShapeError for what isn't one."""
+    try:
+        whole: Any = q_offset if isinstance(q_offset, int | torch.SymInt) else operator.index(q_offset)
+    except TypeError:
+        whole = MAX_POSITION
+    if isinstance(q_offset, bool) or not -MAX_POSITION < whole < MAX_POSITION:
+        raise ShapeError(
+            f"q_offset={q_offset!r}.",
+            rule="It is the position of the first query, an integer above -2^31 and below 2^31.",
+            fix="With a cache of n keys before the queries, give n.",
+        )
+    return whole  # type: ignore[no-any-return]  # under torch.compile it may stand for an integer
+
+
+def _check_sizes(query: Tensor, key: Tensor, value: Tensor) -> None:
+    if not query.ndim == key.ndim == value.ndim == 4 or query.shape[3] == 0:
+        raise ShapeError(
+            f"{_shapes(query, key, value)}.",
+            rule="All three are (B, H, N, D) with D of at least 1.",
+            fix="Add the dimensions that are missing, as in x[None].",
+        )
+    if key.shape[:3] != value.shape[:3] or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
+        raise ShapeError(
+            f"{_shapes(query, key, value)}.",
+            rule="query is (B, Hq, Nq, D), key (B, Hkv, Nk, D) and value (B, Hkv, Nk, Dv): B, D, Hkv and Nk agree.",
+            fix="Heads come before positions: a tensor (B, N, H, D) is given as x.transpose(1, 2).",
+        )
+
+
+def _check_elements(query: Tensor, key: Tensor, value: Tensor) -> None:
+    if query.dtype != key.dtype or query.dtype != value.dtype:
+        raise ShapeError(
+            f"dtypes {query.dtype}, {key.dtype}, {value.dtype}.",
+            rule="All three have one dtype.",
+            fix="Convert them first, for example with .to(query.dtype).",
+        )
+    if query.device != key.device or query.device != value.device:
+        raise ShapeError(
+            f"devices {query.device}, {key.device}, {value.device}.",
+            rule="All three are on one device.",
+            fix="Move them first, for example with .to(query.device).",
+        )
+    if not query.dtype.is_floating_point:
+        raise ShapeError(f"dtype {query.dtype}.", rule="The tensors are floating-point.", fix="Convert with .float().")
+
+
+def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
+    return f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
+
+
+def check_weights(weights: Mapping[str, Tensor], query: Tensor) -> None:
+    """Raise TableError unless a score's weights lie where the query does."""
+    for name, tensor in weights.items():
+        if tensor.device != query.device:
+            raise TableError(
+                f"Weights {name!r} are on {tensor.device}, query on {query.device}.",
+                rule="A score's weights are on the tensors' device.",
+                fix=f"Move them first: .to({str(query.device)!r}).",
+            )
+
+
+def _check_heads(query_heads: int, key_heads: int, enable_gqa: bool) -> None:
+    if query_heads == key_heads:
+        return
+    if not key_heads or query_heads % key_heads:
+        raise ShapeError(
+            f"{query_heads} query heads on {key_heads} key heads.",
+            rule="The number of query heads is a multiple of the number of key heads.",
+            fix="Repeat the key heads, or give fewer of them.",
+        )
+    if not enable_gqa:
+        raise ShapeError(
+            f"{query_heads} query heads on {key_heads} key heads.",
+            rule="Fewer key heads than query heads is grouped-query attention.",
+            fix="Pass enable_gqa=True if that is meant.",
+        )

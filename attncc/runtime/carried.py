@@ -1,0 +1,162 @@
+"""Calls that leave the process, with torch.export for example: what they name is written out, tables come beside it.
+
+In a process a call names its pattern by handle and its score by key. A program that is saved has their texts in that
+place (attncc.ir.codec), and their tables as tensors: constants of the program, which are found by their hashes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from cachetools import LRUCache, cached
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from attncc._util.tracing import constant
+from attncc.errors import ExportError
+from attncc.frontend.patterns import Pattern, by_handle
+from attncc.ir import codec
+from attncc.ir.score import IDENTITY, ScoreExpression, by_key
+from attncc.ir.tables import TableData
+from attncc.runtime.executables import Call
+
+#: Patterns and scores that are kept as they were read.
+MOST = 1024
+
+
+def is_leaving() -> bool:
+    """Return whether what is called now is recorded to be saved: by torch.export, or by torch.jit.trace."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]
+
+
+def written(call: Call) -> tuple[list[Tensor], Call]:
+    """Return the tables of a call as tensors, and the call with its pattern and score written out.
+
+    Raises ExportError for what can't be written, and under torch.onnx.
+    """
+    check_format()
+    pattern, score = call.pattern, call.score
+    tables = [table(pattern, score, n) for n in range(number_of_tables(pattern, score))]
+    return tables, call._replace(pattern=pattern_text(pattern), score=score_text(score))
+
+
+@constant
+def check_format() -> None:
+    """Raise ExportError where the call is recorded for ONNX."""
+    if torch.onnx.is_in_onnx_export():
+        raise ExportError(
+            "attncc.attention was exported to ONNX.",
+            rule="ONNX has no operator for it, and files of ONNX run without attncc.",
+            fix="Save it with torch.export.save, or export scaled_dot_product_attention with the mask of "
+            "attncc.dense_mask, which computes all pairs.",
+        )
+
+
+@constant
+def pattern_text(handle: str) -> str:
+    """Return a pattern as text, which has been read again."""
+    pattern = by_handle(handle)
+    return _checked(pattern.program, _tables(handle, ""))
+
+
+@constant
+def score_text(key: str) -> str:
+    """Return a score as text, which has been read again, "" for the score as it is."""
+    score = by_key(key)
+    return "" if score is IDENTITY else _checked(score.program, score.tables)
+
+
+def _checked(program: codec.Program, tables: Iterable[TableData]) -> str:
+    """Return a program as text; raises ExportError unless it can be read again."""
+    text = codec.written(program)
+    codec.read(text, program.kind, {table.digest: table for table in tables})
+    return text
+
+
+@constant
+def number_of_tables(handle: str, key: str) -> int:
+    """Return how many different tables a pattern and a score look up."""
+    return len(_tables(handle, key))
+
+
+@constant
+def table(handle: str, key: str, number: int) -> Tensor:
+    """Return one of these tables, the same tensor each time."""
+    data = _tables(handle, key)[number]
+    if data not in _saved:
+        with _unrecorded():
+            _saved[data] = torch.from_numpy(np.array(data.data))
+    return _saved[data]
+
+
+_saved: WeakKeyDictionary[TableData, Tensor] = WeakKeyDictionary()
+
+
+@contextmanager
+def _unrecorded() -> Iterator[None]:
+    """Make tensors that are constants of what is recorded around it."""
+    state = torch._C._get_tracing_state()  # of torch.jit.trace
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+    try:
+        with _disable_current_modes():
+            yield
+    finally:
+        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
+
+
+def _tables(handle: str, key: str) -> list[TableData]:
+    parts = [*(subset.tables for subset in by_handle(handle).subsets), by_key(key).tables]
+    found = {data.digest: data for data in frozenset[TableData]().union(*parts)}
+    return [found[digest] for digest in sorted(found)]
+
+
+def named(call: Call) -> tuple[object, ...]:
+    """Return what a call names, nothing of what it has written out."""
+    return () if codec.is_program(call.pattern) else (by_handle(call.pattern), by_key(call.score))
+
+
+def living(call: Call, tables: Sequence[Tensor]) -> tuple[Call, tuple[object, ...]]:
+    """Return a call as this process has it, and what it names, for the caller to keep as long.
+
+    What is written out is read when it is first seen, and tables are compared with their hashes. Raises ExportError for
+    damaged texts and tables.
+    """
+    if not codec.is_program(call.pattern):
+        return call, ()
+    data = {found.digest: found for found in map(_data, tables)}
+    pattern, score = _pattern(call.pattern, data), _score(call.score, data)
+    return call._replace(pattern=pattern.handle, score=score.key), (pattern, score)
+
+
+def _by_content(text: str, tables: codec.Tables) -> tuple[object, ...]:
+    return text, frozenset(tables)
+
+
+@cached(LRUCache(MOST), key=_by_content, lock=Lock())
+def _pattern(text: str, tables: codec.Tables) -> Pattern:
+    return Pattern.of(codec.read(text, "pattern", tables))
+
+
+@cached(LRUCache(MOST), key=_by_content, lock=Lock())
+def _score(text: str, tables: codec.Tables) -> ScoreExpression:
+    return ScoreExpression.of(codec.read(text, "score", tables)) if text else IDENTITY
+
+
+#: The tables that tensors hold, and the versions of the tensors: one that was changed since is read again.
+_read: Any = WeakTensorKeyDictionary()
+
+
+def _data(tensor: Tensor) -> TableData:
+    version = None if tensor.is_inference() else tensor._version
+    known, found = _read.get(tensor, (None, None))
+    if found is None or version is None or known != version:
+        found = TableData(tensor)
+        _read[tensor] = version, found
+    return found  # type: ignore[no-any-return]

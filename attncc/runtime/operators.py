@@ -1,0 +1,203 @@
+"""What attncc's operators compute, differentiable and opaque to torch.compile; attncc.runtime.library registers it.
+
+Patterns and scores are named by handle and key, or written out, with their tables beside them (attncc.runtime.carried).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attncc.backends.base import Gradients, Saved, accumulation_dtype
+from attncc.backends.logsum import LogSum
+from attncc.errors import AttnccError
+from attncc.runtime import carried
+from attncc.runtime.executables import Call, executable_for
+
+_OPERATORS = torch.ops.attncc
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, *call: Any) -> tuple[Tensor, Tensor]:
+    """Return (out, lse), see attncc.backends.base.Executable; `call` are the fields of a Call."""
+    out, lse = executable_for(query, key, value, "forward", Call(*call)).forward(query, key, value, (), scale)
+    return out, lse.value
+
+
+def general_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    weights: Sequence[Tensor] | None,
+    tables: Sequence[Tensor] | None,
+    scale: float,
+    *call: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (out, lse, its remainder) under a score that looks `weights` up, if it has any.
+
+    What the call has written out looks `tables` up.
+
+    A list without tensors is None where a model that was compiled ahead of time calls.
+    """
+    found, _alive = carried.living(Call(*call), tables or ())
+    out, lse = executable_for(query, key, value, "forward", found).forward(query, key, value, weights or (), scale)
+    return out, lse.value, lse.rest
+
+
+def attention_backward(grad_out: Tensor, grad_lse: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients by query, key and value."""
+    saved, (scale, *call) = _saved(rest[:5]), rest[5:]
+    d_query, d_key, d_value, _ = _gradients(saved, grad_out, grad_lse, scale, Call(*call), False)
+    return d_query, d_key, d_value
+
+
+def general_attention_backward(
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+    tensors: Sequence[Tensor],
+    tables: Sequence[Tensor],
+    with_weights: bool,
+    scale: float,
+    *call: Any,
+) -> list[Tensor]:
+    """Return the gradients by query, key and value, and, if they are wanted, by a score's weights."""
+    saved = _saved(tensors)
+    found, _alive = carried.living(Call(*call), tables)
+    d_query, d_key, d_value, d_weights = _gradients(saved, grad_out, grad_lse, scale, found, with_weights)
+    return [d_query, d_key, d_value, *d_weights]
+
+
+def _saved(tensors: Sequence[Tensor]) -> Saved:
+    """Return what a forward left: query, key, value, out and lse, and under a score its remainder and the weights."""
+    query, key, value, out, lse, *rest = tensors
+    return Saved(query, key, value, rest[1:], out, LogSum(lse, *rest[:1]))
+
+
+def _gradients(
+    saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, call: Call, with_weights: bool
+) -> Gradients:
+    found = executable_for(saved.query, saved.key, saved.value, "backward", call)
+    return found.backward(saved, grad_out, grad_lse, scale, with_weights)
+
+
+def like_outputs(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    """Return tensors without data, like (out, lse)."""
+    out = query.new_empty(*query.shape[:-1], value.shape[-1])
+    return out, query.new_empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype))
+
+
+def like_general_outputs(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return tensors without data, like (out, lse, its remainder)."""
+    out, lse = like_outputs(query, key, value)
+    return out, lse, lse.new_empty(lse.shape)
+
+
+def like_gradients(
+    grad_out: Tensor, grad_lse: Tensor | None, query: Tensor, key: Tensor, value: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return tensors without data, like those of attention_backward."""
+    d_query, d_key, d_value = (x.new_empty(x.shape) for x in (query, key, value))
+    return d_query, d_key, d_value
+
+
+def like_general_gradients(
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+    tensors: Sequence[Tensor],
+    tables: Sequence[Tensor],
+    with_weights: bool,
+    *rest: Any,
+) -> list[Tensor]:
+    """Return tensors without data, like those of general_attention_backward."""
+    saved = _saved(tensors)
+    wanted = (saved.query, saved.key, saved.value, *(saved.weights if with_weights else ()))
+    return [x.new_empty(x.shape) for x in wanted]
+
+
+class _Attend(torch.autograd.Function):
+    """Attention with its derivative: of (tables, scale, *call), query, key, value and a score's weights.
+
+    tables: None under `attention`, which takes no weights either. torch.library.register_autograd would do, but takes
+    longer for a call than all else that the host does.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, options: tuple[Any, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
+        out, *lse = _below_autograd(options, *tensors)
+        query, key, value, *weights = tensors
+        ctx.save_for_backward(query, key, value, out, *lse, *weights)
+        ctx.options = options
+        ctx.kept = carried.named(Call(*options[2:]))  # alive until the backward, which names them
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*lse[1:])
+        return out, *lse
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None, *of_rest: None) -> tuple[Any, ...]:
+        tensors = ctx.saved_tensors
+        tables, *options = ctx.options
+        grad_out = torch.zeros_like(tensors[3]) if grad_out is None else grad_out
+        if tables is None:
+            return None, *_OPERATORS.attention_backward.default(grad_out, grad_lse, *tensors, *options)
+        with_weights = any(ctx.needs_input_grad[4:])
+        general = _OPERATORS.general_attention_backward.default
+        found = general(grad_out, grad_lse, tensors, tables, with_weights, *options)
+        return None, *found, *(() if with_weights else (None,) * len(ctx.needs_input_grad[4:]))
+
+
+def _below_autograd(options: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *weights: Tensor) -> Any:
+    tables, *rest = options
+    with torch._C._AutoDispatchBelowADInplaceOrView():
+        if tables is None:
+            return _OPERATORS.attention.default(query, key, value, *rest)
+        return _OPERATORS.general_attention.default(query, key, value, weights, tables, *rest)
+
+
+def _differentiable(options: tuple[Any, ...], *tensors: Tensor) -> Any:
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    return _Attend.apply(options, *tensors) if wanted else _below_autograd(options, *tensors)  # type: ignore[no-untyped-call]
+
+
+def differentiable_attention(query: Tensor, key: Tensor, value: Tensor, *options: Any) -> Any:
+    """Return `attention`, with its derivative where that is wanted."""
+    return _differentiable((None, *options), query, key, value)
+
+
+def differentiable_general_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    weights: Sequence[Tensor] | None,
+    tables: Sequence[Tensor] | None,
+    *options: Any,
+) -> Any:
+    """Return `general_attention`, with its derivative where that is wanted."""
+    return _differentiable((tables or (), *options), query, key, value, *(weights or ()))
+
+
+def composite_attention(
+    query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float, call: Call
+) -> tuple[Tensor, Tensor]:
+    """Return (out, lse) by a composite backend's own operations: autograd and torch's transforms go through them."""
+    out, lse = executable_for(query, key, value, "forward", call).forward(query, key, value, weights, scale)
+    return out, lse.value
+
+
+def refuse_double_backward(ctx: Any, *gradients: Any) -> None:
+    """Raise AttnccError: the backward of a gradient."""
+    raise AttnccError(
+        "The gradient of attention was differentiated again.",
+        rule="Backends have first derivatives only, but for the reference, whose operations are torch's own.",
+        fix="Pass backend='reference' where second derivatives are needed: it is dense attention under the mask.",
+    )
+
+
+def refuse_vmap(*arguments: Any) -> None:
+    """Raise AttnccError: a dimension that torch.vmap has mapped."""
+    raise AttnccError(
+        "attncc.attention was called under torch.vmap.",
+        rule="Batch entries are the first dimension of query, key and value.",
+        fix="Put the mapped dimension into B (or into H, for a pattern without h), or pass backend='reference'.",
+    )

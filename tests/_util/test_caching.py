@@ -1,0 +1,104 @@
+"""What is kept between calls: enough for a model of many layers, and bounded where patterns are made anew."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+import attncc
+from attncc._util import caching
+from attncc.ir.tables import TableData
+from attncc.runtime import executables
+
+
+@pytest.fixture
+def few_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(caching, "TABLES", 1 << 20)
+    yield
+    caching.count_table(1 << 20)  # starts counting from none
+
+
+def test_a_model_of_forty_patterns_is_planned_and_lowered_once() -> None:
+    layers = [attncc.load("sliding_window", window=window) for window in range(1, 41)]
+    x = torch.randn(1, 1, 64, 8, requires_grad=True)
+
+    def step() -> None:
+        out = x
+        for layer in layers:
+            out = attncc.attention(out, out, out, layer)
+        out.sum().backward()
+
+    step()
+    before = executables._lowered.cache_info().misses
+    step()
+    assert executables._lowered.cache_info().misses == before
+
+
+def test_a_pattern_made_for_one_step_goes_when_others_have_been_made(few_tables: None) -> None:
+    def documents(step: int) -> weakref.ref[TableData]:
+        made = attncc.load("document", ids=[step, step + 1, step + 1]).causal()
+        assert made.key
+        (table,) = made.predicate.tables
+        return weakref.ref(table)
+
+    first = documents(0)
+    gc.collect()
+    assert first() is not None, "the algebra keeps what it has worked out last"
+    caching.count_table(caching.TABLES)
+    gc.collect()
+    assert first() is None
+
+
+def test_results_are_kept_by_size() -> None:
+    calls: list[int] = []
+
+    @caching.by_size(lambda result: result)
+    def made(size: int) -> int:
+        calls.append(size)
+        return size
+
+    most = caching.POSITIONS // caching.FEWEST
+    for size in (*range(most, most + caching.FEWEST), most):  # each counts as one of the largest that are kept
+        made(size)
+    assert calls == [*range(most, most + caching.FEWEST)]
+    made(1)
+    made(most + 1)
+    assert calls[-2:] == [1, most + 1], "the one used longest ago made room"
+
+
+def test_a_result_larger_than_all_that_is_kept_is_kept() -> None:
+    calls = []
+
+    @caching.by_size(lambda result: result)
+    def made(size: int) -> int:
+        calls.append(size)
+        return size
+
+    made(1 << 60)
+    made(1 << 60)
+    assert calls == [1 << 60]
+
+
+def test_forgetting_changes_no_key(few_tables: None) -> None:
+    made = attncc.load("strided", l=7)
+    key = made.key
+    caching.count_table(caching.TABLES)
+    assert attncc.load("strided", l=7).key == key
+    assert attncc.load("strided", l=7) == made
+
+
+def test_small_results_piled_up_by_the_million() -> None:
+    @caching.by_size(lambda result: result)
+    def made(size: int, step: int) -> int:
+        return size
+
+    for step in range(caching.MOST + 100):
+        made(3, step)
+    assert made.cache_info().currsize <= caching.POSITIONS
+    assert made.cache_info().misses == caching.MOST + 100
+    made(3, 0)
+    assert made.cache_info().misses == caching.MOST + 101, "the first went"

@@ -1,0 +1,311 @@
+"""Plugins: found without an import, isolated when broken or hanging, told apart when several have one name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from attncc.errors import ConfigError, PatternError, PluginError
+from attncc.frontend import catalog, foreign, plugins
+
+PATTERN = "import attncc\n@attncc.pattern\ndef {name}(i, j):\n    return j <= i\n"
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that installs fake plugins, {entry point name: source of its module}."""
+
+    def install(**sources: str) -> None:
+        entries = list(plugins.entry_points(group=plugins.GROUP))
+        for name, source in sources.items():
+            (tmp_path / f"fake_{name}.py").write_text(source, encoding="utf-8")
+            entries.append(EntryPoint(name.rstrip("_"), f"fake_{name}", plugins.GROUP))
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(plugins, "entry_points", lambda group: entries)
+
+    monkeypatch.setattr(plugins, "_results", {})
+    monkeypatch.setattr(plugins, "_warned", set())
+    yield install
+    for name in [name for name in sys.modules if name.startswith("fake_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that installs distributions, each with a plugin `twin`: {distribution: its patterns}."""
+
+    def install(**patterns: Sequence[str]) -> None:
+        for distribution, names in patterns.items():
+            source = "import attncc\n" + "".join(PATTERN.format(name=name).partition("\n")[2] for name in names)
+            (tmp_path / f"fake_{distribution}.py").write_text(source, encoding="utf-8")
+            metadata = tmp_path / f"{distribution}-1.0.dist-info"
+            metadata.mkdir()
+            (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+            (metadata / "entry_points.txt").write_text(f"[attncc.patterns]\ntwin = fake_{distribution}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+
+    monkeypatch.setattr(plugins, "_results", {})
+    monkeypatch.setattr(plugins, "_warned", set())
+    yield install
+    for name in [name for name in sys.modules if name.startswith("fake_")]:
+        del sys.modules[name]
+
+
+def test_listing_imports_nothing(installed) -> None:
+    installed(explosive="raise RuntimeError('imported')")
+    assert "explosive" in [plugin.name for plugin in plugins.plugins()]
+    assert "fake_explosive" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "source", ["raise RuntimeError('no')", "raise SystemExit(2)", "import nowhere_at_all", "x = ("]
+)
+def test_a_broken_plugin_takes_nothing_down(installed, source: str) -> None:
+    installed(broken=source, good=PATTERN.format(name="fine"))
+    with pytest.warns(plugins.PluginWarning, match="'broken'") as caught:
+        names = {pattern.name for _, pattern in catalog.factories() + catalog.factories()}
+    assert len(caught) == 1
+    assert {"fine", "strided"} <= names
+    with pytest.raises(PluginError, match="doctor"):
+        catalog.factory("broken:anything")
+    [result] = [result for result in plugins.loaded() if result.error is not None]
+    assert "Traceback" in result.traceback
+
+
+def test_several_plugins_of_one_name_are_warned_of_and_at_hand(twins) -> None:
+    twins(left=["mine", "shared"], right_side=["other", "shared"])
+    with pytest.warns(plugins.PluginWarning, match=r"'left/twin' \(fake_left of left 1.0\) and 'right_side/twin'"):
+        assert {"left/twin", "right_side/twin"} <= {plugin.reference for plugin in plugins.plugins()}
+    named = {f"{plugin}:{pattern.name}" for plugin, pattern in catalog.factories()}  # without a second warning
+    assert {"left/twin:mine", "right_side/twin:other", "left/twin:shared", "right_side/twin:shared"} <= named
+    for name in ("mine", "twin:mine", "left/twin:mine", "fake_left/twin:mine", "twin:other", "Right.Side/twin:other"):
+        assert catalog.factory(name).name == name.rpartition(":")[2]
+    for name in ("shared", "twin:shared"):
+        with pytest.raises(PluginError, match=r"left/twin:shared .* or right_side/twin:shared"):
+            catalog.factory(name)
+    found = [catalog.factory(f"{place}/twin:shared").function.__module__ for place in ("left", "right_side")]
+    assert found == ["fake_left", "fake_right_side"]
+    with pytest.raises(PatternError, match="no pattern 'nothing'"):
+        catalog.factory("twin:nothing")
+    with pytest.raises(PluginError, match="Unknown plugin 'middle/twin'"):
+        catalog.factory("middle/twin:shared")
+
+
+def test_several_plugins_of_one_name_in_one_distribution_go_by_their_modules(installed) -> None:
+    installed(twin=PATTERN.format(name="a"), twin_=PATTERN.format(name="a"))
+    with pytest.warns(plugins.PluginWarning, match="2 plugins are named 'twin'"):
+        assert catalog.factory("fake_twin_/twin:a").function.__module__ == "fake_twin_"
+    with pytest.raises(PluginError, match=r"fake_twin/twin:a .* or fake_twin_/twin:a"):
+        catalog.factory("twin:a")
+
+
+def test_a_plugin_that_is_left_out_is_not_imported(twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    twins(left=["shared"], right=["shared"])
+    monkeypatch.setenv(plugins.DISABLED, "left/twin, sparse_transformer")
+    assert {plugin.reference for plugin in plugins.plugins()} == {"basic", "twin"}
+    assert catalog.factory("shared").function.__module__ == "fake_right"
+    assert "fake_left" not in sys.modules
+    with pytest.raises(PluginError, match=f"left out: {plugins.DISABLED}=left/twin"):
+        catalog.factory("sparse_transformer:strided")
+
+
+def test_metadata_that_can_not_be_read_leaves_one_distribution_out(twins, tmp_path: Path) -> None:
+    twins(left=["mine"], damaged=["other"])
+    (tmp_path / "damaged-1.0.dist-info" / "entry_points.txt").write_bytes(b"[attncc.patterns]\ntwin = \xff\xfe\n")
+    with pytest.warns(plugins.PluginWarning, match=r"damaged-1.0.dist-info can't be read"):
+        assert {"basic", "sparse_transformer", "twin"} == {plugin.reference for plugin in plugins.plugins()}
+
+
+HANGING = """
+import time
+def spin():
+    while True:
+        pass
+def sleep():
+    time.sleep(600)
+def wait():
+    import threading
+    threading.Event().wait()
+def cling():
+    for turn in range(3):
+        try:
+            time.sleep(600)
+        except BaseException:
+            pass
+    raise RuntimeError("at last")
+"""
+
+
+@pytest.mark.parametrize("how", ["spin", "sleep", "wait", "cling"])
+def test_a_plugin_that_hangs_is_named_and_interrupted(
+    installed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    monkeypatch.setenv(foreign.TIMEOUT, "0.2")
+    monkeypatch.setattr(foreign, "SILENCE", 0.05)
+    monkeypatch.setattr(foreign, "AGAIN", 0.05)
+    installed(hanging=f"{HANGING}{how}()\n", good=PATTERN.format(name="fine"))
+    before = signal.getsignal(signal.SIGURG), sys.stdout
+    reason = "at last" if how == "cling" else "It took more than 0.2 s to import"
+    with pytest.warns(plugins.PluginWarning, match=f"Plugin 'hanging' of .*: {reason}"):
+        assert "fine" in {pattern.name for _, pattern in catalog.factories() + catalog.factories()}
+    assert (signal.getsignal(signal.SIGURG), sys.stdout) == before
+    [record] = [each for each in caplog.records if "hanging" in each.getMessage()]
+    assert "still being imported, and is interrupted after 0.2 s (ATTNCC_PLUGIN_TIMEOUT)" in record.getMessage()
+    assert "ATTNCC_DISABLED_PLUGINS=hanging leaves it out" in record.getMessage()
+
+
+def test_a_limit_that_is_no_number_is_refused(installed, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(good=PATTERN.format(name="fine"))
+    for text in ("soon", "-1", "nan", "inf"):
+        monkeypatch.setenv(foreign.TIMEOUT, text)
+        with pytest.raises(ConfigError, match=f"ATTNCC_PLUGIN_TIMEOUT='{text}'"):
+            catalog.factory("good:fine")
+    monkeypatch.setenv(foreign.TIMEOUT, "0")
+    assert catalog.factory("good:fine").name == "fine"
+
+
+def test_in_another_thread_nothing_is_interrupted_and_who_waits_is_told(
+    installed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(foreign.TIMEOUT, "0.2")
+    monkeypatch.setattr(foreign, "SILENCE", 0.05)
+    monkeypatch.setattr(foreign, "released", threading.Event(), raising=False)
+    installed(slow="from attncc.frontend import foreign\nforeign.released.wait(60)\n" + PATTERN.format(name="late"))
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(catalog.factory("slow:late").name))
+    thread.start()
+    while "fake_slow" not in sys.modules:
+        time.sleep(0.01)
+    with (
+        pytest.warns(plugins.PluginWarning, match="another thread"),
+        pytest.raises(PluginError, match="another thread"),
+    ):
+        catalog.factory("slow:late")
+    foreign.released.set()  # type: ignore[attr-defined]
+    thread.join(60)
+    assert found == ["late"]
+    assert catalog.factory("slow:late").name == "late"  # it was only busy
+    assert any("can't be interrupted here" in record.getMessage() for record in caplog.records)
+
+
+def test_threads_that_load_at_once_import_once_and_leave_stdout_alone(installed, tmp_path: Path) -> None:
+    (tmp_path / "counted").write_text("")
+    count = f"with open({str(tmp_path / 'counted')!r}, 'a') as file: file.write('x')\n"
+    slow = "import time\nprint('hello')\ntime.sleep(0.02)\n" + count
+    installed(one=slow + PATTERN.format(name="a"), two=slow + PATTERN.format(name="b"), bad=slow + "raise ValueError\n")
+    stdout, found = sys.stdout, list[set[str]]()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        threads = [
+            threading.Thread(target=lambda: found.append({pattern.name for _, pattern in catalog.factories()}))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert sys.stdout is stdout
+    assert len(found) == 8
+    assert all({"a", "b", "strided"} <= names for names in found)
+    assert (tmp_path / "counted").read_text() == "xxx"
+    assert ["'bad'" in str(each.message) for each in caught] == [True]
+
+
+MUTE = "class Mute({base}):\n    def __str__(self): raise {raised}\n    __repr__ = __str__\nraise Mute()\n"
+
+
+@pytest.mark.parametrize("base", ["Exception", "BaseException", "ImportError"])
+@pytest.mark.parametrize("raised", ["RuntimeError('no')", "SystemExit(3)"])
+def test_an_error_without_a_text_is_told_by_its_type(installed, base: str, raised: str) -> None:
+    installed(mute=MUTE.format(base=base, raised=raised))
+    with (
+        pytest.warns(plugins.PluginWarning, match="Mute: <a Mute that has no text>"),
+        pytest.raises(PluginError, match="Mute: <a Mute that has no text>"),
+    ):
+        catalog.factory("mute:any")
+
+
+def test_escapes_in_what_a_plugin_says_are_spelled_out(installed) -> None:
+    installed(loud="raise ValueError('\\x1b[2J\\x07 hear\\r me')")
+    with (
+        pytest.warns(plugins.PluginWarning, match=r"ValueError: \\x1b\[2J\\x07 hear\\r me"),
+        pytest.raises(PluginError, match=r"\\x1b\[2J") as caught,
+    ):
+        catalog.factory("loud:any")
+    assert "\x1b" not in str(caught.value) + caught.value.problem
+
+
+def test_a_plugin_that_replaces_or_closes_its_streams_leaves_them(installed) -> None:
+    before = sys.stdout, sys.stderr
+    installed(swapping="import io, sys\nsys.stdout = sys.stderr = io.StringIO()\n" + PATTERN.format(name="fine"))
+    assert catalog.factory("swapping:fine").name == "fine"
+    assert (sys.stdout, sys.stderr) == before
+
+
+def test_a_process_that_a_plugin_forks_does_not_go_on(installed, tmp_path: Path) -> None:
+    installed(forking="import os\npid = os.fork()\n" + PATTERN.format(name="fine"))
+    catalog.factory("forking:fine")
+    with (tmp_path / "processes").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    pid = sys.modules["fake_forking"].pid
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    assert (tmp_path / "processes").read_text() == f"{os.getpid()}\n"
+
+
+def test_two_plugins_with_one_pattern(installed) -> None:
+    installed(first=PATTERN.format(name="shared"), second=PATTERN.format(name="shared"))
+    with pytest.raises(PluginError, match=r"first:shared.* or second:shared"):
+        catalog.factory("shared")
+    assert catalog.factory("second:shared").name == "shared"
+
+
+def test_an_entry_point_may_name_one_pattern(installed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "fake_single.py").write_text(PATTERN.format(name="lone") + "number = 3\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    lone = EntryPoint("lone", "fake_single:lone", plugins.GROUP)
+    number = EntryPoint("number", "fake_single:number", plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [lone, number])
+    assert catalog.factory("lone:lone").name == "lone"
+    with pytest.warns(plugins.PluginWarning), pytest.raises(PluginError, match="names a int"):
+        catalog.factory("number:lone")
+
+
+def test_what_a_plugin_prints_as_it_is_imported_stood_before_the_json(installed, capsys: pytest.CaptureFixture) -> None:
+    installed(chatty="print('hello')\n" + PATTERN.format(name="fine"))
+    assert catalog.factory("chatty:fine").name == "fine"
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "hello\n")
+
+
+def test_a_panic_that_is_no_exception_took_every_command_down(installed) -> None:
+    installed(panicking="class Panic(BaseException): pass\nraise Panic('oh')", good=PATTERN.format(name="fine"))
+    with pytest.warns(plugins.PluginWarning, match="Panic: oh"):
+        assert "fine" in {pattern.name for _, pattern in catalog.factories()}
+
+
+def test_a_plugin_that_is_interrupted_is_not_broken(installed) -> None:
+    installed(slow="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        catalog.factories()
+
+
+def test_an_entry_point_that_names_nothing_spoke_of_a_group_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = EntryPoint("odd", "no module: at all", plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [odd])
+    with pytest.warns(plugins.PluginWarning), pytest.raises(PluginError, match="names 'no module: at all'"):
+        catalog.factory("odd:any")
+
+
+def test_a_plugin_without_patterns_had_a_blank_for_their_names(installed) -> None:
+    installed(hollow="")
+    with pytest.raises(PatternError, match="declares no patterns"):
+        catalog.factory("hollow")

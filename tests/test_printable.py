@@ -1,0 +1,59 @@
+"""Foreign text: spelled out, whatever it holds, and whatever it does when it is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from attncc.errors import printable, told
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("plain ≤ text", "plain ≤ text"),
+        ("two\n\tlines", "two\n\tlines"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("over\rwritten\x08", r"over\rwritten\x08"),
+        ("\u202eright to left", r"\u202eright to left"),
+        ("zero\u200bwidth", r"zero\u200bwidth"),
+        ("\x9b31m", r"\x9b31m"),
+        ("no\xa0break", "no break"),
+        ("undecodable \udcff", r"undecodable \udcff"),
+        (7, "7"),
+    ],
+)
+def test_nothing_but_text_is_left(text: object, spelled: str) -> None:
+    assert printable(text) == spelled
+    assert printable(spelled) == spelled
+
+
+class Mute(Exception):
+    """An error that won't say what it is."""
+
+    def __str__(self) -> str:
+        raise SystemExit("no")
+
+    __repr__ = __str__
+
+
+class Liar(str):
+    """A text that is another one when it is asked."""
+
+    def isprintable(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return "\x1b[2J"
+
+
+def test_what_has_no_text_is_named_by_its_type() -> None:
+    assert printable(Mute()) == "<a Mute that has no text>"
+    assert told(Mute()) == "Mute: <a Mute that has no text>"
+    assert printable(Liar("a\x1bb")) == r"a\x1bb"
+    assert told(ValueError(Liar("a\x1bb"))) == r"ValueError: \x1b[2J"
+
+
+def test_an_error_is_told_at_bounded_length() -> None:
+    assert told(ValueError("it is wrong.")) == "ValueError: it is wrong"
+    assert told(ValueError()) == "ValueError"
+    assert len(told(ValueError("x" * 10**6))) < 3000
