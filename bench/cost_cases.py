@@ -17,7 +17,7 @@ from attncc import backends
 from attncc.backends.base import Executable, Saved
 from attncc.backends.inputs import Inputs
 from attncc.ir.score import IDENTITY
-from attncc.planner.choice import separated
+from attncc.planner.options import separated
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import attncc
 from attncc.backends.reference import dense_mask
-from attncc.planner.choice import WAYS
 from attncc.planner.directions import DIRECTIONS
+from attncc.planner.options import WAYS
 from attncc.testing.check import check_attention, check_plan
 from attncc.testing.oracle import Problem
 from attncc.testing.strategies import Case, cases

@@ -15,7 +15,7 @@ from attncc._util.storage import read
 from attncc.configs import reading
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
-from attncc.planner.choice import separated
+from attncc.planner.options import separated
 from attncc.version import __version__
 
 FORMAT = 1

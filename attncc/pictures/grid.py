@@ -13,10 +13,10 @@ from attncc.ir.tables import Array
 from attncc.planner import bisect
 from attncc.planner.axis import Axis
 from attncc.planner.checks import check
+from attncc.planner.key_ranges import everything
 from attncc.planner.layout import Layout
 from attncc.planner.shape import Shape
 from attncc.planner.specialise import specialise
-from attncc.planner.staircase import everything
 
 
 @dataclass(frozen=True)

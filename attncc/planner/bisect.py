@@ -71,7 +71,7 @@ class _Grid:
         """Return NEVER, SOMETIMES or ALWAYS for boxes of side x side tiles."""
         first = corners * self.block
         last = np.minimum((corners + side) * self.block, self.sizes) - 1
-        least_start, greatest_start, least_stop, greatest_stop = self.layout.staircase.hull(first[:, 0], last[:, 0])
+        least_start, greatest_start, least_stop, greatest_stop = self.layout.key_ranges.hull(first[:, 0], last[:, 0])
         never = (last[:, 1] < least_start) | (first[:, 1] >= greatest_stop)
         always = (greatest_start <= first[:, 1]) & (last[:, 1] < least_stop)
         stairs = np.where(always, ALWAYS, np.where(never, NEVER, SOMETIMES))
@@ -108,7 +108,7 @@ class _Grid:
         col = corners[:, 1, None] * self.block[1] + np.arange(self.block[1])
         exists = (row < self.sizes[0])[:, :, None] & (col < self.sizes[1])[:, None, :]
         row, col = np.minimum(row, self.sizes[0] - 1), np.minimum(col, self.sizes[1] - 1)
-        start, stop = self.layout.staircase.at(row)
+        start, stop = self.layout.key_ranges.at(row)
         holds = (start[:, :, None] <= col[:, None, :]) & (col[:, None, :] < stop[:, :, None])
         if self.layout.residual is not None:
             env = {

@@ -1,4 +1,4 @@
-"""Exact counts of what no staircase decides alone: by diagonals and by residues, clause by clause if need be."""
+"""Exact counts of what key ranges alone don't decide: by diagonals and by residues, clause by clause if need be."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attncc.planner.shape import Shape
 
 
 @dataclass(frozen=True)
-class Way:
+class CountMethod:
     """A way to count: the pairs that it evaluates, and what counts."""
 
     cells: int
@@ -29,11 +29,11 @@ def count(predicate: Predicate, shape: Shape, most: int) -> int | None:
     return found.count() if found.cells < most else None
 
 
-def _fewest(ways: Iterable[Way]) -> Way:
+def _fewest(ways: Iterable[CountMethod]) -> CountMethod:
     return min(ways, key=lambda way: way.cells)
 
 
-def _ways(predicate: Predicate, shape: Shape) -> Iterator[Way]:
+def _ways(predicate: Predicate, shape: Shape) -> Iterator[CountMethod]:
     """Yield ways to count a predicate: as it is, and the sum over disjoint clauses where it is worth finding them."""
     whole = _of_conjunction(predicate, shape)
     yield whole
@@ -44,19 +44,19 @@ def _ways(predicate: Predicate, shape: Shape) -> Iterator[Way]:
     except TooManyClausesError:
         return
     parts = [_of_conjunction(piece.predicate(), shape) for piece in pieces]
-    yield Way(sum(part.cells for part in parts), lambda: sum(part.count() for part in parts))
+    yield CountMethod(sum(part.cells for part in parts), lambda: sum(part.count() for part in parts))
 
 
-def _of_conjunction(predicate: Predicate, shape: Shape) -> Way:
+def _of_conjunction(predicate: Predicate, shape: Shape) -> CountMethod:
     """Return the way to count a conjunction that evaluates the fewest pairs."""
     lengths = shape.q_len, shape.kv_len, shape.q_offset
     if diagonals.applies(predicate):
-        return Way(0, lambda: diagonals.count(predicate, *lengths) or 0)
+        return CountMethod(0, lambda: diagonals.count(predicate, *lengths) or 0)
     relation = _related(predicate, shape)
     if relation is None:
-        return Way(0, lambda: 0)
+        return CountMethod(0, lambda: 0)
     found = [residues.Residues.of(layout, shape.q_offset) for layout in _layouts(relation, shape)]
-    return _fewest(Way(each.cells, each.count) for each in found)
+    return _fewest(CountMethod(each.cells, each.count) for each in found)
 
 
 def _related(predicate: Predicate, shape: Shape) -> Relation | None:

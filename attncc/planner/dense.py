@@ -1,4 +1,4 @@
-"""Dense attention beside a plan: what a library's one call over all pairs should take, so that it shows what pays."""
+"""DenseBaseline attention beside a plan: what a library's one call over all pairs should take, so that it shows what pays."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from attncc.planner.passes import Group
 from attncc.planner.shape import Shape
 from attncc.targets import Target
 
-#: Dense attention over a plan's time, or over a measured one, up to which it is as fast: both are known roughly.
+#: DenseBaseline attention over a plan's time, or over a measured one, up to which it is as fast: both are known roughly.
 AS_FAST = 1.1
 
 
 @dataclass(frozen=True)
-class Dense:
+class DenseBaseline:
     """Attention without a pattern: causal where the pattern is shown to be, else over all pairs.
 
     seconds: predicted for one head of 64, without a mask. over: that over the predicted time of the plan, None where
@@ -43,7 +43,7 @@ class Dense:
 
 def beside(
     predicate: Predicate, shape: Shape, mask_shape: Sequence[int], groups: Sequence[Group], target: Target
-) -> Dense:
+) -> DenseBaseline:
     """Return dense attention beside the groups of a plan; `mask_shape` has the heads that the plan tells apart."""
     causal = is_causal(predicate)
     pairs = _causal_pairs(shape) if causal else shape.q_len * shape.kv_len
@@ -52,7 +52,7 @@ def beside(
     planned = sum(
         len(group.batches or [0]) * len(group.heads or [0]) * group.alternatives[0].seconds for group in groups
     )
-    return Dense(causal, seconds, seconds * heads / planned if planned else None)
+    return DenseBaseline(causal, seconds, seconds * heads / planned if planned else None)
 
 
 def is_causal(predicate: Predicate) -> bool:

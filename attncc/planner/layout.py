@@ -1,4 +1,4 @@
-"""Layouts: the order in which a clause's queries and keys are laid out, and the staircase that results.
+"""Layouts: the order in which a clause's queries and keys are laid out, and the key ranges that result.
 
 Filters compact an axis to the positions that pass, joins sort both axes by class (each class is then a
 contiguous segment), and within that order the bands leave each query one contiguous range of keys.
@@ -19,20 +19,20 @@ from attncc.planner.axis import Axis, listed
 from attncc.planner.bands import first_at_least, key_values, limits, rises
 from attncc.planner.classes import CLASSES, classes_of
 from attncc.planner.cycle import Cycle
+from attncc.planner.key_ranges import Edges, KeyRanges, everything, tabulated
 from attncc.planner.order import order_by
 from attncc.planner.periods import cycles
 from attncc.planner.relation import Band, Relation
 from attncc.planner.shape import Shape
-from attncc.planner.staircase import Edges, Staircase, everything, tabulated
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Query rows and keys in their order, the staircase between them, and what is left to check for each pair."""
+    """Query rows and keys in their order, the key ranges between them, and what is left to check for each pair."""
 
     rows: Axis
     cols: Axis
-    staircase: Staircase
+    key_ranges: KeyRanges
     residual: Predicate | None
 
     @property
@@ -49,7 +49,7 @@ def dense_layout(predicate: Predicate, shape: Shape) -> Layout:
 
 
 def lay_out(relation: Relation, shape: Shape) -> Layout:
-    """Return the layout of a clause: filtered, sorted by its joins, with its bands as a staircase.
+    """Return the layout of a clause: filtered, sorted by its joins, with its bands as key ranges.
 
     Filters and joins that repeat along both axes are laid out in closed form, others by listing positions.
     """
@@ -77,8 +77,8 @@ def _listed(relation: Relation, shape: Shape, residual: Predicate | None) -> Lay
     return Layout(rows, cols, _segmented(relation.bands, *classes, rows, cols, shape.q_offset), residual)
 
 
-def _cyclic(bands: tuple[Band, ...], rows: Cycle, cols: Cycle, offset: int) -> Staircase:
-    """The staircase between classes of two cycles: a band's limit is a position, and that a slot of the class."""
+def _cyclic(bands: tuple[Band, ...], rows: Cycle, cols: Cycle, offset: int) -> KeyRanges:
+    """The key ranges between classes of two cycles: a band's limit is a position, and that a slot of the class."""
     natural = Axis(cols.length)
     keys = [key_values(band, natural) for band in bands]
 
@@ -95,8 +95,8 @@ def _cyclic(bands: tuple[Band, ...], rows: Cycle, cols: Cycle, offset: int) -> S
         return start, np.maximum(start, stop)
 
     if rises(bands):  # in each class, and classes follow one another on both axes
-        return Staircase(rows.size, cols.size, edges, monotone=True)
-    return tabulated(*Staircase(rows.size, cols.size, edges, monotone=False).bounds(), cols.size)
+        return KeyRanges(rows.size, cols.size, edges, monotone=True)
+    return tabulated(*KeyRanges(rows.size, cols.size, edges, monotone=False).bounds(), cols.size)
 
 
 def _filtered(axis: Axis, condition: Predicate, symbol: sympy.Symbol, offset: int) -> Axis:
@@ -107,8 +107,8 @@ def _filtered(axis: Axis, condition: Predicate, symbol: sympy.Symbol, offset: in
     return axis if passing.all() else axis.select(np.flatnonzero(passing))
 
 
-def _banded(bands: tuple[Band, ...], rows: Axis, cols: Axis, offset: int) -> Staircase:
-    """The staircase without classes: closed forms, evaluated only for the rows that are asked for."""
+def _banded(bands: tuple[Band, ...], rows: Axis, cols: Axis, offset: int) -> KeyRanges:
+    """The key ranges without classes: closed forms, evaluated only for the rows that are asked for."""
     keys = [key_values(band, cols) for band in bands]
 
     def edges(slots: Array) -> Edges:
@@ -124,8 +124,8 @@ def _banded(bands: tuple[Band, ...], rows: Axis, cols: Axis, offset: int) -> Sta
         return start, np.maximum(start, stop)
 
     if rises(bands) and rows.kind != "sorted":
-        return Staircase(rows.size, cols.size, edges, monotone=True)
-    return tabulated(*Staircase(rows.size, cols.size, edges, monotone=False).bounds(), cols.size)
+        return KeyRanges(rows.size, cols.size, edges, monotone=True)
+    return tabulated(*KeyRanges(rows.size, cols.size, edges, monotone=False).bounds(), cols.size)
 
 
 def _sorted_by(classes: Array) -> Array:
@@ -136,8 +136,8 @@ def _sorted_by(classes: Array) -> Array:
 
 def _segmented(
     bands: tuple[Band, ...], query_class: Array, key_class: Array, rows: Axis, cols: Axis, offset: int
-) -> Staircase:
-    """The staircase inside the classes: search for (class, limit) among the sorted (class, key) pairs."""
+) -> KeyRanges:
+    """The key ranges inside the classes: search for (class, limit) among the sorted (class, key) pairs."""
     first, last = _segments_of(query_class, key_class)
     query = rows.places + offset
     key = cols.places

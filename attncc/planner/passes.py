@@ -8,9 +8,9 @@ from functools import cached_property
 from attncc.ir.predicate import Predicate
 from attncc.planner import bisect, counts, diagonals, tiles
 from attncc.planner.axis import Axis
+from attncc.planner.key_ranges import KeyRanges
 from attncc.planner.layout import Layout
 from attncc.planner.shape import Shape
-from attncc.planner.staircase import Staircase
 from attncc.planner.tiles import Tiles
 
 #: Tilings of a pass in other blocks than its plan's that are kept; each of the three kernels has blocks of its own.
@@ -22,7 +22,7 @@ class Pass:
     """One part of the work: the pairs of `predicate`, in one layout, in blocks of (block_m, block_n).
 
     `predicate` is in the absolute query position i (row + q_offset) and key position j. Query slot r sees the
-    key slots of `staircase`, as far as `residual` (None: always) holds for their positions. Without `skips` all of
+    key slots of `key_ranges`, as far as `residual` (None: always) holds for their positions. Without `skips` all of
     its tiles are PARTIAL: none is looked at, so that the pass computes every pair and masks it.
     """
 
@@ -44,8 +44,8 @@ class Pass:
         return self.layout.cols
 
     @property
-    def staircase(self) -> Staircase:
-        return self.layout.staircase
+    def key_ranges(self) -> KeyRanges:
+        return self.layout.key_ranges
 
     @property
     def residual(self) -> Predicate | None:
@@ -68,8 +68,8 @@ class Pass:
 
     @cached_property
     def hull(self) -> Tiles:
-        """Runs that cover the staircase, whatever the residual."""
-        return tiles.from_staircase(self.staircase, self.block_m, self.block_n)
+        """Runs that cover the key ranges, whatever the residual."""
+        return tiles.from_key_ranges(self.key_ranges, self.block_m, self.block_n)
 
     @cached_property
     def tiles(self) -> Tiles:
@@ -87,9 +87,9 @@ class Pass:
         if by_diagonals is not None:
             return by_diagonals
         if self.residual is None:
-            return self.staircase.nnz
+            return self.key_ranges.nnz
         shape = Shape(self.rows.length, self.cols.length, self.q_offset)
-        by_residues = counts.count(self.predicate, shape, self.staircase.nnz)
+        by_residues = counts.count(self.predicate, shape, self.key_ranges.nnz)
         return bisect.count(self.layout, self.q_offset, self.tiles) if by_residues is None else by_residues
 
     @property

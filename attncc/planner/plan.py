@@ -10,7 +10,7 @@ from functools import cached_property
 from attncc.frontend.patterns import Pattern
 from attncc.planner import explain
 from attncc.planner.cost import HEAD_DIM
-from attncc.planner.dense import Dense, beside
+from attncc.planner.dense import DenseBaseline, beside
 from attncc.planner.notes import notes
 from attncc.planner.passes import Group, Pass
 from attncc.planner.shape import Shape
@@ -86,7 +86,7 @@ class Plan:
         return [p for group in self.groups for p in group.passes]
 
     @cached_property
-    def dense(self) -> Dense:
+    def dense(self) -> DenseBaseline:
         """Dense attention beside the plan, by prediction: whether the pattern pays."""
         return beside(self.pattern.predicate, self.shape, self.mask_shape, self.groups, find_target(self.target))
 

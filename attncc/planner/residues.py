@@ -1,6 +1,6 @@
 """Exact counts by residues: what repeats along both axes is evaluated for one period of each, and summed up.
 
-Under a staircase each query has a range of keys. How many of them hold depends on the residues of the query and of the
+Each query has a range of keys. How many of them hold depends on the residues of the query and of the
 range's ends alone, and on how many periods of keys fit in: running counts over one period answer for every query.
 """
 
@@ -57,13 +57,13 @@ class Residues:
 
     @property
     def cells(self) -> int:
-        """Pairs of residues: what counting evaluates; none where the staircase is exact."""
+        """Pairs of residues: what counting evaluates; none where the key ranges are exact."""
         return 0 if self.layout.residual is None else self.rows * self.cols
 
     def count(self) -> int:
         """Return the exact number of pairs of the layout."""
         if self.layout.residual is None:
-            return self.layout.staircase.nnz
+            return self.layout.key_ranges.nnz
         height = max(1, CELLS // max(self.cols, 1))
         firsts = range(0, self.rows if self.cols else 0, height)
         return sum(self._counted(np.arange(first, min(first + height, self.rows))) for first in firsts)
@@ -77,7 +77,7 @@ class Residues:
                 kept = (which >= 0) & (which < len(residues))
                 slots, which = slots[kept], which[kept]
             shift = (self.layout.rows.at(slots) + self.offset) * self.slope % self.cols
-            start, stop = self.layout.staircase.at(slots)
+            start, stop = self.layout.key_ranges.at(slots)
             total += int(
                 (self._before(stop + shift, running, which) - self._before(start + shift, running, which)).sum()
             )

@@ -19,13 +19,13 @@ from attncc.planner import cost
 from attncc.planner.axis import Axis
 from attncc.planner.checks import check
 from attncc.planner.clauses import disjoint_clauses
+from attncc.planner.key_ranges import hull
 from attncc.planner.layout import Layout, dense_layout, lay_out
 from attncc.planner.passes import Alternative, Group, Pass
 from attncc.planner.plan import Plan
 from attncc.planner.relation import relate
 from attncc.planner.shape import Shape
 from attncc.planner.specialise import specialise
-from attncc.planner.staircase import hull
 from attncc.targets import Target
 from attncc.targets import target as find_target
 
@@ -78,7 +78,7 @@ def plan_for(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> Plan:
 
 
 def _reduced(plan: Plan) -> tuple[object, ...]:
-    """A copy of a plan, in this process or another one, is planned anew, since staircases hold functions."""
+    """A copy of a plan, in this process or another one, is planned anew, since key ranges hold functions."""
     ways = tuple(group.alternatives[0].name for group in plan.groups)
     return planned_again, (plan.pattern, plan.shape, plan.tile, plan.target, ways)
 
@@ -190,7 +190,7 @@ def fused_layout(predicate: Predicate, pieces: list[Clause], shape: Shape) -> La
     """Return the natural order with the whole predicate as residual, under the hull of its clauses' bands."""
     relations = [relate(piece, shape.kv_len).in_natural_order(piece) for piece in pieces]
     alike = {relation.bands: relation for relation in relations}  # the rest is residual, and covered by the predicate
-    stairs = [lay_out(relation, shape).staircase for relation in alike.values()]
+    stairs = [lay_out(relation, shape).key_ranges for relation in alike.values()]
     return Layout(Axis(shape.q_len), Axis(shape.kv_len), hull(stairs), None if predicate == TRUE else predicate)
 
 
@@ -205,7 +205,7 @@ def _possible(piece: Clause, shape: Shape) -> bool:
 
 
 def _reaches(work: Pass) -> bool:
-    """Return False if no query has a key under the staircase."""
+    """Return False if no query has a key within the key ranges."""
     return work.hull.num_full + work.hull.num_partial > 0
 
 

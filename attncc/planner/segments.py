@@ -1,4 +1,4 @@
-"""Segments: runs of query slots under a staircase that need no mask."""
+"""Segments: runs of query slots within key ranges that need no mask."""
 
 from __future__ import annotations
 

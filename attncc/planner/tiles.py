@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from attncc.ir.tables import Array
+from attncc.planner.key_ranges import KeyRanges
 from attncc.planner.order import opens, order_by, ranges
-from attncc.planner.staircase import Staircase
 
 EMPTY, PARTIAL, FULL = 0, 1, 2
 #: Tiles that are listed together, and as many more as the runs that they end in have.
@@ -95,12 +95,12 @@ class Tiles:
         return dense
 
 
-def from_staircase(staircase: Staircase, block_m: int, block_n: int) -> Tiles:
-    """Return the runs of a layout whose staircase is exact: at most PARTIAL, FULL, PARTIAL for each query tile."""
-    tile = np.arange(-(-staircase.rows // block_m))
+def from_key_ranges(key_ranges: KeyRanges, block_m: int, block_n: int) -> Tiles:
+    """Return the runs of a layout whose key ranges are exact: at most PARTIAL, FULL, PARTIAL for each query tile."""
+    tile = np.arange(-(-key_ranges.rows // block_m))
     first = tile * block_m
-    last = np.minimum(first + block_m, staircase.rows) - 1
-    least_start, greatest_start, least_stop, greatest_stop = staircase.hull(first, last)
+    last = np.minimum(first + block_m, key_ranges.rows) - 1
+    least_start, greatest_start, least_stop, greatest_stop = key_ranges.hull(first, last)
     begin, end = least_start // block_n, -(-greatest_stop // block_n)
     end = np.where(greatest_stop > least_start, end, begin)
     full_begin = np.clip(-(-greatest_start // block_n), begin, end)
@@ -112,8 +112,8 @@ def from_staircase(staircase: Staircase, block_m: int, block_n: int) -> Tiles:
     kept = stops > starts
     labels = np.tile([False, True, False], len(tile))
     return Tiles(
-        staircase.rows,
-        staircase.cols,
+        key_ranges.rows,
+        key_ranges.cols,
         block_m,
         block_n,
         np.repeat(tile, 3)[kept],

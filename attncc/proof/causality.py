@@ -47,7 +47,7 @@ def _first(work: Pass) -> tuple[int, int] | None:
             return None
         rows, cols = (slots[0] for slots in found)
     else:
-        start, stop = work.staircase.bounds()
+        start, stop = work.key_ranges.bounds()
         seeing = np.flatnonzero(stop > start)
         if not len(seeing):
             return None

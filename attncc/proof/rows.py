@@ -32,13 +32,13 @@ def prove(pattern: Pattern, shape: Shape) -> Finding:
 def _seeing(group: Group, q_len: int) -> Array:
     """Return which query rows see a key in a group.
 
-    Passes under an exact staircase come first, those of every alternative: no pair is looked at for the rows they show.
+    Passes with exact key ranges come first, those of every alternative: no pair is looked at for the rows they show.
     """
     seeing = np.zeros(q_len, bool)
     for work in (work for way in group.alternatives for work in way.passes if work.residual is None):
         if seeing.all():
             break
-        start, stop = work.staircase.bounds()
+        start, stop = work.key_ranges.bounds()
         seeing[work.rows.at(np.flatnonzero(stop > start))] = True
     for work in (work for work in group.simplest.passes if work.residual is not None):
         if not seeing.all():

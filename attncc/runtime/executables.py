@@ -25,7 +25,7 @@ from attncc.errors import AttnccError, BackendError, ConfigError
 from attncc.frontend.patterns import Pattern, by_handle
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.planner.checks import check_score, check_sizes
-from attncc.planner.choice import Choice, separated
+from attncc.planner.options import PlanOptions, separated
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
@@ -170,7 +170,7 @@ def lowered(case: Case, direction: str, config: str) -> tuple[Plan, Executable]:
 
 
 @caching.by_size(lambda lowered: lowered[0].size)
-def _lowered(case: Case, choice: Choice, config: str) -> tuple[Plan, Executable]:
+def _lowered(case: Case, choice: PlanOptions, config: str) -> tuple[Plan, Executable]:
     pattern, score, shape, backend, target = case
     found = backends.get(backend)
     plan = plan_for(pattern, shape, choice.tile(found.tile), target).preferring(choice.plan)
@@ -181,8 +181,8 @@ def _lowered(case: Case, choice: Choice, config: str) -> tuple[Plan, Executable]
 
 
 @lru_cache(maxsize=1024)
-def _parted(config: str, direction: str) -> tuple[Choice, str]:
-    """Return the planner's choice, and what is the backend's as text."""
+def _parted(config: str, direction: str) -> tuple[PlanOptions, str]:
+    """Return the planner's options, and what is the backend's as text."""
     choice, rest = separated(_decoded(config), direction)
     return choice, encoded(rest)
 

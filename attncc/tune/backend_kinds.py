@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attncc import backends
 from attncc.backends.inputs import Inputs
 from attncc.errors import ConfigError, nearest
-from attncc.planner import choice
+from attncc.planner import options as choice
 from attncc.planner.directions import DIRECTIONS
 from attncc.targets import Target
 from attncc.tune import facts

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from attncc import backends
 from attncc.backends.triton.model import EXPECTED_ERROR
-from attncc.planner.choice import separated
+from attncc.planner.options import separated
 from attncc.tune.backend_kinds import backend_kind
 from attncc.tune.facts import facts
 from attncc.tune.job import Job

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 from attncc.backends.inputs import Inputs
-from attncc.planner.choice import WAYS
+from attncc.planner.options import WAYS
 from attncc.planner.passes import Group, Pass
 from attncc.planner.plan import Plan
 from attncc.planner.segments import segments
@@ -75,7 +75,7 @@ def facts(plan: Plan, inputs: Inputs, target: Target) -> dict[str, object]:
 
 def _of_rows(exact: Sequence[Pass]) -> Mapping[str, int]:
     """Return what the rows of exact passes look like."""
-    bounds = [work.staircase.bounds() for work in exact]
+    bounds = [work.key_ranges.bounds() for work in exact]
     parted = [segments(*each, SHORTEST_RUN) for each in bounds]
     runs = [run.rows for found, _ in parted for run in found]
     return {

@@ -14,7 +14,7 @@ from attncc.configs.key import Key
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import PLAIN, Score
 from attncc.ir.symbols import B, H
-from attncc.planner.choice import separated
+from attncc.planner.options import separated
 from attncc.planner.passes import Alternative
 from attncc.planner.plan import Plan
 from attncc.planner.search import Tile, plan_for

@@ -16,7 +16,7 @@ from attncc.frontend.patterns import pattern
 from attncc.ir.condition import Condition
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.source import Source
-from attncc.planner.choice import separated
+from attncc.planner.options import separated
 from attncc.proof import causality
 from attncc.targets import gpu
 from attncc.tune.compilers import Compilers

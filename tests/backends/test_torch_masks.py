@@ -43,7 +43,7 @@ def of_items(pattern: attncc.Pattern, length: int) -> list[Mask]:
 
 
 def drawn(items: int, rows: int, keys: int) -> Mask:
-    """A mask with a staircase, a residual, padded keys, and a row that sees none."""
+    """A mask with key ranges, a residual, padded keys, and a row that sees none."""
     query = 40 * np.arange(items)[:, None] + np.arange(rows)
     key = np.arange(keys) + np.zeros((items, 1), np.int64)
     start, stop = np.full((items, rows), 3), np.full((items, rows), keys - 2)

@@ -54,7 +54,7 @@ def whole(pattern: attncc.Pattern) -> Layout:
 def mask_of(layout: Layout) -> np.ndarray:
     """Which slots of a layout are connected, bool (rows, cols), pair by pair."""
     rows, cols = layout.rows.places, layout.cols.places
-    start, stop = layout.staircase.at(np.arange(len(rows)))
+    start, stop = layout.key_ranges.at(np.arange(len(rows)))
     key = np.arange(len(cols))
     under = (start[:, None] <= key) & (key < stop[:, None])
     holds = evaluate_predicate(layout.residual, {I: rows[:, None] + SHAPE.q_offset, J: cols[None, :]})

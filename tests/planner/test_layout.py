@@ -72,7 +72,7 @@ def pairs_of(layout: Layout, shape: Shape) -> np.ndarray:
     """How often each pair of positions stands in a layout, int (q_len, kv_len)."""
     rows, cols = layout.rows.places, layout.cols.places
     found = np.zeros((shape.q_len, shape.kv_len), int)
-    start, stop = layout.staircase.at(np.arange(len(rows)))
+    start, stop = layout.key_ranges.at(np.arange(len(rows)))
     for row, first, last in zip(rows, start, stop, strict=True):
         np.add.at(found, (row, cols[first:last]), 1)
     if layout.residual is not None:
@@ -93,14 +93,14 @@ def test_a_layout_holds_the_pairs_of_its_clause_once_each(pattern: attncc.Patter
         for each in (relation, relation.in_natural_order(clause)):
             layout = lay_out(each, shape)
             np.testing.assert_array_equal(pairs_of(layout, shape), expected)
-            check_staircase(layout)
+            check_key_ranges(layout)
 
 
-def check_staircase(layout: Layout) -> None:
-    """Edges are slots in order, and they rise where the staircase says so: blocks of rows are bounded by that."""
-    start, stop = layout.staircase.bounds()
+def check_key_ranges(layout: Layout) -> None:
+    """Edges are slots in order, and they rise where the key ranges say so: blocks of rows are bounded by that."""
+    start, stop = layout.key_ranges.bounds()
     assert np.all((start >= 0) & (start <= stop) & (stop <= layout.cols.size))
-    if layout.staircase.monotone:
+    if layout.key_ranges.monotone:
         assert np.all(np.diff(start) >= 0)
         assert np.all(np.diff(stop) >= 0)
 
@@ -111,14 +111,14 @@ def turned(i, j, n_k):
     return (j <= n_k - i) & ((i + j) % 3 == 0)
 
 
-def test_bands_that_fall_are_no_rising_staircase() -> None:
+def test_bands_that_fall_do_not_rise() -> None:
     for shape in SHAPES[:3]:
         predicate = specialise(turned().predicate, shape, 0, 0)
         for clause in disjoint_clauses(predicate):
             relation = relate(clause, shape.kv_len)
             for each in (relation, relation.in_natural_order(clause)):
                 layout = lay_out(each, shape)
-                check_staircase(layout)
+                check_key_ranges(layout)
                 expected = evaluate_predicate(clause.predicate(), grid(shape))
                 np.testing.assert_array_equal(pairs_of(layout, shape), expected)
 
@@ -146,7 +146,7 @@ def test_a_sort_is_stable_so_that_each_class_keeps_its_order() -> None:
 
 @pytest.mark.parametrize("most", [1, 1 << 40])
 def test_values_are_sought_by_rank_where_they_lie_too_far_apart(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to search inside classes give the same staircase."""
+    """Both ways to search inside classes give the same key ranges."""
     monkeypatch.setattr(module, "CLASSES", most)
     shape, pattern = SHAPES[0], PATTERNS[-1]
     [clause] = disjoint_clauses(pattern.predicate)

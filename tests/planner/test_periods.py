@@ -38,8 +38,8 @@ def test_layouts_agree_with_listing(name: str, shape: Shape, monkeypatch: pytest
             patched.setattr(layout, "cycles", lambda *_: None)
             listed = layout.lay_out(relation, shape)
         assert (found.kind, found.rows.kind, found.cols.kind) == (listed.kind, listed.rows.kind, listed.cols.kind)
-        assert (found.staircase.monotone, found.staircase.nnz) == (listed.staircase.monotone, listed.staircase.nnz)
-        for ours, theirs in zip(found.staircase.bounds(), listed.staircase.bounds(), strict=True):
+        assert (found.key_ranges.monotone, found.key_ranges.nnz) == (listed.key_ranges.monotone, listed.key_ranges.nnz)
+        for ours, theirs in zip(found.key_ranges.bounds(), listed.key_ranges.bounds(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
         np.testing.assert_array_equal(found.rows.places, listed.rows.places)
         np.testing.assert_array_equal(found.cols.places, listed.cols.places)

@@ -127,7 +127,7 @@ def test_dense_runs_on_a_cpu_where_no_tile_can_be_skipped() -> None:
 @pytest.mark.parametrize("target", ["h100", "cpu"])
 @pytest.mark.parametrize("length", [1024, 4096])
 def test_dense_loses_where_tiles_can_be_skipped_that_no_band_bounds(length: int, target: str) -> None:
-    """The keys under the staircase are all of them; which blocks are connected shows in the tiles only."""
+    """The keys within the key ranges are all of them; which blocks are connected shows in the tiles only."""
     chosen = (np.random.default_rng(0).random((length // 64, length // 64)) < 0.1).astype(int)
     ways = plan(blocks(chosen=chosen), length, tile=(64, 64), target=target).groups[0].alternatives
     assert [way.name for way in ways] == ["split", "dense"]
@@ -169,7 +169,7 @@ def stride(i, j):
 def test_a_fused_layout_covers_its_clauses_with_one_range_for_each_query() -> None:
     predicate = far_and_near(l=8).predicate
     layout = fused_layout(predicate, possible_clauses(predicate, SHAPE), SHAPE)
-    start, stop = layout.staircase.at(np.arange(24))
+    start, stop = layout.key_ranges.at(np.arange(24))
     under = (start[:, None] <= COLS) & (stop[:, None] > COLS)
     mask = evaluate_predicate(predicate, {I: ROWS, J: COLS})
     assert layout.kind == "identity"
@@ -185,7 +185,7 @@ def test_without_queries_or_keys_nothing_runs(sizes: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("pattern", [far(least=100), far(least=3) & last(first=62)], ids=repr)
 def test_a_set_that_is_empty_at_these_lengths_has_no_pass(pattern: attncc.Pattern) -> None:
-    """By intervals, or under the staircase: each comparison of the second one holds somewhere."""
+    """By intervals, or within the key ranges: each comparison of the second one holds somewhere."""
     made = plan(pattern, 64)
     assert made.nnz == 0
     assert made.groups[0].passes == ()

@@ -1,4 +1,4 @@
-"""Segments: runs of rows without a mask partition what a staircase sees."""
+"""Segments: runs of rows without a mask partition what key ranges hold."""
 
 from __future__ import annotations
 

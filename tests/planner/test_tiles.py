@@ -1,4 +1,4 @@
-"""Tiles of random staircases and boxes, against the dense grid."""
+"""Tiles of random key ranges and boxes, against the dense grid."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 
 from attncc.planner import tiles as module
+from attncc.planner.key_ranges import tabulated
 from attncc.planner.order import opens
-from attncc.planner.staircase import tabulated
-from attncc.planner.tiles import EMPTY, FULL, PARTIAL, Tiles, from_boxes, from_staircase
+from attncc.planner.tiles import EMPTY, FULL, PARTIAL, Tiles, from_boxes, from_key_ranges
 
 ROWS, COLS, BLOCK_M, BLOCK_N = 37, 51, 8, 4
 
 
 def stairs(seed: int) -> tuple[Tiles, np.ndarray]:
-    """Return the tiles of a random staircase, and the pairs under it, bool (ROWS, COLS)."""
+    """Return the tiles of random key ranges, and the pairs under it, bool (ROWS, COLS)."""
     draw = np.random.default_rng(seed)
     start, stop = np.sort(draw.integers(0, COLS + 1, (2, ROWS)), axis=0)
     column = np.arange(COLS)
     seen = (start[:, None] <= column) & (column < stop[:, None])
-    return from_staircase(tabulated(start, stop, COLS), BLOCK_M, BLOCK_N), seen
+    return from_key_ranges(tabulated(start, stop, COLS), BLOCK_M, BLOCK_N), seen
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_staircase(seed: int) -> None:
+def test_a_key_ranges(seed: int) -> None:
     tiles, seen = stairs(seed)
     classes = tiles.classify()
     for row, col in np.ndindex(classes.shape):

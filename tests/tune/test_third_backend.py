@@ -11,7 +11,7 @@ from attncc import backends, targets
 from attncc.backends.inputs import Inputs
 from attncc.configs.environment import Environment
 from attncc.errors import ConfigError
-from attncc.planner.choice import WAYS
+from attncc.planner.options import WAYS
 from attncc.targets import Target
 from attncc.tune import files, parameters
 from attncc.tune.backend_kinds import BACKENDS, BackendKind

@@ -1,6 +1,6 @@
 """Lowering: passes become batches of equal-shaped work items.
 
-Under an exact staircase, rows in a run whose start stays and whose stop stays or grows by one a row need no mask:
+Within exact key ranges, rows in a run whose start stays and whose stop stays or grows by one a row need no mask:
 they are rectangles and causal triangles. All other rows are cut into tiles with a mask. Under a residual, a tile
 takes the key tiles that the plan found PARTIAL with a mask, and long FULL runs without one.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attncc.backends.torch.config import Items
-from attncc.backends.torch.masks import Mask, staircase_mask
+from attncc.backends.torch.masks import Mask, key_ranges_mask
 from attncc.backends.torch.slots import Slots
 from attncc.backends.torch.work import Work
 from attncc.ir.tables import Array
@@ -60,7 +60,7 @@ def _used_keys(passes: tuple[Pass, ...]) -> Array | None:
         return None
     used = np.zeros(passes[0].cols.length, bool)
     for part in passes:
-        start, stop = part.staircase.bounds()
+        start, stop = part.key_ranges.bounds()
         some = start < stop
         opened = np.bincount(start[some], minlength=part.cols.size + 1)
         closed = np.bincount(stop[some], minlength=part.cols.size + 1)
@@ -110,11 +110,11 @@ def _is_view(work: Work) -> bool:
 
 
 def _works(part: Pass, items: Items) -> Iterator[Work]:
-    return _tiled_by_plan(part, items) if part.residual is not None else _under_staircase(part, items)
+    return _tiled_by_plan(part, items) if part.residual is not None else _under_key_ranges(part, items)
 
 
-def _under_staircase(part: Pass, items: Items) -> Iterator[Work]:
-    start, stop = part.staircase.bounds()
+def _under_key_ranges(part: Pass, items: Items) -> Iterator[Work]:
+    start, stop = part.key_ranges.bounds()
     found, rest = segments(start, stop, items.segment)
     yield from _mask_free(found, part)
     for tile_rows in _tiles(rest, items.query_tile):
@@ -185,7 +185,7 @@ def _range(tile: Array, low: Array, high: Array, begin: Array, end: Array, part:
         chosen = np.flatnonzero((width == keys) & (clipped == cut) & (high > low))
         edges = np.hstack([begin[chosen], end[chosen]]) - first[chosen, None]
         for members in _alike(chosen, edges):
-            mask = staircase_mask(begin[members], end[members], first[members], int(keys))
+            mask = key_ranges_mask(begin[members], end[members], first[members], int(keys))
             yield _block(part, np.column_stack([tile[members, 0], first[members]]), tile.shape[1], int(keys), mask)
 
 
@@ -235,7 +235,7 @@ def _bundle(part: Pass, query_tile: Array, key_tiles: Array, rows: int) -> Itera
     key = (key_tiles[:, :, None] * found.block_n + np.arange(found.block_n)).reshape(len(key_tiles), -1)
     key = key[:, : (key < found.cols).sum(1).max()]  # the ragged key tile comes last
     inside = np.minimum(key, found.cols - 1)
-    start, stop = part.staircase.at(query)
+    start, stop = part.key_ranges.at(query)
     positions = part.rows.at(query) + part.q_offset, part.cols.at(inside)
     mask = Mask(start, stop, np.where(key < found.cols, key, -1), part.residual, *positions)
     for items, own in mask.parted():

@@ -1,4 +1,4 @@
-"""Masks of work items, made from the staircase and the residual when they are needed."""
+"""Masks of work items, made from the key ranges and the residual when they are needed."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ class Mask:
     def parted(self) -> Iterator[tuple[Array, Mask]]:
         """Yield items (T,) with the mask that serves them: those that are translations of one another share one.
 
-        They are whole periods of the residual apart along the diagonal, so that it can't tell them, and the staircase
-        hides the same of their keys. Where few items are alike none are parted from the others.
+        They are whole periods of the residual apart along the diagonal, so the residual is the same for all of
+        them, and their key ranges hide the same keys. Where few items are alike, each gets a mask of its own.
         """
         parts = self._alike()
         if len(parts) < len(self.start) and len(parts) <= MOST_PARTS:
@@ -108,10 +108,10 @@ class Mask:
             return list(np.arange(len(self.start))[:, None])
         origin = self.query[:, :1]
         return _rows_alike(
-            np.hstack([origin % period, self.query - origin, self.key - origin, *self._staircase_from_first_key()])
+            np.hstack([origin % period, self.query - origin, self.key - origin, *self._key_ranges_from_first_key()])
         )
 
-    def _staircase_from_first_key(self) -> tuple[Array, Array, Array]:
+    def _key_ranges_from_first_key(self) -> tuple[Array, Array, Array]:
         """Return start, stop and key slots, counted from each item's first key, and cut off at its last."""
         first, end = self.key_slot[:, :1], self.key_slot.max(1, keepdims=True) + 1
         start, stop = (np.clip(x, first, end) - first for x in (self.start, self.stop))
@@ -206,7 +206,7 @@ def _rows_alike(rows: Array) -> list[Array]:
     return [np.flatnonzero(member == number) for number in np.argsort(first)]
 
 
-def staircase_mask(start: Array, stop: Array, first_key: Array, keys: int) -> Mask | None:
+def key_ranges_mask(start: Array, stop: Array, first_key: Array, keys: int) -> Mask | None:
     """Return the mask of items whose keys are the slots first_key .. first_key + keys - 1, None if all are seen."""
     begin = np.clip(start - first_key[:, None], 0, keys)
     end = np.clip(stop - first_key[:, None], 0, keys)

@@ -77,8 +77,8 @@ def outlines(passes: tuple[Pass, ...], q_len: int, items: Items) -> tuple[Outlin
 def _relevant(passes: tuple[Pass, ...], items: Items) -> Items:
     """Return the items with what doesn't change a schedule set to 1."""
     items = replace(items, chunk=1)
-    under_staircase = any(part.residual is None for part in passes)
-    return items if under_staircase else replace(items, query_tile=1, key_multiple=1, segment=1)
+    under_key_ranges = any(part.residual is None for part in passes)
+    return items if under_key_ranges else replace(items, query_tile=1, key_multiple=1, segment=1)
 
 
 @lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""Edges: the two sides of a staircase as a kernel gets them, in closed form where there is one."""
+"""Edges: the two sides of key ranges as a kernel gets them, in closed form where there is one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attncc.ir.tables import Array
 
 @dataclass(frozen=True, eq=False)
 class Edge:
-    """One side of a staircase over query slots r.
+    """One side of key ranges over query slots r.
 
     `slanted`: it is clip(r + shift, 0, cols), a number a kernel computes. Otherwise `slots` holds it for every
     row, unless the edge is the end of the axis itself (`slots` is None), which needs no comparison.

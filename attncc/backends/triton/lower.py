@@ -97,7 +97,7 @@ class Lowering:
         rows, cols = (max(16, power_of_two(axis.size)) for axis in (work.rows, work.cols))
         blocks = replace(blocks, block_m=min(blocks.block_m, rows), block_n=min(blocks.block_n, cols))
         tiled = work.tiled(rows_of_tile or blocks.block_m, blocks.block_n)
-        (least, most), end = work.staircase.bounds(), work.cols.size
+        (least, most), end = work.key_ranges.bounds(), work.cols.size
         start, stop = edge(least, end, 0), edge(most, end, end)
         arrays = {
             "row_positions": work.rows.positions,
@@ -118,7 +118,7 @@ class Lowering:
         return Cut(tiled, self.sizes, blocks, spec, {**kept, **members.arrays()}, numbers)
 
     def _spec(self, kernel: str, work: Pass, members: Members, start: str, stop: str) -> Spec:
-        """Return what a kernel is printed from; start, stop: the kinds of edges of the staircase."""
+        """Return what a kernel is printed from; start, stop: the kinds of edges of the key ranges."""
         return Spec(
             kernel,
             sets=condition(work.predicate),

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attncc.ir.tables import Array
+from attncc.planner.key_ranges import KeyRanges, tabulated
 from attncc.planner.order import opens, ranges
 from attncc.planner.passes import Pass
-from attncc.planner.staircase import Staircase, tabulated
-from attncc.planner.tiles import Tiles, from_staircase
+from attncc.planner.tiles import Tiles, from_key_ranges
 
 #: Programs that a processor should get, where there is work for them.
 PROGRAMS_EACH = 2
@@ -64,8 +64,8 @@ def transposed(work: Pass) -> Tiles:
 
     FULL tiles are whole: the last query tile, if cut off, is PARTIAL.
     """
-    if work.residual is None and work.staircase.monotone:
-        return from_staircase(_inverse(work.staircase), work.block_n, work.block_m)
+    if work.residual is None and work.key_ranges.monotone:
+        return from_key_ranges(_inverse(work.key_ranges), work.block_n, work.block_m)
     found = work.tiles
     full, partial = (found.corners(full=kind)[:, ::-1] for kind in (True, False))
     cells = np.concatenate([full, partial])
@@ -90,12 +90,12 @@ def transposed(work: Pass) -> Tiles:
     )
 
 
-def _inverse(staircase: Staircase) -> Staircase:
+def _inverse(key_ranges: KeyRanges) -> KeyRanges:
     """Return, for each key slot, the query slots that see it: a range, since both edges are nondecreasing."""
-    start, stop = staircase.bounds()
-    keys = np.arange(staircase.cols)
+    start, stop = key_ranges.bounds()
+    keys = np.arange(key_ranges.cols)
     return tabulated(
-        np.searchsorted(stop, keys, side="right"), np.searchsorted(start, keys, side="right"), staircase.rows
+        np.searchsorted(stop, keys, side="right"), np.searchsorted(start, keys, side="right"), key_ranges.rows
     )
 
 

@@ -84,7 +84,7 @@ class Spec:
     """One kernel of one pass.
 
     sets: the pass's pairs in mathematical notation, for the header.
-    start, stop: how the edges of the staircase come, see attncc.backends.triton.edges.
+    start, stop: how the edges of the key ranges come, see attncc.backends.triton.edges.
     residual: what a partial tile has to check beside the edges; `wide` says that it needs 64-bit arithmetic.
     signed: query positions may be negative.
     far: offsets of rows from the first one of their head can leave 32 bits.

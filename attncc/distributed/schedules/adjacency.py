@@ -174,14 +174,14 @@ def _fits(layout: Layout, cut: Cut) -> bool:
 
 
 def _pairs(layout: Layout, cut: Cut) -> Array:
-    """Return the pairs of each unit's queries under the staircase."""
-    start, stop = layout.staircase.bounds()
+    """Return the pairs of each unit's queries within the key ranges."""
+    start, stop = layout.key_ranges.bounds()
     return np.bincount(cut.unit_of[layout.rows.places], stop - start, cut.count)
 
 
 def _stairs(layout: Layout, cut: Cut) -> Strip:
     """Return the strip of a layout whose rows and keys ascend by unit."""
-    start, stop = layout.staircase.bounds()
+    start, stop = layout.key_ranges.bounds()
     rows = np.flatnonzero(stop > start)
     start, stop = start[rows], stop[rows]
     row_unit, col_unit = cut.unit_of[layout.rows.at(rows)], cut.unit_of[layout.cols.places]

@@ -14,7 +14,7 @@ WAYS = ("cheapest", "split", "fused", "mixed", "dense")
 
 
 @dataclass(frozen=True)
-class Choice:
+class PlanOptions:
     """How one direction is planned.
 
     plan: which of the plan's alternatives runs; heads whose plan has none of that name run their cheapest.
@@ -48,13 +48,13 @@ class Choice:
 
 def names() -> list[str]:
     """Return the names of a configuration's values that are the planner's: forward.plan, ..., backward.tile_n."""
-    return [f"{direction}.{field.name}" for direction in DIRECTIONS for field in fields(Choice)]
+    return [f"{direction}.{field.name}" for direction in DIRECTIONS for field in fields(PlanOptions)]
 
 
-def separated(config: Mapping[str, object], direction: str) -> tuple[Choice, dict[str, object]]:
-    """Part a configuration into the planner's choice for a direction and what is the backend's; raises ConfigError."""
-    own = {field.name: f"{direction}.{field.name}" for field in fields(Choice)}
+def separated(config: Mapping[str, object], direction: str) -> tuple[PlanOptions, dict[str, object]]:
+    """Part a configuration into the planner's options for a direction and what is the backend's; raises ConfigError."""
+    own = {field.name: f"{direction}.{field.name}" for field in fields(PlanOptions)}
     chosen: dict[str, Any] = {field: config[name] for field, name in own.items() if name in config}
     planners = set(names())
     rest = {name: value for name, value in config.items() if name not in planners}
-    return Choice(**chosen), rest
+    return PlanOptions(**chosen), rest

@@ -1,4 +1,4 @@
-"""Staircases: what they cover, counted and bounded as their rows say."""
+"""Key ranges: what they cover, counted and bounded as their rows say."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from attncc.planner import axis
-from attncc.planner.staircase import Staircase, everything, hull, tabulated
+from attncc.planner.key_ranges import KeyRanges, everything, hull, tabulated
 
 COLS = 30
 
 
-def drawn(seed: int, *, monotone: bool) -> Staircase:
+def drawn(seed: int, *, monotone: bool) -> KeyRanges:
     ends = np.random.default_rng(seed).integers(0, COLS + 1, (2, 25))
     return tabulated(*(np.sort(ends, axis=1) if monotone else ends), COLS)
 
 
-def covered(found: Staircase) -> np.ndarray:
+def covered(found: KeyRanges) -> np.ndarray:
     start, stop = found.bounds()
     keys = np.arange(found.cols)
     return (start[:, None] <= keys) & (keys < stop[:, None])

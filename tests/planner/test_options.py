@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import attncc
-from attncc.planner.choice import Choice, separated
+from attncc.planner.options import PlanOptions, separated
 from attncc.testing.oracle import Problem
 
 STRIDED = attncc.load("strided", l=8)
@@ -14,8 +14,8 @@ STRIDED = attncc.load("strided", l=8)
 
 def test_a_configuration_is_parted_by_direction() -> None:
     config = {"forward.plan": "fused", "backward.tile_m": 32, "forward.chunk": 5}
-    assert separated(config, "forward") == (Choice("fused"), {"forward.chunk": 5})
-    assert separated(config, "backward") == (Choice(tile_m=32), {"forward.chunk": 5})
+    assert separated(config, "forward") == (PlanOptions("fused"), {"forward.chunk": 5})
+    assert separated(config, "backward") == (PlanOptions(tile_m=32), {"forward.chunk": 5})
 
 
 def test_the_preferred_alternative_runs() -> None:

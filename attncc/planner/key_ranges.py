@@ -1,4 +1,4 @@
-"""Staircases: for each query slot of a layout, the contiguous range of key slots that it may see."""
+"""Key ranges: for each query slot of a layout, the contiguous range of key slots that it may see."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Edges = tuple[Array, Array]
 
 
 @dataclass(frozen=True, eq=False)
-class Staircase:
+class KeyRanges:
     """Query slot r sees key slots start(r) <= c < stop(r) and no others.
 
     `edges` maps query slots to (start, stop), 0 <= start <= stop <= cols; `monotone` says that both are known to
@@ -41,13 +41,13 @@ class Staircase:
 
     @cached_property
     def nnz(self) -> int:
-        """Number of (query, key) pairs under the staircase."""
+        """Number of (query, key) pairs within the key ranges."""
         return sum(int((stop - start).sum()) for start, stop in map(self.at, chunks(self.rows)))
 
     def hull(self, first: Array, last: Array) -> tuple[Array, Array, Array, Array]:
         """Return (least start, greatest start, least stop, greatest stop) among slots first..last, for many ranges.
 
-        Exact where the staircase is monotone, else bounds of them.
+        Exact where the key ranges are monotone, else bounds of them.
         """
         if self.monotone:
             (low, least), (high, greatest) = self.at(first), self.at(last)
@@ -61,30 +61,30 @@ class Staircase:
         return Pyramid(start), Pyramid(stop)
 
 
-def tabulated(start: Array, stop: Array, cols: int) -> Staircase:
-    """Return the staircase with these edges, one entry a query slot."""
+def tabulated(start: Array, stop: Array, cols: int) -> KeyRanges:
+    """Return the key ranges with these edges, one entry a query slot."""
     stop = np.maximum(start, stop)
     monotone = bool(np.all(start[1:] >= start[:-1]) and np.all(stop[1:] >= stop[:-1]))
-    return Staircase(len(start), cols, lambda slots: (start[slots], stop[slots]), monotone)
+    return KeyRanges(len(start), cols, lambda slots: (start[slots], stop[slots]), monotone)
 
 
-def hull(staircases: Sequence[Staircase]) -> Staircase:
-    """Return a staircase that covers all of `staircases`, which have equal sizes."""
+def hull(several: Sequence[KeyRanges]) -> KeyRanges:
+    """Return key ranges that cover all of `several`, which have equal sizes."""
 
     def edges(slots: Array) -> Edges:
-        starts, stops = zip(*(staircase.at(slots) for staircase in staircases), strict=True)
+        starts, stops = zip(*(key_ranges.at(slots) for key_ranges in several), strict=True)
         return np.minimum.reduce(starts), np.maximum.reduce(stops)
 
-    first, *others = staircases
+    first, *others = several
     if not others:
         return first
-    return Staircase(first.rows, first.cols, edges, all(staircase.monotone for staircase in staircases))
+    return KeyRanges(first.rows, first.cols, edges, all(key_ranges.monotone for key_ranges in several))
 
 
-def everything(rows: int, cols: int) -> Staircase:
-    """Return the staircase under which every query sees every key."""
+def everything(rows: int, cols: int) -> KeyRanges:
+    """Return the key ranges with which every query sees every key."""
 
     def edges(slots: Array) -> Edges:
         return np.zeros(slots.shape, np.int64), np.full(slots.shape, cols, np.int64)
 
-    return Staircase(rows, cols, edges, monotone=True)
+    return KeyRanges(rows, cols, edges, monotone=True)
