@@ -1,4 +1,4 @@
-"""DenseBaseline attention beside a plan: what a library's one call over all pairs should take, so that it shows what pays."""
+"""Dense attention beside a plan: what a library's one call over all pairs should take, so that it shows what pays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attncc.planner.passes import Group
 from attncc.planner.shape import Shape
 from attncc.targets import Target
 
-#: DenseBaseline attention over a plan's time, or over a measured one, up to which it is as fast: both are known roughly.
+#: Dense attention over a plan's time, or over a measured one, up to which it is as fast: both are known roughly.
 AS_FAST = 1.1
 
 

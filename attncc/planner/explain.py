@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attncc.ir.notation import condition
-from attncc.planner.dense import Dense, verdict
+from attncc.planner.dense import DenseBaseline, verdict
 from attncc.planner.passes import Alternative, Group, Pass
 
 
@@ -76,7 +76,7 @@ def _lines(group: Group) -> list[str]:
     return lines
 
 
-def beside(dense: Dense) -> list[str]:
+def beside(dense: DenseBaseline) -> list[str]:
     """Return lines about dense attention: what it should take, and whether that is as fast."""
     if dense.over is None:
         return []
