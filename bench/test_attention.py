@@ -51,7 +51,7 @@ def spread(ours: Timing, theirs: Timing) -> str:
     return f"{ours.spread:.0%}, {theirs.spread:.0%}"
 
 
-def test_strided_forward(benchmark, bar) -> None:
+def test_strided_forward_is_faster_than_dense_attention(benchmark, bar) -> None:
     run = partial(attncc.attention, pattern=attncc.load("strided", l=128))
     inputs = tensors(32768)
     ours, theirs = in_turns(benchmark, forward(run, inputs), forward(dense, inputs), rounds=5)
@@ -59,7 +59,7 @@ def test_strided_forward(benchmark, bar) -> None:
     bar("strided l=128 forward, N = 32,768, against dense causal", ratio, "at least 20 x", spread(ours, theirs))
 
 
-def test_strided_forward_backward(benchmark, bar) -> None:
+def test_strided_training_is_faster_than_dense_attention(benchmark, bar) -> None:
     run = partial(attncc.attention, pattern=attncc.load("strided", l=128))
     inputs = tensors(32768)
     ours, theirs = in_turns(benchmark, forward_backward(run, inputs), forward_backward(dense, inputs), rounds=3)
@@ -67,7 +67,7 @@ def test_strided_forward_backward(benchmark, bar) -> None:
     bar("the same, forward and backward", ratio, "at least 15 x", spread(ours, theirs))
 
 
-def test_window_beside_flex_attention(benchmark, bar) -> None:
+def test_window_is_as_fast_as_flex_attention(benchmark, bar) -> None:
     length = 8192
     inputs = tensors(length)
     mask = create_block_mask(lambda b, h, q, k: (k <= q) & (q - k < 256), None, None, length, length, device="cpu")
@@ -83,7 +83,7 @@ def test_window_beside_flex_attention(benchmark, bar) -> None:
     bar(what, ratio, "at least 1.8 x", spread(ours, theirs))
 
 
-def test_window_per_useful_flop(benchmark, bar) -> None:
+def test_window_costs_little_more_per_useful_flop_than_dense_attention(benchmark, bar) -> None:
     window = attncc.load("sliding_window", window=256)
     run = partial(attncc.attention, pattern=window)
     ours, theirs = in_turns(benchmark, forward(run, tensors(32768)), forward(dense, tensors(8192)), rounds=9)
@@ -93,7 +93,7 @@ def test_window_per_useful_flop(benchmark, bar) -> None:
     bar(what, ratio, "at most 2.5 x", spread(ours, theirs))
 
 
-def test_window_of_a_million_in_little_memory(benchmark, bar) -> None:
+def test_window_over_a_million_tokens_needs_little_memory(benchmark, bar) -> None:
     window = attncc.load("sliding_window", window=256)
     inputs = tensors(1 << 20, heads=1)
     attncc.attention(*tensors(1024, heads=1), window)
@@ -112,7 +112,7 @@ def test_window_of_a_million_in_little_memory(benchmark, bar) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_strided_on_a_gpu(benchmark, bar) -> None:
+def test_strided_forward_is_faster_than_dense_attention_on_a_gpu(benchmark, bar) -> None:
     inputs = [x.cuda().bfloat16() for x in tensors(32768)]
     run = partial(attncc.attention, pattern=attncc.load("strided", l=128))
     device = inputs[0].device

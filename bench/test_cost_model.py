@@ -24,7 +24,7 @@ def predicted(case: Case, config: dict[str, object]) -> float:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.pattern)
-def test_ranking(case: Case, benchmark, bar) -> None:
+def test_predictions_rank_configurations_as_measurements_do(case: Case, benchmark, bar) -> None:
     configs = drawn(case, 50, seed=1000)
     benchmark.pedantic(lambda: [predicted(case, config) for config in configs], rounds=1)
     found = list(timed(case, configs, limit=120.0))

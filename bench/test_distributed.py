@@ -50,7 +50,7 @@ SIZES = {
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", LIMITS)
-def test_planning_for_64_ranks(bar, name: str) -> None:
+def test_planning_for_64_ranks_takes_seconds(bar, name: str) -> None:
     title, limit = LIMITS[name]
     command = [sys.executable, str(HERE / "cold_schedule.py"), name]
     runs = [json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(3)]
@@ -60,7 +60,7 @@ def test_planning_for_64_ranks(bar, name: str) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_against_one_device(bar) -> None:
+def test_four_devices_beat_vanilla_attention_on_one(bar) -> None:
     length, inputs = 131072, Inputs(batch=1, heads=8, kv_heads=8, head_dim=64, value_dim=64, dtype="fp16")
     pattern, device = attncc.load("strided", l=362).union(), targets.target("rtx4090")
     scene = Scene(pattern, length, inputs, Topology.load("4xrtx4090"), ("forward",))
@@ -77,7 +77,7 @@ def test_against_one_device(bar) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("ways", [("forward",), BOTH], ids="+".join)
 @pytest.mark.parametrize("name", SIZES)
-def test_beside_known_ways(bar, name: str, ways: tuple[str, ...]) -> None:
+def test_chosen_schedules_are_as_fast_as_baselines(bar, name: str, ways: tuple[str, ...]) -> None:
     length, inputs = SIZES[name]
     rows = []
     for pattern, each in patterns(length).items():
@@ -108,7 +108,7 @@ def row(pattern: str, found: Report) -> dict[str, object]:
 
 
 @pytest.mark.timeout(3600)
-def test_weak_scaling(bar) -> None:
+def test_weak_scaling_is_efficient(bar) -> None:
     found = {count: list(weak_scaling.points(count)) for count in (4, 64)}
     weak_scaling.draw(found)
     for (count, points), ways in itertools.product(found.items(), (("forward",), BOTH)):
@@ -120,7 +120,7 @@ def test_weak_scaling(bar) -> None:
 
 
 @pytest.mark.timeout(3600)
-def test_prediction_against_ranks(bar, tmp_path: Path) -> None:
+def test_predictions_rank_schedules_as_ranks_do(bar, tmp_path: Path) -> None:
     topology = topology_of(measure_host(RANKS, lambda step: None))
     measured, simulated = timed(tmp_path), predicted(topology)
     names = np.array([case.name for case in CASES])
@@ -163,7 +163,7 @@ def ranked(values: np.ndarray) -> np.ndarray:
     return below + (alike - 1) / 2
 
 
-def test_bytes_of_a_window_beside_a_ring(bar) -> None:
+def test_window_receives_less_than_a_ring(bar) -> None:
     length, window = 131072, 256
     problem = Problem(attncc.load("sliding_window", window=window), length, RANKS, LARGE)
     ring = (RANKS - 1) * length // RANKS

@@ -66,7 +66,9 @@ def contestants(name: str) -> dict[str, Callable[..., Tensor]]:
 
 @pytest.mark.parametrize("head_dim", [64, 128])
 @pytest.mark.parametrize("name", CASES)
-def test_beside_others(benchmark, figure: Callable[[str, list[str]], None], name: str, head_dim: int) -> None:
+def test_kernels_are_timed_beside_other_libraries(
+    benchmark, figure: Callable[[str, list[str]], None], name: str, head_dim: int
+) -> None:
     leaves = [torch.randn(1, HEADS, LENGTH, head_dim, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
     gradient = torch.randn_like(leaves[0])
     calls = {who: partial(_step, run, leaves, gradient) for who, run in contestants(name).items()}

@@ -50,7 +50,7 @@ def _per_call(tensors: list[torch.Tensor], config: str) -> float:
     return (time.perf_counter() - begin) / CALLS
 
 
-def test_warm_look_up(benchmark, bar, tensors) -> None:
+def test_warm_lookup_takes_microseconds(benchmark, bar, tensors) -> None:
     inputs = Inputs(1, 8, 8, 64, 64, "fp32")
     remembered = memo.remembered(PATTERN, "", Shape(4096, 4096), inputs, "forward", "torch", "cpu")
     assert remembered.found.source == "exact"

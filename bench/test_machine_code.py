@@ -65,7 +65,7 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize("figure", PUBLISHED, ids=lambda f: f"{f.target}-{f.head_dim}-{f.causal}")
-def test_predicted_against_published(bar, figure: Published) -> None:
+def test_predictions_agree_with_published_figures(bar, figure: Published) -> None:
     model = predicted(figure.target, figure.head_dim, 16384, causal=figure.causal) / 1e12
     kind = "causal" if figure.causal else "dense"
     what = f"model of {kind} attention, {figure.target}, D={figure.head_dim}, off the median published figure"
@@ -79,7 +79,7 @@ def test_predicted_against_published(bar, figure: Published) -> None:
 class TestLoops:
     """Instructions of the forward kernel's loops, fp16, same tile, warps and stages."""
 
-    def test_full_runs(self, bar, target: str, head_dim: int) -> None:
+    def test_full_tiles_take_as_many_instructions_as_the_yardstick(self, bar, target: str, head_dim: int) -> None:
         ours, _ = loops(forward("causal", target, head_dim, gathered=False))
         yardstick, _ = loops(dense(target, head_dim, BLOCKS[head_dim], causal=True))
         what = f"full runs, {gpu(target).arch} D={head_dim}, over the yardstick:"
@@ -93,13 +93,13 @@ class TestLoops:
         comparisons = (ours.count(Kind.COMPARE) - yardstick.count(Kind.COMPARE)) / scores
         bar(f"{what} comparisons more, for each score", comparisons, "at most 0.1 instructions")
 
-    def test_gathered(self, bar, target: str, head_dim: int) -> None:
+    def test_gathering_adds_few_instructions(self, bar, target: str, head_dim: int) -> None:
         gathered, _ = loops(forward("strided l=128", target, head_dim, gathered=True))
         identity, _ = loops(forward("strided l=128", target, head_dim, gathered=False))
         what = f"gathered full runs, {gpu(target).arch} D={head_dim}, over identity's: instructions"
         bar(what, gathered.total / identity.total, "at most 1.08 x")
 
-    def test_partial_runs(self, bar, target: str, head_dim: int) -> None:
+    def test_partial_tiles_add_few_instructions(self, bar, target: str, head_dim: int) -> None:
         _, ours = loops(forward("256-window", target, head_dim, gathered=False))
         _, yardstick = loops(dense(target, head_dim, BLOCKS[head_dim], causal=True))
         what = f"partial runs of a window, {gpu(target).arch} D={head_dim}, over the yardstick's causal: instructions"
@@ -117,7 +117,7 @@ def loops(compiled: Compiled) -> tuple[Mix, Mix]:
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
 @pytest.mark.parametrize("head_dim", BLOCKS)
 @pytest.mark.parametrize("target", TARGETS)
-def test_default_configurations_fit(bar, target: str, head_dim: int, dtype: str) -> None:
+def test_default_configurations_fit_every_target(bar, target: str, head_dim: int, dtype: str) -> None:
     """Every kernel of six patterns, forward and backward, compiles to code without stack, within the limits."""
     listed = (kernels(name, target, dtype, head_dim, 4096) for name in patterns(4096))
     sources = list({source: variant for each in listed for variant, source in each})
@@ -130,7 +130,7 @@ def test_default_configurations_fit(bar, target: str, head_dim: int, dtype: str)
     bar(f"{what} with stack or spills", len(stacked), "at most 0 kernels", "; ".join(stacked))
 
 
-def test_cold_and_cached(bar, tmp_path: Path) -> None:
+def test_compiled_kernels_load_from_the_cache(bar, tmp_path: Path) -> None:
     places = {"ATTNCC_CACHE_DIR": str(tmp_path / "attncc"), "TRITON_CACHE_DIR": str(tmp_path / "triton")}
 
     def seconds() -> float:
@@ -145,7 +145,7 @@ def test_cold_and_cached(bar, tmp_path: Path) -> None:
     bar(f"{what}, a second process", seconds(), "at most 0.1 s")
 
 
-def test_tiles_visited(bar) -> None:
+def test_strided_visits_less_area_than_flex_attention(bar) -> None:
     """FlexAttention visits 32,896 tiles of 128 x 128 of this pattern at this length, all partial."""
     plan = attncc.plan(attncc.load("strided", l=128), 32768, tile=(128, 64), target="h100")
     flex = 32896 * 128 * 128

@@ -25,7 +25,7 @@ WORKERS = 2
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("direction", KERNELS)
-def test_cold_candidates(bar, tmp_path, monkeypatch, direction: str) -> None:
+def test_cold_candidates_are_modelled_within_minutes(bar, tmp_path, monkeypatch, direction: str) -> None:
     """24 candidates of strided l=128, N = 16,384, 8 heads of 64, bf16, with nothing in the kernel caches."""
     monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path / "attncc"))
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))

@@ -43,7 +43,7 @@ def measured(benchmark, name: str, length: int) -> dict[str, Timing]:
     return {key: Timing(tuple(run[key] for run in runs)) for key in runs[0]}
 
 
-def test_window_of_a_million(benchmark, bar) -> None:
+def test_window_over_a_million_tokens_is_planned_in_milliseconds(benchmark, bar) -> None:
     found = measured(benchmark, "window", MILLION)
     what = "plan 256-window, N = 1,048,576, cold: passes, tiles and edge count"
     bar(what, 1e3 * found["all_s"].median, "at most 100 ms", f"{found['all_s'].spread:.0%}")
@@ -53,19 +53,19 @@ def test_window_of_a_million(benchmark, bar) -> None:
 
 
 @pytest.mark.parametrize("name", LABELS)
-def test_others_of_a_million(benchmark, bar, name: str) -> None:
+def test_patterns_over_a_million_tokens_are_planned_in_milliseconds(benchmark, bar, name: str) -> None:
     taken = measured(benchmark, name, MILLION)["all_s"]
     what = f"plan {LABELS[name]}, N = 1,048,576, cold"
     bar(what, 1e3 * taken.median, "at most 250 ms", f"{taken.spread:.0%}")
 
 
-def test_window_of_eight_million(benchmark, bar) -> None:
+def test_window_over_eight_million_tokens_is_planned_in_milliseconds(benchmark, bar) -> None:
     taken = measured(benchmark, "window", 8 * MILLION)["all_s"]
     bar("plan 256-window, N = 8,388,608, cold", 1e3 * taken.median, "at most 400 ms", f"{taken.spread:.0%}")
 
 
 @pytest.mark.parametrize("name", MASK_MODS)
-def test_beside_create_block_mask(benchmark, bar, name: str) -> None:
+def test_planning_is_faster_than_create_block_mask(benchmark, bar, name: str) -> None:
     length, cpu = 16384, torch.device("cpu")
     theirs: list[float] = []
     ours: list[float] = []

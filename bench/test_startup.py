@@ -11,7 +11,7 @@ from attncc.measure.timing import Timing
 ROUNDS = 7
 
 
-def test_import(benchmark, bar) -> None:
+def test_import_adds_little_to_importing_torch(benchmark, bar) -> None:
     program = "import time, torch\nbegin = time.perf_counter()\nimport attncc\nprint(time.perf_counter() - begin)"
     samples: list[float] = []
 
@@ -25,7 +25,7 @@ def test_import(benchmark, bar) -> None:
     bar(what, taken.median, "at most 0.3 s", f"{taken.spread:.0%}")
 
 
-def test_help(benchmark, bar) -> None:
+def test_help_appears_within_half_a_second(benchmark, bar) -> None:
     samples: list[float] = []
 
     def run() -> None:

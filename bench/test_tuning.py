@@ -47,7 +47,7 @@ class Replay:
         return [Outcome(seconds, (seconds,)) for seconds in found]
 
 
-def test_search_against_a_sweep(bar) -> None:
+def test_search_comes_near_the_best_of_a_sweep(bar) -> None:
     (job,) = REQUEST.jobs
     replay, field = Replay(), field_of(REQUEST.subject(job))
     counts = {name: len(values) for name, values in field.space.parameters.items()}
@@ -76,7 +76,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.timeout(3600)
-def test_tuned_over_default(bar, cache: Path) -> None:
+def test_tuned_configurations_beat_the_default(bar, cache: Path) -> None:
     ratios = {}
     for length in (4096, 16384):
         for name, pattern in patterns(length).items():
@@ -109,7 +109,7 @@ def step(pattern: attncc.Pattern, leaves: list[torch.Tensor], grad: torch.Tensor
     return {"all": elapsed(lambda: torch.autograd.grad(run(), leaves, grad), torch.device("cpu"))}
 
 
-def test_second_answer(benchmark, bar, cache: Path) -> None:
+def test_second_tuning_answers_from_the_cache(benchmark, bar, cache: Path) -> None:
     command = [*PROGRAM, "strided", "-p", "l=128", "--seq-len", "4096", "--trials", "4", "--json"]
     subprocess.run(command, check=True, capture_output=True)
     samples = []
@@ -126,7 +126,7 @@ def test_second_answer(benchmark, bar, cache: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_modelled(bar, cache: Path) -> None:
+def test_modelled_tuning_takes_minutes(bar, cache: Path) -> None:
     begin = time.perf_counter()
     found = attncc.autotune(attncc.load("strided", l=128), 16384, target="h100")
     what = f"modelled, H100, quick, forward and backward, {sum(each.trials_run for each in found.each)} trials"
@@ -135,7 +135,7 @@ def test_modelled(bar, cache: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_kills(bar, cache: Path) -> None:
+def test_killed_searches_keep_their_trials(bar, cache: Path) -> None:
     """Kill it again and again; what was tried stays tried."""
     command = [*PROGRAM, "strided", "-p", "l=64", "--seq-len", "2048", "--direction", "fwd", "--trials", "60", "--json"]
     environment = {**os.environ, "ATTNCC_CACHE_DIR": str(cache)}

@@ -43,12 +43,12 @@ def test_every_error_names_a_fix() -> None:
     ("name", "says"),
     [("strded", "Did you mean 'strided'?"), ("strided", "Did you mean 'strided'?"), ("zzz", "Known: causal, strided.")],
 )
-def test_the_nearest_name(name: str, says: str) -> None:
+def test_nearest_suggests_the_closest_name(name: str, says: str) -> None:
     assert nearest(name, ["strided", "causal", "causal"]) == says
     assert nearest(name, []) == ""
 
 
-def test_an_error_reads_as_problem_rule_and_fix() -> None:
+def test_errors_read_as_problem_rule_and_fix() -> None:
     error = AttnccError("tile=3.", rule="It is a power of two.", fix="Use 4.")
     assert str(error) == "tile=3.\nIt is a power of two.\nUse 4."
     assert str(AttnccError("tile=3.", fix="Use 4.")) == "tile=3.\nUse 4."

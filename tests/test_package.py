@@ -14,23 +14,23 @@ import attncc
 ROOT = Path(__file__).parents[1]
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     assert [name for name in attncc.__all__ if not hasattr(attncc, name)] == []
     assert set(attncc.__all__) <= set(dir(attncc))
 
 
-def test_an_unknown_name() -> None:
+def test_unknown_names_raise_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="no attribute 'atention'"):
         _ = attncc.atention  # type: ignore[attr-defined]
 
 
-def test_importing_it_imports_nothing_heavy() -> None:
+def test_importing_attncc_imports_nothing_heavy() -> None:
     program = "import sys, attncc; print(sorted({'torch', 'sympy', 'numpy', 'networkx', 'triton'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
 
-def test_the_wheel_holds_code_plugins_and_search_spaces(tmp_path: Path) -> None:
+def test_the_wheel_includes_code_plugins_and_search_spaces(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     [wheel] = tmp_path.glob("attncc-*.whl")

@@ -22,7 +22,7 @@ from attncc.errors import printable, told
         (7, "7"),
     ],
 )
-def test_nothing_but_text_is_left(text: object, spelled: str) -> None:
+def test_printable_spells_out_control_characters(text: object, spelled: str) -> None:
     assert printable(text) == spelled
     assert printable(spelled) == spelled
 
@@ -46,14 +46,14 @@ class Liar(str):
         return "\x1b[2J"
 
 
-def test_what_has_no_text_is_named_by_its_type() -> None:
+def test_objects_without_a_text_are_named_by_type() -> None:
     assert printable(Mute()) == "<a Mute that has no text>"
     assert told(Mute()) == "Mute: <a Mute that has no text>"
     assert printable(Liar("a\x1bb")) == r"a\x1bb"
     assert told(ValueError(Liar("a\x1bb"))) == r"ValueError: \x1b[2J"
 
 
-def test_an_error_is_told_at_bounded_length() -> None:
+def test_descriptions_of_errors_are_bounded() -> None:
     assert told(ValueError("it is wrong.")) == "ValueError: it is wrong"
     assert told(ValueError()) == "ValueError"
     assert len(told(ValueError("x" * 10**6))) < 3000

@@ -43,7 +43,7 @@ def test_plans_cover_exactly_the_mask(case: Case, tile: tuple[int, int]) -> None
 
 
 @given(cases())
-def test_dense_mask_is_the_predicate(case: Case) -> None:
+def test_dense_masks_agree_with_numpy(case: Case) -> None:
     found = dense_mask(
         case.pattern, case.q_len, case.kv_len, q_offset=case.q_offset, heads=case.heads, batch=case.batch
     )
@@ -56,7 +56,9 @@ CONFIGS = [{}, {f"{side}.{name}": size for side in ("forward", "backward") for n
 
 
 @given(cases(), st.sampled_from(DTYPES), st.sampled_from([1, 2]), st.sampled_from(CONFIGS), st.data())
-def test_attention_and_gradients(case: Case, dtype: torch.dtype, group: int, config, data: st.DataObject) -> None:
+def test_attention_and_gradients_agree_with_the_oracle(
+    case: Case, dtype: torch.dtype, group: int, config, data: st.DataObject
+) -> None:
     problem = Problem.drawn(
         case.q_len,
         case.kv_len,

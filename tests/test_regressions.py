@@ -31,34 +31,34 @@ def drawn(condition) -> attncc.Pattern:
     return attncc.Pattern([condition.predicate], "drawn")
 
 
-def test_everything_and_nothing_had_one_key() -> None:
+def test_empty_and_full_patterns_have_distinct_keys() -> None:
     everything, nothing = drawn(i % 2 < 2), drawn((i < 3) & (i > 5))
     assert everything.key != nothing.key
     assert attncc.plan(nothing, 4).nnz == 0
     assert attncc.plan(everything, 4).nnz == 16
 
 
-def test_a_pattern_that_only_seemed_to_depend_on_b_shared_its_plan_with_one_that_did_not() -> None:
+def test_patterns_that_reduce_to_no_batch_dependence_have_no_batch_dimension() -> None:
     plain, seeming = drawn(j <= i), drawn((j <= i) | ((j <= i) & (b % 3 == 1)))
     assert plain.key == seeming.key
     assert attncc.plan(seeming, 100, batch=2).mask_shape == attncc.plan(plain, 100, batch=2).mask_shape == (100, 100)
     assert attncc.dense_mask(seeming, 5, batch=2).shape == (5, 5)
 
 
-def test_an_upper_bound_that_divides_unevenly_was_rounded_up() -> None:
+def test_upper_bounds_round_down() -> None:
     assert attncc.plan(drawn(3 * i < i), 4).nnz == 0
     assert attncc.plan(drawn(2 * j <= 7 - 2 * i), 9).nnz == int(attncc.dense_mask(drawn(2 * j <= 7 - 2 * i), 9).sum())
 
 
-def test_a_mask_was_shared_by_tiles_although_it_depended_on_i() -> None:
+def test_tiles_do_not_share_masks_that_depend_on_the_query() -> None:
     check_pattern(drawn((j <= i) | (i % 3 < 1)), lengths=(128, 200), heads=1, batch=1)
 
 
-def test_not_equal_and_less_or_greater_had_different_keys() -> None:
+def test_unequal_has_the_key_of_less_or_greater() -> None:
     assert drawn(i != j).key == drawn((i < j) | (j < i)).key
 
 
-def test_intermediate_results_beyond_64_bits_wrapped_around() -> None:
+def test_intermediate_results_do_not_overflow() -> None:
     fourth = drawn(i**4 <= j)
     assert attncc.plan(fourth, 300).nnz == int(attncc.dense_mask(fourth, 300).sum())
     with pytest.raises(attncc.PatternError, match="64 bits"):
@@ -77,12 +77,12 @@ def test_intermediate_results_beyond_64_bits_wrapped_around() -> None:
     ],
     ids=lambda condition: written(condition.predicate),
 )
-def test_a_band_written_with_abs_minimum_or_maximum_was_evaluated_for_every_pair(folded, plain) -> None:
+def test_bands_with_abs_minimum_or_maximum_are_unfolded(folded, plain) -> None:
     assert drawn(folded).key == drawn(plain).key
     assert attncc.plan(drawn(folded), 40).nnz == int(attncc.dense_mask(drawn(folded), 40).sum())
 
 
-def test_one_odd_item_at_the_end_made_every_item_of_a_two_sided_window_a_gather_with_a_mask_of_its_own() -> None:
+def test_two_sided_windows_slice_keys_and_share_a_mask() -> None:
     passes = attncc.plan(drawn((i - j <= 64) & (j - i <= 64)), 8192).groups[0].passes
     works = schedule(passes, 8192, Items()).works
     most = max(works, key=lambda work: work.rows.items)
@@ -92,7 +92,7 @@ def test_one_odd_item_at_the_end_made_every_item_of_a_two_sided_window_a_gather_
     assert most.mask.shared
 
 
-def test_a_pattern_and_a_score_made_for_one_call_were_gone_before_its_backward() -> None:
+def test_temporary_patterns_and_scores_live_until_the_backward() -> None:
     @attncc.score
     def capped(score, *, c: float):
         return c * attncc.tanh(score / c)
@@ -105,7 +105,7 @@ def test_a_pattern_and_a_score_made_for_one_call_were_gone_before_its_backward()
         out.sum().backward()
 
 
-def test_one_of_two_equal_scores_took_the_other_with_it() -> None:
+def test_freeing_a_score_keeps_an_equal_one() -> None:
     first, second = ScoreExpression(SCORE * 3), ScoreExpression(3 * SCORE)
     key = first.key
     del first
@@ -113,12 +113,12 @@ def test_one_of_two_equal_scores_took_the_other_with_it() -> None:
     assert by_key(key) is second
 
 
-def test_tensors_on_meta_were_asked_for_their_autocast() -> None:
+def test_attention_runs_on_meta_tensors() -> None:
     query = torch.empty(1, 2, 64, 8, device="meta")
     assert attncc.attention(query, query, query, attncc.load("causal")).shape == (1, 2, 64, 8)
 
 
-def test_a_guard_that_unfolds_still_guards_what_is_inside_an_absolute_value() -> None:
+def test_guards_hold_inside_absolute_values() -> None:
     table = attncc.Table(np.arange(8) % 2)
     near = drawn((abs(i - j) < 8) & (table[7 - abs(i - j)] != 0))
     assert attncc.plan(near, 100).nnz == int(attncc.dense_mask(near, 100).sum())
@@ -137,17 +137,17 @@ def test_a_guard_that_unfolds_still_guards_what_is_inside_an_absolute_value() ->
         (lambda: attncc.plan(attncc.load("causal"), 9, tile=128), "a pair"),
     ],
 )
-def test_messages_that_were_tracebacks(call, says: str) -> None:
+def test_common_mistakes_are_attncc_errors(call, says: str) -> None:
     with pytest.raises(attncc.AttnccError, match=says):
         call()
 
 
-def test_what_depends_on_more_than_the_gap_only_before_the_diagonal_was_taken_to_depend_on_the_gap() -> None:
+def test_dependence_on_the_gap_considers_both_sides_of_the_diagonal() -> None:
     assert not depends_on_gap(((maximum(i, j) - i) * j <= 5).predicate)  # 0 wherever i >= j
     assert depends_on_gap((abs(i - j) <= 5).predicate)
 
 
-def test_scores_that_compose_to_an_infinity_raised_an_error_about_patterns() -> None:
+def test_scores_that_compose_to_infinity_are_score_errors() -> None:
     @attncc.score
     def nothing(score):
         return score * 0
@@ -160,7 +160,7 @@ def test_scores_that_compose_to_an_infinity_raised_an_error_about_patterns() -> 
         nothing().then(inverse())
 
 
-def test_a_pattern_that_forgot_its_return_was_told_about_parentheses() -> None:
+def test_patterns_without_a_return_value_are_refused() -> None:
     @attncc.pattern
     def forgot(i, j):
         _ = j <= i
@@ -169,7 +169,7 @@ def test_a_pattern_that_forgot_its_return_was_told_about_parentheses() -> None:
         forgot()
 
 
-def test_a_pattern_whose_function_exits_took_the_command_with_it() -> None:
+def test_patterns_that_raise_system_exit_are_refused() -> None:
     @attncc.pattern
     def leaves(i, j):
         raise SystemExit(4)
@@ -178,7 +178,7 @@ def test_a_pattern_whose_function_exits_took_the_command_with_it() -> None:
         leaves()
 
 
-def test_and_masks_and_or_masks_of_flex_attention_were_refused() -> None:
+def test_and_masks_and_or_masks_of_flex_attention_are_accepted() -> None:
     from torch.nn.attention.flex_attention import and_masks, or_masks
 
     def causal(b, h, q_idx, kv_idx):
@@ -200,7 +200,7 @@ def test_and_masks_and_or_masks_of_flex_attention_were_refused() -> None:
     assert attncc.plan(joined(), 40).nnz == int(dense.sum())
 
 
-def test_an_intermediate_result_beyond_all_floats_raised_an_overflow_error_about_its_own_message() -> None:
+def test_results_beyond_all_floats_are_reported() -> None:
     huge = (((j**4) ** 4) ** 4) ** 4
     with pytest.raises(attncc.PatternError, match=r"reach \d\.\d\de\+6\d\d at"):
         attncc.plan(drawn(huge > i), 300)
@@ -209,7 +209,7 @@ def test_an_intermediate_result_beyond_all_floats_raised_an_overflow_error_about
 @pytest.mark.parametrize("name", ["causal", "strided", "full"])
 @pytest.mark.parametrize("scale", [0.0, -1.0, -0.3, 1e-320])
 @pytest.mark.parametrize("score", [None, "alibi"])
-def test_a_scale_of_0_or_below_made_nan_of_masked_pairs(name: str, scale: float, score: str | None) -> None:
+def test_scales_of_zero_or_below_give_no_nan(name: str, scale: float, score: str | None) -> None:
     torch.manual_seed(0)
     inputs = [torch.randn(1, 2, 40, 8, dtype=torch.float64) for _ in range(3)]
     bias = None if score is None else attncc.alibi(slopes=torch.tensor([0.5, 0.25]))
@@ -224,7 +224,7 @@ def test_a_scale_of_0_or_below_made_nan_of_masked_pairs(name: str, scale: float,
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [(torch.float32, 1e30), (torch.bfloat16, -1e7), (torch.float64, 1e16)])
-def test_a_scale_without_digits_gave_gradients_of_nan(dtype: torch.dtype, scale: float) -> None:
+def test_scales_beyond_the_precision_are_refused(dtype: torch.dtype, scale: float) -> None:
     query = torch.randn(1, 1, 8, 4, dtype=dtype)
     with pytest.raises(attncc.ShapeError, match=r"(?s)scale=.*at most.*Divide the query"):
         attncc.attention(query, query, query, attncc.load("causal"), scale=scale)
@@ -240,7 +240,7 @@ def with_constants(score, i, j):
 
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])
-def test_functions_of_numbers_in_a_score_raised_a_type_error_or_were_printed_as_integers(backend: str) -> None:
+def test_functions_of_numbers_are_evaluated_in_scores(backend: str) -> None:
     """sqrt(2) was none of a score's numbers, and a kernel had tl.exp(2) and E in it."""
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 1, 1, 40, 16)
@@ -251,7 +251,7 @@ def test_functions_of_numbers_in_a_score_raised_a_type_error_or_were_printed_as_
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_tile_that_is_a_list_was_an_unhashable_type() -> None:
+def test_tiles_given_as_lists_are_refused() -> None:
     with pytest.raises(attncc.ConfigError, match=r"tile=\[64, 64\]"):
         attncc.plan(attncc.load("causal"), 64, tile=[64, 64])
 
@@ -283,7 +283,7 @@ CAUSAL = attncc.load("causal")
         lambda x: attncc.load("strided", l=np.array([x, x], object)),
     ],
 )
-def test_arguments_of_another_kind_raised_what_python_says_of_them(ask) -> None:
+def test_arguments_of_a_wrong_type_are_attncc_errors(ask) -> None:
     """Sums of a length and None, look-ups of a list in a cache, the nearest name to a number."""
     for wrong in WRONG:
         with pytest.raises(attncc.AttnccError) as refused:
@@ -304,7 +304,7 @@ def test_arguments_of_another_kind_raised_what_python_says_of_them(ask) -> None:
         lambda i, j: ((2 * i + 2 * j) * (3 * i + 3) // 6 + i // 4) % 5,
     ],
 )
-def test_products_that_sympy_reduces_keep_their_value(product) -> None:
+def test_simplified_products_keep_their_value(product) -> None:
     """sympy squares remainders that are factors, and takes halves of even sums out of a quotient."""
     pattern = attncc.pattern(lambda i, j: product(i, j) < 2)
     wanted = np.broadcast_to(product(np.arange(40)[:, None], np.arange(40)[None, :]) < 2, (40, 40))
@@ -312,7 +312,7 @@ def test_products_that_sympy_reduces_keep_their_value(product) -> None:
     assert attncc.plan(pattern, 40).nnz == wanted.sum()
 
 
-def test_cases_of_a_factor_keep_the_value_of_a_remainder() -> None:
+def test_case_analysis_keeps_the_value_of_remainders() -> None:
     condition = minimum(i % 3, j) * i % 7 < 2
     rows, cols = np.arange(40)[:, None], np.arange(40)[None, :]
     wanted = np.minimum(rows % 3, cols) * rows % 7 < 2
@@ -321,7 +321,7 @@ def test_cases_of_a_factor_keep_the_value_of_a_remainder() -> None:
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))], ids=["copy", "pickle"])
 @pytest.mark.parametrize("name", ["strided", "document"])
-def test_a_module_with_a_compiled_and_planned_pattern_could_not_be_saved(copied, name: str) -> None:
+def test_planned_modules_survive_copying_and_pickling(copied, name: str) -> None:
     given = {"l": 4} if name == "strided" else {"ids": torch.arange(40) // 7}
     made = attncc.compile(attncc.load(name, **given), 40, config={"forward.plan": "fused"})
     again = copied(made)
@@ -331,7 +331,7 @@ def test_a_module_with_a_compiled_and_planned_pattern_could_not_be_saved(copied,
     assert [g.alternatives[0].name for g in again.plan.groups] == [g.alternatives[0].name for g in made.plan.groups]
 
 
-def test_a_declared_pattern_in_a_saved_module_was_not_the_function_of_its_name() -> None:
+def test_declarations_pickle_by_name() -> None:
     for declared in (attncc.alibi, attncc.factory("strided")):
         assert pickle.loads(pickle.dumps(declared)) is declared
         assert copy.deepcopy(declared) is copy.copy(declared) is declared
@@ -347,19 +347,19 @@ def test_a_declared_pattern_in_a_saved_module_was_not_the_function_of_its_name()
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
-def test_nested_tensors_of_the_strided_layout_were_an_internal_error() -> None:
+def test_nested_tensors_are_refused() -> None:
     x = torch.nested.nested_tensor([torch.randn(1, 4, 8), torch.randn(1, 5, 8)])
     with pytest.raises(attncc.ShapeError, match="query is a nested tensor"):
         attncc.attention(x, x, x, attncc.load("causal"))
 
 
-def test_a_scale_beyond_all_floats_was_an_overflow_error() -> None:
+def test_scales_beyond_all_floats_are_refused() -> None:
     x = torch.randn(1, 1, 4, 8)
     with pytest.raises(attncc.ShapeError, match="finite"):
         attncc.attention(x, x, x, attncc.load("causal"), scale=10**400)
 
 
-def test_a_mask_in_the_place_of_a_pattern_was_printed_whole_without_what_to_write_instead() -> None:
+def test_masks_in_place_of_a_pattern_are_refused_with_a_fix() -> None:
     x, mask = torch.randn(1, 1, 6, 8), torch.ones(6, 6, dtype=torch.bool).tril()
     with pytest.raises(attncc.PatternError, match=r"A Tensor of shape \(6, 6\) .*\n.*\n.*mask\[i, j\]"):
         attncc.attention(x, x, x, mask)

@@ -51,7 +51,7 @@ WAYS = [("torch", 1 << 22), ("torch", 1 << 22), ("torch", 700), ("reference", 0)
 
 
 @given(cases(), st.sampled_from(WAYS), st.data())
-def test_scores_and_all_gradients(case: Case, way: tuple[str, int], data: st.DataObject) -> None:
+def test_scores_and_all_gradients_agree_with_torch(case: Case, way: tuple[str, int], data: st.DataObject) -> None:
     backend, block = way
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("attncc.backends.torch.kernels.MAX_SCORES", block)

@@ -22,7 +22,7 @@ def few_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     caching.count_table(1 << 20)  # starts counting from none
 
 
-def test_a_model_of_forty_patterns_is_planned_and_lowered_once() -> None:
+def test_forty_patterns_are_planned_and_lowered_once() -> None:
     layers = [attncc.load("sliding_window", window=window) for window in range(1, 41)]
     x = torch.randn(1, 1, 64, 8, requires_grad=True)
 
@@ -38,7 +38,7 @@ def test_a_model_of_forty_patterns_is_planned_and_lowered_once() -> None:
     assert executables._lowered.cache_info().misses == before
 
 
-def test_a_pattern_made_for_one_step_goes_when_others_have_been_made(few_tables: None) -> None:
+def test_old_patterns_are_freed_as_new_ones_are_made(few_tables: None) -> None:
     def documents(step: int) -> weakref.ref[TableData]:
         made = attncc.load("document", ids=[step, step + 1, step + 1]).causal()
         assert made.key
@@ -53,7 +53,7 @@ def test_a_pattern_made_for_one_step_goes_when_others_have_been_made(few_tables:
     assert first() is None
 
 
-def test_results_are_kept_by_size() -> None:
+def test_results_are_evicted_by_size() -> None:
     calls: list[int] = []
 
     @caching.by_size(lambda result: result)
@@ -70,7 +70,7 @@ def test_results_are_kept_by_size() -> None:
     assert calls[-2:] == [1, most + 1], "the one used longest ago made room"
 
 
-def test_a_result_larger_than_all_that_is_kept_is_kept() -> None:
+def test_a_result_larger_than_the_cache_is_kept() -> None:
     calls = []
 
     @caching.by_size(lambda result: result)
@@ -83,7 +83,7 @@ def test_a_result_larger_than_all_that_is_kept_is_kept() -> None:
     assert calls == [1 << 60]
 
 
-def test_forgetting_changes_no_key(few_tables: None) -> None:
+def test_eviction_changes_no_key(few_tables: None) -> None:
     made = attncc.load("strided", l=7)
     key = made.key
     caching.count_table(caching.TABLES)
@@ -91,7 +91,7 @@ def test_forgetting_changes_no_key(few_tables: None) -> None:
     assert attncc.load("strided", l=7) == made
 
 
-def test_small_results_piled_up_by_the_million() -> None:
+def test_the_number_of_small_results_is_bounded() -> None:
     @caching.by_size(lambda result: result)
     def made(size: int, step: int) -> int:
         return size

@@ -40,7 +40,7 @@ def held(path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_who_waits_is_told_for_whom_and_gives_up_in_time(
+def test_waiting_names_the_holder_and_times_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(locking, "SILENCE", 0.1)
@@ -63,32 +63,32 @@ def test_who_waits_is_told_for_whom_and_gives_up_in_time(
     assert not path.with_suffix(".holder").exists()
 
 
-def test_a_lock_that_is_free_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_free_locks_log_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with locked(tmp_path / "new" / "a.lock", "the test", root=tmp_path):
         pass
     assert caplog.records == []
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"[" * 3000, b"x" * 9000], ids=str)
-def test_a_holder_that_does_not_say_who_it_is_is_another_process(tmp_path: Path, content: bytes) -> None:
+def test_unreadable_holders_are_called_another_process(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.holder").write_bytes(content)
     assert locking._described(tmp_path / "a.holder") == "another process"
 
 
-def test_what_a_holder_says_does_nothing_to_the_terminal(tmp_path: Path) -> None:
+def test_descriptions_of_holders_are_escaped(tmp_path: Path) -> None:
     said = {"pid": 1, "host": "\x1b[2J", "command": "a\rb", "since": "\u202e"}
     (tmp_path / "a.holder").write_text(json.dumps(said))
     assert locking._described(tmp_path / "a.holder") == r"process 1 on \x1b[2J (a\rb, since \u202e)"
 
 
-def test_a_pipe_in_place_of_what_the_holder_says_does_not_block(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_a_description_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.holder")
     assert locking._described(tmp_path / "a.holder") == "another process"
     with locked(tmp_path / "a.lock", "the test", root=tmp_path):
         assert (tmp_path / "a.holder").is_file()
 
 
-def test_no_lock_lies_behind_a_link(tmp_path: Path) -> None:
+def test_locks_are_not_made_behind_links(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "mine").mkdir()
     (tmp_path / "cache" / "folder").symlink_to(tmp_path / "mine")

@@ -30,13 +30,13 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_new_file_was_0600_whatever_the_umask(tmp_path: Path, umask: None) -> None:
+def test_new_files_respect_the_umask(tmp_path: Path, umask: None) -> None:
     storage.write(tmp_path / "new", b"x")
     assert mode(tmp_path / "new") == 0o640
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
-def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
+def test_replaced_files_keep_their_mode(tmp_path: Path) -> None:
     path = tmp_path / "old"
     path.write_bytes(b"old")
     path.chmod(0o604)
@@ -45,7 +45,7 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["to a file", "to nothing yet"])
-def test_a_link_was_replaced_by_a_file(tmp_path: Path, there: bool) -> None:
+def test_links_are_written_through(tmp_path: Path, there: bool) -> None:
     target, link = tmp_path / "elsewhere" / "target", tmp_path / "link"
     target.parent.mkdir()
     if there:
@@ -57,7 +57,7 @@ def test_a_link_was_replaced_by_a_file(tmp_path: Path, there: bool) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["target"]
 
 
-def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
+def test_circular_links_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(ConfigError, match="can't be written"):
@@ -66,7 +66,7 @@ def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
         storage.save(tmp_path / "a", b"x", "--png")
 
 
-def test_a_pipe_is_written_into(tmp_path: Path) -> None:
+def test_pipes_are_written_directly(tmp_path: Path) -> None:
     pipe, read = tmp_path / "pipe", list[bytes]()
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
@@ -77,13 +77,13 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_a_device_is_written_into() -> None:
+def test_devices_are_written_directly() -> None:
     storage.write(Path("/dev/null"), b"gone")
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
 @pytest.mark.parametrize("into", ["a pipe", "a file"])
-def test_what_goes_to_dev_stdout_stands_in_line_with_what_is_printed(tmp_path: Path, into: str) -> None:
+def test_writes_to_dev_stdout_keep_the_order_of_prints(tmp_path: Path, into: str) -> None:
     program = (
         "from pathlib import Path\nfrom attncc._util import storage\n"
         "print('before')\nstorage.check_file(Path('/dev/stdout'), '--png')\n"
@@ -98,7 +98,7 @@ def test_what_goes_to_dev_stdout_stands_in_line_with_what_is_printed(tmp_path: P
     assert found == b"before\nwritten\nafter\n"
 
 
-def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_writes_keep_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "kept"
     path.write_bytes(b"old")
 
@@ -112,7 +112,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_place_for_a_file_is_checked_beforehand(tmp_path: Path) -> None:
+def test_paths_are_checked_beforehand(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path, tmp_path / "file" / "x", tmp_path / "file" / "x" / "y"):
         with pytest.raises(ConfigError, match="--png"):
@@ -126,7 +126,7 @@ def test_a_place_for_a_file_is_checked_beforehand(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(AS_ROOT, reason="nothing is read-only to root")
-def test_what_is_read_only_is_refused(tmp_path: Path) -> None:
+def test_read_only_paths_are_refused(tmp_path: Path) -> None:
     folder, file = tmp_path / "folder", tmp_path / "file"
     folder.mkdir(mode=0o500)
     file.write_bytes(b"kept")
@@ -139,7 +139,7 @@ def test_what_is_read_only_is_refused(tmp_path: Path) -> None:
     assert file.read_bytes() == b"kept"
 
 
-def test_reading_is_bounded(tmp_path: Path) -> None:
+def test_reads_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"12345")
     assert storage.read(path, 5) == b"12345"
@@ -151,7 +151,7 @@ def test_reading_is_bounded(tmp_path: Path) -> None:
             storage.read(other, 5)
 
 
-def test_each_cache_warned_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_caches_warn_once_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -171,7 +171,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_a_file_of_attncc_replaces_a_link_and_a_pipe(cache: Path) -> None:
+def test_cache_files_replace_links_and_pipes(cache: Path) -> None:
     target = cache.parent / "elsewhere" / "mine"
     target.write_bytes(b"mine")
     storage.put(cache / "kernels" / "plain", b"x", cache)
@@ -187,7 +187,7 @@ def test_a_file_of_attncc_replaces_a_link_and_a_pipe(cache: Path) -> None:
     assert target.read_bytes() == b"mine"
 
 
-def test_a_folder_that_leads_out_of_the_cache_is_refused(cache: Path) -> None:
+def test_folders_linked_out_of_the_cache_are_refused(cache: Path) -> None:
     cache.mkdir()
     (cache / "kernels").symlink_to(cache.parent / "elsewhere")
     with pytest.raises(OSError, match="out of"):
@@ -202,7 +202,7 @@ def test_the_cache_itself_may_be_a_link(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["a link", "a pipe", "a folder"])
-def test_only_a_regular_file_is_appended_to(tmp_path: Path, kind: str) -> None:
+def test_appending_requires_a_regular_file(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "log"
     with storage.appended(path) as file:
         file.write(b"one")
@@ -216,9 +216,7 @@ def test_only_a_regular_file_is_appended_to(tmp_path: Path, kind: str) -> None:
     assert path.read_bytes() == b"one two"
 
 
-def test_reading_does_not_wait_where_a_pipe_takes_the_place_of_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reads_do_not_block_on_a_pipe_swapped_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_bytes(b"")
     regular = (tmp_path / "file").stat()
@@ -227,7 +225,7 @@ def test_reading_does_not_wait_where_a_pipe_takes_the_place_of_a_file(
         storage.read(tmp_path / "pipe", 5)
 
 
-def test_what_a_killed_process_was_writing_is_found_later(cache: Path) -> None:
+def test_abandoned_files_are_found(cache: Path) -> None:
     for name in ("kernels", "tuned", "mine"):
         (cache / name / "deep").mkdir(parents=True)
         for age in (0, 2 * storage.ABANDONED):
@@ -238,7 +236,7 @@ def test_what_a_killed_process_was_writing_is_found_later(cache: Path) -> None:
     assert sorted(path.parent.parent.name for path in storage.abandoned()) == ["kernels", "tuned"]
 
 
-def test_what_lies_in_the_caches_is_for_this_user_alone(cache: Path, umask: None) -> None:
+def test_cache_files_are_private_to_the_user(cache: Path, umask: None) -> None:
     storage.put(storage.cache_folder("kernels") / "deep" / "file", b"", storage.cache_root())
     storage.put(cache.parent / "out" / "deep" / "file", b"", cache.parent)
     found = {path.relative_to(cache.parent).as_posix(): mode(path) for path in cache.parent.glob("[co]*/**/*")}
@@ -251,7 +249,7 @@ def test_what_lies_in_the_caches_is_for_this_user_alone(cache: Path, umask: None
 
 @pytest.mark.parametrize("name", ["", "kernels"], ids=["root", "folder"])
 @pytest.mark.parametrize("bits", [0o777, 0o775, 0o1777])
-def test_a_cache_that_others_can_write_to_is_refused(name: str, bits: int, cache: Path) -> None:
+def test_caches_writable_by_others_are_refused(name: str, bits: int, cache: Path) -> None:
     exposed = cache / name
     storage.make_folder(cache / "kernels")
     storage.check_cache()
@@ -271,7 +269,7 @@ def test_a_cache_that_others_can_write_to_is_refused(name: str, bits: int, cache
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root gives files away")
 @pytest.mark.parametrize("given", ["folder", "link"])
-def test_a_cache_of_another_user_is_refused(given: str, tmp_path: Path) -> None:
+def test_caches_of_another_user_are_refused(given: str, tmp_path: Path) -> None:
     folder, link = tmp_path / "folder", tmp_path / "link"
     folder.mkdir()
     link.symlink_to(folder)
@@ -280,7 +278,7 @@ def test_a_cache_of_another_user_is_refused(given: str, tmp_path: Path) -> None:
     assert storage.exposure(link) == "it belongs to user 12345"
 
 
-def test_a_temporary_cache_goes_with_its_process_and_not_with_a_fork() -> None:
+def test_temporary_caches_end_with_their_process_only() -> None:
     script = (
         "import os, sys\nfrom attncc._util import storage\nfolder = storage.temporary_folder()\n"
         "child = os.fork()\nif not child:\n    sys.exit()\nos.waitpid(child, 0)\nprint(folder, folder.is_dir())"

@@ -19,7 +19,7 @@ CAUSAL = attncc.load("causal")
 @pytest.mark.parametrize("size", [(0, 2, 8, 4), (2, 0, 8, 4), (2, 2, 0, 4)], ids=["batch", "heads", "positions"])
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("scored", [False, True])
-def test_nothing_gives_nothing(backend: str, size: tuple[int, ...], compiled: bool, scored: bool) -> None:
+def test_empty_tensors_give_empty_results(backend: str, size: tuple[int, ...], compiled: bool, scored: bool) -> None:
     torch._dynamo.reset()
     inputs = [torch.randn(size, requires_grad=True) for _ in range(3)]
     slopes = torch.ones(size[1] if scored else 0, requires_grad=True)
@@ -37,7 +37,7 @@ def test_nothing_gives_nothing(backend: str, size: tuple[int, ...], compiled: bo
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_queries_without_any_key_get_nothing(backend: str) -> None:
+def test_queries_without_keys_give_zeros(backend: str) -> None:
     q, k, v = (torch.randn(2, 2, n, 4, requires_grad=True) for n in (5, 0, 0))
     out, lse = attncc.attention(q, k, v, CAUSAL, return_lse=True, backend=backend)
     assert torch.equal(out, torch.zeros(2, 2, 5, 4))
@@ -45,7 +45,7 @@ def test_queries_without_any_key_get_nothing(backend: str) -> None:
     assert not any(x.any() for x in torch.autograd.grad(out.sum(), (q, k, v)))
 
 
-def test_nothing_is_refused_as_something_is() -> None:
+def test_empty_tensors_are_checked_like_others() -> None:
     q = torch.randn(0, 2, 8, 4, dtype=torch.float64)
     with pytest.raises(attncc.BackendError, match=r"not in torch\.float64"):
         attncc.attention(q, q, q, CAUSAL, backend="triton")

@@ -77,7 +77,7 @@ PATTERNS: dict[str, tuple[attncc.Pattern, Any]] = {
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", PATTERNS)
-def test_patterns_connect_what_numpy_does(name: str, backend: str) -> None:
+def test_patterns_connect_the_pairs_that_numpy_connects(name: str, backend: str) -> None:
     pattern, wanted = PATTERNS[name]
     mask = as_broadcast(dense_mask(pattern, LENGTH, heads=HEADS), pattern)
     full = (1, HEADS, LENGTH, LENGTH)
@@ -152,14 +152,14 @@ SCORES: dict[str, tuple[attncc.Score, Any]] = {
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", SCORES)
-def test_scores_and_their_gradients_are_those_of_torch(name: str, backend: str) -> None:
+def test_scores_and_their_gradients_agree_with_torch(name: str, backend: str) -> None:
     score, formula = SCORES[name]
     pattern = attncc.load("causal")
     problem = Problem.drawn(LENGTH, LENGTH, heads=HEADS, kv_heads=HEADS).with_weights(score.tensors)
     check_attention(pattern, dense_mask(pattern, LENGTH), problem, score=score, formula=formula, backend=backend)
 
 
-def test_a_comparison_with_the_score_is_no_bias() -> None:
+def test_a_comparison_with_the_score_makes_it_not_additive() -> None:
     expression = attncc.score(_stepped)().expression
     assert expression.derivative == 1
     assert not expression.is_additive
@@ -169,7 +169,7 @@ def _stepped(score):
     return attncc.where(score > 0, score + 1, score)
 
 
-def test_conditions_on_numbers_fold() -> None:
+def test_constant_conditions_fold() -> None:
     assert isinstance(leaky().expression, ScoreExpression)
     assert attncc.score(_decided)().expression == attncc.score(_plain)().expression
 
@@ -194,7 +194,7 @@ OFFSETS = (-LENGTH, np.int64(-33))
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("q_offset", OFFSETS)
-def test_queries_may_stand_below_zero(q_offset: int, backend: str) -> None:
+def test_queries_may_have_negative_positions(q_offset: int, backend: str) -> None:
     for pattern in (around_zero(window=3), attncc.load("strided", l=8)):
         mask = dense_mask(pattern, LENGTH, LENGTH, q_offset=q_offset)
         made = attncc.plan(pattern, LENGTH, LENGTH, q_offset=q_offset)
@@ -203,19 +203,19 @@ def test_queries_may_stand_below_zero(q_offset: int, backend: str) -> None:
         check_attention(pattern, mask, problem, q_offset=q_offset, backend=backend)
 
 
-def test_a_mask_below_zero_is_that_of_numpy() -> None:
+def test_masks_at_negative_positions_agree_with_numpy() -> None:
     _, i, j = positions(-33)
     near = (abs(abs(i) - j) < 3) | (np.maximum(i, 3) == j) | ((i % 7 == j % 5) & (i // 16 == -1))
     mask = dense_mask(around_zero(window=3), LENGTH, LENGTH, q_offset=-33)
     np.testing.assert_array_equal(mask, (((i < 0) & (j < 4)) | near)[0])
 
 
-def test_keys_without_a_length_end_where_the_queries_do_if_not_before_zero() -> None:
+def test_kv_len_defaults_to_the_end_of_the_queries_or_zero() -> None:
     assert attncc.plan(attncc.load("causal"), 10, q_offset=-4).shape.kv_len == 6
     assert attncc.plan(attncc.load("causal"), 10, q_offset=-20).shape.kv_len == 0
 
 
-def test_tables_are_not_looked_up_below_zero() -> None:
+def test_tables_refuse_negative_positions() -> None:
     document = attncc.load("document", ids=np.arange(LENGTH) // 9)
     with pytest.raises(attncc.TableError, match="runs from -3"):
         attncc.plan(document, LENGTH, LENGTH, q_offset=-3)
@@ -232,7 +232,7 @@ def test_sizes_may_be_numpy_integers(backend: str) -> None:
     assert attncc.plan(causal, np.int64(8), np.uint8(20), q_offset=np.int16(12)).shape.kv_len == 20
 
 
-def test_tables_longer_than_the_sequence_are_said() -> None:
+def test_tables_longer_than_the_sequence_are_noted() -> None:
     document = attncc.load("document", ids=np.arange(100) // 9)
     made = attncc.plan(document, 64)
     assert made.notes == ("Table 'ids' has 100 entries along axis 0; positions reach the first 64 at these lengths.",)

@@ -74,7 +74,7 @@ def results(
 @pytest.mark.parametrize("case", PADDED)
 @pytest.mark.parametrize("kind", ["key", "value"])
 @pytest.mark.parametrize("scored", [False, True])
-def test_keys_and_values_that_nobody_sees_do_not_matter(backend: str, case: str, kind: str, scored: bool) -> None:
+def test_nan_in_unseen_keys_and_values_does_not_spread(backend: str, case: str, kind: str, scored: bool) -> None:
     pattern, queries, rows = PADDED[case]
     score = attncc.softcap(cap=20.0) if scored else None
     found = results(poisoned(kind, rows, queries), pattern, backend, score)
@@ -86,7 +86,7 @@ def test_keys_and_values_that_nobody_sees_do_not_matter(backend: str, case: str,
 
 @pytest.mark.parametrize("way", ["dense", "split"])
 @pytest.mark.parametrize("kind", ["key", "value"])
-def test_keys_that_nobody_sees_do_not_matter_whichever_plan_is_taken(kind: str, way: str) -> None:
+def test_nan_in_unseen_keys_does_not_spread_under_any_plan(kind: str, way: str) -> None:
     inputs = poisoned(kind, slice(BAD, None))
     config = {"forward.plan": way, "backward.plan": way}
     out = attncc.attention(*inputs, padded_columns(n=BAD), backend="torch", config=config)
@@ -94,7 +94,7 @@ def test_keys_that_nobody_sees_do_not_matter_whichever_plan_is_taken(kind: str, 
 
 
 @pytest.mark.parametrize("backend", ["torch", "reference"])
-def test_queries_that_see_nothing_do_not_matter(backend: str) -> None:
+def test_nan_in_queries_without_keys_does_not_spread(backend: str) -> None:
     found = results(poisoned("query", slice(BAD, None)), padded(n=BAD), backend)
     assert all(x.isfinite().all() for x in found.values())
 
@@ -122,6 +122,6 @@ def _rows(bad: torch.Tensor) -> str:
 
 @pytest.mark.filterwarnings("ignore:All-NaN slice")  # Triton's interpreter
 @pytest.mark.parametrize("kind", ["query", "key", "value"])
-def test_the_page_says_how_far_a_nan_reaches(kind: str) -> None:
+def test_documentation_states_how_far_nan_spreads(kind: str) -> None:
     found = [reach(kind, backend) for backend in ("reference", "torch", "triton")]
     assert f"| {kind} | {' | '.join(found)} |" in PAGE.read_text(encoding="utf-8"), found

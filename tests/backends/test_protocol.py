@@ -17,7 +17,7 @@ PACKAGE = Path(attncc.__file__).parent
 
 
 @pytest.mark.parametrize("name", backends.names())
-def test_it_takes_its_own_defaults(name: str) -> None:
+def test_each_backend_accepts_its_own_defaults(name: str) -> None:
     backend = backends.known(name)
     default = backend.default(INPUTS, targets.target("cpu"))
     assert list(default) == list(backend.choices)
@@ -28,12 +28,12 @@ def test_it_takes_its_own_defaults(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", backends.names())
-def test_the_registry_says_whether_it_is_tuned(name: str) -> None:
+def test_the_registry_lists_tunable_backends(name: str) -> None:
     assert (name in backends.tuned()) == bool(backends.known(name).choices)
 
 
 @pytest.mark.parametrize("name", backends.tuned())
-def test_what_its_configurations_depend_on_is_there(name: str) -> None:
+def test_sources_of_each_tunable_backend_exist(name: str) -> None:
     sources = backends.tuned()[name].sources
     assert f"backends/{name}" in sources
     assert all((PACKAGE / source).exists() for source in sources)

@@ -50,13 +50,13 @@ def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "pattern", [CAUSAL, STRIDED, nothing_for_some()], ids=["causal", "strided", "nothing for some"]
 )
-def test_second_derivatives_of_attention(pattern: attncc.Pattern) -> None:
+def test_second_derivatives_of_attention_agree_with_differences(pattern: attncc.Pattern) -> None:
     torch.autograd.gradgradcheck(attend(pattern), drawn(1, 1, 4, 2))
     if pattern is CAUSAL:  # rows without keys have lse -inf, of which there are no differences
         torch.autograd.gradgradcheck(attend(pattern, return_lse=True), drawn(1, 1, 4, 2))
 
 
-def test_second_derivatives_by_the_weights_of_a_score() -> None:
+def test_second_derivatives_by_weights_agree_with_differences() -> None:
     slopes, table = (torch.rand(size, dtype=torch.float64, requires_grad=True) for size in ((2,), (5, 5)))
     score = everything(slopes=slopes, table=table)
 
@@ -69,7 +69,7 @@ def test_second_derivatives_by_the_weights_of_a_score() -> None:
     torch.autograd.gradcheck(run, inputs, check_forward_ad=True, check_backward_ad=False)
 
 
-def test_a_branch_that_is_not_taken_has_no_part_in_derivatives() -> None:
+def test_a_branch_not_taken_contributes_no_derivative() -> None:
     zero, (q, k, v) = torch.zeros(1, dtype=torch.float64, requires_grad=True), drawn(1, 1, 4, 2)
     out = attncc.attention(q, k, v, CAUSAL, score=unselected(zero=zero), backend="reference")
     first = torch.autograd.grad(out.square().sum(), (q, zero), create_graph=True)
@@ -78,7 +78,7 @@ def test_a_branch_that_is_not_taken_has_no_part_in_derivatives() -> None:
     assert torch.autograd.grad(first[0].square().sum(), k)[0].isfinite().all()
 
 
-def test_a_penalty_on_gradients_trains() -> None:
+def test_a_gradient_penalty_agrees_with_dense_attention() -> None:
     """The gradient of a gradient's norm is that of dense attention."""
     q, k, v = drawn(2, 2, 6, 4)
 
@@ -90,7 +90,7 @@ def test_a_penalty_on_gradients_trains() -> None:
     torch.testing.assert_close(penalty(attend(CAUSAL)(q, k, v)), wanted)
 
 
-def test_transforms_of_torch_func_go_through() -> None:
+def test_torch_func_transforms_agree_with_dense_attention() -> None:
     q, k, v = (x.detach() for x in drawn(1, 2, 5, 3))
     ours = attend(CAUSAL)
     for transform in (torch.func.jacrev, torch.func.jacfwd, torch.func.hessian):
@@ -101,7 +101,7 @@ def test_transforms_of_torch_func_go_through() -> None:
     torch.testing.assert_close(torch.vmap(ours)(*[stacked] * 3), torch.stack([plain(x, x, x) for x in stacked]))
 
 
-def test_a_compiled_graph_differentiates_it_once() -> None:
+def test_a_compiled_graph_gives_first_derivatives() -> None:
     torch._dynamo.reset()
     q, k, v = (x.detach().requires_grad_() for x in drawn(1, 2, 5, 3))
     run = torch.compile(lambda *x: attend(CAUSAL)(*x), backend="aot_eager", fullgraph=True)
@@ -109,7 +109,7 @@ def test_a_compiled_graph_differentiates_it_once() -> None:
     torch.testing.assert_close(found, torch.autograd.grad(attend(CAUSAL)(q, k, v).square().sum(), (q, k, v)))
 
 
-def test_other_backends_name_it_where_they_are_differentiated_twice() -> None:
+def test_other_backends_suggest_reference_for_second_derivatives() -> None:
     q, k, v = drawn(1, 1, 4, 2)
     (first,) = torch.autograd.grad(attncc.attention(q, k, v, CAUSAL).square().sum(), q, create_graph=True)
     with pytest.raises(attncc.AttnccError, match="backend='reference'"):
@@ -122,7 +122,7 @@ def compared(score, *, limit: attncc.Weights):
     return attncc.where(score > limit, attncc.sqrt(score - limit), score * limit)
 
 
-def test_second_derivatives_where_the_score_chooses() -> None:
+def test_second_derivatives_through_a_condition_on_the_score_agree_with_differences() -> None:
     limit, inputs = torch.tensor(0.1, dtype=torch.float64, requires_grad=True), drawn(1, 1, 4, 2)
 
     def run(q: Tensor, k: Tensor, v: Tensor, limit: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_slots_take_put_and_add(name: str) -> None:
+def test_slots_agree_with_indexing(name: str) -> None:
     rows = ROWS[name]
     slots = Slots.of(rows)
     x = torch.randn(2, 30, 3)
@@ -61,7 +61,7 @@ def test_merging_handles_empty_parts(remainder: bool) -> None:
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_both_kernels_agree(causal: bool, masked: bool) -> None:
+def test_the_written_kernel_agrees_with_the_flash_op(causal: bool, masked: bool) -> None:
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, 3, 20, 8, dtype=torch.float64) for _ in range(3))
     bias = torch.zeros(1, 3, 20, 20, dtype=torch.float64).masked_fill(torch.rand(3, 20, 20) < 0.3, -math.inf)
@@ -78,7 +78,7 @@ def test_both_kernels_agree(causal: bool, masked: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["written", "written in row blocks"])
-def test_the_written_kernel_in_place_of_the_flash_op(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patterns_conform_under_the_written_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from attncc.testing import check_pattern
 
     monkeypatch.setattr("attncc.backends.torch.execute.kernel_for", lambda device: Written())
@@ -105,7 +105,7 @@ def test_windows_share_one_mask() -> None:
     assert all(mask.shared for mask in masks)
 
 
-def test_an_exact_strided_plan_needs_no_mask_but_the_window() -> None:
+def test_only_the_window_of_a_strided_plan_needs_masks() -> None:
     plan = attncc.plan(attncc.load("strided", l=128), 8192, tile=(64, 64))
     _, column = plan.groups[0].passes
     assert column.layout.kind == "sorted"
@@ -121,7 +121,7 @@ def test_items_of_one_class_are_views() -> None:
 
 
 @pytest.mark.parametrize("window", [5, 32, 100])
-def test_dilated_windows_over_several_tiles(window: int) -> None:
+def test_dilated_windows_over_several_tiles_conform(window: int) -> None:
     from attncc.testing import check_pattern
 
     check_pattern(attncc.load("dilated_window", window=window, dilation=3), lengths=(301, 600))

@@ -45,25 +45,25 @@ def test_predictions_grow_with_the_length(make, direction: str) -> None:
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_every_count_but_none_is_negative(direction: str) -> None:
+def test_counts_are_not_negative(direction: str) -> None:
     plan = planned(table(1024), 1024)
     assert all(value >= 0 for value in asdict(counts(plan, INPUTS, direction, Items(), CACHE)).values())
 
 
-def test_scores_are_those_of_the_tiles_that_the_flash_op_visits() -> None:
+def test_scores_count_the_tiles_that_the_flash_op_visits() -> None:
     full = planned(attncc.load("full"), 256)
     assert counts(full, INPUTS, "forward", Items(), CACHE).scores == 8 * 256 * 256
     causal = planned(attncc.load("causal"), 256)
     assert counts(causal, INPUTS, "forward", Items(), CACHE).scores == 8 * 64 * 64 * (1 + 2 + 3 + 4)
 
 
-def test_products_of_the_backward_are_five_of_two() -> None:
+def test_the_backward_has_five_products_for_two_of_the_forward() -> None:
     plan = planned(WINDOW, 1024)
     forward, backward = (counts(plan, INPUTS, direction, Items(), CACHE).products for direction in DIRECTIONS)
     assert backward / forward == 2.5
 
 
-def test_chunks_are_calls() -> None:
+def test_each_chunk_is_a_call() -> None:
     plan = planned(attncc.load("full"), 1024)
     assert counts(plan, INPUTS, "forward", Items(), CACHE).calls == 1
     plan = planned(attncc.load("block_diagonal", block=64), 1024)
@@ -83,7 +83,7 @@ def test_gathered_rows_cost_more_than_sliced_ones() -> None:
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_the_split_plan_is_ranked_before_the_fused_one(direction: str) -> None:
+def test_the_split_strided_plan_ranks_before_the_fused_one(direction: str) -> None:
     plan = planned(STRIDED, 16384)
     split, fused = (predicted(plan.preferring(way), direction) for way in ("split", "fused"))
     assert split < fused / 3
@@ -97,7 +97,7 @@ def test_the_split_plan_is_ranked_before_the_fused_one(direction: str) -> None:
         ({"key_multiple": 16}, {"key_multiple": 256}),
     ],
 )
-def test_plainly_worse_items_are_ranked_behind(better: dict[str, int], worse: dict[str, int]) -> None:
+def test_worse_settings_cost_more(better: dict[str, int], worse: dict[str, int]) -> None:
     plan = planned(WINDOW, 16384)
     assert predicted(plan, **better) < predicted(plan, **worse)
 
@@ -109,14 +109,14 @@ def test_shared_keys_are_read_once() -> None:
     assert shared.merged < own.merged
 
 
-def test_groups_of_heads_are_added_up() -> None:
+def test_counts_sum_over_groups_of_heads() -> None:
     whole = counts(planned(STRIDED, 512), INPUTS, "forward", Items(), CACHE)
     heads = attncc.plan(STRIDED.heads(), 512, heads=8, tile=(64, 64))
     assert len(heads.groups) == 2
     assert counts(heads, INPUTS, "forward", Items(), CACHE).scores < whole.scores
 
 
-def test_bad_names_and_targets_without_costs_are_refused() -> None:
+def test_unknown_names_and_targets_without_costs_are_refused() -> None:
     plan = planned(WINDOW, 512)
     with pytest.raises(ConfigError, match="chonk"):
         predicted(plan, chonk=3)

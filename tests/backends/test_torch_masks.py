@@ -54,7 +54,7 @@ def drawn(items: int, rows: int, keys: int) -> Mask:
 
 @pytest.mark.parametrize("part", [16, 100, 1 << 16])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_a_mask_adds_0_where_a_key_is_seen_and_minus_infinity_elsewhere(
+def test_masks_add_zero_for_seen_keys_and_minus_infinity_elsewhere(
     dtype: torch.dtype, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(masks, "PART", part)
@@ -72,7 +72,7 @@ def test_a_mask_adds_0_where_a_key_is_seen_and_minus_infinity_elsewhere(
 
 
 @pytest.mark.parametrize(("width", "distinct"), [(64, 1), (128, 2), (48, 3)])
-def test_items_that_are_whole_periods_apart_share_a_mask(width: int, distinct: int) -> None:
+def test_items_whole_periods_apart_share_a_mask(width: int, distinct: int) -> None:
     """A tile of 64 begins at the same column of the image every width / 64 tiles, and 48 * 4 = 64 * 3."""
     found = of_items(picture(W=width), width * width)
     widest = max(mask.key_slot.shape[1] for mask in found)
@@ -81,7 +81,7 @@ def test_items_that_are_whole_periods_apart_share_a_mask(width: int, distinct: i
     assert len(inner) == distinct
 
 
-def test_parts_of_a_work_have_the_keys_of_the_whole() -> None:
+def test_image_windows_conform() -> None:
     check_pattern(picture(W=16, r=1), lengths=(256, 250))
 
 
@@ -99,7 +99,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize(("most", "times"), [(1 << 20, 1), (1000, 2)], ids=["kept", "too large"])
-def test_a_mask_is_evaluated_once_if_it_may_be_kept(monkeypatch: pytest.MonkeyPatch, most: int, times: int) -> None:
+def test_small_masks_are_evaluated_once(monkeypatch: pytest.MonkeyPatch, most: int, times: int) -> None:
     monkeypatch.setattr(masks, "MOST_KEPT", most)
     pairs = counted(monkeypatch)
     query, key, value = (torch.randn(1, 2, 640, 16) for _ in range(3))
@@ -111,7 +111,7 @@ def test_a_mask_is_evaluated_once_if_it_may_be_kept(monkeypatch: pytest.MonkeyPa
     assert sum(pairs) == times * 640 * 640
 
 
-def test_masks_are_kept_as_long_as_there_is_room() -> None:
+def test_masks_are_kept_while_room_remains() -> None:
     assert masks.MOST_KEPT <= masks.POOL
     several = [drawn(3, 8, 20) for _ in range(4)]
     for mask in several:

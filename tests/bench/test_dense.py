@@ -35,7 +35,7 @@ def test_vanilla_is_slower_than_flash() -> None:
         assert vanilla_seconds(INPUTS, LENGTH, target) > flash_seconds(INPUTS, LENGTH, target, causal=True)
 
 
-def test_flash_counts_its_flops() -> None:
+def test_flash_takes_the_time_of_its_flops() -> None:
     target = targets.target("rtx4090")
     whole = flash_seconds(INPUTS, LENGTH, target, causal=False)
     assert whole == pytest.approx(4 * 64 * 8 * LENGTH**2 / target.flops, rel=1e-4)

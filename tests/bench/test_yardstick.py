@@ -14,7 +14,7 @@ from attncc.testing.oracle import Problem, dense
 
 @pytest.mark.skipif(not interpreter.is_on(), reason="runs in triton's interpreter")
 @pytest.mark.parametrize("causal", [False, True])
-def test_yardstick_against_the_oracle(causal: bool) -> None:
+def test_yardstick_agrees_with_the_oracle(causal: bool) -> None:
     length, head_dim, heads = 128, 16, 2
     problem = Problem.drawn(length, length, heads=heads, kv_heads=heads, head_dim=head_dim, dtype=torch.float16)
     out = torch.full_like(problem.query, math.nan)

@@ -52,7 +52,7 @@ def run(store: Store, *arguments: str, status: int = 0) -> str:
     return found.stdout if status < 2 else found.stderr
 
 
-def test_path(store: Store) -> None:
+def test_path_lists_every_cache(store: Store) -> None:
     text = run(store, "path")
     assert all(str(store.root.parent / name) in text for name in CACHES)
     found = json.loads(run(store, "path", "--json"))
@@ -72,7 +72,7 @@ def filled(store: Store) -> dict[str, Path]:
     return files
 
 
-def test_clearing_removes_what_can_be_made_again_and_nothing_else(store: Store) -> None:
+def test_clearing_removes_only_the_named_caches(store: Store) -> None:
     files = filled(store)
     assert "kernels" in run(store, "clear", "kernels", "--dry-run")
     assert "Add --yes" in run(store, "clear", "kernels", status=2)
@@ -88,7 +88,7 @@ def test_clearing_removes_what_can_be_made_again_and_nothing_else(store: Store) 
     assert "nothing to remove" in run(store, "clear", "--yes")
 
 
-def test_clearing_follows_no_link_out_of_the_caches(store: Store, tmp_path: Path) -> None:
+def test_clearing_follows_no_links_outside(store: Store, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_text("x")
@@ -101,7 +101,7 @@ def test_clearing_follows_no_link_out_of_the_caches(store: Store, tmp_path: Path
     assert not (root / "compiled" / "link").is_symlink()
 
 
-def test_a_cache_that_others_can_write_to_is_an_error(store: Store) -> None:
+def test_caches_writable_by_others_are_an_error(store: Store) -> None:
     store.root.chmod(0o777)
     for command in (("path",), ("list",), ("prune",), ("import", "tuned.json")):
         assert f"{store.root} is not used: its mode is 0777" in " ".join(run(store, *command, status=2).split())
@@ -109,7 +109,7 @@ def test_a_cache_that_others_can_write_to_is_an_error(store: Store) -> None:
     assert "2 entries" in run(store, "list")
 
 
-def test_list(store: Store) -> None:
+def test_list_shows_every_entry(store: Store) -> None:
     text = run(store, "list")
     assert "2 entries" in text
     assert "2.00 x" in text
@@ -118,14 +118,14 @@ def test_list(store: Store) -> None:
     assert [row["config"] for row in rows] == [{"forward.query_tile": 64}] * 2
 
 
-def test_show(store: Store) -> None:
+def test_show_finds_entries_by_digest(store: Store) -> None:
     digest = next(store.entries()).key.digest
     assert "config: forward.query_tile" in run(store, "show", digest[:6])
     assert len(json.loads(run(store, "show", digest, "--json"))["entries"]) == 2
     assert "No entry's key begins with 'zz'" in run(store, "show", "zz", status=2)
 
 
-def test_show_a_pattern(store: Store) -> None:
+def test_show_explains_the_configuration_of_a_pattern(store: Store) -> None:
     here = ["--backend", "torch", "--target", "cpu"]
     assert "An exact configuration" in run(store, "show", "causal", "-n", "1024", "--direction", "fwd", *here)
     text = run(store, "show", "causal", "-n", "1024", "--head-dim", "512", "--direction", "fwd", "--why-miss", *here)
@@ -138,7 +138,7 @@ def test_show_a_pattern(store: Store) -> None:
     assert "--direction up" in run(store, "show", "causal", "-n", "1024", "--direction", "up", status=2)
 
 
-def test_exported_and_imported(store: Store, tmp_path: Path) -> None:
+def test_export_and_import_round_trip(store: Store, tmp_path: Path) -> None:
     bundle, there = tmp_path / "bundle.json", tmp_path / "there"
     assert json.loads(run(store, "export", str(bundle), "--json"))["entries"] == 2
     assert json.loads(run(store, "export", str(tmp_path / "none"), "--target", "h100", "--json"))["entries"] == 0
@@ -152,7 +152,7 @@ def test_exported_and_imported(store: Store, tmp_path: Path) -> None:
     assert "No such file" in run(store, "import", str(tmp_path / "gone"), status=2)
 
 
-def test_verified_and_pruned(store: Store) -> None:
+def test_verify_and_prune_find_damaged_and_outdated_files(store: Store) -> None:
     assert "2 files, 0 damaged" in run(store, "verify")
     current = next(store.entries(Environment.of("torch", "cpu")))
     path = store.path(current.environment, current.key)
@@ -169,12 +169,12 @@ def test_verified_and_pruned(store: Store) -> None:
 
 
 @pytest.mark.parametrize("command", [["list"], ["verify"], ["import", "bundle.json"]], ids=lambda command: command[0])
-def test_a_file_in_the_place_of_the_cache_looked_like_an_empty_one(tmp_path: Path, command: list[str]) -> None:
+def test_a_file_in_place_of_the_cache_is_an_error(tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     assert "Not a directory" in run(Store(tmp_path / "file" / "tuned"), *command, status=2)
 
 
-def test_the_headings_of_the_list_folded_at_80_columns(store: Store) -> None:
+def test_headings_of_the_list_fit_80_columns(store: Store) -> None:
     [entry, *_] = store.entries()
     console = Console(width=80, file=io.StringIO())
     console.print(listing([replace(entry, about=about(attncc.load("strided", l=128), 2**20, 2**20))], "title"))
@@ -188,7 +188,7 @@ def test_help_has_an_example(store: Store, command: str) -> None:
     assert f"Example: attncc cache {command}" in run(store, command, "--help")
 
 
-def test_a_score_is_part_of_what_is_looked_up(store: Store) -> None:
+def test_lookups_distinguish_scores(store: Store) -> None:
     asked = ["show", "causal", "--seq-len", "1024", "--direction", "fwd", "--why-miss", "--json"]
     found = json.loads(run(store, *asked, "--score", "softcap", "--score-param", "cap=50"))
     assert found["directions"]["forward"]["source"] == "default"

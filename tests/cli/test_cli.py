@@ -86,13 +86,13 @@ def test_json_is_one_object_on_stdout(name: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", JSON)
-def test_the_same_for_people(name: str, folder: Path) -> None:
+def test_text_output_succeeds_without_json(name: str, folder: Path) -> None:
     found = run(*JSON[name][0], cwd=folder)
     assert found.returncode == 0, found.stderr
     assert found.stdout.strip()
 
 
-def test_plan_times_building_planning_and_counting_apart(folder: Path) -> None:
+def test_plan_times_building_planning_and_counting_separately(folder: Path) -> None:
     found = json.loads(run("plan", "strided", "--seq-len", "4096", "--json", cwd=folder).stdout)
     times = [found[f"{step}_seconds"] for step in ("build", "plan", "count")]
     assert all(isinstance(time, float) and time > 0 for time in times)
@@ -143,7 +143,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_a_message(name: str, folder: Path) -> None:
+def test_bad_input_exits_with_2_and_a_message(name: str, folder: Path) -> None:
     arguments, says = BAD[name]
     found = run(*arguments, cwd=folder)
     assert found.returncode == 2
@@ -180,7 +180,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_an_encoding_without_the_notation_ended_the_command(encoding: str) -> None:
+def test_notation_is_spelled_in_encodings_that_lack_it(encoding: str) -> None:
     command = [sys.executable, "-c", PROGRAM, "show", "causal", "--seq-len", "4"]
     variables = os.environ | {"PYTHONIOENCODING": encoding}
     found = subprocess.run(command, capture_output=True, encoding=encoding, check=False, env=variables)
@@ -189,7 +189,7 @@ def test_an_encoding_without_the_notation_ended_the_command(encoding: str) -> No
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="arguments are text there")
-def test_a_file_whose_name_the_locale_can_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_open_under_names_that_the_locale_cannot_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
         monkeypatch.setenv(name, value)
     source = "import attncc\n@attncc.pattern\ndef near(i, j):\n    return abs(i - j) < 2\n"
@@ -213,7 +213,7 @@ def test_the_package_runs_as_a_module() -> None:
     assert found.stdout == f"attncc {attncc.__version__}\n"
 
 
-def test_an_interrupt_while_the_commands_are_imported_was_a_traceback() -> None:
+def test_an_interrupt_during_imports_prints_no_traceback() -> None:
     program = (
         "import sys\n"
         "class Interrupted:\n"
@@ -226,7 +226,7 @@ def test_an_interrupt_while_the_commands_are_imported_was_a_traceback() -> None:
     assert (found.returncode, found.stdout, found.stderr) == (130, "", "")
 
 
-def test_what_a_pattern_prints_stood_before_the_json(tmp_path: Path) -> None:
+def test_prints_of_a_pattern_go_to_stderr(tmp_path: Path) -> None:
     source = "import attncc\n@attncc.pattern\ndef chatty(i, j):\n    print('hello')\n    return j <= i\n"
     (tmp_path / "mine.py").write_text(source, encoding="utf-8")
     found = run("show", "mine.py:chatty", "-n", "4", "--json", cwd=tmp_path)

@@ -19,7 +19,7 @@ from attncc.cli.encoding import spell
         ("≤", "utf-8", "≤"),
     ],
 )
-def test_what_an_encoding_lacks_is_spelled(text: str, encoding: str, found: str) -> None:
+def test_missing_characters_are_spelled_in_ascii(text: str, encoding: str, found: str) -> None:
     written = io.BytesIO()
     stream = io.TextIOWrapper(written, encoding=encoding)
     spell(stream)
@@ -28,7 +28,7 @@ def test_what_an_encoding_lacks_is_spelled(text: str, encoding: str, found: str)
     assert written.getvalue().decode(encoding) == found
 
 
-def test_streams_that_are_no_files_stay() -> None:
+def test_streams_without_an_encoding_are_left_alone() -> None:
     spell(None)
     stream = io.StringIO()
     spell(stream)

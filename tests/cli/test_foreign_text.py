@@ -49,7 +49,7 @@ def run(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
 
 
-def test_hostile_plugins_take_no_command_down(site: Path) -> None:
+def test_commands_survive_hostile_plugins(site: Path) -> None:
     found = run(site, "list")
     assert found.returncode == 0
     assert "strided" in found.stdout
@@ -62,7 +62,7 @@ def test_hostile_plugins_take_no_command_down(site: Path) -> None:
     assert SPELLED in found.stderr
 
 
-def test_tracebacks_are_text(site: Path) -> None:
+def test_tracebacks_are_printed_as_plain_text(site: Path) -> None:
     found = run(site, "plugins", "doctor")
     assert found.returncode == 1
     assert SPELLED in found.stdout
@@ -77,7 +77,7 @@ def is_plain(text: str) -> bool:
 
 
 @pytest.mark.parametrize("place", ["a str", "a Text", "a cell", "a title", "a panel", "facts"])
-def test_nothing_that_is_shown_commands_the_terminal(
+def test_escape_sequences_are_spelled_out(
     place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -98,7 +98,7 @@ def test_nothing_that_is_shown_commands_the_terminal(
     assert r"\x1b[2J\x1b]0;owned" in printed
 
 
-def test_the_name_of_a_step_is_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_steps_are_not_parsed_as_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
@@ -110,7 +110,7 @@ def test_the_name_of_a_step_is_no_markup(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "owned\x07" not in sys.stderr.getvalue()  # type: ignore[attr-defined]
 
 
-def test_an_unexpected_error_without_a_text_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unexpected_errors_without_a_message_are_reported_by_type(capsys: pytest.CaptureFixture[str]) -> None:
     class Mute(Exception):
         def __str__(self) -> str:
             raise RuntimeError

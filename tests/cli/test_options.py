@@ -18,13 +18,13 @@ from attncc.errors import AttnccError, ConfigError
     ("option", "typed", "found"),
     [(PatternName, "stri", ["strided"]), (GpuName, "mi30", ["mi300x"]), (TopologyName, "8x", ["8xh100"])],
 )
-def test_names_complete(option: object, typed: str, found: list[str]) -> None:
+def test_names_complete_from_a_prefix(option: object, typed: str, found: list[str]) -> None:
     (declared,) = option.__metadata__
     assert inspect.signature(declared.autocompletion).parameters.keys() == {"incomplete"}
     assert declared.autocompletion(typed) == found
 
 
-def test_defaults_in_words_are_shown() -> None:
+def test_help_shows_defaults_given_in_words() -> None:
     """Written in square brackets they were taken for markup, and help left them out."""
     for command, says in {"tune": "fp32, on a GPU bf16", "partition": "by the length"}.items():
         shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
@@ -32,7 +32,7 @@ def test_defaults_in_words_are_shown() -> None:
 
 
 @pytest.mark.parametrize("command", ["compile", "inspect"])
-def test_help_of_kernels_listed_a_type_that_they_refuse(command: str) -> None:
+def test_help_lists_only_supported_element_types(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
     (line,) = (line for line in shown.splitlines() if "Element type" in line)
     assert set(re.findall(r"(?:fp|bf)\d+", line)) == set(aot.DTYPES)
@@ -50,7 +50,7 @@ def test_help_of_kernels_listed_a_type_that_they_refuse(command: str) -> None:
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_what_was_given_twice_silently_had_its_last_value(command: list[str], says: str) -> None:
+def test_values_given_twice_are_refused(command: list[str], says: str) -> None:
     error = CliRunner().invoke(app, command).exception
     assert isinstance(error, AttnccError)
     assert says in error.problem
@@ -58,7 +58,7 @@ def test_what_was_given_twice_silently_had_its_last_value(command: list[str], sa
     assert error.fix
 
 
-def test_one_of_names_the_nearest() -> None:
+def test_one_of_suggests_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match="--direction fwf") as caught:
         one_of("--direction", "fwf", ("fwd", "bwd", "both"))
     assert "fwd" in caught.value.fix

@@ -23,7 +23,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     return subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, cwd=cwd)
 
 
-def test_a_choice_is_printed_with_its_reasons_and_known_ways_beside_it() -> None:
+def test_partition_prints_its_choice_reasons_and_baselines() -> None:
     done = run(*CAUSAL, "--topology", "4xrtx4090")
     assert done.returncode == 0, done.stderr
     for said in ("compute balance", "tokens per rank", "the shortest predicted makespan of", "busiest receives",
@@ -38,7 +38,7 @@ def test_dense_causal_says_that_exact_exchanges_save_nothing() -> None:
     assert "backward" not in done.stdout
 
 
-def test_json_holds_all_that_was_tried(tmp_path: Path) -> None:
+def test_json_lists_every_candidate(tmp_path: Path) -> None:
     png = tmp_path / "picture.png"
     done = run(*CAUSAL, "--topology", "8xh100", "--ranks", "2", "--route", "ring", "--json", "--png", str(png))
     found = json.loads(done.stdout)
@@ -52,7 +52,7 @@ def test_json_holds_all_that_was_tried(tmp_path: Path) -> None:
     assert imread(png).shape[1] > 1000
 
 
-def test_files_of_patterns_and_topologies(tmp_path: Path) -> None:
+def test_patterns_and_topologies_load_from_files(tmp_path: Path) -> None:
     (tmp_path / "wire.toml").write_text(FILE, encoding="utf-8")
     source = "import attncc\n@attncc.pattern\ndef near(i, j, *, w: int = 4):\n    return abs(i - j) < w\n"
     (tmp_path / "mine.py").write_text(source, encoding="utf-8")
@@ -75,7 +75,7 @@ def test_files_of_patterns_and_topologies(tmp_path: Path) -> None:
         (["--topology", "8xh100", "--unit", "100"], "A unit is a power of two"),
     ],
 )
-def test_what_can_not_be_is_refused(arguments: list[str], said: str) -> None:
+def test_impossible_arguments_are_refused(arguments: list[str], said: str) -> None:
     done = run(*CAUSAL, *arguments)
     assert done.returncode == 2
     assert said in done.stderr

@@ -19,7 +19,7 @@ class Told:
             self.steps.tick()
 
 
-def test_what_takes_no_time_says_nothing() -> None:
+def test_quick_steps_print_nothing() -> None:
     told = Told()
     for name in "abc":
         told.steps(name)
@@ -27,14 +27,14 @@ def test_what_takes_no_time_says_nothing() -> None:
     assert told.lines == []
 
 
-def test_a_step_is_told_within_two_seconds() -> None:
+def test_a_step_is_printed_within_two_seconds() -> None:
     told = Told()
     told.steps("planning")
     told.wait(3)
     assert told.lines == ["[2 s] planning"]
 
 
-def test_short_steps_share_lines() -> None:
+def test_short_steps_are_not_all_printed() -> None:
     told = Told()
     for number in range(100):
         told.steps(f"step {number}")
@@ -42,7 +42,7 @@ def test_short_steps_share_lines() -> None:
     assert 20 <= len(told.lines) <= 25
 
 
-def test_a_long_step_is_told_again() -> None:
+def test_a_long_step_is_printed_repeatedly() -> None:
     told = Told()
     told.wait(1)
     told.steps("compiling")
@@ -50,7 +50,7 @@ def test_a_long_step_is_told_again() -> None:
     assert told.lines == ["[2 s] compiling", "[12 s] compiling, for 11 s", "[22 s] compiling, for 21 s"]
 
 
-def test_steps_are_numbered_once_their_number_is_known() -> None:
+def test_steps_are_numbered_once_their_count_is_known() -> None:
     told = Told()
     told.steps("planning")
     told.wait(2)

@@ -23,7 +23,7 @@ def run(cache: Path, *arguments: str, status: int = 0) -> tuple[str, str]:
     return found.stdout, found.stderr
 
 
-def test_a_score_of_a_file(tmp_path: Path) -> None:
+def test_tune_accepts_a_score_from_a_file(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text(
         "import attncc\n@attncc.score\ndef halved(score, *, by: float):\n    return score / by\n", encoding="utf-8"
@@ -36,11 +36,11 @@ def test_a_score_of_a_file(tmp_path: Path) -> None:
     assert "causal() under halved(by=2.0)" in run(tmp_path, *asked, "--trials", "1", "--direction", "fwd")[0]
 
 
-def test_schedules_take_no_score(tmp_path: Path) -> None:
+def test_score_with_topology_is_refused(tmp_path: Path) -> None:
     assert "--score with --topology" in run(tmp_path, "--score", "alibi", "--topology", "8xh100", status=2)[1]
 
 
-def test_ctrl_c_ends_it_with_what_was_found(tmp_path: Path) -> None:
+def test_ctrl_c_ends_tuning_with_a_result(tmp_path: Path) -> None:
     arguments = ["strided", "-p", "l=16", "--seq-len", "512", "--heads", "2", "--trials", "190", "--json"]
     environ = os.environ | {"ATTNCC_CACHE_DIR": str(tmp_path)}
     process = subprocess.Popen(

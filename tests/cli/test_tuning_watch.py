@@ -41,13 +41,13 @@ def test_steps_are_shown_with_the_best_so_far(watch: Watch, shown: list[str]) ->
     assert shown == ["forward: planning", "forward: trial 4; best so far 250 ms"]
 
 
-def test_a_signal_before_anything_was_found_ends_all(watch: Watch) -> None:
+def test_a_signal_before_the_first_result_interrupts(watch: Watch) -> None:
     watch.on_step(JOB, "planning")
     with pytest.raises(KeyboardInterrupt):
         watch.stop(signal.SIGINT)
 
 
-def test_a_signal_ends_the_search_and_another_one_all(watch: Watch, shown: list[str]) -> None:
+def test_a_second_signal_interrupts(watch: Watch, shown: list[str]) -> None:
     watch.on_step(JOB, "trial 1")
     watch.on_trial(JOB, progress(0.5))
     watch.stop(signal.SIGTERM)
@@ -60,7 +60,7 @@ def test_a_signal_ends_the_search_and_another_one_all(watch: Watch, shown: list[
     assert watch.signal == signal.SIGINT
 
 
-def test_a_result_is_handed_on_at_once() -> None:
+def test_results_are_passed_on_immediately() -> None:
     found: list[Any] = []
     watch = Watch(lambda step: None, found.append)
     result: Any = object()
@@ -70,7 +70,7 @@ def test_a_result_is_handed_on_at_once() -> None:
     assert watch.progress is None  # the next direction has found nothing yet
 
 
-def test_a_terminal_shows_the_step_from_the_beginning() -> None:
+def test_a_terminal_shows_the_current_step() -> None:
     console = Console(width=100)
     table = Table()
 

@@ -71,14 +71,14 @@ def test_without_json_stdout_has_no_error() -> None:
         ("strided", ["l=1", "l=2"], "-p l=1 and -p l=2."),
     ],
 )
-def test_parameters_are_named_as_they_are_given(name: str, texts: list[str], says: str) -> None:
+def test_parameters_are_named_as_the_user_gives_them(name: str, texts: list[str], says: str) -> None:
     found = attncc.factory(name)
     with pytest.raises(AttnccError) as raised, of_parameters(found, "-p"):
         found(**parse_parameters(found, texts))
     assert says in str(raised.value)
 
 
-def test_options_are_named_as_the_command_has_them() -> None:
+def test_options_are_named_as_the_command_declares_them() -> None:
     options = [("seq_len", ["--seq-len", "-n"]), ("tile", ["--tile"]), ("dtype", ["--dtype"])]
     command = SimpleNamespace(
         params=[SimpleNamespace(name=name, opts=opts, param_type_name="option") for name, opts in options]
@@ -94,7 +94,7 @@ def test_options_are_named_as_the_command_has_them() -> None:
     assert {text: of_options(AttnccError(text), command).problem for text in wanted} == wanted
 
 
-def test_a_command_is_found_by_the_arguments() -> None:
+def test_arguments_identify_the_command() -> None:
     clear = SimpleNamespace(params=[])
     cache = SimpleNamespace(params=[], commands={"clear": clear})
     app = SimpleNamespace(params=[], commands={"cache": cache})
@@ -103,7 +103,7 @@ def test_a_command_is_found_by_the_arguments() -> None:
     assert command_of(app, ["nothing"]) is app
 
 
-def test_a_file_may_hold_a_pattern_that_is_ready(tmp_path: Path) -> None:
+def test_a_file_may_define_a_pattern_instance(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(MINE)
     mixed = attncc.load(f"{path}:mixed")
@@ -119,13 +119,13 @@ def test_a_file_may_hold_a_pattern_that_is_ready(tmp_path: Path) -> None:
     assert [group["heads"] for group in found["groups"]] == [[0], [1]]
 
 
-def test_a_file_of_one_pattern_that_is_ready_needs_no_name(tmp_path: Path) -> None:
+def test_a_file_with_one_pattern_instance_needs_no_name(tmp_path: Path) -> None:
     path = tmp_path / "one.py"
     path.write_text("import attncc\nmine = attncc.load('strided', l=4)\n")
     assert attncc.load(str(path)).key == attncc.load("strided", l=4).key
 
 
-def test_a_file_may_hold_a_score_that_is_ready(tmp_path: Path) -> None:
+def test_a_file_may_define_a_score_instance(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(MINE)
     run("inspect", "causal", "--score", f"{path}:capped", "--stage", "clauses", "-n", "256", "--json", status=0)

@@ -52,14 +52,16 @@ def test_the_stored_plan_runs(store: Store, entry: Make) -> None:
     assert plans("backward") != {way}
 
 
-def test_near_lengths_use_it_too_and_far_ones_do_not(store: Store, entry: Make) -> None:
+def test_only_near_lengths_use_the_stored_plan(store: Store, entry: Make) -> None:
     way = other_way()
     store.save(entry(config={"forward.plan": way}))
     assert plans(n=256) == {way}
     assert plans(n=1024) == plans(n=1024, config="{}")
 
 
-def test_both_directions_of_attention(store: Store, entry: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_attention_uses_configurations_of_both_directions(
+    store: Store, entry: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     expected = [x.clone() for x in _gradients()]
     store.save(entry(config={"forward.plan": other_way(), "forward.query_tile": 16}))
     store.save(entry(direction="backward", config={"backward.plan": other_way("backward")}))
@@ -93,7 +95,7 @@ def test_an_explicit_configuration_wins(store: Store, entry: Make, monkeypatch: 
         attncc.attention(q, k, v, STRIDED)
 
 
-def test_a_running_process_sees_a_new_winner(store: Store, entry: Make, tmp_path: Path) -> None:
+def test_a_running_process_sees_new_configurations(store: Store, entry: Make, tmp_path: Path) -> None:
     way, cheapest = other_way(), plans()
     (tmp_path / "entry").write_bytes(entry(config={"forward.plan": way}).content())
     program = (
@@ -107,14 +109,14 @@ def test_a_running_process_sees_a_new_winner(store: Store, entry: Make, tmp_path
     assert plans() == cheapest
 
 
-def test_winners_in_quick_succession_are_seen(store: Store, entry: Make) -> None:
+def test_configurations_saved_in_quick_succession_are_seen(store: Store, entry: Make) -> None:
     for turn in range(30):
         way = ("fused", "split")[turn % 2]
         store.save(entry(config={"forward.plan": way}))
         assert plans() == {way}
 
 
-def test_a_warm_look_up_reads_nothing(store: Store, entry: Make, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warm_lookup_reads_no_files(store: Store, entry: Make, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save(entry())
     time.sleep(0.1)
     plans()
@@ -143,7 +145,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_configuration_is_a_miss_and_one_warning(store: Store, entry: Make, name: str) -> None:
+def test_bad_configurations_are_ignored_with_one_warning(store: Store, entry: Make, name: str) -> None:
     cheapest = plans()
     store.save(entry(config=BAD[name]))
     with pytest.warns(CacheWarning, match="is not used") as caught:
@@ -151,7 +153,7 @@ def test_a_bad_configuration_is_a_miss_and_one_warning(store: Store, entry: Make
     assert len(caught) == 1
 
 
-def test_a_damaged_file_is_a_miss_and_one_warning(store: Store, entry: Make) -> None:
+def test_damaged_files_are_ignored_with_one_warning(store: Store, entry: Make) -> None:
     cheapest = plans()
     store.save(entry())
     store.path(entry().environment, entry().key).write_bytes(b"{")
@@ -170,13 +172,13 @@ def test_assert_mode_raises_from_attention(store: Store, entry: Make, monkeypatc
     attncc.attention(q, k, v, STRIDED)
 
 
-def test_another_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_cache_modes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNCC_CACHE", "sometimes")
     with pytest.raises(attncc.ConfigError, match="ATTNCC_CACHE='sometimes'"):
         attncc.attention(*tensors(), STRIDED)
 
 
-def test_documents_of_other_contents_find_it(store: Store, entry: Make) -> None:
+def test_documents_with_other_contents_share_configurations(store: Store, entry: Make) -> None:
     def documents(length: int) -> attncc.Pattern:
         return attncc.load("document", ids=np.arange(64) // length).causal()
 
@@ -187,7 +189,9 @@ def test_documents_of_other_contents_find_it(store: Store, entry: Make) -> None:
     assert found.source == "exact"
 
 
-def test_a_compiled_graph_looks_up_when_it_runs(store: Store, entry: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_compiled_graphs_look_up_configurations_at_run_time(
+    store: Store, entry: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     torch._dynamo.reset()
     q, k, v = tensors()
     compiled = torch.compile(lambda *x: attncc.attention(*x, STRIDED) * 2, fullgraph=True, backend="aot_eager")
@@ -200,7 +204,7 @@ def test_a_compiled_graph_looks_up_when_it_runs(store: Store, entry: Make, caplo
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_a_compiled_pattern_runs_what_attention_runs(store: Store, entry: Make, direction: str) -> None:
+def test_compiled_patterns_run_the_same_plan_as_attention(store: Store, entry: Make, direction: str) -> None:
     op = attncc.compile(STRIDED, 64, heads=2, batch=2)
     default, way = op.planned(*tensors(), direction), other_way(direction)
     assert {group.alternatives[0].name for group in default.groups} == plans(direction, config="{}")
@@ -212,7 +216,9 @@ def test_a_compiled_pattern_runs_what_attention_runs(store: Store, entry: Make, 
     assert {group.alternatives[0].name for group in given.planned(*tensors(), direction).groups} != {way}
 
 
-def test_the_plan_of_a_compiled_pattern_runs(store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_patterns_run_the_plan_that_they_report(
+    store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.save(entry(config={"forward.plan": other_way()}))
     op = attncc.compile(STRIDED, 64, heads=2, batch=2)
     q, k, v = tensors()
@@ -227,6 +233,6 @@ def test_the_plan_of_a_compiled_pattern_runs(store: Store, entry: Make, monkeypa
     ]
 
 
-def test_a_compiled_pattern_has_two_directions() -> None:
+def test_unknown_directions_of_a_compiled_pattern_are_refused() -> None:
     with pytest.raises(attncc.ConfigError, match="forward, backward"):
         attncc.compile(STRIDED).planned(*tensors(), "sideways")

@@ -29,7 +29,7 @@ def _bundle(tmp_path: Path, entries: list[object]) -> Path:
     return path
 
 
-def test_imported_as_exported(store: Store, there: Store, entry: Make, tmp_path: Path) -> None:
+def test_export_and_import_round_trip(store: Store, there: Store, entry: Make, tmp_path: Path) -> None:
     made = [entry(), entry(direction="backward", config={}), entry(batch=7, mode="modelled")]
     for each in made:
         store.save(each)
@@ -39,14 +39,14 @@ def test_imported_as_exported(store: Store, there: Store, entry: Make, tmp_path:
     assert sorted(there.entries(), key=repr) == sorted(made, key=repr)
 
 
-def test_a_measured_entry_is_kept(there: Store, entry: Make, tmp_path: Path) -> None:
+def test_measured_entries_are_not_replaced_by_modelled_ones(there: Store, entry: Make, tmp_path: Path) -> None:
     there.save(entry())
     found = bundle.load(_bundle(tmp_path, [entry(mode="modelled").describe()]), there)
     assert len(found.kept) == 1
     assert list(there.entries()) == [entry()]
 
 
-def test_a_bad_entry_is_refused_by_name_and_nothing_else_is_lost(there: Store, entry: Make, tmp_path: Path) -> None:
+def test_bad_entries_are_refused_by_name_and_others_imported(there: Store, entry: Make, tmp_path: Path) -> None:
     good, bad = entry().describe(), entry(batch=3).describe()
     entries = [good, bad | {"config": {"forward.plan": "none"}}, 7, bad | {"surplus": 1}, bad]
     found = bundle.load(_bundle(tmp_path, entries), there)
@@ -60,7 +60,7 @@ def test_a_bad_entry_is_refused_by_name_and_nothing_else_is_lost(there: Store, e
 
 
 @pytest.mark.parametrize("path", ["../../escaped", "/tmp/escaped", "..", "a\x00b"])
-def test_no_name_in_it_is_a_path(there: Store, entry: Make, tmp_path: Path, path: str) -> None:
+def test_names_in_a_bundle_are_not_paths(there: Store, entry: Make, tmp_path: Path, path: str) -> None:
     good = entry().describe()
     entries = (
         [
@@ -75,7 +75,7 @@ def test_no_name_in_it_is_a_path(there: Store, entry: Make, tmp_path: Path, path
     assert not there.root.exists()
 
 
-def test_names_are_made_from_contents(there: Store, entry: Make, tmp_path: Path) -> None:
+def test_file_names_come_from_digests(there: Store, entry: Make, tmp_path: Path) -> None:
     made = entry(environment=replace(entry().environment, packages=(("torch", "../../escaped"),)))
     bundle.load(_bundle(tmp_path, [made.describe()]), there)
     files = [path for path in there.root.rglob("*") if path.is_file()]
@@ -87,7 +87,7 @@ def test_names_are_made_from_contents(there: Store, entry: Make, tmp_path: Path)
     "content",
     [b"", b"[]", b'{"format": 1}', b'{"format": 2, "entries": []}', b'{"format": 1, "entries": {}}', b"[" * 100_000],
 )
-def test_what_is_no_bundle(there: Store, tmp_path: Path, content: bytes) -> None:
+def test_malformed_bundles_are_refused(there: Store, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bundle.json"
     path.write_bytes(content)
     with pytest.raises(ConfigError):
@@ -95,12 +95,12 @@ def test_what_is_no_bundle(there: Store, tmp_path: Path, content: bytes) -> None
     assert not there.root.exists()
 
 
-def test_a_file_that_is_not_there(there: Store, tmp_path: Path) -> None:
+def test_missing_files_are_refused(there: Store, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         bundle.load(tmp_path / "none.json", there)
 
 
-def test_a_huge_file_is_not_read(there: Store, tmp_path: Path) -> None:
+def test_huge_files_are_refused(there: Store, tmp_path: Path) -> None:
     path = tmp_path / "bundle.json"
     with path.open("wb") as file:
         file.truncate(bundle.MAX_BYTES + 1)

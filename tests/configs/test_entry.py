@@ -15,7 +15,7 @@ from attncc.errors import ConfigError
 Make = Callable[..., Entry]
 
 
-def test_read_as_written(entry: Make, tmp_path: Path) -> None:
+def test_entries_round_trip(entry: Make, tmp_path: Path) -> None:
     made = entry(expected_error=0.2, trials=7, effort="quick", space="0" * 32, resources=[{"registers": 64}])
     (tmp_path / "entry.json").write_bytes(made.content())
     found = Entry.read(tmp_path / "entry.json")
@@ -59,12 +59,12 @@ def test_read_as_written(entry: Make, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_no_entry_has(entry: Make, change: dict[str, object]) -> None:
+def test_invalid_fields_are_refused(entry: Make, change: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         Entry.parse(entry().describe() | change)
 
 
-def test_an_entry_of_two_backends(entry: Make) -> None:
+def test_entries_for_two_backends_are_refused(entry: Make) -> None:
     with pytest.raises(ConfigError, match="different backends"):
         entry(backend="triton")
 
@@ -92,31 +92,31 @@ def _write(tmp_path: Path, content: bytes) -> Path:
     ],
     ids=lambda content: repr(content[:12]),
 )
-def test_files_that_are_no_entries(tmp_path: Path, content: bytes) -> None:
+def test_malformed_files_are_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ConfigError):
         Entry.read(_write(tmp_path, content))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
-def test_numbers_that_are_none(entry: Make, tmp_path: Path, number: str) -> None:
+def test_numbers_that_are_not_finite_are_refused(entry: Make, tmp_path: Path, number: str) -> None:
     text = json.dumps(entry().describe()).replace('"best": 0.5', f'"best": {number}')
     with pytest.raises(ConfigError):
         Entry.read(_write(tmp_path, text.encode()))
 
 
-def test_a_huge_file_is_not_read(entry: Make, tmp_path: Path) -> None:
+def test_huge_files_are_refused(entry: Make, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at most 1,048,576"):
         Entry.read(_write(tmp_path, entry().content() + b" " * MAX_BYTES))
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_irregular_files_are_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
         with pytest.raises(ConfigError, match="no regular file"):
             Entry.read(path)
 
 
-def test_what_an_entry_says_of_a_pattern_is_printable_and_short() -> None:
+def test_descriptions_of_patterns_are_printable_and_short() -> None:
     class Odd:
         def __repr__(self) -> str:
             return "\x1b[31m\n" + "x" * 5000

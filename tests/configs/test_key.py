@@ -28,14 +28,14 @@ def documents(lengths: int, n: int = 4096) -> attncc.Pattern:
     return attncc.load("document", ids=Table(np.arange(n) // lengths, "ids")).causal()
 
 
-def test_without_tables_the_pattern_is_its_key() -> None:
+def test_keys_of_patterns_without_tables_are_exact() -> None:
     pattern = attncc.load("strided", l=128)
     found = key_of(pattern)
     assert (found.pattern, found.density) == (pattern.key, None)
     assert found != key_of(attncc.load("strided", l=64))
 
 
-def test_tables_count_by_how_many_pairs_they_connect() -> None:
+def test_keys_distinguish_tables_by_density_only() -> None:
     assert documents(512).key != documents(500).key
     assert key_of(documents(512), 4096) == key_of(documents(500), 4096)
     assert key_of(documents(512), 4096).density == -4  # an eighth, and half of it causal
@@ -43,7 +43,7 @@ def test_tables_count_by_how_many_pairs_they_connect() -> None:
     assert key_of(documents(64), 4096).distance(key_of(documents(512), 4096)) == 3
 
 
-def test_the_same_key_in_another_process() -> None:
+def test_keys_are_equal_in_every_process() -> None:
     program = (
         "import attncc, numpy as np\n"
         "from attncc.backends.inputs import Inputs\n"
@@ -56,12 +56,12 @@ def test_the_same_key_in_another_process() -> None:
     assert found.stdout.strip() == key_of(documents(512), 4096).digest
 
 
-def test_a_table_that_does_not_fit_is_refused() -> None:
+def test_tables_that_do_not_fit_are_refused() -> None:
     with pytest.raises(TableError, match="ids"):
         key_of(documents(512, 4096), 5000)
 
 
-def test_lengths_count_in_half_octaves() -> None:
+def test_keys_round_lengths_to_half_octaves() -> None:
     pattern = attncc.load("causal")
     assert key_of(pattern, 1000) == key_of(pattern, 1024) == key_of(pattern, 1100)
     assert key_of(pattern, 1024) != key_of(pattern, 1536)
@@ -87,14 +87,14 @@ def test_lengths_count_in_half_octaves() -> None:
         ({"density": -3}, None),
     ],
 )
-def test_distance(change: dict[str, object], octaves: float | None) -> None:
+def test_distances_are_in_octaves(change: dict[str, object], octaves: float | None) -> None:
     one = key_of(attncc.load("causal"))
     other = replace(one, **change)
     assert one.distance(other) == other.distance(one) == octaves
     assert set(one.differences(other)) == set(change)
 
 
-def test_parsed_as_described() -> None:
+def test_descriptions_round_trip() -> None:
     found = key_of(documents(512), 4096)
     assert Key.parse(found.describe()) == found
     assert len(found.digest) == 32
@@ -117,6 +117,6 @@ def test_parsed_as_described() -> None:
         {"surplus": 1},
     ],
 )
-def test_what_no_key_has(change: dict[str, object]) -> None:
+def test_invalid_fields_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         Key.parse(key_of(attncc.load("causal")).describe() | change)

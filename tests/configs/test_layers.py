@@ -34,7 +34,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shipped.cache_clear()
 
 
-def test_the_order(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_come_in_order(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNCC_CONFIG_PATH", "/one::/two")
     found = layers.layers()
     assert [layer.kind for layer in found] == ["path", "path", "user", "shipped", "shipped"]
@@ -44,7 +44,7 @@ def test_the_order(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "tuned_family" not in sys.modules
 
 
-def test_what_a_plugin_ships_is_used_in_any_environment(plugin: Path, entry: Make) -> None:
+def test_shipped_entries_apply_in_any_environment(plugin: Path, entry: Make) -> None:
     made = entry()
     old = replace(made, environment=replace(made.environment, sources="0" * 32))
     Store(plugin).save(old)
@@ -53,7 +53,7 @@ def test_what_a_plugin_ships_is_used_in_any_environment(plugin: Path, entry: Mak
     assert list(layer.entries(made.environment)) == [old]
 
 
-def test_of_several_environments_this_one_is_preferred(tmp_path: Path, entry: Make) -> None:
+def test_entries_of_the_current_environment_come_first(tmp_path: Path, entry: Make) -> None:
     made = entry()
     store = Store(tmp_path / "handed out")
     modelled = replace(made, mode="modelled", environment=replace(made.environment, sources="0" * 32))
@@ -66,7 +66,7 @@ def test_of_several_environments_this_one_is_preferred(tmp_path: Path, entry: Ma
     assert layer.exact(made.environment, made.key) == made
 
 
-def test_the_users_store_is_of_this_environment_only(store: Store, entry: Make) -> None:
+def test_the_user_store_serves_the_current_environment_only(store: Store, entry: Make) -> None:
     made = entry()
     store.save(replace(made, environment=replace(made.environment, sources="0" * 32)))
     [layer] = layers.layers()

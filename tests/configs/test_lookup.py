@@ -20,13 +20,13 @@ from attncc.errors import ConfigError
 Make = Callable[..., Entry]
 
 
-def test_nothing_there(key: Key) -> None:
+def test_an_empty_store_gives_the_default(key: Key) -> None:
     assert find(key) == Found()
     assert str(find(key)) == "The default configuration: none was found."
     assert why_miss(key) == []
 
 
-def test_exact(store: Store, entry: Make, key: Key) -> None:
+def test_an_equal_key_gives_an_exact_match(store: Store, entry: Make, key: Key) -> None:
     store.save(entry())
     found = find(key)
     assert (found.source, found.config, found.distance) == ("exact", entry().config, 0)
@@ -35,7 +35,7 @@ def test_exact(store: Store, entry: Make, key: Key) -> None:
     json.dumps(found.describe())
 
 
-def test_folders_of_the_path_come_first(
+def test_folders_on_the_path_come_first(
     store: Store, entry: Make, key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
@@ -52,7 +52,9 @@ def test_folders_of_the_path_come_first(
     assert not folders[0].exists()
 
 
-def test_shipped(store: Store, entry: Make, key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_entries_come_after_those_of_the_user(
+    store: Store, entry: Make, key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shipped = Layer("shipped", "plugin family", Store(tmp_path / "shipped"))
     monkeypatch.setattr(layers, "shipped", lambda: (shipped,))
     shipped.store.save(entry(config={"forward.plan": "split"}))
@@ -63,7 +65,7 @@ def test_shipped(store: Store, entry: Make, key: Key, tmp_path: Path, monkeypatc
     assert find(key).source == "exact"
 
 
-def test_the_nearest(store: Store, entry: Make, key: Key) -> None:
+def test_the_nearest_key_is_chosen(store: Store, entry: Make, key: Key) -> None:
     store.save(entry(q_len=key.q_len + 4, kv_len=key.kv_len + 4, seed=1))
     store.save(entry(batch=4, seed=2))
     store.save(entry(direction="backward", config={}, seed=3))
@@ -72,20 +74,22 @@ def test_the_nearest(store: Store, entry: Make, key: Key) -> None:
     assert "tuned 0.25 octaves away" in str(found)
 
 
-def test_too_far_is_the_default(store: Store, entry: Make, key: Key) -> None:
+def test_keys_too_far_away_give_the_default(store: Store, entry: Make, key: Key) -> None:
     store.save(entry(q_len=key.q_len + 5))
     assert find(key).source == "default"
     store.save(entry(q_len=key.q_len + 4))
     assert (find(key).source, find(key).distance) == ("nearest", 2.0)
 
 
-def test_of_equally_near_ones_the_measured_one(store: Store, entry: Make, key: Key) -> None:
+def test_measured_entries_win_ties(store: Store, entry: Make, key: Key) -> None:
     store.save(entry(q_len=key.q_len + 2, mode="modelled", seed=1))
     store.save(entry(q_len=key.q_len - 2, seed=2))
     assert find(key).entry.seed == 2
 
 
-def test_strict_takes_exact_ones_only(store: Store, entry: Make, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strict_mode_takes_exact_matches_only(
+    store: Store, entry: Make, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ATTNCC_CACHE", "strict")
     store.save(entry(batch=4))
     assert find(key).source == "default"
@@ -93,13 +97,13 @@ def test_strict_takes_exact_ones_only(store: Store, entry: Make, key: Key, monke
     assert find(key).source == "exact"
 
 
-def test_off_does_not_look(store: Store, entry: Make, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_off_mode_gives_the_default(store: Store, entry: Make, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save(entry())
     monkeypatch.setenv("ATTNCC_CACHE", "off")
     assert find(key) == Found()
 
 
-def test_assert_says_what_differs(store: Store, entry: Make, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_assert_mode_reports_differences(store: Store, entry: Make, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNCC_CACHE", "assert")
     with pytest.raises(ConfigError, match="No layer has any"):
         find(key)
@@ -110,13 +114,13 @@ def test_assert_says_what_differs(store: Store, entry: Make, key: Key, monkeypat
     assert find(key).source == "exact"
 
 
-def test_another_setting(key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_modes_are_refused(key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNCC_CACHE", "stric")
     with pytest.raises(ConfigError, match="Did you mean 'strict'"):
         find(key)
 
 
-def test_why_an_entry_is_missed(store: Store, entry: Make, key: Key) -> None:
+def test_why_miss_lists_differences(store: Store, entry: Make, key: Key) -> None:
     old = replace(entry().environment, packages=(("torch", "1.0"),))
     store.save(entry(dtype="bf16"))
     store.save(entry(environment=old))

@@ -31,7 +31,7 @@ def saved(store: Store, made: Entry) -> Path:
     return store.path(made.environment, made.key)
 
 
-def test_found_as_saved(store: Store, entry: Make) -> None:
+def test_entries_are_loaded_as_saved(store: Store, entry: Make) -> None:
     made = entry()
     assert store.load(made.environment, made.key) is None
     path = saved(store, made)
@@ -43,7 +43,7 @@ def test_found_as_saved(store: Store, entry: Make) -> None:
     assert list(store.entries()) == []
 
 
-def test_another_environment_is_another_folder(store: Store, entry: Make) -> None:
+def test_each_environment_has_its_own_folder(store: Store, entry: Make) -> None:
     one = entry()
     other = entry(environment=replace(one.environment, packages=(("torch", "1.0"),)))
     saved(store, one), saved(store, other)
@@ -51,7 +51,7 @@ def test_another_environment_is_another_folder(store: Store, entry: Make) -> Non
     assert {found.environment for found in store.entries()} == {one.environment, other.environment}
 
 
-def test_measured_replaces_modelled_and_never_the_other_way(store: Store, entry: Make) -> None:
+def test_measured_entries_replace_modelled_ones_and_never_the_reverse(store: Store, entry: Make) -> None:
     modelled, measured = entry(mode="modelled", expected_error=0.3), entry(seed=1)
     assert store.save(modelled)
     assert store.save(measured)
@@ -61,7 +61,7 @@ def test_measured_replaces_modelled_and_never_the_other_way(store: Store, entry:
     assert store.load(measured.environment, measured.key) == entry(seed=2)
 
 
-def test_a_replaced_file_is_read_again(store: Store, entry: Make) -> None:
+def test_replaced_files_are_read_again(store: Store, entry: Make) -> None:
     for seed in range(20):
         assert store.save(entry(seed=seed))
         assert store.load(entry().environment, entry().key).seed == seed
@@ -79,7 +79,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damage_is_a_miss_and_one_warning(store: Store, entry: Make, name: str) -> None:
+def test_damaged_files_are_ignored_with_one_warning(store: Store, entry: Make, name: str) -> None:
     made = entry()
     path = saved(store, made)
     path.write_bytes(DAMAGE[name](path.read_bytes()))
@@ -91,7 +91,7 @@ def test_damage_is_a_miss_and_one_warning(store: Store, entry: Make, name: str) 
     assert store.load(made.environment, made.key) == made
 
 
-def test_an_entry_moved_to_another_environment_is_foreign(store: Store, entry: Make) -> None:
+def test_entries_moved_to_another_environment_are_ignored(store: Store, entry: Make) -> None:
     made = entry()
     other = replace(made.environment, sources="0" * 32)
     path = store.path(other, made.key)
@@ -101,7 +101,7 @@ def test_an_entry_moved_to_another_environment_is_foreign(store: Store, entry: M
         assert store.load(other, made.key) is None
 
 
-def test_files_that_are_not_ours_are_left_alone(store: Store, entry: Make) -> None:
+def test_foreign_files_are_left_alone(store: Store, entry: Make) -> None:
     made = entry()
     saved(store, made)
     (store.root / "notes").mkdir()
@@ -110,7 +110,7 @@ def test_files_that_are_not_ours_are_left_alone(store: Store, entry: Make) -> No
     assert list(store.entries()) == [made]
 
 
-def test_trials_have_names_that_stay_inside(store: Store, entry: Make) -> None:
+def test_names_of_trials_stay_inside_the_folder(store: Store, entry: Make) -> None:
     made = entry()
     path = store.trials(made.environment, "abc.jsonl")
     assert path == store.folder(made.environment) / "trials" / "abc.jsonl"
@@ -121,7 +121,7 @@ def test_trials_have_names_that_stay_inside(store: Store, entry: Make) -> None:
             store.trials(made.environment, name)
 
 
-def test_a_place_that_can_not_be_written(tmp_path: Path, entry: Make) -> None:
+def test_unwritable_stores_warn_once(tmp_path: Path, entry: Make) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     store, made = Store(tmp_path / "file" / "tuned"), entry()
     with pytest.warns(CacheWarning, match="not remembered") as caught:
@@ -133,14 +133,14 @@ def test_a_place_that_can_not_be_written(tmp_path: Path, entry: Make) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
-def test_a_folder_without_write_permission(tmp_path: Path, entry: Make) -> None:
+def test_read_only_folders_warn(tmp_path: Path, entry: Make) -> None:
     folder = tmp_path / "tuned"
     folder.mkdir(mode=0o500)
     with pytest.warns(CacheWarning, match="not remembered"):
         assert not Store(folder).save(entry())
 
 
-def test_a_full_disk(store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_old_entry(store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = entry()
     saved(store, made)
 
@@ -153,7 +153,7 @@ def test_a_full_disk(store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch)
     assert store.load(made.environment, made.key) == made
 
 
-def test_a_link_in_place_of_an_entry_is_replaced_and_not_followed(store: Store, entry: Make, tmp_path: Path) -> None:
+def test_links_in_place_of_an_entry_are_replaced_without_following(store: Store, entry: Make, tmp_path: Path) -> None:
     mine, path = tmp_path / "mine", saved(store, entry())
     mine.write_bytes(entry().content())
     path.unlink()
@@ -165,9 +165,7 @@ def test_a_link_in_place_of_an_entry_is_replaced_and_not_followed(store: Store, 
 
 
 @pytest.mark.parametrize("folder", ["winners", "."])
-def test_a_folder_that_leads_elsewhere_is_not_written_to(
-    store: Store, entry: Make, tmp_path: Path, folder: str
-) -> None:
+def test_linked_folders_are_not_written_to(store: Store, entry: Make, tmp_path: Path, folder: str) -> None:
     made, mine = entry(), tmp_path / "mine"
     mine.mkdir()
     link = store.folder(made.environment) / folder
@@ -179,7 +177,7 @@ def test_a_folder_that_leads_elsewhere_is_not_written_to(
 
 
 @pytest.mark.parametrize("name", ["entry", "environment"])
-def test_a_pipe_in_place_of_a_file_is_replaced(store: Store, entry: Make, name: str) -> None:
+def test_pipes_in_place_of_a_file_are_replaced(store: Store, entry: Make, name: str) -> None:
     made = entry()
     path = saved(store, made)
     there = path if name == "entry" else store.folder(made.environment) / "environment.json"
@@ -200,7 +198,7 @@ def test_trials_behind_a_link_are_kept_in_memory(store: Store, entry: Make, tmp_
         assert store.trials(entry().environment, "abc.jsonl") is None
 
 
-def test_saving_many_takes_one_lock_and_waits_for_no_disk(
+def test_bulk_saves_take_one_lock_a_batch_without_fsync(
     store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [entry(batch=number + 1) for number in range(2 * stores.BATCH + 1)]
@@ -242,7 +240,7 @@ for turn in range(int(sys.argv[4])):
 PROCESSES, ROUNDS = 8, 100
 
 
-def test_many_processes_at_once(store: Store, entry: Make, tmp_path: Path) -> None:
+def test_many_processes_write_concurrently(store: Store, entry: Make, tmp_path: Path) -> None:
     (tmp_path / "first").write_bytes(entry().content())
     arguments = [str(store.root), "PROCESS", str(tmp_path / "first"), str(ROUNDS)]
     running = [

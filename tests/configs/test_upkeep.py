@@ -15,7 +15,7 @@ from attncc.configs.upkeep import damaged, outdated, removable
 Make = Callable[..., Entry]
 
 
-def test_damaged(store: Store, entry: Make) -> None:
+def test_damaged_files_are_listed(store: Store, entry: Make) -> None:
     one, other = entry(), entry(batch=5)
     store.save(one), store.save(other)
     assert list(damaged(store)) == []
@@ -26,7 +26,7 @@ def test_damaged(store: Store, entry: Make) -> None:
     assert "no JSON" in found.reason
 
 
-def test_outdated(store: Store, entry: Make) -> None:
+def test_outdated_environments_are_listed(store: Store, entry: Make) -> None:
     made = entry()
     changes = {
         "current": {},
@@ -41,7 +41,7 @@ def test_outdated(store: Store, entry: Make) -> None:
     assert {folder.name for folder in outdated(store)} == {"0" * 32, environments["old"].digest}
 
 
-def test_nothing_behind_a_link_is_removable(store: Store, entry: Make, tmp_path: Path) -> None:
+def test_files_behind_links_are_not_removable(store: Store, entry: Make, tmp_path: Path) -> None:
     made, mine = entry(), tmp_path / "mine"
     mine.mkdir()
     (mine / "mine.json").write_text("{}", encoding="utf-8")
@@ -56,7 +56,7 @@ def test_nothing_behind_a_link_is_removable(store: Store, entry: Make, tmp_path:
     assert (mine / "mine.json").exists()
 
 
-def test_what_killed_processes_were_writing_is_removable(store: Store, entry: Make) -> None:
+def test_abandoned_temporary_files_are_removable(store: Store, entry: Make) -> None:
     store.save(entry())
     folder = store.winners(entry().environment)
     for age in (0.0, 2 * ABANDONED):

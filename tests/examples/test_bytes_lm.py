@@ -31,7 +31,7 @@ def test_sparse_and_dense_curves_agree() -> None:
     assert sparse[-1] < sparse[0]
 
 
-def test_mistakes_are_named_without_a_traceback() -> None:
+def test_mistakes_are_reported_without_a_traceback() -> None:
     unknown = example("--pattern", "strode")
     assert unknown.returncode == 1
     assert "strided" in unknown.stderr

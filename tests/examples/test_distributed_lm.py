@@ -37,7 +37,7 @@ def assert_alike(found: tuple[list[float], ...], wanted: tuple[list[float], ...]
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_losses_are_those_of_one_process(processes: int) -> None:
+def test_losses_agree_with_one_process(processes: int) -> None:
     alone = curves(EXAMPLES / "bytes_lm.py", "--steps", "2", "--batch", "2")
     assert_alike(
         curves(EXAMPLES / "distributed_lm.py", "--processes", processes, "--steps", "2", "--batch", "2"), alone
@@ -45,7 +45,7 @@ def test_losses_are_those_of_one_process(processes: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_from_its_checkpoint_and_no_other(tmp_path: Path) -> None:
+def test_runs_resume_from_their_own_checkpoint_only(tmp_path: Path) -> None:
     options = EXAMPLES / "distributed_lm.py", "--every", "1", "--checkpoint", tmp_path / "lm.pt", "--steps", "3"
     first = curves(*options)
     assert_alike(curves(*options), first)  # nothing was left to do
@@ -55,7 +55,7 @@ def test_a_run_goes_on_from_its_checkpoint_and_no_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_torchrun_brings_it_back_after_a_death(tmp_path: Path) -> None:
+def test_torchrun_restarts_after_a_killed_process(tmp_path: Path) -> None:
     alone = curves(EXAMPLES / "bytes_lm.py", "--steps", "6")
     options = "--steps", "6", "--every", "2", "--checkpoint", tmp_path / "lm.pt"
     found = curves(*TORCHRUN, "--max-restarts", "2", HERE / "dying_lm.py", *options)
@@ -63,7 +63,7 @@ def test_torchrun_brings_it_back_after_a_death(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_restarts_a_death_ends_it_and_leaves_a_checkpoint(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_a_checkpoint(tmp_path: Path) -> None:
     options = "--steps", "6", "--every", "2", "--checkpoint", tmp_path / "lm.pt"
     found = run(*TORCHRUN, HERE / "dying_lm.py", *options, *SMALL)
     assert found.returncode == 1
@@ -72,7 +72,7 @@ def test_without_restarts_a_death_ends_it_and_leaves_a_checkpoint(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["lm.pt"]
 
 
-def test_mistakes_are_named_before_any_process_starts() -> None:
+def test_mistakes_are_reported_before_any_process_starts() -> None:
     unknown = run(EXAMPLES / "distributed_lm.py", "--pattern", "strode")
     assert unknown.returncode == 1
     assert "strided" in unknown.stderr

@@ -32,29 +32,29 @@ def check(score: attncc.Score, formula, name: str = "causal", **sizes) -> None:
         (12, [2**-k for k in range(1, 9)] + [2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5]),
     ],
 )
-def test_alibi_slopes(heads: int, wanted: list[float]) -> None:
+def test_alibi_slopes_agree_with_the_paper(heads: int, wanted: list[float]) -> None:
     torch.testing.assert_close(attncc.alibi_slopes(heads), torch.tensor(wanted))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_alibi(dtype: torch.dtype) -> None:
+def test_alibi_agrees_with_its_formula(dtype: torch.dtype) -> None:
     score = attncc.alibi(slopes=attncc.alibi_slopes(4))
     check(score, lambda s, w: s - w[0].view(-1, 1, 1) * GAP.abs(), dtype=dtype)
     check(score, lambda s, w: s - w[0].view(-1, 1, 1) * GAP.abs(), "full", dtype=dtype)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_t5_bias(bidirectional: bool) -> None:
+def test_t5_bias_agrees_with_its_formula(bidirectional: bool) -> None:
     buckets = _t5_bucket(-GAP, bidirectional=bidirectional, num_buckets=16, max_distance=40)
     score = attncc.t5_bias(weights=torch.randn(4, 16), bidirectional=bidirectional, max_distance=40)
     check(score, lambda s, w: s + w[0][:, buckets], "full")
 
 
-def test_soft_capping() -> None:
+def test_softcap_agrees_with_its_formula() -> None:
     check(attncc.softcap(cap=2.0), lambda s, w: 2 * torch.tanh(s / 2))
 
 
-def test_one_after_the_other() -> None:
+def test_chained_scores_apply_in_order() -> None:
     score = attncc.alibi(slopes=torch.rand(4)).then(attncc.softcap(cap=1.5)).then(attncc.alibi(slopes=torch.rand(4)))
 
     def formula(s, w):
@@ -77,19 +77,19 @@ def test_weights_without_dimensions_are_numbers(name: str) -> None:
     assert str(score.expression).count("temperature") == 2
 
 
-def test_weights_with_dimensions_are_no_number() -> None:
+def test_weights_with_dimensions_need_an_index() -> None:
     with pytest.raises(attncc.ScoreError, match="one index a dimension"):
         warmed(temperature=torch.rand(2), floor=torch.rand(()))
 
 
-def test_caps_are_positive() -> None:
+def test_caps_must_be_positive() -> None:
     with pytest.raises(attncc.ParameterError, match="at least"):
         attncc.softcap(cap=0.0)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize(("buckets", "most"), [(32, 128), (16, 40), (7, 20), (2, 2)])
-def test_t5_buckets_are_those_of_the_formula(bidirectional: bool, buckets: int, most: int) -> None:
+def test_t5_buckets_agree_with_the_formula(bidirectional: bool, buckets: int, most: int) -> None:
     if bidirectional and buckets < 4:
         return
     found = attncc.t5_buckets(buckets, most, bidirectional=bidirectional)

@@ -35,14 +35,14 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_shipped_patterns() -> None:
+def test_shipped_patterns_load_by_name() -> None:
     names = {pattern.name for _, pattern in factories()}
     assert names >= {"full", "causal", "sliding_window", "dilated_window", "prefix", "document", "block_diagonal"}
     assert names >= {"strided", "fixed"}
     assert attncc.load("strided", l=4) == attncc.load("sparse_transformer:strided", l=4)
 
 
-def test_patterns_of_a_file(mine: Path) -> None:
+def test_patterns_load_from_a_file(mine: Path) -> None:
     assert attncc.load(f"{mine}:ring", w=2).name == "ring"
     assert factory(f"{mine}:other").parameters == ()
 
@@ -63,14 +63,14 @@ def test_a_file_with_one_pattern_needs_no_name(tmp_path: Path) -> None:
         ("x = 3", "has 0 patterns"),
     ],
 )
-def test_files_that_do_not_import(tmp_path: Path, content: str, says: str) -> None:
+def test_files_that_fail_to_import_are_refused(tmp_path: Path, content: str, says: str) -> None:
     path = tmp_path / "broken.py"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(PatternError, match=says):
         factory(str(path))
 
 
-def test_a_file_imports_its_neighbours_and_prints_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_files_may_import_their_neighbours_and_print(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "neighbour_of_mine.py").write_text("WIDTH = 4", encoding="utf-8")
     text = "from neighbour_of_mine import WIDTH\nimport attncc\nprint('hello')\n"
     text += "@attncc.pattern\ndef near(i, j):\n    return abs(i - j) < WIDTH\n"
@@ -93,17 +93,17 @@ def test_a_file_imports_its_neighbours_and_prints_to_stderr(tmp_path: Path, caps
         (3, PatternError, "named by a text"),
     ],
 )
-def test_unknown_names(name: str, error: type[Exception], says: str) -> None:
+def test_unknown_names_are_refused(name: str, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         factory(name)
 
 
-def test_an_unknown_name_in_a_file(mine: Path) -> None:
+def test_unknown_names_in_a_file_are_refused(mine: Path) -> None:
     with pytest.raises(PatternError, match="Did you mean 'ring'"):
         factory(f"{mine}:rong")
 
 
-def test_parameters_from_text(tmp_path: Path) -> None:
+def test_parameters_parse_from_text(tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", np.array([0, 0, 1]))
     assert parse_parameters(factory("fixed"), ["l=16", "c=2"]) == {"l": 16, "c": 2}
     document = factory("document")
@@ -121,25 +121,25 @@ def test_parameters_from_text(tmp_path: Path) -> None:
         ("document", "ids=@nowhere.npy", TableError, "can't be read"),
     ],
 )
-def test_bad_parameters(name: str, text: str, error: type[Exception], says: str) -> None:
+def test_invalid_parameters_are_refused(name: str, text: str, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         parse_parameters(factory(name), [text])
 
 
-def test_a_table_file_with_objects_is_refused(tmp_path: Path) -> None:
+def test_table_files_with_objects_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "evil.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(TableError, match="can't be read"):
         parse_parameters(factory("document"), [f"ids=@{path}"])
 
 
-def test_parameters_that_contradict_each_other() -> None:
+def test_contradictory_parameters_are_refused() -> None:
     with pytest.raises(ParameterError, match="c <= l"):
         attncc.load("fixed", l=4, c=5)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "text", "folder", "missing"])
-def test_a_table_was_read_from_a_pipe_without_an_end_and_text_was_told_about_pickles(tmp_path: Path, kind: str) -> None:
+def test_table_files_that_are_not_npy_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "ids.npy"
     match kind:
         case "pipe":
@@ -181,7 +181,7 @@ ODD = {
 
 @pytest.mark.parametrize("kind", ["table", "weights"])
 @pytest.mark.parametrize("name", ODD)
-def test_what_is_no_array_of_numbers_is_an_error_of_attncc(tmp_path: Path, name: str, kind: str) -> None:
+def test_malformed_npy_files_are_refused(tmp_path: Path, name: str, kind: str) -> None:
     path = tmp_path / "odd.npy"
     path.write_bytes(ODD[name])
     declared, parameter = (factory("document"), "ids") if kind == "table" else (attncc.alibi, "slopes")
@@ -190,16 +190,14 @@ def test_what_is_no_array_of_numbers_is_an_error_of_attncc(tmp_path: Path, name:
 
 
 @pytest.mark.parametrize("source", ["import time\ntime.sleep(600)", "class P(BaseException): pass\nraise P('oh')"])
-def test_a_file_of_patterns_that_hangs_or_panics_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
-) -> None:
+def test_files_that_hang_or_panic_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     monkeypatch.setenv(foreign.TIMEOUT, "0.2")
     (tmp_path / "mine.py").write_text(source, encoding="utf-8")
     with pytest.raises(PatternError, match=r"took more than 0\.2 s|P: oh"):
         factory(f"{tmp_path / 'mine.py'}:ring")
 
 
-def test_a_pattern_whose_error_has_no_text_is_told_by_its_type(tmp_path: Path) -> None:
+def test_errors_without_a_message_are_named_by_type(tmp_path: Path) -> None:
     source = "import attncc\nclass Mute(Exception):\n    def __str__(self): raise SystemExit(3)\n"
     source += "@attncc.pattern\ndef mute(i, j):\n    raise Mute\n"
     (tmp_path / "mine.py").write_text(source, encoding="utf-8")

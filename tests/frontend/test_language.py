@@ -38,12 +38,12 @@ OPERATORS = {
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_operators_are_those_of_integers(name: str) -> None:
+def test_operators_agree_with_integers(name: str) -> None:
     function = OPERATORS[name]
     np.testing.assert_array_equal(mask(function(i, j)), np.broadcast_to(function(ROWS, COLS), (40, 40)))
 
 
-def test_abs_minimum_maximum_where() -> None:
+def test_abs_minimum_maximum_and_where_agree_with_numpy() -> None:
     np.testing.assert_array_equal(mask(abs(i - j) < 4), abs(ROWS - COLS) < 4)
     np.testing.assert_array_equal(mask(minimum(i, 20) >= j), np.minimum(ROWS, 20) >= COLS)
     np.testing.assert_array_equal(mask(maximum(i, 2 * j) < 30), np.maximum(ROWS, 2 * COLS) < 30)
@@ -52,7 +52,7 @@ def test_abs_minimum_maximum_where() -> None:
     np.testing.assert_array_equal(mask(where(i < 9, j < 3, j > 8)), np.where(ROWS < 9, COLS < 3, COLS > 8))
 
 
-def test_logic() -> None:
+def test_connectives_agree_with_numpy() -> None:
     a, b = i < 9, j % 2 == 0
     left, right = ROWS < 9, COLS % 2 == 0
     np.testing.assert_array_equal(mask(a ^ b), left ^ right)
@@ -62,7 +62,7 @@ def test_logic() -> None:
     np.testing.assert_array_equal(mask((np.array([0, 1])[1] > 0) & a), np.broadcast_to(left, (40, 40)))
 
 
-def test_tables_of_one_and_two_dimensions() -> None:
+def test_tables_agree_with_numpy_indexing() -> None:
     data = np.random.default_rng(0).integers(0, 4, 40)
     ids = Table(data)
     np.testing.assert_array_equal(mask(ids[i] == ids[j]), data[:, None] == data[None, :])
@@ -88,7 +88,7 @@ AS_NUMBERS = {
 
 
 @pytest.mark.parametrize("name", AS_NUMBERS)
-def test_entries_of_boolean_tables_are_conditions_and_numbers(name: str) -> None:
+def test_boolean_entries_serve_as_conditions_and_numbers(name: str) -> None:
     class Numbers:
         """As numpy has them: numbers in arithmetic, booleans beside conditions."""
 
@@ -99,7 +99,7 @@ def test_entries_of_boolean_tables_are_conditions_and_numbers(name: str) -> None
     np.testing.assert_array_equal(mask(found), np.broadcast_to(wanted, (40, 40)))
 
 
-def test_numpy_integers_stand_on_either_side() -> None:
+def test_numpy_integers_work_on_either_side() -> None:
     np.testing.assert_array_equal(mask(np.int64(3) + i <= j), ROWS + 3 <= COLS)
     assert isinstance(i * np.int32(2), Index)
 
@@ -133,7 +133,7 @@ def test_numpy_integers_stand_on_either_side() -> None:
         (lambda: i + "3", "made of positions, integers and tables"),
     ],
 )
-def test_what_is_refused_says_the_rule(write, rule: str) -> None:
+def test_refusals_state_the_rule(write, rule: str) -> None:
     with pytest.raises(PatternError, match=rule):
         predicate_of(write())
 
@@ -149,12 +149,12 @@ def test_what_is_refused_says_the_rule(write, rule: str) -> None:
         ([[1], [2, 3]], "can't be read as a table"),
     ],
 )
-def test_bad_tables_say_the_rule(data, rule: str) -> None:
+def test_invalid_tables_state_the_rule(data, rule: str) -> None:
     with pytest.raises(TableError, match=rule):
         Table(data, "ids")
 
 
-def test_equal_tables_are_the_same_table_in_a_pattern() -> None:
+def test_equal_tables_give_equal_keys() -> None:
     first = attncc.load("document", ids=[0, 0, 1])
     second = attncc.load("document", ids=np.array([0, 0, 1], np.int32))
     assert first.key == second.key

@@ -37,7 +37,7 @@ def mask(pattern: attncc.Pattern, n: int = 24, **sizes: int) -> np.ndarray:
     return attncc.dense_mask(pattern, n, **sizes).numpy()
 
 
-def test_the_factory_describes_itself() -> None:
+def test_factories_describe_themselves() -> None:
     assert strided.name == "strided"
     assert strided.signature == "strided(l: int)"
     assert strided.doc.startswith("The last l positions")
@@ -45,7 +45,7 @@ def test_the_factory_describes_itself() -> None:
     assert [str(p) for p in typed.parameters][:2] == ["w: int=4", "both: bool=False"]
 
 
-def test_subsets_used_as_they_are_mean_their_union() -> None:
+def test_several_subsets_mean_their_union() -> None:
     p = strided(l=5)
     local, column = (mask(p.layers(m)) for m in range(2))
     np.testing.assert_array_equal(mask(p), local | column)
@@ -62,7 +62,7 @@ def test_heads_and_layers_take_the_subsets_in_turn() -> None:
     assert p.layers(7).key == p.layers(1).key
 
 
-def test_set_operations() -> None:
+def test_set_operations_agree_with_boolean_masks() -> None:
     p, q = strided(l=5), attncc.load("full") & attncc.load("block_diagonal", block=8)
     np.testing.assert_array_equal(mask(p & q), mask(p) & mask(q))
     np.testing.assert_array_equal(mask(p | q), mask(p) | mask(q))
@@ -71,14 +71,14 @@ def test_set_operations() -> None:
     assert (~~p).key == p.key
 
 
-def test_per_head_and_a_factory_without_parameters() -> None:
+def test_per_head_accepts_factories_without_parameters() -> None:
     p = attncc.per_head([strided(l=3), attncc.factory("causal")])
     found = mask(p, heads=3)
     np.testing.assert_array_equal(found[0], found[2])
     np.testing.assert_array_equal(found[1], np.tri(24, dtype=bool))
 
 
-def test_equality_is_that_of_the_sets() -> None:
+def test_patterns_are_equal_as_sets() -> None:
     same = attncc.Pattern(list(strided(l=7).subsets), "another name")
     assert same == strided(l=7)
     assert hash(same) == hash(strided(l=7))
@@ -129,7 +129,7 @@ def test_declarations_are_checked() -> None:
             return i < j
 
 
-def test_what_a_function_returns_is_checked() -> None:
+def test_return_values_are_checked() -> None:
     @attncc.pattern
     def nothing(i, j):
         return ()
@@ -152,7 +152,7 @@ def test_what_a_function_returns_is_checked() -> None:
         attncc.plan("strided", 8)
 
 
-def test_a_flex_attention_mask_mod_is_a_predicate() -> None:
+def test_flex_attention_mask_mods_are_predicates() -> None:
     def mask_mod(b, h, q_idx, kv_idx):
         return (q_idx >= kv_idx) & (q_idx - kv_idx <= 5 + 2 * h)
 
@@ -166,7 +166,7 @@ def test_a_flex_attention_mask_mod_is_a_predicate() -> None:
         np.testing.assert_array_equal(found[h], mask_mod(0, h, q, k))
 
 
-def test_a_handle_names_what_a_pattern_is() -> None:
+def test_handles_depend_on_content_only() -> None:
     """The same in every process, so that a graph from elsewhere never names another pattern."""
     assert attncc.load("document", ids=[0, 0]).handle != attncc.load("document", ids=[0, 1]).handle
     assert attncc.load("sliding_window", window=4).handle != attncc.load("sliding_window", window=5).handle
@@ -181,7 +181,7 @@ def test_a_handle_names_what_a_pattern_is() -> None:
         assert found.stdout.strip() == here.handle
 
 
-def test_a_handle_finds_any_copy_that_lives() -> None:
+def test_handles_find_any_live_copy() -> None:
     pattern = attncc.load("document", ids=[0, 0, 1, 1])
     handle = pattern.handle
     copied = pickle.loads(pickle.dumps(pattern))

@@ -69,7 +69,7 @@ def test_listing_imports_nothing(installed) -> None:
 @pytest.mark.parametrize(
     "source", ["raise RuntimeError('no')", "raise SystemExit(2)", "import nowhere_at_all", "x = ("]
 )
-def test_a_broken_plugin_takes_nothing_down(installed, source: str) -> None:
+def test_broken_plugins_do_not_affect_others(installed, source: str) -> None:
     installed(broken=source, good=PATTERN.format(name="fine"))
     with pytest.warns(plugins.PluginWarning, match="'broken'") as caught:
         names = {pattern.name for _, pattern in catalog.factories() + catalog.factories()}
@@ -81,7 +81,7 @@ def test_a_broken_plugin_takes_nothing_down(installed, source: str) -> None:
     assert "Traceback" in result.traceback
 
 
-def test_several_plugins_of_one_name_are_warned_of_and_at_hand(twins) -> None:
+def test_plugins_of_one_name_warn_and_remain_available(twins) -> None:
     twins(left=["mine", "shared"], right_side=["other", "shared"])
     with pytest.warns(plugins.PluginWarning, match=r"'left/twin' \(fake_left of left 1.0\) and 'right_side/twin'"):
         assert {"left/twin", "right_side/twin"} <= {plugin.reference for plugin in plugins.plugins()}
@@ -100,7 +100,7 @@ def test_several_plugins_of_one_name_are_warned_of_and_at_hand(twins) -> None:
         catalog.factory("middle/twin:shared")
 
 
-def test_several_plugins_of_one_name_in_one_distribution_go_by_their_modules(installed) -> None:
+def test_plugins_of_one_name_and_distribution_go_by_module(installed) -> None:
     installed(twin=PATTERN.format(name="a"), twin_=PATTERN.format(name="a"))
     with pytest.warns(plugins.PluginWarning, match="2 plugins are named 'twin'"):
         assert catalog.factory("fake_twin_/twin:a").function.__module__ == "fake_twin_"
@@ -108,7 +108,7 @@ def test_several_plugins_of_one_name_in_one_distribution_go_by_their_modules(ins
         catalog.factory("twin:a")
 
 
-def test_a_plugin_that_is_left_out_is_not_imported(twins, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disabled_plugins_are_not_imported(twins, monkeypatch: pytest.MonkeyPatch) -> None:
     twins(left=["shared"], right=["shared"])
     monkeypatch.setenv(plugins.DISABLED, "left/twin, sparse_transformer")
     assert {plugin.reference for plugin in plugins.plugins()} == {"basic", "twin"}
@@ -118,7 +118,7 @@ def test_a_plugin_that_is_left_out_is_not_imported(twins, monkeypatch: pytest.Mo
         catalog.factory("sparse_transformer:strided")
 
 
-def test_metadata_that_can_not_be_read_leaves_one_distribution_out(twins, tmp_path: Path) -> None:
+def test_unreadable_metadata_excludes_one_distribution(twins, tmp_path: Path) -> None:
     twins(left=["mine"], damaged=["other"])
     (tmp_path / "damaged-1.0.dist-info" / "entry_points.txt").write_bytes(b"[attncc.patterns]\ntwin = \xff\xfe\n")
     with pytest.warns(plugins.PluginWarning, match=r"damaged-1.0.dist-info can't be read"):
@@ -146,7 +146,7 @@ def cling():
 
 
 @pytest.mark.parametrize("how", ["spin", "sleep", "wait", "cling"])
-def test_a_plugin_that_hangs_is_named_and_interrupted(
+def test_hanging_plugins_are_named_and_interrupted(
     installed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     monkeypatch.setenv(foreign.TIMEOUT, "0.2")
@@ -163,7 +163,7 @@ def test_a_plugin_that_hangs_is_named_and_interrupted(
     assert "ATTNCC_DISABLED_PLUGINS=hanging leaves it out" in record.getMessage()
 
 
-def test_a_limit_that_is_no_number_is_refused(installed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_time_limits_are_refused(installed, monkeypatch: pytest.MonkeyPatch) -> None:
     installed(good=PATTERN.format(name="fine"))
     for text in ("soon", "-1", "nan", "inf"):
         monkeypatch.setenv(foreign.TIMEOUT, text)
@@ -173,7 +173,7 @@ def test_a_limit_that_is_no_number_is_refused(installed, monkeypatch: pytest.Mon
     assert catalog.factory("good:fine").name == "fine"
 
 
-def test_in_another_thread_nothing_is_interrupted_and_who_waits_is_told(
+def test_slow_plugins_in_other_threads_are_named_without_interruption(
     installed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(foreign.TIMEOUT, "0.2")
@@ -197,7 +197,7 @@ def test_in_another_thread_nothing_is_interrupted_and_who_waits_is_told(
     assert any("can't be interrupted here" in record.getMessage() for record in caplog.records)
 
 
-def test_threads_that_load_at_once_import_once_and_leave_stdout_alone(installed, tmp_path: Path) -> None:
+def test_concurrent_threads_import_each_plugin_once(installed, tmp_path: Path) -> None:
     (tmp_path / "counted").write_text("")
     count = f"with open({str(tmp_path / 'counted')!r}, 'a') as file: file.write('x')\n"
     slow = "import time\nprint('hello')\ntime.sleep(0.02)\n" + count
@@ -225,7 +225,7 @@ MUTE = "class Mute({base}):\n    def __str__(self): raise {raised}\n    __repr__
 
 @pytest.mark.parametrize("base", ["Exception", "BaseException", "ImportError"])
 @pytest.mark.parametrize("raised", ["RuntimeError('no')", "SystemExit(3)"])
-def test_an_error_without_a_text_is_told_by_its_type(installed, base: str, raised: str) -> None:
+def test_errors_without_a_message_are_named_by_type(installed, base: str, raised: str) -> None:
     installed(mute=MUTE.format(base=base, raised=raised))
     with (
         pytest.warns(plugins.PluginWarning, match="Mute: <a Mute that has no text>"),
@@ -234,7 +234,7 @@ def test_an_error_without_a_text_is_told_by_its_type(installed, base: str, raise
         catalog.factory("mute:any")
 
 
-def test_escapes_in_what_a_plugin_says_are_spelled_out(installed) -> None:
+def test_escape_sequences_in_errors_are_spelled_out(installed) -> None:
     installed(loud="raise ValueError('\\x1b[2J\\x07 hear\\r me')")
     with (
         pytest.warns(plugins.PluginWarning, match=r"ValueError: \\x1b\[2J\\x07 hear\\r me"),
@@ -244,14 +244,14 @@ def test_escapes_in_what_a_plugin_says_are_spelled_out(installed) -> None:
     assert "\x1b" not in str(caught.value) + caught.value.problem
 
 
-def test_a_plugin_that_replaces_or_closes_its_streams_leaves_them(installed) -> None:
+def test_plugins_cannot_replace_the_streams(installed) -> None:
     before = sys.stdout, sys.stderr
     installed(swapping="import io, sys\nsys.stdout = sys.stderr = io.StringIO()\n" + PATTERN.format(name="fine"))
     assert catalog.factory("swapping:fine").name == "fine"
     assert (sys.stdout, sys.stderr) == before
 
 
-def test_a_process_that_a_plugin_forks_does_not_go_on(installed, tmp_path: Path) -> None:
+def test_processes_forked_by_a_plugin_end(installed, tmp_path: Path) -> None:
     installed(forking="import os\npid = os.fork()\n" + PATTERN.format(name="fine"))
     catalog.factory("forking:fine")
     with (tmp_path / "processes").open("a") as file:
@@ -261,7 +261,7 @@ def test_a_process_that_a_plugin_forks_does_not_go_on(installed, tmp_path: Path)
     assert (tmp_path / "processes").read_text() == f"{os.getpid()}\n"
 
 
-def test_two_plugins_with_one_pattern(installed) -> None:
+def test_ambiguous_pattern_names_are_refused(installed) -> None:
     installed(first=PATTERN.format(name="shared"), second=PATTERN.format(name="shared"))
     with pytest.raises(PluginError, match=r"first:shared.* or second:shared"):
         catalog.factory("shared")
@@ -279,33 +279,33 @@ def test_an_entry_point_may_name_one_pattern(installed, monkeypatch: pytest.Monk
         catalog.factory("number:lone")
 
 
-def test_what_a_plugin_prints_as_it_is_imported_stood_before_the_json(installed, capsys: pytest.CaptureFixture) -> None:
+def test_prints_during_import_go_to_stderr(installed, capsys: pytest.CaptureFixture) -> None:
     installed(chatty="print('hello')\n" + PATTERN.format(name="fine"))
     assert catalog.factory("chatty:fine").name == "fine"
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "hello\n")
 
 
-def test_a_panic_that_is_no_exception_took_every_command_down(installed) -> None:
+def test_plugins_that_raise_base_exceptions_do_not_affect_others(installed) -> None:
     installed(panicking="class Panic(BaseException): pass\nraise Panic('oh')", good=PATTERN.format(name="fine"))
     with pytest.warns(plugins.PluginWarning, match="Panic: oh"):
         assert "fine" in {pattern.name for _, pattern in catalog.factories()}
 
 
-def test_a_plugin_that_is_interrupted_is_not_broken(installed) -> None:
+def test_interrupts_during_import_propagate(installed) -> None:
     installed(slow="raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         catalog.factories()
 
 
-def test_an_entry_point_that_names_nothing_spoke_of_a_group_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_entry_points_are_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = EntryPoint("odd", "no module: at all", plugins.GROUP)
     monkeypatch.setattr(plugins, "entry_points", lambda group: [odd])
     with pytest.warns(plugins.PluginWarning), pytest.raises(PluginError, match="names 'no module: at all'"):
         catalog.factory("odd:any")
 
 
-def test_a_plugin_without_patterns_had_a_blank_for_their_names(installed) -> None:
+def test_plugins_without_patterns_are_reported(installed) -> None:
     installed(hollow="")
     with pytest.raises(PatternError, match="declares no patterns"):
         catalog.factory("hollow")

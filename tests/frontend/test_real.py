@@ -56,21 +56,21 @@ class Functions:
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_arithmetic_is_that_of_numbers(name: str) -> None:
+def test_arithmetic_agrees_with_python_numbers(name: str) -> None:
     made = FORMULAS[name](score, Functions)
     assert isinstance(made, Real)
     for x in (-1.7, 0.3, 2.0):
         assert float(made.expr.subs(SCORE, sympy.Float(x))) == pytest.approx(float(FORMULAS[name](x, math)))
 
 
-def test_the_smaller_and_the_larger_of_two() -> None:
+def test_smaller_and_larger_agree_with_min_and_max() -> None:
     for x in (-2.0, 0.25, 4.0):
         at = {SCORE: sympy.Float(x)}
         assert float(smaller(score, 1).expr.subs(at)) == min(x, 1)
         assert float(larger(0.5, score).expr.subs(at)) == max(x, 0.5)
 
 
-def test_the_first_guard_that_holds_chooses() -> None:
+def test_the_first_true_guard_selects() -> None:
     first, second = (i < 3).predicate, (j < 5).predicate
     found = chosen([(first, SCORE), (second, 2 * SCORE), (first, 3 * SCORE)])
     assert found == Choice(ConditionSymbol(first), SCORE, Choice(ConditionSymbol(second), 2 * SCORE, 3 * SCORE))
@@ -91,16 +91,16 @@ def test_the_first_guard_that_holds_chooses() -> None:
     ],
     ids=repr,
 )
-def test_what_counts_as_a_number(value: object, expr: object) -> None:
+def test_numbers_are_converted_exactly(value: object, expr: object) -> None:
     assert real_of(value) == expr
 
 
-def test_the_largest_powers_are_powers() -> None:
+def test_the_largest_powers_are_kept() -> None:
     assert (score**MAX_POWER).expr == SCORE**MAX_POWER
     assert (score**-MAX_POWER).expr == SCORE**-MAX_POWER
 
 
-def test_whole_numbers_are_integers_so_that_they_cancel() -> None:
+def test_whole_numbers_become_integers_and_cancel() -> None:
     assert (score + 2.0 - 2).expr == SCORE
     assert (score * 1.0).expr == SCORE
 
@@ -108,7 +108,7 @@ def test_whole_numbers_are_integers_so_that_they_cancel() -> None:
 @pytest.mark.parametrize(
     "value", [True, math.inf, math.nan, "1", None, 1j, Decimal(1), torch.tensor(1.0), np.ones(2)], ids=repr
 )
-def test_what_is_no_number_is_refused_by_name(value: object) -> None:
+def test_values_that_are_not_numbers_are_refused_by_type(value: object) -> None:
     with pytest.raises(PatternError, match="was used in a score") as refused:
         real_of(value)
     assert type(value).__name__ in refused.value.problem
@@ -138,13 +138,13 @@ def test_what_is_no_number_is_refused_by_name(value: object) -> None:
         (lambda: attncc.where(score, 1, 2), "."),
     ],
 )
-def test_what_is_refused_names_value_rule_and_fix(write: Callable[[], object], says: str) -> None:
+def test_refusals_state_value_rule_and_fix(write: Callable[[], object], says: str) -> None:
     with pytest.raises(PatternError, match=says) as refused:
         write()
     assert refused.value.rule
     assert refused.value.fix
 
 
-def test_what_leaves_the_integers() -> None:
+def test_fractions_and_floats_are_real() -> None:
     assert [is_real(x) for x in (score, 0.5, np.float32(2), Fraction(1, 2))] == [True] * 4
     assert [is_real(x) for x in (i, 3, np.int64(3), True, "x", None)] == [False] * 6

@@ -31,19 +31,19 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_shipped_scores() -> None:
+def test_shipped_scores_load_by_name() -> None:
     assert names() == ["alibi", "t5_bias", "softcap"]
     assert named("softcap", ["cap=2.5"]) == attncc.softcap(cap=2.5)
 
 
-def test_weights_that_are_left_out_are_what_a_model_begins_with() -> None:
+def test_weights_default_to_initial_values() -> None:
     assert torch.equal(named("alibi", heads=4).tensors[0], attncc.alibi_slopes(4))
     assert not named("alibi", heads=4).tensors[0].requires_grad
     (buckets,) = named("t5_bias", heads=3).tensors
     assert (tuple(buckets.shape), buckets.requires_grad) == ((3, 32), True)
 
 
-def test_weights_from_text_and_files(tmp_path: Path) -> None:
+def test_weights_parse_from_text_and_files(tmp_path: Path) -> None:
     assert torch.equal(named("alibi", ["slopes=8"]).tensors[0], named("alibi", ["slopes=8"]).tensors[0])
     assert tuple(named("t5_bias", ["weights=8x16"]).tensors[0].shape) == (8, 16)
     np.save(tmp_path / "slopes.npy", np.array([0.5, -1.0]))
@@ -53,14 +53,14 @@ def test_weights_from_text_and_files(tmp_path: Path) -> None:
     assert (tuple(found.shape), found.dtype) == ((2, 8), torch.float32)
 
 
-def test_weights_of_a_file_s_score_are_asked_for_and_may_be_a_number(mine: Path) -> None:
+def test_scores_from_a_file_need_weights(mine: Path) -> None:
     with pytest.raises(ParameterError, match=r"(?s)no weights 'by'.*-s by=8"):
         named(f"{mine}:scaled")
     with pytest.raises(ScoreError, match="one index a dimension"):
         named(f"{mine}:scaled", ["by=scalar"])
 
 
-def test_scores_of_a_file(mine: Path) -> None:
+def test_scores_load_from_a_file(mine: Path) -> None:
     assert named(f"{mine}:scaled", ["by=2", "twice=true"]).key != named(f"{mine}:ready").key
     assert named(f"{mine}:ready").key == named(f"{mine}:scaled", ["by=2"]).key
     assert named(f"{mine}:ready").tensors[0].tolist() == [1.0, 2.0]
@@ -83,7 +83,7 @@ def test_scores_of_a_file(mine: Path) -> None:
         ("nothing.py:score", [], AttnccError, "There is no file"),
     ],
 )
-def test_what_is_refused(
+def test_invalid_names_and_parameters_are_refused(
     name: str, parameters: list[str], error: type[Exception], says: str, mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(error, match=says):

@@ -50,7 +50,7 @@ def tensors(n: int = 40, heads: int = 2, dim: int = 8, **options) -> list[torch.
     return [torch.randn(2, heads, n, dim, **options) for _ in range(3)]
 
 
-def test_the_factory_describes_itself() -> None:
+def test_factories_describe_themselves() -> None:
     assert sloped.name == "sloped"
     assert sloped.signature == "sloped(slopes: Weights)"
     assert sloped.doc.startswith("A slope of the head.")
@@ -58,7 +58,7 @@ def test_the_factory_describes_itself() -> None:
     assert repr(capped) == "<score capped(cap: float=30.0, twice: bool=False, n: int=1)>"
 
 
-def test_a_function_that_does_not_name_the_score_is_a_bias() -> None:
+def test_functions_without_the_score_are_biases() -> None:
     weights = torch.randn(3, 3)
     assert looked_up(table=weights).expression.is_additive
     assert str(looked_up(table=weights).expression) == "score + table[i, j]"
@@ -98,7 +98,7 @@ def test_weights_that_are_not_parameters_are_refused() -> None:
 
 
 @pytest.mark.parametrize("number", [1 / 3, math.log(2), -1e-12, 2**0.5])
-def test_the_score_is_compared_with_numbers_of_any_precision(number: float) -> None:
+def test_scores_compare_with_numbers_of_any_precision(number: float) -> None:
     @attncc.score
     def above(score):
         return attncc.where(score > number, score, 0.5 * score)
@@ -109,7 +109,7 @@ def test_the_score_is_compared_with_numbers_of_any_precision(number: float) -> N
     torch.testing.assert_close(attncc.attention(q, k, v, CAUSAL, score=above), wanted)
 
 
-def test_a_parameter_has_no_name_of_a_symbol() -> None:
+def test_parameters_named_as_symbols_are_refused() -> None:
     with pytest.raises(ScoreError, match="'b' as Weights"):
 
         @attncc.score
@@ -117,7 +117,7 @@ def test_a_parameter_has_no_name_of_a_symbol() -> None:
             return score + b[h, i, j]
 
 
-def test_weights_come_at_the_call_in_part_or_in_all() -> None:
+def test_weights_may_come_at_the_call() -> None:
     q, k, v = tensors()
     slopes, table = torch.rand(2), torch.randn(40)
     wanted = attncc.attention(q, k, v, CAUSAL, score=sloped(slopes=slopes).then(by_gap(table=table)))
@@ -135,7 +135,7 @@ def test_weights_come_at_the_call_in_part_or_in_all() -> None:
         attncc.attention(q, k, v, CAUSAL, weights={"slopes": slopes})
 
 
-def test_an_expression_is_built_once_for_the_shapes_of_its_weights() -> None:
+def test_expressions_are_built_once_per_shape_of_weights() -> None:
     built = []
 
     @attncc.score
@@ -150,7 +150,7 @@ def test_an_expression_is_built_once_for_the_shapes_of_its_weights() -> None:
     assert built == [(2,), (3,)]
 
 
-def test_weights_whose_shape_changed_under_a_score_are_read_anew() -> None:
+def test_resized_weights_are_read_again() -> None:
     q, k, v = tensors()
     table = torch.randn(40)
     score = by_gap(table=table)
@@ -162,7 +162,7 @@ def test_weights_whose_shape_changed_under_a_score_are_read_anew() -> None:
     )
 
 
-def test_weights_that_a_body_makes_are_refused_by_name() -> None:
+def test_weights_made_in_a_body_are_refused() -> None:
     captured = torch.randn(2)
 
     @attncc.score
@@ -173,7 +173,7 @@ def test_weights_that_a_body_makes_are_refused_by_name() -> None:
         made(slopes=torch.rand(2))
 
 
-def test_the_names_of_a_chain_s_weights_differ() -> None:
+def test_names_of_chained_weights_are_distinct() -> None:
     twice = sloped(slopes=torch.rand(2)).then(sloped(slopes=torch.rand(3)))
     assert list(twice.then(sloped).template.names) == ["slopes", "slopes_1", "slopes_2"]
     assert list(sloped().then(sloped().then(sloped)).template.names) == ["slopes", "slopes_1", "slopes_1_2"]
@@ -202,7 +202,7 @@ def test_parameters_are_checked(call, error, says: str) -> None:
         call()
 
 
-def test_numbers_of_numpy_are_numbers() -> None:
+def test_numpy_numbers_are_numbers() -> None:
     assert capped(cap=np.float32(4)).key == capped(cap=4).key == capped(cap=4.0).key
 
 
@@ -276,7 +276,7 @@ def test_minus_infinity_masks_and_gives_no_nan(backend: str, learned: bool) -> N
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_score_is_undefined_only_where_nothing_is_connected(backend: str) -> None:
+def test_scores_undefined_at_unconnected_pairs_give_no_nan(backend: str) -> None:
     @attncc.score
     def rooted(score, i, j):
         return score + attncc.sqrt(i - j) - attncc.log(1 + i - j)
@@ -306,7 +306,7 @@ def test_weights_need_not_be_contiguous() -> None:
         assert torch.autograd.grad(out.square().sum(), x)[0].shape == (40, 40)
 
 
-def test_only_those_weights_that_want_gradients_get_them() -> None:
+def test_only_weights_that_require_gradients_receive_them() -> None:
     first, second = torch.rand(2, requires_grad=True), torch.rand(2)
     score = sloped(slopes=first).then(sloped(slopes=second))
     attncc.attention(*tensors(), CAUSAL, score=score).sum().backward()
@@ -314,7 +314,7 @@ def test_only_those_weights_that_want_gradients_get_them() -> None:
     assert second.grad is None
 
 
-def test_gradcheck() -> None:
+def test_gradients_pass_gradcheck() -> None:
     inputs = [x.double().requires_grad_() for x in tensors(11, dim=3)]
     slopes, table = (torch.rand(n, dtype=torch.float64, requires_grad=True) for n in (2, 11))
     chained = sloped(slopes=slopes).then(capped(cap=2)).then(by_gap(table=table))
@@ -325,7 +325,7 @@ def test_gradcheck() -> None:
     torch.autograd.gradcheck(run, (*inputs, slopes, table))
 
 
-def test_torch_compile_without_a_graph_break() -> None:
+def test_torch_compile_has_no_graph_break() -> None:
     torch._dynamo.reset()
     slopes = torch.rand(2, requires_grad=True)
     score = sloped(slopes=slopes).then(capped())
@@ -359,7 +359,7 @@ FEW = ("declared", "one of two")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in IN_GRAPHS]
 )
-def test_a_graph_serves_all_values_of_weights_and_all_lengths(name: str) -> None:
+def test_graphs_serve_all_values_of_weights_and_all_lengths(name: str) -> None:
     torch._dynamo.reset()
     counter = CompileCounterWithBackend("aot_eager")
 
@@ -376,7 +376,7 @@ def test_a_graph_serves_all_values_of_weights_and_all_lengths(name: str) -> None
         assert counter.frame_count == graphs
 
 
-def test_a_graph_is_for_weights_of_one_shape() -> None:
+def test_graphs_specialise_to_the_shape_of_weights() -> None:
     torch._dynamo.reset()
     counter = CompileCounterWithBackend("aot_eager")
     graph = torch.compile(
@@ -391,7 +391,7 @@ def test_a_graph_is_for_weights_of_one_shape() -> None:
     assert counter.frame_count == 2
 
 
-def test_a_table_of_a_score_is_a_constant_of_its_graph() -> None:
+def test_tables_of_a_score_are_constants_of_its_graph() -> None:
     @attncc.score
     def by_bucket(i, j, *, weights: Weights, buckets: Table):
         return weights[buckets[i - j]]
@@ -406,7 +406,7 @@ def test_a_table_of_a_score_is_a_constant_of_its_graph() -> None:
     torch.testing.assert_close(graph(x, w), wanted)
 
 
-def test_the_operator_with_weights_is_registered_completely() -> None:
+def test_the_operator_with_weights_passes_opcheck() -> None:
     q, k, v = tensors(20)
     score = sloped(slopes=torch.rand(2))
     arguments = (q, k, v, score.tensors, [], 0.25, STRIDED.handle, score.key, 0, "torch", "")
@@ -415,7 +415,7 @@ def test_the_operator_with_weights_is_registered_completely() -> None:
     )
 
 
-def test_autocast_leaves_the_weights_alone() -> None:
+def test_autocast_leaves_weights_alone() -> None:
     slopes = torch.rand(2, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         out = attncc.attention(*tensors(), CAUSAL, score=sloped(slopes=slopes))
@@ -425,7 +425,7 @@ def test_autocast_leaves_the_weights_alone() -> None:
     assert slopes.grad.dtype == torch.float32
 
 
-def test_a_flex_attention_score_mod_works_as_it_is() -> None:
+def test_flex_attention_score_mods_work_unchanged() -> None:
     def score_mod(score, b, h, q_idx, kv_idx):
         return attncc.where(q_idx >= kv_idx, score * 0.5 + h, -float("inf"))
 
@@ -438,7 +438,7 @@ def test_a_flex_attention_score_mod_works_as_it_is() -> None:
     torch.testing.assert_close(found, attncc.attention(q, k, v, CAUSAL, scale=0.5 * 8**-0.5))
 
 
-def test_positions_start_at_the_offset_and_lengths_are_known() -> None:
+def test_scores_read_offsets_and_lengths() -> None:
     @attncc.score
     def placed(score, i, j, n_q, n_k):
         return score + (i * n_k - j * n_q) / 1000
@@ -452,7 +452,7 @@ def test_positions_start_at_the_offset_and_lengths_are_known() -> None:
     torch.testing.assert_close(constant[:, :, 30:], part)
 
 
-def test_look_ups_are_guarded_by_the_pattern_or_by_where() -> None:
+def test_lookups_are_guarded_by_the_pattern_or_by_where() -> None:
     q, k, v = tensors()
     short = torch.randn(16)
     attncc.attention(q, k, v, attncc.load("sliding_window", window=16), score=by_gap(table=short))
@@ -467,7 +467,7 @@ def test_look_ups_are_guarded_by_the_pattern_or_by_where() -> None:
             attncc.attention(q, k, v, pattern, score=by_gap(table=short))
 
 
-def test_heads_and_batch_entries_count_in_look_ups() -> None:
+def test_lookups_by_head_and_batch_entry_are_checked() -> None:
     @attncc.score
     def each(b, h, *, w: Weights, t: Table):
         return w[b, t[h]]
@@ -480,7 +480,7 @@ def test_heads_and_batch_entries_count_in_look_ups() -> None:
         attncc.attention(q, k, v, CAUSAL, score=each(w=torch.randn(2, 5), t=[4, 0]))
 
 
-def test_what_attention_refuses() -> None:
+def test_invalid_scores_are_refused() -> None:
     q, k, v = tensors()
     with pytest.raises(ScoreError, match="not a score"):
         attncc.attention(q, k, v, CAUSAL, score=lambda score: score)
@@ -490,7 +490,7 @@ def test_what_attention_refuses() -> None:
         attncc.attention(q, k, v, CAUSAL, score=sloped(slopes=torch.rand(1)))
 
 
-def test_a_batch_without_queries_or_keys() -> None:
+def test_inputs_without_queries_or_keys_give_zero_gradients() -> None:
     q, k, v = tensors()
     slopes = torch.rand(2, requires_grad=True)
     score = sloped(slopes=slopes)
@@ -499,7 +499,7 @@ def test_a_batch_without_queries_or_keys() -> None:
     assert (slopes.grad == 0).all()
 
 
-def test_a_score_made_for_one_call_lives_until_its_backward() -> None:
+def test_temporary_scores_live_until_the_backward() -> None:
     slopes = torch.rand(2, requires_grad=True)
     out = attncc.attention(*tensors(), CAUSAL, score=sloped(slopes=slopes).then(capped(cap=3.25)))
     out.sum().backward()

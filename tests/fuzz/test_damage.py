@@ -334,7 +334,7 @@ SLOW = pytest.param("database", marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("kind", [SLOW if kind == "database" else kind for kind in KINDS])
-def test_a_damaged_file_ends_in_an_error_that_says_so_or_in_right_results(
+def test_damaged_files_give_an_attncc_error_or_right_results(
     kind: str, folder: Path, flips: int, shard: tuple[int, int]
 ) -> None:
     specimen = KINDS[kind](folder)

@@ -25,19 +25,19 @@ DIRECTIONS = [
 
 
 @pytest.mark.parametrize(("expr", "found"), DIRECTIONS, ids=str)
-def test_direction(expr: sympy.Expr, found: int | None) -> None:
+def test_directions_agree_with_enumeration(expr: sympy.Expr, found: int | None) -> None:
     assert direction(expr, J) == found
     values = [expr.subs({I: 5, H: 2, J: j}) for j in range(30)]
     if found is not None:
         assert all((b - a) * found >= (0 if found else b - a) for a, b in itertools.pairwise(values))
 
 
-def test_a_sum_is_split_and_constants_go_to_the_left() -> None:
+def test_split_sums_put_constants_on_the_left() -> None:
     assert split_sum(2 * I - 3 * J + H + 7, I, J) == (2 * I + H + 7, -3 * J)
     assert split_sum(sympy.Integer(4), I, J) == (4, 0)
     assert split_sum(I * J + I, I, J) is None
 
 
-def test_a_floor_is_a_quotient_of_integers() -> None:
+def test_floors_become_quotients_of_integers() -> None:
     numerator, denominator = floor_quotient(sympy.floor((I / 2 + J) / 3))
     assert (numerator, denominator) == (I + 2 * J, 6)

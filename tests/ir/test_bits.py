@@ -29,7 +29,7 @@ NUMBERS = st.integers(-(2**62), 2**62 - 1) | st.integers(-300, 300)
 
 
 @given(st.sampled_from(list(BITWISE)), NUMBERS, NUMBERS)
-def test_they_are_those_of_python(kind: type, a: int, b: int) -> None:
+def test_bitwise_operations_agree_with_python(kind: type, a: int, b: int) -> None:
     wanted = BITWISE[kind](a, b)
     assert kind(sympy.Integer(a), sympy.Integer(b)) == wanted
     for expr in (kind(I, J), kind(I, sympy.Integer(b)), masked(I, sympy.Integer(b)) if kind is BitAnd else kind(J, I)):
@@ -40,7 +40,7 @@ def test_they_are_those_of_python(kind: type, a: int, b: int) -> None:
 
 
 @given(st.sampled_from(list(SHIFTS)), st.integers(-1000, 1000), st.integers(0, 50))
-def test_shifts_are_those_of_python(kind: type, a: int, n: int) -> None:
+def test_shifts_agree_with_python(kind: type, a: int, n: int) -> None:
     wanted = SHIFTS[kind](a, n)
     for expr in (kind(I, J), kind(I, sympy.Integer(n))):
         assert evaluate(expr, {I: a, J: n}) == wanted
@@ -56,7 +56,7 @@ def boxes(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 @given(st.sampled_from([*BITWISE, *SHIFTS]), boxes(), st.booleans())
-def test_bounds_hold_for_all_numbers_between(kind: type, box, unbounded: bool) -> None:
+def test_bounds_contain_every_value(kind: type, box, unbounded: bool) -> None:
     (low, high), (least, most) = box
     if kind in SHIFTS:
         least, most = (min(abs(end), 20) for end in (least, most))
@@ -78,7 +78,7 @@ def test_bounds_of_aligned_blocks_are_exact(kind: type, first: int, second: int)
     assert (int(low[0]), int(high[0])) == (min(values), max(values))
 
 
-def test_what_bits_have_in_common_is_put_together() -> None:
+def test_bitwise_operations_combine_like_terms() -> None:
     assert BitXor(I, J, I) == J
     assert BitOr(I, I, 0) == I
     assert BitAnd(I, -1) == I
@@ -98,22 +98,22 @@ def test_what_bits_have_in_common_is_put_together() -> None:
         (~i, -i - 1),
     ],
 )
-def test_bits_side_by_side_are_arithmetic(written: Index, same: Index) -> None:
+def test_contiguous_masks_become_arithmetic(written: Index, same: Index) -> None:
     assert written.cases == same.cases
 
 
-def test_masked_bits_repeat() -> None:
+def test_masked_bits_are_periodic() -> None:
     along = frozenset([(I, 1)])
     assert period(BitAnd(I, sympy.Integer(0b10101)), along) == 32
     assert period(BitXor(I, J), along) is None
 
 
-def test_they_read_as_python_does() -> None:
+def test_bitwise_operations_print_as_in_python() -> None:
     assert expression(BitXor(I - J, 5)) == "((i − j) ^ 5)"
     assert expression(LeftShift(1, H) + BitOr(I, BitAnd(J, 5))) == "(i | (j & 5)) + (1 << h)"
 
 
-def test_shifts_that_leave_the_range_are_refused_at_lengths_that_have_them() -> None:
+def test_shifts_beyond_64_bits_are_refused_at_lengths_that_reach_them() -> None:
     @attncc.pattern
     def shifted(i, j):
         return (1 << j) >= i
@@ -130,7 +130,7 @@ def _far_shifted(i, j):
     return (i << j) >= i
 
 
-def test_a_morton_order_is_a_pattern() -> None:
+def test_patterns_express_morton_order() -> None:
     """Neighbours of a 16 x 16 image whose tokens lie along a Z-curve: the bits of column and row take turns."""
 
     def gathered(x):

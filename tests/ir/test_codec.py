@@ -37,7 +37,7 @@ def assert_read_back(program: Program, tables: Iterable[TableData]) -> None:
 
 @settings(max_examples=60)
 @given(cases())
-def test_patterns_are_read_as_they_were_written(case: Case) -> None:
+def test_patterns_round_trip(case: Case) -> None:
     tables = {table for subset in case.pattern.subsets for table in subset.tables}
     assert_read_back(case.pattern.program, tables)
     assert_read_back(case.pattern.union().program, tables)
@@ -45,7 +45,7 @@ def test_patterns_are_read_as_they_were_written(case: Case) -> None:
 
 @settings(max_examples=60)
 @given(cases(), st.data())
-def test_scores_are_read_as_they_were_written(case: Case, data: st.DataObject) -> None:
+def test_scores_round_trip(case: Case, data: st.DataObject) -> None:
     score = data.draw(score_cases(case, 2)).score.expression
     assert_read_back(score.program, score.tables)
     assert_read_back(Program("score", "derivative", (score.derivative,)), score.tables)
@@ -58,13 +58,13 @@ def everything(score, i, j, h, n_k, *, slopes: attncc.Weights, ids: attncc.Table
     return attncc.maximum(far, i / 8) ** 3
 
 
-def test_every_function_of_a_score_is_read_back() -> None:
+def test_every_function_of_a_score_round_trips() -> None:
     score = everything(slopes=torch.ones(2), ids=[0, 1, 1], cap=3.7).expression
     assert_read_back(score.program, score.tables)
     assert_read_back(Program("score", "derivative", (score.derivative,)), score.tables)
 
 
-def test_a_chain_of_xor_is_written_once_a_link() -> None:
+def test_chains_of_xor_are_written_in_linear_size() -> None:
     @attncc.pattern
     def chain(i, j):
         found = i >= j
@@ -83,12 +83,12 @@ def test_numbers_keep_every_digit(score: sympy.Expr) -> None:
     assert_read_back(Program("score", "number", (score,)), ())
 
 
-def test_a_number_beyond_doubles_is_not_written() -> None:
+def test_numbers_beyond_doubles_are_refused() -> None:
     with pytest.raises(ExportError, match="not a double"):
         written(Program("score", "large", (sympy.Float(10) ** 400 * SCORE,)))
 
 
-def test_a_node_without_an_entry_is_not_written() -> None:
+def test_nodes_without_an_entry_are_refused() -> None:
     with pytest.raises(ExportError, match="zeta has no entry"):
         written(Program("score", "strange", (sympy.zeta(SCORE),)))
 
@@ -161,7 +161,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_not_a_program_is_refused(name: str) -> None:
+def test_malformed_programs_are_refused(name: str) -> None:
     text, says = MALFORMED[name]
     with pytest.raises(ExportError, match=says) as caught:
         read(text, "pattern", {})
@@ -169,7 +169,7 @@ def test_what_is_not_a_program_is_refused(name: str) -> None:
     assert caught.value.fix
 
 
-def test_a_text_that_is_too_long_is_not_parsed() -> None:
+def test_long_texts_are_refused_unparsed() -> None:
     with pytest.raises(ExportError, match="at most 4,194,304"):
         read(" " * (codec.MAX_BYTES + 1), "pattern", {})
 
@@ -180,7 +180,7 @@ TEXT = written(TABLED.program)
 
 @settings(max_examples=300)
 @given(st.integers(0, len(TEXT) - 1), st.characters(max_codepoint=255), st.booleans())
-def test_a_damaged_text_is_refused_or_is_another_pattern(at: int, put: str, insert: bool) -> None:
+def test_damaged_texts_are_refused_or_read_literally(at: int, put: str, insert: bool) -> None:
     """It never raises anything else, and what is read is what the damaged text says."""
     damaged = TEXT[:at] + put + TEXT[at + (not insert) :]
     try:

@@ -27,7 +27,7 @@ ON_CAUSAL, ON_NEAR = ConditionSymbol(CAUSAL), ConditionSymbol(NEAR)
 POSITIVE = Below(sympy.S.Zero, SCORE)
 
 
-def test_what_is_known_folds() -> None:
+def test_constant_comparisons_fold() -> None:
     assert Below(sympy.Integer(1), sympy.Float(1.5)) == ConditionSymbol(TRUE)
     assert Same(sympy.S.NegativeInfinity, sympy.Integer(0)) == ConditionSymbol(FALSE)
     assert Conjunction(POSITIVE, ConditionSymbol(FALSE)) == ConditionSymbol(FALSE)
@@ -36,43 +36,43 @@ def test_what_is_known_folds() -> None:
     assert Negation(Negation(POSITIVE)) == POSITIVE
 
 
-def test_joints_are_the_same_in_any_order() -> None:
+def test_connectives_have_a_canonical_order() -> None:
     other = AtMost(SCORE, sympy.Integer(3))
     assert Conjunction(other, ON_CAUSAL, POSITIVE, ON_NEAR) == Conjunction(
         Conjunction(POSITIVE, ON_NEAR), Conjunction(ON_CAUSAL, other)
     )
 
 
-def test_a_negation_holds_for_nan_where_the_comparison_does_not() -> None:
+def test_negations_of_comparisons_hold_for_nan() -> None:
     scores = torch.tensor([1.0, -1.0, math.nan, 0.0])
     evaluation = Evaluation({}, (), scores.dtype, scores.device, scores)
     assert evaluation(Negation(POSITIVE)).tolist() == [False, True, True, True]
     assert evaluation(AtMost(SCORE, sympy.S.Zero)).tolist() == [False, True, False, True]
 
 
-def test_positions_are_narrowed_by_what_is_implied() -> None:
+def test_comparisons_imply_conditions_on_positions() -> None:
     assert implied(Conjunction(ON_CAUSAL, POSITIVE)) == CAUSAL
     assert implied(Conjunction(ON_CAUSAL, POSITIVE), holds=False) == TRUE
     assert implied(Negation(Disjunction(ON_CAUSAL, POSITIVE))) == ~CAUSAL
     assert implied(Disjunction(ON_CAUSAL, POSITIVE)) == TRUE
 
 
-def test_they_survive_a_copy_to_another_process() -> None:
+def test_comparisons_survive_pickling() -> None:
     expr = Choice(Conjunction(ON_CAUSAL, Negation(POSITIVE)), SCORE, 2 * SCORE)
     assert pickle.loads(pickle.dumps(expr)) == copy.deepcopy(expr) == expr
 
 
-def test_they_read_as_mathematics() -> None:
+def test_comparisons_print_as_mathematics() -> None:
     chosen = where((score > 0) & ~(score < 3) | (j <= i), score, 0.5 * score)
     assert expression(chosen.expr) == "(score if ((j ≤ i) ∨ ((0 < score) ∧ ¬(score < 3))) else 0.5·score)"
 
 
-def test_no_gradient_comes_from_where_a_condition_turns() -> None:
+def test_conditions_contribute_no_derivative() -> None:
     turned = where(score > 0, score**2, 3 * score)
     assert turned.expr.diff(SCORE) == Choice(POSITIVE, 2 * SCORE, sympy.Integer(3))
 
 
-def test_the_sides_of_a_comparison_are_no_infinite_sums() -> None:
+def test_infinite_sums_in_a_comparison_are_refused() -> None:
     assert ScoreExpression(where(score > -math.inf, score, 0).expr)
     with pytest.raises(ScoreError, match="one side of a comparison"):
         ScoreExpression(where(score * -math.inf < 3, score, 0).expr)

@@ -39,7 +39,7 @@ def entry(data: np.ndarray, *indices: sympy.Expr) -> sympy.Expr:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_every_operator_is_that_of_integers(name: str) -> None:
+def test_every_operator_agrees_with_python_integers(name: str) -> None:
     expr, formula = FORMS[name]
     expected = np.array([[formula(int(row), int(col)) for col in COLS[0]] for row in ROWS[:, 0]])
     np.testing.assert_array_equal(np.broadcast_to(evaluate(expr, {I: ROWS, J: COLS}), expected.shape), expected)
@@ -53,7 +53,7 @@ def test_every_operator_is_that_of_integers(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
-def test_look_ups_outside_a_table_are_clipped_to_it(kind: Callable[[Any], Any]) -> None:
+def test_lookups_outside_a_table_are_clipped(kind: Callable[[Any], Any]) -> None:
     data = np.array([[3, 1, 4], [1, 5, 9]])
     index, other = kind(np.array([-7, 0, 1, 5])), kind(np.array([2, -1, 7, 1]))
     found = evaluate(entry(data, I, J), {I: index, J: other})
@@ -62,14 +62,14 @@ def test_look_ups_outside_a_table_are_clipped_to_it(kind: Callable[[Any], Any]) 
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
-def test_what_a_table_keeps_in_bytes_is_wide_in_arithmetic(kind: Callable[[Any], Any]) -> None:
+def test_narrow_tables_are_widened_in_arithmetic(kind: Callable[[Any], Any]) -> None:
     index = kind(np.array([0, 1]))
     assert evaluate(100 * entry(np.array([100, 120], np.int8), I), {I: index}).tolist() == [10000, 12000]
     truths = np.array([True, False])
     assert evaluate(entry(truths, I) + entry(truths, I + J), {I: index, J: 0}).tolist() == [2, 0]
 
 
-def test_comparisons_and_connectives() -> None:
+def test_comparisons_and_connectives_agree_with_numpy() -> None:
     condition = ((i - j >= 3) & (i % 3 == j % 3)) | ((j != 4) & ~(i < 6))
     expected = ((ROWS - COLS >= 3) & (ROWS % 3 == COLS % 3)) | ((COLS != 4) & ~(ROWS < 6))
     for convert in (np.asarray, torch.as_tensor):
@@ -79,7 +79,7 @@ def test_comparisons_and_connectives() -> None:
     assert (evaluate_predicate(TRUE, {}), evaluate_predicate(FALSE, {})) == (True, False)
 
 
-def test_what_a_tree_repeats_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_subtrees_are_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     related = module._related
     monkeypatch.setattr(module, "_related", lambda *given: asked.append(given) or related(*given))
@@ -91,12 +91,12 @@ def test_what_a_tree_repeats_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) 
     assert len(asked) < 10 * len(links) < predicate.occurrences
 
 
-def test_an_unknown_node_is_an_error_and_not_a_guess() -> None:
+def test_unknown_nodes_are_an_error() -> None:
     with pytest.raises(TypeError, match="no evaluation rule for sin"):
         evaluate(sympy.sin(I), {I: 1})
 
 
-def test_what_the_language_builds_is_evaluated() -> None:
+def test_extremes_inside_an_index_are_evaluated() -> None:
     """Minima and maxima inside a table's index, as `buckets[minimum(abs(i - j), 3)]` has them."""
     condition = Table([5, 6, 7, 8])[minimum(abs(i - j), 3)] > maximum(i, 6)
     found = evaluate_predicate(condition.predicate, {I: ROWS, J: COLS})

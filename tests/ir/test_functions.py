@@ -53,7 +53,7 @@ def number(expr: sympy.Expr, x: float) -> float:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_values_and_derivatives_are_those_of_the_formula(name: str) -> None:
+def test_values_and_derivatives_agree_with_the_formula(name: str) -> None:
     made, formula = FUNCTIONS[name]
     expr, step = made(SCORE), 1e-5
     for x in (-2.3, -0.4, 0.7, 1.9):
@@ -85,22 +85,22 @@ def test_values_and_derivatives_are_those_of_the_formula(name: str) -> None:
     ],
     ids=str,
 )
-def test_what_is_known_is_folded(folded: sympy.Expr, value: object) -> None:
+def test_constants_are_folded(folded: sympy.Expr, value: object) -> None:
     assert folded == value
 
 
-def test_roots_that_have_no_exact_value_are_numbers() -> None:
+def test_inexact_roots_and_logarithms_become_numbers() -> None:
     assert float(Root(sympy.Integer(2))) == math.sqrt(2)
     assert float(Logarithm(sympy.Integer(5))) == math.log(5)
 
 
-def test_positions_and_weights_are_constants_to_the_score() -> None:
+def test_derivatives_treat_positions_and_weights_as_constants() -> None:
     weights = WeightsSymbol(0, (4, 9), "table")
     assert AsReal(I).diff(I) == 0
     assert (SCORE * AsReal(I - J) + Lookup(weights, I, J)).diff(SCORE) == AsReal(I - J)
 
 
-def test_conditions_and_weights_are_equal_by_what_they_say() -> None:
+def test_conditions_and_weights_are_equal_by_content() -> None:
     assert ConditionSymbol((i >= j).predicate) == CONDITION
     assert ConditionSymbol((j < i).predicate) != CONDITION
     named = WeightsSymbol(0, (4, 9), "table")
@@ -111,7 +111,7 @@ def test_conditions_and_weights_are_equal_by_what_they_say() -> None:
     assert CONDITION.free_symbols == {I, J}
 
 
-def test_an_expression_survives_a_copy_to_another_process() -> None:
+def test_expressions_survive_pickling() -> None:
     weights = WeightsSymbol(1, (3,), "slopes")
     expr = Choice(CONDITION, SCORE - Lookup(weights, I) * AsReal(I - J), sympy.S.NegativeInfinity)
     for found in (pickle.loads(pickle.dumps(expr)), copy.deepcopy(expr)):

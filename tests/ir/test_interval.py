@@ -42,7 +42,7 @@ def box(rows: tuple[int, int], cols: tuple[int, int]) -> dict[sympy.Symbol, tupl
 
 
 @given(EXPRESSIONS, RANGES, RANGES)
-def test_bounds_hold_in_the_whole_box(expr: sympy.Expr, rows: tuple[int, int], cols: tuple[int, int]) -> None:
+def test_bounds_hold_throughout_a_box(expr: sympy.Expr, rows: tuple[int, int], cols: tuple[int, int]) -> None:
     low, high = bounds(expr, box(rows, cols))
     values = np.asarray(evaluate(expr, grid(rows, cols)))
     assert low[0] <= values.min()
@@ -50,13 +50,15 @@ def test_bounds_hold_in_the_whole_box(expr: sympy.Expr, rows: tuple[int, int], c
 
 
 @given(EXPRESSIONS, st.integers(0, 9), st.integers(0, 9))
-def test_bounds_of_one_pair_are_its_value(expr: sympy.Expr, i: int, j: int) -> None:
+def test_bounds_of_one_pair_equal_its_value(expr: sympy.Expr, i: int, j: int) -> None:
     low, high = bounds(expr, box((i, i), (j, j)))
     assert low[0] == high[0] == evaluate(expr, {I: i, J: j})
 
 
 @given(st.lists(ATOMS, min_size=1, max_size=3), st.booleans(), RANGES, RANGES)
-def test_what_is_proved_is_so(atoms: list[Atom], every: bool, rows: tuple[int, int], cols: tuple[int, int]) -> None:
+def test_verdicts_agree_with_enumeration(
+    atoms: list[Atom], every: bool, rows: tuple[int, int], cols: tuple[int, int]
+) -> None:
     predicate = conjunction(atoms) if every else disjunction(atoms)
     holds = np.asarray(evaluate_predicate(predicate, grid(rows, cols)))
     answer = verdict(predicate, box(rows, cols))[0]
@@ -65,11 +67,11 @@ def test_what_is_proved_is_so(atoms: list[Atom], every: bool, rows: tuple[int, i
 
 
 @given(EXPRESSIONS, st.integers(0, 9), st.integers(0, 9))
-def test_no_value_is_beyond_the_magnitude(expr: sympy.Expr, i: int, j: int) -> None:
+def test_magnitudes_bound_every_value(expr: sympy.Expr, i: int, j: int) -> None:
     assert abs(evaluate(expr, {I: i, J: j})) <= magnitude(expr, {I: 9, J: 9})
 
 
-def test_many_boxes_are_answered_at_once() -> None:
+def test_verdicts_are_vectorised_over_boxes() -> None:
     causal = Atom("ge", I - J)
     ends = {I: (np.array([0, 4, 9]), np.array([3, 7, 12])), J: (np.array([4, 4, 0]), np.array([7, 7, 9]))}
     assert verdict(causal, ends).tolist() == [NEVER, SOMETIMES, ALWAYS]

@@ -46,10 +46,10 @@ def test_every_class_of_node_has_an_entry(type_: type) -> None:
     assert any(issubclass(type_, node.type) for node in NODES), f"add {type_.__name__} to attncc.ir.nodes.NODES"
 
 
-def test_tags_are_different() -> None:
+def test_tags_are_distinct() -> None:
     assert len(BY_TAG) == len(NODES)
 
 
-def test_what_has_no_entry_is_named() -> None:
+def test_nodes_without_an_entry_are_named() -> None:
     with pytest.raises(MalformedError, match="zeta has no entry"):
         node_of(sympy.zeta(sympy.Symbol("x")))

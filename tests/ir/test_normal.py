@@ -50,11 +50,11 @@ def test_equal_sets_have_equal_keys(pair) -> None:
     assert key(pair[0]) == key(pair[1])
 
 
-def test_different_sets_have_different_keys() -> None:
+def test_distinct_sets_have_distinct_keys() -> None:
     assert len({key(pair[0]) for pair in EQUAL}) >= len(EQUAL) - 2  # two pairs of the list are mod 6, two are j <= i
 
 
-def test_keys_are_the_same_in_every_process() -> None:
+def test_keys_are_equal_in_every_process() -> None:
     program = "import attncc; print(attncc.load('strided', l=12).key, attncc.load('document', ids=[3, 1, 3]).key)"
     keys = {
         subprocess.run(
@@ -65,7 +65,7 @@ def test_keys_are_the_same_in_every_process() -> None:
     assert len(keys) == 1
 
 
-def test_contradictions_and_tautologies_are_found() -> None:
+def test_contradictions_and_tautologies_are_recognised() -> None:
     assert clauses(((i < 3) & (i > 5)).predicate) == ()
     assert ((i < j) & (i >= j)).predicate == FALSE
     assert ((i < j) | (i >= j)).predicate == TRUE
@@ -88,7 +88,7 @@ EXPRESSIONS = [
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS, ids=str)
-def test_verdicts_are_proofs(expression) -> None:
+def test_verdicts_agree_with_enumeration(expression) -> None:
     rng = np.random.default_rng(0)
     low = rng.integers(0, 60, (200, 2))
     high = low + rng.integers(0, 20, (200, 2))
@@ -112,7 +112,7 @@ def test_magnitude_bounds_every_value(expression) -> None:
     assert np.abs(values).max() <= magnitude(expr, {I: 49, J: 69})
 
 
-def test_dependence_on_the_gap_alone() -> None:
+def test_dependence_on_the_gap_is_recognised() -> None:
     assert depends_on_gap(((i - j) % 3 == 1).predicate)
     assert depends_on_gap(((i - 4 <= j) & (j <= i)).predicate)
     assert depends_on_gap((i % 3 == j % 3).predicate)
@@ -129,7 +129,7 @@ EXPLODING = {
 
 
 @pytest.mark.parametrize("name", EXPLODING)
-def test_an_expansion_that_explodes_is_given_up_early(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exploding_expansions_are_abandoned_early(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = []
     monkeypatch.setattr("attncc.ir.normal._Expansion._step", _counting(steps))
     predicate = EXPLODING[name].predicate & ((i + j) % 1009 != len(name)).predicate  # not one that is kept
@@ -152,7 +152,7 @@ def _counting(steps: list[int]):
     return step
 
 
-def test_a_predicate_that_is_kept_whole_has_the_same_key_in_every_process() -> None:
+def test_unexpanded_predicates_have_equal_keys_in_every_process() -> None:
     program = """
 import attncc
 @attncc.pattern

@@ -30,7 +30,7 @@ ids = Table([0, 1], "ids")
         ((i < 3) & (i > 3), "false"),
     ],
 )
-def test_conditions(written, text: str) -> None:
+def test_conditions_print_as_mathematics(written, text: str) -> None:
     assert condition(written.predicate) == text
 
 

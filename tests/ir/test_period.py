@@ -55,12 +55,12 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_known_periods(name: str) -> None:
+def test_periods_equal_known_ones(name: str) -> None:
     index, (of_i, of_j), expected = KNOWN[name]
     assert period(expr_of(index), frozenset([(I, of_i), (J, of_j)])) == expected
 
 
-def test_the_period_of_a_predicate_is_common_to_its_comparisons() -> None:
+def test_periods_of_a_predicate_are_common_multiples() -> None:
     along = frozenset([(I, 1)])
     assert common_period(((i % 4 == 1) ^ (i * j % 6 < 2)).predicate, along) == 12
     assert common_period(((i % 4 == 1) | (i > j)).predicate, along) is None
@@ -96,7 +96,7 @@ def indices(draw: st.DrawFn, depth: int = 4):
 
 
 @given(indices(), st.integers(-3, 3), st.integers(-3, 3), st.integers(0, 2**32))
-def test_what_is_said_to_repeat_does(index: Index, of_i: int, of_j: int, seed: int) -> None:
+def test_expressions_repeat_after_their_period(index: Index, of_i: int, of_j: int, seed: int) -> None:
     expr = expr_of(index)
     turn = period(expr, frozenset([(I, of_i), (J, of_j)]))
     if turn is None or turn > 1 << 20:

@@ -23,7 +23,7 @@ CHAIN = reduce(xor, LINKS).predicate
 ROWS, COLS = np.arange(50)[:, None], np.arange(60)[None, :]
 
 
-def test_a_chain_of_exclusive_ors_grows_by_its_links_and_not_by_their_combinations() -> None:
+def test_chains_of_xor_grow_linearly() -> None:
     assert CHAIN.occurrences > 1 << 40
     assert len(CHAIN.atoms) == 2 * len(LINKS)
     assert len(CHAIN.shared) < 4 * len(LINKS)
@@ -32,14 +32,14 @@ def test_a_chain_of_exclusive_ors_grows_by_its_links_and_not_by_their_combinatio
     assert len(structure(CHAIN)) < 1000
 
 
-def test_verdicts_of_a_chain_are_proofs() -> None:
+def test_verdicts_of_a_chain_agree_with_evaluation() -> None:
     first = np.arange(0, 48)
     answers = verdict(CHAIN, {I: (first, first), J: (first, first)})
     holds = evaluate_predicate(CHAIN, {I: first, J: first})
     np.testing.assert_array_equal(answers, np.where(holds, ALWAYS, NEVER))
 
 
-def test_equal_connectives_are_one_object_and_negation_comes_back_to_it() -> None:
+def test_equal_connectives_are_one_object() -> None:
     one, other = (((i < 3) & (j > 4)) | (i == j) for _ in range(2))
     assert one.predicate is other.predicate
     assert one.predicate.negated().negated() is one.predicate
@@ -48,7 +48,7 @@ def test_equal_connectives_are_one_object_and_negation_comes_back_to_it() -> Non
     assert (CHAIN ^ CHAIN, CHAIN ^ ~CHAIN) != (TRUE, FALSE)  # contradictions of unions aren't looked for
 
 
-def test_every_comparison_is_changed_once() -> None:
+def test_maps_visit_each_comparison_once() -> None:
     seen = []
     assert CHAIN.map(lambda atom: seen.append(atom) or atom) is CHAIN
     assert len(seen) < 10 * len(LINKS)
@@ -62,7 +62,7 @@ def mask(predicate: Predicate) -> np.ndarray:
 
 
 @pytest.mark.parametrize("operator", [and_, or_, xor])
-def test_operators_and_complements_are_those_of_sets(operator: Callable) -> None:
+def test_operators_and_complements_agree_with_sets(operator: Callable) -> None:
     for first in PARTS:
         for second in PARTS:
             for a, b in ((first, second), (~first, second), (first & second, ~second), (first | second, first)):
@@ -73,7 +73,7 @@ def test_operators_and_complements_are_those_of_sets(operator: Callable) -> None
 
 
 @pytest.mark.parametrize("relation", ["ge", "eq", "ne"])
-def test_a_comparison_is_negated_in_itself(relation) -> None:
+def test_negated_comparisons_are_comparisons(relation) -> None:
     atom = Atom(relation, I - 2 * J + 3)
     assert isinstance(~atom, Atom)
     assert ~~atom == atom
@@ -91,14 +91,14 @@ def test_connectives_are_flat_and_have_no_constants() -> None:
     assert (conjunction([]), disjunction([]), conjunction([a]), a & a) == (TRUE, FALSE, a, a)
 
 
-def test_a_comparison_and_its_negation_are_nothing_together_and_everything_apart() -> None:
+def test_complementary_comparisons_cancel() -> None:
     a, b, c = PARTS[:3]
     assert (a & b) & (~b & c) == FALSE
     assert (a | b) | (~b | c) == TRUE
     assert a ^ a == FALSE
 
 
-def test_what_a_tree_says_of_itself() -> None:
+def test_trees_report_symbols_tables_and_size() -> None:
     table = Table([1, 2, 3])
     tree = ((i < 9) & ((table[j] == 2) | (Index.of(H) >= 1))).predicate
     assert tree.free == {I, J, H}
@@ -108,7 +108,7 @@ def test_what_a_tree_says_of_itself() -> None:
     assert (TRUE.free, TRUE.atoms, TRUE.occurrences) == (frozenset(), frozenset(), 1)
 
 
-def test_a_map_rebuilds_what_changes_and_decides_what_it_can() -> None:
+def test_maps_rebuild_changed_parts_and_fold_constants() -> None:
     a, b, c = PARTS[:3]
     tree = (a & b) | c
     assert tree.map(lambda atom: TRUE if atom == a else atom) == b | c

@@ -17,7 +17,7 @@ from attncc.ir.symbols import NK, I, J
 from attncc.testing import check_pattern
 
 
-def test_a_divisor_that_becomes_a_number_is_one() -> None:
+def test_substituted_divisors_become_numbers() -> None:
     kept = quotient(I + 3, NK)
     assert isinstance(kept, FloorDiv)
     assert kept.xreplace({NK: sympy.Integer(4)}) == quotient(I + 3, sympy.Integer(4)) == sympy.floor((I + 3) / 4)
@@ -25,7 +25,7 @@ def test_a_divisor_that_becomes_a_number_is_one() -> None:
 
 
 @pytest.mark.parametrize("divisor", [1 + J, 5 - J, sympy.expand((1 + J) * (2 + J)), Mod(J, 3) + 1])
-def test_bounds_hold_and_divisors_below_one_count_as_one(divisor: sympy.Expr) -> None:
+def test_bounds_hold_where_divisors_may_vanish(divisor: sympy.Expr) -> None:
     for dividend in (I, -I, I * (1 + J) - 7):
         for expr in (quotient(dividend, divisor), Mod(dividend, divisor)):
             rows, cols = np.arange(3, 20)[:, None], np.arange(2, 9)[None, :]
@@ -38,7 +38,7 @@ def test_bounds_hold_and_divisors_below_one_count_as_one(divisor: sympy.Expr) ->
             assert wanted.max() <= high[0]
 
 
-def test_a_divisor_of_several_terms_reads_as_one() -> None:
+def test_compound_divisors_print_in_parentheses() -> None:
     assert expression(quotient(I, 1 + J)) == "⌊i / (j + 1)⌋"
     assert expression(Mod(I + J, 1 + J)) == "(i + j) mod (j + 1)"
 

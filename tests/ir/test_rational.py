@@ -30,7 +30,7 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_they_are_those_of_fractions(name: str) -> None:
+def test_comparisons_agree_with_fractions(name: str) -> None:
     write = WRITTEN[name]
     condition = write(i, j, Fraction)
     assert isinstance(condition, Condition)
@@ -54,10 +54,10 @@ def test_they_are_those_of_fractions(name: str) -> None:
         (i <= 1e300, (i == i)),
     ],
 )
-def test_they_are_comparisons_of_integers(written: Condition, same: Condition) -> None:
+def test_comparisons_of_fractions_become_integer_ones(written: Condition, same: Condition) -> None:
     assert attncc.Pattern([written.predicate], "a").key == attncc.Pattern([same.predicate], "b").key
 
 
 @pytest.mark.parametrize("condition", [score > 0, exp(i / 4) < 3, 1 / (1 + i) < 0.5, (i < j) & (score < 1)])
-def test_what_is_no_fraction_is_compared_in_floating_point(condition: Condition) -> None:
+def test_irrational_comparisons_use_floating_point(condition: Condition) -> None:
     assert isinstance(condition, RealCondition)

@@ -67,7 +67,7 @@ EXPRESSIONS = {
 
 
 @pytest.mark.parametrize("name", EXPRESSIONS)
-def test_values_and_derivatives_are_those_of_torch(name: str) -> None:
+def test_values_and_derivatives_agree_with_torch(name: str) -> None:
     made, formula = EXPRESSIONS[name]
     expression = ScoreExpression(made.real())
     raw, weights = RAW.clone().requires_grad_(), DATA.clone().requires_grad_()
@@ -82,14 +82,14 @@ def test_values_and_derivatives_are_those_of_torch(name: str) -> None:
     torch.testing.assert_close(sums[0], d_weights)
 
 
-def test_kinks_have_the_mean_of_both_sides() -> None:
+def test_derivatives_at_kinks_are_the_mean_of_both_sides() -> None:
     zeros = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
     for made, wanted in ((abs(score), 0.0), (minimum(score, 0), 0.5), (maximum(0, score), 0.5)):
         block = ScoredBlock(ScoreExpression(made.real()), zeros, {}, [])
         assert float(block.by_score(torch.ones_like(zeros), zeros)) == wanted
 
 
-def test_where_the_score_is_minus_infinity_there_is_no_gradient() -> None:
+def test_scores_of_minus_infinity_have_no_gradient() -> None:
     made = ScoreExpression((log(table[0, j]) + sqrt(score)).real())
     weights = torch.tensor([[0.0, 1.0]], dtype=torch.float64).expand(4, 2).repeat(1, 5)[:, :9]
     raw = torch.zeros(1, 1, 1, 9, dtype=torch.float64)
@@ -101,14 +101,14 @@ def test_where_the_score_is_minus_infinity_there_is_no_gradient() -> None:
     assert (block.by_score(torch.ones_like(raw), block.value())[..., ::2] == 0).all()
 
 
-def test_positions_are_computed_in_integers() -> None:
+def test_positions_are_evaluated_in_integers() -> None:
     far = (1 << 24) + 1  # not a float32
     expression = real_of(0.5 * (i - j))
     found = Evaluation({I: torch.tensor([far]), J: torch.tensor([far - 1])}, [], torch.float32, RAW.device)(expression)
     assert found.item() == 0.5
 
 
-def test_a_score_is_additive_if_its_derivative_is_one() -> None:
+def test_scores_with_derivative_one_are_additive() -> None:
     for made, additive in (
         (score, True),
         (score - table[h, 0] * abs(i - j), True),
@@ -122,7 +122,7 @@ def test_a_score_is_additive_if_its_derivative_is_one() -> None:
     assert bias == real_of(0.5 * i)
 
 
-def test_dependence_on_the_gap() -> None:
+def test_dependence_on_the_gap_is_recognised() -> None:
     for made, along in (
         (score * abs(i - j), True),
         (table[h, minimum(abs(i - j), 8)], True),
@@ -135,7 +135,7 @@ def test_dependence_on_the_gap() -> None:
         assert ScoreExpression(made.real()).depends_on_gap == along
 
 
-def test_equal_expressions_are_one() -> None:
+def test_equal_expressions_are_one_object() -> None:
     first = ScoreExpression((score + 0.1 * table[h, j]).real())
     second = ScoreExpression((0.1 * Weights((4, 9), "table")[h, j] + score).real())
     assert first == second
@@ -152,7 +152,7 @@ def test_equal_expressions_are_one() -> None:
     assert by_key("") is IDENTITY
 
 
-def test_keys_are_the_same_in_every_process() -> None:
+def test_keys_are_equal_in_every_process() -> None:
     code = (
         "import attncc, torch\n"
         "s = attncc.t5_bias(weights=torch.zeros(4, 32)).then(attncc.softcap(cap=7.3))"
@@ -164,13 +164,13 @@ def test_keys_are_the_same_in_every_process() -> None:
     assert len(runs[0].stdout.strip()) == 64
 
 
-def test_it_reads_as_mathematics() -> None:
+def test_scores_print_as_mathematics() -> None:
     assert str(ScoreExpression((score - table[h, 0] * abs(i - j)).real())) == "score − table[h, 0]·|i − j|"
     assert str(ScoreExpression(where(j <= i, score, -math.inf).real())) == "(score if j ≤ i else −∞)"
     assert str(ScoreExpression((minimum(score, 2) + sqrt(abs(log(score)))).real())) == "√(|log(score)|) + min(score, 2)"
 
 
-def test_the_nodes_are_the_documented_ones() -> None:
+def test_expressions_use_documented_nodes_only() -> None:
     nodes = {AsReal, Choice, Larger, Logarithm, Lookup, Magnitude, Root, Sign, Smaller}
     for made, _ in EXPRESSIONS.values():
         expression = ScoreExpression(made.real())
@@ -190,7 +190,7 @@ def _real_nodes(expr):
         yield from _real_nodes(arg)
 
 
-def test_integers_stay_integers() -> None:
+def test_integers_remain_integers() -> None:
     assert isinstance(i + 3, Index)
     assert isinstance(minimum(i, 3), Index)
     for made in (i + 0.5, i / 2, minimum(i, 0.5), where(i < j, i, 0.5), np.float32(2) * i, i**-1, 2**i):
@@ -228,7 +228,7 @@ def test_integers_stay_integers() -> None:
         (lambda: ScoreExpression((1 / (score - score)).real()), "aren't 0"),
     ],
 )
-def test_what_is_refused_says_the_rule(write, rule: str) -> None:
+def test_refusals_state_the_rule(write, rule: str) -> None:
     with pytest.raises((PatternError, ScoreError), match=rule):
         write()
 
@@ -244,11 +244,11 @@ def test_what_is_refused_says_the_rule(write, rule: str) -> None:
         (torch.zeros(1, 1, 1, 1, 1), "at most 4 dimensions"),
     ],
 )
-def test_bad_weights_say_the_rule(tensor, rule: str) -> None:
+def test_invalid_weights_state_the_rule(tensor, rule: str) -> None:
     with pytest.raises(TableError, match=rule):
         check_weights(tensor, "slopes")
 
 
-def test_an_expression_that_is_gone_is_named() -> None:
+def test_expressions_that_no_longer_exist_are_named() -> None:
     with pytest.raises(ScoreError, match="no longer exists"):
         by_key("0" * 64)

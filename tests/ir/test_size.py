@@ -59,7 +59,7 @@ LIMITS = [
 
 
 @pytest.mark.parametrize(("build", "most", "says"), LIMITS, ids=lambda value: getattr(value, "__name__", ""))
-def test_beyond_a_limit(build, most: int, says: str) -> None:
+def test_sizes_beyond_a_limit_are_refused(build, most: int, says: str) -> None:
     condition = build(most)
     assert attncc.Pattern([condition.predicate], "largest").key
     with pytest.raises(PatternError, match=says) as caught:
@@ -75,7 +75,7 @@ def test_symbols_and_tables_are_counted_together() -> None:
         attncc.Pattern(conditions, "too many")
 
 
-def test_a_pattern_at_the_limit_of_nesting_is_planned_and_explained() -> None:
+def test_patterns_at_the_nesting_limit_are_planned_and_explained() -> None:
     for build in (nested_condition, nested_look_ups):
         pattern = attncc.Pattern([build(size.MAX_DEPTH).predicate], "deep")
         plan = attncc.plan(pattern, 64)
@@ -83,7 +83,7 @@ def test_a_pattern_at_the_limit_of_nesting_is_planned_and_explained() -> None:
         assert plan.explain()
 
 
-def test_in_a_declared_pattern_the_limit_is_what_is_said() -> None:
+def test_declared_patterns_report_the_limit() -> None:
     @attncc.pattern
     def deep(i, j):
         return reduce(lambda x, k: (x + j) % (k + 5), range(40), i) == 3

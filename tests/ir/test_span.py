@@ -21,25 +21,25 @@ def members(*spans: Span) -> list[int]:
 
 
 @given(SPANS, SPANS)
-def test_meeting(a: Span, b: Span) -> None:
+def test_meets_agree_with_sets(a: Span, b: Span) -> None:
     assert set(members(a.meet(b))) == set(members(a)) & set(members(b))
     assert not a.within(b) or set(members(a)) <= set(members(b))
 
 
 @given(SPANS.filter(lambda span: not span.is_empty))
-def test_complement(span: Span) -> None:
+def test_complements_agree_with_sets(span: Span) -> None:
     assert members(span, *span.complement()) == list(VALUES)
 
 
 @given(SPANS.filter(lambda span: not span.is_empty))
-def test_intervals(span: Span) -> None:
+def test_intervals_agree_with_sets(span: Span) -> None:
     parts = span.intervals()
     assert members(*parts) == members(span)
     assert not any(part.holes for part in parts)
 
 
 @given(SPANS, SPANS)
-def test_union(a: Span, b: Span) -> None:
+def test_unions_agree_with_sets(a: Span, b: Span) -> None:
     if a.is_empty or b.is_empty:
         return
     joined = union(a, b)
@@ -47,12 +47,12 @@ def test_union(a: Span, b: Span) -> None:
         assert set(members(joined)) == set(members(a)) | set(members(b))
 
 
-def test_spans_far_apart_stay_apart() -> None:
+def test_distant_spans_are_not_joined() -> None:
     assert union(Span(I - J, 0, 2), Span(I - J, 4 + MAX_HOLES, None)) is None
     assert union(Span(I - J, 0, 2), Span(I - J, 3 + MAX_HOLES, None)) is not None
 
 
-def test_natural_bounds_are_no_bounds() -> None:
+def test_natural_bounds_are_dropped() -> None:
     assert tidy(Span(J, low=0)).is_free
     assert not tidy(Span(I, low=0)).is_free  # query positions may be negative
     assert tidy(Span(I % 5, low=0, high=4)).is_free

@@ -10,7 +10,7 @@ from attncc.ir.tables import Pyramid, TableData
 
 
 @pytest.mark.parametrize("shape", [(1,), (37,), (64,), (9, 5), (1, 33)])
-def test_pyramid_bounds_hold_and_single_entries_are_exact(shape: tuple[int, ...]) -> None:
+def test_pyramids_bound_ranges_and_are_exact_for_single_entries(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     data = rng.integers(-50, 50, shape)
     low = np.stack([rng.integers(0, n, 100) for n in shape])
@@ -26,7 +26,7 @@ def test_pyramid_bounds_hold_and_single_entries_are_exact(shape: tuple[int, ...]
 
 
 @pytest.mark.parametrize("shape", [(1,), (37,), (9, 6), (64, 64), (2, 3, 16)])
-def test_a_pyramid_of_booleans_is_small_and_exact_on_aligned_boxes(shape: tuple[int, ...]) -> None:
+def test_boolean_pyramids_are_small_and_exact_on_aligned_boxes(shape: tuple[int, ...]) -> None:
     """Each entry was once kept in eight bytes: two gigabytes for the blocks of a million tokens, and half a minute."""
     data = np.random.default_rng(0).random(shape) < 0.2
     pyramid = Pyramid(data)

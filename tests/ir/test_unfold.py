@@ -30,7 +30,7 @@ def folds(predicate: Predicate) -> int:
 
 
 @pytest.mark.parametrize("atom", UNFOLDED, ids=str)
-def test_the_same_pairs(atom: Atom) -> None:
+def test_unfolded_comparisons_hold_for_the_same_pairs(atom: Atom) -> None:
     found = unfolded(atom)
     assert found is not None
     wanted = evaluate_predicate(atom, GRID)
@@ -48,7 +48,7 @@ def test_the_same_pairs(atom: Atom) -> None:
     ],
     ids=["no term", "a band as it is", "an equation of one side", "too many terms"],
 )
-def test_what_is_left_alone(atom: Atom) -> None:
+def test_simple_comparisons_are_not_unfolded(atom: Atom) -> None:
     assert unfolded(atom) is None
 
 
@@ -60,7 +60,7 @@ FOLDED = [
 
 
 @pytest.mark.parametrize("predicate", FOLDED, ids=["remainders", "extremes of both", "a quotient"])
-def test_cases_leave_nothing_folded(predicate: Predicate) -> None:
+def test_case_analysis_unfolds_everything(predicate: Predicate) -> None:
     found = by_cases(predicate)
     np.testing.assert_array_equal(evaluate_predicate(found, GRID), evaluate_predicate(predicate, GRID))
     assert folds(found) == 0
@@ -74,6 +74,6 @@ def test_cases_leave_nothing_folded(predicate: Predicate) -> None:
     ],
     ids=["terms", "arguments"],
 )
-def test_too_many_cases_are_left_alone(terms: list[sympy.Expr]) -> None:
+def test_too_many_cases_are_not_unfolded(terms: list[sympy.Expr]) -> None:
     many = Atom("ge", sum((sympy.Mod(term, 9) for term in terms), sympy.Integer(-9)))
     assert by_cases(many) == many

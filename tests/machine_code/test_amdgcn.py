@@ -33,18 +33,18 @@ def one(text: str) -> Instruction:
         ("s_add_i32 s0, s1, s2", Kind.UNIFORM),
     ],
 )
-def test_kinds(text: str, kind: Kind) -> None:
+def test_instructions_have_the_right_kind(text: str, kind: Kind) -> None:
     assert one(text).kind is kind
 
 
-def test_work() -> None:
+def test_instructions_have_the_right_flops_and_bytes() -> None:
     assert one("v_mfma_f32_32x32x8_f16 v[0:15], v[16:17], v[18:19], v[0:15]").flops == 2 * 32 * 32 * 8
     assert one("v_mfma_f32_4x4x4_16b_f16 v[0:3], v[4:5], v[6:7], v[0:3]").flops == 2 * 4 * 4 * 4 * 16
     assert one("ds_read2_b64 v[0:3], v4 offset1:1").shared_bytes == 64 * 16
     assert one("ds_write_b32 v4, v0").shared_bytes == 64 * 4
 
 
-def test_labels_are_jumped_to() -> None:
+def test_jumps_resolve_labels() -> None:
     found = parse("\ts_nop 0\n.LBB0_1:    ; a loop\n\tv_exp_f32_e32 v1, v2\n\ts_cbranch_scc1 .LBB0_1\n\ts_endpgm\n")
     assert [(i.address, i.target, i.goes_on) for i in found] == [
         (0, None, True),

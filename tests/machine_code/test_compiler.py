@@ -49,7 +49,7 @@ def source(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 
 
 @pytest.mark.parametrize("target", ["a100", "mi300x"])
-def test_compiled_and_read(source: Source, target: str) -> None:
+def test_compiled_kernels_report_resources_and_instructions(source: Source, target: str) -> None:
     (found,) = compile_all([source], gpu(target), workers=1)
     assert found.name == "scaled"
     assert found.resources.warps == 2
@@ -60,7 +60,7 @@ def test_compiled_and_read(source: Source, target: str) -> None:
     assert store.load(store.path_of(source, gpu(target))) == found
 
 
-def test_the_cache_answers_and_recovers(source: Source) -> None:
+def test_the_cache_serves_kernels_and_recovers_from_damage(source: Source) -> None:
     (found,) = compile_all([source], gpu("a100"), workers=1)
     path = store.path_of(source, gpu("a100"))
     assert compile(source, gpu("a100")) == found  # though this process interprets kernels
@@ -71,7 +71,7 @@ def test_the_cache_answers_and_recovers(source: Source) -> None:
     assert store.load(path) == found
 
 
-def test_an_archive_is_parsed_only_if_its_hash_fits(source: Source) -> None:
+def test_archives_with_a_wrong_hash_are_not_parsed(source: Source) -> None:
     (found,) = compile_all([source], gpu("a100"), workers=1)
     path = store.path_of(source, gpu("a100"))
     sound = path.read_bytes()
@@ -84,7 +84,7 @@ def test_an_archive_is_parsed_only_if_its_hash_fits(source: Source) -> None:
     assert store.load(path) == found
 
 
-def test_an_archive_is_bounded_and_regular(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_huge_and_irregular_archives_are_ignored(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = compile_all([source], gpu("a100"), workers=1)
     path = store.path_of(source, gpu("a100"))
     sound = path.read_bytes()
@@ -100,7 +100,7 @@ def test_an_archive_is_bounded_and_regular(source: Source, monkeypatch: pytest.M
     assert path.read_bytes() == sound
 
 
-def test_an_archive_of_another_kernel_is_a_miss(source: Source) -> None:
+def test_archives_of_another_kernel_are_ignored(source: Source) -> None:
     (found,) = compile_all([source], gpu("a100"), workers=1)
     path = store.path_of(source, gpu("a100"))
     other = store.path_of(replace(source, num_warps=1), gpu("a100"))
@@ -110,7 +110,7 @@ def test_an_archive_of_another_kernel_is_a_miss(source: Source) -> None:
     assert store.load(path) == found
 
 
-def test_an_archive_that_others_can_write_to_is_not_used(source: Source) -> None:
+def test_archives_writable_by_others_are_ignored(source: Source) -> None:
     (found,) = compile_all([source], gpu("a100"), workers=1)
     path = store.path_of(source, gpu("a100"))
     path.chmod(0o666)
@@ -125,7 +125,7 @@ def _flipped(content: bytes, draw: random.Random) -> bytes:
     return content[:at] + bytes([content[at] ^ draw.randrange(1, 256)]) + content[at + 1 :]
 
 
-def test_a_cache_that_cannot_be_written_to(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_warns(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = compile_all([source], gpu("a100"), workers=1)
     (tmp_path / "compiled").write_text("no folder")
     monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path))
@@ -133,7 +133,7 @@ def test_a_cache_that_cannot_be_written_to(source: Source, tmp_path: Path, monke
         store.save(store.path_of(source, gpu("a100")), found)
 
 
-def test_disassembly_is_kept(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disassembly_is_cached(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_all([source], gpu("a100"), workers=1)
     kept = store.load(store.path_of(source, gpu("a100")))
     monkeypatch.delattr(tools, "cuobjdump")
@@ -141,7 +141,7 @@ def test_disassembly_is_kept(source: Source, monkeypatch: pytest.MonkeyPatch) ->
     assert "EXIT" in kept.listing
 
 
-def test_what_the_code_depends_on_is_in_the_key(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_depend_on_everything_that_determines_the_code(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     def key(changed: Source, target: str = "a100") -> Path:
         return store.path_of(changed, gpu(target))
 
@@ -153,7 +153,7 @@ def test_what_the_code_depends_on_is_in_the_key(source: Source, monkeypatch: pyt
     assert len(known) == 7
 
 
-def test_errors_are_messages(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiler_errors_become_messages(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = replace(source, constants=(("SCALE", 2), ("BLOCK", 100)))
     with pytest.raises(BackendError, match="triton could not compile scaled for sm_80") as refused:
         compile_all([broken], gpu("a100"), workers=1)
@@ -164,7 +164,7 @@ def test_errors_are_messages(source: Source, monkeypatch: pytest.MonkeyPatch) ->
         compile(replace(source, num_warps=8), gpu("a100"))
 
 
-def test_missing_tools(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tools_are_named(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Path:
         raise BackendError(f"{name} was not found.")
 

@@ -18,7 +18,7 @@ def recorded(name: str) -> list[Instruction]:
     return (amdgcn if name.endswith(".s") else sass).parse(text)
 
 
-def test_full_and_partial_runs_on_sm_80() -> None:
+def test_loops_over_full_and_partial_tiles_are_told_apart() -> None:
     """32 x 16 tiles of a warp: 16 scores a thread, each exponentiated once, and selected once under the mask."""
     full, partial = full_and_partial(main_loops(recorded("sm_80.sass")))
     assert full is not None
@@ -33,7 +33,7 @@ def test_full_and_partial_runs_on_sm_80() -> None:
 
 
 @pytest.mark.parametrize(("name", "tile", "warps"), [("sm_90.sass", 64 * 16, 4), ("gfx942.s", 32 * 32, 1)])
-def test_a_single_loop_is_over_full_runs(name: str, tile: int, warps: int) -> None:
+def test_a_single_unmasked_loop_is_over_full_tiles(name: str, tile: int, warps: int) -> None:
     full, partial = full_and_partial(main_loops(recorded(name)))
     assert partial is None
     assert full is not None
@@ -46,7 +46,7 @@ def flow(*lines: str) -> list[Instruction]:
     return sass.parse("\n".join(f" /*{16 * number:04x}*/ {line} ;" for number, line in enumerate(lines)))
 
 
-def test_the_innermost_loop_counts() -> None:
+def test_only_innermost_loops_count() -> None:
     nested = flow(
         "MOV R1, R2",
         "MOV R3, R4",  # 0x10: over runs
@@ -59,7 +59,7 @@ def test_the_innermost_loop_counts() -> None:
     assert (loop.start, loop.mix.total) == (0x20, 2)
 
 
-def test_a_wait_laid_out_after_the_end_belongs_to_its_loop() -> None:
+def test_waits_outside_a_loop_belong_to_it() -> None:
     """Blackwell's code spins on barriers outside the loop and jumps back into its middle: no loop of its own."""
     spinning = flow(
         "SYNCS.PHASECHK.TRANS64.TRYWAIT P1, [UR33], R6",  # 0x00: the loop
@@ -78,7 +78,7 @@ def test_a_wait_laid_out_after_the_end_belongs_to_its_loop() -> None:
     assert loop.mix.tensor_flops is None
 
 
-def test_a_loop_that_is_left_by_a_call() -> None:
+def test_loops_may_end_in_a_call() -> None:
     leaving = flow("HMMA.16816.F32 R4, R8, R10, R4", "@!P0 CALL.REL.NOINC 0x30", "BRA 0x0", "EXIT")
     (loop,) = main_loops(leaving)
     assert loop.mix.total == 3
@@ -91,7 +91,7 @@ def test_without_matrix_products_exponentials_mark_the_loop() -> None:
     assert main_loops([]) == []
 
 
-def test_a_single_masked_loop_is_over_partial_runs() -> None:
+def test_a_single_masked_loop_is_over_partial_tiles() -> None:
     masked = flow(
         "HMMA.16816.F32 R4, R8, R10, R4",
         "ISETP.GE.AND P1, PT, R5, R6, PT",

@@ -26,7 +26,7 @@ def taken(registers: int = 32, shared: int = 0, warps: int = 4) -> Resources:
         (taken(registers=168, shared=16384), "mi300x", 3),
     ],
 )
-def test_occupancy(resources: Resources, target: str, blocks: int) -> None:
+def test_occupancy_respects_each_limit(resources: Resources, target: str, blocks: int) -> None:
     assert resources.occupancy(gpu(target)) == blocks
     assert resources.excess(gpu(target)) == ""
 
@@ -40,7 +40,7 @@ def test_occupancy(resources: Resources, target: str, blocks: int) -> None:
         (taken(shared=98_304), "mi300x", "gfx942 has 65,536"),
     ],
 )
-def test_beyond_a_limit(resources: Resources, target: str, says: str) -> None:
+def test_resources_beyond_a_limit_are_named(resources: Resources, target: str, says: str) -> None:
     assert says in resources.excess(gpu(target))
     with pytest.raises(ConfigError, match="smaller blocks"):
         resources.require(gpu(target), "The kernel")

@@ -32,7 +32,7 @@ def one(text: str) -> Instruction:
         ("NEWOP R3", Kind.OTHER),
     ],
 )
-def test_kinds(text: str, kind: Kind) -> None:
+def test_instructions_have_the_right_kind(text: str, kind: Kind) -> None:
     assert one(text).kind is kind
 
 
@@ -48,7 +48,7 @@ def test_kinds(text: str, kind: Kind) -> None:
         ("FADD R1, R2, 0x80", None, True),
     ],
 )
-def test_jumps(text: str, target: int | None, goes_on: bool) -> None:
+def test_jumps_have_the_right_target(text: str, target: int | None, goes_on: bool) -> None:
     found = one(text)
     assert (found.target, found.goes_on) == (target, goes_on)
 
@@ -62,7 +62,7 @@ def test_jumps(text: str, target: int | None, goes_on: bool) -> None:
         ("UTCHMMA gdesc[UR4], gdesc[UR6], tmem[UR8], tmem[UR10], idesc[UR11]", None),
     ],
 )
-def test_flops_of_a_warp(text: str, flops: float | None) -> None:
+def test_matrix_instructions_have_the_right_flops(text: str, flops: float | None) -> None:
     assert one(text).flops == flops
 
 
@@ -77,15 +77,15 @@ def test_flops_of_a_warp(text: str, flops: float | None) -> None:
         ("LDG.E.128 R4, [R8.64]", 0),
     ],
 )
-def test_bytes_of_shared_memory(text: str, size: int) -> None:
+def test_memory_instructions_have_the_right_bytes(text: str, size: int) -> None:
     assert one(text).shared_bytes == size
 
 
-def test_what_is_no_instruction_is_passed_over() -> None:
+def test_lines_without_instructions_are_skipped() -> None:
     assert parse("\tcode for sm_90a\n\t.target\tsm_90a\n\t\tFunction : dense\n   /* 0x000fe20000000800 */\n") == []
 
 
-def test_how_far_ahead_a_loop_loads() -> None:
+def test_loops_report_how_far_ahead_they_load() -> None:
     """The wait leaves two of two groups pending: a whole pass lies between, and two sevenths of one in the code."""
     lines = ("DEPBAR.LE SB0, 0x2", "BAR.SYNC.DEFER_BLOCKING 0x0", *2 * ("LDGSTS.E.BYPASS.128 [R1], desc[UR4][R2.64]",))
     code = (*lines[:3], "LDGDEPBAR", lines[3], "LDGDEPBAR", "DEPBAR.LE SB4, 0x0")

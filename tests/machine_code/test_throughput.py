@@ -23,7 +23,7 @@ LOOP = Mix(
 TWO_BLOCKS = Resources(registers=250, stack=0, spills=0, shared=49152, warps=4)
 
 
-def test_demand_is_work_over_published_rates() -> None:
+def test_demand_equals_work_over_published_rates() -> None:
     found = predict(LOOP, TWO_BLOCKS, H100, Work(TILE))
     assert found.demand["tensor"] == pytest.approx(TILE / 4096, rel=1e-3)
     assert found.demand["special"] == 68 * 4 * 32 / 16
@@ -33,7 +33,7 @@ def test_demand_is_work_over_published_rates() -> None:
     assert found.bound == "special"
 
 
-def test_more_blocks_overlap_more_but_never_beat_the_busiest_part() -> None:
+def test_more_blocks_never_beat_the_busiest_unit() -> None:
     cycles = [
         predict(LOOP, replace(TWO_BLOCKS, registers=registers, shared=1024), H100, Work(TILE)).cycles
         for registers in (250, 120, 56, 32)
@@ -46,7 +46,7 @@ def test_more_blocks_overlap_more_but_never_beat_the_busiest_part() -> None:
     assert alone.cycles == pytest.approx(sum(parts) + TURN)
 
 
-def test_warps_of_a_block_hide_half_of_what_is_not_busiest() -> None:
+def test_warps_of_a_block_hide_half_of_the_other_units() -> None:
     pair = replace(TWO_BLOCKS, registers=128, shared=200_000, warps=8)
     half = Mix({kind: count // 2 for kind, count in LOOP.counts.items()}, TILE / 8, 0)
     found = predict(half, pair, H100, Work(TILE))
@@ -54,7 +54,7 @@ def test_warps_of_a_block_hide_half_of_what_is_not_busiest() -> None:
     assert found.cycles == pytest.approx(found.demand["special"] + others / 2 + TURN)
 
 
-def test_loads_are_waited_for_unless_passes_lie_between() -> None:
+def test_loads_stall_a_loop_unless_issued_ahead() -> None:
     """Two stages load at the end of a pass for the next one; three for the one after."""
     alone = replace(TWO_BLOCKS, shared=200_000)
     whole = predict(LOOP, alone, H100, Work(TILE)).cycles
@@ -66,22 +66,22 @@ def test_loads_are_waited_for_unless_passes_lie_between() -> None:
     assert part == pytest.approx(whole + latency - 0.25 * part, rel=1e-3)
 
 
-def test_memory_bounds_it() -> None:
+def test_memory_bandwidth_bounds_the_rate() -> None:
     starved = predict(LOOP, TWO_BLOCKS, H100, Work(TILE, bytes=1e6))
     assert starved.bound == "memory"
     assert starved.flops == pytest.approx(TILE / 1e6 * H100.bandwidth)
 
 
-def test_a_shape_that_the_text_hides_comes_from_the_work() -> None:
+def test_hidden_shapes_come_from_the_work() -> None:
     hidden = predict(replace(LOOP, tensor_flops=None), TWO_BLOCKS, H100, Work(TILE))
     assert hidden.demand["tensor"] == pytest.approx(predict(LOOP, TWO_BLOCKS, H100, Work(TILE)).demand["tensor"])
 
 
-def test_predictions_say_what_they_leave_out() -> None:
+def test_predictions_list_what_they_omit() -> None:
     assert any("latency" in line for line in predict(LOOP, TWO_BLOCKS, H100, Work(TILE)).leaves_out)
 
 
-def test_loops_in_a_row() -> None:
+def test_rates_of_several_loops_combine_by_time() -> None:
     found = predict(LOOP, TWO_BLOCKS, H100, Work(TILE))
     assert combined([(3, TILE, found), (5, TILE, found)]) == pytest.approx(found.flops)
     assert combined([(1, TILE, found), (1, TILE / 2, replace(found, flops=found.flops / 2))]) == pytest.approx(
@@ -89,6 +89,6 @@ def test_loops_in_a_row() -> None:
     )
 
 
-def test_what_does_not_fit_is_not_predicted() -> None:
+def test_kernels_beyond_the_limits_are_refused() -> None:
     with pytest.raises(ConfigError, match="shared memory"):
         predict(LOOP, replace(TWO_BLOCKS, shared=300_000), H100, Work(TILE))

@@ -36,7 +36,7 @@ def test_right_attention_has_small_errors() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["out", "dv"])
-def test_wrong_attention_has_large_ones(wrong: str) -> None:
+def test_wrong_attention_has_large_errors(wrong: str) -> None:
     def run(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         out = ours(query, key, value)
         return out * 1.1 if wrong == "out" else out + (value - value.detach()).mean(1, keepdim=True)
@@ -46,7 +46,7 @@ def test_wrong_attention_has_large_ones(wrong: str) -> None:
     assert f"{wrong} is off by" in found.excess
 
 
-def test_another_pattern_is_noticed() -> None:
+def test_a_wrong_pattern_is_detected() -> None:
     assert measured(partial(attncc.attention, pattern=attncc.load("causal"), enable_gqa=True)).errors["out"] > 1e-2
 
 
@@ -63,7 +63,7 @@ SCORES: dict[str, Callable[[], Score]] = {
 
 @pytest.mark.parametrize("name", SCORES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_weights_of_a_score_are_checked_too(name: str, dtype: torch.dtype) -> None:
+def test_weight_gradients_are_checked(name: str, dtype: torch.dtype) -> None:
     score = SCORES[name]()
     (name_of_weights,) = score.weights
     found = measured(partial(ours, score=score), score, dtype)
@@ -71,7 +71,7 @@ def test_the_weights_of_a_score_are_checked_too(name: str, dtype: torch.dtype) -
     assert found.excess == ""
 
 
-def test_wrong_gradients_of_weights_are_noticed() -> None:
+def test_wrong_weight_gradients_are_detected() -> None:
     score = SCORES["slopes"]()
 
     def run(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -80,5 +80,5 @@ def test_wrong_gradients_of_weights_are_noticed() -> None:
     assert "d_slopes is off by" in measured(run, score).excess
 
 
-def test_attention_without_the_score_is_noticed() -> None:
+def test_a_missing_score_is_detected() -> None:
     assert "out is off by" in measured(ours, attncc.softcap(cap=0.5)).excess

@@ -29,7 +29,7 @@ def timed(baseline: DenseBaseline, whole: float, limit: float = 3.0) -> tuple[De
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("whole", [0.001, 1.0, 3.5, 100.0, 10_000.0])
-def test_the_whole_takes_as_long_whatever_is_timed(whole: float, causal: bool) -> None:
+def test_shortened_timings_are_scaled_to_the_whole(whole: float, causal: bool) -> None:
     baseline = DenseBaseline(16384, 16384, causal)
     found, _, spent = timed(baseline, whole)
     assert found.seconds == pytest.approx([whole] * len(found.seconds))
@@ -38,19 +38,19 @@ def test_the_whole_takes_as_long_whatever_is_timed(whole: float, causal: bool) -
     assert spent <= 3.0 + 5 * shortest
 
 
-def test_a_long_call_is_made_once_and_short_ones_a_few_times() -> None:
+def test_long_calls_are_timed_once_and_short_ones_repeatedly() -> None:
     baseline = DenseBaseline(16384, 16384, True)
     assert timed(baseline, 2.9)[1].count(16384) == 1
     assert timed(baseline, 0.01)[1].count(16384) == 1 + MOST
 
 
-def test_keys_are_shortened_as_queries_are() -> None:
+def test_keys_are_shortened_in_proportion() -> None:
     baseline = DenseBaseline(4096, 16384, False)
     assert baseline.keys(1024) == 4096
     assert baseline.edges(4096) == 16 * baseline.edges(1024)
 
 
-def test_short_sequences_are_timed_whole() -> None:
+def test_short_sequences_are_not_shortened() -> None:
     found, called, _ = timed(DenseBaseline(100, 100, True), 5.0)
     assert not found.is_scaled
     assert set(called) == {100}

@@ -7,7 +7,7 @@ import pytest
 from attncc.measure.timing import Timing, take_turns
 
 
-def test_median_and_spread() -> None:
+def test_timings_report_median_and_spread() -> None:
     timing = Timing((1.0, 2.0, 4.0))
     assert timing.median == 2.0
     assert timing.spread == pytest.approx(0.75)

@@ -17,17 +17,17 @@ from attncc.measure.workload import Workload
         ({"seq_len": 8, "dtype": "bf61"}, "bf16"),
     ],
 )
-def test_bad_sizes(sizes: dict[str, object], says: str) -> None:
+def test_invalid_sizes_are_refused(sizes: dict[str, object], says: str) -> None:
     with pytest.raises(ShapeError, match=says):
         Workload(**sizes)  # type: ignore[arg-type]
 
 
-def test_a_device_that_is_not_there() -> None:
+def test_missing_devices_are_refused() -> None:
     with pytest.raises(BackendError, match="doctor"):
         Workload(8, device="cuda:99")
 
 
-def test_inputs() -> None:
+def test_inputs_have_the_right_shapes_and_dtypes() -> None:
     workload = Workload(8, batch=2, heads=4, kv_heads=2, head_dim=16, dtype="bf16")
     assert workload.grouped
     query, key, value, grad = workload.tensors()

@@ -13,7 +13,7 @@ from attncc.pictures.png import save_gallery
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_picture_of_the_readme_is_up_to_date(tmp_path: Path) -> None:
+def test_the_readme_picture_is_up_to_date(tmp_path: Path) -> None:
     script = runpy.run_path(str(DOCS / "patterns.py"))
     save_gallery(script["shown"](), script["LENGTH"], tmp_path / "patterns.png")
     made, kept = (imread(folder / "patterns.png") for folder in (tmp_path, DOCS))

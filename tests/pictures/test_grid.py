@@ -19,7 +19,7 @@ PATTERNS = [
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
 @pytest.mark.parametrize("most", [7, 16, 64])
-def test_cells_say_what_the_dense_mask_says(pattern: attncc.Pattern, most: int) -> None:
+def test_cells_agree_with_the_dense_mask(pattern: attncc.Pattern, most: int) -> None:
     length = 51
     found = grid(pattern, length, most)
     assert found.side & (found.side - 1) == 0
@@ -33,12 +33,12 @@ def test_cells_say_what_the_dense_mask_says(pattern: attncc.Pattern, most: int) 
             assert found.side > 1 or label == (FULL if cell.all() else EMPTY)
 
 
-def test_the_union_is_the_most_of_any_subset() -> None:
+def test_the_union_is_the_maximum_of_its_subsets() -> None:
     found = grid(attncc.load("strided", l=8), 64, 64)
     assert np.array_equal(found.union, np.maximum(*found.cells))
 
 
-def test_a_head_of_its_own_is_drawn() -> None:
+def test_the_chosen_head_is_drawn() -> None:
     pattern = attncc.per_head([attncc.load("causal"), attncc.load("full")])
     first, second = (grid(pattern, 16, 16, head=head).union for head in (0, 1))
     assert (first == FULL).sum() == 16 * 17 // 2

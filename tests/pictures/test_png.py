@@ -16,19 +16,19 @@ def width(path: Path) -> int:
     return int(imread(path).shape[1])
 
 
-def test_a_panel_for_each_subset_and_one_for_the_union(tmp_path: Path) -> None:
+def test_each_subset_and_the_union_have_a_panel(tmp_path: Path) -> None:
     png.save(attncc.load("causal"), 64, tmp_path / "one.png")
     png.save(attncc.load("strided", l=8), 64, tmp_path / "three.png")
     assert width(tmp_path / "three.png") == 3 * width(tmp_path / "one.png")
 
 
-def test_a_gallery_has_a_panel_for_each_pattern(tmp_path: Path) -> None:
+def test_galleries_have_a_panel_for_each_pattern(tmp_path: Path) -> None:
     png.save_gallery([attncc.load("causal"), attncc.load("strided", l=8)], 64, tmp_path / "two.png")
     png.save_gallery([attncc.load("causal")], 64, tmp_path / "one.png")
     assert width(tmp_path / "two.png") == 2 * width(tmp_path / "one.png")
 
 
-def test_a_folder_that_is_not_there_is_made_and_a_file_in_its_place_is_not(tmp_path: Path) -> None:
+def test_missing_folders_are_created_but_files_not_replaced(tmp_path: Path) -> None:
     png.save(attncc.load("causal"), 64, tmp_path / "new" / "x.png")
     assert (tmp_path / "new" / "x.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(attncc.AttnccError, match="can't be written"):
@@ -41,14 +41,14 @@ def drawn(label: str, seq_len: int, title: str):
 
 
 @pytest.mark.parametrize("seq_len", [5, 129, 1000])
-def test_axes_end_where_the_sequence_does(seq_len: int) -> None:
+def test_axes_end_with_the_sequence(seq_len: int) -> None:
     [axes] = drawn("A", seq_len, "causal()").axes
     assert axes.get_xlim() == (0, seq_len)
     assert axes.get_ylim() == (seq_len, 0)
 
 
 @pytest.mark.parametrize("title", ["causal()", f"per_head([{', '.join(['sliding_window'] * 9)}])", "t(name='$_$')"])
-def test_all_that_is_written_lies_inside_the_picture(title: str) -> None:
+def test_texts_lie_inside_the_picture(title: str) -> None:
     made = drawn(" ∨ ".join(["(j ≤ i ∧ h mod 3 = 0)"] * 30), 64, title)
     made.canvas.draw()
     [axes] = made.axes
@@ -60,6 +60,6 @@ def test_all_that_is_written_lies_inside_the_picture(title: str) -> None:
     assert not made._suptitle.get_window_extent().overlaps(axes.title.get_window_extent())
 
 
-def test_a_text_too_long_for_its_lines_ends_in_an_ellipsis() -> None:
+def test_long_texts_end_in_an_ellipsis() -> None:
     assert figure.wrapped("one two three four", 9, 3) == "one two\nthree\nfour"
     assert figure.wrapped("one two three four", 9, 2) == "one two\nthree …"

@@ -22,11 +22,11 @@ def test_two_rows_share_a_line() -> None:
     assert picture([[FULL, FULL, EMPTY, EMPTY], [FULL, EMPTY, FULL, EMPTY]]).plain == "█▀▄ \n"
 
 
-def test_an_odd_last_row_is_drawn() -> None:
+def test_odd_last_rows_are_drawn() -> None:
     assert picture([[FULL], [EMPTY], [FULL]]).plain == "▀\n▀\n"
 
 
-def test_each_subset_has_its_colour_and_shared_cells_another() -> None:
+def test_subsets_and_shared_cells_have_their_own_colours() -> None:
     drawn = picture([[FULL, EMPTY, FULL], [EMPTY] * 3], [[EMPTY, FULL, FULL], [EMPTY] * 3])
     assert styles(drawn) == [COLOURS[0], COLOURS[1], SHARED]
 

@@ -18,7 +18,7 @@ RESIDUES = Cycle.of(4000, 7, np.arange(7), np.arange(7), 7)
 
 
 @pytest.mark.parametrize("kind", AXES)
-def test_places_and_spans(kind: str) -> None:
+def test_spans_bound_the_positions_of_a_range(kind: str) -> None:
     axis = AXES[kind]
     assert axis.kind == kind
     first, last = np.triu_indices(axis.size)
@@ -31,7 +31,7 @@ def test_places_and_spans(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", AXES)
-def test_selections_and_orders_are_of_slots(kind: str) -> None:
+def test_selections_and_orders_refer_to_slots(kind: str) -> None:
     axis, kept = AXES[kind], np.array([1, 4, 5])
     np.testing.assert_array_equal(axis.select(kept).places, axis.places[kept])
     turned = np.arange(axis.size)[::-1]
@@ -39,7 +39,7 @@ def test_selections_and_orders_are_of_slots(kind: str) -> None:
     assert axis.reordered(np.arange(axis.size)) is axis
 
 
-def test_spans_of_aligned_ranges_of_a_cycle_list_no_positions() -> None:
+def test_spans_of_cycles_list_no_positions() -> None:
     axis = Axis.of(RESIDUES)
     first = np.arange(0, 4000, 64)
     last = np.minimum(first + 64, 4000) - 1

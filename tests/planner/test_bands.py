@@ -15,7 +15,7 @@ from attncc.planner.relation import Band
 
 @pytest.mark.parametrize("key", [J, 3 * J, J // 4, 2 * (J // 4) + 5, (3 * J - 7) // 5, sympy.Min(J, 20)])
 @pytest.mark.parametrize("axis", [Axis(30), Axis(30, np.arange(1, 30, 3))])
-def test_the_first_key_that_reaches_a_limit(key, axis: Axis) -> None:
+def test_searches_find_the_first_key_at_a_limit(key, axis: Axis) -> None:
     band = Band(key, I - 5, None)
     lower, upper = limits(band, np.arange(40))
     assert upper is None
@@ -27,14 +27,14 @@ def test_the_first_key_that_reaches_a_limit(key, axis: Axis) -> None:
     np.testing.assert_array_equal(np.minimum(found, axis.size), np.searchsorted(values, lower))
 
 
-def test_limits_beyond_every_key_stay_within_64_bits() -> None:
+def test_limits_beyond_every_key_do_not_overflow() -> None:
     limit = np.array([-(2**62), 2**62])
     found = first_at_least(limit, Band(J // 64, None, None), None, Axis(1000))
     assert found[0] == 0
     assert found[1] >= 1000
 
 
-def test_bands_that_rise() -> None:
+def test_rising_bands_are_recognised() -> None:
     assert rises((Band(J, I - 5, I), Band(J, None, 2 * I // 3)))
     assert rises((Band(J, None, 7 * I**0),))
     assert not rises((Band(J, I - 5, 10 - I),))

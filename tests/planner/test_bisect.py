@@ -82,14 +82,14 @@ def check_exact(layout: Layout, tiles: Tiles) -> None:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
-def test_tiles_counts_and_pairs_are_those_of_the_mask(pattern: attncc.Pattern) -> None:
+def test_tiles_counts_and_pairs_agree_with_the_mask(pattern: attncc.Pattern) -> None:
     layout = whole(pattern)
     tiles = bisect(layout, SHAPE.q_offset, *TILE)
     np.testing.assert_array_equal(tiles.classify(), grid_of(mask_of(layout)))
     check_exact(layout, tiles)
 
 
-def test_layouts_that_move_positions_are_classified_by_slot() -> None:
+def test_reordered_layouts_are_classified_by_slot() -> None:
     [clause] = possible_clauses(alike(ids=TABLE).predicate, SHAPE)
     layout = next(layouts(clause, SHAPE))
     assert layout.kind == "sorted"
@@ -100,9 +100,7 @@ def test_layouts_that_move_positions_are_classified_by_slot() -> None:
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MAX_BOXES", 8), ("MAX_ELEMENTS", 0), ("MAX_ELEMENTS", 640)])
-def test_beyond_a_budget_tiles_are_partial_and_never_wrong(
-    limit: str, value: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tiles_beyond_the_budget_are_partial(limit: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = whole(PATTERNS[0])
     exact = grid_of(mask_of(layout))
     monkeypatch.setattr(module, limit, value)
@@ -113,7 +111,7 @@ def test_beyond_a_budget_tiles_are_partial_and_never_wrong(
     check_exact(layout, tiles)
 
 
-def test_a_set_that_is_full_or_empty_is_proved_without_a_look_at_its_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_and_empty_sets_are_proved_without_enumeration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ELEMENTS", 0)
     layout = whole(all_but_a_square())
     np.testing.assert_array_equal(

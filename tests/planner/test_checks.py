@@ -32,7 +32,7 @@ def accepted(condition: Condition) -> bool:
 
 
 @pytest.mark.parametrize(("shift", "size"), [*itertools.product((-2, 0, 3), (4, 7, 11))])
-def test_a_guarded_look_up_is_accepted_where_all_its_pairs_are_inside(shift: int, size: int) -> None:
+def test_guarded_lookups_are_accepted_exactly_where_they_stay_inside(shift: int, size: int) -> None:
     """All bands of i - j around a table that it is looked up by: the check is exact."""
     table, gap = Table(np.arange(size) % 3), ROWS - COLS
     for low, high in itertools.combinations(range(-4, 13, 2), 2):
@@ -55,7 +55,7 @@ def test_a_guarded_look_up_is_accepted_where_all_its_pairs_are_inside(shift: int
 @pytest.mark.parametrize(
     ("index", "values"), [(i, ROWS + 0 * COLS), (j, COLS + 0 * ROWS), (abs(i - j), abs(ROWS - COLS))]
 )
-def test_no_look_up_outside_its_table_is_accepted(guard: Condition, holds: np.ndarray, index: Index, values) -> None:
+def test_lookups_outside_a_table_are_refused(guard: Condition, holds: np.ndarray, index: Index, values) -> None:
     for size in range(2, 14):  # a dimension of 1 is shared
         condition = guard & (Table(np.arange(size) % 2)[index] == 1)
         if accepted(condition):
@@ -63,13 +63,13 @@ def test_no_look_up_outside_its_table_is_accepted(guard: Condition, holds: np.nd
     assert accepted(guard & (Table(np.arange(14) % 2)[index] == 1))
 
 
-def test_in_a_union_the_other_parts_guard_by_not_holding() -> None:
+def test_other_parts_of_a_union_guard_a_lookup() -> None:
     table = Table([0, 1, 1, 0, 1])
     assert accepted((j >= 5) | (table[j] == 1))
     assert not accepted((j >= 6) | (table[j] == 1))
 
 
-def test_guards_are_no_longer_narrowed_beyond_a_number_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_of_many_parts_are_conservative(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then a check refuses more, and never less."""
     guarded = (j < 5) & (Table([0, 1, 1, 0, 1])[j] == 1)
     outside = (j < 6) & (Table([0, 1, 1, 0, 1])[j] == 1)
@@ -86,12 +86,12 @@ def test_guards_are_no_longer_narrowed_beyond_a_number_of_parts(monkeypatch: pyt
         (7 * j <= HIGH, "reach .* at these lengths"),
     ],
 )
-def test_arithmetic_that_has_no_value_is_refused(condition: Condition, says: str) -> None:
+def test_undefined_arithmetic_is_refused(condition: Condition, says: str) -> None:
     with pytest.raises(PatternError, match=says):
         check(condition.predicate, SHAPE)
 
 
-def test_arithmetic_is_checked_at_the_lengths_that_there_are() -> None:
+def test_arithmetic_is_checked_at_the_given_lengths() -> None:
     divided = (i % (n_k // 13) == 0).predicate
     check(divided, Shape(9, 13))
     check(divided, Shape(0, 12))  # no pair is computed
@@ -102,7 +102,7 @@ def test_arithmetic_is_checked_at_the_lengths_that_there_are() -> None:
 
 
 @pytest.mark.parametrize(("heads", "batch"), [(2, 1), (4, 1), (3, 2)])
-def test_tables_have_an_entry_for_each_head_and_batch_entry_that_there_is(heads: int, batch: int) -> None:
+def test_tables_must_match_heads_and_batch_entries(heads: int, batch: int) -> None:
     @attncc.pattern
     def by_head(i, j, h, b, *, ids: attncc.Table):
         return ids[b, h, i] == ids[b, h, j]
@@ -133,7 +133,7 @@ def score_of(factory, size: int, far: int) -> Score:
     return factory(table=torch.zeros(size), far=far)
 
 
-def test_a_branch_guards_the_look_ups_in_it_and_so_does_the_pattern() -> None:
+def test_branches_and_patterns_guard_lookups_of_a_score() -> None:
     causal, everything = attncc.load("causal").predicate, attncc.load("full").predicate
     for size, far in itertools.product(range(1, 14), repeat=2):
         enough = size >= min(far, 13)

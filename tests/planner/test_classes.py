@@ -11,7 +11,7 @@ from attncc.planner.relation import Join
 
 
 @pytest.mark.parametrize("scale", [1, 1 << 40])
-def test_numbers_are_equal_where_all_joins_hold(scale: int) -> None:
+def test_classes_are_equal_where_all_joins_hold(scale: int) -> None:
     joins = (Join(scale * (I % 3), scale * (J % 5)), Join(I // 4, J // 7))
     query, key = np.arange(40), np.arange(50)
     of_query, of_key = classes_of(joins, query, key)
@@ -22,5 +22,5 @@ def test_numbers_are_equal_where_all_joins_hold(scale: int) -> None:
     assert (np.diff(of_key[order]) >= 0).all()
 
 
-def test_without_joins_all_are_alike() -> None:
+def test_an_empty_join_has_one_class() -> None:
     assert all(not number.any() for number in classes_of((), np.arange(4), np.arange(3)))

@@ -57,11 +57,11 @@ def conditions(draw: st.DrawFn, depth: int = 3) -> Condition:
 
 @given(conditions())
 @settings(max_examples=60)
-def test_every_pair_of_the_predicate_is_in_one_clause(condition: Condition) -> None:
+def test_clauses_partition_the_predicate(condition: Condition) -> None:
     check_partition(condition, disjoint_clauses(condition.predicate))
 
 
-def test_a_band_with_holes_is_cut_into_bands() -> None:
+def test_bands_with_holes_are_split() -> None:
     condition = (j <= i) & (i - j < 9) & (i - j != 3) & (i - j != 4)
     pieces = disjoint_clauses(condition.predicate)
     check_partition(condition, pieces)
@@ -70,20 +70,20 @@ def test_a_band_with_holes_is_cut_into_bands() -> None:
     assert all(len(each.bands) == 1 and each.residual == TRUE for each in relations)
 
 
-def test_what_is_left_of_a_union_keeps_its_join_and_gets_a_band() -> None:
+def test_remainders_of_a_union_keep_their_join() -> None:
     condition = ((j <= i) & (i - j < 8)) | ((j <= i) & ((i - j) % 8 == 0))
     first, second = (relate(piece, N) for piece in disjoint_clauses(condition.predicate))
     assert not first.joins
     assert len(second.joins) == len(second.bands) == 1
 
 
-def test_a_clause_that_its_parts_exclude_is_left_out() -> None:
+def test_contradictory_clauses_are_dropped() -> None:
     """i < j contradicts i // 6 > j // 6, which no single form shows."""
     condition = (i < j) & (i // 6 > j // 6)
     assert disjoint_clauses(condition.predicate) == ()
 
 
-def test_too_many_clauses_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_clauses_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_CLAUSES", 2)
     condition = (j <= i) & (i - j < 30) & (i - j != 7) & (i - j != 12) & (i - j != 20)
     with pytest.raises(TooManyClausesError, match="more than 2 disjoint clauses"):

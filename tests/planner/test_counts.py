@@ -34,7 +34,7 @@ def gap_residues(i, j):
 
 
 @pytest.mark.parametrize("name", COUNTED)
-def test_far_fewer_pairs_are_evaluated_than_there_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_evaluate_few_pairs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attncc.planner.bisect.count", lambda *_: pytest.fail("it looked at tiles"))
     pattern = attncc.pattern(COUNTED[name])
     assert attncc.plan(pattern, N).nnz == int(attncc.dense_mask(pattern, N).sum())
@@ -50,12 +50,12 @@ blocks = attncc.Table(rng.random((30, 30)) < 0.5)
 
 
 @pytest.mark.parametrize("name", APERIODIC)
-def test_what_repeats_too_late_is_left_to_tiles(name: str) -> None:
+def test_aperiodic_predicates_are_left_to_tiles(name: str) -> None:
     predicate = attncc.pattern(APERIODIC[name])().predicate
     assert counts.count(predicate, Shape(N - 1, N - 1), most=(N - 1) ** 2) is None
 
 
-def test_nothing_and_everything() -> None:
+def test_empty_and_full_predicates_are_counted() -> None:
     shape = Shape(9, 8)
     assert counts.count(attncc.pattern(lambda i, j: (i < 3) & (i > 5))().predicate, shape, 1) == 0
     assert counts.count(attncc.pattern(lambda i, j: j >= 0)().predicate, shape, 1) == 72

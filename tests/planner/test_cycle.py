@@ -25,7 +25,7 @@ def drawn(seed: int) -> tuple[Cycle, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_slots_and_positions(seed: int) -> None:
+def test_slots_and_positions_agree_with_a_sort(seed: int) -> None:
     cycle, places, number = drawn(seed)
     assert cycle.size == len(places)
     slots = np.arange(cycle.size)
@@ -36,7 +36,7 @@ def test_slots_and_positions(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_first_slots_that_reach_a_position(seed: int) -> None:
+def test_first_slots_agree_with_a_search(seed: int) -> None:
     cycle, places, number = drawn(seed)
     wanted = np.arange(-3, cycle.length + 4)
     for k in range(CLASSES):
@@ -47,7 +47,7 @@ def test_first_slots_that_reach_a_position(seed: int) -> None:
 
 @pytest.mark.parametrize("block", [1, 4, 128])
 @pytest.mark.parametrize("seed", range(10))
-def test_bounds_of_blocks_of_slots(seed: int, block: int) -> None:
+def test_bounds_of_blocks_agree_with_a_listing(seed: int, block: int) -> None:
     cycle, places, _ = drawn(seed)
     low, high = cycle.bounds(block)
     parts = [places[first : first + block] for first in range(0, len(places), block)]
@@ -56,7 +56,7 @@ def test_bounds_of_blocks_of_slots(seed: int, block: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_an_axis_lists_a_cycle_when_asked(seed: int) -> None:
+def test_axes_list_a_cycle_on_demand(seed: int) -> None:
     cycle, places, _ = drawn(seed)
     axis = Axis.of(cycle)
     slots = np.arange(axis.size)

@@ -25,13 +25,13 @@ def nothing(i, j):
 @pytest.mark.parametrize(
     ("name", "causal"), [("causal", True), ("strided", True), ("fixed", True), ("full", False), ("prefix", False)]
 )
-def test_dense_attention_is_causal_where_the_pattern_is_shown_to_be(name: str, causal: bool) -> None:
+def test_dense_attention_is_causal_where_the_pattern_provably_is(name: str, causal: bool) -> None:
     pattern = attncc.load(name)
     assert is_causal(pattern.predicate) is attncc.plan(pattern, 512).dense.causal is causal
 
 
 @pytest.mark.parametrize(("q_len", "kv_len", "q_offset"), [(40, 40, 0), (8, 40, 32), (40, 16, 0), (5, 9, 20)])
-def test_a_causal_price_is_that_of_the_pairs_below_the_diagonal(q_len: int, kv_len: int, q_offset: int) -> None:
+def test_causal_prices_count_pairs_below_the_diagonal(q_len: int, kv_len: int, q_offset: int) -> None:
     causal, full = (
         attncc.plan(attncc.load(name), q_len, kv_len, q_offset=q_offset).dense.seconds for name in ("causal", "full")
     )
@@ -40,7 +40,7 @@ def test_a_causal_price_is_that_of_the_pairs_below_the_diagonal(q_len: int, kv_l
     assert (causal - rows) / (full - rows) == pytest.approx(float(pairs))
 
 
-def test_a_plan_says_where_dense_attention_is_as_fast() -> None:
+def test_plans_report_where_dense_attention_is_as_fast() -> None:
     slow, fast = attncc.plan(scattered(share=20_000), 1024), attncc.plan(attncc.load("strided", l=128), 16384)
     assert "dense attention is as fast" in slow.explain()
     assert "dense attention is as fast" not in fast.explain()
@@ -50,21 +50,21 @@ def test_a_plan_says_where_dense_attention_is_as_fast() -> None:
     assert described["over"] == pytest.approx(slow.dense.over)
 
 
-def test_heads_that_are_told_apart_are_added_up() -> None:
+def test_comparisons_sum_over_groups_of_heads() -> None:
     one, other = attncc.load("causal"), attncc.load("sliding_window", window=64)
     mixed = attncc.plan(attncc.per_head([one, other]), 4096, heads=2)
     times = [attncc.plan(pattern, 4096).groups[0].alternatives[0].seconds for pattern in (one, other)]
     assert mixed.dense.over == pytest.approx(2 * mixed.dense.seconds / sum(times))
 
 
-def test_where_nothing_is_connected_there_is_nothing_to_compare() -> None:
+def test_empty_patterns_have_no_comparison() -> None:
     plan = attncc.plan(nothing(), 64)
     assert plan.dense.over is None
     assert "Infinity" not in json.dumps(plan.describe())
     assert "dense" not in plan.explain()
 
 
-def test_verdicts() -> None:
+def test_verdicts_depend_on_the_ratio() -> None:
     assert is_as_fast(AS_FAST - 0.01)
     assert not is_as_fast(AS_FAST)
     assert not is_as_fast(None)
@@ -74,7 +74,7 @@ def test_verdicts() -> None:
     )
 
 
-def test_a_plan_that_computes_all_pairs_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_dense_plans_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     query, key, value = (torch.randn(1, 1, 256, 8) for _ in range(3))
     with caplog.at_level(logging.INFO, logger="attncc"):
         attncc.attention(query, key, value, attncc.load("sliding_window", window=8))
@@ -83,7 +83,7 @@ def test_a_plan_that_computes_all_pairs_is_logged(caplog: pytest.LogCaptureFixtu
     assert "computes all pairs with a mask" in caplog.text
 
 
-def test_the_representation_of_a_plan_is_a_line() -> None:
+def test_representations_of_plans_fit_a_line() -> None:
     plan = attncc.plan(attncc.load("strided", l=128), 16384)
     assert len(repr(plan)) < 200
     assert "\n" not in repr(plan)

@@ -51,7 +51,7 @@ SIZES = st.sampled_from([1, 2, 31, 97, 128, 255, 301])
 
 
 @given(along(), SIZES, SIZES, st.sampled_from([0, 1, 64, 203]), st.sampled_from([2, 16, 1024]))
-def test_counts_are_those_of_the_dense_mask(condition, q_len: int, kv_len: int, q_offset: int, leaf: int) -> None:
+def test_counts_agree_with_the_dense_mask(condition, q_len: int, kv_len: int, q_offset: int, leaf: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diagonals, "LEAF", leaf)
         found = diagonals.count(condition.predicate, q_len, kv_len, q_offset)
@@ -59,20 +59,20 @@ def test_counts_are_those_of_the_dense_mask(condition, q_len: int, kv_len: int, 
 
 
 @given(along(1), SIZES, SIZES, st.integers(0, 260), st.integers(0, 260))
-def test_bounds_of_i_and_j_cut_the_rectangle(condition, q_len: int, kv_len: int, row: int, col: int) -> None:
+def test_bounds_on_positions_restrict_counts(condition, q_len: int, kv_len: int, row: int, col: int) -> None:
     for cut in ((i >= row) & (j < col), (i < row) & (j > col), (j == col) & (i != 0)):
         found = diagonals.count((condition & cut).predicate, q_len, kv_len, 17)
         assert found is None or found == dense(condition & cut, q_len, kv_len, 17)
     assert diagonals.applies((condition & (i >= row) & (j < col)).predicate)
 
 
-def test_what_looks_at_more_than_the_gap_is_left_to_others() -> None:
+def test_predicates_beyond_the_gap_are_not_counted() -> None:
     for condition in (i % 3 == 0, i // 3 == j // 3, (i - j < 5) | (j < 4), 2 * i == j, (maximum(i, j) - i) * j <= 5):
         assert not diagonals.applies(condition.predicate)
         assert diagonals.count(condition.predicate, 9, 9, 0) is None
 
 
-def test_residues_and_windows_of_a_billion_positions_are_closed_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_residues_and_windows_have_closed_forms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagonals, "_looked_at", lambda _, first, *rest: len(first) and pytest.fail("it looked"))
     n, window = 1 << 30, 4096
     band = (i - j >= 0) & (i - j < window)
@@ -84,13 +84,13 @@ def test_residues_and_windows_of_a_billion_positions_are_closed_forms(monkeypatc
     assert diagonals.count(residue.predicate, n, n, 0) == steps * (n - 3) - 7 * steps * (steps - 1) // 2
 
 
-def test_a_period_too_long_to_tabulate_is_looked_at_where_it_may_hold() -> None:
+def test_long_periods_are_counted_without_a_table() -> None:
     n = 1 << 30
     apart = ((i - j) % (n // 8) == 4096) & (j <= i)
     assert diagonals.count(apart.predicate, n, n, 0) == sum(n - d for d in range(4096, n, n // 8))
 
 
-def test_a_union_of_residues_is_counted_in_the_way_that_takes_no_look_at_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unions_of_residues_are_counted_without_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     @attncc.pattern
     def residues(i, j):
         return ((i - j) % 7 == 3) | ((i - j) % 11 == 5) | ((i - j) % 13 == 1)

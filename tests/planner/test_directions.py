@@ -16,11 +16,11 @@ def test_each_direction_has_one_short_name() -> None:
 
 
 @pytest.mark.parametrize(("short", "found"), [("fwd", ("forward",)), ("bwd", ("backward",)), ("both", DIRECTIONS)])
-def test_what_a_short_name_stands_for(short: str, found: tuple[str, ...]) -> None:
+def test_short_names_stand_for_directions(short: str, found: tuple[str, ...]) -> None:
     assert ways(BY_SHORT_NAME[short]) == found
 
 
 @pytest.mark.parametrize("name", ["both", "fwd", "sideways"])
-def test_one_direction_is_forward_or_backward(name: str) -> None:
+def test_unknown_directions_are_refused(name: str) -> None:
     with pytest.raises(attncc.ConfigError, match=name):
         check_direction(name)

@@ -24,7 +24,7 @@ def covered(found: KeyRanges) -> np.ndarray:
 
 @pytest.mark.parametrize("monotone", [True, False])
 @pytest.mark.parametrize("seed", range(5))
-def test_hulls_of_rows_bound_all_of_them(seed: int, monotone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hulls_of_rows_contain_all_of_them(seed: int, monotone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(axis, "CHUNK", 7)
     found = drawn(seed, monotone=monotone)
     start, stop = found.bounds()
@@ -39,7 +39,7 @@ def test_hulls_of_rows_bound_all_of_them(seed: int, monotone: bool, monkeypatch:
         assert row.tolist() == exact if monotone else ((row - exact) * [1, -1, 1, -1] <= 0).all()
 
 
-def test_a_hull_of_several_covers_each() -> None:
+def test_hulls_cover_each_staircase() -> None:
     several = [drawn(seed, monotone=True) for seed in range(3)]
     found = hull(several)
     assert found.monotone
@@ -48,6 +48,6 @@ def test_a_hull_of_several_covers_each() -> None:
     assert hull(several[:1]) is several[0]
 
 
-def test_everything_is_all_pairs() -> None:
+def test_everything_covers_all_pairs() -> None:
     assert covered(everything(6, COLS)).all()
     assert (everything(6, COLS).nnz, everything(0, COLS).nnz) == (6 * COLS, 0)

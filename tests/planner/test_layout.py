@@ -86,7 +86,7 @@ def grid(shape: Shape) -> dict:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.name)
-def test_a_layout_holds_the_pairs_of_its_clause_once_each(pattern: attncc.Pattern, shape: Shape) -> None:
+def test_layouts_hold_each_pair_of_their_clause_once(pattern: attncc.Pattern, shape: Shape) -> None:
     for clause in disjoint_clauses(pattern.predicate):
         relation = relate(clause, shape.kv_len)
         expected = np.broadcast_to(evaluate_predicate(clause.predicate(), grid(shape)), (shape.q_len, shape.kv_len))
@@ -123,7 +123,7 @@ def test_bands_that_fall_do_not_rise() -> None:
                 np.testing.assert_array_equal(pairs_of(layout, shape), expected)
 
 
-def test_no_order_is_made_where_nothing_asks_for_one() -> None:
+def test_layouts_reorder_only_where_needed() -> None:
     kinds = {}
     for pattern in PATTERNS:
         made = [lay_out(relate(clause, 60), SHAPES[0]) for clause in disjoint_clauses(pattern.predicate)]
@@ -135,7 +135,7 @@ def test_no_order_is_made_where_nothing_asks_for_one() -> None:
     assert kinds["marked"] == ["compacted"]
 
 
-def test_a_sort_is_stable_so_that_each_class_keeps_its_order() -> None:
+def test_sorting_keeps_the_order_within_classes() -> None:
     [clause] = disjoint_clauses(alike(ids=IDS).predicate)
     layout = lay_out(relate(clause, 60), SHAPES[0])
     for axis in (layout.rows, layout.cols):
@@ -145,7 +145,7 @@ def test_a_sort_is_stable_so_that_each_class_keeps_its_order() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 1 << 40])
-def test_values_are_sought_by_rank_where_they_lie_too_far_apart(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_searches_by_rank_and_by_value_agree(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to search inside classes give the same key ranges."""
     monkeypatch.setattr(module, "CLASSES", most)
     shape, pattern = SHAPES[0], PATTERNS[-1]

@@ -12,7 +12,7 @@ from attncc.testing.oracle import Problem
 STRIDED = attncc.load("strided", l=8)
 
 
-def test_a_configuration_is_parted_by_direction() -> None:
+def test_configurations_are_separated_by_direction() -> None:
     config = {"forward.plan": "fused", "backward.tile_m": 32, "forward.chunk": 5}
     assert separated(config, "forward") == (PlanOptions("fused"), {"forward.chunk": 5})
     assert separated(config, "backward") == (PlanOptions(tile_m=32), {"forward.chunk": 5})
@@ -35,7 +35,7 @@ def test_the_preferred_alternative_runs() -> None:
         ({"forward.tile_n": True}, "power of two"),
     ],
 )
-def test_bad_choices(config: dict[str, object], message: str) -> None:
+def test_invalid_choices_are_refused(config: dict[str, object], message: str) -> None:
     query, key, value = (torch.randn(1, 1, 32, 8, requires_grad=True) for _ in range(3))
     with pytest.raises(attncc.ConfigError, match=message):
         attncc.attention(query, key, value, STRIDED, config=config).sum().backward()
@@ -44,7 +44,7 @@ def test_bad_choices(config: dict[str, object], message: str) -> None:
 @pytest.mark.parametrize(
     "plans", [("fused", "split"), ("split", "fused"), ("fused", "mixed"), ("dense", "split"), ("mixed", "dense")]
 )
-def test_directions_run_plans_of_their_own(plans: tuple[str, str]) -> None:
+def test_each_direction_runs_its_own_plan(plans: tuple[str, str]) -> None:
     problem = Problem.drawn(96, 96, batch=1, heads=2, kv_heads=2, head_dim=8, value_dim=8, dtype=torch.float64)
     config = {"forward.plan": plans[0], "backward.plan": plans[1], "backward.tile_m": 32, "backward.tile_n": 16}
     attncc.testing.check_attention(STRIDED, attncc.dense_mask(STRIDED, 96), problem, config=config)

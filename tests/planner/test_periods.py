@@ -30,7 +30,7 @@ SHAPES = [Shape(100, 100), Shape(1, 90, 89), Shape(37, 111, 61), Shape(60, 5)]
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", PERIODIC)
-def test_layouts_agree_with_listing(name: str, shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_periodic_layouts_agree_with_listed_ones(name: str, shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
     for piece in possible_clauses(attncc.pattern(PERIODIC[name])().predicate, shape):
         relation = relate(piece, shape.kv_len)
         found = layout.lay_out(relation, shape)
@@ -45,7 +45,7 @@ def test_layouts_agree_with_listing(name: str, shape: Shape, monkeypatch: pytest
         np.testing.assert_array_equal(found.cols.places, listed.cols.places)
 
 
-def test_what_has_no_period_is_listed() -> None:
+def test_aperiodic_relations_have_no_cycles() -> None:
     shape = Shape(64, 64)
     squares = attncc.pattern(lambda i, j: (j * j < 99) & (i % 2 == 0))()
     documents = attncc.load("document", ids=np.arange(64) % 5)
@@ -54,7 +54,7 @@ def test_what_has_no_period_is_listed() -> None:
         assert periods.cycles(relate(piece, 64), shape) is None
 
 
-def test_planning_many_clauses_sorts_and_lists_one_period_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planning_sorts_only_one_period_of_each_clause(monkeypatch: pytest.MonkeyPatch) -> None:
     sorted_entries: list[int] = []
 
     def counted(*columns: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ def layouts(plan: attncc.Plan) -> list[str]:
     return [work.layout.kind for work in plan.groups[0].passes]
 
 
-def test_strided_is_a_window_and_sorted_classes() -> None:
+def test_strided_splits_into_a_window_and_sorted_classes() -> None:
     plan = attncc.plan(attncc.load("strided", l=128), 32768)
     assert layouts(plan) == ["identity", "sorted"]
     assert plan.groups[0].alternatives[0].name == "split"
@@ -33,7 +33,7 @@ def test_fixed_compacts_its_summary_columns() -> None:
     assert "compacted" in layouts(plan)
 
 
-def test_documents_are_sorted_by_their_id() -> None:
+def test_documents_are_sorted_by_id() -> None:
     ids = rng.integers(0, 40, 4096)
     plan = attncc.plan(attncc.load("document", ids=ids), 4096)
     assert layouts(plan) == ["sorted"]
@@ -51,7 +51,7 @@ def test_documents_are_sorted_by_their_id() -> None:
     ],
     ids=lambda value: str(value),
 )
-def test_edges_of_a_million_are_exact(pattern: attncc.Pattern, edges: int) -> None:
+def test_edge_counts_are_exact_for_a_million_tokens(pattern: attncc.Pattern, edges: int) -> None:
     assert attncc.plan(pattern, N).nnz == edges
 
 
@@ -61,14 +61,14 @@ def square_keys(i, j):
     return (j * j < 1000) & (j <= i)
 
 
-def test_lengths_beyond_what_is_listed_are_refused_where_a_layout_lists_positions() -> None:
+def test_lengths_too_long_to_list_are_refused() -> None:
     with pytest.raises(ShapeError, match="1,073,741,824 positions") as caught:
         attncc.plan(square_keys, 1 << 30, tile=(1 << 16, 1 << 16))
     assert "at most 268,435,456" in caught.value.rule
     assert "q_offset" in caught.value.fix
 
 
-def test_periodic_layouts_list_positions_when_they_are_asked_for() -> None:
+def test_periodic_layouts_list_positions_on_demand() -> None:
     n, l = 1 << 30, 128
     plan = attncc.plan(attncc.load("strided", l=l), n, tile=(1 << 16, 1 << 16))
     classes = l * (n // l) * (n // l + 1) // 2
@@ -86,7 +86,7 @@ def test_bands_need_no_list_of_positions() -> None:
     assert attncc.plan(attncc.load("causal"), n, tile=(1 << 16, 1 << 16)).nnz == n * (n + 1) // 2
 
 
-def test_counts_for_heads_and_batch_entries() -> None:
+def test_counts_include_heads_and_batch_entries() -> None:
     p = attncc.per_head([attncc.load("causal"), attncc.load("full")])
     plan = attncc.plan(p, 10, heads=3, batch=7)
     assert plan.mask_shape == (3, 10, 10)
@@ -96,7 +96,7 @@ def test_counts_for_heads_and_batch_entries() -> None:
     assert len(plan.groups) == 2
 
 
-def test_tables_that_differ_by_batch_entry_and_head() -> None:
+def test_tables_may_differ_by_batch_entry_and_head() -> None:
     for shape in ((2, 40), (2, 3, 40), (1, 3, 40)):
         ids = rng.integers(0, 3, shape)
         p = attncc.load("document", ids=ids)
@@ -109,7 +109,7 @@ def test_equal_patterns_share_a_plan() -> None:
     assert attncc.plan(attncc.load("strided", l=48).union(), 999) is first
 
 
-def test_the_lengths_are_symbols_too() -> None:
+def test_lengths_are_symbols() -> None:
     @attncc.pattern
     def last_quarter(i, j, n_k, n_q):
         return (j >= n_k - n_k // 4) & (i % attncc.maximum(1, n_q // 8) == 0)
@@ -118,7 +118,7 @@ def test_the_lengths_are_symbols_too() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(0, 0), (0, 5), (5, 0), (1, 1)])
-def test_empty_axes(sizes: tuple[int, int]) -> None:
+def test_empty_axes_have_no_edges(sizes: tuple[int, int]) -> None:
     plan = attncc.plan(attncc.load("strided"), *sizes)
     assert plan.nnz == sizes[0] * sizes[1]
     assert plan.explain()
@@ -138,7 +138,7 @@ def test_residual_pairs_are_listed() -> None:
     np.testing.assert_array_equal(listed, mask)
 
 
-def test_a_predicate_of_too_many_clauses_is_kept_whole() -> None:
+def test_predicates_of_too_many_clauses_are_kept_whole() -> None:
     @attncc.pattern
     def many(i, j):
         result = j <= i
@@ -164,7 +164,7 @@ def holes(i, j):
 
 
 @pytest.mark.parametrize("function", [chain, holes])
-def test_a_predicate_that_explodes_is_one_exact_pass_and_its_explanation_says_why(function) -> None:
+def test_exploding_predicates_run_in_one_exact_pass(function) -> None:
     plan = attncc.plan(attncc.pattern(function)(), 130)
     check_plan(plan, attncc.dense_mask(attncc.pattern(function)(), 130).numpy())
     ways = plan.groups[0].alternatives
@@ -174,7 +174,7 @@ def test_a_predicate_that_explodes_is_one_exact_pass_and_its_explanation_says_wh
     assert "more than" in plan.describe()["groups"][0]["note"]
 
 
-def test_look_ups_inside_a_chain_are_checked_without_its_combinations() -> None:
+def test_lookups_inside_a_chain_are_checked_efficiently() -> None:
     @attncc.pattern
     def look_ups(i, j, *, t: attncc.Table):
         result = t[j] == 1
@@ -188,7 +188,7 @@ def test_look_ups_inside_a_chain_are_checked_without_its_combinations() -> None:
         attncc.plan(look_ups(t=t), 65)
 
 
-def test_explanations_name_what_lost() -> None:
+def test_explanations_name_rejected_alternatives() -> None:
     plan = attncc.plan(attncc.load("strided", l=64), 4096)
     text = str(plan)
     assert "i − 64 ≤ j ≤ i" in text
@@ -213,12 +213,12 @@ def test_explanations_name_what_lost() -> None:
         (lambda: attncc.plan(attncc.load("document", ids=[[0, 1, 1]] * 2), 3, batch=3), TableError, "has 2 entries"),
     ],
 )
-def test_what_is_refused(call, error: type[Exception], says: str) -> None:
+def test_invalid_calls_are_refused(call, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         call()
 
 
-def test_a_look_up_may_be_guarded() -> None:
+def test_guarded_lookups_are_accepted() -> None:
     @attncc.pattern
     def offsets(i, j, *, t: attncc.Table):
         return (i - j >= 0) & (i - j < 4) & t[i - j]
@@ -234,7 +234,7 @@ def test_a_look_up_may_be_guarded() -> None:
         attncc.plan(unguarded(t=[True, False]), 33)
 
 
-def test_a_modulus_that_becomes_zero_is_refused() -> None:
+def test_moduli_that_become_zero_are_refused() -> None:
     @attncc.pattern
     def eighth(i, j, n_k):
         return i % (n_k // 8) == j % (n_k // 8)
@@ -255,7 +255,7 @@ def test_wide_key_values_and_classes_do_not_overflow() -> None:
     check_plan(attncc.plan(p, 300), attncc.dense_mask(p, 300).numpy())
 
 
-def test_a_pass_keeps_a_few_tilings() -> None:
+def test_passes_cache_few_tilings() -> None:
     """A search asks for the same blocks again and again; all that it ever asked for would fill memory."""
     (group,) = attncc.plan(attncc.load("causal"), 512).groups
     work = group.passes[0]

@@ -63,7 +63,7 @@ def holding(relation: Relation) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_the_parts_are_the_clause(name: str) -> None:
+def test_parts_of_a_relation_equal_its_clause(name: str) -> None:
     for clause in disjoint_clauses(PATTERNS[name].predicate):
         wanted = np.broadcast_to(evaluate_predicate(clause.predicate(), GRID), (N, N))
         relation = relate(clause, N)
@@ -80,21 +80,21 @@ def test_the_parts_are_the_clause(name: str) -> None:
     ("name", "joins", "bands", "residuals"),
     [("causal", 0, 1, 0), ("joined by a table", 1, 1, 0), ("bounded by a table", 0, 1, 0), ("a residual", 0, 0, 1)],
 )
-def test_each_span_finds_its_place(name: str, joins: int, bands: int, residuals: int) -> None:
+def test_spans_become_joins_bands_and_residuals(name: str, joins: int, bands: int, residuals: int) -> None:
     (clause,) = disjoint_clauses(PATTERNS[name].predicate)
     relation = relate(clause, N)
     assert (len(relation.joins), len(relation.bands)) == (joins, bands)
     assert (relation.residual != TRUE) == bool(residuals)
 
 
-def test_a_table_that_falls_is_turned() -> None:
+def test_falling_tables_are_negated() -> None:
     (clause,) = disjoint_clauses(rising(marks=TABLE[::-1].copy()).predicate)
     (band,) = relate(clause, N).bands
     assert isinstance(-band.key, sympy.Function)
     assert band.high is None
 
 
-def test_clauses_that_share_nothing_stay_whole() -> None:
+def test_disjoint_clauses_are_unchanged() -> None:
     pattern = attncc.pattern(lambda i, j: (i * j % 7 == 1) & (i - j < 9) | (i * j % 5 > 2) & (i - j >= 9))
     found = disjoint_clauses(pattern().predicate)
     assert len(found) == 2

@@ -85,7 +85,7 @@ SHAPES = st.builds(
 
 
 @given(periodic(), st.lists(bounded(), max_size=2), SHAPES, st.sampled_from([300, 1 << 20]))
-def test_counts_are_those_of_the_dense_mask(
+def test_counts_agree_with_the_dense_mask(
     condition: Condition, bounds: list[Condition], shape: Shape, cells: int
 ) -> None:
     predicate = reduce(operator.and_, bounds, condition).predicate
@@ -118,9 +118,7 @@ SETS = {
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("name", SETS)
-def test_a_million_tokens_are_counted_without_a_look_at_tiles(
-    name: str, causal: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_million_tokens_are_counted_without_tiles(name: str, causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     for function in ("bisect", "count"):
         monkeypatch.setattr(f"attncc.planner.bisect.{function}", lambda *_: pytest.fail("it looked at tiles"))
     condition, turn = SETS[name]
@@ -136,7 +134,7 @@ def only(condition: Condition, n: int) -> Residues:
     return Residues.of(layout, 0)
 
 
-def test_residues_of_sums_are_the_same_for_all_queries_along_a_slope() -> None:
+def test_residues_of_sums_are_constant_along_a_slope() -> None:
     n, of_query, of_key, modulus, least = 1 << 16, 7919, 104729, 1000003, 30000
     found = only((of_query * i + of_key * j) % modulus < least, n)
     assert (found.rows, found.cols) == (1, modulus)
@@ -146,13 +144,13 @@ def test_residues_of_sums_are_the_same_for_all_queries_along_a_slope() -> None:
     assert found.count() == int((end - begin + wrapped).sum())
 
 
-def test_a_period_longer_than_an_axis_ends_with_it() -> None:
+def test_periods_end_with_the_axis() -> None:
     found = only(i * j % 5003 < 1000, 300)
     assert (found.rows, found.cols, found.slope) == (300, 300, 0)
     assert found.count() == dense((i * j % 5003 < 1000).predicate, Shape(300, 300))
 
 
-def test_keys_beyond_the_axis_are_evaluated_only_within_64_bits() -> None:
+def test_keys_beyond_the_axis_do_not_overflow() -> None:
     condition = (12345 * 10**8 * i + 10**13 * j) % 1000003 < 300000  # 10^19 within a period of keys
     assert only(condition, 1100).count() == dense(condition.predicate, Shape(1100, 1100))
 

@@ -53,7 +53,7 @@ def last(i, j, *, first: int):
 
 
 @pytest.mark.parametrize("pattern", [by_both(), by_batch(), attncc.load("causal")], ids=lambda pattern: pattern.name)
-def test_each_head_of_each_batch_entry_is_in_one_group_whose_predicate_is_its_own(pattern: attncc.Pattern) -> None:
+def test_groups_partition_heads_and_batch_entries(pattern: attncc.Pattern) -> None:
     seen = np.zeros((SHAPE.batch, SHAPE.heads), int)
     for batches, heads, predicate in shared(pattern.predicate, SHAPE):
         for b in batches or range(SHAPE.batch):
@@ -65,7 +65,7 @@ def test_each_head_of_each_batch_entry_is_in_one_group_whose_predicate_is_its_ow
     assert (seen == 1).all()
 
 
-def test_heads_and_batch_entries_that_are_alike_share_a_group() -> None:
+def test_equal_heads_and_batch_entries_share_a_group() -> None:
     groups = {(batches, heads) for batches, heads, _ in shared(by_both().predicate, SHAPE)}
     assert groups == {((0,), (0, 2, 4)), ((0,), (1, 3, 5)), ((1, 2), (0, 1, 2, 3, 4, 5))}
     assert {(batches, heads) for batches, heads, _ in shared(by_batch().predicate, SHAPE)} == {
@@ -79,7 +79,7 @@ def three(i, j, *, l: int):
     return (j <= i) & ((i - j < l) | ((i - j >= 3 * l) & (i - j < 4 * l)) | ((i - j) % l == 0))
 
 
-def test_every_way_to_run_a_predicate_has_all_of_its_pairs() -> None:
+def test_every_alternative_has_all_pairs() -> None:
     pattern = three(l=8)
     [group] = plan(pattern, 64, tile=(16, 16)).groups
     edges = int(attncc.dense_mask(pattern, 64).sum())
@@ -88,7 +88,7 @@ def test_every_way_to_run_a_predicate_has_all_of_its_pairs() -> None:
         assert sum(work.nnz for work in way.passes) == edges, way.name
 
 
-def test_the_cheapest_runs_and_another_may_be_preferred() -> None:
+def test_the_cheapest_alternative_runs_unless_another_is_preferred() -> None:
     made = plan(far_and_near(l=16), 4096)
     [group] = made.groups
     seconds = [way.seconds for way in group.alternatives]
@@ -110,7 +110,7 @@ def blocks(i, j, *, chosen: attncc.Table):
     return chosen[i // 64, j // 64] == 1
 
 
-def test_the_dense_way_computes_every_pair_in_tall_tiles() -> None:
+def test_the_dense_alternative_computes_every_pair_in_tall_tiles() -> None:
     pattern = far_and_near(l=16)
     [group] = plan(pattern, 1000, tile=(64, 32)).preferring("dense").groups
     [work] = group.passes
@@ -126,7 +126,7 @@ def test_dense_runs_on_a_cpu_where_no_tile_can_be_skipped() -> None:
 
 @pytest.mark.parametrize("target", ["h100", "cpu"])
 @pytest.mark.parametrize("length", [1024, 4096])
-def test_dense_loses_where_tiles_can_be_skipped_that_no_band_bounds(length: int, target: str) -> None:
+def test_dense_loses_where_tiles_can_be_skipped(length: int, target: str) -> None:
     """The keys within the key ranges are all of them; which blocks are connected shows in the tiles only."""
     chosen = (np.random.default_rng(0).random((length // 64, length // 64)) < 0.1).astype(int)
     ways = plan(blocks(chosen=chosen), length, tile=(64, 64), target=target).groups[0].alternatives
@@ -134,24 +134,24 @@ def test_dense_loses_where_tiles_can_be_skipped_that_no_band_bounds(length: int,
     assert ways[0].passes[0].tiles.num_tiles == chosen.sum()
 
 
-def test_kernels_that_choose_their_tiles_gain_nothing_by_dense_ones() -> None:
+def test_dense_gains_nothing_on_gpus() -> None:
     ways = plan(scattered(share=20_000), 1024, target="h100").groups[0].alternatives
     assert [way.name for way in ways] == ["split", "dense"]
     assert ways[0].seconds == pytest.approx(ways[1].seconds, rel=0.01)
 
 
-def test_what_connects_every_pair_has_no_dense_way_beside_it() -> None:
+def test_full_patterns_have_no_dense_alternative() -> None:
     assert [way.name for way in plan(attncc.load("full"), 64).groups[0].alternatives] == ["split"]
 
 
-def test_clauses_that_no_pair_of_the_shape_satisfies_are_left_out() -> None:
+def test_clauses_impossible_at_the_shape_are_dropped() -> None:
     predicate = ((attncc.load("causal") & far(least=100)) | attncc.load("causal")).predicate
     assert len(possible_clauses(far(least=100).predicate, Shape(101, 101))) == 1
     assert possible_clauses(far(least=100).predicate, Shape(100, 100)) == []
     assert len(possible_clauses(predicate, Shape(50, 50))) == 1
 
 
-def test_a_layout_of_the_natural_order_is_tried_only_beside_another() -> None:
+def test_the_natural_order_is_tried_once() -> None:
     kinds = {
         name: [each.kind for each in layouts(possible_clauses(attncc.load(name).predicate, SHAPE)[0], SHAPE)]
         for name in ("causal", "full")
@@ -166,7 +166,7 @@ def stride(i, j):
     return (i - j) % 5 == 0
 
 
-def test_a_fused_layout_covers_its_clauses_with_one_range_for_each_query() -> None:
+def test_fused_layouts_cover_their_clauses() -> None:
     predicate = far_and_near(l=8).predicate
     layout = fused_layout(predicate, possible_clauses(predicate, SHAPE), SHAPE)
     start, stop = layout.key_ranges.at(np.arange(24))
@@ -178,13 +178,13 @@ def test_a_fused_layout_covers_its_clauses_with_one_range_for_each_query() -> No
 
 
 @pytest.mark.parametrize("sizes", [(0, 10), (10, 0), (0, 0)])
-def test_without_queries_or_keys_nothing_runs(sizes: tuple[int, int]) -> None:
+def test_empty_lengths_run_nothing(sizes: tuple[int, int]) -> None:
     [group] = plan(far_and_near(l=4), *sizes).groups
     assert [(way.name, way.passes, way.seconds) for way in group.alternatives] == [("empty", (), 0.0)]
 
 
 @pytest.mark.parametrize("pattern", [far(least=100), far(least=3) & last(first=62)], ids=repr)
-def test_a_set_that_is_empty_at_these_lengths_has_no_pass(pattern: attncc.Pattern) -> None:
+def test_sets_empty_at_these_lengths_have_no_pass(pattern: attncc.Pattern) -> None:
     """By intervals, or within the key ranges: each comparison of the second one holds somewhere."""
     made = plan(pattern, 64)
     assert made.nnz == 0
@@ -192,12 +192,12 @@ def test_a_set_that_is_empty_at_these_lengths_has_no_pass(pattern: attncc.Patter
 
 
 @pytest.mark.parametrize("tile", [(96, 64), (64, 0), (64,), 64, (64, 64.0), [64, 64]])
-def test_tiles_are_pairs_of_powers_of_two(tile: object) -> None:
+def test_tiles_must_be_pairs_of_powers_of_two(tile: object) -> None:
     with pytest.raises(ConfigError, match="powers of two"):
         plan(attncc.load("causal"), 64, tile=tile)  # type: ignore[arg-type]
 
 
-def test_keys_end_where_queries_do_unless_they_are_counted() -> None:
+def test_kv_len_defaults_to_the_end_of_the_queries() -> None:
     causal = attncc.load("causal")
     assert plan(causal, 8, q_offset=4).shape == Shape(8, 12, 4)
     assert plan(causal, 8, 20, q_offset=4).shape == Shape(8, 20, 4)
@@ -205,7 +205,7 @@ def test_keys_end_where_queries_do_unless_they_are_counted() -> None:
         plan(causal, -1)
 
 
-def test_an_equal_question_has_the_plan_that_was_made() -> None:
+def test_equal_requests_share_a_plan() -> None:
     made = plan(far_and_near(l=16), 512)
     assert plan_for(far_and_near(l=16), Shape(512, 512), TILE, TARGET) is made
     assert plan(far_and_near(l=16), 512, tile=(64, 64)) is not made

@@ -9,7 +9,7 @@ from attncc.planner.segments import FLAT, RAMP, segments
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_segments_and_the_rest_are_the_rows_that_see_a_key(seed: int) -> None:
+def test_segments_partition_the_rows_that_see_a_key(seed: int) -> None:
     rng = np.random.default_rng(seed)
     steps = rng.choice([0, 1], 80) if seed % 2 else np.repeat(rng.choice([0, 1], 8), 10)
     stop = np.cumsum(steps)

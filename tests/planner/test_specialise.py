@@ -54,7 +54,7 @@ PATTERNS = [
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.name)
-def test_a_head_has_the_pairs_that_the_pattern_gives_it(pattern: attncc.Pattern) -> None:
+def test_specialised_predicates_agree_with_the_pattern(pattern: attncc.Pattern) -> None:
     for b, h in np.ndindex(SHAPE.batch, SHAPE.heads):
         found = specialise(pattern.predicate, SHAPE, b, h)
         assert found.free <= {I, J}
@@ -64,12 +64,12 @@ def test_a_head_has_the_pairs_that_the_pattern_gives_it(pattern: attncc.Pattern)
         np.testing.assert_array_equal(mask, np.broadcast_to(expected, (20, 25)))
 
 
-def test_what_depends_on_positions_alone_stays_the_same_object() -> None:
+def test_predicates_of_positions_alone_are_unchanged() -> None:
     predicate = attncc.load("strided", l=4).predicate
     assert specialise(predicate, SHAPE, 1, 2) is predicate
 
 
-def test_a_head_that_sees_nothing_or_all_is_decided() -> None:
+def test_empty_and_full_heads_become_constants() -> None:
     @attncc.pattern
     def by_head(i, j, h):
         return h >= 1
@@ -78,7 +78,7 @@ def test_a_head_that_sees_nothing_or_all_is_decided() -> None:
     assert decided == [FALSE, TRUE]
 
 
-def test_heads_of_equal_slices_have_one_predicate_and_others_have_their_own() -> None:
+def test_heads_with_equal_slices_share_a_predicate() -> None:
     rows = np.array([[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 1]])
     pattern = attncc.load("causal") & _same(ids=rows)
     found = [specialise(pattern.predicate, Shape(4, 4, heads=3), 0, h) for h in range(3)]

@@ -23,7 +23,7 @@ def stairs(seed: int) -> tuple[Tiles, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_key_ranges(seed: int) -> None:
+def test_tiles_of_key_ranges_agree_with_the_dense_grid(seed: int) -> None:
     tiles, seen = stairs(seed)
     classes = tiles.classify()
     for row, col in np.ndindex(classes.shape):
@@ -34,7 +34,7 @@ def test_a_key_ranges(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_tiles_of_runs(seed: int) -> None:
+def test_runs_list_their_tiles(seed: int) -> None:
     tiles, _ = stairs(seed)
     runs = zip(tiles.query_tile, tiles.start, tiles.stop, strict=True)
     listed = [[tile, col] for tile, first, last in runs for col in range(first, last)]
@@ -47,7 +47,7 @@ def test_tiles_of_runs(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_chunks_of_tiles_list_a_few_runs_at_a_time(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_list_few_runs_at_a_time(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     tiles, _ = stairs(seed)
     longest = int((tiles.stop - tiles.start).max())
     monkeypatch.setattr(module, "LISTED", 5)
@@ -61,7 +61,7 @@ def test_chunks_of_tiles_list_a_few_runs_at_a_time(seed: int, monkeypatch: pytes
     assert max(listed) < 5 + longest
 
 
-def test_boxes_are_clipped_joined_and_ragged_at_the_end() -> None:
+def test_boxes_are_clipped_and_joined() -> None:
     boxes = np.array([(0, 0, 4, 1), (0, 4, 4, 1), (0, 12, 1, 1), (4, 8, 8, 0)])
     tiles = from_boxes(ROWS, COLS, BLOCK_M, BLOCK_N, boxes)
     wanted = np.zeros((5, 13), np.int8)
@@ -72,7 +72,7 @@ def test_boxes_are_clipped_joined_and_ragged_at_the_end() -> None:
     assert len(tiles.start) == 6  # neighbours of a row are one run
 
 
-def test_boxes_beside_each_other_are_unrolled_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adjacent_boxes_are_unrolled_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     unrolled: list[int] = []
     monkeypatch.setattr(module, "opens", lambda *columns: unrolled.append(len(columns[0])) or opens(*columns))
     side, count = 32, 16

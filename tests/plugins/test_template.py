@@ -31,19 +31,19 @@ def run(site: Path, *command: str) -> str:
     return found.stdout
 
 
-def test_its_pattern_is_found(site: Path) -> None:
+def test_the_pattern_of_the_template_is_found(site: Path) -> None:
     program = "import attncc; print(attncc.load('template:sinks', window=8), attncc.load('sinks').key)"
     assert run(site, "-c", program).startswith("sinks(window=8, sinks=4) ")
     listing = run(site, "-c", "from attncc.cli import main; main()", "list", "--json")
     assert '"plugin": "template"' in listing
 
 
-def test_its_own_test_passes(site: Path) -> None:
+def test_the_test_of_the_template_passes(site: Path) -> None:
     test = str(TEMPLATE / "tests" / "test_template.py")
     assert "1 passed" in run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, test)
 
 
-def test_it_is_not_part_of_attncc() -> None:
+def test_the_template_is_not_part_of_attncc() -> None:
     program = "from attncc.frontend.plugins import plugins; print([p.name for p in plugins()])"
     assert (
         "template"

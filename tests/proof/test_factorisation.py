@@ -83,7 +83,7 @@ def unconnected(subsets: list[np.ndarray]) -> dict[tuple[int, ...], set[tuple[in
 
 @pytest.mark.parametrize("name", PATTERNS)
 @pytest.mark.parametrize("length", [5, 9, 27, 60])
-def test_pairs_and_locations_are_those_of_a_search(name: str, length: int) -> None:
+def test_verdicts_pairs_and_locations_agree_with_a_search(name: str, length: int) -> None:
     subsets = subsets_of(PATTERNS[name], length)
     missing = unconnected(subsets)
     finding = factorisation.prove(PATTERNS[name], Shape(length, length))
@@ -106,7 +106,7 @@ def _check(found, subsets: list[np.ndarray], missing: dict[tuple[int, ...], set[
 
 
 @pytest.mark.parametrize(("name", "length"), [("strided", 60), ("fixed", 60), ("second order", 9)])
-def test_the_example_is_a_path_from_the_first_to_the_last_position(name: str, length: int) -> None:
+def test_examples_are_paths_from_the_first_to_the_last_position(name: str, length: int) -> None:
     finding = factorisation.prove(PATTERNS[name], Shape(length, length))
     path = [int(x) for x in finding.detail.rpartition("for example ")[2].split(" → ")]
     mask = attncc.dense_mask(PATTERNS[name], length).numpy()
@@ -115,7 +115,7 @@ def test_the_example_is_a_path_from_the_first_to_the_last_position(name: str, le
     assert all(mask[i, j] for j, i in itertools.pairwise(path))
 
 
-def test_every_head_is_looked_at() -> None:
+def test_every_head_is_checked() -> None:
     refuted = attncc.verify(wider_heads(), 40, heads=3)[2]
     assert refuted.holds == all(
         any(not pairs for pairs in unconnected([s[h] if s.ndim == 3 else s for s in masks]).values())
@@ -124,7 +124,7 @@ def test_every_head_is_looked_at() -> None:
     )
 
 
-def test_a_head_that_fails_is_named() -> None:
+def test_failing_heads_are_named() -> None:
     @attncc.pattern
     def narrow_last(i, j, h):
         return (j <= i) & (i - j <= 6 - 2 * h), (j <= i) & ((i - j) % 5 == 0)
@@ -135,7 +135,7 @@ def test_a_head_that_fails_is_named() -> None:
     assert attncc.verify(narrow_last(), 40, heads=2)[2].holds
 
 
-def test_a_pattern_with_one_subset_is_not_factorised() -> None:
+def test_patterns_with_one_subset_have_no_factorisation() -> None:
     for pattern in (PATTERNS["strided"].union(), PATTERNS["strided"].heads(), attncc.load("sliding_window")):
         assert [finding.name for finding in attncc.verify(pattern, 32, heads=2)] == ["causal", "no empty rows"]
 
@@ -143,11 +143,11 @@ def test_a_pattern_with_one_subset_is_not_factorised() -> None:
 @pytest.mark.parametrize(
     ("name", "sources"), [("strided", 1), ("fixed", 5), ("products", 4), ("table", 60), ("both ways", 60)]
 )
-def test_one_period_of_sources_decides(name: str, sources: int) -> None:
+def test_one_period_of_sources_suffices(name: str, sources: int) -> None:
     assert period(PATTERNS[name].subsets, Shape(60, 60)) == sources
 
 
-def test_one_order_that_is_too_large_does_not_hide_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oversized_orders_do_not_hide_others(monkeypatch: pytest.MonkeyPatch) -> None:
     @attncc.pattern
     def columns_first(i, j):
         return (j <= i) & ((i - j) % 4 == 0), (j <= i) & (i - j < 4)

@@ -111,7 +111,7 @@ def test_rows_agree_with_brute_force_over_many_tiles(name: str) -> None:
     assert rows.counterexample == ({"i": blind[0]} if len(blind) else {})
 
 
-def test_heads_are_looked_at_one_by_one() -> None:
+def test_each_head_is_checked() -> None:
     @attncc.pattern
     def growing(i, j, h):
         return (j <= i) & (i - j < 4 * h)
@@ -123,14 +123,14 @@ def test_heads_are_looked_at_one_by_one() -> None:
 
 @pytest.mark.parametrize("name", ["strided", "fixed", "sliding_window", "dilated_window", "full", "prefix"])
 @pytest.mark.timeout(60)
-def test_a_million_positions_take_seconds(name: str) -> None:
+def test_a_million_positions_are_verified_in_seconds(name: str) -> None:
     causal, rows = attncc.verify(attncc.load(name).union(), 1 << 20)
     assert causal.holds == (name not in ("full", "prefix"))
     assert rows.holds
 
 
 @pytest.mark.timeout(60)
-def test_rows_with_a_residual_are_looked_at_until_they_see_a_key() -> None:
+def test_rows_are_searched_until_they_see_a_key() -> None:
     found = attncc.verify(scattered(), 1 << 16)
     assert [finding.holds for finding in found] == [False, True]
 
@@ -139,7 +139,7 @@ def test_no_positions_have_every_property() -> None:
     assert all(finding.holds for name in ("strided", "window", "full") for finding in attncc.verify(PATTERNS[name], 0))
 
 
-def test_a_table_that_differs_per_batch_entry_is_refuted_in_that_entry() -> None:
+def test_counterexamples_name_the_batch_entry() -> None:
     @attncc.pattern
     def seen(i, j, b, *, allowed: attncc.Table):
         return (j <= i) & (allowed[b, j] == 1)
@@ -150,7 +150,7 @@ def test_a_table_that_differs_per_batch_entry_is_refuted_in_that_entry() -> None
     assert finding.counterexample == {"i": 0, "batch": 2}
 
 
-def test_causality_names_the_head_that_breaks_it() -> None:
+def test_counterexamples_name_the_head() -> None:
     pattern = attncc.per_head([attncc.load("sliding_window", window=4), attncc.load("prefix", length=3)])
     causal, rows = attncc.verify(pattern, 32, heads=2)
     assert causal.counterexample["head"] == 1
@@ -159,24 +159,24 @@ def test_causality_names_the_head_that_breaks_it() -> None:
     assert rows.holds
 
 
-def test_a_graph_that_is_too_large_leaves_the_question_open(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oversized_graphs_are_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attncc.proof.paths.MAX_EDGES", 50)
     finding = attncc.verify(PATTERNS["fixed"], 200)[2]
     assert finding.verdict == "undecided"
     assert "shorter" in finding.detail
 
 
-def test_findings_are_data() -> None:
+def test_findings_are_serialisable() -> None:
     findings = json.loads(json.dumps([finding.describe() for finding in attncc.verify(gaps(), 40)]))
     assert [finding["verdict"] for finding in findings] == ["proved", "proved", "refuted"]
 
 
-def test_proofs_need_no_tensor_library() -> None:
+def test_proofs_import_no_torch() -> None:
     code = "import sys, attncc; p = attncc.load('strided', l=4); attncc.verify(p, 32); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_rows_that_an_exact_pass_of_any_alternative_shows_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_covered_by_an_exact_pass_are_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     def looked_at(*_: object) -> None:
         raise AssertionError("a pair was evaluated")
 

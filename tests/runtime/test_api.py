@@ -46,46 +46,46 @@ def check(pattern: attncc.Pattern, q_len: int, kv_len: int, *, q_offset: int = 0
 
 @pytest.mark.parametrize("name", PATTERNS)
 @pytest.mark.parametrize("length", [1, 2, 127, 129, 300])
-def test_lengths(name: str, length: int) -> None:
+def test_every_length_agrees_with_the_oracle(name: str, length: int) -> None:
     check(PATTERNS[name], length, length, heads=2, kv_heads=2, batch=2)
 
 
 @pytest.mark.parametrize("name", PATTERNS)
 @pytest.mark.parametrize(("q_len", "kv_len", "q_offset"), [(1, 300, 299), (37, 200, 150), (200, 37, 0), (64, 330, 266)])
-def test_other_lengths_and_offsets(name: str, q_len: int, kv_len: int, q_offset: int) -> None:
+def test_query_and_key_lengths_may_differ(name: str, q_len: int, kv_len: int, q_offset: int) -> None:
     check(PATTERNS[name], q_len, kv_len, q_offset=q_offset, heads=2, kv_heads=1)
 
 
 @pytest.mark.parametrize("head_dim", [1, 8, 40, 64, 80, 128, 256])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
-def test_head_sizes(head_dim: int, dtype: torch.dtype) -> None:
+def test_every_head_size_agrees_with_the_oracle(head_dim: int, dtype: torch.dtype) -> None:
     check(STRIDED, 113, 113, head_dim=head_dim, value_dim=head_dim, dtype=dtype)
 
 
 @pytest.mark.parametrize(("head_dim", "value_dim"), [(8, 24), (24, 8), (1, 3), (64, 1)])
-def test_value_heads_of_another_size(head_dim: int, value_dim: int) -> None:
+def test_value_heads_may_have_another_size(head_dim: int, value_dim: int) -> None:
     check(STRIDED, 129, 129, head_dim=head_dim, value_dim=value_dim)
 
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 1), (4, 2), (6, 3)])
 @pytest.mark.parametrize("name", ["strided", "heads", "documents"])
-def test_grouped_queries(name: str, heads: int, kv_heads: int) -> None:
+def test_grouped_queries_agree_with_the_oracle(name: str, heads: int, kv_heads: int) -> None:
     check(PATTERNS[name], 130, 130, heads=heads, kv_heads=kv_heads, batch=2)
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_the_reference_backend(name: str) -> None:
+def test_the_reference_agrees_with_the_oracle(name: str) -> None:
     check(PATTERNS[name], 65, 65, heads=2, kv_heads=1, backend="reference")
 
 
-def test_causal_is_that_of_pytorch() -> None:
+def test_causal_attention_agrees_with_pytorch() -> None:
     q, k, v = tensors(200)
     torch.testing.assert_close(
         attncc.attention(q, k, v, attncc.load("causal")), scaled_dot_product_attention(q, k, v, is_causal=True)
     )
 
 
-def test_scale_lse_and_empty_rows() -> None:
+def test_empty_rows_give_zero_and_minus_infinity() -> None:
     q, k, v = tensors()
     from_ten = attncc.Pattern([(Index.of(J) >= 10).predicate], "from ten")
     nothing = attncc.load("sliding_window", window=3) & from_ten
@@ -107,7 +107,7 @@ def test_inputs_need_not_be_contiguous() -> None:
         )
 
 
-def test_gradcheck() -> None:
+def test_gradients_pass_gradcheck() -> None:
     inputs = [x.double().requires_grad_() for x in tensors(19, dim=3)]
     for pattern in (STRIDED, PATTERNS["nothing for some"], PATTERNS["heads"]):
         torch.autograd.gradcheck(lambda *x, p=pattern: attncc.attention(*x, p), inputs)
@@ -115,7 +115,7 @@ def test_gradcheck() -> None:
     torch.autograd.gradcheck(lambda *x: attncc.attention(*x, seen, return_lse=True), inputs)
 
 
-def test_gradients_of_some_inputs_only() -> None:
+def test_gradients_may_be_needed_for_some_inputs_only() -> None:
     q, k, v = tensors()
     v.requires_grad_()
     attncc.attention(q, k, v, STRIDED).sum().backward()
@@ -123,7 +123,7 @@ def test_gradients_of_some_inputs_only() -> None:
     assert q.grad is None
 
 
-def test_torch_compile_without_a_graph_break() -> None:
+def test_torch_compile_has_no_graph_break() -> None:
     torch._dynamo.reset()
 
     @torch.compile(fullgraph=True, backend="aot_eager")
@@ -137,7 +137,7 @@ def test_torch_compile_without_a_graph_break() -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_the_operator_is_registered_completely() -> None:
+def test_the_operator_passes_opcheck() -> None:
     q, k, v = tensors(20)
     arguments = (q, k, v, 0.25, STRIDED.handle, "", 0, "torch", "")
     torch.library.opcheck(torch.ops.attncc.attention.default, arguments, test_utils=("test_schema", "test_faketensor"))
@@ -145,7 +145,7 @@ def test_the_operator_is_registered_completely() -> None:
     assert [x.shape for x in shapes] == [q.shape, q.shape[:-1]]
 
 
-def test_autocast_takes_the_lower_precision() -> None:
+def test_autocast_computes_in_the_lower_precision() -> None:
     q, k, v = tensors()
     with torch.autocast("cpu", torch.bfloat16):
         assert attncc.attention(q, k, v, STRIDED).dtype == torch.bfloat16
@@ -155,7 +155,7 @@ def test_autocast_takes_the_lower_precision() -> None:
         attncc.attention(*mixed, STRIDED)
 
 
-def test_a_second_call_plans_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_calls_plan_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = tensors(77)
     attncc.attention(*inputs, attncc.load("strided", l=11))
 
@@ -176,7 +176,7 @@ def test_compile_plans_ahead() -> None:
     assert lse.shape == (2, 2, 40)
 
 
-def test_a_batch_without_queries_or_keys() -> None:
+def test_inputs_without_queries_or_keys_give_zeros() -> None:
     q, k, v = tensors()
     out, lse = attncc.attention(q[:, :, :0], k, v, STRIDED, return_lse=True)
     assert out.shape == (2, 2, 0, 8)
@@ -245,7 +245,7 @@ def _gradient() -> torch.Tensor:
     return torch.autograd.grad(attncc.attention(Q, K, V, STRIDED).pow(2).sum(), Q, create_graph=True)[0]
 
 
-def test_a_compiled_attention_followed_changes_of_the_caller_s_configuration() -> None:
+def test_later_changes_to_a_configuration_have_no_effect() -> None:
     config: dict[str, object] = {"forward.plan": "fused"}
     attend = attncc.compile(STRIDED, config=config)
     before = attend.planned(Q, K, V)
@@ -255,25 +255,25 @@ def test_a_compiled_attention_followed_changes_of_the_caller_s_configuration() -
     attend(Q, K, V)
 
 
-def test_what_is_no_configuration_was_compiled() -> None:
+def test_compile_refuses_invalid_configurations() -> None:
     with pytest.raises(ConfigError, match="mapping"):
         attncc.compile(STRIDED, config=3)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused(name: str) -> None:
+def test_invalid_calls_are_refused(name: str) -> None:
     call, error, says = REFUSED[name]
     with pytest.raises(error, match=says):
         call()
 
 
-def test_a_pattern_that_is_gone_is_named() -> None:
+def test_patterns_that_no_longer_exist_are_named() -> None:
     arguments = (*tensors(), 0.25, "strided#gone", "", 0, "torch", "")
     with pytest.raises(attncc.PatternError, match="no longer exists"):
         torch.ops.attncc.attention(*arguments)
 
 
-def test_patterns_made_anew_do_not_compile_a_model_anew() -> None:
+def test_new_patterns_do_not_recompile_a_model() -> None:
     """As docs/patterns.md has it."""
     torch._dynamo.reset()
     compiled: list[torch.fx.GraphModule] = []
@@ -298,7 +298,7 @@ def test_patterns_made_anew_do_not_compile_a_model_anew() -> None:
 
 
 @pytest.mark.parametrize("config", [{}, {"forward.plan": "dense"}])
-def test_a_configuration_is_a_constant_of_a_graph(config: dict[str, object]) -> None:
+def test_configurations_are_constants_of_a_graph(config: dict[str, object]) -> None:
     q, k, v = (torch.randn(1, 1, 40, 16) for _ in range(3))
 
     causal = attncc.load("causal")

@@ -37,7 +37,7 @@ def tensors(**changed: tuple[int, ...]) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("dim", range(4))
-def test_each_dimension_agrees_with_those_of_the_other_tensors_or_is_free(name: str, dim: int) -> None:
+def test_dimensions_must_agree_unless_free(name: str, dim: int) -> None:
     check_tensors(*tensors(), enable_gqa=True, q_offset=0)
     size = list(SIZES[name])
     size[dim] += 1
@@ -55,9 +55,7 @@ def test_each_dimension_agrees_with_those_of_the_other_tensors_or_is_free(name: 
 @pytest.mark.parametrize("heads", range(1, 13))
 @pytest.mark.parametrize("key_heads", [1, 2, 3, 4])
 @pytest.mark.parametrize("grouped", [True, False])
-def test_query_heads_are_a_multiple_of_key_heads_and_grouping_is_asked_for(
-    heads: int, key_heads: int, grouped: bool
-) -> None:
+def test_grouped_heads_need_a_multiple_and_enable_gqa(heads: int, key_heads: int, grouped: bool) -> None:
     given = tensors(query=(2, heads, 5, 8), key=(2, key_heads, 7, 8), value=(2, key_heads, 7, 6))
     if heads == key_heads or (grouped and heads % key_heads == 0):
         check_tensors(*given, enable_gqa=grouped, q_offset=0)
@@ -67,7 +65,7 @@ def test_query_heads_are_a_multiple_of_key_heads_and_grouping_is_asked_for(
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_any_size_but_that_of_heads_may_be_none_at_all(name: str) -> None:
+def test_every_size_but_the_head_size_may_be_zero(name: str) -> None:
     for dim in (0, 1, 2):
         nothing = {each: (*size[:dim], 0, *size[dim + 1 :]) for each, size in SIZES.items()}
         check_tensors(*tensors(**nothing), enable_gqa=False, q_offset=0)
@@ -82,19 +80,19 @@ def test_any_size_but_that_of_heads_may_be_none_at_all(name: str) -> None:
 
 
 @pytest.mark.parametrize("offset", [-7, np.int64(3), np.int32(-1), torch.tensor(5)])
-def test_whatever_python_takes_for_an_integer_is_an_offset(offset: Any) -> None:
+def test_offsets_may_be_any_integer_type(offset: Any) -> None:
     check_tensors(*tensors(), enable_gqa=False, q_offset=offset)
     assert Options(q_offset=offset).call(attncc.load("causal")).q_offset == int(offset)
 
 
 @pytest.mark.parametrize("offset", [-(2**31), 2**31, 1.0, True, None, "0"])
-def test_an_offset_is_a_position(offset: object) -> None:
+def test_offsets_must_be_positions(offset: object) -> None:
     with pytest.raises(ShapeError, match="position of the first query"):
         check_tensors(*tensors(), enable_gqa=False, q_offset=offset)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_scales_go_to_where_the_sums_have_no_digits_left(dtype: torch.dtype) -> None:
+def test_scales_are_limited_by_precision(dtype: torch.dtype) -> None:
     query = torch.zeros(1, 1, 3, 16, dtype=dtype)
     assert scale_of(None, query) == 0.25
     most = 1 / torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps
@@ -105,20 +103,20 @@ def test_scales_go_to_where_the_sums_have_no_digits_left(dtype: torch.dtype) -> 
 
 
 @pytest.mark.parametrize("scale", [0, 2, -0.5, np.float32(0.25), np.int64(3), Fraction(1, 8)])
-def test_every_kind_of_finite_number_is_a_scale(scale: float) -> None:
+def test_scales_may_be_any_finite_number(scale: float) -> None:
     found = scale_of(scale, torch.zeros(1, 1, 1, 4))
     assert isinstance(found, float)
     assert found == float(scale)
 
 
 @pytest.mark.parametrize("scale", [math.nan, math.inf, -math.inf, "1", 1j, torch.ones(()), np.ones(1)], ids=repr)
-def test_what_is_no_finite_number_says_what_to_pass(scale: object) -> None:
+def test_other_scales_are_refused_with_a_fix(scale: object) -> None:
     with pytest.raises(ShapeError, match="finite number") as refused:
         check_scale(scale)
     assert ("Multiply the query" if isinstance(scale, Tensor) else "Pass one") in refused.value.fix
 
 
-def test_autocast_takes_all_to_its_dtype_but_double_precision() -> None:
+def test_autocast_converts_everything_but_double_precision() -> None:
     given = [torch.zeros(2, dtype=each) for each in (torch.float32, torch.float16, torch.float64)]
     assert autocast(*given) == given
     with torch.autocast("cpu", torch.bfloat16):
@@ -127,21 +125,21 @@ def test_autocast_takes_all_to_its_dtype_but_double_precision() -> None:
         assert autocast(meta)[0] is meta
 
 
-def test_forward_mode_is_refused_and_tensors_without_a_tangent_are_not() -> None:
+def test_forward_mode_is_refused() -> None:
     x = torch.ones(2)
     check_transforms(x, x)
     with forward_ad.dual_level(), pytest.raises(AttnccError, match="forward mode"):
         check_transforms(x, forward_ad.make_dual(x, x))
 
 
-def test_weights_are_where_the_query_is() -> None:
+def test_weights_must_share_the_device_of_the_query() -> None:
     score = attncc.alibi(slopes=torch.ones(4, device="meta"))
     with pytest.raises(TableError, match="'slopes' are on meta, query on cpu"):
         check_weights(score.weights, torch.zeros(1))
     check_weights(score.weights, torch.zeros(1, device="meta"))
 
 
-def test_a_call_is_told_from_another_by_each_option_that_changes_what_runs() -> None:
+def test_calls_differ_in_every_option_that_changes_execution() -> None:
     causal = attncc.load("causal")
     plain = Options()
     others = [

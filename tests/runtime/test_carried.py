@@ -65,13 +65,13 @@ def distances(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("name", SAVED)
-def test_what_is_saved_runs_in_a_process_with_other_patterns(name: str, distances: dict[str, float]) -> None:
+def test_exported_programs_run_in_another_process(name: str, distances: dict[str, float]) -> None:
     """At the length that it was exported at, and at another one."""
     assert distances[name] < CLOSE
 
 
 @pytest.mark.slow
-def test_what_is_compiled_ahead_of_time_carries_its_pattern(tmp_path: Path) -> None:
+def test_programs_compiled_ahead_of_time_carry_their_pattern(tmp_path: Path) -> None:
     save_values(tmp_path, "documents", LENGTH)
     package = str(tmp_path / "documents-compiled.pt2")
     torch._inductor.aoti_compile_and_package(exported(Documents(), dynamic=False), package_path=package)
@@ -83,14 +83,14 @@ def program() -> torch.export.ExportedProgram:
     return exported(Documents())
 
 
-def test_a_program_holds_no_handle_and_its_tables_as_constants(program: torch.export.ExportedProgram) -> None:
+def test_programs_hold_tables_as_constants_and_no_handle(program: torch.export.ExportedProgram) -> None:
     [call] = [node for node in program.graph.nodes if node.target is torch.ops.attncc.general_attention.default]
     assert [x.split(",")[0] for x in call.args if isinstance(x, str) and x] == ['{"format":1', '{"format":1']
     assert any(torch.equal(constant, IDS) for constant in program.constants.values())
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_gradients_of_a_program_are_those_of_dense_attention(
+def test_gradients_of_a_program_agree_with_dense_attention(
     program: torch.export.ExportedProgram, compiled: bool
 ) -> None:
     module = program.module()
@@ -101,7 +101,7 @@ def test_gradients_of_a_program_are_those_of_dense_attention(
     torch.testing.assert_close(found.grad, wanted.grad)
 
 
-def test_a_program_keeps_its_text_through_decompositions(program: torch.export.ExportedProgram) -> None:
+def test_decompositions_keep_the_pattern(program: torch.export.ExportedProgram) -> None:
     x = inputs()
     torch.testing.assert_close(program.run_decompositions().module()(x), Documents().expected(x))
 
@@ -117,12 +117,12 @@ def tampered(program: torch.export.ExportedProgram, table: torch.Tensor) -> torc
     raise AssertionError("the program has no such table")
 
 
-def test_a_program_with_other_tables_is_refused(program: torch.export.ExportedProgram) -> None:
+def test_programs_with_other_tables_are_refused(program: torch.export.ExportedProgram) -> None:
     with pytest.raises(ExportError, match="none of the tables beside it is 'ids'"):
         tampered(program, 1 - IDS)(inputs())
 
 
-def test_a_table_that_is_changed_after_a_call_is_refused(program: torch.export.ExportedProgram) -> None:
+def test_tables_changed_after_a_call_are_refused(program: torch.export.ExportedProgram) -> None:
     table = IDS.clone()
     module = tampered(program, table)
     module(inputs())
@@ -142,7 +142,7 @@ class Learned(torch.nn.Module):
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_weights_that_a_module_holds_are_parameters_of_the_program(strict: bool) -> None:
+def test_weights_of_a_module_become_parameters_of_the_program(strict: bool) -> None:
     model, x = Learned(), inputs()
     module = exported(model, strict).module()
     with torch.no_grad():
@@ -163,7 +163,7 @@ def operator_arguments() -> list[Any]:
 
 
 @pytest.mark.parametrize("part", ["pattern", "score"])
-def test_a_text_that_is_no_program_is_refused(part: str) -> None:
+def test_malformed_programs_are_refused(part: str) -> None:
     arguments = operator_arguments()
     arguments[6:8] = ["{}", ""] if part == "pattern" else [written(window(reach=3).program), "{}"]
     with pytest.raises(ExportError, match=f"The {part} .* can't be read"):
@@ -186,7 +186,7 @@ print(graph(inputs()).sum().item())
 """
 
 
-def test_a_graph_of_another_process_never_finds_another_pattern(tmp_path: Path) -> None:
+def test_graphs_find_their_own_pattern_or_none(tmp_path: Path) -> None:
     """Graphs that aren't exported name their pattern by what it is, so that it is found or missed, never mistaken."""
     kept, x = window(reach=3), inputs()
     graph = make_fx(lambda q: attncc.attention(q, q, q, kept))(x)
@@ -214,7 +214,7 @@ print(float((run(x) - expected).abs().max()), counters["inductor"]["fxgraph_cach
 
 
 @pytest.mark.slow
-def test_a_graph_from_the_cache_on_disk_runs_the_pattern_of_this_process(tmp_path: Path) -> None:
+def test_cached_graphs_run_the_pattern_of_this_process(tmp_path: Path) -> None:
     """The cache of torch.compile gives a graph to the same pattern and score only."""
     environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     for reach, cap, hit in (("3", "2.0", "0"), ("3", "2.0", "1"), ("5", "2.0", "0"), ("3", "4.0", "0")):
@@ -239,7 +239,7 @@ def world_of_one() -> Iterator[None]:
 
 @pytest.mark.usefixtures("world_of_one")
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_distributed_operator_is_refused(strict: bool) -> None:
+def test_distributed_operators_are_refused(strict: bool) -> None:
     class Distributed(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -23,13 +23,13 @@ def tensors(length: int = 20, dtype: torch.dtype = torch.float32) -> list[torch.
     return [torch.randn(1, 1, length, 8, dtype=dtype) for _ in range(3)]
 
 
-def test_a_second_call_looks_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_calls_need_no_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
     first = executable_for(*tensors(), "forward", call())
     monkeypatch.setattr(executables, "_running", None)
     assert executable_for(*tensors(), "forward", call()) is first
 
 
-def test_calls_that_differ_are_not_taken_for_each_other() -> None:
+def test_distinct_calls_have_distinct_executables() -> None:
     found = {
         "one": executable_for(*tensors(), "forward", call()),
         "longer": executable_for(*tensors(21), "forward", call()),
@@ -39,7 +39,7 @@ def test_calls_that_differ_are_not_taken_for_each_other() -> None:
     assert len({id(each) for each in found.values()}) == len(found)
 
 
-def test_an_executable_that_is_forgotten_elsewhere_is_freed() -> None:
+def test_executables_are_not_kept_alive() -> None:
     held = weakref.ref(executable_for(*tensors(33), "forward", call()))
     executables._lowered.cache_clear()
     gc.collect()
@@ -47,7 +47,7 @@ def test_an_executable_that_is_forgotten_elsewhere_is_freed() -> None:
     assert executable_for(*tensors(33), "forward", call()) is not None
 
 
-def test_many_calls_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_calls_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executables, "MOST", 3)
     executables._known.clear()
     for length in range(1, 12):

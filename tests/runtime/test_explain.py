@@ -29,7 +29,7 @@ def _tune(n: int) -> None:
     assert user_store().save(entry)
 
 
-def test_exact_nearest_and_default() -> None:
+def test_explanations_name_the_source() -> None:
     _tune(1024)
     near, far = (attncc.explain_config(STRIDED, n, backend="torch", target="cpu") for n in (2048, 1 << 16))
     assert [each.found.source for each in near.directions] == ["nearest", "default"]
@@ -41,7 +41,7 @@ def test_exact_nearest_and_default() -> None:
     assert "q_len" in str(far.directions[0].why_miss()[0])
 
 
-def test_described_as_json() -> None:
+def test_explanations_are_serialisable() -> None:
     _tune(1024)
     found = json.loads(json.dumps(attncc.explain_config(STRIDED, 1024, backend="torch", target="cpu").describe()))
     forward = found["directions"]["forward"]
@@ -50,7 +50,7 @@ def test_described_as_json() -> None:
     assert found["directions"]["backward"]["source"] == "default"
 
 
-def test_a_gpu_that_is_not_here() -> None:
+def test_absent_gpus_can_be_explained() -> None:
     found = attncc.explain_config(STRIDED, 1024, target="sm_90", dtype="bf16", heads=8, kv_heads=2)
     assert {(each.key.backend, each.key.dtype, each.key.kv_heads) for each in found.directions} == {
         ("triton", "bf16", 2)
@@ -69,6 +69,6 @@ def test_a_gpu_that_is_not_here() -> None:
         ({"direction": "up"}, attncc.ConfigError),
     ],
 )
-def test_what_can_not_be_explained(options: dict[str, object], error: type[Exception]) -> None:
+def test_invalid_options_are_refused(options: dict[str, object], error: type[Exception]) -> None:
     with pytest.raises(error):
         attncc.explain_config(STRIDED, 1024, **options)

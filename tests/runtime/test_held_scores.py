@@ -105,12 +105,12 @@ def test_weights_are_registered_by_name(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("assign", [False, True])
-def test_state_that_is_loaded_counts(model: nn.Module, assign: bool) -> None:
+def test_loaded_state_takes_effect(model: nn.Module, assign: bool) -> None:
     model.load_state_dict({name_of(model): NEW}, assign=assign)
     check(model, NEW)
 
 
-def test_gradients_reach_the_parameter_that_there_is(model: nn.Module) -> None:
+def test_gradients_reach_the_current_parameter(model: nn.Module) -> None:
     model.load_state_dict({name_of(model): NEW.clone()}, assign=True)
     slopes = dict(model.named_parameters()).get(name_of(model))
     if slopes is None:  # a buffer
@@ -122,12 +122,12 @@ def test_gradients_reach_the_parameter_that_there_is(model: nn.Module) -> None:
     torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=1e-5)
 
 
-def test_functional_call_has_its_own_weights(model: nn.Module) -> None:
+def test_functional_call_uses_its_own_weights(model: nn.Module) -> None:
     check(lambda x: torch.func.functional_call(model, {name_of(model): NEW}, (x,)), NEW)
     check(model, torch.tensor([0.1, 0.5]))
 
 
-def test_parametrizations_count(model: nn.Module) -> None:
+def test_parametrizations_take_effect(model: nn.Module) -> None:
     class Doubled(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return 2 * x
@@ -136,13 +136,13 @@ def test_parametrizations_count(model: nn.Module) -> None:
     check(model, torch.tensor([0.2, 1.0]))
 
 
-def test_replicas_have_tensors_of_their_own(model: nn.Module) -> None:
+def test_replicas_use_their_own_tensors(model: nn.Module) -> None:
     replica = _replicated(model, lambda x: x * 3)
     check(replica, torch.tensor([0.3, 1.5]))
     check(model, torch.tensor([0.1, 0.5]))
 
 
-def test_a_model_made_on_meta_is_filled_and_loaded() -> None:
+def test_models_made_on_meta_can_be_loaded() -> None:
     for make in MODELS.values():
         state = {name_of(make()): NEW}
         with torch.device("meta"):
@@ -151,21 +151,21 @@ def test_a_model_made_on_meta_is_filled_and_loaded() -> None:
         check(model, NEW)
 
 
-def test_conversions_count(model: nn.Module) -> None:
+def test_conversions_take_effect(model: nn.Module) -> None:
     x = tokens().double()
     found = model.double()(x)
     assert next(iter(model.state_dict().values())).dtype == torch.float64
     torch.testing.assert_close(found, wanted(x, torch.tensor([0.1, 0.5])))
 
 
-def test_a_deep_copy_has_weights_of_its_own(model: nn.Module) -> None:
+def test_deep_copies_have_their_own_weights(model: nn.Module) -> None:
     other = copy.deepcopy(model)
     other.load_state_dict({name_of(model): NEW})
     check(other, NEW)
     check(model, torch.tensor([0.1, 0.5]))
 
 
-def test_a_pickled_model_is_the_same(model: nn.Module) -> None:
+def test_models_survive_pickling(model: nn.Module) -> None:
     saved = io.BytesIO()
     torch.save(model, saved)
     saved.seek(0)
@@ -175,7 +175,7 @@ def test_a_pickled_model_is_the_same(model: nn.Module) -> None:
     check(other, NEW)
 
 
-def test_a_model_whose_score_no_module_declares_is_pickled_too() -> None:
+def test_models_with_a_local_score_survive_pickling() -> None:
     @attncc.score
     def local(score, h, *, gain: attncc.Weights):
         return score * gain[h]
@@ -188,14 +188,14 @@ def test_a_model_whose_score_no_module_declares_is_pickled_too() -> None:
     assert torch.equal(other(x, x, x), model(x, x, x))
 
 
-def test_a_compiled_attention_says_what_it_plans_and_what_it_is() -> None:
+def test_compiled_attention_shows_its_plan_and_score() -> None:
     attend, x = attncc.compile(CAUSAL, 12, score=attncc.alibi, weights={"slopes": NEW}), tokens()
     assert attend.planned(x, x, x).shape.q_len == 12
     assert "causal()" in repr(attend)
     assert "alibi(slopes=(2,))" in repr(attend)
 
 
-def test_a_module_asks_for_all_weights_and_for_names_that_it_can_hold() -> None:
+def test_missing_weights_and_reserved_names_are_refused() -> None:
     with pytest.raises(ScoreError, match="no tensor for its weights 'slopes'"):
         attncc.compile(CAUSAL, score=attncc.alibi)
 
@@ -207,7 +207,7 @@ def test_a_module_asks_for_all_weights_and_for_names_that_it_can_hold() -> None:
         attncc.compile(CAUSAL, score=halved(half=NEW))
 
 
-def test_a_parameter_that_a_score_captured_is_warned_of_once() -> None:
+def test_captured_parameters_warn_once() -> None:
     @attncc.score
     def kept(score, h, *, gain: attncc.Weights):
         return score * gain[h]
@@ -224,7 +224,7 @@ def test_a_parameter_that_a_score_captured_is_warned_of_once() -> None:
 
 
 @pytest.mark.parametrize("make", [Given, parameter])
-def test_graphs_follow_the_weights(make: Callable[[], nn.Module]) -> None:
+def test_graphs_use_the_current_weights(make: Callable[[], nn.Module]) -> None:
     torch._dynamo.reset()
     model, counter = make(), CompileCounterWithBackend("aot_eager")
     graph = torch.compile(model, fullgraph=True, backend=counter)
@@ -238,7 +238,7 @@ def test_graphs_follow_the_weights(make: Callable[[], nn.Module]) -> None:
 
 
 @pytest.mark.slow
-def test_the_module_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_documented_module_runs(capsys: pytest.CaptureFixture[str]) -> None:
     text = (Path(__file__).parents[2] / "docs" / "scores.md").read_text(encoding="utf-8")
     _, example, *_ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(example, {"__name__": "example"})

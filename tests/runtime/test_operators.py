@@ -9,7 +9,7 @@ import attncc
 
 
 @pytest.mark.parametrize("with_weights", [False, True])
-def test_forward_mode_dropped_the_tangents_without_a_word(with_weights: bool) -> None:
+def test_forward_mode_is_refused(with_weights: bool) -> None:
     causal, x = attncc.load("causal"), torch.randn(1, 2, 7, 4)
 
     def by_query(q: torch.Tensor) -> torch.Tensor:
@@ -28,7 +28,7 @@ def test_forward_mode_dropped_the_tangents_without_a_word(with_weights: bool) ->
 
 
 @pytest.mark.parametrize("transform", ["grad", "vjp", "jacrev", "hessian"])
-def test_reverse_mode_of_torch_func_named_a_missing_staticmethod(transform: str) -> None:
+def test_reverse_mode_of_torch_func_is_refused_with_a_fix(transform: str) -> None:
     query = torch.randn(1, 1, 8, 4)
 
     def total(x: torch.Tensor) -> torch.Tensor:
@@ -41,20 +41,20 @@ def test_reverse_mode_of_torch_func_named_a_missing_staticmethod(transform: str)
     assert found.shape == query.shape
 
 
-def test_attention_on_constants_inside_of_a_transform_is_no_derivative() -> None:
+def test_attention_on_constants_runs_inside_transforms() -> None:
     query = torch.randn(1, 1, 8, 4)
     found = torch.func.grad(lambda x: (x * attncc.attention(query, query, query, attncc.load("causal"))).sum())(query)
     assert torch.equal(found, attncc.attention(query, query, query, attncc.load("causal")))
 
 
-def test_vmap_says_where_the_dimension_goes() -> None:
+def test_vmap_is_refused_with_a_fix() -> None:
     query = torch.randn(3, 1, 1, 8, 4)
     with pytest.raises(attncc.AttnccError, match=r"(?s)torch\.vmap.*into B"):
         torch.vmap(lambda x: attncc.attention(x, x, x, attncc.load("causal")))(query)
 
 
 @pytest.mark.parametrize("backend", ["torch", "reference"])
-def test_an_output_was_a_view_that_nothing_could_change_in_place(backend: str) -> None:
+def test_outputs_may_be_changed_in_place(backend: str) -> None:
     """Now it is as with scaled_dot_product_attention, whose backward needs its output, too; the reference's doesn't."""
     query = torch.randn(1, 1, 8, 4, requires_grad=True)
     out, lse = attncc.attention(query, query, query, attncc.load("causal"), return_lse=True, backend=backend)

@@ -29,7 +29,7 @@ def test_operators_are_registered_in_either_order(order: str) -> None:
     assert found.split() == ["set()", "[]", "False", "SourceFileLoader"]
 
 
-def test_torch_that_is_missing_is_still_missing() -> None:
+def test_missing_torch_still_fails_to_import() -> None:
     program = (
         "import sys, attncc\n"
         "sys.path[:] = []\n"

@@ -13,7 +13,7 @@ from attncc.targets import for_device, gpu, names, target
 GPUS = ("a100", "b200", "b300", "h100", "h200", "mi300x", "mi355x", "rtx4090", "rtx5090")
 
 
-def test_names() -> None:
+def test_names_list_every_target() -> None:
     assert names() == tuple(sorted((*GPUS, "cpu")))
 
 
@@ -32,7 +32,7 @@ def test_peaks_follow_from_clocks_and_units(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GPUS)
-def test_limits_agree(name: str) -> None:
+def test_limits_are_consistent(name: str) -> None:
     found = gpu(name)
     assert found.shared_per_block + found.shared_reserved == found.shared
     assert 0 < found.sustained <= 1
@@ -41,11 +41,11 @@ def test_limits_agree(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_plans_are_made_for_every_target(name: str) -> None:
+def test_every_target_has_plans(name: str) -> None:
     assert attncc.plan(attncc.load("strided", l=64), 1024, target=name).target == name
 
 
-def test_architectures() -> None:
+def test_architectures_name_their_target() -> None:
     assert target("sm_90").name == "h100"
     assert target("gfx942").name == "mi300x"
     assert gpu("sm_100").triton_arch == 100
@@ -71,11 +71,11 @@ def test_architectures() -> None:
         ("AMD Radeon RX 9070", "gfx1201", "mi355x"),
     ],
 )
-def test_live_devices(device: str, arch: str, name: str) -> None:
+def test_devices_map_to_the_nearest_target(device: str, arch: str, name: str) -> None:
     assert for_device(device, arch).name == name
 
 
-def test_unknown_ones() -> None:
+def test_unknown_targets_are_refused() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'h100'"):
         target("h10")
     with pytest.raises(ConfigError, match="not a GPU"):

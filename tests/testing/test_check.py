@@ -44,7 +44,7 @@ def with_runs(wrong: Callable[[Tiles], Tiles]) -> Callable[[Pass], Pass]:
     return change
 
 
-def test_a_right_plan_passes() -> None:
+def test_right_plans_pass() -> None:
     check_plan(with_pass(replace), MASK.numpy())
 
 
@@ -60,7 +60,7 @@ def test_a_right_plan_passes() -> None:
         (with_pass(lambda work: replace(work, predicate=comparison("ge", J - I))), "covers other pairs"),
     ],
 )
-def test_a_wrong_plan_is_noticed(made: Plan, says: str) -> None:
+def test_wrong_plans_are_detected(made: Plan, says: str) -> None:
     with pytest.raises(AssertionError, match=says):
         check_plan(made, MASK.numpy())
 
@@ -86,7 +86,7 @@ WRONG: dict[str, tuple[Callable[..., tuple[Tensor, ...]], Callable[[Tensor, Tens
 
 
 @pytest.mark.parametrize("says", WRONG)
-def test_wrong_attention_is_noticed(says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_attention_is_detected(says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = WRONG[says]
 
     def compiled(*arguments: Any, **options: Any) -> Callable[..., Any]:
@@ -100,7 +100,7 @@ def test_wrong_attention_is_noticed(says: str, monkeypatch: pytest.MonkeyPatch) 
         check_attention(CAUSAL, MASK, problem)
 
 
-def test_a_pattern_that_plans_wrongly_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_planning_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "plan", lambda pattern, *lengths, **sizes: attncc.plan(~pattern, *lengths, **sizes))
     with pytest.raises(AssertionError, match="nnz"):
         check_pattern(CAUSAL, lengths=(9,))

@@ -36,7 +36,7 @@ def result(
 SAME = {"best": 1.0, "default": 1.0, "dense": 10.0}
 
 
-def test_a_default_that_was_the_best() -> None:
+def test_the_default_may_be_the_best() -> None:
     assert answer(Results([result("fwd", SAME), result("bwd", SAME | {"dense": 20.0})])) == (
         "attncc.attention() runs strided(l=16) at 16,384 positions on cpu as it does without tuning: the default was "
         "already the best of 80 configurations. That is 15.0 x as fast as dense attention (forward 10.0 x, backward "
@@ -44,7 +44,7 @@ def test_a_default_that_was_the_best() -> None:
     )
 
 
-def test_a_better_one_in_one_direction() -> None:
+def test_improvements_in_one_direction_are_reported() -> None:
     faster = result("fwd", {"best": 0.5, "default": 1.0, "dense": 10.0}, config=TUNED)
     said = answer(Results([faster, result("bwd", SAME)]))
     assert "runs strided(l=16) at 16,384 positions on cpu with what was found: 1.33 x as fast as the default, " in said
@@ -59,11 +59,11 @@ def test_a_better_one_in_one_direction() -> None:
         (0.5, "Dense attention is faster, 2.0 x"),
     ],
 )
-def test_beside_dense_attention(dense: float, said: str) -> None:
+def test_answers_compare_with_dense_attention(dense: float, said: str) -> None:
     assert said in answer(Results([result("fwd", SAME | {"dense": dense})]))
 
 
-def test_a_baseline_of_a_shorter_length_says_so() -> None:
+def test_scaled_baselines_are_reported() -> None:
     scaled = result("bwd", SAME, about={"dense_q_len": 8192})
     assert "timed in the backward at 8,192 positions, and its time scaled by the number of edges" in answer(
         Results([scaled])
@@ -71,7 +71,7 @@ def test_a_baseline_of_a_shorter_length_says_so() -> None:
     assert scaled.describe()["dense_scaled_from"] == 8192
 
 
-def test_what_was_not_tried_is_counted_with_the_way_to_go_on() -> None:
+def test_untried_candidates_are_counted() -> None:
     cut = [result(each, SAME, trials=10, ended="time") for each in ("fwd", "bwd")]
     assert "Not tried: 30 of 40 in the forward and 30 of 40 in the backward, as the time was up;" in answer(
         Results(cut)
@@ -80,13 +80,13 @@ def test_what_was_not_tried_is_counted_with_the_way_to_go_on() -> None:
     assert "Not tried" not in answer(Results([result("fwd", SAME)]))
 
 
-def test_time_for_the_default_only_is_no_comparison() -> None:
+def test_time_for_the_default_only_is_reported() -> None:
     said = answer(Results([result("fwd", SAME, trials=1, ended="time")]))
     assert "as it does without tuning: there was time for the default only." in said
     assert "already the best" not in said
 
 
-def test_what_attention_does_not_use_is_not_said_to_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unused_configurations_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     better = {"best": 0.5, "default": 1.0}
     assert "could not be stored" in answer(Results([result("fwd", better, config=TUNED, is_stored=False)]))
     monkeypatch.setenv("ATTNCC_CACHE", "off")
@@ -95,7 +95,7 @@ def test_what_attention_does_not_use_is_not_said_to_be_used(monkeypatch: pytest.
     )
 
 
-def test_what_was_stopped_says_after_what() -> None:
+def test_cancellation_is_reported() -> None:
     assert answer(Results([], is_cancelled=True)) == (
         "It was stopped before anything was found. The same command goes on where it was."
     )

@@ -12,7 +12,7 @@ class Clock:
         return self.now
 
 
-def test_time_that_passes_is_not_left() -> None:
+def test_time_left_shrinks_as_time_passes() -> None:
     clock = Clock()
     budget = Budget(60.0, clock=clock)
     clock.now += 20
@@ -21,7 +21,7 @@ def test_time_that_passes_is_not_left() -> None:
     assert budget.left() == -10.0
 
 
-def test_a_share_is_of_what_is_left() -> None:
+def test_shares_divide_the_time_left() -> None:
     clock = Clock()
     budget = Budget(60.0, clock=clock)
     first = budget.share(0.5)
@@ -32,7 +32,7 @@ def test_a_share_is_of_what_is_left() -> None:
     assert budget.share(0.5).left() == 0.0
 
 
-def test_nothing_is_left_of_a_cancelled_budget_and_its_shares() -> None:
+def test_cancelled_budgets_and_shares_have_no_time_left() -> None:
     cancelled: list[bool] = []
     budget = Budget(60.0, lambda: bool(cancelled), Clock())
     share = budget.share(0.5)

@@ -56,7 +56,7 @@ def compilers() -> Iterator[Compilers]:
         yield found
 
 
-def test_each_broken_source_costs_itself(folder: Path, compilers: Compilers) -> None:
+def test_broken_sources_do_not_affect_others(folder: Path, compilers: Compilers) -> None:
     sound, *broken = (source(folder, name, text) for name, text in {"sound": KERNEL, **BROKEN}.items())
     hung = broken.pop()
     found = compilers.compile([*broken, sound, sound])
@@ -77,7 +77,7 @@ def test_each_broken_source_costs_itself(folder: Path, compilers: Compilers) -> 
     assert not _lives(int(hung.path.with_suffix(".pid").read_text()))
 
 
-def test_what_is_cached_needs_no_process(folder: Path) -> None:
+def test_cached_kernels_need_no_process(folder: Path) -> None:
     known = source(folder, "known")
     kept = Compiled("scaled", "cuda", {"cubin": b"", "ptx": ""}, 0, 2, 0)
     store.save(store.path_of(known, A100), kept)
@@ -86,7 +86,7 @@ def test_what_is_cached_needs_no_process(folder: Path) -> None:
         assert all(worker.pipe is None for worker in compilers._workers)
 
 
-def test_nothing_is_left_after_the_block(folder: Path) -> None:
+def test_no_process_outlives_the_block(folder: Path) -> None:
     quick, hung = source(folder, "quick"), source(folder, "hangs", BROKEN["hangs"])
     with Compilers(A100, 2, 5.0) as compilers:
         found = compilers.compile([hung, quick])
@@ -110,7 +110,7 @@ if __name__ == "__main__":
 """
 
 
-def test_processes_end_with_a_killed_parent(folder: Path) -> None:
+def test_processes_end_with_their_parent(folder: Path) -> None:
     hung = source(folder, "hangs", BROKEN["hangs"])
     hung.path.write_text(hung.text)
     script = folder / "script.py"
@@ -124,7 +124,7 @@ def test_processes_end_with_a_killed_parent(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("workers", "seconds"), [(0, 1.0), (1, 0.0)])
-def test_no_workers_or_no_time(workers: int, seconds: float) -> None:
+def test_workers_and_time_must_be_positive(workers: int, seconds: float) -> None:
     with pytest.raises(ConfigError, match="more than 0"):
         Compilers(A100, workers, seconds)
 

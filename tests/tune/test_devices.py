@@ -31,7 +31,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     [(1, ["cuda:0"]), (2, ["cuda:0", "cuda:2"]), (8, ["cuda:0", "cuda:2", "cuda:3"])],
 )
 @pytest.mark.usefixtures("gpus")
-def test_gpus_of_the_targets_kind_measure(most: int, found: list[str]) -> None:
+def test_only_gpus_like_the_target_measure(most: int, found: list[str]) -> None:
     assert list(devices("cuda", "h100", most)) == found
     assert devices("cuda", "a100", most) == ("cuda:1",)
 
@@ -76,13 +76,13 @@ def test_each_device_times_one_configuration_of_a_batch(on_three: Measured) -> N
         assert [each.seconds for each in evaluate(configs(7), None)] == [17.0]
 
 
-def test_finals_are_on_one_device(on_three: Measured) -> None:
+def test_finals_run_on_one_device(on_three: Measured) -> None:
     with on_three as evaluate:
         found = evaluate.finals(configs(4, 5), dense=False, rounds=2, left=lambda: 1.0)
     assert found.samples == ((1.0, 1.0), (1.0, 1.0))
 
 
-def test_a_device_that_fails_costs_its_own_trial(on_three: Measured) -> None:
+def test_failing_devices_lose_only_their_own_trial(on_three: Measured) -> None:
     with on_three as evaluate:
         found = evaluate([configs(4)[0], {}, configs(6)[0]], None)
     assert [each.seconds for each in found] == [14.0, None, 36.0]

@@ -40,12 +40,12 @@ NAMES = {
         ("1 != 1", False),
     ],
 )
-def test_values(text: str, value: object) -> None:
+def test_values_agree_with_python(text: str, value: object) -> None:
     if value is not None:
         assert parse(text, "space.toml")(NAMES) == value
 
 
-def test_comparisons_stop_where_python_stops() -> None:
+def test_operators_short_circuit_as_in_python() -> None:
     assert parse("residual and 1 // 0 == 1", "f")(NAMES) is False
     assert parse("not residual or 1 // 0 == 1", "f")(NAMES) is True
     assert parse("q_len < 1 < 1 // 0", "f")(NAMES) is False
@@ -93,13 +93,13 @@ def test_comparisons_stop_where_python_stops() -> None:
         "9" * 501,
     ],
 )
-def test_what_is_not_of_the_language_is_refused_when_it_is_read(text: str) -> None:
+def test_unsupported_syntax_is_refused_when_parsed(text: str) -> None:
     with pytest.raises(ConfigError, match=r"space\.toml: rule"):
         parse(text, "space.toml")
 
 
 @pytest.mark.parametrize("text", [None, 1, True, ["q_len"]])
-def test_what_is_no_text(text: object) -> None:
+def test_rules_must_be_text(text: object) -> None:
     with pytest.raises(ConfigError, match="not a text"):
         parse(text, "space.toml")
 
@@ -123,13 +123,13 @@ def test_what_is_no_text(text: object) -> None:
         (" * ".join(["9" * 99] * 4) + " + 0.5", "too large"),
     ],
 )
-def test_what_fails_on_values_says_why(text: str, problem: str) -> None:
+def test_failures_on_values_are_explained(text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as raised:
         parse(text, "space.toml")(NAMES)
     assert raised.value.problem.startswith("space.toml: rule")
 
 
-def test_the_nearest_name_is_offered() -> None:
+def test_unknown_names_suggest_the_nearest() -> None:
     read = parse("forward.blockm > 1", "space.toml")
     with pytest.raises(ConfigError, match=r"Did you mean 'forward\.block_m'"):
         read.check(NAMES)
@@ -137,7 +137,7 @@ def test_the_nearest_name_is_offered() -> None:
         read(NAMES)
 
 
-def test_names_are_those_that_are_read() -> None:
+def test_names_list_what_a_rule_reads() -> None:
     assert parse("max(forward.block_m, 1) in [q_len]", "f").names == {"forward.block_m", "q_len"}
 
 
@@ -148,14 +148,14 @@ TOKENS = """
 
 
 @given(st.one_of(st.text(max_size=40), st.lists(st.sampled_from(TOKENS.split()), max_size=14).map(" ".join)))
-def test_nothing_comes_of_it_but_a_value_or_a_config_error(text: str) -> None:
+def test_rules_give_a_value_or_a_config_error(text: str) -> None:
     value: object = ()
     with contextlib.suppress(ConfigError):
         value = parse(text, "space.toml")(NAMES)
     assert isinstance(value, bool | int | float | str | tuple)
 
 
-def test_it_is_fast_enough_for_large_spaces() -> None:
+def test_rules_are_fast_enough_for_large_spaces() -> None:
     rules = [parse("16 <= forward.block_m * 2 <= q_len or forward.plan in ways", "f")] * 8
     begin = time.process_time()
     for _ in range(20_000):

@@ -22,7 +22,7 @@ def of(pattern: attncc.Pattern, q_len: int = 2048, **options: int) -> dict[str, 
     return facts(attncc.plan(pattern, q_len, tile=(64, 64), **options), INPUTS, CPU)
 
 
-def test_sizes() -> None:
+def test_facts_include_sizes() -> None:
     found = of(attncc.load("causal"), 1000, kv_len=1500, q_offset=500)
     expected = {
         "q_len": 1000,
@@ -41,7 +41,7 @@ def test_sizes() -> None:
     assert {name: found[name] for name in expected} == expected
 
 
-def test_a_causal_plan_has_one_way_and_one_run() -> None:
+def test_causal_plans_have_one_exact_alternative() -> None:
     found = of(attncc.load("causal"))
     assert found["ways"] == found["near_ways"] == ("cheapest", "dense")
     assert found["exact_ways"] == ("cheapest",)
@@ -50,13 +50,13 @@ def test_a_causal_plan_has_one_way_and_one_run() -> None:
     assert found["widest_row"] == 2048
 
 
-def test_a_window_has_loose_rows() -> None:
+def test_windows_have_loose_rows() -> None:
     found = of(attncc.load("sliding_window", window=256))
     assert found["loose_rows"] == 2048 - 256
     assert found["widest_row"] == 256
 
 
-def test_a_union_has_ways_of_which_the_cheapest_is_not_named_twice() -> None:
+def test_alternatives_name_the_cheapest_once() -> None:
     plan = attncc.plan(attncc.load("strided", l=128), 16384, tile=(64, 64))
     [group] = plan.groups
     assert [way.name for way in group.alternatives] == ["split", "fused", "dense"]
@@ -74,14 +74,14 @@ def scattered(i: attncc.Index, j: attncc.Index, *, chosen: attncc.Table) -> attn
     return chosen[i // 64, j // 64] == 1
 
 
-def test_a_table_leaves_a_residual() -> None:
+def test_tables_leave_a_residual() -> None:
     chosen = np.random.default_rng(0).integers(0, 2, (16, 16))
     found = of(scattered(chosen=chosen), 1024)
     assert found["residual_ways"] == ("cheapest",)
     assert (found["exact_ways"], found["shortest_run"], found["widest_row"]) == ((), 0, 0)
 
 
-def test_heads_apart_make_a_way_of_any_of_them() -> None:
+def test_alternatives_of_any_group_are_listed() -> None:
     @attncc.pattern
     def by_head(i: attncc.Index, j: attncc.Index, h: attncc.Index) -> attncc.Condition:
         return (j <= i) & ((h == 0) | (i - j < 64) | ((i - j) % 64 == 0))
@@ -90,13 +90,13 @@ def test_heads_apart_make_a_way_of_any_of_them() -> None:
     assert "fused" in found["ways"]  # type: ignore[operator]
 
 
-def test_no_query_and_no_key() -> None:
+def test_empty_lengths_have_one_alternative() -> None:
     found = of(attncc.load("causal"), 0)
     assert (found["ways"], found["exact_ways"], found["longest_run"]) == (("cheapest",), (), 0)
 
 
 @pytest.mark.parametrize("name", targets.names())
-def test_all_facts_are_known_names(name: str) -> None:
+def test_facts_have_known_names(name: str) -> None:
     plan = attncc.plan(attncc.load("causal"), 64)
     found = facts(plan, INPUTS, targets.target(name))
     assert set(found) <= set(known("torch", "forward"))
@@ -105,7 +105,7 @@ def test_all_facts_are_known_names(name: str) -> None:
     assert found.get("target.shared_per_block") == (gpu and gpu.shared_per_block)
 
 
-def test_defaults() -> None:
+def test_defaults_name_every_parameter() -> None:
     assert backend_kind("torch").default("backward", INPUTS, CPU) == {
         "backward.plan": "cheapest",
         "backward.tile_m": 64,
@@ -135,6 +135,6 @@ def test_defaults() -> None:
     "inputs",
     [Inputs(1, 1, 1, 64, 64, "fp64"), Inputs(1, 1, 1, 512, 64, "bf16"), Inputs(1, 1, 1, 64, 512, "bf16")],
 )
-def test_what_the_triton_backend_does_not_take(inputs: Inputs) -> None:
+def test_unsupported_inputs_have_no_defaults(inputs: Inputs) -> None:
     with pytest.raises(ConfigError, match="with head size"):
         backend_kind("triton").default("forward", inputs, targets.target("h100"))

@@ -18,7 +18,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_users_file_replaces_and_adds(tmp_path: Path) -> None:
+def test_user_files_replace_and_add(tmp_path: Path) -> None:
     text = """
     title = "Mine"
     [parameters]
@@ -38,14 +38,14 @@ def test_a_users_file_replaces_and_adds(tmp_path: Path) -> None:
     assert found.seeds[1:] == tuple(each for each in plain.seeds if each.get("forward.query_tile", 128) == 128)
 
 
-def test_a_parameter_that_no_shipped_file_has(tmp_path: Path) -> None:
+def test_user_files_may_add_parameters(tmp_path: Path) -> None:
     text = '[parameters]\nprecision = ["ieee", "tf32"]\natomic = [false, true]'
     for direction in ("forward", "backward"):
         found = Space.load("triton", direction, written(tmp_path, text))
         assert (found.parameters["precision"], found.parameters["atomic"]) == (("ieee", "tf32"), (False, True))
 
 
-def test_a_file_of_both_directions(tmp_path: Path) -> None:
+def test_one_file_may_cover_both_directions(tmp_path: Path) -> None:
     text = """
     parameters = { "forward.chunk" = [1024], "backward.chunk" = [2048] }
     constraints = [{ rule = "backward.chunk < 5000" }, { rule = "default.forward.chunk > 1" }, { rule = "q_len > 1" }]
@@ -61,7 +61,7 @@ def test_a_file_of_both_directions(tmp_path: Path) -> None:
     assert backward.seeds[:2] == ({"backward.chunk": 2048}, {"backward.chunk": 2048})
 
 
-def test_a_file_of_the_other_direction_changes_nothing(tmp_path: Path) -> None:
+def test_files_of_the_other_direction_change_nothing(tmp_path: Path) -> None:
     file = written(tmp_path, 'direction = "backward"\n[parameters]\n"backward.chunk" = [2048]')
     assert Space.load("torch", "forward", file) == Space.load("torch", "forward")
     assert Space.load("torch", "backward", file).parameters["backward.chunk"] == (2048,)
@@ -108,14 +108,14 @@ def test_a_file_of_the_other_direction_changes_nothing(tmp_path: Path) -> None:
         ("seeds = [{ chunk = 3 }]", "unknown parameter 'chunk'"),
     ],
 )
-def test_what_is_wrong_with_a_file(tmp_path: Path, text: str, problem: str) -> None:
+def test_invalid_files_are_refused(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as raised:
         Space.load("torch", "forward", written(tmp_path, text))
     assert raised.value.problem.startswith(str(tmp_path / "mine.toml"))
     assert raised.value.rule
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="it can't be read"):
         Space.load("torch", "forward", tmp_path / "missing.toml")
     os.mkfifo(tmp_path / "pipe")
@@ -131,7 +131,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         Space.load("torch", "forward", large)
 
 
-def test_a_parameter_in_two_shipped_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parameters_in_two_shipped_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = written(tmp_path, '[parameters]\n"forward.chunk" = [1]')
     second = tmp_path / "other.toml"
     second.write_text('[parameters]\n"forward.chunk" = [2]')
@@ -141,12 +141,12 @@ def test_a_parameter_in_two_shipped_files(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("backend", ["reference", "tritn"])
-def test_a_backend_without_choices(backend: str) -> None:
+def test_backends_without_tunables_are_refused(backend: str) -> None:
     with pytest.raises(ConfigError, match=f"Backend '{backend}' can't be tuned"):
         Space.load(backend, "forward")
 
 
-def test_names_by_direction() -> None:
+def test_names_depend_on_the_direction() -> None:
     assert "query_gradient.block_m" in parameters.names("triton", "backward")
     assert "query_gradient.block_m" not in parameters.names("triton", "forward")
     assert {"precision", "atomic"} < set(parameters.names("triton", "forward"))

@@ -76,7 +76,7 @@ def lasting(seconds: float) -> Callable[[Bench, Any], Any]:
 
 
 @pytest.mark.parametrize("seconds", [0.1, 100.0, 1000.0])
-def test_limits_scale_with_the_defaults_own_first_run(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_scale_with_the_first_run_of_the_default(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(lasting(seconds), left=1e6)
     monkeypatch.setattr("time.monotonic", lambda: bench.now)
     (first,) = bench.evaluate([DEFAULT], None)
@@ -85,7 +85,7 @@ def test_limits_scale_with_the_defaults_own_first_run(seconds: float, monkeypatc
     assert bench.worker.limits == [None, max(LEAST_LIMIT, PATIENCE * seconds)]  # the default has none
 
 
-def test_a_trial_ends_soon_after_the_time_of_all_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_end_soon_after_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(lasting(20.0))
     monkeypatch.setattr("time.monotonic", lambda: bench.now)
     bench.evaluate([DEFAULT], None)
@@ -98,14 +98,14 @@ def test_a_trial_ends_soon_after_the_time_of_all_trials(monkeypatch: pytest.Monk
     assert bench.worker.questions[-1].policy.seconds == 0.0  # one sample
 
 
-def test_where_the_default_ran_in_an_earlier_search_limits_scale_with_its_calls() -> None:
+def test_limits_scale_with_calls_of_an_earlier_search() -> None:
     bench = Bench(lasting(1.0), left=0.0)
     bench.evaluate([{"forward.segment": 8}], None)
     bench.evaluate([{"forward.segment": 8}], 10.0)
     assert bench.worker.limits == [LEAST_OVERRUN, measured.CALLS * 10.0]
 
 
-def test_a_late_trial_is_no_failed_one() -> None:
+def test_late_trials_are_not_failures() -> None:
     bench = Bench(lambda bench, question: Failure("it took more than 60 s", fatal=True, late=True))
     (late,) = bench.evaluate([{"forward.segment": 8}], 1.0)
     assert (late.seconds, late.is_late) == (None, True)
@@ -114,7 +114,7 @@ def test_a_late_trial_is_no_failed_one() -> None:
     assert (failed.seconds, failed.is_late) == (None, False)
 
 
-def test_no_other_sample_is_taken_after_the_time() -> None:
+def test_sampling_stops_after_the_budget() -> None:
     policy = Policy(least=3, most=7, seconds=5.0)
     assert not policy.enough([2.0], None)
     assert policy.enough([2.0, 3.0], None)
@@ -135,7 +135,7 @@ def racing(seconds: dict[int, float], wrong: tuple[int, ...] = ()) -> Callable[[
     return answer
 
 
-def test_only_the_winner_is_checked_and_a_wrong_one_makes_way() -> None:
+def test_only_the_winner_is_checked_and_replaced_if_wrong() -> None:
     bench = Bench(racing({4: 1.0, 8: 0.5, 16: 0.7}, wrong=(8,)))
     found = bench.finals(8, 16)
     assert (found.winner, list(found.errors)) == (2, [1])
@@ -146,19 +146,19 @@ def test_only_the_winner_is_checked_and_a_wrong_one_makes_way() -> None:
     assert not any(isinstance(each, Checked) for each in bench.worker.questions)
 
 
-def test_who_is_behind_the_default_leaves_the_finals() -> None:
+def test_configurations_slower_than_the_default_leave_the_finals() -> None:
     found = Bench(racing({4: 1.0, 8: 0.5, 16: 2.0})).finals(8, 16)
     assert [len(each) for each in found.samples] == [7, 7, ROUNDS]
     found = Bench(racing({4: 1.0, 8: 1.5, 16: 2.0})).finals(8, 16)
     assert [len(each) for each in found.samples] == [ROUNDS] * 3
 
 
-def test_time_ends_the_finals_after_a_few_rounds() -> None:
+def test_the_budget_ends_the_finals_after_a_few_rounds() -> None:
     bench = Bench(racing({4: 1.0, 8: 0.5}), left=-1.0)
     assert [len(each) for each in bench.finals(8).samples] == [ROUNDS] * 2
 
 
-def test_a_default_that_fails_in_the_finals_costs_itself() -> None:
+def test_a_failing_default_loses_the_finals() -> None:
     run = racing({8: 0.5})
 
     def answer(bench: Bench, question: Any) -> Any:
@@ -177,7 +177,7 @@ def test_dense_attention_is_timed_once() -> None:
     assert sum(isinstance(each, Dense) for each in bench.worker.questions) == 1
 
 
-def test_finals_go_on_without_dense_attention_that_cannot_run() -> None:
+def test_finals_continue_if_dense_attention_fails() -> None:
     run = racing({4: 1.0, 8: 0.5})
     bench = Bench(lambda bench, each: Failure("no memory") if isinstance(each, Dense) else run(bench, each))
     found = bench.finals(8, dense=True)
@@ -185,7 +185,7 @@ def test_finals_go_on_without_dense_attention_that_cannot_run() -> None:
     assert any("round 7 of 7" in step for step in bench.steps)
 
 
-def test_samples_of_one_trial_do_not_use_all_the_time() -> None:
+def test_samples_of_one_trial_use_a_share_of_the_budget() -> None:
     bench = Bench(lasting(1.0), left=12.0)
     bench.evaluate([DEFAULT], 3.0)
     (question,) = bench.worker.questions

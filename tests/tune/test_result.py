@@ -17,13 +17,13 @@ def result(mode: str, **seconds: float) -> Result:
 
 
 @pytest.mark.parametrize(("mode", "how"), [("measured", "it took"), ("modelled", "it should take")])
-def test_it_says_where_dense_attention_is_as_fast(mode: str, how: str) -> None:
+def test_remarks_report_where_dense_attention_is_as_fast(mode: str, how: str) -> None:
     note, said = result(mode, best=1.0, dense=0.6).remarks
     assert note == "a note"
     assert said.startswith("forward: dense attention is as fast")
     assert f"{how} 0.60 x" in said
 
 
-def test_it_says_nothing_of_dense_attention_that_is_slower_or_did_not_run() -> None:
+def test_remarks_omit_slower_or_missing_dense_attention() -> None:
     assert result("measured", best=1.0, dense=2.0).remarks == ["a note"]
     assert result("measured", best=1.0).remarks == ["a note"]

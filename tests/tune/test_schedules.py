@@ -72,7 +72,9 @@ def feasible(ranks: int, nodes: int, batch: int, kv_heads: int, length: int) -> 
     ("ranks", "nodes", "batch", "kv_heads", "length"),
     [(1, 1, 1, 1, 1), (4, 1, 1, 8, 131072), (6, 1, 2, 3, 5000), (64, 8, 4, 8, 1 << 20), (1024, 128, 1, 8, 1 << 24)],
 )
-def test_the_shipped_space(ranks: int, nodes: int, batch: int, kv_heads: int, length: int) -> None:
+def test_the_shipped_space_is_valid_at_every_size(
+    ranks: int, nodes: int, batch: int, kv_heads: int, length: int
+) -> None:
     _, found = feasible(ranks, nodes, batch, kv_heads, length)
     assert 1 <= len(found) <= 15_000
     for candidate in found[:: 1 + len(found) // 50]:
@@ -89,7 +91,7 @@ def _read(file: Any) -> files.Family:
     return files.read(file, "distributed")
 
 
-def test_a_mesh_divides_ranks_entries_and_heads() -> None:
+def test_meshes_divide_ranks_entries_and_heads() -> None:
     meshes = {
         tuple(each[f"mesh.{dim}"] for dim in ("batch", "heads", "spread")) for each in feasible(4, 1, 2, 6, 4096)[1]
     }
@@ -98,7 +100,7 @@ def test_a_mesh_divides_ranks_entries_and_heads() -> None:
     assert threes == {1, 2, 3, 6}
 
 
-def test_a_result_is_no_worse_than_what_is_chosen_without_tuning() -> None:
+def test_results_are_no_worse_than_untuned_choices() -> None:
     found = tuned()
     scene = Scene(STRIDED, 512, Inputs(1, 2, 2, 16, 16, "bf16"), Topology.load("4xrtx4090"))
     sharing, settings = parsed(found.entry.config, 4)
@@ -108,7 +110,7 @@ def test_a_result_is_no_worse_than_what_is_chosen_without_tuning() -> None:
     assert (found.entry.mode, found.entry.key.direction, found.trials_run) == ("modelled", "both", 12)
 
 
-def test_a_result_is_remembered_and_used() -> None:
+def test_results_are_remembered_and_used() -> None:
     found, again = tuned(), tuned()
     assert (found.source, again.source, again.trials_run) == ("tuned", "cached", 0)
     assert again.entry == found.entry
@@ -118,7 +120,7 @@ def test_a_result_is_remembered_and_used() -> None:
     assert (selection.settings, selection.layer) == (settings, "tuned")
 
 
-def test_nothing_is_simulated_twice_and_the_seed_decides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_candidate_is_simulated_twice_and_seeds_reproduce(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: Counter[object] = Counter()
     original = Scene.candidate
 
@@ -139,12 +141,12 @@ def test_nothing_is_simulated_twice_and_the_seed_decides(monkeypatch: pytest.Mon
 _DEFAULT = tuple(reversed(parsed({}, 4)))
 
 
-def test_more_trials_go_on_where_fewer_ended() -> None:
+def test_more_trials_continue_an_earlier_search() -> None:
     tuned()
     assert tuned(trials=15).trials_run == 3
 
 
-def test_each_direction_is_a_key_of_its_own() -> None:
+def test_each_direction_has_its_own_key() -> None:
     found = {name: tuned(direction=name) for name in ("fwd", "bwd", "both")}
     assert {each.source for each in found.values()} == {"tuned"}
     assert [each.entry.key.direction for each in found.values()] == ["forward", "backward", "both"]
@@ -152,13 +154,13 @@ def test_each_direction_is_a_key_of_its_own() -> None:
     assert seconds["both"] == pytest.approx(seconds["fwd"] + seconds["bwd"])
 
 
-def test_another_topology_of_the_same_name_is_another_key() -> None:
+def test_topologies_of_one_name_have_distinct_keys() -> None:
     tuned()
     assert tuned(ranks=2).source == "tuned"
     assert tuned().source == "cached"
 
 
-def test_a_mesh_that_is_given_is_kept() -> None:
+def test_given_meshes_are_kept() -> None:
     found = tuned(mesh=(1, 1, 4))
     assert {(each["mesh.batch"], each["mesh.heads"]) for each, _ in found.tried} == {(1, 1)}
     heads = tuned(mesh=(1, 2, 2))
@@ -170,7 +172,7 @@ def test_a_mesh_that_is_given_is_kept() -> None:
     assert settings_for(STRIDED, 512, inputs, sharings, topology=topology).layer == "tuned"
 
 
-def test_a_users_file_adds_to_the_space(tmp_path: Path) -> None:
+def test_user_files_restrict_the_space(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('[parameters]\npartition = ["strided"]\nroute = ["direct"]\n"mesh.heads" = [1]\n')
     found = tuned(space=file, mesh=(1, 1, 4), trials=200)
@@ -185,7 +187,7 @@ def test_a_users_file_adds_to_the_space(tmp_path: Path) -> None:
         tuned(space=file, force=True)
 
 
-def test_a_topology_in_a_file_and_in_memory(tmp_path: Path) -> None:
+def test_topologies_may_come_from_files_or_memory(tmp_path: Path) -> None:
     file = tmp_path / "my own.toml"
     shipped = Path(attncc.__file__).parent / "distributed" / "topology" / "shipped" / "gloo.toml"
     file.write_text(shipped.read_text())
@@ -194,7 +196,7 @@ def test_a_topology_in_a_file_and_in_memory(tmp_path: Path) -> None:
     assert tuned(topology=str(file)).entry.key.dtype == "fp32"
 
 
-def test_what_cannot_be_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_requests_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.raises(TopologyError, match="Unknown topology '4xrtx'"):
         tuned(topology="4xrtx")
@@ -211,7 +213,7 @@ def test_what_cannot_be_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
         tuned(measure=True)
 
 
-def test_a_killed_run_goes_on(cache: Path) -> None:
+def test_killed_runs_resume(cache: Path) -> None:
     command = [*COMMAND, "tune", *ARGUMENTS, "--trials", "40", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     begin = time.monotonic()
@@ -228,7 +230,7 @@ def _lines(cache: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in cache.glob("tuned/*/trials/*.jsonl"))
 
 
-def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_tune_list_and_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tmp_path / "bundle.json"
     found = run("tune", *ARGUMENTS, "--trials", "5", "--json", "--export", str(bundle), "--direction", "fwd")
     assert (found["source"], found["mode"], found["direction"], found["target"]) == (
@@ -256,11 +258,11 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--ranks", "2"], "--ranks without --topology"),
     ],
 )
-def test_options_that_mean_nothing_together(arguments: list[str], problem: str) -> None:
+def test_meaningless_options_are_refused(arguments: list[str], problem: str) -> None:
     assert problem in run("tune", "causal", *arguments, status=2)
 
 
-def test_a_dry_run_shows_the_space() -> None:
+def test_dry_runs_show_the_space() -> None:
     found = run("tune", *ARGUMENTS, "--dry-run", "--json")
     assert set(found) == {"both"}
     assert found["both"]["parameters"].keys() == DEFAULT.keys()

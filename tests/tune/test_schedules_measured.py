@@ -52,7 +52,7 @@ def run(folder: Path, *arguments: str, status: int = 0) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("direction", ["both", "fwd", "bwd"])
-def test_the_best_by_simulation_are_measured(cache: Path, direction: str) -> None:
+def test_the_best_simulated_schedules_are_measured(cache: Path, direction: str) -> None:
     found: dict[str, Any] = json.loads(run(cache, "--measure", "--trials", "3", "--direction", direction)[0])
     assert (found["mode"], found["source"], found["trials_run"]) == ("measured", "tuned", 3)
     assert found["directions"][0]["failed_trials"] == {}
@@ -78,12 +78,12 @@ def _told(log: Path) -> int:
     return log.read_text().count('"samples"')
 
 
-def test_all_ranks_end_where_rank_0_cannot_tune(cache: Path) -> None:
+def test_all_ranks_end_if_rank_0_fails(cache: Path) -> None:
     said = run(cache, "--measure", "--storage", "nowhere", status=1)[1]
     assert "--storage 'nowhere'" in said
     assert "Rank 0 could not tune" in said
 
 
-def test_another_number_of_ranks(cache: Path) -> None:
+def test_other_numbers_of_ranks_are_refused(cache: Path) -> None:
     said = run(cache, "--measure", "--ranks", "3", "--mesh", "1x1x3", status=1)[1]
     assert "2 ranks on the 3 devices" in said

@@ -47,25 +47,25 @@ def job_of(score: Score | None, direction: str = "fwd", **choices: Any) -> Job:
     return job
 
 
-def test_a_score_has_a_key_of_its_own() -> None:
+def test_scores_have_their_own_keys() -> None:
     found = {job_of(score).key for score in (None, ALIBI, CAPPED, learned())}
     assert len(found) == 4
     assert job_of(ALIBI).key.score == ALIBI.key
     assert job_of(attncc.alibi(slopes=torch.ones(2))).key == job_of(ALIBI).key  # weights count by shape
 
 
-def test_keys_without_a_score_are_what_they_were() -> None:
+def test_keys_without_a_score_are_stable() -> None:
     made = Key.of(CAUSAL, "", Shape(1024, 1024), Inputs(1, 8, 8, 64, 64, "fp32"), "forward", "torch", "cpu")
     assert made.digest == PLAIN_DIGEST
 
 
-def test_heads_are_planned_for_where_the_score_depends_on_them() -> None:
+def test_heads_are_planned_where_the_score_depends_on_them() -> None:
     assert job_of(ALIBI).planned_shape.heads == 2
     assert job_of(CAPPED).planned_shape.heads == 1
 
 
 @pytest.mark.parametrize("direction", ["fwd", "bwd"])
-def test_attention_finds_what_was_tuned_under_its_score_only(direction: str) -> None:
+def test_attention_uses_configurations_tuned_for_its_score_only(direction: str) -> None:
     found = attncc.autotune(CAUSAL, 256, score=ALIBI, **{**SMALL, "direction": direction})
     assert [each.source for each in found.each] == ["tuned"]
     assert found.describe()["score"] == repr(ALIBI)
@@ -86,7 +86,7 @@ def test_attention_finds_what_was_tuned_under_its_score_only(direction: str) -> 
 
 @pytest.mark.parametrize("score", [ALIBI, CAPPED, learned(), learned().then(CAPPED)])
 @pytest.mark.parametrize("direction", ["fwd", "bwd"])
-def test_a_worker_times_and_checks_with_the_score(score: Score, direction: str) -> None:
+def test_workers_time_and_check_with_the_score(score: Score, direction: str) -> None:
     job = pickle.loads(pickle.dumps(job_of(score, direction)))
     assert job.key == job_of(score, direction).key
     answer = measuring(job, 0)
@@ -96,12 +96,12 @@ def test_a_worker_times_and_checks_with_the_score(score: Score, direction: str) 
     assert {name for name in accuracy.errors if name.startswith("d_")} == {f"d_{each}" for each in score.weights}
 
 
-def test_weights_that_do_not_fit_are_refused_before_any_trial() -> None:
+def test_unsuitable_weights_are_refused_before_any_trial() -> None:
     with pytest.raises(TableError, match="slopes"):
         job_of(ALIBI, heads=4)
 
 
-def test_a_job_leaves_the_callers_weights_alone() -> None:
+def test_jobs_copy_their_weights() -> None:
     score = learned()
     (mine,), (theirs,) = job_of(score).score.tensors, score.tensors
     assert mine is not theirs
@@ -110,7 +110,7 @@ def test_a_job_leaves_the_callers_weights_alone() -> None:
 
 
 @pytest.mark.parametrize(("score", "adds"), [(ALIBI, False), (learned(), True)])
-def test_modelled_kernels_have_the_score_and_its_gradients(score: Score, adds: bool) -> None:
+def test_modelled_kernels_include_the_score_and_its_gradients(score: Score, adds: bool) -> None:
     job = job_of(score, "bwd", target="h100", dtype="bf16")
     program = Modelled(job, 1)._program(job, {})
     assert not isinstance(program, str)
@@ -121,7 +121,7 @@ def test_modelled_kernels_have_the_score_and_its_gradients(score: Score, adds: b
     assert plain.lowering.score is None
 
 
-def test_dense_attention_of_the_library_takes_no_score() -> None:
+def test_library_dense_attention_takes_no_score() -> None:
     options = Request(CAUSAL, 64, **SMALL).options
     assert BackendSubject(job_of(None), options).dense
     assert not BackendSubject(job_of(ALIBI), options).dense

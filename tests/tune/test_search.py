@@ -56,7 +56,7 @@ def new_study(path: Path | None = None, seed: int = 0) -> Study:
     return Study.of(JournalStorage(TrialLog(path)) if path else InMemoryStorage(), "bowl", counts, seed)
 
 
-def test_first_ones_come_first_then_the_best_by_prediction() -> None:
+def test_given_candidates_come_first_then_the_best_predicted() -> None:
     bowl = Bowl()
     search(bowl, 4, first=[(0, 0, 0), (7, 7, 1), (0, 0, 0)]).run()
     assert bowl.asked[:3] == [(0, 0, 0), (7, 7, 1), (5, 2, 1)]
@@ -68,7 +68,7 @@ def test_no_configuration_is_tried_twice() -> None:
     assert len(bowl.asked) == len(set(bowl.asked)) == len(found) == 60
 
 
-def test_the_sampler_finds_what_prediction_does_not() -> None:
+def test_the_sampler_finds_optima_that_prediction_misses() -> None:
     reached = []
     for seed in range(5):
         found = search(Bowl(), 40, new_study(seed=seed), blind=True).run()
@@ -76,7 +76,7 @@ def test_the_sampler_finds_what_prediction_does_not() -> None:
     assert sorted(reached)[2] <= 3.0  # the predicted order alone reaches 6.0: a=0 and a=1 come first
 
 
-def test_a_space_within_the_trials_is_tried_in_full() -> None:
+def test_small_spaces_are_tried_exhaustively() -> None:
     bowl = Bowl(batch=3)
     ranked = [Ranked(float(number), places) for number, places in enumerate(PLACES[:10])]
     assert set(search(bowl, 50, ranked=ranked).run()) == set(PLACES[:10])
@@ -89,21 +89,21 @@ def test_batches_end_at_the_number_of_trials() -> None:
     assert len(bowl.asked) == 6
 
 
-def test_time_ends_a_search() -> None:
+def test_the_budget_ends_a_search() -> None:
     left = iter([1.0, 1.0, 0.0])
     bowl = Bowl()
     search(bowl, 50, left=lambda: next(left)).run()
     assert len(bowl.asked) == 2
 
 
-def test_the_first_candidate_is_tried_whatever_the_time() -> None:
+def test_the_first_candidate_is_tried_without_time() -> None:
     bowl = Bowl()
     made = search(bowl, 50, first=[(0, 0, 0)], left=lambda: -1.0)
     assert list(made.run()) == [(0, 0, 0)]
     assert made.ended == TIME
 
 
-def test_what_is_required_is_tried_whatever_the_time() -> None:
+def test_required_candidates_are_tried_without_time() -> None:
     bowl = Bowl()
     search(bowl, 50, first=[(0, 0, 0), (7, 7, 1), (1, 1, 1)], required=2, left=lambda: -1.0).run()
     assert bowl.asked == [(0, 0, 0), (7, 7, 1)]
@@ -113,13 +113,13 @@ def test_what_is_required_is_tried_whatever_the_time() -> None:
     ("trials", "ranked", "left", "ended"),
     [(3, PLACES, 1.0, TRIALS), (50, PLACES[:3], 1.0, EXHAUSTED), (50, PLACES, -1.0, TIME)],
 )
-def test_a_search_says_why_it_ended(trials: int, ranked: list[Any], left: float, ended: str) -> None:
+def test_searches_report_why_they_end(trials: int, ranked: list[Any], left: float, ended: str) -> None:
     made = search(Bowl(), trials, ranked=[Ranked(0.0, each) for each in ranked], left=lambda: left)
     made.run()
     assert made.ended == ended
 
 
-def test_a_trial_without_time_is_tried_again_by_a_later_search_only(tmp_path: Path) -> None:
+def test_late_trials_are_retried_by_later_searches_only(tmp_path: Path) -> None:
     class Slow(Bowl):
         def _outcome(self, config: Config) -> Outcome:
             return Outcome(None, reason="it took more than 60 s", is_late=True)
@@ -134,14 +134,14 @@ def test_a_trial_without_time_is_tried_again_by_a_later_search_only(tmp_path: Pa
     assert best(second) == 1.0
 
 
-def test_steps_say_what_is_tried() -> None:
+def test_steps_name_the_trial() -> None:
     steps: list[str] = []
     search(Bowl(batch=2), 3, first=[(0, 0, 0)], on_step=steps.append).run()
     assert steps[0].startswith("trials 1 to 2 of 3: a=0, b=0, c=0")
     assert steps[1].startswith("trial 3 of 3: ")
 
 
-def test_what_fails_costs_one_trial() -> None:
+def test_failures_cost_one_trial() -> None:
     bowl = Bowl(broken=[(5, 2, 1), (5, 2, 0)])
     progress: list[Progress] = []
     found = search(bowl, 10, on_progress=progress.append).run()
@@ -151,7 +151,7 @@ def test_what_fails_costs_one_trial() -> None:
     assert progress[-1].ran == 10
 
 
-def test_a_search_goes_on_where_another_one_stopped(tmp_path: Path) -> None:
+def test_searches_resume(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     first, second = Bowl(), Bowl()
     search(first, 5, new_study(path), blind=True).run()
@@ -162,7 +162,7 @@ def test_a_search_goes_on_where_another_one_stopped(tmp_path: Path) -> None:
     assert found[first.asked[0]].resources == ({"registers": 32},)
 
 
-def test_a_killed_process_repeats_the_trial_under_way_only(tmp_path: Path) -> None:
+def test_killed_searches_repeat_only_the_current_trial(tmp_path: Path) -> None:
     class Killed(Bowl):
         def __call__(self, configs: Sequence[Config], best: float | None) -> list[Outcome]:
             if len(self.asked) == 3:

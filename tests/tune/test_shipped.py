@@ -49,7 +49,7 @@ def test_each_backend_ships_both_directions() -> None:
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("target", GPUS)
-def test_triton_on_each_gpu(target: str, dtype: str, direction: str) -> None:
+def test_triton_spaces_are_valid_on_each_gpu(target: str, dtype: str, direction: str) -> None:
     for head_dim, value_dim in SIZES:
         inputs = Inputs(1, 8, 8, head_dim, value_dim, dtype)
         found = space_of("triton", direction, inputs, target)
@@ -71,7 +71,7 @@ def test_triton_on_each_gpu(target: str, dtype: str, direction: str) -> None:
         ("dilated_window", {"window": 256, "dilation": 4}),
     ],
 )
-def test_torch_on_the_cpu(name: str, arguments: dict[str, int], direction: str) -> None:
+def test_torch_spaces_are_valid_on_the_cpu(name: str, arguments: dict[str, int], direction: str) -> None:
     inputs = Inputs(1, 8, 8, 64, 64, "fp32")
     found = space_of("torch", direction, inputs, "cpu")
     for length in (0, 1, 5, 300, 16384):
@@ -80,7 +80,7 @@ def test_torch_on_the_cpu(name: str, arguments: dict[str, int], direction: str) 
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_the_space_that_is_swept_has_a_few_hundred_candidates(direction: str) -> None:
+def test_the_swept_space_has_a_few_hundred_candidates(direction: str) -> None:
     inputs = Inputs(1, 8, 8, 64, 64, "fp32")
     plan = attncc.plan(attncc.load("strided", l=128), 16384, tile=(64, 64))
     found = space_of("torch", direction, inputs, "cpu")
@@ -95,7 +95,7 @@ def test_seeds_are_tried_where_they_matter() -> None:
         assert len(found.seeded(facts(plan, inputs, targets.target("h100")))) >= 2  # one may be the default
 
 
-def test_an_installed_wheel_finds_them(tmp_path: Path) -> None:
+def test_installed_wheels_find_the_shipped_files(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     [wheel] = tmp_path.glob("attncc-*.whl")
@@ -112,7 +112,7 @@ def test_an_installed_wheel_finds_them(tmp_path: Path) -> None:
     assert found == [str(folder / name) for name in ("distributed/schedule.toml", *names)]
 
 
-def test_a_checkout_finds_them() -> None:
+def test_checkouts_find_the_shipped_files() -> None:
     assert [str(file) for file in sources.shipped("torch")] == [
         str(ROOT / "search_spaces" / "torch" / f"{direction}.toml") for direction in sorted(DIRECTIONS)
     ]

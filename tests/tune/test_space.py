@@ -32,14 +32,14 @@ def space(*rules: str, seeds: tuple[Candidate, ...] = ()) -> Space:
     return Space(LISTS, tuple(map(constraint, rules)), seeds)
 
 
-def test_all_combinations_in_lexicographic_order() -> None:
+def test_candidates_come_in_lexicographic_order() -> None:
     found = space()
     assert found.size == 12
     expected = [dict(zip(LISTS, values, strict=True)) for values in itertools.product(*LISTS.values())]
     assert found.feasible({}) == expected
 
 
-def test_constraints_remove_what_breaks_them() -> None:
+def test_constraints_remove_infeasible_candidates() -> None:
     found = space("forward.query_tile <= q_len", "forward.plan == 'cheapest' or forward.chunk == 1024")
     kept = [tuple(each.values()) for each in found.feasible(FACTS)]
     assert kept == [
@@ -52,7 +52,7 @@ def test_constraints_remove_what_breaks_them() -> None:
     ]
 
 
-def test_what_each_constraint_removes_by_itself() -> None:
+def test_removals_are_counted_per_constraint() -> None:
     rules = ("forward.query_tile <= q_len", "forward.plan == 'cheapest' or forward.chunk == 1024", "q_len > 1")
     counted, left = space(*rules).removed(FACTS)
     assert [(each.rule, count) for each, count in counted] == list(zip(rules, (4, 3, 0), strict=True))
@@ -72,13 +72,13 @@ RULES = st.sampled_from(
 
 
 @given(st.lists(RULES, unique=True), st.integers(16, 200))
-def test_going_through_a_space_finds_what_asking_each_candidate_finds(rules: list[str], q_len: int) -> None:
+def test_enumeration_agrees_with_testing_each_candidate(rules: list[str], q_len: int) -> None:
     facts = {"q_len": q_len, "ways": ("cheapest",)}
     found = space(*rules)
     assert found.feasible(facts) == [each for each in space().feasible({}) if found.admits(each, facts)]
 
 
-def test_the_default_gets_its_place_in_the_lists() -> None:
+def test_defaults_are_inserted_in_order() -> None:
     found = space().including({**DEFAULT, "forward.plan": "fused"})
     assert found.parameters["forward.query_tile"] == (16, 32, 64, 128)
     assert found.parameters["forward.chunk"] == (1024, 4096)
@@ -86,7 +86,7 @@ def test_the_default_gets_its_place_in_the_lists() -> None:
     assert "forward.core" not in found.default
 
 
-def test_the_default_is_a_candidate_whatever_the_constraints() -> None:
+def test_the_default_is_a_candidate_under_any_constraints() -> None:
     found = space("forward.query_tile != default.forward.query_tile").including(DEFAULT)
     kept = found.feasible(FACTS)
     assert kept == sorted(kept, key=found.index)
@@ -112,7 +112,7 @@ def test_seeds_are_completed_and_infeasible_ones_dropped() -> None:
     ]
 
 
-def test_candidates_and_indices() -> None:
+def test_indices_round_trip() -> None:
     found = space()
     for number, candidate in enumerate(found.feasible({})):
         indices = found.index(candidate)
@@ -128,7 +128,7 @@ def _odd() -> Candidate:
     return {"forward.plan": "split", "forward.query_tile": 16, "forward.chunk": 5}
 
 
-def test_constraints_that_leave_nothing_name_the_culprit() -> None:
+def test_unsatisfiable_constraints_name_the_culprit() -> None:
     with pytest.raises(ConfigError) as raised:
         space("q_len > 1", "forward.query_tile < q_len - 20").including(DEFAULT).feasible(FACTS)
     error = raised.value
@@ -137,18 +137,18 @@ def test_constraints_that_leave_nothing_name_the_culprit() -> None:
     assert "forward.query_tile = [16, 32, 64, 128]" in error.fix
 
 
-def test_constraints_that_leave_nothing_together() -> None:
+def test_jointly_unsatisfiable_constraints_name_the_last() -> None:
     rules = ("forward.query_tile > 16", "forward.chunk == 1024", "forward.query_tile == 16", "q_len > 1")
     with pytest.raises(ConfigError, match=r"'forward\.query_tile == 16' removes the last 4 combinations"):
         space(*rules).feasible(FACTS)
 
 
-def test_a_rule_that_is_no_condition() -> None:
+def test_rules_must_be_conditions() -> None:
     with pytest.raises(ConfigError, match=r"space\.toml: rule 'q_len' is 32"):
         space("q_len").feasible(FACTS)
 
 
-def test_an_empty_space_and_a_vast_one() -> None:
+def test_empty_and_vast_spaces_are_refused() -> None:
     with pytest.raises(ConfigError, match="empty"):
         Space({})
     names = ("forward.query_tile", "forward.chunk", "forward.core")

@@ -44,7 +44,7 @@ def third(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(parameters.KINDS, "third", BACKENDS["third"])
 
 
-def test_its_choices_are_the_planners_and_its_own() -> None:
+def test_tunables_include_those_of_the_planner() -> None:
     found = BACKENDS["third"].default("forward", INPUTS, targets.target("cpu"))
     assert found == {
         **{"forward.plan": WAYS[0], "forward.tile_m": 32, "forward.tile_n": 16},
@@ -53,7 +53,7 @@ def test_its_choices_are_the_planners_and_its_own() -> None:
     assert "columns" in parameters.names("third", "backward")
 
 
-def test_its_search_space_is_checked_by_itself(tmp_path: Path) -> None:
+def test_the_backend_checks_its_own_search_space(tmp_path: Path) -> None:
     space = tmp_path / "space.toml"
     space.write_text('title = "Rows"\n[parameters]\nrows = [32, 64]\n', encoding="utf-8")
     assert files.read(space, "third").parameters == {"rows": (32, 64)}
@@ -62,7 +62,7 @@ def test_its_search_space_is_checked_by_itself(tmp_path: Path) -> None:
         files.read(space, "third")
 
 
-def test_it_has_environments() -> None:
+def test_the_backend_has_environments() -> None:
     found = Environment.of("third", "cpu")
     assert found.backend == "third"
     assert not found.settings

@@ -19,7 +19,7 @@ from attncc.tune.trials import TrialLog, storage
 LOGS = [{"op_code": 0, "n": number} for number in range(3)]
 
 
-def test_readers_see_what_writers_appended(tmp_path: Path) -> None:
+def test_readers_see_appended_lines(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     writer, reader = TrialLog(path), TrialLog(path)
     writer.append_logs(LOGS[:2])
@@ -29,7 +29,7 @@ def test_readers_see_what_writers_appended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 1, 10, -1])
-def test_a_torn_line_is_cut_off_by_the_next_who_writes(tmp_path: Path, kept: int) -> None:
+def test_torn_lines_are_truncated_by_the_next_writer(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "trials.jsonl"
     before = TrialLog(path)
     before.append_logs(LOGS[:1])
@@ -49,7 +49,7 @@ def _lines(path: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "twice", "foreign", "swapped", "endless"])
-def test_a_damaged_line_is_not_skipped(tmp_path: Path, damage: str) -> None:
+def test_damaged_lines_are_an_error(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "trials.jsonl"
     first, second, third = _lines(path)
     damaged = {
@@ -69,7 +69,7 @@ def test_a_damaged_line_is_not_skipped(tmp_path: Path, damage: str) -> None:
         optuna.create_study(storage=found)
 
 
-def test_a_log_that_others_cut_short_is_not_written_to(tmp_path: Path) -> None:
+def test_truncated_logs_are_not_written_to(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     log = TrialLog(path)
     log.append_logs(LOGS)
@@ -81,7 +81,7 @@ def test_a_log_that_others_cut_short_is_not_written_to(tmp_path: Path) -> None:
     assert path.read_bytes() == b""
 
 
-def test_a_line_under_way_is_not_read_in_part(tmp_path: Path) -> None:
+def test_partial_lines_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     line = _lines(path)[0]
     log = TrialLog(path)
@@ -91,7 +91,7 @@ def test_a_line_under_way_is_not_read_in_part(tmp_path: Path) -> None:
     assert list(log.read_logs(0)) == LOGS[:1]
 
 
-def test_a_full_disk_is_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_falls_back_to_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = TrialLog(tmp_path / "trials.jsonl")
     log.append_logs(LOGS[:1])
 
@@ -105,7 +105,7 @@ def test_a_full_disk_is_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(log.read_logs(0))[-2:] == LOGS[1:]
 
 
-def test_a_folder_that_cannot_be_made_means_memory(tmp_path: Path) -> None:
+def test_missing_folders_fall_back_to_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with ExitStack() as stack:
         with pytest.warns(CacheWarning, match="not remembered"):
@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_made_means_memory(tmp_path: Path) -> None:
         assert isinstance(found, InMemoryStorage)
 
 
-def test_a_log_that_was_tampered_with_is_put_aside(tmp_path: Path) -> None:
+def test_malformed_logs_are_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     path.write_text('{"op_code": 4, "worker_id": "x"}\n')
     with ExitStack() as stack:
@@ -124,7 +124,7 @@ def test_a_log_that_was_tampered_with_is_put_aside(tmp_path: Path) -> None:
         optuna.create_study(storage=found)
 
 
-def test_a_database_is_named_by_its_url(tmp_path: Path) -> None:
+def test_databases_open_by_url(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/trials.db"
     with storage(None, url) as found:
         optuna.create_study(storage=found, study_name="a")
@@ -132,7 +132,7 @@ def test_a_database_is_named_by_its_url(tmp_path: Path) -> None:
         assert optuna.get_all_study_names(found) == ["a"]
 
 
-def test_a_database_is_closed_after_use(tmp_path: Path) -> None:
+def test_databases_are_closed_after_use(tmp_path: Path) -> None:
     with storage(None, f"sqlite:///{tmp_path}/trials.db") as found:
         optuna.create_study(storage=found)
         assert isinstance(found, RDBStorage)
@@ -144,12 +144,12 @@ def test_a_database_is_closed_after_use(tmp_path: Path) -> None:
         connection.execute("select 1")
 
 
-def test_a_bad_url_says_what_one_is() -> None:
+def test_invalid_urls_are_explained() -> None:
     with pytest.raises(ConfigError, match="sqlite:///"), storage(None, "nowhere"):
         pass
 
 
-def test_a_log_without_a_newline_stays_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_lines_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "LONGEST_LINE", 100)
     path = tmp_path / "trials.jsonl"
     path.write_bytes(b"x" * 1050)
@@ -159,7 +159,7 @@ def test_a_log_without_a_newline_stays_out_of_memory(tmp_path: Path, monkeypatch
     assert (log._offset, log._lines) == (0, [])
 
 
-def test_a_log_that_is_full_goes_on_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_logs_fall_back_to_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "LARGEST", 60)
     log = TrialLog(tmp_path / "trials.jsonl")
     log.append_logs(LOGS[:1])
@@ -170,7 +170,7 @@ def test_a_log_that_is_full_goes_on_in_memory(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "a link", "a folder", "a huge file"])
-def test_what_is_no_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_irregular_files_are_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(trials, "LARGEST", 1 << 16)
     path, mine = tmp_path / "trials.jsonl", tmp_path / "mine"
     mine.write_bytes(b"mine")
@@ -189,7 +189,7 @@ def test_what_is_no_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert mine.read_bytes() == b"mine"
 
 
-def test_a_log_that_becomes_a_pipe_goes_on_in_memory(tmp_path: Path) -> None:
+def test_logs_that_become_pipes_fall_back_to_memory(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     log = TrialLog(path)
     log.append_logs(LOGS[:1])

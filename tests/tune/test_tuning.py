@@ -60,7 +60,7 @@ class Impatient(Listener):
         return self.trials <= 0
 
 
-def test_a_result_is_told_when_it_is_there_and_remembered_and_used() -> None:
+def test_results_are_reported_remembered_and_used() -> None:
     listener = Impatient(trials=1000)
     found = tuned(listener=listener)
     assert listener.results == list(found.each)
@@ -77,7 +77,7 @@ def test_a_result_is_told_when_it_is_there_and_remembered_and_used() -> None:
     assert {each["source"] for each in explained["directions"].values()} == {"exact"}
 
 
-def test_one_object_says_it_all() -> None:
+def test_descriptions_include_every_figure() -> None:
     described = json.loads(json.dumps(tuned(direction="fwd").describe()))
     assert {"key", "target", "mode", "source", "trials_run", "config", "plan", "samples", "speedup"} <= described.keys()
     assert described["mode"] == "measured"
@@ -86,14 +86,14 @@ def test_one_object_says_it_all() -> None:
     assert set(described["samples"]["fwd"]) == {"best", "default", "dense"}
 
 
-def test_more_effort_goes_on_with_the_same_trials() -> None:
+def test_more_effort_continues_the_same_trials() -> None:
     tuned(direction="fwd")
     found = tuned(direction="fwd", trials=5)
     assert found.each[0].trials_run == 2
     assert found.each[0].entry.trials == 5
 
 
-def test_a_space_with_fewer_candidates_than_trials_was_tuned_again_each_time(tmp_path: Path) -> None:
+def test_exhausted_spaces_are_not_tuned_again(tmp_path: Path) -> None:
     space = tmp_path / "two.toml"
     one_each = "\n".join(
         f'"forward.{name}" = [{value}]'
@@ -119,7 +119,7 @@ def test_force_tunes_again() -> None:
 
 
 @pytest.mark.parametrize("broken", ["crash", "hang", "raise"])
-def test_a_configuration_that_breaks_costs_its_trial(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_configurations_cost_one_trial(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measured, "measuring", {"crash": crashing, "hang": hanging, "raise": raising}[broken])
     monkeypatch.setattr(measured, "LEAST_LIMIT", 15.0)
     (result,) = tuned(direction="fwd", trials=4).each
@@ -153,7 +153,7 @@ def _breaking(fail: Callable[[], object], *arguments: Any) -> Callable[[Any], An
     return broken
 
 
-def test_a_wrong_result_is_out_of_the_finals() -> None:
+def test_wrong_results_lose_the_finals() -> None:
     finals = Finals(((1.0, 1.0), (0.5, 0.5), (0.7, 0.7)), (), {1: "out is off by 1.0e-01, allowed 1.0e-06"})
     assert finals.winner == 2
 
@@ -162,16 +162,16 @@ def test_a_wrong_result_is_out_of_the_finals() -> None:
     ("challenger", "winner"),
     [((0.99, 0.99, 0.99, 0.99), 0), ((0.9, 0.9, 1.1, 1.1), 0), ((0.9, 0.9, 0.9, 1.1), 1), ((1.2, 1.2, 1.2, 1.2), 0)],
 )
-def test_the_default_is_replaced_beyond_the_noise_only(challenger: tuple[float, ...], winner: int) -> None:
+def test_the_default_is_replaced_only_beyond_the_noise(challenger: tuple[float, ...], winner: int) -> None:
     assert Finals(((1.0, 1.0, 1.0, 1.0), challenger), (), {}).winner == winner
 
 
-def test_what_runs_replaces_a_default_that_does_not() -> None:
+def test_working_configurations_replace_a_failing_default() -> None:
     assert Finals(((), (2.0,), (1.0,)), (), {}).winner == 2
     assert Finals(((), ()), (), {}).winner == 0
 
 
-def test_a_killed_run_goes_on(cache: Path) -> None:
+def test_killed_runs_resume(cache: Path) -> None:
     arguments = ["tune", "strided", "-p", "l=16", "--seq-len", "512", "--heads", "2", "--direction", "fwd"]
     command = [sys.executable, "-c", "from attncc.cli import main; main()", *arguments, "--trials", "12", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -189,14 +189,14 @@ def _lines(cache: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in cache.glob("tuned/*/trials/*.jsonl"))
 
 
-def test_a_cache_that_cannot_be_written_to_is_no_obstacle(cache: Path) -> None:
+def test_tuning_succeeds_with_an_unwritable_cache(cache: Path) -> None:
     (cache / "tuned").write_text("in the way")
     with pytest.warns(CacheWarning):
         found = tuned(direction="fwd")
     assert found.each[0].source == "tuned"
 
 
-def test_a_report_has_the_plots(tmp_path: Path) -> None:
+def test_reports_include_plots(tmp_path: Path) -> None:
     found = tuned(direction="fwd", trials=6)
     report.write(found, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
@@ -221,7 +221,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_cannot_be_tuned_says_why(name: str) -> None:
+def test_invalid_requests_are_refused(name: str) -> None:
     choices, error, message = BAD[name]
     with pytest.raises(error, match=message):
         tuned(**choices)
@@ -234,20 +234,20 @@ def test_several_hosts_share_a_database(tmp_path: Path) -> None:
     assert found.each[0].trials_run == 1
 
 
-def test_the_device_at_hand_is_the_target() -> None:
+def test_the_local_device_is_the_default_target() -> None:
     name, device = located("auto")
     assert (name, device) == ("cpu", "cpu") or torch.cuda.is_available()
     assert located("mi300x")[0] == "mi300x"
 
 
-def test_jobs_of_both_directions() -> None:
+def test_both_directions_make_two_jobs() -> None:
     request = Request(STRIDED, 256, heads=4, kv_heads=2, direction="both", target="cpu")
     assert [job.direction for job in request.jobs] == ["forward", "backward"]
     assert request.options.budget is None
     assert request.options.allowance.seconds == 75.0  # over both
 
 
-def test_however_little_time_there_is_there_is_an_answer_and_more_of_it_goes_on() -> None:
+def test_tiny_budgets_give_an_answer_that_more_time_extends() -> None:
     (found,) = tuned(direction="fwd", trials=None, budget=1e-6).each
     assert (found.entry.trials, found.ended, found.kept_default) == (1, "time", True)
     assert {"best", "default", "dense"} <= found.entry.seconds.keys()
@@ -257,7 +257,7 @@ def test_however_little_time_there_is_there_is_an_answer_and_more_of_it_goes_on(
     assert tuned(direction="fwd", budget=480.0).each[0].source == "cached"  # time didn't end it
 
 
-def test_what_was_found_before_it_was_cancelled_is_stored_and_the_rest_goes_on() -> None:
+def test_cancelled_tuning_stores_results_and_resumes() -> None:
     listener = Impatient(trials=2)
     found = tuned(listener=listener)
     assert found.is_cancelled

@@ -50,7 +50,7 @@ def worker() -> Any:
         yield made
 
 
-def test_it_answers(worker: Worker) -> None:
+def test_workers_answer_questions(worker: Worker) -> None:
     assert [worker.ask(each, 60) for each in (1, 2)] == [2, 3]
     assert worker.ask("variable", 60) == "off"
 
@@ -59,7 +59,7 @@ def test_it_answers(worker: Worker) -> None:
     ("question", "reason"),
     [("crash", "SIGSEGV"), ("abort", "SIGABRT"), ("leave", "exit status 3")],
 )
-def test_a_crash_costs_one_question(worker: Worker, question: str, reason: str) -> None:
+def test_crashes_cost_one_question(worker: Worker, question: str, reason: str) -> None:
     found = worker.ask(question, 60)
     assert isinstance(found, Failure)
     assert found.fatal
@@ -68,7 +68,7 @@ def test_a_crash_costs_one_question(worker: Worker, question: str, reason: str) 
 
 
 @pytest.mark.timeout(120)
-def test_a_hang_costs_its_limit(worker: Worker) -> None:
+def test_hangs_cost_their_time_limit(worker: Worker) -> None:
     assert worker.ask(1, 60) == 2
     assert worker.ask("hang", 0.5) == Failure("it took more than 0.5 s", fatal=True, late=True)
     assert worker.ask(1, 60) == 2
@@ -82,12 +82,12 @@ def test_a_hang_costs_its_limit(worker: Worker) -> None:
         ("memory", "there was not enough memory"),
     ],
 )
-def test_an_error_is_a_failure_of_one_line(worker: Worker, question: str, reason: str) -> None:
+def test_errors_become_one_line_failures(worker: Worker, question: str, reason: str) -> None:
     assert worker.ask(question, 60) == Failure(reason)
     assert worker.ask(1, 60) == 2
 
 
-def test_a_failed_setup_is_told_each_time() -> None:
+def test_failed_setups_are_reported_each_time() -> None:
     with Worker(failing, ()) as worker:
         for _ in range(2):
             assert worker.ask(1, 60) == Failure("RuntimeError: no inputs", fatal=True)

@@ -77,7 +77,7 @@ SHORT = 49
 
 
 @pytest.mark.parametrize(("length", "head_dim"), COMBINED)
-def test_lengths_and_head_sizes(length: int, head_dim: int) -> None:
+def test_lengths_and_head_sizes_agree_with_the_oracle(length: int, head_dim: int) -> None:
     number = COMBINED.index((length, head_dim))
     name, group, dtype = NAMES[number % len(NAMES)], GROUPS[number % 3], DTYPES[number // 3 % 3]
     kv_heads = 1 if group > 1 else 2
@@ -87,30 +87,30 @@ def test_lengths_and_head_sizes(length: int, head_dim: int) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_patterns_in_small_blocks(name: str, dtype: torch.dtype) -> None:
+def test_small_blocks_agree_with_the_oracle(name: str, dtype: torch.dtype) -> None:
     check(_patterns(SHORT)[name], SHORT, batch=2, heads=3, kv_heads=3, dtype=dtype, config=SMALL)
 
 
 @pytest.mark.parametrize("name", ["causal", "strided", "strided by head", "table"])
-def test_split_items_merge(name: str) -> None:
+def test_split_items_agree_with_the_oracle(name: str) -> None:
     config = {**SMALL, **SPLIT}
     check(_patterns(97)[name], 97, heads=4, kv_heads=2, value_dim=40, config=config)
 
 
 @pytest.mark.parametrize("name", ["strided by head", "table"])
-def test_all_pairs_with_a_mask(name: str) -> None:
+def test_the_dense_plan_agrees_with_the_oracle(name: str) -> None:
     config = {**SMALL, "forward.plan": "dense", "backward.plan": "dense"}
     check(_patterns(65)[name], 65, heads=2, kv_heads=2, config=config)
 
 
 @pytest.mark.parametrize("name", ["window", "strided by head", "table"])
-def test_query_gradients_with_atomics(name: str) -> None:
+def test_atomic_query_gradients_agree_with_the_oracle(name: str) -> None:
     check(_patterns(65)[name], 65, heads=4, kv_heads=2, head_dim=40, config={**SMALL, "atomic": True})
 
 
 @pytest.mark.parametrize(("q_len", "kv_len", "q_offset"), [(20, 65, 45), (65, 20, 0), (1, 97, 96), (31, 33, 500)])
 @pytest.mark.parametrize("name", ["causal", "strided", "fixed"])
-def test_lengths_that_differ(name: str, q_len: int, kv_len: int, q_offset: int) -> None:
+def test_query_and_key_lengths_may_differ(name: str, q_len: int, kv_len: int, q_offset: int) -> None:
     check(_patterns(700)[name], q_len, kv_len, q_offset=q_offset, heads=2, kv_heads=2, config=SMALL)
 
 
@@ -153,12 +153,12 @@ def test_heads_that_share_keys_and_a_pattern_are_packed(name: str, q_len: int, c
 
 @pytest.mark.parametrize("config", [SMALL, {**SMALL, **SPLIT}], ids=["whole", "split"])
 @pytest.mark.parametrize("name", NAMES)
-def test_everything_is_written(name: str, config, poisoned) -> None:
+def test_kernels_write_every_output(name: str, config, poisoned) -> None:
     check(_patterns(33)[name], 33, batch=2, heads=4, kv_heads=2, config=config)
 
 
 @pytest.mark.parametrize(("q_len", "kv_len"), [(0, 5), (5, 0)])
-def test_no_queries_or_no_keys(q_len: int, kv_len: int, poisoned) -> None:
+def test_inputs_without_queries_or_keys_give_zeros(q_len: int, kv_len: int, poisoned) -> None:
     query, key = torch.randn(1, 2, q_len, 16, requires_grad=True), torch.randn(1, 2, kv_len, 16, requires_grad=True)
     run = attncc.compile(attncc.load("full"), q_len, kv_len, return_lse=True, backend="triton")
     out, lse = run(query, key, key)
@@ -170,7 +170,7 @@ def test_no_queries_or_no_keys(q_len: int, kv_len: int, poisoned) -> None:
 
 
 @pytest.mark.parametrize("scale", [-0.5, 0.0, 1e-60])
-def test_scales_that_are_not_positive(scale: float) -> None:
+def test_scales_need_not_be_positive(scale: float) -> None:
     pattern = attncc.load("strided", l=8)
     leaves = [torch.randn(1, 2, 65, 16, requires_grad=True) for _ in range(3)]
     results = []
@@ -212,7 +212,7 @@ def test_lse_may_be_a_slice(device: str) -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_what_stands_in_row_0_is_nothing_to_others(device: str) -> None:
+def test_nan_in_row_0_does_not_spread_to_others(device: str) -> None:
     """Keys beyond a gathered axis once read row 0, and 0 * NaN is NaN."""
     pattern = attncc.load("strided", l=4).layers(1)
     query, key, value = (torch.randn(1, 1, 21, 16) for _ in range(3))
@@ -223,7 +223,7 @@ def test_what_stands_in_row_0_is_nothing_to_others(device: str) -> None:
     torch.testing.assert_close(out[:, :, last], clean[:, :, last], atol=1e-5, rtol=1e-5)
 
 
-def test_arrays_keep_their_own_tensors() -> None:
+def test_distinct_arrays_have_distinct_tensors() -> None:
     """A host array that was freed once left its place, and its id, to another one's."""
     plan = attncc.plan(attncc.load("strided", l=32), 2048, tile=(128, 64))
     config = Config.default("any", 64, 2)

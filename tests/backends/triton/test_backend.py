@@ -26,12 +26,12 @@ def tensors(head_dim: int = 16, dtype: torch.dtype = torch.float32) -> list[torc
     ("head_dim", "dtype", "reason"),
     [(16, torch.float64, "not in torch.float64"), (257, torch.float32, "1 to 256, not 257")],
 )
-def test_refusals(head_dim: int, dtype: torch.dtype, reason: str) -> None:
+def test_unsupported_inputs_are_refused(head_dim: int, dtype: torch.dtype, reason: str) -> None:
     with pytest.raises(attncc.BackendError, match=reason):
         attncc.attention(*tensors(head_dim, dtype), CAUSAL, backend="triton")
 
 
-def test_without_an_interpreter_or_a_gpu_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_triton_is_unavailable_without_a_gpu_or_an_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("attncc.backends.triton.interpreter.is_on", lambda: False)
     assert "no GPU" in str(BACKEND.unavailable())
@@ -61,13 +61,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_configurations(name: str) -> None:
+def test_bad_configurations_are_refused(name: str) -> None:
     config, message = BAD[name]
     with pytest.raises(attncc.ConfigError, match=message):
         attncc.attention(*tensors(), CAUSAL, backend="triton", config=config)
 
 
-def test_all_choices_can_be_changed() -> None:
+def test_every_choice_can_be_changed() -> None:
     default = Config.default("any", 64, 2)
     wanted = {name: {"precision": "tf32", "atomic": True}.get(name, 16) for name in names(default)}
     config = default.changed(wanted)
@@ -75,7 +75,7 @@ def test_all_choices_can_be_changed() -> None:
     assert (config.precision, config.atomic) == ("tf32", True)
 
 
-def test_it_runs_under_torch_compile() -> None:
+def test_kernels_run_under_torch_compile() -> None:
     query, key, value = tensors()
     step = torch.compile(
         lambda q, k, v: attncc.attention(q, k, v, CAUSAL, backend="triton") * 2, backend="eager", fullgraph=True
@@ -85,7 +85,7 @@ def test_it_runs_under_torch_compile() -> None:
 
 
 @pytest.mark.parametrize("warn_only", [False, True])
-def test_sums_without_an_order_are_announced(warn_only: bool) -> None:
+def test_sums_in_no_fixed_order_warn_or_raise(warn_only: bool) -> None:
     leaves = [x.requires_grad_() for x in tensors()]
     torch.use_deterministic_algorithms(True, warn_only=warn_only)
     try:

@@ -48,7 +48,7 @@ def test_every_target_has_a_table() -> None:
         ("any", "any"),
     ],
 )
-def test_table_of_an_architecture(arch: str, table: str) -> None:
+def test_architectures_take_their_own_table_or_the_nearest(arch: str, table: str) -> None:
     """Its own, that of the one it is like, or the nearest older one's."""
     assert defaults.table_of(arch) == table
 

@@ -58,7 +58,7 @@ def sources(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_generated_source_is_as_it_was(name: str, request: pytest.FixtureRequest) -> None:
+def test_generated_source_equals_the_golden_files(name: str, request: pytest.FixtureRequest) -> None:
     wanted = sources(name)
     if request.config.getoption("--golden"):
         FOLDER.mkdir(exist_ok=True)

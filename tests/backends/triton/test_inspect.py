@@ -37,16 +37,16 @@ def found() -> Inspection:
         ("sass", "HMMA.16816.F32"),
     ],
 )
-def test_stages(found: Inspection, stage: str, says: str) -> None:
+def test_each_stage_is_shown_as_text(found: Inspection, stage: str, says: str) -> None:
     assert says in found.text(stage)
 
 
-def test_a_stage_of_another_compiler(found: Inspection) -> None:
+def test_a_stage_of_another_compiler_is_refused(found: Inspection) -> None:
     with pytest.raises(BackendError, match="no stage 'amdgcn' for sm_80"):
         found.text("amdgcn")
 
 
-def test_mix_and_resources(found: Inspection) -> None:
+def test_instruction_mix_and_resources_are_reported(found: Inspection) -> None:
     mix = found.mix()
     assert mix["full runs"]["tensor"] == mix["partial runs"]["tensor"] == 8
     assert "select" not in mix["full runs"]
@@ -56,11 +56,11 @@ def test_mix_and_resources(found: Inspection) -> None:
     assert taken["beyond the limits"] == ""
 
 
-def test_prediction(found: Inspection) -> None:
+def test_full_tiles_reach_more_flops_than_partial_ones(found: Inspection) -> None:
     predicted = found.throughput()
     assert predicted["full runs"].flops > predicted["partial runs"].flops > 0
     assert predicted["full runs"].demand["tensor"] == pytest.approx(4 * 32 * 16 * 16 / 2048, rel=1e-2)
 
 
-def test_title(found: Inspection) -> None:
+def test_the_title_names_the_kernel_and_its_predicate(found: Inspection) -> None:
     assert found.title == "forward: i − 63 ≤ j ≤ i"

@@ -63,12 +63,12 @@ class TestSteps:
     @pytest.mark.parametrize(
         ("atomic", "names"), [(False, ["delta", "query_gradient", "key_gradient"]), (True, ["delta", "key_gradient"])]
     )
-    def test_backward(self, atomic: bool, names: list[str]) -> None:
+    def test_backward_launches_the_kernels_in_order(self, atomic: bool, names: list[str]) -> None:
         lowered = program(config={"atomic": atomic})
         assert [step.launch.spec.kernel for step in steps(lowered, "backward")] == names
         assert [step.has_tiles for step in steps(lowered, "backward")] == [name != "delta" for name in names]
 
-    def test_a_direction_that_there_is_not(self) -> None:
+    def test_an_unknown_direction_is_refused(self) -> None:
         with pytest.raises(ConfigError, match="direction='both'"):
             list(steps(program(), "both"))
 
@@ -78,14 +78,14 @@ class TestMakespan:
     @pytest.mark.parametrize(
         ("count", "members", "slots"), [(100, 1, 264), (700, 8, 264), (5000, 32, 132), (7, 100, 9)]
     )
-    def test_against_an_exact_schedule(self, spread: float, count: int, members: int, slots: int) -> None:
+    def test_makespan_agrees_with_an_exact_schedule(self, spread: float, count: int, members: int, slots: int) -> None:
         seconds = np.sort(np.exp(np.random.default_rng(0).normal(0, spread, count)))[::-1]
         free = [0.0] * slots
         for each in np.tile(seconds, members):
             heapq.heapreplace(free, free[0] + each)
         assert makespan(seconds, members, slots) == pytest.approx(max(free), rel=0.05)
 
-    def test_one_round_takes_as_long_as_its_longest(self) -> None:
+    def test_one_round_takes_as_long_as_its_longest_item(self) -> None:
         assert makespan(np.array([3.0, 2.0, 1.0]), 2, 6) == 3.0
         assert makespan(np.array([2.0]), 7, 3) == pytest.approx(6.0)
         assert makespan(np.zeros(0), 8, 4) == 0.0
@@ -96,24 +96,24 @@ class TestRoofline:
         assert roofline(WINDOW) < roofline(CAUSAL) < roofline(CAUSAL, direction="backward")
         assert 3 < roofline(length=16384) / roofline(length=8192) < 4.2
 
-    def test_it_comes_near_what_dense_attention_reaches(self) -> None:
+    def test_roofline_comes_near_published_dense_attention(self) -> None:
         """FlashAttention-3, figure 5: 403 TFLOP/s forward, H = 32, N = 16,384; the model's bar is 25%."""
         lowered = program(attncc.load("full"), 16384, heads=32)
         flops = 4 * 32 * 16384**2 * 64
         assert flops / model.roofline(lowered, "forward", H100, "bf16") == pytest.approx(403e12, rel=0.25)
 
-    def test_a_few_long_items_take_longer_than_many_short_ones(self) -> None:
+    def test_long_items_take_longer_than_short_ones(self) -> None:
         def seconds(most: int) -> float:
             lowered = program(length=8192, config={"forward.item_tiles": most}, heads=1)
             return model.roofline(lowered, "forward", H100, "bf16")
 
         assert seconds(32) < 0.8 * seconds(1024)
 
-    def test_what_does_not_fit_or_is_done_twice_takes_longer(self) -> None:
+    def test_blocks_that_spill_or_repeat_work_take_longer(self) -> None:
         assert roofline(forward__block_m=128, forward__block_n=128) > roofline()
         assert roofline(forward__block_m=32, forward__num_warps=8) > roofline(forward__block_m=32)
 
-    def test_an_empty_pattern_takes_next_to_nothing(self) -> None:
+    def test_empty_patterns_take_almost_no_time(self) -> None:
         @attncc.pattern
         def nothing(i: attncc.Index, j: attncc.Index) -> attncc.Condition:
             return i + 1 < j - 4096
@@ -134,7 +134,7 @@ def compiled(small: Program) -> dict[Source, Compiled]:
 
 
 class TestModelled:
-    def test_records(self, small: Program, compiled: dict[Source, Compiled]) -> None:
+    def test_model_records_each_kernel(self, small: Program, compiled: dict[Source, Compiled]) -> None:
         found = model.modelled(small, "forward", H100, "bf16", compiled)
         (kernel,) = found.kernels
         (taken,) = (each.resources for each in compiled.values())
@@ -151,7 +151,9 @@ class TestModelled:
         assert found.excess == "forward: 48 bytes of stack, 7 spills"
         assert found.seconds < math.inf
 
-    def test_what_cannot_run_takes_for_ever(self, small: Program, compiled: dict[Source, Compiled]) -> None:
+    def test_kernels_beyond_the_limits_take_infinite_time(
+        self, small: Program, compiled: dict[Source, Compiled]
+    ) -> None:
         ((source, kernel),) = compiled.items()
         found = model.modelled(small, "forward", H100, "bf16", {source: _with(kernel, shared=300_000)})
         assert "300,000 bytes of shared memory" in found.excess
@@ -173,7 +175,7 @@ def _with(kernel: Compiled, **changes: int) -> Compiled:
 
 class TestPredict:
     @pytest.mark.parametrize("direction", ["forward", "backward"])
-    def test_heads_and_batch_are_the_inputs(self, direction: str) -> None:
+    def test_predictions_scale_with_the_batch(self, direction: str) -> None:
         plan = attncc.plan(CAUSAL, 8192, tile=BACKEND.tile, target="h100")
         one, many = (
             BACKEND.predict(plan, replace(INPUTS, batch=batch, heads=16, kv_heads=4), direction, {}, target("h100"))
@@ -181,14 +183,14 @@ class TestPredict:
         )
         assert many == pytest.approx(4 * one, rel=0.2)
 
-    def test_a_faster_gpu_is_faster(self) -> None:
+    def test_faster_gpus_are_predicted_faster(self) -> None:
         """With the same blocks: the defaults of some wait longer for what they load."""
         plan = attncc.plan(CAUSAL, 8192, tile=BACKEND.tile, target="h100")
         blocks = {"forward.block_m": 64, "forward.block_n": 64, "forward.num_warps": 4, "forward.num_stages": 3}
         times = [BACKEND.predict(plan, INPUTS, "forward", blocks, target(name)) for name in ("b200", "h100", "a100")]
         assert times == sorted(times)
 
-    def test_what_is_refused(self) -> None:
+    def test_other_targets_names_and_dtypes_are_refused(self) -> None:
         plan = attncc.plan(CAUSAL, 1024)
         with pytest.raises(ConfigError, match="not a GPU"):
             BACKEND.predict(plan, INPUTS, "forward", {}, target("cpu"))
@@ -197,7 +199,7 @@ class TestPredict:
         with pytest.raises(BackendError, match="fp64"):
             BACKEND.predict(plan, replace(INPUTS, dtype="fp64"), "forward", {}, target("h100"))
 
-    def test_reference_is_dense(self) -> None:
+    def test_the_reference_is_priced_as_dense_attention(self) -> None:
         plan = attncc.plan(WINDOW, 1024)
         forward, backward = (
             REFERENCE.predict(plan, INPUTS, direction, {}, target("cpu")) for direction in ("forward", "backward")

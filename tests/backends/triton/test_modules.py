@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "kernels"
 
 
-def test_one_file_a_kernel(folder: Path) -> None:
+def test_each_kernel_has_one_file(folder: Path) -> None:
     first = modules.path_of(SPEC)
     assert first.parent == folder
     assert modules.path_of(Spec("forward", start="slanted", stop="slanted")) == first
@@ -35,7 +35,7 @@ def test_one_file_a_kernel(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"import os\n", b"\xff\xfe\x00"], ids=["empty", "foreign", "no text"])
-def test_a_damaged_file_is_written_again(damage: bytes) -> None:
+def test_damaged_kernels_are_written_again(damage: bytes) -> None:
     path = modules.path_of(SPEC)
     path.write_bytes(damage)
     with pytest.warns(CacheWarning, match="damaged"):
@@ -43,7 +43,7 @@ def test_a_damaged_file_is_written_again(damage: bytes) -> None:
     assert path.read_text("utf-8") == render(SPEC)
 
 
-def test_a_pipe_in_place_of_a_kernel_is_replaced() -> None:
+def test_pipes_in_place_of_a_kernel_are_replaced() -> None:
     path = modules.path_of(SPEC)
     path.unlink()
     os.mkfifo(path)
@@ -52,7 +52,7 @@ def test_a_pipe_in_place_of_a_kernel_is_replaced() -> None:
     assert path.read_text("utf-8") == render(SPEC)
 
 
-def test_a_link_in_place_of_a_kernel_is_replaced_and_not_followed(folder: Path) -> None:
+def test_links_in_place_of_a_kernel_are_replaced_without_following(folder: Path) -> None:
     path, mine = modules.path_of(SPEC), folder.parent / "mine"
     mine.write_bytes(b"mine")
     path.unlink()
@@ -63,14 +63,14 @@ def test_a_link_in_place_of_a_kernel_is_replaced_and_not_followed(folder: Path) 
     assert path.read_text("utf-8") == render(SPEC)
 
 
-def test_a_cache_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_falls_back_with_a_warning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.parent.joinpath("kernels").write_text("a file where the folder should be")
     with pytest.warns(CacheWarning, match="can't be written"):
         path = modules.path_of(SPEC)
     assert path.read_text("utf-8") == render(SPEC)
 
 
-def test_what_runs_is_the_text_that_was_compared(folder: Path) -> None:
+def test_kernels_run_the_text_that_is_compared(folder: Path) -> None:
     path = modules.path_of(SPEC)
     planted = importlib.util.cache_from_source(str(path))
     foreign = folder / "foreign.py"
@@ -84,7 +84,7 @@ def test_what_runs_is_the_text_that_was_compared(folder: Path) -> None:
     assert lines[-1].strip()
 
 
-def test_no_bytecode_is_kept_beside_sources_and_templates(folder: Path) -> None:
+def test_no_bytecode_is_kept(folder: Path) -> None:
     source._environment.cache_clear()
     render.cache_clear()
     modules.kernel.cache_clear()
@@ -92,13 +92,13 @@ def test_no_bytecode_is_kept_beside_sources_and_templates(folder: Path) -> None:
     assert [path.name for path in folder.parent.rglob("*")] == ["kernels", modules.path_of(SPEC).name]
 
 
-def test_folders_of_the_cache_are_for_this_user_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folders_are_private_to_the_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNCC_CACHE_DIR", str(folder / "new" / "cache"))
     path = modules.path_of(SPEC)
     assert {stat.S_IMODE(each.stat().st_mode) for each in (path.parent, path.parent.parent)} == {0o700}
 
 
-def test_a_cache_that_others_can_write_to_is_not_used(folder: Path) -> None:
+def test_caches_writable_by_others_are_not_used(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o777)
     with pytest.warns(CacheWarning, match=r"kernels is not used: its mode is 0777, so that others can write to it"):

@@ -53,7 +53,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Package]:
     return folder, made
 
 
-def test_a_package_replaces_links_and_does_not_follow_them(written: tuple[Path, Package], tmp_path: Path) -> None:
+def test_packages_replace_links_without_following_them(written: tuple[Path, Package], tmp_path: Path) -> None:
     mine, folder = tmp_path / "mine", tmp_path / "package"
     mine.write_bytes(b"mine")
     folder.mkdir()
@@ -119,7 +119,7 @@ def loader(folder: Path) -> ModuleType:
     return module
 
 
-def test_the_manifest_says_what_a_launch_needs(written: tuple[Path, Package]) -> None:
+def test_the_manifest_describes_each_launch(written: tuple[Path, Package]) -> None:
     folder, _ = written
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert {step["role"] for step in manifest["forward"]["steps"]} == {"whole", "split", "join"}
@@ -140,7 +140,7 @@ def test_the_loader_needs_neither_attncc_nor_triton(written: tuple[Path, Package
     assert not any("attncc" in line or "triton" in line for line in imports)
 
 
-def test_the_loader_computes_attention(written: tuple[Path, Package]) -> None:
+def test_the_loader_agrees_with_the_oracle(written: tuple[Path, Package]) -> None:
     folder, made = written
     attention = loaded(folder, made)
     out, lse = attention.forward(PROBLEM.query, PROBLEM.key, PROBLEM.value)
@@ -168,7 +168,7 @@ def copied(written: tuple[Path, Package], tmp_path: Path) -> tuple[Path, Package
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "arrays.bin", "forward_0.cubin"])
-def test_a_damaged_file_of_a_package_is_not_loaded(copied: tuple[Path, Package], name: str) -> None:
+def test_damaged_packages_are_refused(copied: tuple[Path, Package], name: str) -> None:
     folder, made = copied
     path = folder / name
     sound = path.read_bytes()
@@ -191,7 +191,7 @@ def test_a_damaged_file_of_a_package_is_not_loaded(copied: tuple[Path, Package],
 
 
 @pytest.mark.parametrize("name", ["{}/forward_0.cubin", "../outside.cubin", "sub/forward_0.cubin", "..", "none.cubin"])
-def test_a_file_outside_of_a_package_is_not_loaded(copied: tuple[Path, Package], name: str) -> None:
+def test_files_outside_a_package_are_refused(copied: tuple[Path, Package], name: str) -> None:
     folder, made = copied
     name = name.format(folder)
     (folder / "sub").mkdir()
@@ -208,7 +208,7 @@ def test_a_file_outside_of_a_package_is_not_loaded(copied: tuple[Path, Package],
     assert ("Is a directory" if name == ".." else "no file of the package") in refused(folder, made)
 
 
-def test_the_loader_gives_a_score_its_weights(tmp_path: Path) -> None:
+def test_the_loader_passes_weights_to_a_score(tmp_path: Path) -> None:
     slopes, pattern = torch.tensor([0.5, 0.25]), attncc.load("causal")
     score = attncc.alibi(slopes=slopes).then(relative())
     plan = attncc.plan(pattern, LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target=TARGET)
@@ -234,7 +234,7 @@ def test_the_loader_gives_a_score_its_weights(tmp_path: Path) -> None:
             attention.forward(*leaves, weights=weights)
 
 
-def test_the_loader_refuses_other_tensors(written: tuple[Path, Package]) -> None:
+def test_the_loader_refuses_tensors_of_other_shapes_and_dtypes(written: tuple[Path, Package]) -> None:
     folder, made = written
     attention = loaded(folder, made)
     query, key, value = PROBLEM.query, PROBLEM.key, PROBLEM.value

@@ -49,7 +49,7 @@ class _Pointer:
 
 
 @given(cases(), st.data())
-def test_printed_predicates(case: Case, data: st.DataObject) -> None:
+def test_printed_predicates_agree_with_the_mask(case: Case, data: st.DataObject) -> None:
     shape = Shape(case.q_len, case.kv_len, case.q_offset, case.heads, case.batch)
     head, entry = data.draw(st.integers(0, case.heads - 1)), data.draw(st.integers(0, case.batch - 1))
     predicate = specialise(case.pattern.predicate, shape, entry, head)
@@ -64,7 +64,7 @@ def test_printed_predicates(case: Case, data: st.DataObject) -> None:
     )
 
 
-def test_a_predicate_that_is_too_long_written_out_is_refused() -> None:
+def test_predicates_too_long_to_print_are_refused() -> None:
     chain = Index.of(J) <= Index.of(I)
     for k in range(2, 13):
         chain = chain ^ (Index.of(J) % k == 1)

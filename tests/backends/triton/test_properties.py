@@ -55,7 +55,7 @@ def mask_of(case: Case, group: int) -> torch.Tensor:
 
 @few
 @given(cases(), st.sampled_from(CONFIGS), st.data())
-def test_attention_and_gradients(case: Case, config, data: st.DataObject) -> None:
+def test_attention_and_gradients_agree_with_the_oracle(case: Case, config, data: st.DataObject) -> None:
     group = group_of(case, data)
     problem = problem_for(case, group, data)
     check_attention(
@@ -65,7 +65,7 @@ def test_attention_and_gradients(case: Case, config, data: st.DataObject) -> Non
 
 @few
 @given(cases(), st.sampled_from(CONFIGS), st.data())
-def test_scores_and_gradients(case: Case, config, data: st.DataObject) -> None:
+def test_scores_and_gradients_agree_with_the_oracle(case: Case, config, data: st.DataObject) -> None:
     group = group_of(case, data)
     drawn = data.draw(score_cases(case, case.heads * group))
     check_attention(

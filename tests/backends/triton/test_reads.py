@@ -49,19 +49,19 @@ PATTERNS = {
 
 
 @pytest.mark.parametrize(("name", "wanted"), [("blocks", True), ("distance", True), ("kind", False), ("causal", False)])
-def test_predicates(name: str, wanted: bool) -> None:
+def test_predicates_report_reads_by_pair(name: str, wanted: bool) -> None:
     assert reads.in_predicate(PATTERNS[name].predicate) == wanted
 
 
 INPUTS = Inputs.given(1, 1, None, 64, None, "bf16")
 
 
-def test_scores() -> None:
+def test_scores_report_reads_by_pair() -> None:
     assert not reads.in_score(None, packed=True)
     assert reads.in_score(weaker(chosen=np.eye(16, dtype=np.int64)).expression, packed=False)
 
 
-def test_rows_of_packed_tiles_are_heads_too() -> None:
+def test_packed_tiles_read_weights_of_heads_by_pair() -> None:
     score = by_key(weights=torch.zeros(8, LENGTH)).expression
     assert not reads.in_score(score, packed=False)
     assert reads.in_score(score, packed=True)
@@ -77,7 +77,7 @@ def sources(name: str, target: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("name", "target", "loops"), [("blocks", "mi300x", 1), ("blocks", "h100", 0), ("kind", "mi300x", 0)]
 )
-def test_only_partial_loops_with_such_reads_have_one_stage(name: str, target: str, loops: int) -> None:
+def test_only_partial_loops_with_reads_by_pair_have_one_stage(name: str, target: str, loops: int) -> None:
     texts = sources(name, target)
     assert {texts[kernel].count("num_stages=1") for kernel in ("forward", "query_gradient", "key_gradient")} == {loops}
 
@@ -91,7 +91,7 @@ def test_masks_of_tables_compile_for_amd() -> None:
         assert not found.resources.excess(gpu("mi300x"))
 
 
-def test_loops_of_one_stage_compute_the_same(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+def test_loops_of_one_stage_agree_with_the_reference(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     if device != "cpu":
         pytest.skip("a GPU has an architecture of its own")
     monkeypatch.setattr(execute, "architecture", lambda device: "gfx942")

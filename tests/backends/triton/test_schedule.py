@@ -71,7 +71,7 @@ def test_equally_long_parts_keep_their_order() -> None:
 
 @pytest.mark.parametrize("length", [16, 100, 131])
 @pytest.mark.parametrize("name", PATTERNS)
-def test_transposed_tiles_are_the_tiles(name: str, length: int) -> None:
+def test_transposed_tiles_equal_the_transposed_grid(name: str, length: int) -> None:
     for work in attncc.plan(PATTERNS[name], length, tile=(16, 32)).all_passes():
         turned, tiles = transposed(work), work.tiles
         grid, wanted = turned.classify(), tiles.classify().T
@@ -82,7 +82,7 @@ def test_transposed_tiles_are_the_tiles(name: str, length: int) -> None:
         assert (wanted[:, inner][grid[:, inner] == FULL] == FULL).all()
 
 
-def test_long_rows_are_split_and_few_rows_are_spread() -> None:
+def test_long_rows_are_split_when_programs_are_few() -> None:
     banded = [[row, row, 1, 1] for row in range(2048)]
     global_row = [[2048, column, 1, 1] for column in range(2049)]
     tiles = from_boxes(2049 * 16, 2049 * 16, 16, 16, np.array(banded + global_row))

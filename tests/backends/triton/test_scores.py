@@ -139,14 +139,14 @@ def results(score: attncc.Score, backend: str, config, pattern=STRIDED) -> list[
 
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("name", NAMES)
-def test_scores_and_all_gradients(name: str, config: str) -> None:
+def test_scores_and_all_gradients_agree_with_the_reference(name: str, config: str) -> None:
     score = made(name)
     for found, wanted in zip(results(score, "triton", CONFIGS[config]), results(score, "reference", None), strict=True):
         torch.testing.assert_close(found, wanted, atol=2e-4, rtol=2e-4)
 
 
 @pytest.mark.parametrize("name", ["alibi", "t5", "by place"])
-def test_weights_gradients_of_heads_with_patterns_of_their_own(name: str) -> None:
+def test_weight_gradients_agree_where_heads_have_their_own_patterns(name: str) -> None:
     pattern = attncc.per_head([attncc.load("causal"), STRIDED, STRIDED, attncc.load("causal")])
     score = made(name)
     wanted = results(score, "reference", None, pattern)
@@ -155,7 +155,7 @@ def test_weights_gradients_of_heads_with_patterns_of_their_own(name: str) -> Non
 
 
 @pytest.mark.parametrize(("block_m", "block_n"), [(64, 16), (16, 64)])
-def test_diagonals_of_tiles_that_are_not_square(block_m: int, block_n: int) -> None:
+def test_diagonal_sums_agree_in_tiles_that_are_not_square(block_m: int, block_n: int) -> None:
     """Diagonals are summed as columns of turned rows, which go around several times, or not once."""
     config = {"query_gradient.block_m": block_m, "query_gradient.block_n": block_n}
     score, pattern = made("by difference"), attncc.load("full")
@@ -175,7 +175,7 @@ def test_only_tables_by_difference_are_summed_by_diagonals() -> None:
 
 
 @pytest.mark.parametrize("name", ["t5", "by place", "by difference"])
-def test_little_room_makes_programs_wait(name: str, monkeypatch: pytest.MonkeyPatch, poisoned: None) -> None:
+def test_sums_agree_in_bounded_memory(name: str, monkeypatch: pytest.MonkeyPatch, poisoned: None) -> None:
     """Sums by pairs have bounded memory; what is left is the order, with nothing for torch to refuse."""
     monkeypatch.setattr(sums, "ROOM", 4 * 100)
     score = made(name)
@@ -184,7 +184,7 @@ def test_little_room_makes_programs_wait(name: str, monkeypatch: pytest.MonkeyPa
         torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-4)
 
 
-def test_without_the_choice_no_kernel_has_atomics() -> None:
+def test_kernels_use_atomics_only_where_chosen() -> None:
     for name in NAMES:
         score = made(name).expression
         for atomic in (False, True):
@@ -207,7 +207,7 @@ def test_without_the_choice_no_kernel_has_atomics() -> None:
         (3, "3"),
     ],
 )
-def test_numbers_of_a_score_are_printed_as_float32_has_them(number: float, text: str) -> None:
+def test_numbers_in_a_score_are_printed_as_float32(number: float, text: str) -> None:
     @attncc.score
     def shifted(score, j):
         return attncc.where(j < 3, score, number)
@@ -215,7 +215,7 @@ def test_numbers_of_a_score_are_printed_as_float32_has_them(number: float, text:
     assert f", {text})" in ScorePrinter(()).real(shifted().expression.expr)
 
 
-def test_integers_of_positions_are_printed_as_integers() -> None:
+def test_integers_computed_from_positions_are_printed_as_integers() -> None:
     @attncc.score
     def far(score, j):
         return score + (j * 2**40 + 2**50) / 2**60
@@ -243,7 +243,7 @@ def test_every_node_compiles(target: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "target"), [("t5", "a100"), ("by difference", "h100"), ("by place", "mi300x")])
-def test_weights_gradients_compile(name: str, target: str) -> None:
+def test_weight_gradients_compile(name: str, target: str) -> None:
     found = gpu(target)
     lowering = Lowering(
         Sizes(64, 64, 2, 1),

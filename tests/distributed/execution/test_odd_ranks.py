@@ -20,7 +20,7 @@ NOBODY = -1  # all ranks raise
         pytest.param("dtype", 3, 2, "bfloat16, with gradients", marks=pytest.mark.slow),
     ],
 )
-def test_all_ranks_name_the_one_with_other_tensors(tmp_path, change: str, odd: int, spread: int, words: str) -> None:
+def test_all_ranks_name_the_rank_with_other_tensors(tmp_path, change: str, odd: int, spread: int, words: str) -> None:
     processes = start(RANK, 4, tmp_path, free_port(), change, str(odd), str(spread))
     assert end(processes, NOBODY), (tmp_path / "log").read_text()
     check(tmp_path, 4, NOBODY, f"rank {odd} in ", words, named=odd)

@@ -24,7 +24,7 @@ NAMES = [name for name in patterns() if name not in ("nothing", "256-window")]
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("ranks", [slow(2), slow(3), 4])
-def test_planned(world, name: str, ranks: int) -> None:
+def test_planned_schedules_agree_with_one_process(world, name: str, ranks: int) -> None:
     world(ranks).run("compiled_case", name, {"unit": 8}, {})
 
 
@@ -32,14 +32,14 @@ def test_planned(world, name: str, ranks: int) -> None:
     {"partition": "classes"}, {"partition": "longest_first"}, {"route": "ring"}, {"route": "tree", "fanout": 1},
     {"stages": 0}], ids=str)  # fmt: skip
 @pytest.mark.parametrize("name", ["global", slow("strided"), slow("mix")])
-def test_settings(world, name: str, settings: dict[str, object]) -> None:
+def test_all_settings_agree_with_one_process(world, name: str, settings: dict[str, object]) -> None:
     world(4).run("compiled_case", name, {"unit": 4, **settings}, {})
 
 
 @pytest.mark.parametrize("settings", [{"partition": "zigzag", "stages": 2}, slow({"spread": 2})], ids=str)
 @pytest.mark.parametrize("name", ["strided", slow("global")])
 @pytest.mark.parametrize("backend", ["triton", "reference"])
-def test_other_backends_on_each_rank(world, backend: str, name: str, settings: dict[str, object]) -> None:
+def test_other_backends_agree_with_one_process(world, backend: str, name: str, settings: dict[str, object]) -> None:
     """Shards are slices, whose rows aren't contiguous from head to head: triton once read lse as if they were."""
     world(2).run("compiled_case", name, {"unit": 8, **settings}, {"backend": backend})
 
@@ -49,23 +49,23 @@ MORE = [(name, "bfloat16", ranks) for name in NAMES for ranks in (2, 3, 4)]
 
 
 @pytest.mark.parametrize(("name", "dtype", "ranks"), [*OTHERS, *(slow(*each) for each in MORE if each not in OTHERS)])
-def test_other_dtypes(world, name: str, dtype: str, ranks: int) -> None:
+def test_other_dtypes_agree_with_one_process(world, name: str, dtype: str, ranks: int) -> None:
     world(ranks).run("compiled_case", name, {"unit": 8}, {"dtype": dtype})
 
 
-def test_a_compiled_attention_followed_changes_of_the_caller_s_configuration(world) -> None:
+def test_later_changes_to_a_configuration_have_no_effect(world) -> None:
     world(2).run("configured_for_good")
 
 
 @pytest.mark.parametrize("ranks", [slow(2), slow(3), 4])
 @pytest.mark.parametrize("dtype", ["float32", slow("bfloat16")])
-def test_a_window_of_256_at_a_length_that_does_not_divide(world, dtype: str, ranks: int) -> None:
+def test_windows_agree_at_lengths_that_do_not_divide(world, dtype: str, ranks: int) -> None:
     world(ranks).run("compiled_case", "256-window", {}, {"dtype": dtype, "n": 1031, "heads": 2, "kv_heads": 1})
 
 
 @pytest.mark.parametrize("settings", [{"partition": "zigzag", "stages": 2}, {"spread": 3, "unit": 8}], ids=str)
 @pytest.mark.parametrize("dtype", [slow("float32"), slow("bfloat16")])
-def test_groups_of_three(world, dtype: str, settings: dict[str, object]) -> None:
+def test_three_ranks_agree_with_one_process(world, dtype: str, settings: dict[str, object]) -> None:
     world(3).run("compiled_case", "mix", settings, {"dtype": dtype, "heads": 6, "kv_heads": 3, "score": True})
 
 
@@ -82,21 +82,21 @@ def test_groups_of_three(world, dtype: str, settings: dict[str, object]) -> None
     ids=str,
 )
 @pytest.mark.parametrize("name", ["mix", slow("entries"), slow("global")])
-def test_meshes(world, name: str, dims: dict[str, int]) -> None:
+def test_meshes_agree_with_one_process(world, name: str, dims: dict[str, int]) -> None:
     options = {"heads": 8, "kv_heads": 4, "score": True}
     world(4).run("compiled_case", name, {"unit": 8}, {"mesh": dims, **options})
 
 
 @pytest.mark.parametrize("dims", [{"heads": 2, "sequence": 2}, slow({"sequence": 2, "batch": 2})], ids=str)
 @pytest.mark.parametrize("spread", [slow(1), 2])
-def test_meshes_in_bfloat16(world, spread: int, dims: dict[str, int]) -> None:
+def test_meshes_agree_with_one_process_in_bfloat16(world, spread: int, dims: dict[str, int]) -> None:
     options = {"heads": 8, "kv_heads": 4, "score": True, "dtype": "bfloat16"}
     world(4).run("compiled_case", "mix", {"spread": spread, "unit": 8}, {"mesh": dims, **options})
 
 
 @pytest.mark.parametrize("dims", [{"heads": 2, "sequence": 2}, slow({"batch": 2, "sequence": 2})], ids=str)
 @pytest.mark.parametrize("n", [1, slow(9)])
-def test_meshes_of_which_ranks_have_nothing_to_do(world, n: int, dims: dict[str, int]) -> None:
+def test_meshes_with_idle_ranks_agree_with_one_process(world, n: int, dims: dict[str, int]) -> None:
     """One token, or two units: the other rank of each group, which run side by side, owns nothing or little."""
     world(4).run("compiled_case", "causal", {"unit": 8}, {"mesh": dims, "n": n, "score": True})
 
@@ -112,28 +112,28 @@ def test_meshes_of_which_ranks_have_nothing_to_do(world, n: int, dims: dict[str,
         slow("window", 2, {"partition": "striped"}),
     ],
 )
-def test_sequence_swapped_for_heads(world, name: str, spread: int, settings: dict[str, object]) -> None:
+def test_ulysses_agrees_with_one_process(world, name: str, spread: int, settings: dict[str, object]) -> None:
     options = {"heads": 8, "kv_heads": 4, "score": name in ("global", "mix")}
     world(4).run("compiled_case", name, {"spread": spread, **settings}, options)
 
 
 @pytest.mark.parametrize("dims", [{"heads": 2, "sequence": 2}, {"sequence": 2, "batch": 2}], ids=str)
 @pytest.mark.parametrize("name", ["mix", slow("entries"), slow("causal")])
-def test_sequence_swapped_for_heads_on_meshes(world, name: str, dims: dict[str, int]) -> None:
+def test_ulysses_on_meshes_agrees_with_one_process(world, name: str, dims: dict[str, int]) -> None:
     options = {"mesh": dims, "heads": 8, "kv_heads": 4, "score": True}
     world(4).run("compiled_case", name, {"spread": 2, "unit": 8}, options)
 
 
-def test_results_swapped_back_without_lse(world) -> None:
+def test_ulysses_omits_lse_unless_requested(world) -> None:
     world(4).run("swapped_without_lse")
 
 
 @pytest.mark.parametrize("n", [1, 3, 6])
-def test_fewer_tokens_than_ranks_that_swap(world, n: int) -> None:
+def test_ulysses_agrees_with_fewer_tokens_than_ranks(world, n: int) -> None:
     world(4).run("compiled_case", "causal", {"spread": 2, "unit": 1}, {"n": n, "kv_heads": 2, "dtype": "bfloat16"})
 
 
-def test_lengths_below_the_number_of_ranks(world) -> None:
+def test_lengths_may_be_below_the_number_of_ranks(world) -> None:
     world(4).run("compiled_case", "causal", {}, {"n": 3})
 
 
@@ -151,38 +151,38 @@ def test_lengths_below_the_number_of_ranks(world) -> None:
         "weights_that_differ",
     ],
 )
-def test_refused_before_anything_is_sent(world, job: str) -> None:
+def test_mistakes_are_refused_before_any_message(world, job: str) -> None:
     world(4).run(f"jobs_refused.{job}")
 
 
 @pytest.mark.parametrize("end", ["sends", "gets"])
 @pytest.mark.parametrize("spread", [1, 2])
-def test_tables_that_do_not_fit_together(world, end: str, spread: int) -> None:
+def test_inconsistent_tables_name_both_ends(world, end: str, spread: int) -> None:
     """One rank's are wrong; both ends are named on all ranks, though the schedules are the same."""
     world(4).run("jobs_refused.tables_that_do_not_fit", end, spread)
 
 
-def test_many_tasks_are_planned_once(world) -> None:
+def test_tasks_are_planned_once(world) -> None:
     world(2).run("planned_once")
 
 
-def test_what_the_whole_is_made_of(world) -> None:
+def test_shards_reassemble_the_whole(world) -> None:
     world(4).run("there_and_back")
 
 
-def test_a_description(world) -> None:
+def test_descriptions_state_tokens_and_bytes(world) -> None:
     text = world(2).run("described")[0]
     assert "61 tokens on 2 sequence" in text
     assert "bytes travel" in text
 
 
 @pytest.mark.parametrize("settings", [{"stages": 2}, {"route": "ring"}, {"spread": 2}], ids=str)
-def test_memory_that_is_kept(world, settings: dict[str, object]) -> None:
+def test_kept_bytes_equal_the_plan(world, settings: dict[str, object]) -> None:
     for found, planned in world(4).run("kept_for_the_backward", settings):
         assert found == planned
 
 
-def test_settings_for_a_topology(world, tmp_path) -> None:
+def test_tuned_settings_replace_simulated_ones(world, tmp_path) -> None:
     """What is simulated, then what was tuned, unless settings are given."""
     scene = Scene(attncc.load("causal"), N, Inputs(1, 1, 1, 64, 64, "bf16"), Topology.load("gloo").subset(2))
     best = pricing.best(scene, choose(scene, [Sharing(parts=2)])).schedule.partition.name

@@ -30,7 +30,7 @@ def slow(*values: object):
         slow(4, "spread", 0, "kill forward 2 before"),
     ],
 )
-def test_all_others_name_the_faulty_rank(tmp_path, world: int, name: str, faulty: int, fault: str) -> None:
+def test_all_other_ranks_name_the_faulty_one(tmp_path, world: int, name: str, faulty: int, fault: str) -> None:
     processes = start(RANK, world, tmp_path, free_port(), name, str(faulty), *fault.split())
     assert end(processes, faulty), (tmp_path / "log").read_text()
     check(tmp_path, world, faulty, "on rank")

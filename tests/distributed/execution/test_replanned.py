@@ -10,15 +10,15 @@ import pytest
     [{}, {"partition": "zigzag", "stages": 2}, {"spread": 2}],
     ids=str,
 )
-def test_documents_that_change_each_step(world, settings: dict[str, object]) -> None:
+def test_changing_documents_agree_with_one_process(world, settings: dict[str, object]) -> None:
     found = world(4).run("jobs_replanned.documents_that_change", settings)[0]
     assert len(set(found)) > 1  # other documents, other bytes
 
 
 @pytest.mark.parametrize("job", ["planned_while_a_step_runs", "errors_of_planning_ahead"])
-def test_planning_ahead(world, job: str) -> None:
+def test_planning_ahead_overlaps_steps_and_raises_errors_in_turn(world, job: str) -> None:
     world(2).run(f"jobs_replanned.{job}")
 
 
-def test_tables_that_differ_are_refused_by_all_ranks(world) -> None:
+def test_all_ranks_refuse_tables_that_differ(world) -> None:
     world(4).run("jobs_replanned.replanned_tables_that_differ")

@@ -21,7 +21,7 @@ from cases import N
         "transformed",
     ],
 )
-def test_use(world, job: str) -> None:
+def test_operators_support_common_uses(world, job: str) -> None:
     world(4).run(f"jobs_uses.{job}")
 
 
@@ -32,16 +32,16 @@ def test_second_derivatives_are_refused(world, spread: int) -> None:
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
-def test_checkpointing(world, reentrant: bool) -> None:
+def test_checkpointing_gives_equal_gradients(world, reentrant: bool) -> None:
     world(4).run("jobs_uses.checkpointed", reentrant)
 
 
-def test_more_stages_than_units_are_as_many_as_units(world) -> None:
+def test_stages_are_limited_by_the_number_of_units(world) -> None:
     """A billion of stages once took all memory."""
     assert max(world(4).run("jobs_uses.more_stages_than_units")) <= N
 
 
-def test_after_its_group_was_destroyed(world) -> None:
+def test_a_destroyed_group_is_an_error(world) -> None:
     two = world(2)
     two.run("jobs_uses.after_its_group_was_destroyed")
     two.stop()

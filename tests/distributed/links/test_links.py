@@ -34,7 +34,7 @@ def made(processes=4, alone=4e10, together=2e10):
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-def test_the_topology_simulates_what_was_measured(processes):
+def test_topologies_reproduce_measured_times(processes):
     links = made(processes)
     assert links.alpha == pytest.approx(ALPHA, rel=1e-3)
     assert links.beta == pytest.approx(BETA, rel=1e-3)
@@ -42,7 +42,7 @@ def test_the_topology_simulates_what_was_measured(processes):
         assert predicted == pytest.approx(each.median, rel=0.01)
 
 
-def test_the_file_is_a_topology_with_its_pool_of_cores(tmp_path):
+def test_files_include_the_pool_of_cores(tmp_path):
     path = tmp_path / "here.toml"
     path.write_text(toml(made(), ['a "remark"']))
     found = Topology.load(str(path))
@@ -52,7 +52,7 @@ def test_the_file_is_a_topology_with_its_pool_of_cores(tmp_path):
     assert found.devices[0].share == pytest.approx(0.4)
 
 
-def test_a_faster_process_than_the_target_has_all_of_it():
+def test_processes_faster_than_the_target_have_share_one():
     found = Topology.parse(toml(made(alone=9e11, together=9e11), ()), name="fast")
     assert found.devices[0].share == 1.0
     assert found.cores == {0: 4.0}
@@ -72,7 +72,7 @@ def plausible(found, processes):
 
 
 @pytest.mark.slow
-def test_processes_of_its_own(tmp_path):
+def test_doctor_measures_links_between_its_own_processes(tmp_path):
     path = tmp_path / "here.toml"
     command = [sys.executable, "-c", PROGRAM, "doctor", "--links", "--json", "--processes", "2", "--output", str(path)]
     found = subprocess.run(command, capture_output=True, text=True)
@@ -82,7 +82,7 @@ def test_processes_of_its_own(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_world_of_torchrun():
+def test_doctor_measures_links_under_torchrun():
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
     found = subprocess.run(
         [*launcher, sys.executable, "-c", PROGRAM, "doctor", "--links", "--json"],
@@ -95,7 +95,7 @@ def test_the_world_of_torchrun():
 
 
 @pytest.mark.parametrize("after", ["", "at a step"])
-def test_an_interrupt_ended_in_the_processes_tracebacks_or_was_lost(after):
+def test_interrupts_end_all_processes_without_tracebacks(after):
     """At a step, or while the processes that have been started import: a terminal sends Ctrl-C to all of them."""
     measuring = """
 from attncc.distributed.links import probe

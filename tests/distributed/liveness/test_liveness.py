@@ -35,7 +35,7 @@ SLOW = pytest.mark.slow
         pytest.param(4, "pairs", "stop", 0, marks=SLOW),
     ],
 )
-def test_all_others_name_the_faulty_rank(tmp_path, world, pattern, kind, faulty):
+def test_all_other_ranks_name_the_faulty_one(tmp_path, world, pattern, kind, faulty):
     processes = start(RANK, world, tmp_path, free_port(), pattern, kind, str(faulty))
     assert end(processes, faulty), (tmp_path / "log").read_text()
     check(tmp_path, world, faulty, "round")
@@ -43,7 +43,7 @@ def test_all_others_name_the_faulty_rank(tmp_path, world, pattern, kind, faulty)
 
 @SLOW
 @pytest.mark.parametrize(("kind", "faulty"), [("kill", 0), ("stop", 1)])
-def test_where_no_rank_hosts_the_store(tmp_path, kind, faulty):
+def test_faults_are_named_where_no_rank_hosts_the_store(tmp_path, kind, faulty):
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's agent does
     processes = start(RANK, 3, tmp_path, store.port, "chain", kind, str(faulty), TORCHELASTIC_USE_AGENT_STORE="True")
     assert end(processes, faulty), (tmp_path / "log").read_text()
@@ -51,7 +51,7 @@ def test_where_no_rank_hosts_the_store(tmp_path, kind, faulty):
 
 
 @SLOW
-def test_a_store_that_holds_the_verdict_on_an_earlier_world(tmp_path):
+def test_reports_on_earlier_worlds_are_ignored(tmp_path):
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     for faulty in (2, 1):
         folder = tmp_path / str(faulty)
@@ -65,7 +65,7 @@ def test_a_store_that_holds_the_verdict_on_an_earlier_world(tmp_path):
 
 
 @SLOW
-def test_under_torchrun_which_does_not_see_that_a_rank_is_stopped(tmp_path):
+def test_stopped_ranks_are_named_under_torchrun(tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--master-port", str(free_port()), "--nproc-per-node=3"]
     with (tmp_path / "log").open("w") as log:
         agent = psutil.Popen([*launcher, str(RANK), str(tmp_path), "ring", "stop", "1"], stdout=log, stderr=log)

@@ -23,17 +23,17 @@ def blamed(before, now, ranks=(0, 1, 2)):
     return None if found is None else found.rank
 
 
-def test_the_rank_that_gives_no_new_sign():
+def test_a_rank_without_a_new_heartbeat_is_blamed():
     before, now = beats(r0=3, r1=3, r2=3)
     assert blamed(before, now | {2: before[2]}) == 2
 
 
-def test_a_silent_rank_comes_before_one_that_is_behind_and_may_be_outside_the_group():
+def test_a_silent_rank_is_blamed_before_a_late_one():
     before, now = beats(r0=3, r1=2, r5=1)
     assert blamed(before, now | {5: before[5]}, (0, 1)) == 5
 
 
-def test_a_rank_that_never_came():
+def test_a_missing_rank_is_blamed():
     before, now = beats(r0=1, r2=1)
     found = blame(before, now, (0, 1, 2), "g", 2.5)
     assert found is not None
@@ -41,11 +41,11 @@ def test_a_rank_that_never_came():
     assert "not come" in found.why
 
 
-def test_the_rank_that_is_behind():
+def test_a_late_rank_is_blamed():
     assert blamed(*beats(r0=4, r1=3, r2=4)) == 1
 
 
-def test_the_rank_that_is_in_another_exchange():
+def test_a_rank_in_another_exchange_is_blamed():
     before, now = beats(r0=4, r1=4, r2=4)
     now |= {2: replace(now[2], last="the comparison of sizes, bfloat16")}
     found = blame(before, now, (0, 1, 2), "g", 2.5)
@@ -54,11 +54,11 @@ def test_the_rank_that_is_in_another_exchange():
     assert "ranks 0, 1 in round 1; rank 2 in the comparison of sizes, bfloat16" in found.why
 
 
-def test_nobody_if_all_are_there():
+def test_no_rank_is_blamed_if_all_are_present():
     assert blamed(*beats(r0=4, r1=4, r2=4)) is None
 
 
-def test_the_one_that_the_rank_behind_waits_for_elsewhere():
+def test_blame_follows_waits_in_other_groups():
     before, now = beats(r0=4, r1=3, r2=4, waiting={1: "other"})
     now |= {
         1: Beat("a", 11, {"g": 3, "other": 7}, "other", "round 1", False),
@@ -67,7 +67,7 @@ def test_the_one_that_the_rank_behind_waits_for_elsewhere():
     assert blamed(before, now) == 7
 
 
-def test_one_of_two_ranks_that_wait_for_each_other_in_two_groups():
+def test_a_deadlock_blames_one_of_its_ranks():
     before, now = beats(r0=4, r1=3)
     now |= {
         0: Beat("a", 11, {"g": 4, "h": 1}, "g", "round 1", False),
@@ -76,13 +76,13 @@ def test_one_of_two_ranks_that_wait_for_each_other_in_two_groups():
     assert blamed(before, now, (0, 1)) in (0, 1)
 
 
-def test_beats_and_verdicts_survive_the_store():
+def test_heartbeats_and_reports_round_trip_through_the_store():
     beat, verdict = Beat("a", 3, {"g": 2}, "g", "round 1", True), Verdict(None, "is gone", {"0": "a"})
     assert Beat.of(beat.text()) == beat
     assert Verdict.of(verdict.text()) == verdict
 
 
-def test_a_verdict_is_on_the_processes_that_it_knew():
+def test_a_report_covers_only_the_processes_it_lists():
     before, now = beats(r0=4, r1=3)
     found = blame(before, now, (0, 1), "g", 2.5)
     assert found is not None

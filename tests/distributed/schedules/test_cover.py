@@ -33,7 +33,7 @@ def least(sees, query_cost, key_cost):
 
 @settings(deadline=None)
 @given(graphs())
-def test_it_covers_every_pair_at_the_least_cost(graph):
+def test_covers_include_every_pair_at_the_least_cost(graph):
     sees, query_cost, key_cost = graph
     pushed, pulled = cheapest_cover(*graph)
     assert not (sees & ~pushed[:, None] & ~pulled).any()
@@ -43,7 +43,7 @@ def test_it_covers_every_pair_at_the_least_cost(graph):
 @pytest.mark.parametrize("density", [0.02, 0.1, 0.5])
 @pytest.mark.parametrize(("queries", "keys"), [(60, 90), (90, 60)])
 @pytest.mark.parametrize("dearer", [1, 4, 16, 60])
-def test_it_costs_what_a_minimum_cut_costs(density, queries, keys, dearer):
+def test_covers_cost_as_much_as_a_minimum_cut(density, queries, keys, dearer):
     """Where queries are dear enough, all keys travel, which even shares may prove or not."""
     random = np.random.default_rng(keys)
     sees = random.random((queries, keys)) < density
@@ -62,7 +62,7 @@ def test_one_unit_of_cost_decides(more):
     assert pulled.tolist() == [not more] * 3
 
 
-def test_no_flow_is_sought_where_even_shares_prove_that_all_keys_travel():
+def test_even_shares_prove_covers_without_a_flow():
     """Random blocks: a query that sees several keys that nobody else does, and costs more than they do."""
     sees = np.repeat(np.eye(16, dtype=bool), 3, axis=1)
     sees[:, ::3] |= np.roll(sees[:, ::3], 1, axis=0)
@@ -80,7 +80,7 @@ def minimum_cut(sees, query_cost, key_cost):
     return nx.minimum_cut_value(graph, "source", "sink")
 
 
-def test_a_query_that_sees_everything_is_pushed_and_a_window_pulls():
+def test_global_queries_are_pushed_and_windows_pull():
     sees = np.eye(4, 8, dtype=bool)
     sees[0] = True
     pushed, pulled = cheapest_cover(sees, np.full(4, 3), np.full(8, 2))
@@ -88,7 +88,7 @@ def test_a_query_that_sees_everything_is_pushed_and_a_window_pulls():
     assert pulled.tolist() == [False, True, True, True, False, False, False, False]
 
 
-def test_what_sees_nothing_moves_nothing():
+def test_empty_patterns_move_nothing():
     pushed, pulled = cheapest_cover(np.zeros((3, 2), bool), np.ones(3, int), np.ones(2, int))
     assert not pushed.any()
     assert not pulled.any()

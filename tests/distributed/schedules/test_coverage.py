@@ -32,7 +32,7 @@ def with_tasks(schedule: Schedule, tasks: list[Task], number: int = 0) -> Schedu
 
 @pytest.mark.parametrize("kind", ["scattered", "moved"])
 @pytest.mark.parametrize("name", sorted(patterns(N)))
-def test_schedules_by_hand_that_are_exact(name: str, kind: str) -> None:
+def test_exact_schedules_pass(name: str, kind: str) -> None:
     """From the dense mask: in a moved order the adjacency lists more than is connected, which needn't be computed."""
     pattern = patterns(N)[name]
     made = by_hand.schedule(pattern, by_hand.partition(kind, N, 4, RANKS), **SIZES, style="mixed")
@@ -40,7 +40,7 @@ def test_schedules_by_hand_that_are_exact(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["causal", "random", "buckets", "mix"])
-def test_a_pair_that_is_left_out(name: str) -> None:
+def test_missing_pairs_are_named(name: str) -> None:
     pattern = patterns(N)[name]
     made = by_hand.schedule(pattern, by_hand.partition("scattered", N, 4, RANKS), **SIZES, style="pull")
     for number, lane in enumerate(made.lanes):
@@ -52,7 +52,7 @@ def test_a_pair_that_is_left_out(name: str) -> None:
                 check_covers(with_tasks(made, fewer, number), problem(pattern))
 
 
-def test_a_pair_that_is_computed_twice() -> None:
+def test_repeated_pairs_are_named() -> None:
     """By its own rank, and once more by one that has the keys."""
     made = by_hand.schedule(attncc.load("causal"), by_hand.partition("contiguous", N, 4, RANKS), style="pull")
     lane = made.lanes[0]
@@ -63,13 +63,13 @@ def test_a_pair_that_is_computed_twice() -> None:
         check_covers(with_tasks(made, [*lane.tasks, again]), problem(attncc.load("causal")))
 
 
-def test_pairs_that_nobody_sees_may_be_computed_twice() -> None:
+def test_unconnected_pairs_may_be_computed_twice() -> None:
     made = by_hand.schedule(attncc.load("causal"), by_hand.partition("contiguous", N, 4, RANKS), style="pull")
     idle = Task(0, 0, np.array([0]), np.array([1]), 0.0)
     check_covers(with_tasks(made, [idle, idle, *made.lanes[0].tasks]), problem(attncc.load("causal")))
 
 
-def test_heads_without_a_lane() -> None:
+def test_heads_in_no_class_are_named() -> None:
     pattern, inputs = patterns(N)["mix"], replace(INPUTS, kv_heads=4)
     made = by_hand.schedule(pattern, by_hand.partition("striped", N, 4, RANKS), heads=4, kv_heads=4, batch=2)
     of_four = Problem(pattern, N, RANKS, inputs)

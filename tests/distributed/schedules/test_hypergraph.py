@@ -28,14 +28,14 @@ def bytes_of(problem: Problem, name: str) -> int:
     return sum(flow.total for flow in traffic.forward(schedule, INPUTS))
 
 
-def test_scattered_groups_are_found() -> None:
+def test_hypergraph_partitions_find_scattered_groups() -> None:
     pytest.importorskip("mtkahypar")
     problem = Problem(scattered(1024, 4), 1024, 4, INPUTS)
     assert bytes_of(problem, "hypergraph") == 0
     assert bytes_of(problem, "contiguous") > 0
 
 
-def test_it_is_the_same_each_time() -> None:
+def test_hypergraph_partitions_are_deterministic() -> None:
     pytest.importorskip("mtkahypar")
     found = [
         Problem(scattered(1024, 8), 1024, 3, INPUTS, slack=2.0).partition(Settings("hypergraph", unit=16))
@@ -51,7 +51,7 @@ def test_dense_patterns_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         Problem(attncc.load("causal"), 1024, 4, INPUTS).partition(Settings("hypergraph", unit=16))
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     hypergraph._library.cache_clear()
     monkeypatch.setitem(sys.modules, "mtkahypar", None)
     with pytest.raises(ConfigError, match=r"attncc\[hypergraph\]"):

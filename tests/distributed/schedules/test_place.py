@@ -72,7 +72,7 @@ def check(pattern: attncc.Pattern, place: Place, heads: int = 3, batch: int = 2)
 
 @given(cases(), st.data())
 @settings(max_examples=150)
-def test_any_pattern_at_any_place(case: Case, data: st.DataObject) -> None:
+def test_restrictions_of_any_pattern_are_exact(case: Case, data: st.DataObject) -> None:
     check(case.pattern, data.draw(places(case.q_len, case.heads, case.batch)), case.heads, case.batch)
 
 
@@ -100,24 +100,24 @@ PATTERNS = {
 @pytest.mark.parametrize("name", PATTERNS)
 @pytest.mark.parametrize("queries", ROWS)
 @pytest.mark.parametrize("keys", ROWS)
-def test_places(name: str, queries: str, keys: str) -> None:
+def test_restrictions_of_common_patterns_are_exact(name: str, queries: str, keys: str) -> None:
     check(PATTERNS[name], every(ROWS[queries], ROWS[keys]))
 
 
-def test_bands_stay_bands() -> None:
+def test_restricted_bands_remain_bands() -> None:
     causal = attncc.load("causal")
     assert placed(causal, every(np.arange(32, 64), np.arange(16, 48))) == attncc.pattern(lambda i, j: j <= i + 16)()
     assert placed(causal, every(np.arange(1, N, 4), np.arange(2, N, 4))) == attncc.pattern(lambda i, j: j < i)()
 
 
-def test_a_table_is_cut_down_to_its_rows() -> None:
+def test_restricted_tables_keep_only_their_rows() -> None:
     there = placed(PATTERNS["documents"], every(ROWS["two parts"], ROWS["consecutive"]))
     reads = {read for atom in there.predicate.atoms for read in atom.expr.atoms(Read)}
     assert {read.indices for read in reads} == {(I,), (J,)}
     assert {len(read.table.data) for read in reads} == {26, 30}
 
 
-def test_the_head_of_a_table_is_that_of_the_slot() -> None:
+def test_restricted_tables_select_the_head_of_each_slot() -> None:
     place = Place(np.arange(10), np.arange(N), N, np.array([2, 0]), np.array([1]))
     there = check(PATTERNS["entries"], place)
     assert max(len(table.data) for table in there.predicate.tables) <= N
@@ -133,7 +133,7 @@ def biased(score, i, j, h, *, slopes: attncc.Weights, ids: attncc.Table, near: a
 
 @pytest.mark.parametrize("queries", ROWS)
 @pytest.mark.parametrize("keys", ["consecutive", "two parts"])
-def test_scores(queries: str, keys: str) -> None:
+def test_restricted_scores_are_exact(queries: str, keys: str) -> None:
     place = Place(ROWS[queries], ROWS[keys], N, np.array([2, 0, 1]), np.arange(1))
     ids, slopes, near = np.arange(N) // 20, torch.rand(3), torch.rand(31)
     score = biased(slopes=slopes, ids=ids, near=near)
@@ -159,7 +159,7 @@ def test_scores(queries: str, keys: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["window", "strided", "heads", "documents"])
-def test_any_backend_runs_a_placed_pattern(name: str) -> None:
+def test_backends_run_restricted_patterns(name: str) -> None:
     place = Place(ROWS["two parts"], ROWS["every fourth"], N, np.arange(3), np.arange(1))
     problem = Problem.drawn(len(place.queries), len(place.keys), heads=3, kv_heads=3)
     mask = taken(full_mask(PATTERNS[name], N, N, 3, 1), place)

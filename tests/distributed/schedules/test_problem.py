@@ -78,7 +78,7 @@ def test_every_pair_is_computed_once(name, settings, length, ranks):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_work_is_that_of_the_pattern(name):
+def test_work_equals_the_number_of_pairs(name):
     pattern = patterns(64)[name]
     problem = Problem(pattern, 64, 4, INPUTS)
     schedule = problem.schedule(Settings(stages=2))
@@ -89,7 +89,7 @@ def test_work_is_that_of_the_pattern(name):
         assert whole == pytest.approx(pairs)
 
 
-def test_a_window_pulls_its_halo_and_no_more():
+def test_windows_pull_only_their_halo():
     problem = Problem(attncc.load("sliding_window", window=256), 16384, 4, INPUTS)
     schedule = problem.schedule(Settings())
     kappa = traffic.Rows.of(INPUTS).key * INPUTS.batch * INPUTS.kv_heads
@@ -97,7 +97,7 @@ def test_a_window_pulls_its_halo_and_no_more():
     assert received.max() == kappa * 256  # 255, in whole units of 128
 
 
-def test_global_queries_are_pushed_rather_than_that_all_keys_are_pulled():
+def test_global_queries_are_pushed():
     pattern = patterns(1024)["globals"]
     problem = Problem(pattern, 1024, 8, INPUTS)
     schedule = problem.schedule(Settings())
@@ -107,13 +107,13 @@ def test_global_queries_are_pushed_rather_than_that_all_keys_are_pulled():
     assert received.max() < everything / 3
 
 
-def test_buckets_in_the_order_of_their_classes_need_nothing_between_classes():
+def test_buckets_partitioned_by_class_exchange_nothing():
     pattern = attncc.load("document", ids=np.arange(64) % 4)
     schedule = Problem(pattern, 64, 4, INPUTS).schedule(Settings("classes"))
     assert sum(flow.total for flow in traffic.forward(schedule, INPUTS)) == 0
 
 
-def test_classes_of_a_pattern_of_too_many_clauses_are_the_plain_order():
+def test_patterns_of_too_many_clauses_keep_the_natural_order():
     """Found by a search over the grammar: looking for joins gave up with an error of the planner's own."""
     chain = attncc.load("causal")
     for dilation in (2, 3, 5, 7, 11, 13, 17):
@@ -124,7 +124,7 @@ def test_classes_of_a_pattern_of_too_many_clauses_are_the_plain_order():
     assert partition.cut.axis.positions is None
 
 
-def test_balanced_evens_out_causal_work_within_the_slack():
+def test_balanced_partitions_even_out_causal_work():
     problem = Problem(attncc.load("causal"), 4096, 4, INPUTS, slack=2.0)
     even, plain = (problem.partition(Settings(name)) for name in ("balanced", "contiguous"))
     loads = [np.bincount(each.owner, problem.whole(each.cut).work, 4) for each in (even, plain)]
@@ -133,7 +133,7 @@ def test_balanced_evens_out_causal_work_within_the_slack():
 
 
 @pytest.mark.parametrize("name", [name for name in PARTITIONS if name != "hypergraph"])
-def test_every_way_keeps_within_its_tokens(name):
+def test_every_partition_respects_the_slack(name):
     partition = Problem(attncc.load("causal"), 1000, 7, INPUTS).partition(Settings(name, unit=8))
     assert partition.counts.sum() == 1000
     assert partition.counts.max() <= 1.25 * 1000 / 7 + 8
@@ -155,14 +155,14 @@ def test_settings_and_sizes_are_checked():
         Problem(attncc.load("causal"), 0, 4, INPUTS)
 
 
-def test_memory_bounds_what_a_rank_owns():
+def test_memory_bounds_the_tokens_of_a_rank():
     problem = Problem(attncc.load("causal"), 1000, 4, INPUTS, slack=2.0, most=256)
     assert problem.partition(Settings("balanced", unit=16)).counts.max() <= 256
     with pytest.raises(PlanError, match="1,000 tokens on 4 ranks, whose memory holds 249 each"):
         Problem(attncc.load("causal"), 1000, 4, INPUTS, most=249)
 
 
-def test_a_scene_takes_the_memory_from_its_devices():
+def test_scenarios_take_memory_from_their_devices():
     inputs = Inputs(1, 32, 32, 128, 128, "fp16")
     scene = Scene(attncc.load("causal"), 1 << 20, inputs, Topology.load("4xrtx4090"))
     with pytest.raises(PlanError, match="1,048,576 tokens on 4 ranks"):
@@ -170,20 +170,20 @@ def test_a_scene_takes_the_memory_from_its_devices():
 
 
 @pytest.mark.parametrize("slack", [0.5, np.nan, np.inf])
-def test_a_slack_that_is_none(slack: float) -> None:
+def test_invalid_slacks_are_refused(slack: float) -> None:
     with pytest.raises(ConfigError, match="slack"):
         Problem(attncc.load("causal"), 64, 2, INPUTS, slack=slack)
 
 
 @pytest.mark.parametrize("length", ["64", None, 64.0, True])
-def test_a_length_that_is_no_integer(length: object) -> None:
+def test_lengths_must_be_integers(length: object) -> None:
     with pytest.raises(ShapeError, match="integer"):
         Problem(attncc.load("causal"), length, 2, INPUTS)
 
 
 @pytest.mark.parametrize(("wrong", "word"), [({"kv_heads": 0}, "kv_heads=0"), ({"value_dim": 0}, "value_dim=0"),
     ({"heads": 2.0}, "heads=2.0"), ({"dtype": "float32"}, "fp32")], ids=str)  # fmt: skip
-def test_sizes_that_nobody_has(wrong: dict[str, object], word: str) -> None:
+def test_invalid_sizes_are_refused(wrong: dict[str, object], word: str) -> None:
     """No key heads, given as 0, once meant as many as there are heads."""
     given = {"batch": 1, "heads": 2, "kv_heads": None, "head_dim": 8, "value_dim": None, "dtype": "fp32"}
     assert Inputs.given(**given) == Inputs(1, 2, 2, 8, 8, "fp32")
@@ -191,7 +191,7 @@ def test_sizes_that_nobody_has(wrong: dict[str, object], word: str) -> None:
         Inputs.given(**given | wrong)
 
 
-def test_units_too_small_for_a_dense_pattern() -> None:
+def test_units_too_small_for_a_dense_pattern_are_refused() -> None:
     """A sequence in units of single tokens once took all memory; what is sparse may have them."""
     with pytest.raises(PlanError, match="pairs of units of 1 tokens"):
         Problem(window_and_globals(w=2, g=1), 1 << 15, 2, INPUTS).schedule(Settings("strided", unit=1))

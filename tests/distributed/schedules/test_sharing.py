@@ -13,7 +13,7 @@ from attncc.distributed.schedules.sharing import Sharing, kept, steps
 
 @pytest.mark.parametrize("kind", ["contiguous", "striped", "one idle", "moved"])
 @pytest.mark.parametrize(("n", "parts", "spread"), [(61, 2, 3), (5, 3, 2), (1, 2, 2), (40, 1, 4), (40, 4, 1)])
-def test_positions_are_slices_of_a_parts_tokens(kind: str, n: int, parts: int, spread: int) -> None:
+def test_ranks_own_slices_of_their_part(kind: str, n: int, parts: int, spread: int) -> None:
     sharing = Sharing(heads=2, parts=parts, spread=spread)
     partition = by_hand.partition(kind, n, 1, parts)
     own = [sharing.positions(partition, rank) for rank in range(sharing.ranks)]
@@ -26,7 +26,7 @@ def test_positions_are_slices_of_a_parts_tokens(kind: str, n: int, parts: int, s
     assert all(np.array_equal(*pair) for pair in zip(own[:half], own[half:], strict=True))
 
 
-def test_bytes_of_swaps_by_hand() -> None:
+def test_ulysses_exchanges_the_expected_bytes() -> None:
     schedule = by_hand.schedule(attncc.load("causal"), by_hand.partition("contiguous", 12, 1, 2), heads=4, kv_heads=2)
     inputs, sharing = Inputs(3, 4, 2, 8, 16, "bf16"), Sharing(parts=2, spread=2)
     for lse in (0, 4):
@@ -38,7 +38,7 @@ def test_bytes_of_swaps_by_hand() -> None:
         assert (first.flow.total, last.flow.total) == (back.flow.total, there.flow.total)
 
 
-def test_rows_kept_by_hand() -> None:
+def test_ranks_keep_the_expected_bytes() -> None:
     schedule = by_hand.schedule(attncc.load("causal"), by_hand.partition("contiguous", 12, 1, 2), heads=4, kv_heads=2)
     inputs = Inputs(3, 4, 2, 8, 16, "bf16")
     assert kept(schedule, inputs, Sharing(parts=2)).tolist() == [0, 6 * 3 * 2 * 24 * 2]

@@ -14,22 +14,22 @@ def entries(found: Flow) -> list[tuple[int, int, int]]:
     return list(zip(found.source.tolist(), found.target.tolist(), found.bytes.tolist(), strict=True))
 
 
-def test_bytes_on_their_way_back() -> None:
+def test_reversed_flows_swap_source_and_target() -> None:
     assert entries(MOVED.reversed()) == [(1, 0, 5), (0, 2, 7)]
     assert MOVED.reversed().reversed().same(MOVED)
 
 
-def test_ranks_of_a_group_among_all() -> None:
+def test_flows_are_renumbered_among_all_ranks() -> None:
     assert entries(MOVED.among(np.array([4, 9, 6]))) == [(4, 9, 5), (6, 4, 7)]
 
 
-def test_together_keeps_the_entries_of_all() -> None:
+def test_together_keeps_all_entries() -> None:
     found = Flow.together([MOVED, nothing(), flow((0, 1, 1))])
     assert entries(found) == [(0, 1, 5), (2, 0, 7), (0, 1, 1)]
     assert (found.total, found.sent(3).tolist(), found.received(3).tolist()) == (13, [6, 0, 7], [7, 6, 0])
 
 
-def test_a_sum_has_one_entry_a_pair_that_exchanges_anything() -> None:
+def test_sums_have_one_entry_a_communicating_pair() -> None:
     found = Flow.together([MOVED, flow((0, 1, 1), (1, 2, 0))]).summed(3)
     assert entries(found) == [(0, 1, 6), (2, 0, 7)]
 
@@ -38,7 +38,7 @@ def test_groups_are_folded_onto_each_other() -> None:
     assert entries(flow((0, 1, 5), (2, 3, 6), (3, 2, 1)).folded(2)) == [(0, 1, 11), (1, 0, 1)]
 
 
-def test_nothing_is_an_empty_flow() -> None:
+def test_empty_flows_have_no_entries() -> None:
     for found in (nothing(), nothing().reversed(), nothing().summed(4), Flow.together(())):
         assert entries(found) == []
         assert found.bytes.dtype == np.int64

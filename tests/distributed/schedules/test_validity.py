@@ -26,7 +26,7 @@ def with_keys(schedule: Schedule, **columns: np.ndarray) -> Schedule:
 
 @pytest.mark.parametrize("style", by_hand.STYLES)
 @pytest.mark.parametrize("route", by_hand.ROUTES)
-def test_what_is_sent_is_what_is_expected(style: str, route: str) -> None:
+def test_sent_rows_equal_expected_rows(style: str, route: str) -> None:
     made = by_hand.schedule(CAUSAL, PARTS, style=style, route=route, rounds=3)
     check_schedule(made)
     ranks = [RankTables.of(made, rank).lanes[0] for rank in range(4)]
@@ -38,7 +38,7 @@ def test_what_is_sent_is_what_is_expected(style: str, route: str) -> None:
         assert sum(sent.values()) == PARTS.cut.sizes[moves.unit].sum()
 
 
-def test_a_schedule_that_cannot_be_run() -> None:
+def test_invalid_schedules_are_refused() -> None:
     made = by_hand.schedule(CAUSAL, PARTS, route="relayed", rounds=3)
     moves = made.lanes[0].keys
     wrong = {
@@ -53,7 +53,7 @@ def test_a_schedule_that_cannot_be_run() -> None:
             check_schedule(schedule)
 
 
-def test_digests_tell_schedules_apart() -> None:
+def test_distinct_schedules_have_distinct_digests() -> None:
     one = by_hand.schedule(CAUSAL, PARTS, style="mixed", rounds=3, route="rounds")
     same = by_hand.schedule(CAUSAL, PARTS, style="mixed", rounds=3, route="rounds")
     other = by_hand.schedule(CAUSAL, PARTS, style="mixed", rounds=3, route="rounds", seed=1)

@@ -76,7 +76,7 @@ def both_ways(inputs: Inputs) -> int:
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 16, 64])
-def test_bytes_of_rings_and_of_gathering(ranks: int) -> None:
+def test_rings_and_all_gather_receive_the_expected_bytes(ranks: int) -> None:
     mask = window(256, 9)
     expected = kappa(GROUPED) * 256 * (ranks - 1) / ranks
     for way in (ring, striped_ring, all_gather):
@@ -86,7 +86,7 @@ def test_bytes_of_rings_and_of_gathering(ranks: int) -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8, 16])
-def test_bytes_of_ulysses(ranks: int) -> None:
+def test_ulysses_receives_the_expected_bytes(ranks: int) -> None:
     """With more ranks than key heads, these are sent to several ranks."""
     share = 256 / ranks * (ranks - 1) / ranks
     expected = share * (both_ways(GROUPED) + kappa(GROUPED) * max(1, ranks / GROUPED.kv_heads))
@@ -94,7 +94,7 @@ def test_bytes_of_ulysses(ranks: int) -> None:
 
 
 @pytest.mark.parametrize(("ranks", "heads"), [(8, 2), (16, 4), (64, 4), (64, 2)])
-def test_bytes_of_usp(ranks: int, heads: int) -> None:
+def test_usp_receives_the_expected_bytes(ranks: int, heads: int) -> None:
     from attncc.distributed.simulation.baselines import _all_usp
 
     parts = ranks // heads
@@ -106,7 +106,7 @@ def test_bytes_of_usp(ranks: int, heads: int) -> None:
         assert each.received.tolist() == [expected] * ranks
 
 
-def test_bytes_where_nothing_divides() -> None:
+def test_baselines_receive_the_expected_bytes_where_nothing_divides() -> None:
     inputs = Inputs(batch=1, heads=12, kv_heads=6, head_dim=24, value_dim=40, dtype="fp32")
     length, ranks = 103, 4
     token = inputs.kv_heads * (24 + 40) * 4
@@ -131,7 +131,7 @@ def test_ulysses_needs_ranks_that_divide_heads() -> None:
     assert found.note == "not possible: 32 ranks don't divide 16 heads"
 
 
-def test_every_way_does_all_pairs_once() -> None:
+def test_baselines_compute_each_pair_once() -> None:
     """Where pairs are all that takes time, each timeline's computing adds up to the whole pattern."""
     for mask in (causal(96), window(96, 7), np.random.default_rng(0).random((96, 96)) < 0.1):
         for direction in ("forward", "backward"):
@@ -141,7 +141,7 @@ def test_every_way_does_all_pairs_once() -> None:
                 assert found.timeline.compute.sum() == pytest.approx(32 * mask.sum() * 1e-9), found.name
 
 
-def test_work_is_where_the_way_has_it() -> None:
+def test_work_is_assigned_to_the_right_rank_and_round() -> None:
     one = replace(case(causal(8), 4, Inputs(1, 4, 4, 8, 8, "fp32"), "gloo"), launch={"cpu": 0.0})
     pair = 4 * 1e-9 / 0.5  # four heads, on half a target
     found = ring(one)
@@ -161,7 +161,7 @@ def test_work_is_where_the_way_has_it() -> None:
     np.testing.assert_allclose(found.timeline.compute[:2], np.array([[3] * 4, [0, 4, 8, 12]]) * pair)
 
 
-def test_striped_balances_causal() -> None:
+def test_striped_rings_balance_causal_work() -> None:
     one = case(causal(512), 8, topology="8xh100", seconds_per_pair=1e-6)
     slow, fast = ring(one), striped_ring(one)
     assert slow.timeline is not None
@@ -169,7 +169,7 @@ def test_striped_balances_causal() -> None:
     assert fast.timeline.seconds < 0.6 * slow.timeline.seconds
 
 
-def test_gathering_is_balanced_too() -> None:
+def test_all_gather_balances_causal_work() -> None:
     found = all_gather(case(causal(512), 8, topology="8xh100", seconds_per_pair=1e-6))
     assert found.note == "at once, striped"
     assert found.timeline is not None
@@ -188,7 +188,7 @@ def test_usp_is_the_best_of_its_shapes() -> None:
             assert best.note.startswith("u = ")
 
 
-def test_gathering_between_nodes_first_takes_the_load_off_the_network() -> None:
+def test_hierarchical_all_gather_relieves_the_network() -> None:
     inputs = Inputs(1, 8, 8, 128, 128, "bf16")
     one = case(np.ones((4096, 4096), bool), 64, inputs, seconds_per_pair=0.0)
     one = replace(one, length=1 << 20)
@@ -208,7 +208,7 @@ def total(found: Baseline) -> int:
     return found.total_bytes
 
 
-def test_backwards_send_sums_in_the_accumulation_type() -> None:
+def test_backward_sends_sums_in_the_accumulation_dtype() -> None:
     ranks, length = 8, 256
     one = case(causal(length), ranks, topology="8xh100", direction="backward")
     keys, sums = kappa(GROUPED), 2 * kappa(GROUPED)  # bf16 and float32
@@ -228,7 +228,7 @@ def test_a_single_rank_only_computes() -> None:
             assert not found.timeline.travelling.any()
 
 
-def test_pairs_have_the_shape_of_ranks() -> None:
+def test_pairs_must_have_the_shape_of_ranks() -> None:
     one = case(causal(64), 4)
     with pytest.raises(TopologyError, match=r"\(4, 4\) and \(2, 2\)"):
         replace(one, striped=one.striped[:2, :2])

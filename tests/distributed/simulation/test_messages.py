@@ -12,16 +12,16 @@ from attncc.distributed.simulation.messages import Messages, flow_seconds
 from attncc.distributed.topology import Topology
 
 
-def test_one_message() -> None:
+def test_one_message_takes_latency_and_transfer() -> None:
     assert flow_seconds(flow((0, 1, 500)), star(2)) == pytest.approx(2 * ALPHA + 500 / BETA)
 
 
-def test_nothing_moves_in_no_time() -> None:
+def test_empty_flows_take_no_time() -> None:
     assert flow_seconds(nothing(), star(2)) == 0.0
     assert flow_seconds(flow((0, 0, 500), (0, 1, 0)), star(2)) == 0.0
 
 
-def test_latencies_of_a_rank_add_up_and_ranks_overlap() -> None:
+def test_latencies_add_up_within_a_rank_and_overlap_between_ranks() -> None:
     tiny = 1
     scattered = flow((0, 1, tiny), (0, 2, tiny), (0, 3, tiny))
     gathered = flow((1, 0, tiny), (2, 0, tiny), (3, 0, tiny))
@@ -40,13 +40,13 @@ def test_latencies_of_a_rank_add_up_and_ranks_overlap() -> None:
         ({"shared": "bus", "duplex": "half"}, 1400),  # all that goes up and down
     ],
 )
-def test_contention(link: dict[str, object], bytes_of_busiest: int) -> None:
+def test_the_busiest_channel_determines_the_time(link: dict[str, object], bytes_of_busiest: int) -> None:
     moved = flow((0, 1, 100), (0, 2, 200), (3, 0, 400))
     bytes_of_busiest = max(bytes_of_busiest, 400)
     assert flow_seconds(moved, star(4, alpha=0.0, **link)) == pytest.approx(bytes_of_busiest / BETA)
 
 
-def test_a_chain_is_busiest_in_the_middle() -> None:
+def test_chains_are_busiest_in_the_middle() -> None:
     graph = nx.path_graph(4)
     nx.set_node_attributes(graph, "h100", "target")
     nx.set_edge_attributes(graph, {edge: {"alpha": 0.0, "beta": BETA} for edge in graph.edges})
@@ -54,13 +54,13 @@ def test_a_chain_is_busiest_in_the_middle() -> None:
     assert flow_seconds(flow((0, 3, 10), (1, 2, 20), (0, 2, 30), (3, 0, 7)), topology) == pytest.approx(60 / BETA)
 
 
-def test_a_message_waits_for_the_busiest_link_of_its_own_path_only() -> None:
+def test_messages_wait_for_the_busiest_link_of_their_path_only() -> None:
     found = Messages.of(flow((0, 1, 3000), (2, 1, 5000), (2, 3, 1000)), star(4))
     transfer = np.array([8000, 8000, 6000]) / BETA  # 1 gets 8,000 bytes, 2 sends 6,000
     assert found.seconds == pytest.approx(4 * ALPHA + transfer)
 
 
-def test_a_message_sets_off_when_both_ends_have_come_and_its_links_are_free() -> None:
+def test_messages_start_once_both_ends_and_all_links_are_ready() -> None:
     bus = star(4, alpha=0.0, shared="bus")
     found = Messages.of(flow((0, 1, 2_000_000), (2, 3, 1_000_000)), bus)
     assert found.seconds == pytest.approx([3.0, 3.0])
@@ -84,7 +84,7 @@ def test_placement_and_subsets_agree() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_thousand_devices_are_fast() -> None:
+def test_a_thousand_devices_are_simulated_quickly() -> None:
     topology = Topology.load("1024xh100")
     random = np.random.default_rng(1)
     source, target = random.integers(0, 1024, (2, 4000))

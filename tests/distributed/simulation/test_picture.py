@@ -50,14 +50,14 @@ def test_zigzag_gives_each_rank_two_pieces() -> None:
     assert shares[:, middle].argmax(axis=0).tolist() == [0, 1, 2, 3, 3, 2, 1, 0]
 
 
-def test_ranks_that_swap_own_a_slice_of_their_part_each() -> None:
+def test_ulysses_ranks_own_slices_of_their_part() -> None:
     found = made("causal", parts=2, spread=2, partition="zigzag")
     shares = picture.shares(found, picture.lines_of(found.scene.topology))
     middle = [shares.shape[1] * (2 * k + 1) // 8 for k in range(4)]
     assert shares[:, middle].argmax(axis=0).tolist() == [0, 2, 3, 1]
 
 
-def test_bins_that_several_ranks_share_in_a_cut_that_is_coarser() -> None:
+def test_bins_may_hold_units_of_several_ranks() -> None:
     found = made("causal", partition="strided", unit=1)
     shares = picture.shares(found, Lines("rank", np.arange(4)))
     assert np.allclose(shares.sum(axis=0), 1.0)
@@ -72,7 +72,7 @@ def test_the_matrix_holds_all_bytes_of_the_forward() -> None:
     assert np.array_equal(sent, np.triu(sent, 1))  # keys come from earlier ranks only
 
 
-def test_more_ranks_than_lines_are_drawn_by_node_or_by_neighbours() -> None:
+def test_many_ranks_are_grouped_by_node_or_neighbourhood() -> None:
     small, large = (picture.lines_of(Topology.load(name)) for name in ("8xh100", "1024xh100"))
     assert (small.name, small.count, small.single) == ("rank", 8, True)
     assert (large.name, large.count, large.single) == ("node", 128, False)
@@ -99,7 +99,7 @@ def test_each_line_shows_the_spans_of_its_rank(pattern: str) -> None:
     assert axes.get_xlim()[1] * unit == pytest.approx(found.best.seconds)
 
 
-def test_of_several_ranks_the_last_is_drawn() -> None:
+def test_groups_draw_their_last_rank() -> None:
     timeline = made("causal", partition="contiguous").best.timelines["forward"]
     ends = timeline.ends[-1]
     assert ends.argsort().tolist() == [0, 1, 2, 3]
@@ -107,26 +107,26 @@ def test_of_several_ranks_the_last_is_drawn() -> None:
     assert panels.last_of(timeline, Lines("rank", np.arange(4))).tolist() == [0, 1, 2, 3]
 
 
-def test_nothing_to_send_is_said() -> None:
+def test_empty_traffic_is_labelled() -> None:
     axes = figure.blank(3, 3).subplots()
     panels.traffic(axes, np.zeros((4, 4)), Lines("rank", np.arange(4)), "forward")
     assert [text.get_text() for text in axes.texts] == ["nothing travels"]
 
 
-def test_an_order_of_its_own_is_drawn_below_the_owners(tmp_path: Path) -> None:
+def test_reordered_partitions_draw_their_order(tmp_path: Path) -> None:
     picture.save(made("causal", partition="contiguous"), tmp_path / "plain.png")
     picture.save(made("causal", partition="striped"), tmp_path / "striped.png")
     assert imread(tmp_path / "striped.png").shape[0] > imread(tmp_path / "plain.png").shape[0]
 
 
-def test_a_rank_by_itself_and_ranks_with_nothing(tmp_path: Path) -> None:
+def test_single_and_idle_ranks_are_drawn(tmp_path: Path) -> None:
     picture.save(made("causal", parts=1, partition="contiguous"), tmp_path / "one.png")
     scene = Scene(attncc.load("causal"), 3, INPUTS, Topology.load("4xrtx4090"), ("backward",))
     picture.save(report(scene, [Sharing(parts=4)]), tmp_path / "three.png")
     assert imread(tmp_path / "one.png").shape == imread(tmp_path / "three.png").shape
 
 
-def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "nowhere").write_text("in the way")
     with pytest.raises(attncc.AttnccError, match="can't be written"):
         picture.save(made("causal", partition="contiguous"), tmp_path / "nowhere" / "x.png")

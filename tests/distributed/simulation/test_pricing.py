@@ -24,7 +24,7 @@ def scene(pattern: attncc.Pattern, ranks: int, name: str = "gloo") -> Scene:
     return Scene(pattern, 2048, INPUTS, Topology.load(name).subset(ranks))
 
 
-def test_one_task_on_one_device_costs_what_its_backend_predicts() -> None:
+def test_a_single_task_costs_the_prediction_of_its_backend() -> None:
     one = scene(WINDOW, 1)
     found = priced(one, one.candidate(Settings(), Sharing()))
     plan = attncc.plan(WINDOW, 2048, tile=BACKEND.tile)
@@ -33,7 +33,7 @@ def test_one_task_on_one_device_costs_what_its_backend_predicts() -> None:
         assert timeline.compute.sum() == pytest.approx(alone / one.topology.devices[0].share)
 
 
-def test_rows_that_are_scattered_cost_more_than_rows_that_lie_together() -> None:
+def test_scattered_rows_cost_more_than_contiguous_ones() -> None:
     """By pairs the two are alike."""
     four = scene(WINDOW, 4)
     together, apart = (four.candidate(Settings(name, unit=64), Sharing(parts=4)) for name in ("contiguous", "striped"))
@@ -45,7 +45,7 @@ def test_rows_that_are_scattered_cost_more_than_rows_that_lie_together() -> None
 
 
 @pytest.mark.parametrize("name", ["gloo", "8xh100"])
-def test_lanes_and_spreads_are_priced_head_by_head(name: str) -> None:
+def test_heads_are_priced_individually(name: str) -> None:
     mix = attncc.per_head([WINDOW, attncc.load("causal")])
     four = scene(mix, 4, name)
     found = [priced(four, four.candidate(Settings(), sharing)) for sharing in (Sharing(parts=4), Sharing(1, 2, 2))]
@@ -54,7 +54,7 @@ def test_lanes_and_spreads_are_priced_head_by_head(name: str) -> None:
     assert all(each.seconds > 0 for each in found)
 
 
-def test_the_best_is_cheapest_among_the_first_unless_there_are_too_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cheapest_finalist_is_chosen_unless_tasks_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     four = scene(attncc.load("strided", l=32).union(), 4)
     tried = choose(four, [Sharing(parts=4)])
     chosen = best(four, tried)
@@ -63,7 +63,7 @@ def test_the_best_is_cheapest_among_the_first_unless_there_are_too_many_tasks(mo
     assert best(four, tried) is tried[0]
 
 
-def test_prices_leave_the_schedule_as_it_is() -> None:
+def test_pricing_leaves_the_schedule_unchanged() -> None:
     four = scene(WINDOW, 4)
     candidate = four.candidate(Settings(), Sharing(parts=4))
     assert priced(four, candidate).schedule is candidate.schedule

@@ -18,19 +18,19 @@ from attncc.distributed.topology import Topology
 
 
 @pytest.mark.parametrize("noise", list(itertools.permutations((-TIE / 4, 0.0, TIE / 4))), ids=str)
-def test_of_equally_fast_ones_the_earlier_comes_first(noise: tuple[float, ...]) -> None:
+def test_ties_rank_in_order(noise: tuple[float, ...]) -> None:
     seconds = {"contiguous": 2.0, "balanced": 1.0, "zigzag": 1.0, "striped": 1.0, "last": 0.5}
     for name, part in zip(("balanced", "zigzag", "striped"), noise, strict=True):
         seconds[name] *= 1 + part
     assert ranked(seconds, seconds.__getitem__) == ["last", "balanced", "zigzag", "striped", "contiguous"]
 
 
-def test_what_is_faster_by_more_than_a_tie_comes_first() -> None:
+def test_candidates_faster_than_a_tie_rank_first() -> None:
     seconds = {"earlier": 1.0, "later": 1.0 - 3 * TIE}
     assert ranked(seconds, seconds.__getitem__) == ["later", "earlier"]
 
 
-def test_nothing_is_below_nothing() -> None:
+def test_zero_is_not_below_zero() -> None:
     assert not below(0.0, 0.0)
     assert ranked([], float) == []
 
@@ -39,7 +39,7 @@ def scaled(line: Timeline, factor: float) -> Timeline:
     return replace(line, **{each.name: getattr(line, each.name) * factor for each in fields(line)})
 
 
-def test_the_choice_does_not_hang_on_the_last_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounding_does_not_change_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     """One digit of a sum's rounding once decided among partitions that are equally fast, and ranks may round apart."""
     inputs = Inputs(1, 2, 2, 16, 16, "fp32")
     scene = Scene(attncc.load("full"), 256, inputs, Topology.load("gloo").subset(2))

@@ -31,7 +31,7 @@ def contiguous(pattern: Pattern, length: int = 1024) -> Report:
     return report(scene(pattern, length), ALONE, fixed=CONTIGUOUS)
 
 
-def test_bytes_are_those_of_the_schedule_in_each_direction() -> None:
+def test_reports_state_the_bytes_of_the_schedule_in_each_direction() -> None:
     found = contiguous(attncc.load("sliding_window", window=100))
     flows = {"forward": traffic.forward, "backward": traffic.backward}
     for direction, way in found.ways.items():
@@ -40,7 +40,7 @@ def test_bytes_are_those_of_the_schedule_in_each_direction() -> None:
         assert way.rounds == sum(flow.total > 0 for flow in moved)
 
 
-def test_dense_causal_saves_nothing_on_the_busiest_rank_and_the_report_says_so() -> None:
+def test_reports_note_that_dense_causal_saves_nothing() -> None:
     causal = contiguous(attncc.load("causal"))
     assert causal.of_ring == 1.0
     assert "saves nothing on the busiest rank: it receives 100% of a ring's bytes" in causal.notes[0]
@@ -50,14 +50,14 @@ def test_dense_causal_saves_nothing_on_the_busiest_rank_and_the_report_says_so()
     assert not any("saves nothing" in note for note in window.notes)
 
 
-def test_work_of_contiguous_causal_is_as_uneven_as_the_mask() -> None:
+def test_contiguous_causal_work_is_as_uneven_as_the_mask() -> None:
     found = contiguous(attncc.load("causal"))
     pairs = np.tril(np.ones((1024, 1024))).sum(axis=1).reshape(4, 256).sum(axis=1)
     assert found.work == pytest.approx(INPUTS.heads * pairs)
     assert found.imbalance == pytest.approx(pairs.max() / pairs.mean())
 
 
-def test_what_is_faster_is_named_even_if_it_is_not_ours() -> None:
+def test_faster_baselines_are_named() -> None:
     slow = report(scene(attncc.load("causal"), 8192, "8xh100"), [Sharing(parts=8)], fixed=CONTIGUOUS)
     faster = [each for each in slow.known if each.seconds and each.seconds < slow.best.seconds]
     assert "usp" in {each.name for each in faster}
@@ -69,14 +69,14 @@ def test_what_is_faster_is_named_even_if_it_is_not_ours() -> None:
     assert any("One device alone is faster" in note for note in contiguous(attncc.load("causal"), 64).notes)
 
 
-def test_a_way_that_is_as_fast_is_not_called_faster() -> None:
+def test_equally_fast_baselines_are_not_named() -> None:
     swapping = report(scene(attncc.load("strided", l=32)), [Sharing(parts=1, spread=4)], fixed=CONTIGUOUS)
     ulysses = next(each for each in swapping.known if each.name == "ulysses")
     assert ulysses.seconds == pytest.approx(swapping.best.seconds)
     assert not any("ulysses" in note for note in swapping.notes)
 
 
-def test_known_ways_are_summed_over_directions() -> None:
+def test_baselines_are_summed_over_directions() -> None:
     found = contiguous(attncc.load("causal"))
     for number, known in enumerate(found.known):
         rows = [rows[number] for rows in found.baselines.values()]
@@ -85,21 +85,21 @@ def test_known_ways_are_summed_over_directions() -> None:
         assert known.busiest == sum(row.received for row in rows).max()
 
 
-def test_a_way_that_is_not_possible_has_no_seconds() -> None:
+def test_impossible_baselines_have_no_seconds() -> None:
     three = replace(scene(attncc.load("causal")), topology=Topology.load("4xrtx4090").subset(3), _problems={})
     ulysses = next(each for each in report(three, [Sharing(parts=3)], fixed=CONTIGUOUS).known if each.name == "ulysses")
     assert ulysses.seconds is None
     assert ulysses.note == "not possible: 3 ranks don't divide 4 heads"
 
 
-def test_notes_of_directions_that_differ_are_told_apart() -> None:
+def test_notes_of_each_direction_are_labelled() -> None:
     found = contiguous(attncc.load("causal"))
     row = next(each for each in found.baselines["forward"] if each.name == "usp")
     known = Known.of("usp", {"forward": replace(row, note="u = 2"), "backward": replace(row, note="u = 4")})
     assert known.note == "forward: u = 2; backward: u = 4"
 
 
-def test_the_spans_of_each_rank_are_told() -> None:
+def test_spans_of_each_rank_are_described() -> None:
     found = contiguous(attncc.load("causal"))
     for direction, told in found.describe()["directions"].items():
         timeline = found.best.timelines[direction]
@@ -111,14 +111,14 @@ def test_the_spans_of_each_rank_are_told() -> None:
         assert told["exposed_s"] == told["ranks"][timeline.last]["waiting_s"]
 
 
-def test_processes_that_share_cores_are_not_idle_while_they_wait_for_them() -> None:
+def test_waiting_for_shared_cores_is_not_idle_time() -> None:
     even = report(scene(attncc.load("full"), 2048, "gloo"), ALONE, fixed=CONTIGUOUS)
     assert 0 <= even.idle < 0.05
     uneven = report(scene(attncc.load("causal"), 2048, "gloo"), ALONE, fixed=CONTIGUOUS)
     assert 0.3 < uneven.idle < 1
 
 
-def test_one_device_computes_what_all_ranks_do() -> None:
+def test_one_device_takes_the_sum_of_all_ranks() -> None:
     found = report(scene(attncc.load("full"), 2048), ALONE, fixed=CONTIGUOUS)
     busy = sum(float(timeline.busy.sum()) for timeline in found.best.timelines.values())
     assert found.one_device == pytest.approx(busy, rel=0.3)  # besides the launches of tasks
@@ -127,14 +127,14 @@ def test_one_device_computes_what_all_ranks_do() -> None:
 @pytest.mark.parametrize(
     "fixed", [{"route": "ring"}, {"stages": 4}, {"partition": "zigzag"}, {"unit": 32, "route": "direct"}]
 )
-def test_given_settings_hold_for_all_that_is_tried_and_the_rest_varies(fixed: dict[str, object]) -> None:
+def test_fixed_settings_hold_for_every_candidate(fixed: dict[str, object]) -> None:
     tried = choose(scene(attncc.load("causal")), fixed=fixed)
     assert len(tried) > 4
     assert all(getattr(each.settings, name) == value for each in tried for name, value in fixed.items())
     assert len({(each.settings, each.sharing) for each in tried}) == len(tried)
 
 
-def test_nothing_given_tries_every_exchange() -> None:
+def test_every_exchange_is_tried_by_default() -> None:
     steps: list[str] = []
     tried = choose(scene(attncc.load("causal")), ALONE, steps.append)
     assert {(each.settings.route, each.settings.stages) for each in tried} >= {
@@ -146,7 +146,7 @@ def test_nothing_given_tries_every_exchange() -> None:
 
 
 @pytest.mark.parametrize("name", ["4xrtx4090", "gloo"])
-def test_heads_that_see_differently_are_no_slower_than_in_known_ways(name: str) -> None:
+def test_mixed_heads_are_no_slower_than_baselines(name: str) -> None:
     """Some send everything and others next to nothing, which neither partitions nor promises are chosen for."""
     mix = attncc.per_head([attncc.load("sliding_window", window=256), attncc.load("strided", l=128).union()])
     for directions in (("forward",), ("forward", "backward")):
@@ -154,7 +154,7 @@ def test_heads_that_see_differently_are_no_slower_than_in_known_ways(name: str) 
         assert found.best.seconds <= min(each.seconds for each in found.known if each.seconds) * (1 + 1e-9)
 
 
-def test_exchanges_are_put_into_words() -> None:
+def test_exchanges_are_described_in_words() -> None:
     said = {exchange(each) for each in choose(scene(attncc.load("causal")))}
     assert {
         "groups of 4 swap sequence for heads",

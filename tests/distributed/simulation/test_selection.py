@@ -49,38 +49,38 @@ def selected(sharings: list[Sharing] = ALL, topology: Topology | None = GLOO, **
     return settings_for(STRIDED, N, INPUTS, sharings, topology=topology, **options)
 
 
-def test_what_is_given_comes_first() -> None:
+def test_given_settings_come_first() -> None:
     save({"partition": "zigzag"})
     found = selected(settings=Settings("balanced"))
     assert (found.settings, found.layer) == (Settings("balanced"), "given")
 
 
-def test_without_a_topology_the_defaults() -> None:
+def test_defaults_apply_without_a_topology() -> None:
     assert (selected(topology=None).settings, selected(topology=None).layer) == (Settings(), "default")
 
 
-def test_without_a_winner_the_fastest_in_simulation() -> None:
+def test_the_fastest_in_simulation_applies_without_tuning() -> None:
     found = selected()
     scene = Scene(STRIDED, N, INPUTS, GLOO)
     best = pricing.best(scene, choose(scene, ALL))
     assert (found.settings, found.sharing, found.layer) == (best.settings, best.sharing, "simulated")
 
 
-def test_a_winner() -> None:
+def test_tuned_settings_apply() -> None:
     save({"partition": "zigzag", "stages": 2})
     found = selected()
     assert (found.settings, found.layer) == (Settings("zigzag", stages=2), "tuned")
     assert "modelled" in found.text
 
 
-def test_a_winner_of_both_directions_before_one_of_the_forward() -> None:
+def test_settings_tuned_for_both_directions_come_before_forward_only() -> None:
     save({"partition": "zigzag"}, "forward")
     assert selected().settings == Settings("zigzag")
     save({"partition": "balanced"})
     assert selected().settings == Settings("balanced")
 
 
-def test_a_winner_for_the_mesh_before_one_for_any() -> None:
+def test_settings_tuned_for_the_mesh_come_first() -> None:
     save({"partition": "zigzag"})
     save({"partition": "balanced"}, mesh=(1, 1))
     assert selected().settings == Settings("balanced")
@@ -88,21 +88,21 @@ def test_a_winner_for_the_mesh_before_one_for_any() -> None:
     assert selected([Sharing(heads=2, parts=2)]).settings == Settings("striped")
 
 
-def test_a_winner_of_another_mesh_means_nothing() -> None:
+def test_settings_tuned_for_another_mesh_are_ignored() -> None:
     save({"mesh.heads": 2, "partition": "zigzag"})
     assert selected().layer == "simulated"
     found = selected([Sharing(heads=2, parts=2)])
     assert (found.settings, found.layer) == (Settings("zigzag"), "tuned")
 
 
-def test_a_winner_that_swaps_sequence_for_heads_where_ranks_can() -> None:
+def test_tuned_ulysses_applies_where_ranks_allow_it() -> None:
     save({"mesh.spread": 2})
     assert selected().layer == "simulated"
     found = selected([*ALL, Sharing(parts=2, spread=2)])
     assert (found.settings, found.sharing) == (Settings(spread=2), Sharing(parts=2, spread=2))
 
 
-def test_a_winner_of_another_length_or_topology_means_nothing() -> None:
+def test_settings_tuned_for_another_length_or_topology_are_ignored() -> None:
     save({"partition": "zigzag"}, n=2 * N)
     assert selected().layer == "simulated"
     save({"partition": "zigzag"})
@@ -112,13 +112,13 @@ def test_a_winner_of_another_length_or_topology_means_nothing() -> None:
 
 
 @pytest.mark.parametrize("config", [{"partition": "best"}, {"mesh.heads": 3}, {"stage": 2}, {"mesh.heads": 0}], ids=str)
-def test_a_winner_that_says_what_none_says_is_warned_of(config: dict[str, object]) -> None:
+def test_invalid_tuned_settings_warn(config: dict[str, object]) -> None:
     save(config)
     with pytest.warns(CacheWarning, match="is not used"):
         assert selected().layer == "simulated"
 
 
-def test_the_cache_may_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_modes_apply(monkeypatch: pytest.MonkeyPatch) -> None:
     save({"partition": "zigzag"})
     monkeypatch.setenv("ATTNCC_CACHE", "off")
     assert selected().layer == "simulated"
@@ -128,13 +128,13 @@ def test_the_cache_may_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
         settings_for(STRIDED, 4 * N, INPUTS, ALL, topology=GLOO)
 
 
-def test_ranks_and_devices_are_as_many() -> None:
+def test_ranks_must_equal_devices() -> None:
     with pytest.raises(TopologyError, match="2 ranks on the 4 devices") as raised:
         selected([Sharing(parts=2)])
     assert "subset(2)" in raised.value.fix
 
 
-def test_a_configuration_says_what_it_was_made_of() -> None:
+def test_configurations_round_trip() -> None:
     for sharing in (Sharing(2, 2, 4, 2), Sharing(parts=32)):
         settings = Settings("zigzag", 64, 2, "tree", 8, sharing.spread)
         assert parsed(described(settings, sharing), 32) == (sharing, settings)
@@ -144,7 +144,7 @@ def test_a_configuration_says_what_it_was_made_of() -> None:
         parsed({"spread": 2}, 4)
 
 
-def test_a_topology_is_known_by_its_devices_and_links() -> None:
+def test_digests_depend_on_devices_and_links_only() -> None:
     again = Topology.load("gloo")
     assert again.digest == GLOO.digest
     assert replace(again, name="mine", title="Mine").digest == GLOO.digest
@@ -162,7 +162,7 @@ def test_a_topology_is_known_by_its_devices_and_links() -> None:
     assert len({GLOO.digest, *(each.digest for each in others)}) == 5
 
 
-def test_an_environment_of_a_topology_is_outdated_by_code_alone() -> None:
+def test_only_code_makes_environments_of_topologies_outdated() -> None:
     here = environment_of(GLOO)
     assert not here.is_outdated
     assert replace(here, sources="0" * 32).is_outdated

@@ -19,12 +19,12 @@ from attncc.errors import TopologyError
 INPUTS = Inputs(1, 8, 8, 64, 64, "fp16")
 
 
-def test_launches_count_tasks() -> None:
+def test_each_task_costs_a_launch() -> None:
     line = run(([step([1.0, 2.0], tasks=[10, 3])], ranks(0, 1)), topology=star(2), launch=0.5)
     assert line.seconds == pytest.approx(6.0)
 
 
-def test_no_steps_take_no_time() -> None:
+def test_empty_schedules_take_no_time() -> None:
     line = run(([], ranks(0, 1)), topology=star(2))
     assert (line.seconds, line.exposed, line.promise, len(line.starts)) == (0.0, 0.0, 0.0, 0)
     assert run(topology=star(2)).seconds == 0.0
@@ -42,7 +42,7 @@ def test_groups_share_links_and_may_differ_in_steps() -> None:
     assert both.compute.tolist() == [[0.0, 0.0, 0.0, 0.5], [0.0, 0.0, 7.0, 0.0]]
 
 
-def test_a_pool_of_cores_is_shared_by_the_devices_of_a_node() -> None:
+def test_devices_of_a_node_share_a_pool_of_cores() -> None:
     topology = pooled(star(4), {"left": 2.0}, ["left", "left", "left", "right"], share=0.5)
     places = ranks(0, 1, 2, 3)
     assert run(([step([1.0, 1.0, 1.0, 0.0])], places), topology=topology).seconds == pytest.approx(3.0)
@@ -50,13 +50,13 @@ def test_a_pool_of_cores_is_shared_by_the_devices_of_a_node() -> None:
     assert run(([step([1.0, 1.0, 1.0, 2.0])], places), topology=topology).seconds == pytest.approx(4.0)
 
 
-def test_four_processes_do_no_more_than_the_host() -> None:
+def test_four_processes_are_no_faster_than_the_host() -> None:
     """Evenly divided, a plan's pairs take as long on the four processes as on the whole host that they share."""
     line = run(([step([1.0] * 4)], ranks(0, 1, 2, 3)), topology=Topology.load("gloo"))
     assert line.seconds == pytest.approx(4.0)
 
 
-def test_devices_of_different_targets() -> None:
+def test_targets_have_their_own_cost_per_pair() -> None:
     graph = star(2).graph.copy()
     graph.nodes[1]["target"] = "rtx4090"
     topology = Topology.from_graph(graph, name="mixed")
@@ -73,7 +73,7 @@ def test_placements_are_checked(devices: tuple[int, ...], message: str) -> None:
         run(([step([1.0, 1.0])], ranks(*devices)), topology=star(2))
 
 
-def test_a_pair_costs_its_arithmetic_and_little_more_where_all_is_dense() -> None:
+def test_dense_pairs_cost_little_more_than_their_arithmetic() -> None:
     causal = attncc.load("causal")
     target = targets.target("h100")
     plan = attncc.plan(causal, 1 << 16, heads=8, target="h100")
@@ -97,7 +97,7 @@ def test_pair_seconds_count_every_head_and_batch_entry_once() -> None:
     assert pair_of_two == pytest.approx(alone)
 
 
-def test_costs_by_target() -> None:
+def test_costs_are_listed_by_target() -> None:
     plan = attncc.plan(attncc.load("causal"), 4096)
     topology = Topology.load("gloo")
     assert pair_costs(plan, INPUTS, plan.pairs, topology, "forward") == {
@@ -106,7 +106,7 @@ def test_costs_by_target() -> None:
     assert launches(topology) == {"cpu": targets.target("cpu").launch}
 
 
-def test_simulating_needs_no_tensor_library() -> None:
+def test_simulation_imports_no_torch() -> None:
     code = (
         "import sys; from attncc.distributed.simulation import baselines, choose; "
         "from attncc.distributed.topology import file; sys.exit('torch' in sys.modules)"

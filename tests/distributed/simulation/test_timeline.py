@@ -40,14 +40,14 @@ def rows(times: np.ndarray) -> list[list[float]]:
     return found
 
 
-def test_what_is_early_on_one_rank_and_late_on_another_is_counted_once() -> None:
+def test_imbalances_that_cancel_are_counted_once() -> None:
     found = alone([step([3, 1]), step([1, 3])], 2)
     assert rows(found.starts) == [[0, 3], [0, 1]]
     assert rows(found.computed) == [[3, 4], [1, 4]]
     assert (found.seconds, found.exposed) == (4, 0)  # and not 3 + 3
 
 
-def test_unequal_starts() -> None:
+def test_messages_start_with_the_later_rank() -> None:
     """Rank 1 comes to the second round at 1, and its message sets off when rank 0 comes, at 3."""
     found = alone([step([3, 1]), step([1, 0], flow((1, 0, 2 * SECOND))), step([1, 1])], 2)
     assert rows(found.begins) == [[0, 3, 5], [0, 1, 5]]
@@ -57,7 +57,7 @@ def test_unequal_starts() -> None:
     assert (found.seconds, found.last, found.exposed) == (6, 0, 1)
 
 
-def test_a_relay() -> None:
+def test_relayed_messages_leave_on_arrival() -> None:
     """What rank 1 passes on leaves when it has come, while ranks 0 and 1 compute."""
     first, second = flow((0, 1, 2 * SECOND)), flow((1, 2, SECOND))
     found = alone([step([5, 0, 0], first), step([0, 4, 0], second), step([0, 0, 3])], 3)
@@ -67,13 +67,13 @@ def test_a_relay() -> None:
     assert (found.seconds, found.last, found.exposed) == (6, 1, 2)  # and not 5 + 4 + 3
 
 
-def test_a_rank_with_nothing_to_do_is_done() -> None:
+def test_idle_ranks_end_at_once() -> None:
     found = alone([step([2, 0, 0], flow((0, 1, SECOND))), step([0, 1, 0])], 3)
     assert rows(found.ends) == [[2, 2], [1, 2], [0, 0]]
     assert found.waiting.sum(axis=0).tolist() == [0, 1, 0]
 
 
-def test_a_rank_that_only_waits() -> None:
+def test_waiting_ranks_end_with_the_last_message() -> None:
     found = alone([step([4, 0]), step([0, 0], flow((0, 1, 3 * SECOND)))], 2)
     assert rows(found.landed) == [[0, 7], [0, 7]]
     assert rows(found.busy) == [[4, 0], [0, 0]]
@@ -81,27 +81,27 @@ def test_a_rank_that_only_waits() -> None:
     assert (found.seconds, found.exposed) == (7, 3)
 
 
-def test_a_rank_waits_for_what_it_sends_too() -> None:
+def test_ranks_wait_for_their_own_sends() -> None:
     """An exchange is done with all of its parts: rank 0 has sent to rank 1 by 5, and computes then."""
     found = alone([step([0, 4]), step([0, 0], flow((0, 1, SECOND))), step([2, 0])], 2)
     assert rows(found.starts) == [[0, 0, 5], [0, 4, 5]]
     assert found.seconds == 7
 
 
-def test_latency_counts_for_each_message() -> None:
+def test_each_message_adds_latency() -> None:
     found = alone([step([0, 0, 0], flow((0, 1, SECOND), (0, 2, SECOND)))], 3, alpha=0.25)
     assert rows(found.landed) == [[3], [3], [3]]
 
 
 @pytest.mark.parametrize(("link", "second"), [({}, [0, 2]), ({"shared": "bus"}, [2, 4])])
-def test_a_shared_link_carries_one_round_after_another(link: dict[str, object], second: list[int]) -> None:
+def test_shared_links_carry_rounds_in_turn(link: dict[str, object], second: list[int]) -> None:
     steps = [step([0] * 4, flow((0, 1, 2 * SECOND))), step([0] * 4, flow((2, 3, 2 * SECOND)))]
     found = alone(steps, 4, **link)
     assert rows(found.landed)[:2] == [[2, 2], [2, 2]]
     assert rows(found.landed)[2:] == [[0, second[1]]] * 2
 
 
-def test_a_pool_of_cores_serves_one_step_after_another() -> None:
+def test_pools_of_cores_serve_steps_in_turn() -> None:
     """Three ranks on two cores: what is left of the first step is done before the second begins, but not elsewhere."""
     topology = pooled(star(4), {"left": 2.0}, ["left", "left", "left", "right"])
     found = run(([step([4, 4, 0, 1]), step([0, 0, 2, 1])], ranks(0, 1, 2, 3)), topology=topology)
@@ -111,7 +111,7 @@ def test_a_pool_of_cores_serves_one_step_after_another() -> None:
     assert rows(slowed.busy) == [[3], [3], [3], [2]]
 
 
-def test_synchronous_rounds_wait_for_ranks_that_send_and_get_nothing() -> None:
+def test_synchronous_rounds_wait_for_idle_ranks() -> None:
     """Rank 2 comes to the second round at 5, and to a step without messages nobody waits for anybody."""
     steps = [step([1, 1, 5]), step([0, 0, 1], flow((0, 1, SECOND))), step([2, 2, 2])]
     topology = star(3, alpha=0.0)
@@ -123,7 +123,7 @@ def test_synchronous_rounds_wait_for_ranks_that_send_and_get_nothing() -> None:
 
 
 @pytest.mark.parametrize("merged", [False, True])
-def test_synchronous_rounds_are_those_of_a_group(merged: bool) -> None:
+def test_synchronous_rounds_wait_within_a_group_only(merged: bool) -> None:
     """Groups of two ranks: the first waits for its own only, the second exchanges nothing and doesn't wait."""
     early, late = [step([1, 3]), step([0, 0], flow((0, 1, SECOND)))], [step([2, 9]), step([0, 0])]
     groups = [(early, ranks(0, 2)), (late, ranks(1, 3))]
@@ -135,7 +135,7 @@ def test_synchronous_rounds_are_those_of_a_group(merged: bool) -> None:
     assert rows(found.ends) == [[1, 4], [2, 2], [3, 4], [9, 9]]
 
 
-def test_groups_of_known_ways_and_of_a_swap() -> None:
+def test_baselines_and_ulysses_have_the_expected_groups() -> None:
     """On 2 x 2 ranks: neighbours swap, and rings are between them; both as what exchanges with each other has it."""
     inputs, tokens = Inputs(2, 4, 4, 8, 8, "fp32"), np.full(4, 4)
     hybrid = Hybrid(inputs, 2, np.arange(4), np.ones((4, 4)), tokens)
@@ -161,7 +161,7 @@ def relayed() -> Schedule:
     )
 
 
-def test_a_backward_is_the_same_tables_reversed() -> None:
+def test_backward_reverses_the_messages_of_the_forward() -> None:
     inputs = Inputs(1, 1, 1, 8, 8, "fp32")
     key = Rows.of(inputs).key
     assert key == Rows.of(inputs).key_gradient
@@ -209,7 +209,7 @@ def rounds(steps: list[Step], topology: Topology) -> list[Messages]:
 
 
 @given(runs())
-def test_no_less_than_what_each_rank_and_each_pool_and_each_link_has_to_do(case: tuple[list[Step], Topology]) -> None:
+def test_makespans_are_at_least_the_work_of_each_rank_pool_and_link(case: tuple[list[Step], Topology]) -> None:
     steps, topology = case
     found, compute = simulated(steps, topology), sum((each.work for each in steps), np.zeros(topology.count))
     least = [compute.max(), found.busy.sum(axis=0).max(initial=0.0), found.promise]
@@ -219,7 +219,7 @@ def test_no_less_than_what_each_rank_and_each_pool_and_each_link_has_to_do(case:
 
 
 @given(runs())
-def test_no_less_than_the_longest_chain_of_messages(case: tuple[list[Step], Topology]) -> None:
+def test_makespans_are_at_least_the_longest_chain_of_messages(case: tuple[list[Step], Topology]) -> None:
     """Of two messages with a common end, in two rounds, the second follows the first."""
     steps, topology = case
     chain = [0.0] * topology.count
@@ -232,7 +232,7 @@ def test_no_less_than_the_longest_chain_of_messages(case: tuple[list[Step], Topo
 
 
 @given(runs())
-def test_no_more_than_steps_that_all_ranks_begin_together(case: tuple[list[Step], Topology]) -> None:
+def test_makespans_are_at_most_those_of_lockstep(case: tuple[list[Step], Topology]) -> None:
     steps, topology = case
     together = 0.0
     for each in steps:
@@ -242,7 +242,7 @@ def test_no_more_than_steps_that_all_ranks_begin_together(case: tuple[list[Step]
 
 
 @given(runs(), st.sampled_from([1.5, 4.0]), st.integers(0, 4))
-def test_faster_links_and_fewer_messages_never_make_it_slower(
+def test_faster_links_and_fewer_messages_never_lengthen_the_makespan(
     case: tuple[list[Step], Topology], faster: float, dropped: int
 ) -> None:
     steps, topology = case
@@ -254,7 +254,7 @@ def test_faster_links_and_fewer_messages_never_make_it_slower(
 
 
 @given(runs())
-def test_synchronous_rounds_take_no_less(case: tuple[list[Step], Topology]) -> None:
+def test_synchronous_rounds_never_shorten_the_makespan(case: tuple[list[Step], Topology]) -> None:
     steps, topology = case
     assert simulated(steps, synchronous(topology)).seconds >= simulated(steps, topology).seconds * (1 - 1e-9)
 
@@ -265,7 +265,7 @@ def _without(moved: Flow, number: int) -> Flow:
 
 
 @given(runs())
-def test_the_seconds_of_each_rank_are_computing_and_waiting(case: tuple[list[Step], Topology]) -> None:
+def test_time_of_each_rank_is_computing_plus_waiting(case: tuple[list[Step], Topology]) -> None:
     found = simulated(*case)
     assert (found.waiting >= -1e-9).all()
     assert (found.starts >= found.begins).all()

@@ -62,7 +62,7 @@ def test_shortest_paths_agree_with_networkx() -> None:
             assert nx.path_weight(graph, way, "cost") == pytest.approx(expected[labels[a]][labels[b]])
 
 
-def test_a_path_takes_the_faster_of_two_links() -> None:
+def test_paths_take_the_faster_link() -> None:
     graph = star(2)
     graph.add_edge(0, 1, alpha=1e-6, beta=1e6)
     assert paths(Topology.from_graph(graph, name="t"), 0, 1) == [0, 2, 1]
@@ -83,7 +83,7 @@ def test_links_too_fast_to_add_up_make_no_cycles() -> None:
     ("link", "channels"),
     [({}, 6), ({"duplex": "half"}, 3), ({"shared": "bus"}, 2), ({"shared": "bus", "duplex": "half"}, 1)],
 )
-def test_channels_of_a_star_of_three(link: dict[str, object], channels: int) -> None:
+def test_links_determine_the_number_of_channels(link: dict[str, object], channels: int) -> None:
     assert len(Topology.from_graph(star(**link), name="t").network.beta) == channels
 
 
@@ -104,7 +104,7 @@ def test_subset_keeps_the_network_and_renumbers() -> None:
 
 
 @pytest.mark.parametrize("devices", [0, 5, -1, [], [0, 0], [4], [-1]])
-def test_subset_refuses(devices: int | list[int]) -> None:
+def test_subsets_of_invalid_devices_are_refused(devices: int | list[int]) -> None:
     with pytest.raises(TopologyError, match=r"devices|Devices"):
         Topology.from_graph(star(4), name="t").subset(devices)
 
@@ -129,14 +129,14 @@ def test_links_are_checked(link: dict[str, object], message: str) -> None:
         Topology.from_graph(star(**link), name="t")
 
 
-def test_a_shared_medium_is_one_thing() -> None:
+def test_shared_media_have_equal_facts() -> None:
     graph = star(shared="bus")
     graph.edges[0, "switch"]["beta"] = 2e9
     with pytest.raises(TopologyError, match="share 'bus'"):
         Topology.from_graph(graph, name="t")
 
 
-def test_rounds_are_part_of_what_a_simulation_depends_on() -> None:
+def test_digests_depend_on_rounds() -> None:
     plain, other = star(), star()
     other.graph["rounds"] = "synchronous"
     made = [Topology.from_graph(graph, name="t") for graph in (plain, other)]
@@ -188,7 +188,7 @@ def test_graphs_are_checked() -> None:
     refused(bare, "no devices")
 
 
-def test_the_error_is_public_and_a_value_error() -> None:
+def test_topology_errors_are_public_value_errors() -> None:
     import attncc
 
     assert attncc.TopologyError is TopologyError

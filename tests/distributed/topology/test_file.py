@@ -41,7 +41,7 @@ fabric = 1
 """
 
 
-def test_the_shipped_topologies() -> None:
+def test_shipped_topologies_load() -> None:
     found = {name: Topology.load(name) for name in Topology.names()}
     assert {name: topology.count for name, topology in found.items()} == {
         "1024xh100": 1024,
@@ -59,7 +59,7 @@ def test_the_shipped_topologies() -> None:
     assert [name for name, topology in found.items() if topology.is_synchronous] == ["gloo"]
 
 
-def test_each_figure_of_a_shipped_topology_has_its_source() -> None:
+def test_shipped_topologies_cite_the_source_of_each_figure() -> None:
     folder = Path(topology_file.__file__).parent / "shipped"
     for file in folder.glob("*.toml"):
         for block in file.read_text("utf-8").split("\n\n"):
@@ -67,7 +67,7 @@ def test_each_figure_of_a_shipped_topology_has_its_source() -> None:
                 assert "#" in block, f"{file.name}: {block}"
 
 
-def test_names_and_templates() -> None:
+def test_templates_expand_to_numbered_names() -> None:
     topology = Topology.parse(SMALL, name="small")
     assert topology.title == "two nodes of two"
     assert [device.label for device in topology.devices] == ["node0/gpu0", "node0/gpu1", "node1/gpu0", "node1/gpu1"]
@@ -80,7 +80,7 @@ def test_names_and_templates() -> None:
     assert len(media) == 2  # a bus for each node
 
 
-def test_a_single_member_is_named_by_its_number() -> None:
+def test_single_members_are_named_by_number() -> None:
     text = SMALL.replace('["gpu", "gpu", "fast"]', '["gpu1", "host", "fast"]')
     assert Topology.parse(text, name="small").graph.has_edge("node1/gpu1", "node1/host")
 
@@ -100,7 +100,7 @@ def test_load_reads_a_path(tmp_path: Path) -> None:
         Topology.load(str(path))
 
 
-def test_load_says_which_name_is_near() -> None:
+def test_load_suggests_the_nearest_name() -> None:
     with pytest.raises(TopologyError, match=r"(?s)Unknown topology '8xh10'.*Did you mean '8xh100'"):
         Topology.load("8xh10")
 
@@ -138,7 +138,7 @@ def test_load_says_which_name_is_near() -> None:
         ("[[nodes]]", "[[nodes]", "no TOML"),
     ],
 )
-def test_a_wrong_file_is_refused(old: str, new: str, message: str) -> None:
+def test_invalid_files_are_refused(old: str, new: str, message: str) -> None:
     assert old in SMALL
     with pytest.raises(TopologyError, match=message):
         Topology.parse(SMALL.replace(old, new, 1), name="small")
@@ -149,7 +149,7 @@ def test_a_file_without_nodes_is_refused() -> None:
         Topology.parse("", name="empty")
 
 
-def test_eight_million_links_were_made_before_they_were_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_links_are_refused_before_any_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"s{k}" for k in range(40)]
     switches, connections = ", ".join(f"{name} = 1" for name in names), ", ".join(f'["gpu", "{s}", "a"]' for s in names)
     text = (
@@ -163,7 +163,7 @@ def test_eight_million_links_were_made_before_they_were_refused(monkeypatch: pyt
     assert len(made) <= topology_file.MOST_LINKS
 
 
-def test_a_file_without_an_end_was_read_to_its_end(tmp_path: Path) -> None:
+def test_huge_files_and_pipes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "large.toml"
     path.write_bytes(b"#" * (topology_file.MOST_BYTES + 1))
     with pytest.raises(TopologyError, match="at most 1,048,576"):
