@@ -1,10 +1,10 @@
-"""Choose the triton backend's default blocks for GPUs that need not be there; run from the folder of the repository:
+"""Choose the triton backend's default blocks for GPUs that may be absent; run from the repository's root:
 
     python bench/choose_blocks.py sm_90 --head-dim 64 --head-dim 128 --dtype fp16
 
 prints the entries of attncc/backends/triton/defaults.toml. For each kernel it looks for the blocks with the least
 predicted time over six patterns, whose kernels take neither stack nor spills and stay within the target's limits. What
-is compiled is kept in the kernel cache, so that a run that was broken off goes on.
+is compiled is kept in the kernel cache, so that an interrupted run resumes.
 
 The prediction is that of attncc.machine_code.throughput for each loop, times the tiles that a pattern visits; patterns
 count by their time for a connected pair. Before a kernel is compiled its time is bounded by what its products and its

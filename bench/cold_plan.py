@@ -1,4 +1,4 @@
-"""Plans a pattern once in a fresh process, after a warm import, and prints seconds and peak bytes as JSON."""
+"""Plan a pattern in a fresh process, after a warm import; print seconds and peak bytes as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses a schedule for a million tokens on 64 H100 in a fresh process, and prints the seconds as JSON."""
+"""Choose a schedule for a million tokens on 64 H100 in a fresh process; print the seconds as JSON."""
 
 from __future__ import annotations
 

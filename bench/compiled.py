@@ -1,4 +1,4 @@
-"""Kernels compiled for GPUs that aren't there, for test_machine_code.py: the yardstick's and generated ones."""
+"""Kernels compiled for absent GPUs, for test_machine_code.py: the yardstick's and generated ones."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Time candidates for the triton backend's default blocks on the GPU at hand; run from the folder of the repository:
+"""Time candidates for the triton backend's default blocks on the local GPU; run from the repository's root:
 
     python bench/measure_blocks.py --head-dim 64 --head-dim 128 --output measured.json
 
 For each kernel and head size, candidates are compiled side by side, then timed one after the other inside CUDA graphs,
 so that launching costs nothing, and listed by their time over the default's: the geometric mean over the patterns.
-bench/choose_blocks.py predicts the same for GPUs that aren't here; attncc/backends/triton/defaults.toml has the choice.
+bench/choose_blocks.py predicts the same for absent GPUs; attncc/backends/triton/defaults.toml has the choice.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def main(
     kernel: Annotated[list[str], typer.Option(help="Kernels.")] = list(KERNELS),  # noqa: B006
     output: Annotated[Path | None, typer.Option(help="Write all times to this file, as JSON.")] = None,
 ) -> None:
-    """Time candidates for the default blocks on the GPU at hand."""
+    """Time candidates for the default blocks on the local GPU."""
     arch = architecture(torch.device("cuda"))
     assert arch is not None
     tasks = list(product(kernel, head_dim))

@@ -1,4 +1,4 @@
-"""Hold the model of GPUs that aren't here against what an H200 measured; run from the folder of the repository:
+"""Compare the model of absent GPUs with measurements on an H200; run from the repository's root:
 
     python bench/model_against_measured.py --kernel forward
 

@@ -1,4 +1,4 @@
-"""What test_distributed.py simulates: patterns, inputs, and the schedules that are also run."""
+"""Patterns, inputs and schedules that test_distributed.py simulates and runs."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
     python bench/sweep.py
 
-writes bench/sweeps/strided_forward.json. Configurations are timed in rounds, in an order drawn anew for each, so that
-what else the machine does hits them alike; the figure of each is its median.
+writes bench/sweeps/strided_forward.json. Configurations are timed in rounds, in a new random order for each, so that
+other load affects them alike; the figure of each is its median.
 """
 
 from __future__ import annotations

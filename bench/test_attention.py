@@ -1,4 +1,4 @@
-"""Attention on a CPU: beside dense attention and compiled FlexAttention, and at a million tokens."""
+"""Attention on a CPU, compared with dense attention and compiled FlexAttention, and at a million tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cost model of the torch backend beside measured times: it has to rank configurations, not to price them."""
+"""The cost model of the torch backend must rank configurations as measurements do."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def test_predictions_rank_configurations_as_measurements_do(case: Case, benchmar
     expected = [predicted(case, config) for config, _ in found]
     least, middle = (
         spearman(expected, [each(taken) for _, taken in found]) for each in (min, statistics.median)
-    )  # what other load adds to a run is not the configuration's
+    )  # the minimum excludes other load
     what = f"rank of predicted and measured, {case.pattern} {case.direction}, N = 16,384, {len(found)} configs"
     bar(what, least, "at least 0.8 (Spearman)", f"by the fastest of their runs; {middle:.2f} by the median")

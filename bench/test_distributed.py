@@ -1,4 +1,4 @@
-"""Partitioned schedules: planning time, what simulation makes of them, and how far it is from what ranks take."""
+"""Partitioned schedules: planning time, simulated time, and its agreement with real ranks."""
 
 from __future__ import annotations
 

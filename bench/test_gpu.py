@@ -1,6 +1,6 @@
-"""Generated kernels on the GPU at hand, beside what else computes the same: `pytest bench -m gpu`.
+"""Generated kernels on the local GPU, timed beside other libraries: `pytest bench -m gpu`.
 
-Without a GPU nothing here runs. The contestants take turns; with --record the medians go to a table in bench/README.md.
+The tests need a GPU. The contestants take turns; with --record the medians go to a table in bench/README.md.
 PyTorch's scaled_dot_product_attention and, but for windows, flash-attn compute all causal pairs.
 """
 

@@ -1,4 +1,4 @@
-"""Look-up of tuned configurations: what it adds to a call of attention(), warm."""
+"""The time that a warm lookup of a tuned configuration adds to attention()."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tenso
         path = user_store().path(environment, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(entry.content())
-    time.sleep(0.1)  # or it is looked up anew: the folder may change again within a tick of its clock
+    time.sleep(0.1)  # a younger folder is read again: it may change within one tick of its clock
     return [query, query, query]
 
 

@@ -1,4 +1,4 @@
-"""Machine code for GPUs that aren't there: loops beside the yardstick's, predictions beside published figures."""
+"""Machine code for absent GPUs: loops compared with the yardstick's, predictions with published figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of GPUs that aren't there: how long candidates take, and whether the roofline ranks them as it does."""
+"""The model of absent GPUs: the time it takes, and its agreement with the roofline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GPU = gpu("h100")
 KERNELS = {"forward": ("forward",), "backward": ("query_gradient", "key_gradient")}
 #: block_m, block_n, num_warps, num_stages.
 TRIED = tuple(itertools.product((32, 64, 128), (32, 64), (4, 8), (2, 3)))
-#: Two cores are what the bar of five minutes is for.
+#: The bar of five minutes is for two cores.
 WORKERS = 2
 
 

@@ -1,4 +1,4 @@
-"""Planning: cold patterns of a million tokens and more, and beside FlexAttention's create_block_mask."""
+"""Cold planning of a million tokens and more, and compared with FlexAttention's create_block_mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Start-up: what importing attncc adds to importing torch, and the command line's help."""
+"""Start-up: the time that attncc's import adds to torch's, and that of the command line's help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The autotuner: what it finds of what there is, how much that is worth, and how long its answers take."""
+"""The autotuner: how near its results come to the optimum, what they gain, and how long they take."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_search_comes_near_the_best_of_a_sweep(bar) -> None:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache for what is tuned here."""
+    """An empty cache for these tests."""
     monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("ATTNCC_CACHE", "nearest")
     return tmp_path
@@ -136,7 +136,7 @@ def test_modelled_tuning_takes_minutes(bar, cache: Path) -> None:
 
 @pytest.mark.timeout(900)
 def test_killed_searches_keep_their_trials(bar, cache: Path) -> None:
-    """Kill it again and again; what was tried stays tried."""
+    """The search is killed repeatedly; no finished trial is repeated."""
     command = [*PROGRAM, "strided", "-p", "l=64", "--seq-len", "2048", "--direction", "fwd", "--trials", "60", "--json"]
     environment = {**os.environ, "ATTNCC_CACHE_DIR": str(cache)}
     moments = random.Random(0)

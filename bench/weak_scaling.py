@@ -36,14 +36,14 @@ def sinks(i: Index, j: Index, *, window: int = 256, sinks: int = 4) -> Condition
 
 @dataclass(frozen=True)
 class Point:
-    """So many devices, and the seconds of each direction."""
+    """A number of devices, and the seconds of each direction."""
 
     devices: int
     seconds: dict[str, float]
 
 
 def points(sinks_count: int) -> Iterator[Point]:
-    """Yield what each number of devices takes, for so many sinks."""
+    """Yield the seconds of each number of devices, for a number of sinks."""
     whole = Topology.load(TOPOLOGY)
     for devices in DEVICES:
         scene = Scene(sinks(sinks=sinks_count), SHARE * devices, INPUTS, whole.subset(devices))

@@ -2,7 +2,7 @@
 
 FlashAttention-2 (Dao, 2023, algorithm 1): an online softmax in base 2 over key tiles, pointers that advance by a
 constant, no bounds checks (lengths are multiples of the tiles). The causal kernel visits the tiles below the
-diagonal first, without a mask, then those on it with one. Generated kernels are held against its inner loops.
+diagonal first, without a mask, then those on it with one. Generated kernels are compared with its inner loops.
 """
 
 from __future__ import annotations

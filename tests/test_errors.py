@@ -1,4 +1,4 @@
-"""Errors: every one that attncc raises says what to do, and names are suggested only where one is near."""
+"""Errors: each states a fix, and suggests a name only if one is near."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attncc.errors import AttnccError, nearest
 
 PACKAGE = Path(attncc.__file__).parent
 KINDS = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, AttnccError)}
-#: What is wrong with the content of a file; what to do about the file is said by those who read one.
+#: Modules whose errors are about the content of a file; its readers add the fix.
 WITHOUT = {"configs/reading.py"}
 
 

@@ -1,4 +1,4 @@
-"""The package as a whole: lazy names, and a wheel with everything that a user needs."""
+"""The package as a whole: lazy names, and a complete wheel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Foreign text: spelled out, whatever it holds, and whatever it does when it is asked for."""
+"""Foreign text is spelled out, even if reading it fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_printable_spells_out_control_characters(text: object, spelled: str) -> 
 
 
 class Mute(Exception):
-    """An error that won't say what it is."""
+    """An error whose text can't be read."""
 
     def __str__(self) -> str:
         raise SystemExit("no")
@@ -37,7 +37,7 @@ class Mute(Exception):
 
 
 class Liar(str):
-    """A text that is another one when it is asked."""
+    """A string that returns another text."""
 
     def isprintable(self) -> bool:
         return True

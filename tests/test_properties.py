@@ -1,4 +1,4 @@
-"""Properties over the whole grammar: plans and attention agree with a mask that numpy computed."""
+"""Properties over the whole grammar: plans and attention agree with a mask computed by numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bugs that were found once, each under the name of what went wrong."""
+"""Regressions: each test holds the rule that a bug broke."""
 
 from __future__ import annotations
 
@@ -241,11 +241,11 @@ def with_constants(score, i, j):
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 def test_functions_of_numbers_are_evaluated_in_scores(backend: str) -> None:
-    """sqrt(2) was none of a score's numbers, and a kernel had tl.exp(2) and E in it."""
+    """sqrt(2) is a number of a score, and kernels contain floats in place of tl.exp(2) and E."""
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 1, 1, 40, 16)
     factor = 1 / math.sqrt(2) + math.exp(2) * 0.1 + 3 - math.e
-    causal = attncc.load("causal")  # what is added is the same for all keys of a query
+    causal = attncc.load("causal")  # the additive part is the same for all keys of a query
     expected = attncc.attention(query, key, value, causal, scale=0.25 * factor, backend="reference")
     found = attncc.attention(query, key, value, causal, scale=0.25, score=with_constants, backend=backend)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -284,7 +284,7 @@ CAUSAL = attncc.load("causal")
     ],
 )
 def test_arguments_of_a_wrong_type_are_attncc_errors(ask) -> None:
-    """Sums of a length and None, look-ups of a list in a cache, the nearest name to a number."""
+    """Python's own TypeErrors must not escape, as from a sum of a length and None."""
     for wrong in WRONG:
         with pytest.raises(attncc.AttnccError) as refused:
             ask(wrong)
@@ -305,7 +305,7 @@ def test_arguments_of_a_wrong_type_are_attncc_errors(ask) -> None:
     ],
 )
 def test_simplified_products_keep_their_value(product) -> None:
-    """sympy squares remainders that are factors, and takes halves of even sums out of a quotient."""
+    """sympy squares remainders that are factors, and moves halves of even sums out of a quotient."""
     pattern = attncc.pattern(lambda i, j: product(i, j) < 2)
     wanted = np.broadcast_to(product(np.arange(40)[:, None], np.arange(40)[None, :]) < 2, (40, 40))
     assert np.array_equal(attncc.dense_mask(pattern, 40).numpy(), wanted)

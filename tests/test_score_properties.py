@@ -1,4 +1,4 @@
-"""Properties over the grammar of scores: attention and all gradients agree with a formula that torch computed."""
+"""Properties over the grammar of scores: attention and all gradients agree with a formula computed by torch."""
 
 from __future__ import annotations
 

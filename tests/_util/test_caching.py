@@ -1,4 +1,4 @@
-"""What is kept between calls: enough for a model of many layers, and bounded where patterns are made anew."""
+"""Caches between calls suffice for a model of many layers, and are bounded as new patterns are made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from attncc.runtime import executables
 def few_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(caching, "TABLES", 1 << 20)
     yield
-    caching.count_table(1 << 20)  # starts counting from none
+    caching.count_table(1 << 20)  # resets the count
 
 
 def test_forty_patterns_are_planned_and_lowered_once() -> None:
@@ -62,7 +62,7 @@ def test_results_are_evicted_by_size() -> None:
         return size
 
     most = caching.POSITIONS // caching.FEWEST
-    for size in (*range(most, most + caching.FEWEST), most):  # each counts as one of the largest that are kept
+    for size in (*range(most, most + caching.FEWEST), most):  # each counts as one of the largest entries
         made(size)
     assert calls == [*range(most, most + caching.FEWEST)]
     made(1)

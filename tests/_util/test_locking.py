@@ -1,4 +1,4 @@
-"""Locks: one holder at a time, lifted by its death, and who waits is told for whom."""
+"""Locks: one holder at a time, released by its death, and named to waiting processes."""
 
 from __future__ import annotations
 

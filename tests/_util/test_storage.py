@@ -1,4 +1,4 @@
-"""Files: written in one step, or straight into what is no regular file; checked before long work; read with a bound."""
+"""Files: atomic writes, direct writes into irregular files, early checks, and bounded reads."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_reads_do_not_block_on_a_pipe_swapped_in(tmp_path: Path, monkeypatch: py
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_bytes(b"")
     regular = (tmp_path / "file").stat()
-    monkeypatch.setattr(Path, "stat", lambda self, **options: regular)  # what it was a moment ago
+    monkeypatch.setattr(Path, "stat", lambda self, **options: regular)  # its state a moment ago
     with pytest.raises(ConfigError, match="no regular file"):
         storage.read(tmp_path / "pipe", 5)
 

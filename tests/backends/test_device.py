@@ -9,7 +9,7 @@ from attncc.backends.device import placed
 
 
 def test_a_read_only_array_is_copied() -> None:
-    """Planning leaves views that repeat a row, of which torch makes tensors that write into each other."""
+    """Planning returns views that repeat a row; tensors that share their memory would overwrite each other."""
     view = np.broadcast_to(np.arange(3), (2, 3))
     tensor = placed(view, torch.device("cpu"))
     tensor[0] += 5

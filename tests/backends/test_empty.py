@@ -1,4 +1,4 @@
-"""Tensors without batch entries, heads or positions: results of shape 0, or of rows without keys."""
+"""Tensors without batch entries, heads or positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What patterns and scores are written in, on every backend: each runs it as numpy and torch compute it."""
+"""The language of patterns and scores on every backend, compared with numpy and torch."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def sparse(score, i, j, *, least: attncc.Weights):
 
 @attncc.score
 def by_head(score, h, j, *, least: attncc.Weights):
-    """Conditions on numbers that are the same for all pairs of a head, beside such as aren't."""
+    """Conditions that are the same for all pairs of a head, and others that aren't."""
     return attncc.where(~((least[h] < 0.5) | (score < 0.25)) | ((least[h] == 1.0) & (j < 9)), 2 * score, score)
 
 

@@ -1,4 +1,4 @@
-"""Rows whose scores are all one large finite number: only -inf masks, and everything finite counts."""
+"""Rows whose scores are one large finite number: only -inf masks."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ def test_rows_of_equal_scores_average_their_values(backend: str, pattern: str, l
 def test_a_table_of_the_least_float_averages_the_values_of_its_rows(
     backend: str, dtype: torch.dtype, trained: bool
 ) -> None:
-    """In each dtype with its own least float; the gradients of the table take another way through the torch backend."""
+    """Gradients of the table take another path through the torch backend."""
     causal, problem = PATTERNS["causal"], drawn(dtype)
     table = torch.zeros(LENGTH, LENGTH, dtype=dtype)
     table[::2] = torch.finfo(dtype).min
     table[1::2, ::3] = torch.finfo(dtype).min
-    table[3] = -math.inf  # this, and this alone, masks
+    table[3] = -math.inf  # only this masks
     leaves = [x.requires_grad_() for x in (problem.query, problem.key, problem.value)]
     score = tabled(table=table.requires_grad_(trained))
     run = attncc.compile(causal, score=score, enable_gqa=True, return_lse=True, backend=backend)
     out, lse = run(*leaves)
     mask = attncc.dense_mask(causal, LENGTH)
     wide = [x.detach().double().requires_grad_() for x in leaves]
-    # What the rule says: the score is rounded to float32, and then the softmax is that of these numbers.
+    # The rule: scores are rounded to float32 before the softmax.
     products = (wide[0] @ wide[1].repeat_interleave(2, 1).mT) / 4
     rounded = (products.detach().float() + table.detach().float()).masked_fill(~mask, -math.inf).double()
     scores = products + (rounded - products.detach())

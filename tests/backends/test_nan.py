@@ -1,4 +1,4 @@
-"""NaN in the inputs: rows in no pair never matter, and how far others reach is what docs/backends.md says."""
+"""NaN in the inputs: rows in no pair never matter; docs/backends.md states how far others spread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "backends.md"
 
 @attncc.pattern
 def padded(i, j, *, n: int):
-    """Neither keys nor queries from n on."""
+    """No keys and no queries from n on."""
     return (j <= i) & (j < n) & (i < n)
 
 
@@ -41,11 +41,11 @@ def padded_window(i, j, *, w: int, n: int):
 
 @attncc.pattern
 def padded_columns(i, j, *, n: int):
-    """A residual, so that dense tiles are as cheap as any."""
+    """A residual, so that the dense plan is as cheap as others."""
     return (abs(i % 8 - j % 8) <= 1) & (j < n)
 
 
-#: (pattern, queries, keys that nobody sees).
+#: (pattern, queries, unseen keys).
 PADDED = {
     "keys beyond the queries": (attncc.load("causal"), BAD, slice(BAD, None)),
     "keys and queries at the end": (padded(n=BAD), LENGTH, slice(BAD, None)),

@@ -1,4 +1,4 @@
-"""What every backend says of itself, by which the tuner and the look-up of configurations know it."""
+"""The declarations of every backend, which the tuner and the lookup of configurations read."""
 
 from __future__ import annotations
 

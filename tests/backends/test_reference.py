@@ -1,4 +1,4 @@
-"""The reference backend: derivatives of every order, torch's transforms, and rows that nobody sees."""
+"""The reference backend: derivatives of every order, and torch's transforms."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 )
 def test_second_derivatives_of_attention_agree_with_differences(pattern: attncc.Pattern) -> None:
     torch.autograd.gradgradcheck(attend(pattern), drawn(1, 1, 4, 2))
-    if pattern is CAUSAL:  # rows without keys have lse -inf, of which there are no differences
+    if pattern is CAUSAL:  # lse of rows without keys is -inf, which finite differences can't handle
         torch.autograd.gradgradcheck(attend(pattern, return_lse=True), drawn(1, 1, 4, 2))
 
 
@@ -79,7 +79,7 @@ def test_a_branch_not_taken_contributes_no_derivative() -> None:
 
 
 def test_a_gradient_penalty_agrees_with_dense_attention() -> None:
-    """The gradient of a gradient's norm is that of dense attention."""
+    """The penalty is the norm of a gradient."""
     q, k, v = drawn(2, 2, 6, 4)
 
     def penalty(out: Tensor) -> tuple[Tensor, ...]:

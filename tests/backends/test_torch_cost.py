@@ -1,4 +1,4 @@
-"""The torch backend's cost model: what it counts, and the order it puts configurations in."""
+"""The torch backend's cost model: its counts, and its ranking of configurations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks of the torch backend's items: what they hide, which items share one, and which are kept between calls."""
+"""Masks of the torch backend's items: their values, sharing, and caching between calls."""
 
 from __future__ import annotations
 

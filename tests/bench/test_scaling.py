@@ -1,4 +1,4 @@
-"""The chart of weak scaling: written with and without a mark, and refused where it can't be."""
+"""The chart of weak scaling, with and without a bar."""
 
 from __future__ import annotations
 

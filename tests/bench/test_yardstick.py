@@ -1,4 +1,4 @@
-"""The yardstick computes attention: what generated kernels are held against is the real thing."""
+"""The yardstick, which generated kernels are compared with, computes attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands say where dense attention is as fast, and that a plan computes all pairs."""
+"""Commands report where dense attention is as fast, and plans that compute all pairs."""
 
 from __future__ import annotations
 

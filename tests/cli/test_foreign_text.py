@@ -1,4 +1,4 @@
-"""What plugins and files say reaches the terminal as text, and what they do doesn't end a command."""
+"""Messages of plugins and files reach the terminal as plain text, and their failures don't end a command."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def test_tracebacks_are_printed_as_plain_text(site: Path) -> None:
     assert "time.sleep(600)" in found.stdout
     assert is_plain(found.stdout + found.stderr)
     rows = json.loads(run(site, "plugins", "doctor", "--json").stdout)["plugins"]
-    assert HOSTILE in next(row["traceback"] for row in rows if row["plugin"] == "failing")  # scripts get what there is
+    assert HOSTILE in next(
+        row["traceback"] for row in rows if row["plugin"] == "failing"
+    )  # JSON keeps the text unchanged
 
 
 def is_plain(text: str) -> bool:
@@ -94,7 +96,7 @@ def test_escape_sequences_are_spelled_out(
     output.show(shown[place])  # type: ignore[arg-type]
     printed = capsys.readouterr().out
     assert is_plain(printed)
-    assert SPELLED in printed or place == "a Text"  # which drops some of it by itself
+    assert SPELLED in printed or place == "a Text"  # rich drops some of it
     assert r"\x1b[2J\x1b]0;owned" in printed
 
 

@@ -1,4 +1,4 @@
-"""Shared options: what they complete to, and that help shows defaults that are in words."""
+"""Shared options: completion, help, and values given twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_names_complete_from_a_prefix(option: object, typed: str, found: list[st
 
 
 def test_help_shows_defaults_given_in_words() -> None:
-    """Written in square brackets they were taken for markup, and help left them out."""
+    """In square brackets they would be parsed as markup."""
     for command, says in {"tune": "fp32, on a GPU bf16", "partition": "by the length"}.items():
         shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
         assert says in shown

@@ -1,4 +1,4 @@
-"""Progress without a terminal: which lines there are, and when, by a clock of the test."""
+"""Progress without a terminal: its lines and their times, by a clock of the test."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_tune_accepts_a_score_from_a_file(tmp_path: Path) -> None:
     )
     asked = ["--score", f"{mine}:halved", "--score-param", "by=2", "--seq-len", "128", "--heads", "2"]
     stdout, stderr = run(tmp_path, *asked, "--trials", "1", "--direction", "fwd", "--json")
-    assert "forward: " in stderr  # progress, and a line for each direction, are no part of the object
+    assert "forward: " in stderr  # progress and the lines of each direction are not part of the object
     found = json.loads(stdout)
     assert (found["score"], found["source"], found["trials_run"]) == ("halved(by=2.0)", "tuned", 1)
     assert "causal() under halved(by=2.0)" in run(tmp_path, *asked, "--trials", "1", "--direction", "fwd")[0]
@@ -50,7 +50,7 @@ def test_ctrl_c_ends_tuning_with_a_result(tmp_path: Path) -> None:
         while not any(b'"samples"' in path.read_bytes() for path in tmp_path.glob("tuned/*/trials/*.jsonl")):
             assert process.poll() is None
             time.sleep(0.05)
-        time.sleep(0.2)  # until it has heard of its first trial
+        time.sleep(0.2)  # until it notices its first trial
         process.send_signal(signal.SIGINT)
         stdout, _ = process.communicate(timeout=200)
     finally:

@@ -1,4 +1,4 @@
-"""What `attncc tune` shows while it runs: on a terminal and elsewhere, and what signals mean."""
+"""The progress of `attncc tune`, on a terminal and elsewhere, and its signals."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_results_are_passed_on_immediately() -> None:
     watch.on_trial(JOB, progress(0.5))
     watch.on_result(result)
     assert found == watch.results == [result]
-    assert watch.progress is None  # the next direction has found nothing yet
+    assert watch.progress is None  # the next direction has no result yet
 
 
 def test_a_terminal_shows_the_current_step() -> None:

@@ -1,4 +1,4 @@
-"""Errors in the words of the command line, and as JSON where that is asked for."""
+"""Errors in the terms of the command line, and as JSON with --json."""
 
 from __future__ import annotations
 

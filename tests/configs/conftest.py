@@ -1,4 +1,4 @@
-"""Entries to test with, and a cache of its own for each test."""
+"""Entries to test with, and a separate cache for each test."""
 
 from __future__ import annotations
 

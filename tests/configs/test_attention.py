@@ -1,4 +1,4 @@
-"""attention() runs with what was tuned, sees what other processes find, and never fails because of it."""
+"""attention() uses tuned configurations, those of other processes included, and never fails because of one."""
 
 from __future__ import annotations
 

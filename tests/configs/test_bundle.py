@@ -1,4 +1,4 @@
-"""Bundles: what is exported is imported elsewhere, and what a bundle says never becomes a path."""
+"""Bundles: export and import round-trip, and contents never become paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries: written and read again as they were, and refused where anything about them is odd."""
+"""Entries round-trip; invalid ones are refused."""
 
 from __future__ import annotations
 

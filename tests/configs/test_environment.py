@@ -1,4 +1,4 @@
-"""Environments: what is in them, what changes them, and which are no longer current."""
+"""Environments: their contents, what changes them, and which are outdated."""
 
 from __future__ import annotations
 

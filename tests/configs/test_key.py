@@ -1,4 +1,4 @@
-"""Keys: what they are equal for, how far apart they are, and what no key has."""
+"""Keys: their equality, their distance, and invalid ones."""
 
 from __future__ import annotations
 

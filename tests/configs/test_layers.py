@@ -1,4 +1,4 @@
-"""Layers: their order, and what plugins ship, found without importing them."""
+"""Layers: their order, and entries shipped by plugins, found without importing them."""
 
 from __future__ import annotations
 

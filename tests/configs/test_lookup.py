@@ -1,4 +1,4 @@
-"""Look-up: exact, shipped, nearest or default, under each value of ATTNCC_CACHE, and why a key is missed."""
+"""Lookup: exact, shipped, nearest or default, under each value of ATTNCC_CACHE, and reasons for a miss."""
 
 from __future__ import annotations
 

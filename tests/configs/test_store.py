@@ -1,4 +1,4 @@
-"""Stores: what is written is found again, what isn't an entry is a miss, and disks that won't take one."""
+"""Stores: saving and loading, damaged and foreign files, and unwritable disks."""
 
 from __future__ import annotations
 
@@ -212,11 +212,11 @@ def test_bulk_saves_take_one_lock_a_batch_without_fsync(
     monkeypatch.setattr("os.fsync", synced.append)
     assert store.save_all(made, heard.append) == heard == made
     assert len(taken) == 3  # a batch each, so that others get a turn
-    assert len(synced) <= 1  # of the environment
+    assert len(synced) <= 1  # for the environment's file
     assert {each.key.batch for each in store.entries()} == {each.key.batch for each in made}
 
 
-#: What each of the processes does: entries of its own and entries that all write, each read again at once.
+#: Each process saves its own entries and entries that all write, and loads each at once.
 PROGRAM = """
 import sys, warnings
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Schedules by hand: from the dense mask, pair by pair, in every way that a schedule may do it. Slow and exact."""
+"""Schedules built pair by pair from the dense mask, in every style and route. Slow and exact."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from attncc.planner.axis import Axis
 
 #: pull: keys move; push: queries move; third: both may meet on another rank; mixed: any of these, pair by pair.
 STYLES = ("pull", "push", "third", "mixed")
-#: direct: all in round 1; rounds: in any round; relayed: from one target to the next; detour: by a rank without need.
+#: direct: all in round 1; rounds: in any round; relayed: from one target to the next; detour: by another rank.
 ROUTES = ("direct", "rounds", "relayed", "detour")
 
 

@@ -1,4 +1,4 @@
-"""The patterns and the score that operators are tried with, and operators of them."""
+"""Patterns, a score, and operators to test with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparison of what a rank has computed and sent with one process, the oracle and the plan."""
+"""Comparison of a rank's results and messages with one process, the oracle and the plan."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def compare(
     exact, alone = oracle(pattern, problem), one_process(pattern, problem, score or as_score(None))
     of_scores = torch.finfo(found.lse.dtype).eps * float(exact.lse.where(~exact.lse.isneginf(), 0.0).abs().max())
     for (name, x), (_, wanted), (_, yardstick) in zip(found.items(), exact.items(), alone.items(), strict=True):
-        of_weights = name.startswith("d_weights")  # sums over all pairs, whose roundings add up as a random walk does
+        of_weights = name.startswith("d_weights")  # sums over all pairs, whose roundings accumulate as a random walk
         mine = wanted if of_weights else own(wanted)
         assert torch.equal(x.isneginf(), mine.isneginf()), f"{name} is -inf in other rows"
         error, allowance = _worst(x, mine), _worst(yardstick, wanted)
@@ -113,7 +113,7 @@ def check_bytes(op: Any, forward: list[int], backward: list[int]) -> None:
 
 
 def refused(call: Any, *words: str, error: type[Exception] = attncc.DistributedError) -> None:
-    """Check that a call is refused, that nothing was exchanged, and that ranks still understand each other."""
+    """Check that a call is refused before any exchange, and that ranks can still communicate."""
     with counted() as bytes_sent:
         try:
             call()

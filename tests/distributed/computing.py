@@ -1,4 +1,4 @@
-"""What a schedule computes, and whether ranks have what they compute with."""
+"""The pairs that a schedule computes, and whether ranks have received what they need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attncc.distributed.schedules.schedule import Lane, Schedule
 
 
 def arrival(schedule: Schedule, moves, unit_owner):
-    """The round after which each rank has each unit, (ranks, units); -1 for never. Fails if a source hadn't got it."""
+    """The round after which each rank has each unit, (ranks, units); -1 for never. Fails if a source lacks it."""
     ranks = schedule.partition.ranks
     have = np.full((ranks, len(unit_owner)), -1)
     have[unit_owner, np.arange(len(unit_owner))] = 0

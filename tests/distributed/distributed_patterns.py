@@ -1,4 +1,4 @@
-"""The patterns that partitioned schedules are tried with, at any length."""
+"""Patterns at any length for tests of partitioned schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worlds of which one rank has a fault: started, ended, and what the others have raised."""
+"""Worlds with one faulty rank: starting, ending, and checking the errors of the others."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def end(processes, faulty):
 
 
 def check(folder, world, faulty, *words, named=None):
-    """Check what all ranks but a faulty one have raised: that it is to blame, or who is `named`, in time."""
+    """Check that all other ranks raise in time, and name the faulty rank or `named`."""
     named = faulty if named is None else named
     reports = {rank: folder / f"{rank}.json" for rank in range(world) if rank != faulty}
     assert all(path.exists() for path in reports.values()), (folder / "log").read_text()

@@ -1,4 +1,4 @@
-"""What the ranks of a test's world do: each compares its rows with attention on one process."""
+"""Jobs for the ranks of a test's world: each compares its rows with attention on one process."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) 
 
 
 def swapped_without_lse() -> None:
-    """Where nobody wants lse, it isn't swapped back."""
+    """Without a request for lse, it isn't exchanged."""
     op = compiled(heads=4, settings=attncc.distributed.Settings(spread=2), head_dim=8, dtype="fp32")
     torch.manual_seed(0)
     whole = [torch.randn(1, 4, N, 8, requires_grad=True) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""What ranks refuse before anything is sent."""
+"""Jobs that ranks refuse before any message."""
 
 from __future__ import annotations
 

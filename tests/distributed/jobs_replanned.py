@@ -1,4 +1,4 @@
-"""What the ranks of a test's world do about documents that change from step to step."""
+"""Jobs with documents that change from step to step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training code does with an attention besides calling it."""
+"""Jobs that use an operator as training code does."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def shards_refused() -> None:
 
 
 def sizes_that_differ() -> None:
-    """More batch entries, another type: gloo once left rows unwritten, and gave results of garbage."""
+    """Other batch sizes or dtypes; gloo would leave rows unwritten."""
     op = compiled(**OPTIONS)
     x = own(op).detach()
     odd = dist.get_rank() == 2

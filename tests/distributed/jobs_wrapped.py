@@ -1,4 +1,4 @@
-"""What the ranks of a test's world do with a model in torch's wrappers, whose parameters and score all ranks have."""
+"""Jobs with a model in torch's wrappers; all ranks have its parameters and score."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def fully_sharded_with_its_weights(name: str) -> None:
 
 
 def sharded_weights() -> None:
-    """They once ended in an error about numpy."""
+    """They are refused at compilation, with a fix."""
     model = Model()
     fully_shard(model)
     refused(lambda: compiled(heads=HEADS, score=model.score), "'slopes'", "ignored_params")

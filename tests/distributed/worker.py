@@ -1,4 +1,4 @@
-"""A rank of a world of gloo processes: runs the cases that it is told to, one a line of JSON."""
+"""A rank of a world of gloo processes: reads one job per line of JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main(rank: int, ranks: int, store: str) -> None:
 
     torch.set_num_threads(1)
     results = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints goes to the log
+    os.dup2(2, 1)  # prints of libraries go to the log
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
     print(json.dumps({"ready": rank}), file=results, flush=True)

@@ -1,4 +1,4 @@
-"""examples/distributed_lm.py, but process 1 kills itself at a step, at the first attempt only."""
+"""examples/distributed_lm.py; process 1 kills itself at a step of the first attempt."""
 
 from __future__ import annotations
 

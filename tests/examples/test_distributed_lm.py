@@ -1,4 +1,4 @@
-"""The example gives the losses of one process, goes on from checkpoints, and survives a death under torchrun."""
+"""The example agrees with one process, resumes from checkpoints, and survives a killed process under torchrun."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_losses_agree_with_one_process(processes: int) -> None:
 def test_runs_resume_from_their_own_checkpoint_only(tmp_path: Path) -> None:
     options = EXAMPLES / "distributed_lm.py", "--every", "1", "--checkpoint", tmp_path / "lm.pt", "--steps", "3"
     first = curves(*options)
-    assert_alike(curves(*options), first)  # nothing was left to do
+    assert_alike(curves(*options), first)  # nothing is left to do
     other = run(*options, *SMALL, "--seed", "1")
     assert other.returncode == 1
     assert "another run" in other.stderr

@@ -1,4 +1,4 @@
-"""Models whose exports the tests load elsewhere, each with what it must compute, from masks that torch alone makes."""
+"""Models that the tests export, each with its expected results by torch alone."""
 
 from __future__ import annotations
 

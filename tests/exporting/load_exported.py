@@ -1,4 +1,4 @@
-"""Loads what test_carried.py has saved, in a process of its own, and prints how far off what each computes is."""
+"""Load the exports of test_carried.py in a separate process; print the error of each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def distance(file: Path) -> float:
     return max(float((found(x) - out).abs().max()) for x, out in expected)
 
 
-for reach in range(4):  # other patterns were made here before
+for reach in range(4):  # other patterns exist here already
     attncc.load("sliding_window", window=reach + 1)
 files = [FOLDER / name for name in sys.argv[2:]]
 print(json.dumps({file.name: distance(file) for file in files}))

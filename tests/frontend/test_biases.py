@@ -1,4 +1,4 @@
-"""The ready-made scores, against their papers' formulas."""
+"""The shipped scores, compared with the formulas of their papers."""
 
 from __future__ import annotations
 

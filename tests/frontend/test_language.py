@@ -1,4 +1,4 @@
-"""The language of a pattern's body: operators, conditions, tables, and what is refused."""
+"""The language of a pattern's body: operators, conditions, tables, and refusals."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ AS_NUMBERS = {
 @pytest.mark.parametrize("name", AS_NUMBERS)
 def test_boolean_entries_serve_as_conditions_and_numbers(name: str) -> None:
     class Numbers:
-        """As numpy has them: numbers in arithmetic, booleans beside conditions."""
+        """As in numpy: numbers in arithmetic, booleans among conditions."""
 
         def __getitem__(self, index):
             return FLAGS[index] if name in ("beside conditions", "the opposite", "chosen") else FLAGS.astype(int)[index]

@@ -167,7 +167,7 @@ def test_flex_attention_mask_mods_are_predicates() -> None:
 
 
 def test_handles_depend_on_content_only() -> None:
-    """The same in every process, so that a graph from elsewhere never names another pattern."""
+    """Handles are equal in every process, so that a graph from elsewhere never names another pattern."""
     assert attncc.load("document", ids=[0, 0]).handle != attncc.load("document", ids=[0, 1]).handle
     assert attncc.load("sliding_window", window=4).handle != attncc.load("sliding_window", window=5).handle
     here = attncc.load("fixed", l=8, c=2) | attncc.load("document", ids=[3, 1, 4])

@@ -1,4 +1,4 @@
-"""Plugins: found without an import, isolated when broken or hanging, told apart when several have one name."""
+"""Plugins: found without an import, isolated if broken or hanging, told apart if several share a name."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_slow_plugins_in_other_threads_are_named_without_interruption(
     foreign.released.set()  # type: ignore[attr-defined]
     thread.join(60)
     assert found == ["late"]
-    assert catalog.factory("slow:late").name == "late"  # it was only busy
+    assert catalog.factory("slow:late").name == "late"  # it is only slow
     assert any("can't be interrupted here" in record.getMessage() for record in caplog.records)
 
 

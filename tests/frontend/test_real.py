@@ -1,4 +1,4 @@
-"""Real numbers of a score: Python's arithmetic on them is that of numbers, and what can't be decided is refused."""
+"""Real numbers of a score: Python's arithmetic, and undecidable operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""@attncc.score, and scores through attention(): options, -inf, what is refused, and what compiles."""
+"""@attncc.score, and scores through attention(): options, -inf, refusals, and compiled graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damage to files: bytes flipped, content cut off, doubled or replaced; the same for a case's number in every run."""
+"""Damage to files: bytes flipped, content cut off, doubled or replaced; determined by the number of the case."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-#: For this many flips there is one case of other damage.
+#: Flips per case of other damage.
 FLIPS = 8
 
 
@@ -21,7 +21,7 @@ def cases(content: bytes, flips: int, shard: tuple[int, int]) -> Iterator[tuple[
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a file as a new one, so that nobody takes it for what it was."""
+    """Write a new file, so that caches notice the change."""
     temporary = path.with_name(f"{path.name}.damaged")
     temporary.write_bytes(content)
     os.replace(temporary, path)

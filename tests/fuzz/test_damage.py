@@ -1,4 +1,4 @@
-"""Damaged files of every kind: an error or a warning of attncc's, and right results, whichever bytes are wrong.
+"""Damaged files of every kind give an attncc error or warning, or right results.
 
 pytest tests/fuzz/test_damage.py --flips 4000                   # of each kind; sixteen without the option
 pytest tests/fuzz/test_damage.py --flips 4000 --shard 3/8       # every eighth of them, from the third on
@@ -64,7 +64,7 @@ class Specimen:
 
 
 def archive(folder: Path) -> Specimen:
-    """A compiled kernel: it is loaded as it was, or not at all."""
+    """A compiled kernel: it is loaded unchanged, or not at all."""
     draw = random.Random(0)
     text = "".join(f"\tmov.u32 %r{draw.randrange(200)}, {draw.randrange(1000)};\n" for _ in range(400))
     kept = Compiled("forward", "cuda", {"ptx": text, "cubin": draw.randbytes(4096), "sass": text}, 49152, 4, 0)
@@ -78,7 +78,7 @@ def archive(folder: Path) -> Specimen:
 
 
 def source(folder: Path) -> Specimen:
-    """A generated module: it is written anew, and what runs is what was generated."""
+    """A generated module: it is written again, and the generated text runs."""
     spec = Spec("forward", start="slanted", stop="slanted")
     path = modules.path_of(spec)
 
@@ -91,7 +91,7 @@ def source(folder: Path) -> Specimen:
 
 
 def entry() -> Entry:
-    """A winner that `attention` finds for the causal pattern."""
+    """An entry that `attention` finds for the causal pattern."""
     asked = {"heads": 2, "head_dim": 16, "backend": "torch", "target": "cpu", "direction": "forward"}
     [found] = explain_config(CAUSAL, LENGTH, **asked).directions
     times = {"best": 0.001, "default": 0.002}
@@ -101,7 +101,7 @@ def entry() -> Entry:
 
 
 def winner(folder: Path) -> Specimen:
-    """A tuned winner: attention is right, and upkeep finds the file where look-ups pass it over."""
+    """A tuned entry: attention is right, and upkeep finds a file that lookups ignore."""
     made, store = entry(), user_store()
     store.save(made)
     query, key, value = torch.randn(3, 1, 2, LENGTH, 16, generator=torch.Generator().manual_seed(0))
@@ -116,7 +116,7 @@ def winner(folder: Path) -> Specimen:
 
 
 def environment(folder: Path) -> Specimen:
-    """What a folder of winners says of itself: it is written anew with the next winner."""
+    """The description of an environment's folder: it is written again with the next entry."""
     made, store = entry(), user_store()
     store.save(made)
 
@@ -130,7 +130,7 @@ def environment(folder: Path) -> Specimen:
 
 
 def exported(folder: Path) -> Specimen:
-    """A bundle: its entries are imported, each of which is one that can be read again."""
+    """A bundle: its entries are imported, and each can be read again."""
     path = folder / "tuned.json"
     bundle.save([entry()], path)
 
@@ -189,7 +189,7 @@ def _go_on(found: Study) -> None:
 
 
 def trial_log(folder: Path) -> Specimen:
-    """The log of a search's trials: the search goes on, with those that can be read or from its beginning."""
+    """The log of a search's trials: the search resumes from readable trials, or restarts."""
     path = folder / "trials.jsonl"
     tried(path)
 
@@ -209,7 +209,7 @@ def database(folder: Path) -> Specimen:
 
 
 def holder(folder: Path) -> Specimen:
-    """What a process says of itself that holds a lock."""
+    """The description of a process that holds a lock."""
     path = folder / "x.holder"
     path.write_text(json.dumps(locking._self()))
 
@@ -260,7 +260,7 @@ def table(folder: Path) -> Specimen:
 
 
 class Stand:
-    """Stands for the driver, and keeps what it is given."""
+    """A stand-in for the driver that records its arguments."""
 
     def __init__(self) -> None:
         self.given: list[tuple[bytes, str, int]] = []
@@ -280,7 +280,7 @@ def compiled() -> Package:
 
 
 def package(folder: Path, name: str) -> Specimen:
-    """A file of a package: all of it is loaded as it was written, or nothing is given to the driver."""
+    """A file of a package: it is loaded unchanged, or the driver receives nothing."""
     compiled().write(folder / "package")
     loader = _module(folder / "package" / "loader.py")
 

@@ -1,4 +1,4 @@
-"""Bitwise operations: Python's integers decide, whatever computes or bounds them."""
+"""Bitwise operations agree with Python's integers in every evaluator and in bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs as text: what is written is read back, and nothing else is."""
+"""Programs as text round-trip; anything else is refused."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ TEXT = written(TABLED.program)
 @settings(max_examples=300)
 @given(st.integers(0, len(TEXT) - 1), st.characters(max_codepoint=255), st.booleans())
 def test_damaged_texts_are_refused_or_read_literally(at: int, put: str, insert: bool) -> None:
-    """It never raises anything else, and what is read is what the damaged text says."""
+    """No other error is raised, and the program equals the damaged text."""
     damaged = TEXT[:at] + put + TEXT[at + (not insert) :]
     try:
         found = read(damaged, "pattern", by_digest(TABLED.predicate.tables))

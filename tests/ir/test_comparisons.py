@@ -1,4 +1,4 @@
-"""Comparisons of real numbers: what is known folds, joints are in a fixed order, and what they imply of positions."""
+"""Comparisons of real numbers: folding, canonical order, and implied conditions on positions."""
 
 from __future__ import annotations
 

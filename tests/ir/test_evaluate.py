@@ -97,7 +97,7 @@ def test_unknown_nodes_are_an_error() -> None:
 
 
 def test_extremes_inside_an_index_are_evaluated() -> None:
-    """Minima and maxima inside a table's index, as `buckets[minimum(abs(i - j), 3)]` has them."""
+    """As in `buckets[minimum(abs(i - j), 3)]`."""
     condition = Table([5, 6, 7, 8])[minimum(abs(i - j), 3)] > maximum(i, 6)
     found = evaluate_predicate(condition.predicate, {I: ROWS, J: COLS})
     np.testing.assert_array_equal(found, np.minimum(abs(ROWS - COLS), 3) + 5 > np.maximum(ROWS, 6))

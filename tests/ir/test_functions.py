@@ -1,4 +1,4 @@
-"""Nodes of real expressions: what they fold to, their derivatives, and that copies and equals are one."""
+"""Nodes of real expressions: folding, derivatives, copies and equality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals: bounds hold for every integer of a box, and what is proved of a predicate is so."""
+"""Intervals: bounds hold for every integer of a box, and verdicts are correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of nodes: all that expressions and predicates are made of is in it."""
+"""The table of nodes lists every node of expressions and predicates."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def evaluated_classes() -> Iterator[type]:
 
 
 CLASSES = {*own_classes(), *evaluated_classes()}
-#: Nothing is an instance of these, but of their subclasses.
+#: Abstract: instances belong to their subclasses.
 BASES = {base for type_ in CLASSES for base in type_.__mro__[1:]}
 
 

@@ -1,4 +1,4 @@
-"""Outlines: equal for predicates that differ in the contents of tables only."""
+"""Outlines are equal for predicates that differ only in the contents of tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Periods: those that are known, and that nothing is said to repeat that doesn't."""
+"""Periods: known ones, and random expressions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predicates as trees with shared parts: one object each, walked once, the same after a copy."""
+"""Predicates as trees with shared parts: equal parts are one object, visited once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quotients and remainders by what isn't a number: as they are written, in every evaluator."""
+"""Quotients and remainders by expressions, in every evaluator."""
 
 from __future__ import annotations
 

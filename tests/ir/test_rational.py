@@ -1,4 +1,4 @@
-"""Comparisons of fractions: they are exact, whatever is below the bar."""
+"""Comparisons of fractions are exact."""
 
 from __future__ import annotations
 

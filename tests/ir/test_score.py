@@ -1,4 +1,4 @@
-"""Real expressions, weights, and score expressions: the grammar, derivatives, identity, and what is refused."""
+"""Real expressions, weights, and score expressions: the grammar, derivatives, identity, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of a pattern's size: what is at a limit works, what is beyond it is refused with value, rule and fix."""
+"""Limits of a pattern's size: sizes at a limit work, larger ones are refused with value, rule and fix."""
 
 from __future__ import annotations
 

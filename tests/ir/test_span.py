@@ -1,4 +1,4 @@
-"""Spans are sets of integers: what is done with them is compared with sets."""
+"""Operations on spans agree with sets of integers."""
 
 from __future__ import annotations
 

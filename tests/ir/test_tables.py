@@ -27,7 +27,7 @@ def test_pyramids_bound_ranges_and_are_exact_for_single_entries(shape: tuple[int
 
 @pytest.mark.parametrize("shape", [(1,), (37,), (9, 6), (64, 64), (2, 3, 16)])
 def test_boolean_pyramids_are_small_and_exact_on_aligned_boxes(shape: tuple[int, ...]) -> None:
-    """Each entry was once kept in eight bytes: two gigabytes for the blocks of a million tokens, and half a minute."""
+    """With eight bytes an entry, the blocks of a million tokens would take two gigabytes."""
     data = np.random.default_rng(0).random(shape) < 0.2
     pyramid = Pyramid(data)
     made = [level for pair in pyramid.levels[1:] for level in pair]

@@ -1,4 +1,4 @@
-"""Unfolding: comparisons without absolute values, minima and maxima hold for the same pairs."""
+"""Unfolding removes absolute values, minima and maxima and keeps the pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiling for GPUs that aren't there: what comes out, what is kept, and what goes wrong."""
+"""Compiling for absent GPUs: results, the cache, and errors."""
 
 from __future__ import annotations
 

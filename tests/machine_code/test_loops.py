@@ -1,4 +1,4 @@
-"""Loops: found in recorded listings of the yardstick (head size 16) and in small flows of their own."""
+"""Loops in recorded listings of the yardstick (head size 16) and in small listings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def recorded(name: str) -> list[Instruction]:
 
 
 def test_loops_over_full_and_partial_tiles_are_told_apart() -> None:
-    """32 x 16 tiles of a warp: 16 scores a thread, each exponentiated once, and selected once under the mask."""
+    """Tiles of 32 x 16 a warp have 16 scores a thread: each is exponentiated once, and selected once under the mask."""
     full, partial = full_and_partial(main_loops(recorded("sm_80.sass")))
     assert full is not None
     assert partial is not None
@@ -60,7 +60,7 @@ def test_only_innermost_loops_count() -> None:
 
 
 def test_waits_outside_a_loop_belong_to_it() -> None:
-    """Blackwell's code spins on barriers outside the loop and jumps back into its middle: no loop of its own."""
+    """Blackwell's code spins on barriers outside the loop and jumps back into it."""
     spinning = flow(
         "SYNCS.PHASECHK.TRANS64.TRYWAIT P1, [UR33], R6",  # 0x00: the loop
         "@!P1 BRA 0x60",

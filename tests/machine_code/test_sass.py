@@ -86,7 +86,7 @@ def test_lines_without_instructions_are_skipped() -> None:
 
 
 def test_loops_report_how_far_ahead_they_load() -> None:
-    """The wait leaves two of two groups pending: a whole pass lies between, and two sevenths of one in the code."""
+    """The wait leaves two groups pending: a whole pass, and two sevenths of the code."""
     lines = ("DEPBAR.LE SB0, 0x2", "BAR.SYNC.DEFER_BLOCKING 0x0", *2 * ("LDGSTS.E.BYPASS.128 [R1], desc[UR4][R2.64]",))
     code = (*lines[:3], "LDGDEPBAR", lines[3], "LDGDEPBAR", "DEPBAR.LE SB4, 0x0")
     found = mix(parse("\n".join(f"/*{16 * at:04x}*/ {line} ;" for at, line in enumerate(code))))

@@ -1,4 +1,4 @@
-"""The throughput model: its bounds, and what each of its rules does."""
+"""The throughput model: its bounds, and the effect of each rule."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_warps_of_a_block_hide_half_of_the_other_units() -> None:
 
 
 def test_loads_stall_a_loop_unless_issued_ahead() -> None:
-    """Two stages load at the end of a pass for the next one; three for the one after."""
+    """Two stages load one pass ahead, three stages two."""
     alone = replace(TWO_BLOCKS, shared=200_000)
     whole = predict(LOOP, alone, H100, Work(TILE)).cycles
     loads = replace(LOOP, loaded_bytes=4096)

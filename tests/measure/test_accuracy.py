@@ -1,4 +1,4 @@
-"""Errors against the oracle: small for right attention, and large for each way of getting it wrong."""
+"""Errors against the oracle: small for right attention, large for each mistake."""
 
 from __future__ import annotations
 

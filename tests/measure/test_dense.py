@@ -1,4 +1,4 @@
-"""Dense attention as a baseline: which length is timed, and how its seconds are scaled, by a clock of the test."""
+"""Dense attention as a baseline: the timed length, and the scaling of its seconds, by a clock of the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peak memory: what a call holds at its worst, even if it gives it back, and not what was held before."""
+"""Peak memory of a call: temporaries count, earlier allocations don't."""
 
 from __future__ import annotations
 

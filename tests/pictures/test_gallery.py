@@ -18,5 +18,5 @@ def test_the_readme_picture_is_up_to_date(tmp_path: Path) -> None:
     save_gallery(script["shown"](), script["LENGTH"], tmp_path / "patterns.png")
     made, kept = (imread(folder / "patterns.png") for folder in (tmp_path, DOCS))
     assert made.shape == kept.shape
-    body = slice(90, None)  # below the titles, whose letters another version of the font draws otherwise
+    body = slice(90, None)  # below the titles, which depend on the version of the font
     assert np.mean(np.abs(made[body] - kept[body]) > 0.5) < 0.01

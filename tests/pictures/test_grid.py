@@ -1,4 +1,4 @@
-"""The cells of pictures are sound: what is drawn empty or full is so for every position."""
+"""Cells of pictures: empty and full hold for every position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PNG files: written for one and several subsets, and refused with a message where they can't be."""
+"""PNG files of one and several subsets, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Axes: which positions stand in a range of slots, in each order that a layout may have."""
+"""Axes: the positions in a range of slots, in each order of a layout."""
 
 from __future__ import annotations
 

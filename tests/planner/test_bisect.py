@@ -1,4 +1,4 @@
-"""Bisection: verdicts on tiles are proofs, exact while the budget lasts, and counts and pairs are those of the mask."""
+"""Bisection: tiles are exact within the budget, and counts and pairs agree with the mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks at known lengths: what is refused is what can go wrong at some pair that matters, by trying all of them."""
+"""Checks at known lengths, compared with all pairs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def accepted(condition: Condition) -> bool:
 
 @pytest.mark.parametrize(("shift", "size"), [*itertools.product((-2, 0, 3), (4, 7, 11))])
 def test_guarded_lookups_are_accepted_exactly_where_they_stay_inside(shift: int, size: int) -> None:
-    """All bands of i - j around a table that it is looked up by: the check is exact."""
+    """The check is exact for every band of i - j around the table."""
     table, gap = Table(np.arange(size) % 3), ROWS - COLS
     for low, high in itertools.combinations(range(-4, 13, 2), 2):
         inside = (low <= gap) & (gap < high)
@@ -70,7 +70,7 @@ def test_other_parts_of_a_union_guard_a_lookup() -> None:
 
 
 def test_checks_of_many_parts_are_conservative(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then a check refuses more, and never less."""
+    """Beyond the limit a check refuses more, never less."""
     guarded = (j < 5) & (Table([0, 1, 1, 0, 1])[j] == 1)
     outside = (j < 6) & (Table([0, 1, 1, 0, 1])[j] == 1)
     assert (accepted(guarded), accepted(outside)) == (True, False)

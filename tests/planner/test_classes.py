@@ -1,4 +1,4 @@
-"""Classes: numbers that are equal exactly where all joins hold, in the joins' order."""
+"""Classes: numbers that are equal where all joins hold, in the order of the joins."""
 
 from __future__ import annotations
 

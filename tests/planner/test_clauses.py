@@ -1,4 +1,4 @@
-"""Disjoint clauses: together the predicate, no pair twice, and bands where holes allow them."""
+"""Disjoint clauses partition the predicate, and have bands where holes allow them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_remainders_of_a_union_keep_their_join() -> None:
 
 
 def test_contradictory_clauses_are_dropped() -> None:
-    """i < j contradicts i // 6 > j // 6, which no single form shows."""
+    """i < j contradicts i // 6 > j // 6, which neither shows alone."""
     condition = (i < j) & (i // 6 > j // 6)
     assert disjoint_clauses(condition.predicate) == ()
 

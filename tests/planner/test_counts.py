@@ -1,4 +1,4 @@
-"""Counts of predicates: by the way that evaluates the fewest pairs, or none where a look at all is as good."""
+"""Counts of predicates by the method that evaluates the fewest pairs."""
 
 from __future__ import annotations
 

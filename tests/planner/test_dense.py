@@ -1,4 +1,4 @@
-"""Dense attention beside plans: its price, and where a plan says that it is as fast."""
+"""Dense attention compared with plans: its price, and reports where it is as fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts by diagonals: against dense masks, closed forms, and each other; and for what they apply."""
+"""Counts by diagonals, compared with dense masks and closed forms, and where they apply."""
 
 from __future__ import annotations
 

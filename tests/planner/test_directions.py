@@ -1,4 +1,4 @@
-"""Directions: their short names, and what both together stand for."""
+"""Directions and their short names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Key ranges: what they cover, counted and bounded as their rows say."""
+"""Key ranges: coverage, counts and hulls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layouts: each connected pair of a clause stands in one place, whatever the order, and nothing else does."""
+"""Layouts hold each connected pair of a clause once, in any order."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_layouts_hold_each_pair_of_their_clause_once(pattern: attncc.Pattern, sh
 
 
 def check_key_ranges(layout: Layout) -> None:
-    """Edges are slots in order, and they rise where the key ranges say so: blocks of rows are bounded by that."""
+    """Check that edges are ordered slots, and rise where the key ranges are monotone, which bounds blocks of rows."""
     start, stop = layout.key_ranges.bounds()
     assert np.all((start >= 0) & (start <= stop) & (stop <= layout.cols.size))
     if layout.key_ranges.monotone:

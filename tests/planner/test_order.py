@@ -1,4 +1,4 @@
-"""Orders against sorted tuples, and ranges against those of Python."""
+"""Orders compared with sorted tuples, and ranges with Python's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans: what is chosen, counted, cached and explained, and what is refused."""
+"""Plans: choice, counts, caching, explanations, and refusals."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def test_wide_key_values_and_classes_do_not_overflow() -> None:
 
 
 def test_passes_cache_few_tilings() -> None:
-    """A search asks for the same blocks again and again; all that it ever asked for would fill memory."""
+    """A search asks for the same blocks repeatedly; keeping all tilings would fill memory."""
     (group,) = attncc.plan(attncc.load("causal"), 512).groups
     work = group.passes[0]
     assert work.tiled(16, 32) is work.tiled(16, 32)

@@ -1,4 +1,4 @@
-"""Relations: a clause's parts are what they say, and together they are the clause."""
+"""Relations: the parts of a clause, which together equal it."""
 
 from __future__ import annotations
 

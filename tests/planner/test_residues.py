@@ -1,4 +1,4 @@
-"""Counts by residues: against dense masks and independent counts, in strips, along slopes, and in any layout."""
+"""Counts by residues, compared with dense masks and independent counts, in strips and along slopes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search for a plan: who shares a predicate, which ways there are to run it, and which one runs."""
+"""The search for a plan: groups of heads, alternatives, and the choice among them."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_dense_runs_on_a_cpu_where_no_tile_can_be_skipped() -> None:
 @pytest.mark.parametrize("target", ["h100", "cpu"])
 @pytest.mark.parametrize("length", [1024, 4096])
 def test_dense_loses_where_tiles_can_be_skipped(length: int, target: str) -> None:
-    """The keys within the key ranges are all of them; which blocks are connected shows in the tiles only."""
+    """The key ranges cover all keys; only tiles show which blocks are connected."""
     chosen = (np.random.default_rng(0).random((length // 64, length // 64)) < 0.1).astype(int)
     ways = plan(blocks(chosen=chosen), length, tile=(64, 64), target=target).groups[0].alternatives
     assert [way.name for way in ways] == ["split", "dense"]
@@ -185,7 +185,7 @@ def test_empty_lengths_run_nothing(sizes: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("pattern", [far(least=100), far(least=3) & last(first=62)], ids=repr)
 def test_sets_empty_at_these_lengths_have_no_pass(pattern: attncc.Pattern) -> None:
-    """By intervals, or within the key ranges: each comparison of the second one holds somewhere."""
+    """The first is empty by intervals, the second only within the key ranges."""
     made = plan(pattern, 64)
     assert made.nnz == 0
     assert made.groups[0].passes == ()

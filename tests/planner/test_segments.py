@@ -1,4 +1,4 @@
-"""Segments: runs of rows without a mask partition what key ranges hold."""
+"""Segments: runs of rows without a mask partition the rows of key ranges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shapes: what is meant where something is left out, and what can't be."""
+"""Shapes: defaults and invalid sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Specialisation: a head's predicate is the pattern's with its numbers put in, in i and j alone."""
+"""Specialisation substitutes a head's numbers into the pattern, which leaves i and j only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiles of random key ranges and boxes, against the dense grid."""
+"""Tiles of random key ranges and boxes, compared with the dense grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The template plugin, as a third party uses it: built, installed beside attncc, found, and tested."""
+"""The template plugin as a third party uses it: built, installed, found and tested."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_oversized_orders_do_not_hide_others(monkeypatch: pytest.MonkeyPatch) ->
         return (j <= i) & ((i - j) % 4 == 0), (j <= i) & (i - j < 4)
 
     shape = Shape(400, 400)
-    # Columns first reach 100 locations of which each meets all 400 queries; the window first reaches 4.
+    # Columns first reach 100 locations, each of which meets all 400 queries; the window first reaches 4.
     monkeypatch.setattr("attncc.proof.paths.MAX_PAIRS", 400 * 60)
     assert "by A(2), A(1) in turn" in factorisation.prove(columns_first(), shape).detail
     monkeypatch.setattr("attncc.proof.paths.MAX_PAIRS", 400)

@@ -1,4 +1,4 @@
-"""verify: each verdict agrees with brute force, and counterexamples are real."""
+"""verify: verdicts agree with brute force, and counterexamples are valid."""
 
 from __future__ import annotations
 

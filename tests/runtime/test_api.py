@@ -1,4 +1,4 @@
-"""attention(): shapes, dtypes, options, autograd, torch.compile, autocast, and what is refused."""
+"""attention(): shapes, dtypes, options, autograd, torch.compile, autocast, and refusals."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def test_patterns_that_no_longer_exist_are_named() -> None:
 
 
 def test_new_patterns_do_not_recompile_a_model() -> None:
-    """As docs/patterns.md has it."""
+    """As docs/patterns.md recommends."""
     torch._dynamo.reset()
     compiled: list[torch.fx.GraphModule] = []
 

@@ -1,4 +1,4 @@
-"""Arguments: which tensors fit together, by changing each dimension in turn; scales, autocast and options."""
+"""Arguments: shapes that agree, by changing each dimension in turn; scales, autocast and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that are exported carry their patterns: what is saved runs in another process, and gives the same."""
+"""Exported models carry their patterns: they run in another process with equal results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from attncc.ir.codec import written
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore::torch.jit.TracerWarning")
 
 LOADER = Path(__file__).parents[1] / "exporting" / "load_exported.py"
-#: As far as sums of doubles in another order may be apart.
+#: Tolerance for sums of doubles in another order.
 CLOSE = 1e-12
 
 
@@ -66,7 +66,7 @@ def distances(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", SAVED)
 def test_exported_programs_run_in_another_process(name: str, distances: dict[str, float]) -> None:
-    """At the length that it was exported at, and at another one."""
+    """At the exported length and at another one."""
     assert distances[name] < CLOSE
 
 
@@ -187,7 +187,7 @@ print(graph(inputs()).sum().item())
 
 
 def test_graphs_find_their_own_pattern_or_none(tmp_path: Path) -> None:
-    """Graphs that aren't exported name their pattern by what it is, so that it is found or missed, never mistaken."""
+    """Graphs that aren't exported name their pattern by content, so that another is never found."""
     kept, x = window(reach=3), inputs()
     graph = make_fx(lambda q: attncc.attention(q, q, q, kept))(x)
     torch.save(graph, tmp_path / "graph.pt")
@@ -215,7 +215,7 @@ print(float((run(x) - expected).abs().max()), counters["inductor"]["fxgraph_cach
 
 @pytest.mark.slow
 def test_cached_graphs_run_the_pattern_of_this_process(tmp_path: Path) -> None:
-    """The cache of torch.compile gives a graph to the same pattern and score only."""
+    """The cache of torch.compile reuses a graph for an equal pattern and score only."""
     environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     for reach, cap, hit in (("3", "2.0", "0"), ("3", "2.0", "1"), ("5", "2.0", "0"), ("3", "4.0", "0")):
         command = [sys.executable, "-c", CACHED, str(LOADER.parent), reach, cap]

@@ -1,4 +1,4 @@
-"""What runs a call: found again without planning, and not kept alive by having been called."""
+"""Executables: found again without planning, and not kept alive by calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""explain_config(): what attention() would run with, and why."""
+"""explain_config(): the configuration that attention() would use, and why."""
 
 from __future__ import annotations
 

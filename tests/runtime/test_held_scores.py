@@ -1,4 +1,4 @@
-"""Weights of scores whatever PyTorch does to parameters: held by attncc.compile's module, or given at the call."""
+"""Weights of scores under PyTorch's operations on modules: held by attncc.compile, or given at the call."""
 
 from __future__ import annotations
 

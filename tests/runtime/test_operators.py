@@ -1,4 +1,4 @@
-"""The operators under torch's transforms, and what they return: bugs that were found once, by name."""
+"""The operators under torch's transforms, and their outputs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_reverse_mode_of_torch_func_is_refused_with_a_fix(transform: str) -> Non
     made = getattr(torch.func, transform)
     with pytest.raises(attncc.AttnccError, match=r"(?s)transform of torch\.func.*torch\.autograd\.functional\.vjp"):
         made(total, query) if transform == "vjp" else made(total)(query)
-    found = torch.autograd.functional.vjp(total, query)[1]  # what the message says to use
+    found = torch.autograd.functional.vjp(total, query)[1]  # the fix in the message
     assert found.shape == query.shape
 
 
@@ -55,7 +55,7 @@ def test_vmap_is_refused_with_a_fix() -> None:
 
 @pytest.mark.parametrize("backend", ["torch", "reference"])
 def test_outputs_may_be_changed_in_place(backend: str) -> None:
-    """Now it is as with scaled_dot_product_attention, whose backward needs its output, too; the reference's doesn't."""
+    """As with scaled_dot_product_attention, whose backward needs its output too; the reference's doesn't."""
     query = torch.randn(1, 1, 8, 4, requires_grad=True)
     out, lse = attncc.attention(query, query, query, attncc.load("causal"), return_lse=True, backend=backend)
     assert not out._is_view()

@@ -1,4 +1,4 @@
-"""The operators are registered once attncc and torch are imported, in either order, and nothing else is imported."""
+"""Importing attncc and torch, in either order, registers the operators and imports nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets: facts that agree with one another, and finding one by name, architecture or device."""
+"""Targets: consistent facts, and lookup by name, architecture or device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_names_list_every_target() -> None:
 
 @pytest.mark.parametrize("name", GPUS)
 def test_peaks_follow_from_clocks_and_units(name: str) -> None:
-    """Matrix units do a power of two of FLOP a clock; lanes two each, up to what clocks differ between data sheets."""
+    """Matrix units compute a power of two FLOP a clock, and lanes two each, up to differences between data sheets."""
     found = gpu(name)
     rate = found.tensor_flops_per_clock("fp16")
     nearest_power = 2.0 ** round(math.log2(rate))

@@ -1,4 +1,4 @@
-"""The checks that other tests rest on: each way of being wrong is noticed, and named."""
+"""The checks that other tests rely on detect and name each mistake."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def twice(x: Tensor) -> Tensor:
     return x + (x - x.detach())
 
 
-#: What attention is given, and what becomes of its results.
+#: Changes of attention's inputs, and of its results.
 WRONG: dict[str, tuple[Callable[..., tuple[Tensor, ...]], Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]] = {
     "d_query is off": (lambda q, k, v: (twice(q), k, v), lambda out, lse: (out, lse)),
     "d_key is off": (lambda q, k, v: (q, twice(k), v), lambda out, lse: (out, lse)),

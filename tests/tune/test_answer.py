@@ -1,4 +1,4 @@
-"""Answers: what is said of what was found, of results made by hand."""
+"""Answers in words, for results made by hand."""
 
 from __future__ import annotations
 

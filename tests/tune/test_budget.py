@@ -1,4 +1,4 @@
-"""Budgets: what is left in all and in parts, by a clock of the test."""
+"""Budgets and their shares, by a clock of the test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_shares_divide_the_time_left() -> None:
     clock = Clock()
     budget = Budget(60.0, clock=clock)
     first = budget.share(0.5)
-    clock.now += 10  # it ends early, and the next one gets what it left
+    clock.now += 10  # it ends early, and the next share gets the rest
     assert first.left() == 20.0
     assert budget.share(1.0).left() == 50.0
     clock.now += 100

@@ -1,4 +1,4 @@
-"""Processes that compile: what a compiler that crashes, hangs or raises costs, and what is left of them."""
+"""Compiler processes: the cost of a crash, a hang or an error, and their end."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _until(holds) -> None:
 
 
 def _lives(pid: int) -> bool:
-    """Whether a process runs; one that nobody has waited for (a zombie) doesn't."""
+    """Whether a process runs; a zombie doesn't."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Which devices measure, and that each worker has its own."""
+"""The devices that measure; each worker has its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expressions of constraints: what they compute, and that anything else is a ConfigError."""
+"""Expressions of constraints give a value or a ConfigError."""
 
 from __future__ import annotations
 

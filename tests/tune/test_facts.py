@@ -1,4 +1,4 @@
-"""Facts of a plan, the inputs and the target, and the values that run without any config."""
+"""Facts of a plan, the inputs and the target, and default configurations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of search spaces: what they may say, how a user's adds to the shipped ones, and what is refused."""
+"""Files of search spaces: their contents, how a user's file extends the shipped ones, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measured: how long a trial may take, and how finals go, with workers and a clock of the test."""
+"""Measured: limits of trials, and the finals, with workers and a clock of the test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RIGHT, WRONG = Accuracy({"out": 0.0}, {"out": 1.0}), Accuracy({"out": 2.0}, {"ou
 
 
 class FakeWorker:
-    """Answers as it is told, and notes the questions and their limits; a question takes the seconds it is told."""
+    """Gives set answers in set times, and records questions and limits."""
 
     answer: Callable[[Any], Any]
 
@@ -82,7 +82,7 @@ def test_limits_scale_with_the_first_run_of_the_default(seconds: float, monkeypa
     (first,) = bench.evaluate([DEFAULT], None)
     (second,) = bench.evaluate([{"forward.segment": 8}], seconds)
     assert first.seconds == second.seconds == seconds
-    assert bench.worker.limits == [None, max(LEAST_LIMIT, PATIENCE * seconds)]  # the default has none
+    assert bench.worker.limits == [None, max(LEAST_LIMIT, PATIENCE * seconds)]  # the default has no limit
 
 
 def test_trials_end_soon_after_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:

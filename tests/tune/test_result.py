@@ -1,4 +1,4 @@
-"""What a result says of itself."""
+"""Remarks of a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules, tuned by simulation: the space, what comes out, what is remembered, and what is refused."""
+"""Schedules tuned by simulation: the space, results, caching, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules, measured by two gloo processes that torchrun starts: what comes out, and how the world ends."""
+"""Schedules measured by two gloo processes under torchrun: results, and the end of the world."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_best_simulated_schedules_are_measured(cache: Path, direction: str) 
 
 
 def _told(log: Path) -> int:
-    """Return how many trials of a log came to an end."""
+    """Return the number of finished trials in a log."""
     return log.read_text().count('"samples"')
 
 

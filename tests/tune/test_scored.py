@@ -1,4 +1,4 @@
-"""Tuning under a score: its key, what is measured and checked, what attention() finds, and what is refused."""
+"""Tuning under a score: keys, measurements, checks, lookups by attention(), and refusals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CAUSAL = attncc.load("causal")
 ALIBI = attncc.alibi(slopes=attncc.alibi_slopes(2))
 CAPPED = attncc.softcap(cap=5.0)
 SMALL: dict[str, Any] = {"heads": 2, "head_dim": 16, "trials": 2, "target": "cpu", "direction": "fwd"}
-#: Of the key of plain causal attention, as it was before keys of scores were tuned.
+#: The digest of plain causal attention's key, which must not change.
 PLAIN_DIGEST = "0fc270701bdec7f3904b38e390db6774"
 
 
@@ -51,7 +51,7 @@ def test_scores_have_their_own_keys() -> None:
     found = {job_of(score).key for score in (None, ALIBI, CAPPED, learned())}
     assert len(found) == 4
     assert job_of(ALIBI).key.score == ALIBI.key
-    assert job_of(attncc.alibi(slopes=torch.ones(2))).key == job_of(ALIBI).key  # weights count by shape
+    assert job_of(attncc.alibi(slopes=torch.ones(2))).key == job_of(ALIBI).key  # only the shape of weights matters
 
 
 def test_keys_without_a_score_are_stable() -> None:

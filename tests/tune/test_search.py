@@ -1,4 +1,4 @@
-"""The search: what is tried, in which order, never twice, and until when."""
+"""The search: the order of trials, without repetition, and its end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Bowl:
 
 
 def search(bowl: Bowl, trials: int, study: Study | None = None, *, blind: bool = False, **others: Any) -> Search:
-    """A search whose prediction is right, or `blind`: of no use."""
+    """A search whose prediction is right, or useless if `blind`."""
     ranked = sorted(Ranked(0.0 if blind else seconds_of(SPACE.candidate(each)), each) for each in PLACES)
     study = study or new_study()
     limits = Limits(trials, others.pop("left", lambda: 1.0))

@@ -1,4 +1,4 @@
-"""The search spaces that attncc ships: each loads for each target, holds the default, and leaves a sensible number."""
+"""Shipped search spaces: each loads for each target, includes the default, and has a sensible size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search spaces: candidates in order, constraints, seeds, the default, and errors that say what to change."""
+"""Search spaces: candidates in order, constraints, seeds, the default, and errors with a fix."""
 
 from __future__ import annotations
 

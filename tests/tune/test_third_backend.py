@@ -1,4 +1,4 @@
-"""A third backend is tuned by its own declarations: nothing in the tuner knows it by name."""
+"""A third backend is tuned by its own declarations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INPUTS = Inputs(1, 2, 2, 64, 64, "fp32")
 
 
 class Third:
-    """Leaves one size open in each direction, and one in both."""
+    """Has one tunable in each direction, and one in both."""
 
     name = "third"
     tile = (32, 16)

@@ -1,4 +1,4 @@
-"""The log of trials: whole lines count, whoever died; what can't be written goes on in memory."""
+"""The log of trials: only whole lines count, and memory replaces an unwritable log."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_torn_lines_are_truncated_by_the_next_writer(tmp_path: Path, kept: int) 
     assert list(before.read_logs(0)) == LOGS[:1]
     whole = path.read_bytes()
     TrialLog(path).append_logs([{"op_code": 4}])
-    path.write_bytes(whole + path.read_bytes()[len(whole) :][:kept])  # down to its newline alone
+    path.write_bytes(whole + path.read_bytes()[len(whole) :][:kept])  # or all but its newline
     after = TrialLog(path)
     after.append_logs(LOGS[1:])
     for log in (before, after, TrialLog(path)):
@@ -138,7 +138,7 @@ def test_databases_are_closed_after_use(tmp_path: Path) -> None:
         assert isinstance(found, RDBStorage)
         lent = found.engine.raw_connection()
         connection = lent.driver_connection
-        lent.close()  # it goes back to the pool, open
+        lent.close()  # it returns to the pool, still open
     assert connection is not None
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("select 1")

@@ -1,4 +1,4 @@
-"""Tuning from end to end, on small shapes: what comes out, what is remembered, and what is refused."""
+"""Tuning from end to end on small shapes: results, caching, and refusals."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_broken_configurations_cost_one_trial(broken: str, monkeypatch: pytest.M
     monkeypatch.setattr(measured, "LEAST_LIMIT", 15.0)
     (result,) = tuned(direction="fwd", trials=4).each
     assert sum(result.reasons.values()) + result.late >= 1
-    assert result.entry.trials == 4 - result.late  # what had no time was not tried
+    assert result.entry.trials == 4 - result.late  # late trials don't count
     assert (result.late >= 1) == (broken == "hang")
 
 
@@ -141,7 +141,7 @@ def raising(*arguments: Any) -> Callable[[Any], Any]:
 
 
 def _breaking(fail: Callable[[], object], *arguments: Any) -> Callable[[Any], Any]:
-    """Measure, but fail where the plan's tiles have 128 rows: what comes first by prediction."""
+    """Measure, but fail for tiles of 128 rows, which are predicted fastest."""
     answer = measuring(*arguments)
 
     def broken(question: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Workers: whatever happens in one costs one question."""
+"""Workers: any failure costs one question."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attncc.tune.worker import Failure, Worker
 
 
 def answering(base: int) -> Callable[[Any], Any]:
-    """Set up: answers numbers, and does as it is told."""
+    """Return an answerer of numbers that obeys commands."""
 
     def answer(question: Any) -> Any:
         match question:

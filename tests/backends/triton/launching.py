@@ -1,4 +1,4 @@
-"""A program of its own: launches for an H100 that isn't there, counted and held against Triton's choice."""
+"""A separate program: launches for an absent H100, counted and compared with Triton's choice."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Launcher:
 
 
 class Driver:
-    """An H100's, as far as launching needs it."""
+    """The parts of an H100's driver that launching needs."""
 
     utils, launcher_cls = Utils(), Launcher
 

@@ -182,7 +182,7 @@ def test_scales_need_not_be_positive(scale: float) -> None:
 
 
 def test_rows_far_apart_are_reached_by_64_bit_offsets() -> None:
-    """Rows that lie more than 2^31 elements apart; of the storage only their pages are ever touched."""
+    """The rows lie more than 2^31 elements apart; only their pages of the storage are touched."""
     pattern, rows = attncc.load("strided", l=4), 20
     distance = -(-(1 << 31) // (rows - 1))
     storage = torch.empty(rows * distance, dtype=torch.float16)
@@ -195,7 +195,7 @@ def test_rows_far_apart_are_reached_by_64_bit_offsets() -> None:
 
 
 def test_lse_may_be_a_slice(device: str) -> None:
-    """A partitioned schedule takes the gradients of some rows, with slices of what the forward gave."""
+    """Partitioned schedules compute gradients of some rows from slices of the forward's results."""
     pattern, whole = attncc.load("causal"), [torch.randn(2, 3, 24, 16) for _ in range(3)]
     rows = slice(5, 24)
     query, key, value = (x[:, :, rows] for x in whole)
@@ -213,18 +213,18 @@ def test_lse_may_be_a_slice(device: str) -> None:
 
 
 def test_nan_in_row_0_does_not_spread_to_others(device: str) -> None:
-    """Keys beyond a gathered axis once read row 0, and 0 * NaN is NaN."""
+    """Keys beyond a gathered axis must not read row 0: 0 * NaN is NaN."""
     pattern = attncc.load("strided", l=4).layers(1)
     query, key, value = (torch.randn(1, 1, 21, 16) for _ in range(3))
     value[:, :, 0] = torch.nan
     out = attncc.attention(query, key, value, pattern, backend="triton", config=SMALL)
     clean = attncc.attention(query, key, value.nan_to_num(), pattern, backend="reference")
-    last = torch.arange(21) % 4 == 3  # sorted by class, their tile of keys holds those of their own class alone
+    last = torch.arange(21) % 4 == 3  # sorted by class, their tile of keys holds only their own class
     torch.testing.assert_close(out[:, :, last], clean[:, :, last], atol=1e-5, rtol=1e-5)
 
 
 def test_distinct_arrays_have_distinct_tensors() -> None:
-    """A host array that was freed once left its place, and its id, to another one's."""
+    """The id of a freed host array may be reused, so it identifies no tensor."""
     plan = attncc.plan(attncc.load("strided", l=32), 2048, tile=(128, 64))
     config = Config.default("any", 64, 2)
     program = Program(plan, Lowering(Sizes(64, 64, 2, 1), config, 132), 1, 8, 8, torch.device("meta"))

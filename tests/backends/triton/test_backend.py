@@ -1,4 +1,4 @@
-"""What the backend takes, what it refuses, and when it is there at all."""
+"""The triton backend: its availability, and the inputs and configurations it accepts or refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bound launches: what is launched from memory is what Triton would choose."""
+"""Bound launches equal those that Triton would choose."""
 
 from __future__ import annotations
 

@@ -49,13 +49,13 @@ def test_every_target_has_a_table() -> None:
     ],
 )
 def test_architectures_take_their_own_table_or_the_nearest(arch: str, table: str) -> None:
-    """Its own, that of the one it is like, or the nearest older one's."""
+    """The table of a similar architecture, or of the nearest older one."""
     assert defaults.table_of(arch) == table
 
 
 @pytest.mark.parametrize(("target", "head_dim", "kernel"), [("sm_80", 64, "forward"), ("sm_90", 128, "key_gradient")])
 def test_gathering_kernel_takes_no_stack(target: str, head_dim: int, kernel: str) -> None:
-    """bench/test_machine_code.py looks at all kernels of six patterns, on five targets."""
+    """bench/test_machine_code.py checks all kernels of six patterns on every target."""
     plan = attncc.plan(attncc.load("strided", l=128), 4096, tile=BACKEND.tile, target=target)
     lowered = aot.program(plan, gpu(target), Inputs.given(1, 1, None, head_dim, None, "bf16"))
     chosen = [

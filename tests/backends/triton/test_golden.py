@@ -1,5 +1,5 @@
 """The generated source of six patterns, as files to be read: `pytest tests/backends/triton/test_golden.py --golden`
-writes them again after a change that is meant."""
+writes them again after an intended change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Triton's interpreter: what it computes wrongly is not computed in the tests of the kernels."""
+"""Triton's interpreter computes bfloat16 wrongly; kernel tests fail if it does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predicted times: what makes them longer, what they agree with, and what rules kernels out."""
+"""Predicted times: what lengthens them, their agreement with known figures, and limits."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class TestModelled:
 
 
 def _with(kernel: Compiled, **changes: int) -> Compiled:
-    """Return a kernel that takes something else."""
+    """Return a kernel with other resources."""
     found = replace(kernel)
     found.__dict__["resources"] = replace(kernel.resources, **changes)
     return found
@@ -184,7 +184,7 @@ class TestPredict:
         assert many == pytest.approx(4 * one, rel=0.2)
 
     def test_faster_gpus_are_predicted_faster(self) -> None:
-        """With the same blocks: the defaults of some wait longer for what they load."""
+        """With equal blocks: default blocks of some targets stall longer on loads."""
         plan = attncc.plan(CAUSAL, 8192, tile=BACKEND.tile, target="h100")
         blocks = {"forward.block_m": 64, "forward.block_n": 64, "forward.num_warps": 4, "forward.num_stages": 3}
         times = [BACKEND.predict(plan, INPUTS, "forward", blocks, target(name)) for name in ("b200", "h100", "a100")]

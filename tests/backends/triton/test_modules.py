@@ -1,4 +1,4 @@
-"""The kernel cache: files that are damaged or can't be written, and names that follow the content."""
+"""The kernel cache: damaged and unwritable files, and names by content."""
 
 from __future__ import annotations
 

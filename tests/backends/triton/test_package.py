@@ -1,4 +1,4 @@
-"""Packages: their loader's launches against the oracle, on the GPU or with the interpreter in the driver's place."""
+"""Packages: the loader agrees with the oracle, on the GPU or with the interpreter as the driver."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONFIG: dict[str, object] = {
 SIZES = {"batch": BATCH, "heads": HEADS, "kv_heads": KV_HEADS, "head_dim": HEAD_DIM, "value_dim": HEAD_DIM}
 INPUTS = Inputs(dtype="fp16", **SIZES)
 HERE = here()
-#: What the package is compiled for: the GPU at hand, or one that isn't here.
+#: The package's target: the local GPU, or an absent one.
 TARGET = "a100" if HERE.type == "cpu" else target_name(HERE)
 with HERE:
     DRAWN = Problem.drawn(LENGTH, LENGTH, dtype=torch.float16, **SIZES)
@@ -152,7 +152,7 @@ def test_the_loader_agrees_with_the_oracle(written: tuple[Path, Package]) -> Non
 
 
 def refused(folder: Path, made: Package) -> str:
-    """Return why a folder isn't loaded; the driver hasn't been given anything of it."""
+    """Return why a folder isn't loaded; the driver receives nothing of it."""
     stand_in = Interpreter({name: variant for name, (variant, _) in made.kernels.items()})
     module = loader(folder)
     with pytest.raises(module.PackageError) as error:

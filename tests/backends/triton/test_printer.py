@@ -1,4 +1,4 @@
-"""Printed predicates mean what they say, in an arithmetic that divides towards zero as a GPU's does."""
+"""Printed predicates agree with the mask in arithmetic that divides towards zero, as a GPU's does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads by pairs: which they are, and loops that have them on GPUs whose compiler can't load them ahead."""
+"""Reads by pair: which nodes they are, and loops with them where the compiler can't pipeline them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_only_partial_loops_with_reads_by_pair_have_one_stage(name: str, target:
 
 
 def test_masks_of_tables_compile_for_amd() -> None:
-    """Pipelined, these kernels don't: "shared-memory element type bit width must be a multiple of 8; got 1"."""
+    """Pipelined, these kernels don't compile: "shared-memory element type bit width must be a multiple of 8; got 1"."""
     plan = attncc.plan(PATTERNS["blocks"], LENGTH, tile=BACKEND.tile, target="mi300x")
     listed = [source for _, source in aot.sources(aot.program(plan, gpu("mi300x"), INPUTS), "bf16")]
     for found in compile_all(listed, gpu("mi300x"), workers=1):

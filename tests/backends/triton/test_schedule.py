@@ -1,4 +1,4 @@
-"""Schedules: items hold every tile once, none is too long, and transposed tiles are the tiles."""
+"""Schedules: items hold every tile once, none is too long, and transposing keeps the tiles."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_items_hold_every_tile_once(seed: int, rows: int, cols: int, most: int, 
 
 
 def test_equally_long_parts_keep_their_order() -> None:
-    """Neighbours at a time share tiles in L2; the remainders of all rows come last."""
+    """Items that run at the same time share tiles in L2; remainders of all rows come last."""
     rows = from_boxes(48, 16 * 16, 16, 16, np.array([[row, column, 1, 1] for row in range(3) for column in range(7)]))
     _, split = schedule(rows, 3, every_tile=True)
     assert split.items[:, 0].tolist() == [0, 0, 1, 1, 2, 2, 0, 1, 2]

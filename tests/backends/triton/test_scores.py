@@ -1,4 +1,4 @@
-"""Scores in the generated kernels, beside the reference: biases, caps, weights and their gradients."""
+"""Scores in the generated kernels agree with the reference: biases, caps, weights and their gradients."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_weight_gradients_agree_where_heads_have_their_own_patterns(name: str) -
 
 @pytest.mark.parametrize(("block_m", "block_n"), [(64, 16), (16, 64)])
 def test_diagonal_sums_agree_in_tiles_that_are_not_square(block_m: int, block_n: int) -> None:
-    """Diagonals are summed as columns of turned rows, which go around several times, or not once."""
+    """Diagonals are summed as columns of rotated rows, which wrap around several times, or not at all."""
     config = {"query_gradient.block_m": block_m, "query_gradient.block_n": block_n}
     score, pattern = made("by difference"), attncc.load("full")
     wanted = results(score, "reference", None, pattern)
@@ -165,7 +165,7 @@ def test_diagonal_sums_agree_in_tiles_that_are_not_square(block_m: int, block_n:
 
 
 def test_only_tables_by_difference_are_summed_by_diagonals() -> None:
-    """By place, i // 8 - j // 8 is no difference of positions; in a gathered layout no diagonal has one difference."""
+    """i // 8 - j // 8 is not a difference of positions, and diagonals of a gathered layout mix differences."""
     for name, diagonals in (("by place", False), ("t5", True), ("by difference", True)):
         lowering = Lowering(Sizes(64, 64, 2, 1), Config.default(ANY, 64, 2), 132, made(name).expression, weighted=True)
         program = Program(attncc.plan(STRIDED, LENGTH), lowering, 1, HEADS, HEADS, torch.device("cpu"))
@@ -176,7 +176,7 @@ def test_only_tables_by_difference_are_summed_by_diagonals() -> None:
 
 @pytest.mark.parametrize("name", ["t5", "by place", "by difference"])
 def test_sums_agree_in_bounded_memory(name: str, monkeypatch: pytest.MonkeyPatch, poisoned: None) -> None:
-    """Sums by pairs have bounded memory; what is left is the order, with nothing for torch to refuse."""
+    """Sums by pair have bounded memory: programs wait for each other, in a fixed order."""
     monkeypatch.setattr(sums, "ROOM", 4 * 100)
     score = made(name)
     wanted = results(score, "reference", None)

@@ -1,4 +1,4 @@
-"""What the tests of an operator's faults run as a rank: training steps until one rank has a fault in one of them."""
+"""A rank in the tests of operator faults: training steps, until one rank fails."""
 
 from __future__ import annotations
 

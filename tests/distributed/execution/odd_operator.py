@@ -1,4 +1,4 @@
-"""What the tests of odd ranks run as a rank: training steps, in one of which one rank brings other tensors."""
+"""A rank in the tests of odd ranks: training steps, in one of which one rank passes other tensors."""
 
 from __future__ import annotations
 

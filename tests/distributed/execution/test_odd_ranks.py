@@ -1,4 +1,4 @@
-"""A rank that comes with other tensors than the others, in the middle of training: all ranks say which, and how."""
+"""One rank passes other tensors in the middle of training: all ranks name it and the difference."""
 
 from __future__ import annotations
 

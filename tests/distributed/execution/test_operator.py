@@ -40,7 +40,7 @@ def test_all_settings_agree_with_one_process(world, name: str, settings: dict[st
 @pytest.mark.parametrize("name", ["strided", slow("global")])
 @pytest.mark.parametrize("backend", ["triton", "reference"])
 def test_other_backends_agree_with_one_process(world, backend: str, name: str, settings: dict[str, object]) -> None:
-    """Shards are slices, whose rows aren't contiguous from head to head: triton once read lse as if they were."""
+    """Shards are slices, whose rows aren't contiguous from head to head."""
     world(2).run("compiled_case", name, {"unit": 8, **settings}, {"backend": backend})
 
 
@@ -97,7 +97,7 @@ def test_meshes_agree_with_one_process_in_bfloat16(world, spread: int, dims: dic
 @pytest.mark.parametrize("dims", [{"heads": 2, "sequence": 2}, slow({"batch": 2, "sequence": 2})], ids=str)
 @pytest.mark.parametrize("n", [1, slow(9)])
 def test_meshes_with_idle_ranks_agree_with_one_process(world, n: int, dims: dict[str, int]) -> None:
-    """One token, or two units: the other rank of each group, which run side by side, owns nothing or little."""
+    """With one token or two units, the other rank of each group owns little or nothing."""
     world(4).run("compiled_case", "causal", {"unit": 8}, {"mesh": dims, "n": n, "score": True})
 
 
@@ -158,7 +158,7 @@ def test_mistakes_are_refused_before_any_message(world, job: str) -> None:
 @pytest.mark.parametrize("end", ["sends", "gets"])
 @pytest.mark.parametrize("spread", [1, 2])
 def test_inconsistent_tables_name_both_ends(world, end: str, spread: int) -> None:
-    """One rank's are wrong; both ends are named on all ranks, though the schedules are the same."""
+    """The tables of one rank are wrong, though all schedules are equal."""
     world(4).run("jobs_refused.tables_that_do_not_fit", end, spread)
 
 
@@ -183,7 +183,7 @@ def test_kept_bytes_equal_the_plan(world, settings: dict[str, object]) -> None:
 
 
 def test_tuned_settings_replace_simulated_ones(world, tmp_path) -> None:
-    """What is simulated, then what was tuned, unless settings are given."""
+    """Given settings come first, then tuned, then simulated ones."""
     scene = Scene(attncc.load("causal"), N, Inputs(1, 1, 1, 64, 64, "bf16"), Topology.load("gloo").subset(2))
     best = pricing.best(scene, choose(scene, [Sharing(parts=2)])).schedule.partition.name
     winner, given = [name for name in ("contiguous", "zigzag", "balanced") if name != best][:2]

@@ -1,4 +1,4 @@
-"""A rank that is killed, or stopped, in the middle of an operator: every other rank names it in time."""
+"""A rank is killed or stopped in the middle of an operator: every other rank names it in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training code does with an attention: copies of models, checkpointing, compiled graphs, wrong options."""
+"""Uses in training code: copies of models, checkpointing, compiled graphs, wrong options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_operators_support_common_uses(world, job: str) -> None:
 
 @pytest.mark.parametrize("spread", [1, 2, 4])
 def test_second_derivatives_are_refused(world, spread: int) -> None:
-    """The gradient of a sum's gradient once counted as 0, without a word."""
+    """They must not silently count as 0."""
     world(4).run("jobs_uses.differentiated_twice", spread)
 
 
@@ -37,7 +37,7 @@ def test_checkpointing_gives_equal_gradients(world, reentrant: bool) -> None:
 
 
 def test_stages_are_limited_by_the_number_of_units(world) -> None:
-    """A billion of stages once took all memory."""
+    """A billion stages would exhaust memory."""
     assert max(world(4).run("jobs_uses.more_stages_than_units")) <= N
 
 

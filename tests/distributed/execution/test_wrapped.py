@@ -1,4 +1,4 @@
-"""Gradients of a model, its score's weights among them, under DistributedDataParallel and FSDP, on gloo processes."""
+"""Gradients of a model and its score's weights under DistributedDataParallel and FSDP, on gloo processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links: from what was measured to a topology, and a measurement of real processes."""
+"""Links: topologies from measurements, and measurements of real processes."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_doctor_measures_links_under_torchrun():
 
 @pytest.mark.parametrize("after", ["", "at a step"])
 def test_interrupts_end_all_processes_without_tracebacks(after):
-    """At a step, or while the processes that have been started import: a terminal sends Ctrl-C to all of them."""
+    """A terminal sends Ctrl-C to all processes, at a step or during their imports."""
     measuring = """
 from attncc.distributed.links import probe
 def say(step):

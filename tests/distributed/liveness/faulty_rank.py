@@ -1,4 +1,4 @@
-"""What the tests of liveness run as a rank: exchanges until one rank has a fault, and what the others raise then."""
+"""A rank in the tests of liveness: exchanges until one rank fails, and the errors of the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAULTY_ROUND = 3
 
 
 def bytes_between(pattern, source, target, world):
-    """Who sends to whom: all, the next one, or neighbours in a row."""
+    """Bytes from source to target: all to all, to the next, or between neighbours in a row."""
     sends = {
         "all": source != target,
         "ring": target == (source + 1) % world,
@@ -100,7 +100,7 @@ def main(folder, pattern, kind, faulty):
         rounds = exchanges(rank, world, pattern, kind, int(faulty))
     try:
         for _ in rounds:
-            begin = time.monotonic()  # of the round that fails: what came before it may take long on a busy machine
+            begin = time.monotonic()  # of the failing round: earlier ones may take long on a busy machine
     except DistributedError as error:
         found = {"rank": error.rank, "text": str(error), "seconds": time.monotonic() - begin}
         Path(folder, f"{rank}.json").write_text(json.dumps(found))

@@ -1,4 +1,4 @@
-"""Real processes, of which one dies, stops, fails or hangs: the others name it, and leave in time."""
+"""One of several real processes dies, stops, fails or hangs: the others name it and end in time."""
 
 from __future__ import annotations
 

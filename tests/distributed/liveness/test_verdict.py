@@ -1,4 +1,4 @@
-"""Whom signs of life blame."""
+"""Heartbeats, and the rank that they blame."""
 
 from __future__ import annotations
 
@@ -87,5 +87,5 @@ def test_a_report_covers_only_the_processes_it_lists():
     found = blame(before, now, (0, 1), "g", 2.5)
     assert found is not None
     assert found.is_on(0, "a")
-    assert not found.is_on(0, "b")  # which was started again as rank 0
+    assert not found.is_on(0, "b")  # a new process with the same rank
     assert not found.is_on(2, "a")

@@ -1,4 +1,4 @@
-"""The cheapest cover against all covers, and against minimum cuts."""
+"""The cheapest cover, compared with all covers and with minimum cuts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_covers_include_every_pair_at_the_least_cost(graph):
 @pytest.mark.parametrize(("queries", "keys"), [(60, 90), (90, 60)])
 @pytest.mark.parametrize("dearer", [1, 4, 16, 60])
 def test_covers_cost_as_much_as_a_minimum_cut(density, queries, keys, dearer):
-    """Where queries are dear enough, all keys travel, which even shares may prove or not."""
+    """If queries are expensive enough, all keys travel; even shares may or may not prove it."""
     random = np.random.default_rng(keys)
     sees = random.random((queries, keys)) < density
     query_cost, key_cost = dearer * random.integers(1, 900, queries), random.integers(1, 900, keys)
@@ -55,7 +55,7 @@ def test_covers_cost_as_much_as_a_minimum_cut(density, queries, keys, dearer):
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_one_unit_of_cost_decides(more):
-    """Three queries see each of three keys, which cost as much together, or one more: even shares are that close."""
+    """Three queries see three keys, which cost as much together or one more: a near tie for even shares."""
     sees, third = np.ones((3, 3), bool), 10**9 // 3
     pushed, pulled = cheapest_cover(sees, np.full(3, third), np.array([third, third, third + more]))
     assert pushed.tolist() == [bool(more)] * 3
@@ -63,7 +63,7 @@ def test_one_unit_of_cost_decides(more):
 
 
 def test_even_shares_prove_covers_without_a_flow():
-    """Random blocks: a query that sees several keys that nobody else does, and costs more than they do."""
+    """Each query sees several keys that no other query sees, and costs more than they do."""
     sees = np.repeat(np.eye(16, dtype=bool), 3, axis=1)
     sees[:, ::3] |= np.roll(sees[:, ::3], 1, axis=0)
     with mock.patch.object(cover, "_Flow"):

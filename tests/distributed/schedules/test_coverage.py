@@ -1,4 +1,4 @@
-"""Whether a schedule's tasks compute every connected pair once, and who is named where they don't."""
+"""Tasks of a schedule must compute every connected pair once; errors name the units and ranks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def with_tasks(schedule: Schedule, tasks: list[Task], number: int = 0) -> Schedu
 @pytest.mark.parametrize("kind", ["scattered", "moved"])
 @pytest.mark.parametrize("name", sorted(patterns(N)))
 def test_exact_schedules_pass(name: str, kind: str) -> None:
-    """From the dense mask: in a moved order the adjacency lists more than is connected, which needn't be computed."""
+    """In a moved order the adjacency lists unconnected pairs too, which needn't be computed."""
     pattern = patterns(N)[name]
     made = by_hand.schedule(pattern, by_hand.partition(kind, N, 4, RANKS), **SIZES, style="mixed")
     check_covers(made, problem(pattern))
@@ -53,7 +53,7 @@ def test_missing_pairs_are_named(name: str) -> None:
 
 
 def test_repeated_pairs_are_named() -> None:
-    """By its own rank, and once more by one that has the keys."""
+    """One rank owns the queries, another has the keys."""
     made = by_hand.schedule(attncc.load("causal"), by_hand.partition("contiguous", N, 4, RANKS), style="pull")
     lane = made.lanes[0]
     own = [task for task in lane.tasks if task.rank == 1]

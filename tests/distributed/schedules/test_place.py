@@ -1,4 +1,4 @@
-"""Placed patterns and scores against rows and columns of what they are taken from."""
+"""Patterns and scores restricted to a rank, compared with rows and columns of the whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules: every connected pair of tokens is computed once, on a rank that has its query and its key by then."""
+"""Schedules compute every connected pair once, on a rank that has received its query and key."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_buckets_partitioned_by_class_exchange_nothing():
 
 
 def test_patterns_of_too_many_clauses_keep_the_natural_order():
-    """Found by a search over the grammar: looking for joins gave up with an error of the planner's own."""
+    """The search for joins must handle the planner's TooManyClausesError."""
     chain = attncc.load("causal")
     for dilation in (2, 3, 5, 7, 11, 13, 17):
         chain = chain & (dilated(dilation=dilation) | dilated(dilation=dilation + 30))
@@ -184,7 +184,7 @@ def test_lengths_must_be_integers(length: object) -> None:
 @pytest.mark.parametrize(("wrong", "word"), [({"kv_heads": 0}, "kv_heads=0"), ({"value_dim": 0}, "value_dim=0"),
     ({"heads": 2.0}, "heads=2.0"), ({"dtype": "float32"}, "fp32")], ids=str)  # fmt: skip
 def test_invalid_sizes_are_refused(wrong: dict[str, object], word: str) -> None:
-    """No key heads, given as 0, once meant as many as there are heads."""
+    """kv_heads=0 doesn't mean as many as heads; None does."""
     given = {"batch": 1, "heads": 2, "kv_heads": None, "head_dim": 8, "value_dim": None, "dtype": "fp32"}
     assert Inputs.given(**given) == Inputs(1, 2, 2, 8, 8, "fp32")
     with pytest.raises(ShapeError, match=word):
@@ -192,7 +192,7 @@ def test_invalid_sizes_are_refused(wrong: dict[str, object], word: str) -> None:
 
 
 def test_units_too_small_for_a_dense_pattern_are_refused() -> None:
-    """A sequence in units of single tokens once took all memory; what is sparse may have them."""
+    """Units of single tokens would exhaust memory; sparse patterns may have them."""
     with pytest.raises(PlanError, match="pairs of units of 1 tokens"):
         Problem(window_and_globals(w=2, g=1), 1 << 15, 2, INPUTS).schedule(Settings("strided", unit=1))
     assert Problem(attncc.load("sliding_window", window=8), 1 << 15, 2, INPUTS).schedule(Settings(unit=1)).rounds == 1

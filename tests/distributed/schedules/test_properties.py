@@ -1,4 +1,4 @@
-"""Properties over the whole grammar of patterns: no schedule loses a pair of tokens, or computes one twice."""
+"""Over the whole grammar of patterns, schedules compute every connected pair once."""
 
 from __future__ import annotations
 

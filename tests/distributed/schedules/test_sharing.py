@@ -1,4 +1,4 @@
-"""How ranks divide heads and tokens, and what they swap."""
+"""How ranks divide heads and tokens, and what they exchange."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flows: turned round, placed among other ranks, put together and added up."""
+"""Flows: reversed, renumbered, concatenated and summed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules that ranks can run, and what makes one that they can't."""
+"""Valid schedules, and what makes one invalid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines: bytes as their formulas say, work as the mask has it, and what overlaps."""
+"""Baselines: bytes by their formulas, work by the mask, and overlap."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_rings_and_all_gather_receive_the_expected_bytes(ranks: int) -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8, 16])
 def test_ulysses_receives_the_expected_bytes(ranks: int) -> None:
-    """With more ranks than key heads, these are sent to several ranks."""
+    """With more ranks than key heads, each key head is sent to several ranks."""
     share = 256 / ranks * (ranks - 1) / ranks
     expected = share * (both_ways(GROUPED) + kappa(GROUPED) * max(1, ranks / GROUPED.kv_heads))
     assert ulysses(case(causal(256), ranks)).received.tolist() == [expected] * ranks
@@ -132,7 +132,7 @@ def test_ulysses_needs_ranks_that_divide_heads() -> None:
 
 
 def test_baselines_compute_each_pair_once() -> None:
-    """Where pairs are all that takes time, each timeline's computing adds up to the whole pattern."""
+    """If only pairs take time, each timeline's computing adds up to the whole pattern."""
     for mask in (causal(96), window(96, 7), np.random.default_rng(0).random((96, 96)) < 0.1):
         for direction in ("forward", "backward"):
             one = replace(case(mask, 8, topology="8xh100", direction=direction), launch={"h100": 0.0})

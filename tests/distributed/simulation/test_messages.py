@@ -1,4 +1,4 @@
-"""Messages: latency, what shares a link, one round after another, and speed."""
+"""Messages: latency, shared links, successive rounds, and speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a schedule: owners, bytes and times as they are, a line for each rank or for several."""
+"""The picture of a schedule: owners, bytes and times, one line for each rank or group of ranks."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_a_single_task_costs_the_prediction_of_its_backend() -> None:
 
 
 def test_scattered_rows_cost_more_than_contiguous_ones() -> None:
-    """By pairs the two are alike."""
+    """Both have as many pairs."""
     four = scene(WINDOW, 4)
     together, apart = (four.candidate(Settings(name, unit=64), Sharing(parts=4)) for name in ("contiguous", "striped"))
     assert together.timelines["forward"].compute.sum() == pytest.approx(

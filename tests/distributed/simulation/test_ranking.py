@@ -1,4 +1,4 @@
-"""Ranking: the fastest first, and of equally fast ones the earlier, whatever the order of sums was."""
+"""Ranking: the fastest first, ties in order, independent of rounding."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def scaled(line: Timeline, factor: float) -> Timeline:
 
 
 def test_rounding_does_not_change_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One digit of a sum's rounding once decided among partitions that are equally fast, and ranks may round apart."""
+    """Ranks may round sums differently, so rounding must not decide among equally fast partitions."""
     inputs = Inputs(1, 2, 2, 16, 16, "fp32")
     scene = Scene(attncc.load("full"), 256, inputs, Topology.load("gloo").subset(2))
 

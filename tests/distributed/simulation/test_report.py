@@ -1,4 +1,4 @@
-"""Reports: figures that add up, settings that are kept to, and what is said where nothing is gained."""
+"""Reports: consistent figures, fixed settings, and notes where nothing is gained."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_every_exchange_is_tried_by_default() -> None:
 
 @pytest.mark.parametrize("name", ["4xrtx4090", "gloo"])
 def test_mixed_heads_are_no_slower_than_baselines(name: str) -> None:
-    """Some send everything and others next to nothing, which neither partitions nor promises are chosen for."""
+    """Some heads send everything and others almost nothing."""
     mix = attncc.per_head([attncc.load("sliding_window", window=256), attncc.load("strided", l=128).union()])
     for directions in (("forward",), ("forward", "backward")):
         found = report(Scene(mix, 16384, INPUTS, Topology.load(name), directions))

@@ -1,4 +1,4 @@
-"""Which settings a pattern runs under: each layer in turn, and what makes a winner one of another case."""
+"""The settings of a pattern: each layer in turn, and when tuned settings apply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulation: launches, targets, pools of cores, groups that share links, and what a pair costs."""
+"""Simulation: launches, targets, pools of cores, groups that share links, and the cost of a pair."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_devices_of_a_node_share_a_pool_of_cores() -> None:
 
 
 def test_four_processes_are_no_faster_than_the_host() -> None:
-    """Evenly divided, a plan's pairs take as long on the four processes as on the whole host that they share."""
+    """Evenly divided pairs take as long on four processes as on the host that they share."""
     line = run(([step([1.0] * 4)], ranks(0, 1, 2, 3)), topology=Topology.load("gloo"))
     assert line.seconds == pytest.approx(4.0)
 

@@ -1,4 +1,4 @@
-"""Timelines by hand: each rank by its own clock, with the exact seconds of everything it does."""
+"""Timelines by hand: the exact seconds of each rank, on its own clock."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_imbalances_that_cancel_are_counted_once() -> None:
 
 
 def test_messages_start_with_the_later_rank() -> None:
-    """Rank 1 comes to the second round at 1, and its message sets off when rank 0 comes, at 3."""
+    """Rank 1 reaches the second round at 1; its message starts when rank 0 arrives, at 3."""
     found = alone([step([3, 1]), step([1, 0], flow((1, 0, 2 * SECOND))), step([1, 1])], 2)
     assert rows(found.begins) == [[0, 3, 5], [0, 1, 5]]
     assert rows(found.computed) == [[3, 4, 6], [1, 1, 6]]
@@ -58,7 +58,7 @@ def test_messages_start_with_the_later_rank() -> None:
 
 
 def test_relayed_messages_leave_on_arrival() -> None:
-    """What rank 1 passes on leaves when it has come, while ranks 0 and 1 compute."""
+    """Rank 1 forwards a message on its arrival, while ranks 0 and 1 compute."""
     first, second = flow((0, 1, 2 * SECOND)), flow((1, 2, SECOND))
     found = alone([step([5, 0, 0], first), step([0, 4, 0], second), step([0, 0, 3])], 3)
     assert rows(found.begins) == [[0, 5, 5], [0, 2, 6], [0, 0, 3]]
@@ -82,7 +82,7 @@ def test_waiting_ranks_end_with_the_last_message() -> None:
 
 
 def test_ranks_wait_for_their_own_sends() -> None:
-    """An exchange is done with all of its parts: rank 0 has sent to rank 1 by 5, and computes then."""
+    """An exchange ends with all of its parts: rank 0 finishes sending at 5, and then computes."""
     found = alone([step([0, 4]), step([0, 0], flow((0, 1, SECOND))), step([2, 0])], 2)
     assert rows(found.starts) == [[0, 0, 5], [0, 4, 5]]
     assert found.seconds == 7
@@ -102,7 +102,7 @@ def test_shared_links_carry_rounds_in_turn(link: dict[str, object], second: list
 
 
 def test_pools_of_cores_serve_steps_in_turn() -> None:
-    """Three ranks on two cores: what is left of the first step is done before the second begins, but not elsewhere."""
+    """Three ranks share two cores: their first step ends before their second begins; other nodes don't wait."""
     topology = pooled(star(4), {"left": 2.0}, ["left", "left", "left", "right"])
     found = run(([step([4, 4, 0, 1]), step([0, 0, 2, 1])], ranks(0, 1, 2, 3)), topology=topology)
     assert rows(found.starts) == [[0, 4], [0, 4], [0, 4], [0, 1]]
@@ -112,7 +112,7 @@ def test_pools_of_cores_serve_steps_in_turn() -> None:
 
 
 def test_synchronous_rounds_wait_for_idle_ranks() -> None:
-    """Rank 2 comes to the second round at 5, and to a step without messages nobody waits for anybody."""
+    """Rank 2 reaches the second round at 5; in a step without messages no rank waits."""
     steps = [step([1, 1, 5]), step([0, 0, 1], flow((0, 1, SECOND))), step([2, 2, 2])]
     topology = star(3, alpha=0.0)
     apart, together = (run((steps, ranks(0, 1, 2)), topology=each) for each in (topology, synchronous(topology)))
@@ -124,7 +124,7 @@ def test_synchronous_rounds_wait_for_idle_ranks() -> None:
 
 @pytest.mark.parametrize("merged", [False, True])
 def test_synchronous_rounds_wait_within_a_group_only(merged: bool) -> None:
-    """Groups of two ranks: the first waits for its own only, the second exchanges nothing and doesn't wait."""
+    """The first group waits for its own ranks only; the second exchanges nothing and doesn't wait."""
     early, late = [step([1, 3]), step([0, 0], flow((0, 1, SECOND)))], [step([2, 9]), step([0, 0])]
     groups = [(early, ranks(0, 2)), (late, ranks(1, 3))]
     if merged:
@@ -136,7 +136,7 @@ def test_synchronous_rounds_wait_within_a_group_only(merged: bool) -> None:
 
 
 def test_baselines_and_ulysses_have_the_expected_groups() -> None:
-    """On 2 x 2 ranks: neighbours swap, and rings are between them; both as what exchanges with each other has it."""
+    """On 2 x 2 ranks, neighbours swap and rings run between pairs."""
     inputs, tokens = Inputs(2, 4, 4, 8, 8, "fp32"), np.full(4, 4)
     hybrid = Hybrid(inputs, 2, np.arange(4), np.ones((4, 4)), tokens)
     gathering = Gathering(inputs, ranks(0, 0, 1, 1), ranks(0, 1, 0, 1), np.ones((4, 4)), tokens)

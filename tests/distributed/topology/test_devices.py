@@ -1,4 +1,4 @@
-"""Topologies from graphs: devices, paths, channels, and everything that is refused."""
+"""Topologies from graphs: devices, paths, channels, and invalid graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topology files: the shipped ones, what names and templates mean, and everything that is refused."""
+"""Topology files: the shipped ones, names and templates, and invalid files."""
 
 from __future__ import annotations
 
