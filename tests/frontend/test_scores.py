@@ -1,53 +1,20 @@
-"""@attncc.score, and scores through attention(): options, -inf, refusals, and compiled graphs."""
+"""@attncc.score, and scores through attention(): parameters, values, -inf, and refusals."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
 
 import numpy as np
 import pytest
 import torch
-from torch._dynamo.testing import CompileCounterWithBackend
+from example_scores import CAUSAL, STRIDED, by_gap, capped, looked_up, sloped, tensors
 
 import attncc
-from attncc import Bounds, Table, Weights
+from attncc import Weights
 from attncc.errors import ParameterError, ScoreError, TableError
 from attncc.frontend.scores import as_score
 
-CAUSAL = attncc.load("causal")
-STRIDED = attncc.load("strided", l=8)
 BACKENDS = ["torch", "reference"]
-
-
-@attncc.score
-def sloped(score, h, i, j, *, slopes: Weights):
-    """A slope of the head.
-
-    More about it.
-    """
-    return score - slopes[h] * abs(i - j)
-
-
-@attncc.score
-def looked_up(i, j, *, table: Weights):
-    return table[i, j]
-
-
-@attncc.score
-def by_gap(i, j, *, table: Weights):
-    return table[i - j]
-
-
-@attncc.score
-def capped(score, *, cap: Annotated[float, Bounds(minimum=0.5, maximum=99)] = 30.0, twice: bool = False, n: int = 1):
-    once = cap * attncc.tanh(score / cap)
-    return 2 * n * once if twice else n * once
-
-
-def tensors(n: int = 40, heads: int = 2, dim: int = 8, **options) -> list[torch.Tensor]:
-    torch.manual_seed(0)
-    return [torch.randn(2, heads, n, dim, **options) for _ in range(3)]
 
 
 def test_factories_describe_themselves() -> None:
@@ -74,29 +41,6 @@ def test_scores_of_equal_expressions_are_equal_on_the_same_tensors() -> None:
     assert len({sloped(slopes=a), sloped(slopes=a)}) == 1
 
 
-def test_weights_of_one_shape_keep_the_names_of_their_score() -> None:
-    @attncc.score
-    def other(i, *, bias: Weights):
-        return bias[i]
-
-    @attncc.score
-    def another(i, *, slopes: Weights):
-        return slopes[i]
-
-    weights = torch.rand(4)
-    assert str(other(bias=weights).expression) == "score + bias[i]"
-    assert str(another(slopes=weights).expression) == "score + slopes[i]"
-
-
-def test_weights_that_are_not_parameters_are_refused() -> None:
-    @attncc.score
-    def own(score, h, *, slopes: Weights):
-        return score + slopes[h] * Weights((2,), "own")[h]
-
-    with pytest.raises(ScoreError, match="its parameters"):
-        own(slopes=torch.rand(2))
-
-
 @pytest.mark.parametrize("number", [1 / 3, math.log(2), -1e-12, 2**0.5])
 def test_scores_compare_with_numbers_of_any_precision(number: float) -> None:
     @attncc.score
@@ -115,70 +59,6 @@ def test_parameters_named_as_symbols_are_refused() -> None:
         @attncc.score
         def bias(score, h, i, j, *, b: Weights):
             return score + b[h, i, j]
-
-
-def test_weights_may_come_at_the_call() -> None:
-    q, k, v = tensors()
-    slopes, table = torch.rand(2), torch.randn(40)
-    wanted = attncc.attention(q, k, v, CAUSAL, score=sloped(slopes=slopes).then(by_gap(table=table)))
-    both = {"slopes": slopes, "table": table}
-    for score, weights in (
-        (sloped().then(by_gap), both),
-        (sloped(slopes=slopes).then(by_gap), {"table": table}),
-        (sloped(slopes=2 * slopes).then(by_gap(table=table)), {"slopes": slopes}),
-        (sloped(slopes=torch.rand(7)).then(by_gap(table=torch.rand(3))), both),
-    ):
-        assert torch.equal(attncc.attention(q, k, v, CAUSAL, score=score, weights=weights), wanted)
-    with pytest.raises(ScoreError, match=r"(?s)no tensor for its weights 'table'.*weights=\{\"table\": \.\.\.\}"):
-        attncc.attention(q, k, v, CAUSAL, score=sloped().then(by_gap), weights={"slopes": slopes})
-    with pytest.raises(ScoreError, match="Its weights are none"):
-        attncc.attention(q, k, v, CAUSAL, weights={"slopes": slopes})
-
-
-def test_expressions_are_built_once_per_shape_of_weights() -> None:
-    built = []
-
-    @attncc.score
-    def noted(h, *, gain: Weights, twice: bool = False):
-        built.append(gain.shape)
-        return gain[h] * (2 if twice else 1)
-
-    q, k, v = tensors()
-    for shape in ((2,), (2,), (3,), (2,)):
-        attncc.attention(q, k, v, CAUSAL, score=noted, weights={"gain": torch.rand(shape)})
-        attncc.attention(q, k, v, CAUSAL, score=noted(gain=torch.rand(shape)))
-    assert built == [(2,), (3,)]
-
-
-def test_resized_weights_are_read_again() -> None:
-    q, k, v = tensors()
-    table = torch.randn(40)
-    score = by_gap(table=table)
-    attncc.attention(q, k, v, CAUSAL, score=score)
-    table.resize_(44)
-    torch.testing.assert_close(
-        attncc.attention(q, k, v, CAUSAL, score=score),
-        attncc.attention(q, k, v, CAUSAL, score=by_gap(table=table[:40])),
-    )
-
-
-def test_weights_made_in_a_body_are_refused() -> None:
-    captured = torch.randn(2)
-
-    @attncc.score
-    def made(score, h, *, slopes: Weights):
-        return score + Weights(captured)[h] * slopes[h]
-
-    with pytest.raises(ScoreError, match=r"(?s)attncc\.Weights\(\.\.\.\) was made of a Tensor.*Declare"):
-        made(slopes=torch.rand(2))
-
-
-def test_names_of_chained_weights_are_distinct() -> None:
-    twice = sloped(slopes=torch.rand(2)).then(sloped(slopes=torch.rand(3)))
-    assert list(twice.then(sloped).template.names) == ["slopes", "slopes_1", "slopes_2"]
-    assert list(sloped().then(sloped().then(sloped)).template.names) == ["slopes", "slopes_1", "slopes_1_2"]
-    assert sloped() == sloped()
-    assert sloped() != sloped(slopes=torch.rand(2))
 
 
 @pytest.mark.parametrize(
@@ -211,6 +91,8 @@ def _declared(function):
 
 
 def _with_float_table(i, *, t: torch.Tensor): ...
+
+
 def _branching(score, i, j):
     return score if i < j else 0.0
 
@@ -224,6 +106,8 @@ def _conditional(i, j):
 
 
 def _nothing(score): ...
+
+
 def _infinite(score, i):
     return (score + i) * -math.inf
 
@@ -287,33 +171,6 @@ def test_scores_undefined_at_unconnected_pairs_give_no_nan(backend: str) -> None
         assert not any(x.isnan().any() for x in (out, *torch.autograd.grad(out.sum(), inputs)))
 
 
-def test_weights_may_be_of_another_dtype_than_the_query() -> None:
-    q, k, v = tensors(dtype=torch.bfloat16)
-    slopes = torch.tensor([0.1, 0.01], requires_grad=True)
-    out = attncc.attention(q, k, v, CAUSAL, score=sloped(slopes=slopes))
-    assert out.dtype == torch.bfloat16
-    [gradient] = torch.autograd.grad(out.float().square().sum(), slopes)
-    assert gradient.dtype == torch.float32
-    wide = attncc.attention(q.double(), k.double(), v.double(), CAUSAL, score=sloped(slopes=slopes))
-    torch.testing.assert_close(out.double(), wide, rtol=0.02, atol=0.02)
-
-
-def test_weights_need_not_be_contiguous() -> None:
-    table = torch.randn(40, 40, dtype=torch.float64).T.requires_grad_()
-    inputs = tensors(dtype=torch.float64)
-    for x in (table, table.detach().contiguous().requires_grad_()):
-        out = attncc.attention(*inputs, CAUSAL, score=looked_up(table=x))
-        assert torch.autograd.grad(out.square().sum(), x)[0].shape == (40, 40)
-
-
-def test_only_weights_that_require_gradients_receive_them() -> None:
-    first, second = torch.rand(2, requires_grad=True), torch.rand(2)
-    score = sloped(slopes=first).then(sloped(slopes=second))
-    attncc.attention(*tensors(), CAUSAL, score=score).sum().backward()
-    assert first.grad is not None
-    assert second.grad is None
-
-
 def test_gradients_pass_gradcheck() -> None:
     inputs = [x.double().requires_grad_() for x in tensors(11, dim=3)]
     slopes, table = (torch.rand(n, dtype=torch.float64, requires_grad=True) for n in (2, 11))
@@ -323,106 +180,6 @@ def test_gradients_pass_gradcheck() -> None:
         return attncc.attention(q, k, v, CAUSAL, score=chained.on([slopes, table]), return_lse=True)
 
     torch.autograd.gradcheck(run, (*inputs, slopes, table))
-
-
-def test_torch_compile_has_no_graph_break() -> None:
-    torch._dynamo.reset()
-    slopes = torch.rand(2, requires_grad=True)
-    score = sloped(slopes=slopes).then(capped())
-
-    @torch.compile(fullgraph=True, backend="aot_eager")
-    def block(q, k, v):
-        return attncc.attention(q * 2, k, v, STRIDED, score=score).sin()
-
-    inputs = [x.requires_grad_() for x in tensors()]
-    found = block(*inputs)
-    wanted = attncc.attention(inputs[0] * 2, *inputs[1:], STRIDED, score=score).sin()
-    torch.testing.assert_close(found, wanted)
-    leaves = [*inputs, slopes]
-    for a, b in zip(torch.autograd.grad(found.sum(), leaves), torch.autograd.grad(wanted.sum(), leaves), strict=True):
-        torch.testing.assert_close(a, b)
-
-
-DOUBLED = looked_up()
-IN_GRAPHS = {
-    "declared": lambda w: {"score": by_gap, "weights": {"table": w}},
-    "kept": lambda w: {"score": DOUBLED, "weights": {"table": w.view(-1, 1).expand(-1, 40)}},
-    "made in the graph": lambda w: {"score": capped(cap=5).then(by_gap), "weights": {"table": w}},
-    "made on its weights": lambda w: {"score": by_gap(table=w)},
-    "one of two": lambda w: {"score": sloped(slopes=w[:2]).then(by_gap), "weights": {"table": w}},
-}
-
-
-FEW = ("declared", "one of two")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in IN_GRAPHS]
-)
-def test_graphs_serve_all_values_of_weights_and_all_lengths(name: str) -> None:
-    torch._dynamo.reset()
-    counter = CompileCounterWithBackend("aot_eager")
-
-    def attend(q, k, v, w):
-        return attncc.attention(q * 2, k, v, CAUSAL, **IN_GRAPHS[name](w))
-
-    graph = torch.compile(attend, fullgraph=True, backend=counter)
-    for n, graphs in ((40, 1), (40, 1), (39, 2), (38, 2)):
-        inputs = [x.requires_grad_() for x in (*tensors(n), torch.randn(40))]
-        found, wanted = graph(*inputs), attend(*inputs)
-        torch.testing.assert_close(found, wanted)
-        for a, b in zip(*(torch.autograd.grad(x.sum(), inputs) for x in (found, wanted)), strict=True):
-            torch.testing.assert_close(a, b)
-        assert counter.frame_count == graphs
-
-
-def test_graphs_specialise_to_the_shape_of_weights() -> None:
-    torch._dynamo.reset()
-    counter = CompileCounterWithBackend("aot_eager")
-    graph = torch.compile(
-        lambda x, w: attncc.attention(x, x, x, CAUSAL, score=attncc.t5_bias, weights={"weights": w}),
-        fullgraph=True,
-        backend=counter,
-    )
-    x = tensors(6)[0]
-    for buckets in (4, 6, 4):
-        w = torch.randn(2, buckets)
-        torch.testing.assert_close(graph(x, w), attncc.attention(x, x, x, CAUSAL, score=attncc.t5_bias(weights=w)))
-    assert counter.frame_count == 2
-
-
-def test_tables_of_a_score_are_constants_of_its_graph() -> None:
-    @attncc.score
-    def by_bucket(i, j, *, weights: Weights, buckets: Table):
-        return weights[buckets[i - j]]
-
-    score, x, w = by_bucket(buckets=torch.arange(40) // 7), tensors()[0], torch.randn(6)
-    graph = torch.compile(
-        lambda x, w: attncc.attention(x, x, x, CAUSAL, score=score, weights={"weights": w}),
-        fullgraph=True,
-        backend="aot_eager",
-    )
-    wanted = attncc.attention(x, x, x, CAUSAL, score=by_gap(table=w[torch.arange(40) // 7]))
-    torch.testing.assert_close(graph(x, w), wanted)
-
-
-def test_the_operator_with_weights_passes_opcheck() -> None:
-    q, k, v = tensors(20)
-    score = sloped(slopes=torch.rand(2))
-    arguments = (q, k, v, score.tensors, [], 0.25, STRIDED.handle, score.key, 0, "torch", "")
-    torch.library.opcheck(
-        torch.ops.attncc.general_attention.default, arguments, test_utils=("test_schema", "test_faketensor")
-    )
-
-
-def test_autocast_leaves_weights_alone() -> None:
-    slopes = torch.rand(2, requires_grad=True)
-    with torch.autocast("cpu", torch.bfloat16):
-        out = attncc.attention(*tensors(), CAUSAL, score=sloped(slopes=slopes))
-    assert out.dtype == torch.bfloat16
-    out.float().sum().backward()
-    assert slopes.grad is not None
-    assert slopes.grad.dtype == torch.float32
 
 
 def test_flex_attention_score_mods_work_unchanged() -> None:
@@ -450,34 +207,6 @@ def test_scores_read_offsets_and_lengths() -> None:
     constant = attncc.attention(q, k, v, CAUSAL, score=by_gap(table=torch.linspace(0, 3, 40)))
     part = attncc.attention(q[:, :, 30:], k, v, CAUSAL, score=by_gap(table=torch.linspace(0, 3, 40)), q_offset=30)
     torch.testing.assert_close(constant[:, :, 30:], part)
-
-
-def test_lookups_are_guarded_by_the_pattern_or_by_where() -> None:
-    q, k, v = tensors()
-    short = torch.randn(16)
-    attncc.attention(q, k, v, attncc.load("sliding_window", window=16), score=by_gap(table=short))
-
-    @attncc.score
-    def near(score, i, j, *, table: Weights):
-        return attncc.where((i - j < 16) & (i >= j), score + table[i - j], score)
-
-    attncc.attention(q, k, v, attncc.load("full"), score=near(table=short))
-    for pattern, says in ((CAUSAL, "from 0 to 39"), (attncc.load("full"), "from -39 to 39")):
-        with pytest.raises(TableError, match=f"(?s)Weights 'table' have 16 entries.*{says}"):
-            attncc.attention(q, k, v, pattern, score=by_gap(table=short))
-
-
-def test_lookups_by_head_and_batch_entry_are_checked() -> None:
-    @attncc.score
-    def each(b, h, *, w: Weights, t: Table):
-        return w[b, t[h]]
-
-    q, k, v = tensors(heads=3)
-    attncc.attention(q, k, v, CAUSAL, score=each(w=torch.randn(2, 5), t=[4, 0, 1]))
-    with pytest.raises(TableError, match="Weights 'w' have 1 entries along axis 0"):
-        attncc.attention(q, k, v, CAUSAL, score=each(w=torch.randn(1, 5), t=[4, 0, 1]))
-    with pytest.raises(TableError, match="Table 't' has 2 entries"):
-        attncc.attention(q, k, v, CAUSAL, score=each(w=torch.randn(2, 5), t=[4, 0]))
 
 
 def test_invalid_scores_are_refused() -> None:
