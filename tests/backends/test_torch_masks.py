@@ -30,7 +30,7 @@ def scattered(i, j, *, share: int):
 
 
 @pytest.fixture(autouse=True)
-def none_kept():
+def empty_cache():
     masks._kept.cache.clear()  # type: ignore[attr-defined]
     yield
     masks._kept.cache.clear()  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attncc.cli.progress import Lines
 
 
-class Told:
+class Recorded:
     """Lines with a clock that the test moves."""
 
     def __init__(self) -> None:
@@ -20,41 +20,41 @@ class Told:
 
 
 def test_quick_steps_print_nothing() -> None:
-    told = Told()
+    recorded = Recorded()
     for name in "abc":
-        told.steps(name)
-        told.wait(0.5)
-    assert told.lines == []
+        recorded.steps(name)
+        recorded.wait(0.5)
+    assert recorded.lines == []
 
 
 def test_a_step_is_printed_within_two_seconds() -> None:
-    told = Told()
-    told.steps("planning")
-    told.wait(3)
-    assert told.lines == ["[2 s] planning"]
+    recorded = Recorded()
+    recorded.steps("planning")
+    recorded.wait(3)
+    assert recorded.lines == ["[2 s] planning"]
 
 
 def test_short_steps_are_not_all_printed() -> None:
-    told = Told()
+    recorded = Recorded()
     for number in range(100):
-        told.steps(f"step {number}")
-        told.wait(0.5)
-    assert 20 <= len(told.lines) <= 25
+        recorded.steps(f"step {number}")
+        recorded.wait(0.5)
+    assert 20 <= len(recorded.lines) <= 25
 
 
 def test_a_long_step_is_printed_repeatedly() -> None:
-    told = Told()
-    told.wait(1)
-    told.steps("compiling")
-    told.wait(25)
-    assert told.lines == ["[2 s] compiling", "[12 s] compiling, for 11 s", "[22 s] compiling, for 21 s"]
+    recorded = Recorded()
+    recorded.wait(1)
+    recorded.steps("compiling")
+    recorded.wait(25)
+    assert recorded.lines == ["[2 s] compiling", "[12 s] compiling, for 11 s", "[22 s] compiling, for 21 s"]
 
 
 def test_steps_are_numbered_once_their_count_is_known() -> None:
-    told = Told()
-    told.steps("planning")
-    told.wait(2)
-    told.steps.expect(7)
-    told.steps("forward")
-    told.wait(2)
-    assert told.lines == ["[2 s] planning", "[4 s] 1 of 7: forward"]
+    recorded = Recorded()
+    recorded.steps("planning")
+    recorded.wait(2)
+    recorded.steps.expect(7)
+    recorded.steps("forward")
+    recorded.wait(2)
+    assert recorded.lines == ["[2 s] planning", "[4 s] 1 of 7: forward"]

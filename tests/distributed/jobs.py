@@ -185,7 +185,7 @@ def planned_once() -> None:
     assert plan_for.cache_info().misses == before
 
 
-def configured_for_good() -> None:
+def changed_configuration() -> None:
     """What the caller does to a configuration after compile() doesn't change what runs, nor what ranks compare."""
     config: dict[str, object] = {"forward.plan": "fused"}
     op = compiled(config=config)
@@ -196,7 +196,7 @@ def configured_for_good() -> None:
     op(x, x, x)
 
 
-def there_and_back() -> None:
+def sharded_and_reassembled() -> None:
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("sequence", "batch"))
     op = compiled(mesh=mesh, settings=attncc.distributed.Settings(partition="zigzag"))
     ids = torch.arange(4 * N).view(4, N)

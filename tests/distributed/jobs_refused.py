@@ -53,7 +53,7 @@ def tables_that_differ() -> None:
     refused(lambda: compiled(attncc.load("document", ids=ids)), "rank 1 has", "broadcast")
 
 
-def a_schedule_that_sends_what_it_has_not() -> None:
+def a_schedule_that_sends_missing_units() -> None:
     parts = by_hand.partition("contiguous", N, 8, 4)
     good = by_hand.schedule(attncc.load("causal"), parts)
     compiled(schedule=good)
@@ -85,7 +85,7 @@ def spreads_that_do_not_divide() -> None:
     refused(lambda: compiled(settings=other, heads=2), "rank 3 has")
 
 
-def a_schedule_that_leaves_out_a_pair() -> None:
+def a_schedule_without_a_pair() -> None:
     good = by_hand.schedule(attncc.load("causal"), by_hand.partition("contiguous", N, 8, 4))
     *others, last = good.lanes[0].tasks
     fewer = replace(last, keys=last.keys[1:])

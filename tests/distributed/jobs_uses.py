@@ -185,7 +185,7 @@ def sizes_that_differ() -> None:
     op(x, x, x)
 
 
-def after_its_group_was_destroyed() -> None:
+def destroyed_group() -> None:
     """Runs last in its world."""
     op = compiled(**OPTIONS)
     dist.destroy_process_group()

@@ -259,8 +259,8 @@ def table(folder: Path) -> Specimen:
     return Specimen(path, use)
 
 
-class Stand:
-    """A stand-in for the driver that records its arguments."""
+class RecordingDriver:
+    """A driver-in for the driver that records its arguments."""
 
     def __init__(self) -> None:
         self.given: list[tuple[bytes, str, int]] = []
@@ -285,13 +285,13 @@ def package(folder: Path, name: str) -> Specimen:
     loader = _module(folder / "package" / "loader.py")
 
     def load() -> tuple[object, ...]:
-        stand = Stand()
+        driver = RecordingDriver()
         try:
-            found = loader.Attention(folder / "package", "cpu", stand)
+            found = loader.Attention(folder / "package", "cpu", driver)
         except loader.PackageError:
-            assert not stand.given
+            assert not driver.given
             raise
-        return found.manifest, {key: array.tolist() for key, array in found._arrays.items()}, stand.given
+        return found.manifest, {key: array.tolist() for key, array in found._arrays.items()}, driver.given
 
     sound = load()
 

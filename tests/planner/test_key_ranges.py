@@ -39,7 +39,7 @@ def test_hulls_of_rows_contain_all_of_them(seed: int, monotone: bool, monkeypatc
         assert row.tolist() == exact if monotone else ((row - exact) * [1, -1, 1, -1] <= 0).all()
 
 
-def test_hulls_cover_each_staircase() -> None:
+def test_hulls_cover_all_key_ranges() -> None:
     several = [drawn(seed, monotone=True) for seed in range(3)]
     found = hull(several)
     assert found.monotone

@@ -34,20 +34,20 @@ class Given(nn.Module):
 
 
 def parameter() -> nn.Module:
-    return _Alike(
+    return SelfAttention(
         attncc.compile(CAUSAL, score=attncc.alibi, weights={"slopes": nn.Parameter(torch.tensor([0.1, 0.5]))})
     )
 
 
 def captured() -> nn.Module:
-    return _Alike(attncc.compile(CAUSAL, score=attncc.alibi(slopes=nn.Parameter(torch.tensor([0.1, 0.5])))))
+    return SelfAttention(attncc.compile(CAUSAL, score=attncc.alibi(slopes=nn.Parameter(torch.tensor([0.1, 0.5])))))
 
 
 def buffer() -> nn.Module:
-    return _Alike(attncc.compile(CAUSAL, score=attncc.alibi(slopes=torch.tensor([0.1, 0.5]))))
+    return SelfAttention(attncc.compile(CAUSAL, score=attncc.alibi(slopes=torch.tensor([0.1, 0.5]))))
 
 
-class _Alike(nn.Module):
+class SelfAttention(nn.Module):
     def __init__(self, attend: nn.Module) -> None:
         super().__init__()
         self.attend = attend

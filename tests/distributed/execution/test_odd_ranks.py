@@ -8,7 +8,7 @@ import pytest
 from faults import check, end, free_port, start
 
 RANK = Path(__file__).with_name("odd_operator.py")
-NOBODY = -1  # all ranks raise
+NO_RANK = -1  # all ranks raise
 
 
 @pytest.mark.parametrize(
@@ -22,5 +22,5 @@ NOBODY = -1  # all ranks raise
 )
 def test_all_ranks_name_the_rank_with_other_tensors(tmp_path, change: str, odd: int, spread: int, words: str) -> None:
     processes = start(RANK, 4, tmp_path, free_port(), change, str(odd), str(spread))
-    assert end(processes, NOBODY), (tmp_path / "log").read_text()
-    check(tmp_path, 4, NOBODY, f"rank {odd} in ", words, named=odd)
+    assert end(processes, NO_RANK), (tmp_path / "log").read_text()
+    check(tmp_path, 4, NO_RANK, f"rank {odd} in ", words, named=odd)

@@ -54,7 +54,7 @@ def test_other_dtypes_agree_with_one_process(world, name: str, dtype: str, ranks
 
 
 def test_later_changes_to_a_configuration_have_no_effect(world) -> None:
-    world(2).run("configured_for_good")
+    world(2).run("changed_configuration")
 
 
 @pytest.mark.parametrize("ranks", [slow(2), slow(3), 4])
@@ -145,8 +145,8 @@ def test_lengths_may_be_below_the_number_of_ranks(world) -> None:
         "shards_of_another_size",
         "schedules_that_differ",
         "tables_that_differ",
-        "a_schedule_that_sends_what_it_has_not",
-        "a_schedule_that_leaves_out_a_pair",
+        "a_schedule_that_sends_missing_units",
+        "a_schedule_without_a_pair",
         "spreads_that_do_not_divide",
         "weights_that_differ",
     ],
@@ -167,7 +167,7 @@ def test_tasks_are_planned_once(world) -> None:
 
 
 def test_shards_reassemble_the_whole(world) -> None:
-    world(4).run("there_and_back")
+    world(4).run("sharded_and_reassembled")
 
 
 def test_descriptions_state_tokens_and_bytes(world) -> None:

@@ -43,5 +43,5 @@ def test_stages_are_limited_by_the_number_of_units(world) -> None:
 
 def test_a_destroyed_group_is_an_error(world) -> None:
     two = world(2)
-    two.run("jobs_uses.after_its_group_was_destroyed")
+    two.run("jobs_uses.destroyed_group")
     two.stop()
