@@ -21,9 +21,10 @@ MOST = 1 << 20
 
 @score
 def alibi(score: Real, i: Index, j: Index, h: Index, *, slopes: Weights) -> Real:
-    """The score less a slope of the head for each position between query and key (Press et al. 2022).
+    """The score less a slope for each position between query and key (Press et al. 2022).
 
-    slopes: (H,), see `alibi_slopes`.
+    Args:
+        slopes: (H,), see `alibi_slopes`.
     """
     return score - slopes[h] * abs(i - j)
 
@@ -40,7 +41,10 @@ def t5_bias(
 ) -> Real:
     """A learned bias by head and bucket of the distance (Raffel et al. 2020, section 2.1; T5 has scale=1).
 
-    weights: (H, buckets).
+    Args:
+        weights: (H, buckets).
+        bidirectional: Whether keys after the query have buckets of their own.
+        max_distance: The distance from which all share the last bucket.
     """
     buckets = Table(t5_buckets(weights.shape[-1], max_distance, bidirectional=bidirectional), "buckets")
     gap = maximum(minimum(j - i, max_distance), -max_distance)
@@ -49,7 +53,11 @@ def t5_bias(
 
 @score
 def softcap(score: Real, *, cap: Annotated[float, Bounds(minimum=1e-6)]) -> Real:
-    """The score brought smoothly between -cap and cap: cap * tanh(score / cap) (Gemma 2, 2024, section 2)."""
+    """The score brought smoothly between -cap and cap: cap * tanh(score / cap) (Gemma 2, 2024, section 2).
+
+    Args:
+        cap: The limit.
+    """
     return cap * tanh(score / cap)
 
 
@@ -67,10 +75,16 @@ def initial_weights(declared: ScoreFactory, heads: int) -> dict[str, Tensor]:
 
 
 def alibi_slopes(heads: int) -> Tensor:
-    """Return the slopes of `heads` heads, (H,) float32 (Press et al. 2022, section 3).
+    """Return the slopes of ALiBi (Press et al. 2022, section 3).
 
-    For a power of two they are 2^(-8 k / H), k = 1 .. H; otherwise those of the power of two below, and then every
-    other one of those of the next power of two.
+    For a power of two they are 2^(-8 k / H), k = 1 .. H. Otherwise they are those of the power of two below, and then
+    every other one of those of the next power of two.
+
+    Args:
+        heads: H.
+
+    Returns:
+        (H,), float32.
     """
     _require("heads", heads, 1)
     below = 1 << (heads.bit_length() - 1)
@@ -82,9 +96,17 @@ def alibi_slopes(heads: int) -> Tensor:
 def t5_buckets(buckets: int, max_distance: int = 128, *, bidirectional: bool = False) -> list[int]:
     """Return the bucket of each gap j - i from -max_distance to max_distance (Raffel et al. 2020, section 2.1).
 
-    Half of the buckets hold one distance each, the others grow as its logarithm up to `max_distance`, and the last
-    one holds all beyond. Bidirectional, the upper half of the buckets is for keys after the query; otherwise these
-    share the bucket of distance 0.
+    Half of the buckets hold one distance each, the others grow as its logarithm up to `max_distance`, and the last one
+    holds all beyond.
+
+    Args:
+        buckets: Their number.
+        max_distance: The distance from which all share the last bucket.
+        bidirectional: Whether the upper half of the buckets is for keys after the query, which otherwise share the
+            bucket of distance 0.
+
+    Returns:
+        (2 * max_distance + 1,), integers.
     """
     _require("buckets", buckets, 2 if bidirectional else 1)
     _require("max_distance", max_distance, 1)

@@ -29,16 +29,31 @@ Declared = Pattern | PatternFactory
 def load(name: str, **parameters: Any) -> Pattern:
     """Return the pattern `name` with its parameters: `load("strided", l=128)`.
 
-    `name` is a pattern of an installed plugin ("strided"; "sparse_transformer:strided" where two plugins have one;
-    "distribution/plugin:strided" where two plugins have one name), or of a file ("mine.py:ring"). A file may also hold
-    a pattern that is ready, such as what `attncc.per_head` returned: it is named by its variable, and takes no
-    parameters. Raises PatternError, PluginError, ParameterError or TableError.
+    Args:
+        name: A pattern of an installed plugin, "strided"; where two plugins have one of that name,
+            "sparse_transformer:strided"; where two plugins have one name, "distribution/plugin:strided". Or a pattern
+            of a file, "mine.py:ring". A variable of a file may also hold a finished pattern, which takes no parameters.
+        parameters: The values of the declared parameters.
+
+    Raises:
+        PatternError: If no plugin or file has the pattern.
+        PluginError: If its plugin can't be imported.
+        ParameterError: For a value that a parameter can't have.
+        TableError: For data that can't be a table.
     """
     return made(declared(name), name, parameters)
 
 
 def factory(name: str) -> PatternFactory:
-    """Return the declared pattern `name`; see `load` for the forms of names."""
+    """Return the declared pattern `name`.
+
+    Args:
+        name: As `load` takes it.
+
+    Raises:
+        PatternError: If no plugin or file has the pattern.
+        PluginError: If its plugin can't be imported.
+    """
     found = declared(name)
     if isinstance(found, Pattern):
         raise PatternError(

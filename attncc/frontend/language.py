@@ -32,7 +32,7 @@ from attncc.ir.tables import Read, TableData, TableSymbol
 class Index(Symbolic):
     """An integer expression over positions.
 
-    It supports `+ - * // % abs`, `& | ^ ~ << >>` on its bits, comparisons, and `/` for a Real.
+    It has `+ - * // % abs`, `& | ^ ~ << >>` on its bits, comparisons, and `/`, which gives a `Real`.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -211,9 +211,9 @@ class Flag(Condition, Index):  # type: ignore[misc]  # bits of one bit are condi
 class Table(TableData):
     """Data that a pattern looks up by position, as in `ids[i] == ids[j]` or `mask[i // 64, j // 64]`.
 
-    The index has one or two parts; dimensions in front of those are the batch entry, (B, ...), or batch entry
-    and head, (B, H, ...), of size 1 where all share. A boolean table gives a condition, which is the number 0 or 1
-    in arithmetic and where it is compared with one.
+    A look-up has one or two index expressions. Dimensions in front of those are the batch entry, (B, ...), or batch
+    entry and head, (B, H, ...); one of size 1 is shared. An entry of a boolean table is a condition, and 0 or 1 in
+    arithmetic.
     """
 
     def __getitem__(self, key: object) -> Any:
@@ -245,7 +245,16 @@ def maximum(a: object, b: object) -> Any:
 
 
 def where(condition: object, yes: Any, no: Any) -> Any:
-    """Return `yes` where `condition` holds, else `no`: both conditions, both index expressions, or both numbers."""
+    """Return `yes` where `condition` holds, else `no`.
+
+    Args:
+        condition: A condition, or True or False.
+        yes: A condition, an index expression or a real expression.
+        no: The same kind.
+
+    Raises:
+        PatternError: Where the kinds don't fit.
+    """
     if _is_condition(yes) and _is_condition(no):
         holds = condition if isinstance(condition, Condition) else Condition(predicate_of(condition))
         return (holds & yes) | (~holds & no)

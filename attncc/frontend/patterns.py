@@ -22,9 +22,15 @@ _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictiona
 
 
 class Pattern:
-    """An attention pattern: one or several connectivity sets; used as it is, it means their union.
+    """An attention pattern: one or several connectivity sets A_i^(m); attention sees their union.
 
-    `name` and `parameters` say where it came from; the identity is `key`, a hash of the sets themselves.
+    Patterns combine with `&`, `|` and `~`.
+
+    Attributes:
+        subsets: The predicate of each set.
+        name: What the pattern is called in messages and pictures.
+        parameters: The values that the declared function was called with.
+        handle: A hash under a name, by which compiled graphs refer to the pattern.
     """
 
     def __init__(self, subsets: Sequence[Predicate], name: str, parameters: Mapping[str, Any] | None = None) -> None:
@@ -56,25 +62,31 @@ class Pattern:
 
     @cached_property
     def predicate(self) -> Predicate:
-        """The union of the subsets, in normal form: equal keys mean equal predicates, free symbols included."""
+        """The union of the subsets in normal form. Equal keys mean equal predicates, free symbols included."""
         return normalised(disjunction(self.subsets))
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the canonical predicate, the same in every process; equal sets have equal keys
-        as far as the normal form can tell."""
+        """SHA-256 of the predicate, in every process; equal sets have equal keys as far as the normal form tells."""
         return digest(self.predicate)
 
     def union(self) -> Pattern:
-        """Every head sees all subsets (Child et al. 2019, section 4.2, merged heads)."""
+        """Return the pattern in which every head sees all subsets (Child et al. 2019, section 4.2, merged heads)."""
         return Pattern([self.predicate], self.name, self.parameters)
 
     def heads(self) -> Pattern:
-        """Head h sees subset h mod p (Child et al. 2019, section 4.2, one pattern a head)."""
+        """Return the pattern in which head h sees subset h mod p (Child et al. 2019, section 4.2)."""
         return _by_head(self.subsets, f"{self.name}.heads()", self.parameters)
 
     def layers(self, n: int) -> Pattern:
-        """The subset of residual block n, that is n mod p (Child et al. 2019, section 4.2, interleaved)."""
+        """Return subset n mod p, for residual block n (Child et al. 2019, section 4.2, interleaved).
+
+        Args:
+            n: The number of the block.
+
+        Raises:
+            PatternError: If `n` isn't an integer.
+        """
         if not isinstance(n, int):
             raise PatternError(
                 f"layers({n!r}).",
@@ -84,7 +96,7 @@ class Pattern:
         return Pattern([self.subsets[n % len(self.subsets)]], f"{self.name}.layers({n})", self.parameters)
 
     def causal(self) -> Pattern:
-        """Every subset without the keys after the query, j <= i."""
+        """Return the pattern without the keys after each query: j <= i in every subset."""
         past = comparison("ge", I - J)
         return Pattern([subset & past for subset in self.subsets], f"{self.name}.causal()", self.parameters)
 
@@ -115,7 +127,13 @@ class Pattern:
 
 
 class PatternFactory(Declaration):
-    """What `@attncc.pattern` makes of a function: call it with parameters to get a Pattern."""
+    """What `@attncc.pattern` makes of a function: call it with parameters to get a `Pattern`.
+
+    Attributes:
+        name: The function's name.
+        doc: The function's documentation.
+        parameters: The declared parameters, with types, defaults and limits.
+    """
 
     kind = "pattern"
     error = PatternError
@@ -140,17 +158,29 @@ class PatternFactory(Declaration):
 def pattern(function: Callable[..., Any]) -> PatternFactory:
     """Declare an attention pattern (decorator).
 
-    The function names the symbols it uses among i, j, h, b, n_q, n_k; every other parameter is annotated with
-    int (limits: `Annotated[int, Bounds(minimum=1)]`), bool or `attncc.Table`. It returns one condition, or a
-    tuple of them, one for each subset A^(m).
+    Args:
+        function: Names the symbols that it uses among i, j, h, b, n_q, n_k. Every other parameter is annotated with
+            int, bool or `attncc.Table`; an int may have limits, `Annotated[int, Bounds(minimum=1)]`. The function
+            returns one condition, or a tuple of them, one for each subset A^(m).
 
-    Raises PatternError for a parameter without a usable annotation.
+    Returns:
+        The declared pattern, to be called with its parameters.
+
+    Raises:
+        PatternError: For a parameter without a usable annotation.
     """
     return PatternFactory.of(function)
 
 
 def per_head(patterns: Sequence[Pattern | PatternFactory]) -> Pattern:
-    """Return the pattern in which head h sees patterns[h mod len(patterns)]."""
+    """Return the pattern in which head h sees patterns[h mod len(patterns)].
+
+    Args:
+        patterns: At least one pattern, or declared pattern that needs no parameters.
+
+    Raises:
+        PatternError: For an empty list, or an entry that isn't a pattern.
+    """
     chosen = [as_pattern(p) for p in patterns] if isinstance(patterns, Sequence) else []
     if not chosen:
         raise PatternError(

@@ -33,7 +33,10 @@ MAX_POWER = 8
 
 
 class Real(Symbolic):
-    """A real expression; supports `+ - * / abs`, comparisons, powers that are integers, and attncc's functions."""
+    """A real expression.
+
+    It has `+ - * / abs`, integer powers, comparisons, and the functions of attncc: `attncc.tanh`, `exp`, `log`, ...
+    """
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -205,7 +208,7 @@ def exp(x: object) -> Real:
 
 
 def log(x: object) -> Real:
-    """Return the natural logarithm; log(0) is -inf, which masks a pair where it is the score."""
+    """Return the natural logarithm. log(0) is -inf, which masks a pair where it is the score."""
     return Real(Logarithm(real_of(x)))
 
 

@@ -23,10 +23,16 @@ from attncc.ir.symbols import BY_NAME, SCORE
 
 
 class Score:
-    """A score: a template, and the tensors that are bound to its weights so far, by name.
+    """What becomes of the scaled score of a pair: a template, and the tensors that are bound to its weights so far.
 
-    `name` and `parameters` say where it came from; scores of equal `expression` run the same code. The expression
-    follows from the shapes of the weights, so that it is known once all of them are there.
+    The template gives an expression for the shapes of the weights, which is known once all of them are there. Scores of
+    one expression run the same code.
+
+    Attributes:
+        template: Gives the expression.
+        weights: The bound tensors by name, in the order of their slots.
+        name: What the score is called in messages.
+        parameters: The values that the declared function was called with.
     """
 
     def __init__(
@@ -52,7 +58,7 @@ class Score:
 
     @property
     def tensors(self) -> list[Any]:
-        """The weights' tensors, by slot; raises ScoreError if there are some to come."""
+        """The tensors of the weights, by slot. Raises ScoreError if one isn't bound yet."""
         for name in self.template.names:
             if name not in self.weights:
                 raise ScoreError(
@@ -69,7 +75,7 @@ class Score:
 
     @property
     def shapes(self) -> Shapes:
-        """The weights' sizes now, by slot; raises ScoreError if there are some to come."""
+        """The shapes of the weights, by slot. Raises ScoreError if one isn't bound yet."""
         return _shapes(self.tensors)
 
     @property
@@ -86,9 +92,14 @@ class Score:
         return self.template.traced_key(self.shapes) if is_tracing() else self.expression.key
 
     def with_weights(self, **weights: Any) -> Score:
-        """Return the score with these tensors in place of those of their names.
+        """Return the score with other tensors for some of its weights.
 
-        Raises ScoreError for an unknown name, TableError for what can't be weights.
+        Args:
+            weights: Floating-point tensors by name.
+
+        Raises:
+            ScoreError: For a name that the score doesn't have.
+            TableError: For what can't be weights.
         """
         for name in weights:
             if name not in self.template.names:
@@ -102,22 +113,27 @@ class Score:
         return Score(self.template, {**self.weights, **checked}, self.name, self.parameters)
 
     def on(self, tensors: Sequence[Any]) -> Score:
-        """Return the score on these tensors, one for each of its weights by slot; raises what `with_weights` does."""
+        """Return the score on these tensors, one for each slot. Raises what `with_weights` raises."""
         return self.with_weights(**dict(zip(self.template.names, tensors, strict=True)))
 
     def unbound(self) -> Score:
-        """Return the score with all of its weights to come."""
+        """Return the score without tensors: all of its weights are given later."""
         return Score(self.template, {}, self.name, self.parameters)
 
     def fixed(self) -> Score:
-        """Return the same, bound score without what declared it: its expression is for weights of these shapes."""
+        """Return the bound score with its expression in place of its template, for weights of these shapes only."""
         template = Fixed(self.expression, self.template.names, self.shapes)
         return Score(template, self.weights, self.name, self.parameters)
 
     def then(self, other: Score | ScoreFactory) -> Score:
         """Return this score followed by another, which gets its result: `alibi(...).then(softcap(cap=50.0))`.
 
-        Raises ScoreError where the two together compute with something that isn't finite.
+        Args:
+            other: The second score. A name of its weights that this score has too gets its slot behind it, as
+                `slopes_1`.
+
+        Raises:
+            ScoreError: Where the two together compute with something that isn't finite.
         """
         second = as_score(other)
         template = Chained.of(self.template, second.template)
@@ -155,7 +171,13 @@ class Score:
 
 
 class ScoreFactory(Declaration):
-    """What `@attncc.score` makes of a function: call it with parameters to get a Score."""
+    """What `@attncc.score` makes of a function: call it with parameters to get a `Score`.
+
+    Attributes:
+        name: The function's name.
+        doc: The function's documentation.
+        parameters: The declared parameters, with types, defaults and limits.
+    """
 
     kind = "score"
     error = ScoreError
@@ -203,12 +225,17 @@ def _check_slots(name: str, expr: sympy.Expr, declared: Sequence[Weights]) -> No
 def score(function: Callable[..., Any]) -> ScoreFactory:
     """Declare a score (decorator).
 
-    The function names the symbols it uses among score (scale * <q_i, k_j>), i, j, h, b, n_q, n_k; every other
-    parameter is annotated with int, float, bool, `attncc.Table` (integers) or `attncc.Weights` (a floating-point
-    tensor, with gradient). It returns what takes the score's place, or, if it doesn't name `score`, a bias that is
-    added to it. A result of -inf masks the pair.
+    Args:
+        function: Names the symbols that it uses among score (scale * <q_i, k_j>), i, j, h, b, n_q, n_k. Every other
+            parameter is annotated with int, float, bool, `attncc.Table` (integers) or `attncc.Weights` (a
+            floating-point tensor, with gradient). The function returns what takes the score's place or, if it doesn't
+            name `score`, a bias that is added to it. A result of -inf masks the pair.
 
-    Raises ScoreError for a parameter without a usable annotation.
+    Returns:
+        The declared score, to be called with its parameters.
+
+    Raises:
+        ScoreError: For a parameter without a usable annotation.
     """
     return ScoreFactory.of(function)
 

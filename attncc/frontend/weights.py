@@ -19,9 +19,12 @@ MAX_DIMENSIONS = 4
 class Weights(Real):
     """The annotation of a score's parameter that is a floating-point tensor, and what the score's body sees of it.
 
-    The body looks it up, as in `slopes[h]` or `table[h, buckets[i - j]]`, by one index expression a dimension; one
-    without dimensions is a number, as in `score * temperature`. Its values are read when attention runs, and get
-    gradients; -inf entries mask pairs. Raises PatternError where it is made by hand.
+    The body looks it up by one index expression for each dimension, as in `slopes[h]` or `table[h, buckets[i - j]]`.
+    Weights without dimensions are a number, as in `score * temperature`. The values are read when attention runs, and
+    get gradients. An entry of -inf masks pairs.
+
+    Raises:
+        PatternError: If it is made by hand.
     """
 
     def __init__(self, shape: tuple[int, ...], name: str = "weights", slot: int = 0) -> None:

@@ -51,12 +51,25 @@ def plan(
     tile: Tile = TILE,
     target: str = TARGET,
 ) -> Plan:
-    """Return the plan for a pattern at these lengths (`kv_len` defaults to q_offset + q_len).
+    """Return the plan for a pattern at these lengths.
 
-    `heads` and `batch` matter only to patterns that depend on h or b. `tile` is (block_m, block_n), powers of
-    two. The last plans are kept: asking again for an equal pattern and shape plans nothing.
+    The last plans are kept: asking again for an equal pattern and shape plans nothing.
 
-    Raises ShapeError, PatternError, TableError or ConfigError for input that can't be planned.
+    Args:
+        pattern: The pattern, or a declared pattern that needs no parameters.
+        q_len: Number of queries.
+        kv_len: Number of keys, by default q_offset + q_len.
+        q_offset: Position of the first query.
+        heads: Number of query heads; it matters to patterns that depend on h.
+        batch: Number of batch entries; it matters to patterns that depend on b.
+        tile: (block_m, block_n), query and key positions of a tile, powers of two.
+        target: Name of the target whose costs decide.
+
+    Raises:
+        ShapeError: For lengths that can't be planned.
+        PatternError: For a predicate that can't be evaluated at these lengths.
+        TableError: For a table that is too short.
+        ConfigError: For a tile or target that there isn't.
     """
     _check_tile(tile)
     find_target(target)  # before the plan is looked for by what was given

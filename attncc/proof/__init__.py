@@ -11,12 +11,24 @@ __all__ = ["Finding", "verify"]
 
 
 def verify(pattern: Pattern | PatternFactory, seq_len: int, *, heads: int = 1, batch: int = 1) -> tuple[Finding, ...]:
-    """Prove or refute, at `seq_len` queries and keys: causal, no empty rows, and for several subsets factorisation.
+    """Prove or refute properties of a pattern: causal, no empty rows, and factorised where it has several subsets.
 
-    Factorisation is that of Child et al. (2019), section 4.2, for the subsets before `union` or `heads`; a path may
-    leave out a step, since residual connections do. Its `holds` is None where the graph that decides it is too large.
-    `heads` and `batch` say how many heads and batch entries are looked at where the pattern depends on them.
-    Raises ShapeError, TableError or PatternError for input that can't be planned.
+    Factorisation is that of Child et al. (2019), section 4.2, for the subsets before `union` or `heads`. A path may
+    leave out a step, since residual connections do.
+
+    Args:
+        pattern: The pattern, or a declared pattern that needs no parameters.
+        seq_len: Number of queries and keys.
+        heads: Heads that are looked at where the pattern depends on h.
+        batch: Batch entries that are looked at where the pattern depends on b.
+
+    Returns:
+        One finding for each property. Its `holds` is None where the graph that decides it is too large.
+
+    Raises:
+        ShapeError: For lengths that can't be planned.
+        TableError: For a table that is too short.
+        PatternError: For a predicate that can't be evaluated at these lengths.
     """
     chosen = as_pattern(pattern)
     shape = Shape(seq_len, seq_len, 0, heads, batch)

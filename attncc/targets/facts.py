@@ -18,8 +18,11 @@ LAUNCH = 5e-6
 class Lanes:
     """Lanes of one multiprocessor: how many results of a kind it gives in a clock.
 
-    fp32: add, multiply and fused multiply-add; integer: also compare, select, min/max, logic, shifts and conversions;
-    special: exp2, log2, reciprocal; shuffle: exchanges between the lanes of a warp.
+    Attributes:
+        fp32: Add, multiply and fused multiply-add.
+        integer: Also compare, select, minimum, maximum, logic, shifts and conversions.
+        special: exp2, log2 and reciprocal.
+        shuffle: Exchanges between the lanes of a warp.
     """
 
     fp32: int
@@ -30,15 +33,33 @@ class Lanes:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU. Sizes in bytes (memory) or 32-bit registers; rates per second, `clock` in Hz, both at boost clock.
+    """A GPU at its boost clock. A multiprocessor is a compute unit on AMD.
 
-    registers, shared, warps, blocks: of one multiprocessor (a compute unit, on AMD); register_unit: the registers of
-    a warp come in multiples of it; shared_reserved: what the system takes of `shared` for each block.
-    shared_bytes: bytes a clock that shared memory gives to a multiprocessor. schedulers: parts that warps are spread
-    over; issue: instructions that all of them start in a clock; vector_pipes: 3 where fp32, integer and special
-    instructions have pipes of their own, 1 where they share one.
-    tensor: dense matrix products by input type, accumulated in float32, FLOP/s; sustained: the share of `tensor` that a
-    large matrix product holds under the power limit. links: bytes a second in one direction.
+    Attributes:
+        backend: The vendor's backend in Triton, `cuda` or `hip`.
+        arch: The architecture, `sm_90` or `gfx942`.
+        warp_size: Threads of a warp.
+        multiprocessors: Their number.
+        clock: Hz.
+        memory: Bytes.
+        bandwidth: Bytes a second, to and from memory.
+        l2: Bytes of the last cache.
+        registers: 32-bit registers of a multiprocessor.
+        registers_per_thread: The most that a thread may have.
+        register_unit: A warp's registers come in multiples of it.
+        shared: Bytes of shared memory of a multiprocessor.
+        shared_per_block: The most that a block may have, in bytes.
+        shared_reserved: Bytes of `shared` that the system takes for each block.
+        warps: The most that a multiprocessor holds.
+        blocks: The most that a multiprocessor holds.
+        shared_bytes: Bytes a clock from shared memory, for a multiprocessor.
+        schedulers: Parts of a multiprocessor over which warps are spread.
+        issue: Instructions that all schedulers together start in a clock.
+        vector_pipes: 3 where fp32, integer and special instructions have pipes of their own, 1 where they share one.
+        sustained: The share of `tensor` that a large matrix product holds under the power limit.
+        lanes: Results a clock, by kind of instruction.
+        tensor: FLOP a second of dense matrix products with sums in float32, by input type.
+        links: Bytes a second in one direction, by kind of link.
     """
 
     backend: str
@@ -78,13 +99,21 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds that a tensor library takes on a CPU, for one unit of each kind of work; or numbers of such units.
+    """Seconds that a tensor library takes on a CPU for one unit of each kind of work, or numbers of such units.
 
-    products: FLOP of matrix products; scores: exponentials and sums; converted: elements of masks that
-    are made into what is added to scores; expanded: those that are made of positions, at each call; evaluated: integer
-    operations of their predicates. Bytes of rows that are read: gathered through an index, or `apart`, not
-    side by side. Of rows that are written: stored, or merged with what is there, whatever the way; scattered through an
-    index; `spilled`, where results of a call outgrow the caches. calls: chunks of items, a few library calls each.
+    Attributes:
+        products: FLOP of matrix products.
+        scores: Exponentials and sums.
+        converted: Elements of masks that are turned into what is added to scores.
+        expanded: Elements of masks that are made from positions at each call.
+        evaluated: Integer operations of predicates.
+        gathered: Bytes of rows that are read through an index.
+        scattered: Bytes of rows that are written through an index.
+        apart: Bytes of rows that are read and don't lie side by side.
+        stored: Bytes of rows that are written where nothing was.
+        merged: Bytes of rows that are merged with those that are there.
+        spilled: Bytes of rows that are written while a call's results outgrow the caches.
+        calls: Chunks of items, a few library calls each.
     """
 
     products: float = 0.0
@@ -103,7 +132,13 @@ class Costs:
 
 @dataclass(frozen=True)
 class Library:
-    """What a tensor library costs on a CPU, by direction; cache: bytes of a call's results that caches hold."""
+    """What a tensor library costs on a CPU.
+
+    Attributes:
+        cache: Bytes of a call's results that caches hold.
+        forward: Costs of a forward.
+        backward: Costs of a backward.
+    """
 
     cache: float
     forward: Costs
@@ -112,14 +147,22 @@ class Library:
 
 @dataclass(frozen=True)
 class Target:
-    """What the cost model knows of a device; rates are per second for the whole device, times in seconds.
+    """What the cost model knows of a device. Rates are per second for the whole device, times in seconds.
 
-    flops: multiply-adds count as two, dense attention on long runs; bandwidth: bytes moved to and from memory;
-    elements: scores a second that a predicate is evaluated for; masked: factor on a tile that needs a mask;
-    launch: fixed time of a pass. reread: seconds for a byte of keys and values that each tile of queries reads again, 0
-    where kernels choose tiles of their own. kept: scores of a pass up to which its mask is kept between calls, so that
-    its predicate isn't evaluated by each. gpu: the rest of what is known, None for a CPU. library: what a tensor
-    library costs on a CPU, None where nobody measured it.
+    Attributes:
+        name: What commands and configurations call it.
+        title: What people call it.
+        flops: FLOP a second of dense attention on long runs; a multiply-add counts as two.
+        bandwidth: Bytes a second to and from memory.
+        elements: Scores a second for which a predicate is evaluated.
+        masked: Factor on the time of a tile that needs a mask.
+        launch: Fixed time of a pass.
+        reread: Seconds for a byte of keys and values that each tile of queries reads again; 0 where kernels choose
+            their own tiles.
+        kept: Scores of a pass up to which its mask is kept between calls.
+        device: The device's name as its driver gives it.
+        gpu: What else is known of a GPU, None for a CPU.
+        library: What a tensor library costs on a CPU, None where it wasn't measured.
     """
 
     name: str

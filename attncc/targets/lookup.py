@@ -21,7 +21,14 @@ def names() -> tuple[str, ...]:
 
 
 def target(name: str) -> Target:
-    """Return a target by its name, or by its architecture (`sm_90`: the first name that has it); raises ConfigError."""
+    """Return a target.
+
+    Args:
+        name: Its name, or its architecture (`sm_90`: the first target that has it).
+
+    Raises:
+        ConfigError: If there is none.
+    """
     if isinstance(name, str):
         if name in names():
             return _shipped(name)
@@ -42,7 +49,14 @@ def _shipped(name: str) -> Target:
 
 
 def gpu(name: str) -> Gpu:
-    """Return the facts of a GPU by its target's name or architecture; raises ConfigError, also for a CPU."""
+    """Return the facts of a GPU.
+
+    Args:
+        name: The name of its target, or its architecture.
+
+    Raises:
+        ConfigError: If there is none, or it is a CPU.
+    """
     found = target(name)
     if found.gpu is None:
         raise ConfigError(
@@ -54,11 +68,17 @@ def gpu(name: str) -> Gpu:
 
 
 def for_device(device_name: str, arch: str) -> Target:
-    """Return the target of a live device, by its name and architecture as its driver gives them.
+    """Return the target of a live device.
 
     Where no target of its generation has its name, it is the one of the vendor's nearest architecture, such as rtx4090
-    for an sm_86, a100 for an sm_75, mi355x for a gfx1201; `attncc doctor` says which. Raises ConfigError for an
-    architecture of neither vendor.
+    for an sm_86, a100 for an sm_75, mi355x for a gfx1201; `attncc doctor` says which.
+
+    Args:
+        device_name: As the driver gives it.
+        arch: As the driver gives it, `sm_90` or `gfx942`.
+
+    Raises:
+        ConfigError: For an architecture of neither vendor.
     """
     vendor, generation, number = _place(arch)
     near = [known for known in _gpus() if _of(known)[0] == vendor]
