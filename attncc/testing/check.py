@@ -90,7 +90,7 @@ def check_attention(
     exact, plain = (dense(x, mask, formula).items() for x in (problem.to(torch.float64), problem))
     where = f"{pattern!r}, {_sizes(problem)}, q_offset {q_offset}" + (f", score {score.expression}" if score else "")
     for (name, value), (_, wanted), (_, yardstick) in zip(found.items(), exact, plain, strict=True):
-        # Roundings of sums over rows add up as a random walk does. Dense attention may have none of them: the softmax of
+        # Roundings of sums over rows add up as a random walk does. Dense attention may have none: the softmax of
         # a single key is exactly 1.
         sums = ("d_key", "d_value", "d_weights")
         roundings = lse.numel() ** 0.5 if name.startswith(sums) else 1.0
