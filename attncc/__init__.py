@@ -15,7 +15,7 @@ from attncc.version import __version__
 if TYPE_CHECKING:
     from attncc import distributed as distributed
     from attncc import targets as targets
-    from attncc.backends.reference import dense_mask as dense_mask
+    from attncc.backends.reference.mask import dense_mask as dense_mask
     from attncc.errors import AttnccError as AttnccError
     from attncc.errors import BackendError as BackendError
     from attncc.errors import ConfigError as ConfigError
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 
 #: Module -> the public names that it provides.
 _EXPORTS = {
-    "attncc.backends.reference": ["dense_mask"],
+    "attncc.backends.reference.mask": ["dense_mask"],
     "attncc.frontend.biases": ["alibi", "alibi_slopes", "softcap", "t5_bias", "t5_buckets"],
     "attncc.frontend.catalog": ["factory", "load"],
     "attncc.frontend.declarations": ["Bounds"],

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from importlib.metadata import entry_points as all_entry_points
+from types import ModuleType
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from attncc import backends
 
 os.environ.setdefault("ATTNCC_CACHE_DIR", tempfile.mkdtemp(prefix="attncc-tests-"))
 if not torch.cuda.is_available():
@@ -37,6 +44,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--examples") or config.getoption("--flips"):
         for item in items:
             item.add_marker(pytest.mark.timeout(0))
+
+
+@pytest.fixture
+def install_backends(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Return a function that installs backends, each by an entry point of a distribution; it adds no distribution."""
+    installed = []
+
+    def install(*added: object) -> None:
+        for number, backend in enumerate(added):
+            module = ModuleType(f"fake_backend_{len(installed) + number}")
+            module.BACKEND = backend
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+            name = getattr(backend, "name", "broken")
+            installed.append(EntryPoint(name, f"{module.__name__}:BACKEND", "attncc.backends"))
+        _forget_backends()
+
+    def entry_points(group: str) -> list[EntryPoint]:
+        return [*all_entry_points(group=group), *(entry for entry in installed if entry.group == group)]
+
+    monkeypatch.setattr("attncc._util.entry_points.entry_points", entry_points)
+    monkeypatch.setattr(backends.BACKENDS, "_results", {})
+    yield install
+    _forget_backends()
+
+
+def _forget_backends() -> None:
+    for function in vars(backends).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
 
 
 @pytest.fixture

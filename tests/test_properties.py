@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attncc
-from attncc.backends.reference import dense_mask
+from attncc.backends.reference.mask import dense_mask
 from attncc.planner.directions import DIRECTIONS
 from attncc.planner.options import WAYS
 from attncc.testing.check import check_attention, check_plan

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
+from attncc.errors import ConfigError
 
-from attncc.backends.choices import Value
-from attncc.backends.inputs import Inputs
-from attncc.backends.logsum import LogSum
-from attncc.ir.score import ScoreExpression
-from attncc.planner.plan import Plan
-from attncc.targets import Target
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from attncc.backends.choices import Value
+    from attncc.backends.inputs import Inputs
+    from attncc.backends.logsum import LogSum
+    from attncc.ir.score import ScoreExpression
+    from attncc.machine_code.compiled import Compiled
+    from attncc.machine_code.source import Source
+    from attncc.planner.plan import Plan
+    from attncc.targets import Target
+
+#: Stands in `Backend.device_types` for every type of device.
+ANY_DEVICE = "*"
 
 
 class Gradients(NamedTuple):
-    """Gradients of the inputs, each in its shape and dtype; `weights` is empty where they weren't asked for."""
+    """Gradients of the inputs, each in the shape and dtype of its input.
+
+    Attributes:
+        query: (B, Hq, Nq, D).
+        key: (B, Hkv, Nk, D).
+        value: (B, Hkv, Nk, Dv).
+        weights: Those of the score's weights, by slot; empty where nobody asked for them.
+    """
 
     query: Tensor
     key: Tensor
@@ -28,7 +44,12 @@ class Gradients(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """What a forward leaves for its backward: what it took and what it returned, in the shapes of Executable."""
+    """What a backward needs of its forward.
+
+    Attributes:
+        query, key, value, weights: What the forward took, in the shapes of `Executable`.
+        out, lse: What the forward returned.
+    """
 
     query: Tensor
     key: Tensor
@@ -39,79 +60,195 @@ class Saved:
 
 
 class Executable(Protocol):
-    """A lowered plan: attention for tensors of the plan's shape, on any device that the backend takes.
+    """A lowered plan: attention for tensors of the plan's shape.
 
-    query (B, Hq, Nq, D), key (B, Hkv, Nk, D), value (B, Hkv, Nk, Dv); query head h uses key head h // (Hq / Hkv).
-    lse is the natural-log sum of exponentials, (B, Hq, Nq), float32 (float64 for float64 inputs), with the remainder of
-    its rounding where there is a score; a query without keys has out 0, lse -inf and zero gradients. `weights` are the
-    score's, by slot, of any floating dtype. The score takes the place of scale * <q, k>; a pair whose score is -inf
-    counts as not connected, and one with any finite score as connected.
+    The score takes the place of scale * <q, k>. A pair whose score is -inf counts as not connected, and one with any
+    finite score counts as connected. A query without connected keys has out 0, lse -inf and zero gradients.
     """
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
     ) -> tuple[Tensor, LogSum]:
-        """Return (out, lse), out (B, Hq, Nq, Dv) in the query's dtype."""
+        """Compute attention.
+
+        Args:
+            query: (B, Hq, Nq, D).
+            key: (B, Hkv, Nk, D); query head h uses key head h // (Hq / Hkv).
+            value: (B, Hkv, Nk, Dv).
+            weights: The score's weights, by slot, of any floating dtype.
+            scale: The factor of the products <q, k>; it may be 0 or negative.
+
+        Returns:
+            out, (B, Hq, Nq, Dv) in the query's dtype, and lse, the natural-log sum of exponentials, (B, Hq, Nq) in
+            float32 (float64 for float64 inputs). Under a score lse has the remainder of its rounding.
+        """
         ...
 
     def backward(
         self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
     ) -> Gradients:
-        """Return the gradients of what a forward took; those of the weights only `with_weights`."""
-        ...
+        """Compute the gradients of what a forward took.
 
-
-class Backend(Protocol):
-    """Lowers plans. Backends never import one another."""
-
-    name: str
-    #: (block_m, block_n) that plans for this backend are made with.
-    tile: tuple[int, int]
-
-    def unavailable(self) -> str | None:
-        """Return why the backend can't run on this machine, or None."""
-        ...
-
-    def refuses(self, query: Tensor, value: Tensor) -> str | None:
-        """Return why the backend can't take tensors of such dtype, device and head sizes, or None."""
-        ...
-
-    def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> Executable:
-        """Return the executable; `score` is attncc.ir.score.IDENTITY where there is none.
-
-        Raises ConfigError for an unknown key or bad value in `config`.
+        Args:
+            saved: The inputs and results of the forward.
+            grad_out: The gradient of out, (B, Hq, Nq, Dv).
+            grad_lse: The gradient of lse, (B, Hq, Nq), or None for zeros.
+            scale: The forward's scale.
+            with_weights: Whether the gradients of the score's weights are wanted.
         """
         ...
 
+
+class LoweredKernels(Protocol):
+    """A plan lowered to kernels for a target that need not be in this machine, as tuning models it."""
+
+    def sources(self, direction: str) -> Sequence[Source]:
+        """Return what the kernels of a direction (`forward`, `backward`) are compiled from, each once."""
+        ...
+
+    def modelled(self, direction: str, compiled: Mapping[Source, Compiled]) -> ModelledKernels:
+        """Return how a direction runs by its machine code; `compiled` holds every one of `sources`."""
+        ...
+
+
+class ModelledKernels(Protocol):
+    """How the kernels of a direction run on a target, as their machine code tells.
+
+    Attributes:
+        seconds: The predicted time, in seconds.
+        kernels: A dataclass for each launch, for people to read.
+        excess: Why the kernels can't run, or run badly; empty where nothing speaks against them.
+    """
+
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def kernels(self) -> Sequence[Any]: ...
+    @property
+    def excess(self) -> str: ...
+
+
+class Backend(ABC):
+    """Lowers plans. Subclass it, and name an instance in the entry-point group `attncc.backends`.
+
+    The module of a backend is imported before anything runs, so it imports torch and its compiler in its methods.
+
+    Attributes:
+        name: The name that users pass as `backend=`; that of the entry point.
+        tile: (block_m, block_n), the queries and keys of the tiles that plans are made of.
+        device_types: The types of torch devices for which the backend runs where no backend is named, such as `cuda`;
+            ANY_DEVICE for those that no other backend prefers. Without any, it runs only where it is named.
+        packages: The distributions that it runs on; tuned configurations depend on their versions.
+        composite: Whether `forward` is made of torch's own operations. Autograd and `torch.func` then go through it
+            for derivatives of every order, and `backward` serves partial results only.
+        compiles: Whether `lower_kernels` lowers plans for targets that aren't in this machine.
+        expected_error: The relative error to expect of `ModelledKernels.seconds`; None where it doesn't compile.
+        choices: What `config` leaves open, by name, with the direction that each choice binds (None: both). A backend
+            with choices is tuned.
+    """
+
+    name: str
+    tile: tuple[int, int] = (64, 64)
+    device_types: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ("torch",)
+    composite: bool = False
+    compiles: bool = False
+
+    @property
+    def expected_error(self) -> float | None:
+        """None, unless overridden."""
+        return None
+
     @property
     def choices(self) -> Mapping[str, str | None]:
-        """What `config` leaves open: names, and the direction that each binds (None: both); empty for nothing."""
-        ...
+        """Nothing, unless overridden."""
+        return MappingProxyType({})
+
+    def unavailable(self) -> str | None:
+        """Return why the backend can't run on this machine, or None."""
+        return None
+
+    def refuses(self, query: Tensor, value: Tensor) -> str | None:
+        """Return why the backend can't take tensors of such a dtype, device and head sizes, or None.
+
+        Args:
+            query: (B, Hq, Nq, D).
+            value: (B, Hkv, Nk, Dv), of the query's dtype and device.
+        """
+        return None
+
+    @abstractmethod
+    def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> Executable:
+        """Lower a plan.
+
+        Args:
+            plan: The pairs to compute, in tiles of `tile` or as tuned.
+            score: What takes the place of the scaled scores; attncc.ir.score.IDENTITY where there is none.
+            config: Values for some of the choices.
+
+        Returns:
+            What runs the plan on tensors of its shape, in both directions.
+
+        Raises:
+            ConfigError: `config` has an unknown key or a bad value.
+        """
 
     def default(self, inputs: Inputs, target: Target) -> Mapping[str, Value]:
         """Return the value of each choice without any config; raises ConfigError for inputs that it can't take."""
-        ...
+        return {}
 
     def check(self, config: Mapping[str, object]) -> None:
-        """Raise ConfigError for an unknown key or bad value."""
-        ...
+        """Raise ConfigError for an unknown key or a bad value."""
+        if config:
+            raise ConfigError(
+                f"config={dict(config)!r}.",
+                rule=f"The {self.name} backend has no configuration.",
+                fix="Leave config out, or name another backend.",
+            )
 
     def predict(
         self, plan: Plan, inputs: Inputs, direction: str, config: Mapping[str, object], target: Target
     ) -> float:
-        """Return the seconds that a direction is predicted to take on a target, without compiling or running.
+        """Predict the seconds that a direction takes on a target, without compiling or running; only ratios matter.
 
-        Only ratios matter to a ranking. `direction` is `forward` or `backward`, `config` as for `lower`. Raises as
-        `lower` does, and BackendError or ConfigError for inputs or a target that the backend doesn't take.
+        Unless overridden, it is the time of dense attention: the products over all pairs, two forward, five backward.
+
+        Args:
+            plan: The plan, as `lower` gets it.
+            inputs: The sizes of the tensors.
+            direction: `forward` or `backward`.
+            config: As `lower` gets it.
+            target: The device.
+
+        Raises:
+            ConfigError: `config`, the inputs or the target don't suit the backend.
+            BackendError: The inputs don't suit the backend.
         """
-        ...
+        self.check(config)
+        keys, values = (1, 1) if direction == "forward" else (3, 2)
+        pairs = inputs.batch * inputs.heads * plan.shape.q_len * plan.shape.kv_len
+        return 2.0 * pairs * (keys * inputs.head_dim + values * inputs.value_dim) / target.flops
 
+    def lower_kernels(
+        self,
+        plan: Plan,
+        score: ScoreExpression | None,
+        config: Mapping[str, object],
+        inputs: Inputs,
+        target: Target,
+        with_weights: bool,
+    ) -> LoweredKernels:
+        """Lower a plan for a GPU that need not be in this machine. Only a backend that `compiles` implements it.
 
-def sums_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Return zeros to add up gradients of x in, where it is computed with in `dtype` (None: its own)."""
-    return torch.zeros(x.shape, dtype=accumulation_dtype(dtype or x.dtype), device=x.device)
+        Args:
+            plan, config: As `lower` gets them.
+            score: The score, None where there is none.
+            inputs: The sizes of the tensors.
+            target: The GPU.
+            with_weights: Whether a backward computes the gradients of the score's weights.
 
-
-def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of sums over keys, and of lse: float64 for float64, else float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
+        Raises:
+            BackendError: The inputs don't suit the backend.
+            ConfigError: `config` has an unknown key or a bad value.
+        """
+        raise NotImplementedError(self.name)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Gradients, Saved, accumulation_dtype
+from attncc.backends.accumulation import accumulation_dtype
+from attncc.backends.base import Gradients, Saved
 from attncc.backends.logsum import LogSum
 
 

@@ -52,22 +52,22 @@ class Environment:
     @classmethod
     def of(cls, backend: str, target: str) -> Environment:
         """Return the environment of this process; raises ConfigError for a backend that isn't tuned, or no target."""
-        if backend not in backends.tuned():
+        if not backends.is_tuned(backend):
             raise ConfigError(
                 f"Backend {backend!r} has nothing to tune.",
                 rule=f"Configurations are kept for {', '.join(backends.tuned())}.",
                 fix=nearest(backend, backends.tuned()),
             )
-        facts, known = find_target(target), backends.tuned()[backend]
-        compiled_for = facts.gpu.backend if facts.gpu and known.compiled else ""
+        facts, known = find_target(target), backends.known(backend)
+        compiled_for = facts.gpu.backend if facts.gpu and known.compiles else ""
         return cls(
             backend=backend,
             target=target,
-            sources=_sources(known.sources),
+            sources=_sources(backends.sources(backend)),
             facts=reading.digest(asdict(facts)),
             packages=_packages(known.packages, compiled_for),
             machine=() if facts.gpu else _machine(),
-            settings=tuple(settings()) if known.compiled else (),
+            settings=tuple(settings()) if known.compiles else (),
         )
 
     @classmethod
@@ -139,7 +139,7 @@ def flat(described: dict[str, Any]) -> dict[str, object]:
 
 @cache
 def _sources(places: tuple[str, ...]) -> str:
-    """Hash the contents of the files at these places, once a process."""
+    """Hash the contents of files and folders, relative to the folder of attncc or absolute, once a process."""
     package = Path(__file__).parents[1]
     found = hashlib.sha256()
     for place in places:
@@ -148,7 +148,8 @@ def _sources(places: tuple[str, ...]) -> str:
         for file in files:
             if "__pycache__" not in file.parts:
                 content = file.read_bytes()
-                found.update(f"{file.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
+                name = file.relative_to(package if path.is_relative_to(package) else path.parent).as_posix()
+                found.update(f"{name} {len(content)}\n".encode() + content)
     return found.hexdigest()[:32]
 
 

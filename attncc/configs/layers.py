@@ -14,7 +14,7 @@ from attncc.configs.entry import Entry
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.configs.store import Store, user_store
-from attncc.frontend.plugins import entries
+from attncc.frontend.plugins import PATTERNS
 
 #: Folders that are read before the user's cache, separated as in PATH.
 PATH = "ATTNCC_CONFIG_PATH"
@@ -57,7 +57,7 @@ def layers() -> tuple[Layer, ...]:
 def shipped() -> tuple[Layer, ...]:
     """Return the folders `configs` of plugins' packages, and attncc's own."""
     found: dict[Path, Layer] = {}
-    for entry in sorted(entries(), key=lambda entry: entry.name):
+    for entry in sorted(PATTERNS.entries(), key=lambda entry: entry.name):
         for folder in _folders(entry):
             found.setdefault(folder, Layer("shipped", f"plugin {entry.name}", Store(folder)))
     return (*found.values(), Layer("shipped", "attncc", Store(_SHIPPED)))

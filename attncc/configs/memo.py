@@ -69,7 +69,7 @@ def remembered(
     if len(_memo) >= MOST:
         _memo.clear()
     variables, threads = tuple(map(os.environ.get, _VARIABLES)), torch.get_num_threads()
-    if backend not in backends.tuned() or setting() == OFF:
+    if not backends.is_tuned(backend) or setting() == OFF:
         fresh = Remembered(Found(), variables, threads, "", 0)
     else:
         found = _looked_up(Key.of(pattern, score_key, shape, inputs, direction, backend, target))

@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from attncc._util import foreign
+from attncc._util.entry_points import Plugin
 from attncc._util.storage import opened
 from attncc.errors import AttnccError, ParameterError, PatternError, PluginError, TableError, nearest, told
-from attncc.frontend import foreign, plugins
 from attncc.frontend.declarations import Declaration, Parameter
 from attncc.frontend.language import Table
 from attncc.frontend.patterns import Pattern, PatternFactory
+from attncc.frontend.plugins import PATTERNS, patterns_of
 from attncc.frontend.weights import Weights
 
 Found = TypeVar("Found", bound="Declared")
@@ -95,7 +97,7 @@ def declared(name: str) -> Declared:
 
 def factories() -> list[tuple[str, PatternFactory]]:
     """Return (plugin reference, pattern) for all patterns of all plugins that load, sorted."""
-    found = [(result.plugin.reference, p) for result in plugins.loaded() for p in result.patterns.values()]
+    found = [(result.plugin.reference, p) for result in PATTERNS.loaded() for p in (result.content or {}).values()]
     return sorted(found, key=lambda pair: (pair[0], pair[1].name))
 
 
@@ -195,12 +197,12 @@ def _reason(error: Exception) -> str:
 
 
 def _from_any_plugin(name: str) -> PatternFactory:
-    owners = [result.plugin for result in plugins.loaded() if name in result.patterns]
+    owners = [result.plugin for result in PATTERNS.loaded() if name in (result.content or {})]
     if owners:
-        return plugins.demand(_only(owners, name))[name]
-    named = [plugin for plugin in plugins.plugins() if plugin.answers_to(name)]
+        return PATTERNS.demand(_only(owners, name))[name]
+    named = [plugin for plugin in PATTERNS.plugins() if plugin.answers_to(name)]
     if named:
-        known = sorted({pattern for plugin in named for pattern in plugins.demand(plugin)})
+        known = sorted({pattern for plugin in named for pattern in PATTERNS.demand(plugin)})
         fix = f"Name one of its patterns: {', '.join(known)}." if known else "It declares no patterns."
         raise PatternError(f"{name!r} is a plugin.", fix=fix)
     raise PatternError(
@@ -211,15 +213,15 @@ def _from_any_plugin(name: str) -> PatternFactory:
 
 
 def _from_plugin(place: str, name: str) -> PatternFactory:
-    found = plugins.answering(place)
-    owners = [plugin for plugin in found if name in plugins.load(plugin).patterns]
+    found = PATTERNS.answering(place)
+    owners = [plugin for plugin in found if name in (PATTERNS.load(plugin).content or {})]
     if owners:
-        return plugins.demand(_only(owners, name))[name]
-    patterns = {key: pattern for plugin in found for key, pattern in plugins.demand(plugin).items()}
+        return PATTERNS.demand(_only(owners, name))[name]
+    patterns = {key: pattern for plugin in found for key, pattern in PATTERNS.demand(plugin).items()}
     return _member(patterns, name, f"Plugin {place!r}")
 
 
-def _only(owners: Sequence[plugins.Plugin], name: str) -> plugins.Plugin:
+def _only(owners: Sequence[Plugin], name: str) -> Plugin:
     """Return the one plugin that has a pattern; raises PluginError that says how each of several is asked for."""
     if len(owners) > 1:
         choices = " or ".join(f"{owner.reference}:{name} (of {owner.origin})" for owner in owners)
@@ -229,7 +231,7 @@ def _only(owners: Sequence[plugins.Plugin], name: str) -> plugins.Plugin:
 
 def _from_file(path: Path, name: str) -> Declared:
     module = module_of(path)
-    functions: dict[str, Declared] = {**plugins.patterns_of(module)}
+    functions: dict[str, Declared] = {**patterns_of(module)}
     ready: dict[str, Declared] = {key: value for key, value in vars(module).items() if isinstance(value, Pattern)}
     for found in (functions, ready):
         if not name and len(found) == 1:

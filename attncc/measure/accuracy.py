@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attncc.backends.reference import as_broadcast, mask_rows
+from attncc.backends.reference.mask import as_broadcast, mask_rows
 from attncc.backends.scoring import ScoredBlock
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import PLAIN, Score

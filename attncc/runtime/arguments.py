@@ -14,7 +14,7 @@ from torch._C._functorch import is_gradtrackingtensor
 from torch.autograd.forward_ad import unpack_dual
 
 from attncc import backends
-from attncc.backends.base import accumulation_dtype
+from attncc.backends.accumulation import accumulation_dtype
 from attncc.errors import AttnccError, BackendError, ShapeError, TableError
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import PLAIN, Score
@@ -50,7 +50,7 @@ class Options(NamedTuple):
     @property
     def is_composite(self) -> bool:
         """Whether the call is made of torch's own operations; in a compiled graph it is the operator all the same."""
-        return backends.is_composite(self.backend or "") and not torch.compiler.is_compiling()
+        return not torch.compiler.is_compiling() and backends.is_composite(self.backend or "")
 
     def call(self, pattern: Pattern) -> Call:
         """Return how a pattern is called for under these options."""

@@ -29,7 +29,7 @@ class Explained:
 
     def why_miss(self, most: int = 3) -> list[Miss]:
         """Return the entries that come nearest, with the fields of key and environment in which they differ."""
-        return why_miss(self.key, most=most) if self.key.backend in backends.tuned() else []
+        return why_miss(self.key, most=most) if backends.is_tuned(self.key.backend) else []
 
     def describe(self) -> dict[str, object]:
         """Return it as JSON-able data."""
@@ -95,8 +95,10 @@ def _runs_on(backend: str | None, target: str | None) -> tuple[str, str]:
     if backend is not None:
         backends.check(backend)
         return backend, place
-    return (backends.preferred(device)[0] if place == target_name(device) else "triton"), place
+    if place == target_name(device):
+        return backends.preferred(device)[0], place
+    return backends.preferred_for(targets.target(place)), place
 
 
 def _found(key: Key) -> Found:
-    return find(key) if key.backend in backends.tuned() else Found()
+    return find(key) if backends.is_tuned(key.backend) else Found()

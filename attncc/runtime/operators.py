@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Gradients, Saved, accumulation_dtype
+from attncc.backends.accumulation import accumulation_dtype
+from attncc.backends.base import Gradients, Saved
 from attncc.backends.logsum import LogSum
 from attncc.errors import AttnccError
 from attncc.runtime import carried

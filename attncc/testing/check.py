@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attncc.backends.reference import as_broadcast, dense_mask
+from attncc.backends.reference.mask import as_broadcast, dense_mask
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.scores import Score
 from attncc.ir.evaluate import evaluate_predicate

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from attncc import backends
 from attncc.errors import ConfigError
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.scores import Score, ScoreFactory, as_score
@@ -50,14 +51,14 @@ class Request(Asked[Job]):
     def jobs(self) -> list[Job]:
         """What is tuned, one job for each direction."""
         target, device = located(self.target)
-        on_gpu = find_target(target).gpu is not None
+        facts = find_target(target)
         score = as_score(self.score)
         job = Job(
             pattern=as_pattern(self.pattern),
             shape=Shape.of(self.q_len, self.kv_len, self.q_offset, self.heads, self.batch),
-            inputs=self.inputs(on_gpu),
+            inputs=self.inputs(facts.gpu is not None),
             direction="",
-            backend=self.backend or ("triton" if on_gpu else "torch"),
+            backend=self.backend or backends.preferred_for(facts),
             target=target,
             device=device,
             score=score.on([x.detach().requires_grad_(x.requires_grad) for x in score.tensors]),

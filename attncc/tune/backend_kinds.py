@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from attncc import backends
@@ -56,16 +56,13 @@ class BackendKind:
         return {name: chosen[name] for name in self.names if self.direction_of(name) in (None, direction)}
 
 
-#: By name.
-BACKENDS = {name: BackendKind(name) for name in backends.tuned()}
-
-
+@cache
 def backend_kind(name: str) -> BackendKind:
-    """Return a backend's kind; raises ConfigError for one that leaves nothing open."""
-    if name not in BACKENDS:
+    """Return a backend's kind; raises ConfigError for a backend without choices."""
+    if not backends.is_tuned(name):
         raise ConfigError(
             f"Backend {name!r} can't be tuned.",
-            rule=f"Search spaces exist for {', '.join(BACKENDS)}.",
-            fix=nearest(name, BACKENDS),
+            rule=f"Search spaces exist for {', '.join(backends.tuned())}.",
+            fix=nearest(name, backends.tuned()),
         )
-    return BACKENDS[name]
+    return BackendKind(name)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from attncc import backends
-from attncc.backends.triton.model import EXPECTED_ERROR
 from attncc.planner.options import separated
 from attncc.tune.backend_kinds import backend_kind
 from attncc.tune.facts import facts
@@ -51,7 +50,7 @@ class BackendSubject:
     @property
     def expected_error(self) -> float | None:
         """The model's, where it is asked."""
-        return EXPECTED_ERROR if self.options.mode == "modelled" else None
+        return backends.known(self.job.backend).expected_error if self.options.mode == "modelled" else None
 
     def ranked(self, space: Space) -> Sequence[Ranked]:
         """Return the feasible candidates by prediction; of those that are predicted alike, one goes first."""

@@ -8,8 +8,7 @@ from dataclasses import asdict, replace
 from types import TracebackType
 
 from attncc.backends import known
-from attncc.backends.triton import aot, model
-from attncc.backends.triton.program import Program
+from attncc.backends.base import LoweredKernels
 from attncc.errors import AttnccError, BackendError
 from attncc.frontend.language import Index
 from attncc.frontend.patterns import pattern
@@ -49,14 +48,14 @@ class Modelled:
     """
 
     def __init__(self, job: Job, workers: int, on_step: Callable[[str], None] = lambda step: None) -> None:
-        if job.backend != "triton":
+        if not known(job.backend).compiles:
             raise BackendError(
                 f"Backend {job.backend!r} can't be modelled.",
-                rule="The model reads the machine code of the triton backend's kernels.",
+                rule="The model reads the machine code of a backend that compiles its kernels ahead of time.",
                 fix="Leave --backend out.",
             )
-        self._job, self._gpu = job, gpu(job.target)
-        self._compilers = Compilers(self._gpu, workers, math.inf)
+        self._job = job
+        self._compilers = Compilers(gpu(job.target), workers, math.inf)
         self._on_step = on_step
         self.batch = 2 * workers
 
@@ -85,48 +84,41 @@ class Modelled:
         return Finals(samples, () if of_dense is None else (of_dense,), errors)
 
     def _outcomes(self, job: Job, configs: Sequence[Config]) -> list[Outcome]:
-        programs = [self._program(job, config) for config in configs]
-        kernels = [_sources(each, job) for each in programs]
-        compiled = self._compilers.compile((source for each in kernels for source in each), self._told)
-        return [self._outcome(job, program, each, compiled) for program, each in zip(programs, kernels, strict=True)]
+        kernels = [_lowered(job, config) for config in configs]
+        sources = [[] if isinstance(each, str) else list(each.sources(job.direction)) for each in kernels]
+        compiled = self._compilers.compile((source for each in sources for source in each), self._told)
+        return [self._outcome(job, *each, compiled) for each in zip(kernels, sources, strict=True)]
 
     def _told(self, done: int, count: int) -> None:
         self._on_step(f"compiling for {self._job.target}: {done} of {count} kernels")
 
-    def _program(self, job: Job, config: Config) -> Program | str:
-        """Lower a configuration, or return why it can't be."""
-        choice, rest = separated(config, job.direction)
-        try:
-            plan = job.planned(choice.tile(known(job.backend).tile)).preferring(choice.plan)
-            return aot.program(
-                plan,
-                self._gpu,
-                job.inputs,
-                config=rest,
-                score=None if job.is_plain else job.score.expression,
-                weighted=any(x.requires_grad for x in job.score.tensors),
-            )
-        except AttnccError as error:
-            return error.problem
-
     def _outcome(
-        self, job: Job, program: Program | str, sources: list[Source], compiled: Mapping[Source, Compiled | str]
+        self, job: Job, kernels: LoweredKernels | str, sources: list[Source], compiled: Mapping[Source, Compiled | str]
     ) -> Outcome:
-        if isinstance(program, str):
-            return Outcome(None, reason=program)
+        if isinstance(kernels, str):
+            return Outcome(None, reason=kernels)
         found = {source: each for source in sources if isinstance(each := compiled[source], Compiled)}
         if len(found) < len(sources):
             missing = next(source for source in sources if source not in found)
             return Outcome(None, reason=str(compiled[missing]), is_late=missing in self._compilers.late)
-        modelled = model.modelled(program, job.direction, self._gpu, job.inputs.dtype, found)
+        modelled = kernels.modelled(job.direction, found)
         resources = tuple(asdict(kernel) for kernel in modelled.kernels)
         if modelled.excess:
             return Outcome(None, reason=modelled.excess, resources=resources)
         return Outcome(modelled.seconds, (modelled.seconds,), resources=resources)
 
 
-def _sources(program: Program | str, job: Job) -> list[Source]:
-    return [] if isinstance(program, str) else model.sources(program, job.inputs.dtype, job.direction)
+def _lowered(job: Job, config: Config) -> LoweredKernels | str:
+    """Lower a configuration, or return why it can't be."""
+    choice, rest = separated(config, job.direction)
+    backend, score = known(job.backend), job.score
+    with_weights = any(x.requires_grad for x in score.tensors)
+    try:
+        plan = job.planned(choice.tile(backend.tile)).preferring(choice.plan)
+        expression = None if job.is_plain else score.expression
+        return backend.lower_kernels(plan, expression, rest, job.inputs, job.facts, with_weights)
+    except AttnccError as error:
+        return error.problem
 
 
 def _dense(job: Job) -> Job:

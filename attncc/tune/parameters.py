@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from attncc.tune.backend_kinds import BACKENDS, backend_kind
+from attncc.tune.backend_kinds import backend_kind
 from attncc.tune.kind import Kind
 from attncc.tune.schedule_kind import SCHEDULES
-
-#: By the names of their folders of search spaces.
-KINDS: dict[str, Kind] = {**BACKENDS, SCHEDULES.name: SCHEDULES}
 
 
 def kind_of(name: str) -> Kind:
     """Return a kind; raises ConfigError for one that leaves nothing open."""
-    return KINDS.get(name) or backend_kind(name)
+    return SCHEDULES if name == SCHEDULES.name else backend_kind(name)
 
 
 def names(name: str, direction: str | None = None) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import attncc
-from attncc.backends.reference import as_broadcast, dense_mask
+from attncc.backends.reference.mask import as_broadcast, dense_mask
 from attncc.ir.score import ScoreExpression
 from attncc.testing.check import check_attention
 from attncc.testing.oracle import Problem

@@ -27,13 +27,8 @@ def test_each_backend_accepts_its_own_defaults(name: str) -> None:
         backend.check({"no_such_choice": 1})
 
 
-@pytest.mark.parametrize("name", backends.names())
-def test_the_registry_lists_tunable_backends(name: str) -> None:
-    assert (name in backends.tuned()) == bool(backends.known(name).choices)
-
-
 @pytest.mark.parametrize("name", backends.tuned())
 def test_sources_of_each_tunable_backend_exist(name: str) -> None:
-    sources = backends.tuned()[name].sources
+    sources = backends.sources(name)
     assert f"backends/{name}" in sources
     assert all((PACKAGE / source).exists() for source in sources)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import attncc
-from attncc.backends.reference import as_broadcast
+from attncc.backends.reference.mask import as_broadcast
 from attncc.distributed.schedules.cut import Cut
 from attncc.distributed.schedules.partition import Partition
 from attncc.distributed.schedules.schedule import Lane, Moves, Schedule, Task

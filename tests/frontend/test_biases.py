@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import attncc
-from attncc.backends.reference import as_broadcast
+from attncc.backends.reference.mask import as_broadcast
 from attncc.testing import check_attention
 from attncc.testing.oracle import Problem
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import attncc
+from attncc._util import foreign
 from attncc.errors import ParameterError, PatternError, PluginError, TableError
-from attncc.frontend import foreign
 from attncc.frontend.catalog import factories, factory, parse_parameters
 
 MINE = """

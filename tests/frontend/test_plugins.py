@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from attncc._util import entry_points, foreign
 from attncc.errors import ConfigError, PatternError, PluginError
-from attncc.frontend import catalog, foreign, plugins
+from attncc.frontend import catalog
+from attncc.frontend.plugins import PATTERNS
 
 PATTERN = "import attncc\n@attncc.pattern\ndef {name}(i, j):\n    return j <= i\n"
 
@@ -25,15 +27,15 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Return a function that installs fake plugins, {entry point name: source of its module}."""
 
     def install(**sources: str) -> None:
-        entries = list(plugins.entry_points(group=plugins.GROUP))
+        entries = list(entry_points.entry_points(group=PATTERNS.name))
         for name, source in sources.items():
             (tmp_path / f"fake_{name}.py").write_text(source, encoding="utf-8")
-            entries.append(EntryPoint(name.rstrip("_"), f"fake_{name}", plugins.GROUP))
+            entries.append(EntryPoint(name.rstrip("_"), f"fake_{name}", PATTERNS.name))
         monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.setattr(plugins, "entry_points", lambda group: entries)
+        monkeypatch.setattr(entry_points, "entry_points", lambda group: entries)
 
-    monkeypatch.setattr(plugins, "_results", {})
-    monkeypatch.setattr(plugins, "_warned", set())
+    monkeypatch.setattr(PATTERNS, "_results", {})
+    monkeypatch.setattr(entry_points, "_warned", set())
     yield install
     for name in [name for name in sys.modules if name.startswith("fake_")]:
         del sys.modules[name]
@@ -53,8 +55,8 @@ def twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             (metadata / "entry_points.txt").write_text(f"[attncc.patterns]\ntwin = fake_{distribution}\n")
         monkeypatch.syspath_prepend(tmp_path)
 
-    monkeypatch.setattr(plugins, "_results", {})
-    monkeypatch.setattr(plugins, "_warned", set())
+    monkeypatch.setattr(PATTERNS, "_results", {})
+    monkeypatch.setattr(entry_points, "_warned", set())
     yield install
     for name in [name for name in sys.modules if name.startswith("fake_")]:
         del sys.modules[name]
@@ -62,7 +64,7 @@ def twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_listing_imports_nothing(installed) -> None:
     installed(explosive="raise RuntimeError('imported')")
-    assert "explosive" in [plugin.name for plugin in plugins.plugins()]
+    assert "explosive" in [plugin.name for plugin in PATTERNS.plugins()]
     assert "fake_explosive" not in sys.modules
 
 
@@ -71,20 +73,20 @@ def test_listing_imports_nothing(installed) -> None:
 )
 def test_broken_plugins_do_not_affect_others(installed, source: str) -> None:
     installed(broken=source, good=PATTERN.format(name="fine"))
-    with pytest.warns(plugins.PluginWarning, match="'broken'") as caught:
+    with pytest.warns(entry_points.PluginWarning, match="'broken'") as caught:
         names = {pattern.name for _, pattern in catalog.factories() + catalog.factories()}
     assert len(caught) == 1
     assert {"fine", "strided"} <= names
     with pytest.raises(PluginError, match="doctor"):
         catalog.factory("broken:anything")
-    [result] = [result for result in plugins.loaded() if result.error is not None]
+    [result] = [result for result in PATTERNS.loaded() if result.error is not None]
     assert "Traceback" in result.traceback
 
 
 def test_plugins_of_one_name_warn_and_remain_available(twins) -> None:
     twins(left=["mine", "shared"], right_side=["other", "shared"])
-    with pytest.warns(plugins.PluginWarning, match=r"'left/twin' \(fake_left of left 1.0\) and 'right_side/twin'"):
-        assert {"left/twin", "right_side/twin"} <= {plugin.reference for plugin in plugins.plugins()}
+    with pytest.warns(entry_points.PluginWarning, match=r"'left/twin' \(fake_left of left 1.0\) and 'right_side/twin'"):
+        assert {"left/twin", "right_side/twin"} <= {plugin.reference for plugin in PATTERNS.plugins()}
     named = {f"{plugin}:{pattern.name}" for plugin, pattern in catalog.factories()}  # without a second warning
     assert {"left/twin:mine", "right_side/twin:other", "left/twin:shared", "right_side/twin:shared"} <= named
     for name in ("mine", "twin:mine", "left/twin:mine", "fake_left/twin:mine", "twin:other", "Right.Side/twin:other"):
@@ -102,7 +104,7 @@ def test_plugins_of_one_name_warn_and_remain_available(twins) -> None:
 
 def test_plugins_of_one_name_and_distribution_go_by_module(installed) -> None:
     installed(twin=PATTERN.format(name="a"), twin_=PATTERN.format(name="a"))
-    with pytest.warns(plugins.PluginWarning, match="2 plugins are named 'twin'"):
+    with pytest.warns(entry_points.PluginWarning, match="2 plugins are named 'twin'"):
         assert catalog.factory("fake_twin_/twin:a").function.__module__ == "fake_twin_"
     with pytest.raises(PluginError, match=r"fake_twin/twin:a .* or fake_twin_/twin:a"):
         catalog.factory("twin:a")
@@ -110,19 +112,19 @@ def test_plugins_of_one_name_and_distribution_go_by_module(installed) -> None:
 
 def test_disabled_plugins_are_not_imported(twins, monkeypatch: pytest.MonkeyPatch) -> None:
     twins(left=["shared"], right=["shared"])
-    monkeypatch.setenv(plugins.DISABLED, "left/twin, sparse_transformer")
-    assert {plugin.reference for plugin in plugins.plugins()} == {"basic", "twin"}
+    monkeypatch.setenv(entry_points.DISABLED, "left/twin, sparse_transformer")
+    assert {plugin.reference for plugin in PATTERNS.plugins()} == {"basic", "twin"}
     assert catalog.factory("shared").function.__module__ == "fake_right"
     assert "fake_left" not in sys.modules
-    with pytest.raises(PluginError, match=f"left out: {plugins.DISABLED}=left/twin"):
+    with pytest.raises(PluginError, match=f"left out: {entry_points.DISABLED}=left/twin"):
         catalog.factory("sparse_transformer:strided")
 
 
 def test_unreadable_metadata_excludes_one_distribution(twins, tmp_path: Path) -> None:
     twins(left=["mine"], damaged=["other"])
     (tmp_path / "damaged-1.0.dist-info" / "entry_points.txt").write_bytes(b"[attncc.patterns]\ntwin = \xff\xfe\n")
-    with pytest.warns(plugins.PluginWarning, match=r"damaged-1.0.dist-info can't be read"):
-        assert {"basic", "sparse_transformer", "twin"} == {plugin.reference for plugin in plugins.plugins()}
+    with pytest.warns(entry_points.PluginWarning, match=r"damaged-1.0.dist-info can't be read"):
+        assert {"basic", "sparse_transformer", "twin"} == {plugin.reference for plugin in PATTERNS.plugins()}
 
 
 HANGING = """
@@ -155,7 +157,7 @@ def test_hanging_plugins_are_named_and_interrupted(
     installed(hanging=f"{HANGING}{how}()\n", good=PATTERN.format(name="fine"))
     before = signal.getsignal(signal.SIGURG), sys.stdout
     reason = "at last" if how == "cling" else "It took more than 0.2 s to import"
-    with pytest.warns(plugins.PluginWarning, match=f"Plugin 'hanging' of .*: {reason}"):
+    with pytest.warns(entry_points.PluginWarning, match=f"Plugin 'hanging' of .*: {reason}"):
         assert "fine" in {pattern.name for _, pattern in catalog.factories() + catalog.factories()}
     assert (signal.getsignal(signal.SIGURG), sys.stdout) == before
     [record] = [each for each in caplog.records if "hanging" in each.getMessage()]
@@ -179,14 +181,14 @@ def test_slow_plugins_in_other_threads_are_named_without_interruption(
     monkeypatch.setenv(foreign.TIMEOUT, "0.2")
     monkeypatch.setattr(foreign, "SILENCE", 0.05)
     monkeypatch.setattr(foreign, "released", threading.Event(), raising=False)
-    installed(slow="from attncc.frontend import foreign\nforeign.released.wait(60)\n" + PATTERN.format(name="late"))
+    installed(slow="from attncc._util import foreign\nforeign.released.wait(60)\n" + PATTERN.format(name="late"))
     found: list[str] = []
     thread = threading.Thread(target=lambda: found.append(catalog.factory("slow:late").name))
     thread.start()
     while "fake_slow" not in sys.modules:
         time.sleep(0.01)
     with (
-        pytest.warns(plugins.PluginWarning, match="another thread"),
+        pytest.warns(entry_points.PluginWarning, match="another thread"),
         pytest.raises(PluginError, match="another thread"),
     ):
         catalog.factory("slow:late")
@@ -228,7 +230,7 @@ MUTE = "class Mute({base}):\n    def __str__(self): raise {raised}\n    __repr__
 def test_errors_without_a_message_are_named_by_type(installed, base: str, raised: str) -> None:
     installed(mute=MUTE.format(base=base, raised=raised))
     with (
-        pytest.warns(plugins.PluginWarning, match="Mute: <a Mute that has no text>"),
+        pytest.warns(entry_points.PluginWarning, match="Mute: <a Mute that has no text>"),
         pytest.raises(PluginError, match="Mute: <a Mute that has no text>"),
     ):
         catalog.factory("mute:any")
@@ -237,7 +239,7 @@ def test_errors_without_a_message_are_named_by_type(installed, base: str, raised
 def test_escape_sequences_in_errors_are_spelled_out(installed) -> None:
     installed(loud="raise ValueError('\\x1b[2J\\x07 hear\\r me')")
     with (
-        pytest.warns(plugins.PluginWarning, match=r"ValueError: \\x1b\[2J\\x07 hear\\r me"),
+        pytest.warns(entry_points.PluginWarning, match=r"ValueError: \\x1b\[2J\\x07 hear\\r me"),
         pytest.raises(PluginError, match=r"\\x1b\[2J") as caught,
     ):
         catalog.factory("loud:any")
@@ -271,11 +273,11 @@ def test_ambiguous_pattern_names_are_refused(installed) -> None:
 def test_an_entry_point_may_name_one_pattern(installed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "fake_single.py").write_text(PATTERN.format(name="lone") + "number = 3\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    lone = EntryPoint("lone", "fake_single:lone", plugins.GROUP)
-    number = EntryPoint("number", "fake_single:number", plugins.GROUP)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [lone, number])
+    lone = EntryPoint("lone", "fake_single:lone", PATTERNS.name)
+    number = EntryPoint("number", "fake_single:number", PATTERNS.name)
+    monkeypatch.setattr(entry_points, "entry_points", lambda group: [lone, number])
     assert catalog.factory("lone:lone").name == "lone"
-    with pytest.warns(plugins.PluginWarning), pytest.raises(PluginError, match="names a int"):
+    with pytest.warns(entry_points.PluginWarning), pytest.raises(PluginError, match="names a int"):
         catalog.factory("number:lone")
 
 
@@ -288,7 +290,7 @@ def test_prints_during_import_go_to_stderr(installed, capsys: pytest.CaptureFixt
 
 def test_plugins_that_raise_base_exceptions_do_not_affect_others(installed) -> None:
     installed(panicking="class Panic(BaseException): pass\nraise Panic('oh')", good=PATTERN.format(name="fine"))
-    with pytest.warns(plugins.PluginWarning, match="Panic: oh"):
+    with pytest.warns(entry_points.PluginWarning, match="Panic: oh"):
         assert "fine" in {pattern.name for _, pattern in catalog.factories()}
 
 
@@ -299,9 +301,9 @@ def test_interrupts_during_import_propagate(installed) -> None:
 
 
 def test_malformed_entry_points_are_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
-    odd = EntryPoint("odd", "no module: at all", plugins.GROUP)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [odd])
-    with pytest.warns(plugins.PluginWarning), pytest.raises(PluginError, match="names 'no module: at all'"):
+    odd = EntryPoint("odd", "no module: at all", PATTERNS.name)
+    monkeypatch.setattr(entry_points, "entry_points", lambda group: [odd])
+    with pytest.warns(entry_points.PluginWarning), pytest.raises(PluginError, match="names 'no module: at all'"):
         catalog.factory("odd:any")
 
 

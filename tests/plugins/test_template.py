@@ -44,7 +44,7 @@ def test_the_test_of_the_template_passes(site: Path) -> None:
 
 
 def test_the_template_is_not_part_of_attncc() -> None:
-    program = "from attncc.frontend.plugins import plugins; print([p.name for p in plugins()])"
+    program = "from attncc.frontend.plugins import PATTERNS; print([p.name for p in PATTERNS.plugins()])"
     assert (
         "template"
         not in subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

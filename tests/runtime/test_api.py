@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 import attncc
-from attncc.backends.reference import as_broadcast
+from attncc.backends.reference.mask import as_broadcast
 from attncc.errors import AttnccError, BackendError, ConfigError, ShapeError, TableError
 from attncc.frontend.language import Index
 from attncc.ir.symbols import J

@@ -10,11 +10,11 @@ from zipfile import ZipFile
 import pytest
 
 import attncc
-from attncc import targets
+from attncc import backends, targets
 from attncc.backends.inputs import Inputs
 from attncc.planner.directions import DIRECTIONS
 from attncc.tune import files, parameters, sources
-from attncc.tune.backend_kinds import BACKENDS
+from attncc.tune.backend_kinds import backend_kind
 from attncc.tune.facts import facts
 from attncc.tune.space import Space
 
@@ -24,7 +24,7 @@ GPUS = [name for name in targets.names() if targets.target(name).gpu]
 
 
 def space_of(backend: str, direction: str, inputs: Inputs, target: str) -> Space:
-    default = BACKENDS[backend].default(direction, inputs, targets.target(target))
+    default = backend_kind(backend).default(direction, inputs, targets.target(target))
     return Space.load(backend, direction).including(default)
 
 
@@ -39,7 +39,7 @@ def checked(found: Space, known: dict[str, object], backend: str) -> int:
 
 
 def test_each_backend_ships_both_directions() -> None:
-    for backend in BACKENDS:
+    for backend in backends.tuned():
         found = [files.read(file, backend) for file in sources.shipped(backend)]
         assert {family.direction for family in found} == set(DIRECTIONS)
         assert all(family.title for family in found)

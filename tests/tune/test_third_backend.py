@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from attncc import backends, targets
+from attncc import targets
+from attncc.backends.base import Backend, Executable
 from attncc.backends.inputs import Inputs
 from attncc.configs.environment import Environment
 from attncc.errors import ConfigError
 from attncc.planner.options import WAYS
 from attncc.targets import Target
 from attncc.tune import files, parameters
-from attncc.tune.backend_kinds import BACKENDS, BackendKind
+from attncc.tune.backend_kinds import backend_kind
 
 INPUTS = Inputs(1, 2, 2, 64, 64, "fp32")
 
 
-class Third:
+class Third(Backend):
     """Has one tunable in each direction, and one in both."""
 
     name = "third"
@@ -29,23 +30,23 @@ class Third:
     def default(self, inputs: Inputs, target: Target) -> Mapping[str, int]:
         return {"rows": inputs.head_dim, "columns": 8, "depth": 1}
 
+    def lower(self, *_: object) -> Executable:
+        raise NotImplementedError
+
     def check(self, config: Mapping[str, object]) -> None:
         if not all(isinstance(value, int) and name in self.choices for name, value in config.items()):
             raise ConfigError(f"{dict(config)} can't be.")
 
 
 @pytest.fixture(autouse=True)
-def third(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = backends.known
-    registered = {**backends._REGISTERED, "third": backends.Registered("attncc.backends.torch", tuned=True)}
-    monkeypatch.setattr(backends, "_REGISTERED", registered)
-    monkeypatch.setattr(backends, "known", lambda name: Third() if name == "third" else known(name))
-    monkeypatch.setitem(BACKENDS, "third", BackendKind("third"))
-    monkeypatch.setitem(parameters.KINDS, "third", BACKENDS["third"])
+def third(install_backends: Callable[..., None]) -> Iterator[None]:
+    install_backends(Third())
+    yield
+    backend_kind.cache_clear()
 
 
 def test_tunables_include_those_of_the_planner() -> None:
-    found = BACKENDS["third"].default("forward", INPUTS, targets.target("cpu"))
+    found = backend_kind("third").default("forward", INPUTS, targets.target("cpu"))
     assert found == {
         **{"forward.plan": WAYS[0], "forward.tile_m": 32, "forward.tile_n": 16},
         **{"rows": 64, "depth": 1},

@@ -1,40 +1,41 @@
-"""The torch backend: library operations only, on whatever device the tensors are; the default without a GPU."""
+"""The torch backend: batched tiles through torch's own operations, on any device."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from attncc.backends.base import ANY_DEVICE, Backend
 from attncc.backends.choices import Value, names, values
-from attncc.backends.inputs import Inputs
-from attncc.backends.torch import cost
 from attncc.backends.torch.config import Config
-from attncc.backends.torch.execute import TorchExecutable
-from attncc.ir.score import ScoreExpression
-from attncc.planner.plan import Plan
-from attncc.targets import Target
 
-DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from attncc.backends.inputs import Inputs
+    from attncc.backends.torch.execute import TorchExecutable
+    from attncc.ir.score import ScoreExpression
+    from attncc.planner.plan import Plan
+    from attncc.targets import Target
+
+#: The dtypes that it computes in, as torch prints them.
+DTYPES = ("torch.float32", "torch.float16", "torch.bfloat16", "torch.float64")
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """Batches equal-shaped work items and runs them with torch's flash op, or matrix products on other devices."""
 
     name = "torch"
-    tile = (64, 64)
-
-    def unavailable(self) -> str | None:
-        """Return None: it needs nothing but torch."""
-        return None
+    device_types = (ANY_DEVICE,)
 
     def refuses(self, query: Tensor, value: Tensor) -> str | None:
         """Return why the tensors don't suit it: a dtype that isn't a float of 16, 32 or 64 bits."""
-        return None if query.dtype in DTYPES else f"it computes in {', '.join(map(str, DTYPES))}, not in {query.dtype}"
+        return None if str(query.dtype) in DTYPES else f"it computes in {', '.join(DTYPES)}, not in {query.dtype}"
 
     def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> TorchExecutable:
         """Return the executable; see Config for the keys of `config`."""
+        from attncc.backends.torch.execute import TorchExecutable
+
         return TorchExecutable(plan, score, Config.of(config))
 
     @property
@@ -54,6 +55,8 @@ class TorchBackend:
         self, plan: Plan, inputs: Inputs, direction: str, config: Mapping[str, object], target: Target
     ) -> float:
         """Return the predicted seconds of a direction of the plan without a score; raises ConfigError."""
+        from attncc.backends.torch import cost
+
         return cost.seconds(plan, inputs, direction, getattr(Config.of(config), direction), target)
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from attncc.backends.base import Gradients, Saved, accumulation_dtype, sums_like
+from attncc.backends.accumulation import accumulation_dtype, sums_like
+from attncc.backends.base import Gradients, Saved
 from attncc.backends.logsum import LogSum
 from attncc.backends.torch.config import Config, Items
 from attncc.backends.torch.kernels import ItemGradients, Kernel, kernel_for

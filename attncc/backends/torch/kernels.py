@@ -15,7 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Saved, accumulation_dtype, sums_like
+from attncc.backends.accumulation import accumulation_dtype, sums_like
+from attncc.backends.base import Saved
 from attncc.backends.logsum import LogSum, softmax_sums
 from attncc.backends.scoring import ScoredBlock
 from attncc.backends.torch.scores import PartScore

@@ -4,48 +4,97 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from attncc.backends.base import Backend
 from attncc.backends.choices import Value, names, values
-from attncc.backends.inputs import Inputs
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.config import DIRECTIONS, Config
 from attncc.backends.triton.defaults import ANY, BITS, MAX_HEAD_DIM
 from attncc.errors import ConfigError
-from attncc.ir.score import ScoreExpression
-from attncc.planner.plan import Plan
-from attncc.targets import Target
 from attncc.targets import gpu as find_gpu
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from attncc.backends.inputs import Inputs
     from attncc.backends.triton.execute import TritonExecutable
+    from attncc.backends.triton.model import Modelled
+    from attncc.backends.triton.program import Program
+    from attncc.ir.score import ScoreExpression
+    from attncc.machine_code.compiled import Compiled
+    from attncc.machine_code.source import Source
+    from attncc.planner.plan import Plan
+    from attncc.targets import Gpu, Target
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-#: Blocks that any GPU takes.
-_LEAST = Config.default(ANY, MAX_HEAD_DIM, 4)
+#: The dtypes that it computes in, as torch prints them.
+DTYPES = ("torch.float16", "torch.bfloat16", "torch.float32")
 
 
-class TritonBackend:
+@cache
+def _least() -> Config:
+    """Return blocks that any GPU takes."""
+    return Config.default(ANY, MAX_HEAD_DIM, 4)
+
+
+@dataclass(frozen=True)
+class TritonKernels:
+    """The kernels of a program for a GPU; see attncc.backends.base.LoweredKernels."""
+
+    program: Program
+    gpu: Gpu
+    dtype: str
+
+    def sources(self, direction: str) -> list[Source]:
+        """Return the sources of a direction's kernels; they lie in the kernel cache."""
+        from attncc.backends.triton import model
+
+        return model.sources(self.program, self.dtype, direction)
+
+    def modelled(self, direction: str, compiled: Mapping[Source, Compiled]) -> Modelled:
+        """Return how a direction runs by its compiled kernels."""
+        from attncc.backends.triton import model
+
+        return model.modelled(self.program, direction, self.gpu, self.dtype, compiled)
+
+
+class TritonBackend(Backend):
     """Generates a kernel for each kind of pass, and launches it on the pass's work items."""
 
     name = "triton"
     tile = (128, 64)
+    device_types = ("cuda",)
+    packages = ("triton",)
+    compiles = True
+
+    @property
+    def expected_error(self) -> float:
+        """The relative error of the model, where published figures are at hand."""
+        from attncc.backends.triton.model import EXPECTED_ERROR
+
+        return EXPECTED_ERROR
+
+    @property
+    def choices(self) -> Mapping[str, str | None]:
+        """The blocks of each kernel, and what concerns all."""
+        return {name: DIRECTIONS.get(name.partition(".")[0]) for name in names(_least())}
 
     def unavailable(self) -> str | None:
         """Return why no kernel can run on this machine: there is no triton, or nothing that it runs on."""
         if importlib.util.find_spec("triton") is None:
             return "triton is not installed"
+        import torch
+
         if not torch.cuda.is_available() and not interpreter.is_on():
             return "there is no GPU (TRITON_INTERPRET=1 runs its kernels on the CPU, slowly)"
         return None
 
     def refuses(self, query: Tensor, value: Tensor) -> str | None:
         """Return why the tensors don't suit it: their dtype, head size or device."""
-        if query.dtype not in DTYPES:
-            return f"it computes in {', '.join(map(str, DTYPES))}, not in {query.dtype}"
+        if str(query.dtype) not in DTYPES:
+            return f"it computes in {', '.join(DTYPES)}, not in {query.dtype}"
         largest = max(query.shape[-1], value.shape[-1])
         if largest > MAX_HEAD_DIM:
             return f"its head sizes are 1 to {MAX_HEAD_DIM}, not {largest}"
@@ -60,11 +109,6 @@ class TritonBackend:
 
         return TritonExecutable(plan, score, config)
 
-    @property
-    def choices(self) -> Mapping[str, str | None]:
-        """The blocks of each kernel, and what concerns all."""
-        return {name: DIRECTIONS.get(name.partition(".")[0]) for name in names(_LEAST)}
-
     def default(self, inputs: Inputs, target: Target) -> Mapping[str, Value]:
         """Return the default blocks of a target; raises ConfigError for inputs that have none."""
         head_dim = max(inputs.head_dim, inputs.value_dim)
@@ -78,17 +122,32 @@ class TritonBackend:
 
     def check(self, config: Mapping[str, object]) -> None:
         """Raise ConfigError for an unknown key or bad value."""
-        _LEAST.changed(config)
+        _least().changed(config)
 
     def predict(
         self, plan: Plan, inputs: Inputs, direction: str, config: Mapping[str, object], target: Target
     ) -> float:
         """Return the roofline of attncc.backends.triton.model; raises ConfigError for a target that isn't a GPU."""
-        from attncc.backends.triton import aot
         from attncc.backends.triton.model import roofline
 
+        kernels = self.lower_kernels(plan, None, config, inputs, target, False)
+        return roofline(kernels.program, direction, kernels.gpu, inputs.dtype)
+
+    def lower_kernels(
+        self,
+        plan: Plan,
+        score: ScoreExpression | None,
+        config: Mapping[str, object],
+        inputs: Inputs,
+        target: Target,
+        with_weights: bool,
+    ) -> TritonKernels:
+        """Return the kernels; raises ConfigError for a target that isn't a GPU, and what aot.program raises."""
+        from attncc.backends.triton import aot
+
         gpu = target.gpu or find_gpu(target.name)
-        return roofline(aot.program(plan, gpu, inputs, config=config), direction, gpu, inputs.dtype)
+        program = aot.program(plan, gpu, inputs, config=config, score=score, weighted=with_weights)
+        return TritonKernels(program, gpu, inputs.dtype)
 
 
 BACKEND = TritonBackend()

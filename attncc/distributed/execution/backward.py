@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Gradients, Saved, accumulation_dtype
+from attncc.backends.accumulation import accumulation_dtype
+from attncc.backends.base import Gradients, Saved
 from attncc.backends.logsum import LogSum
 from attncc.distributed.execution.crossing import Crossing, Stores, adding, storing
 from attncc.distributed.execution.forward import LaneInputs, Run

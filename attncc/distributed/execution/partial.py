@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attncc.backends.base import accumulation_dtype
+from attncc.backends.accumulation import accumulation_dtype
 from attncc.backends.logsum import LogSum
 from attncc.distributed.execution.rows import Rows
 

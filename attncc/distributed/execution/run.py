@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attncc.backends.base import accumulation_dtype
+from attncc.backends.accumulation import accumulation_dtype
 from attncc.backends.logsum import LogSum
 from attncc.distributed.execution.backward import LaneGradients, run_backward
 from attncc.distributed.execution.forward import LaneInputs, Run, run_forward

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from attncc import backends, targets
+from attncc.backends.base import Backend
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.place import Place, placed
 from attncc.distributed.schedules.schedule import Lane, Schedule, Task
@@ -64,7 +65,7 @@ def _tasks(candidate: Candidate) -> list[tuple[Lane, Task]]:
 
 def _with_prices(schedule: Schedule, plans: dict[Task, Plan], local: Inputs, target: str, direction: str) -> Schedule:
     """Return the schedule whose tasks have seconds for their work, those of a member as `work` is."""
-    backend = backends.known(_backend(target))
+    backend = _backend(target)
     lanes = []
     for lane in schedule.lanes:
         sizes, count = _sizes(lane, local), members(lane, local)
@@ -76,9 +77,9 @@ def _with_prices(schedule: Schedule, plans: dict[Task, Plan], local: Inputs, tar
     return replace(schedule, lanes=tuple(lanes))
 
 
-def _backend(target: str) -> str:
+def _backend(target: str) -> Backend:
     """Return the backend that a target's devices prefer."""
-    return "torch" if targets.target(target).gpu is None else "triton"
+    return backends.known(backends.preferred_for(targets.target(target)))
 
 
 def _sizes(lane: Lane, local: Inputs) -> Inputs:
@@ -95,7 +96,7 @@ def _plan(scene: Scene, schedule: Schedule, lane: Lane, task: Task, local: Input
     pattern = _placed(scene, lane, Place(queries, keys, scene.length))
     free, sizes = pattern.predicate.free, _sizes(lane, local)
     shape = Shape(len(queries), len(keys), 0, sizes.heads if H in free else 1, sizes.batch if B in free else 1)
-    return plan_for(pattern, shape, backends.known(_backend(target)).tile, target)
+    return plan_for(pattern, shape, _backend(target).tile, target)
 
 
 def _placed(scene: Scene, lane: Lane, place: Place) -> Pattern:

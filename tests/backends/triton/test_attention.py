@@ -12,7 +12,7 @@ import torch
 import attncc
 from attncc.backends.base import Saved
 from attncc.backends.logsum import LogSum
-from attncc.backends.reference import as_broadcast, dense_mask
+from attncc.backends.reference.mask import as_broadcast, dense_mask
 from attncc.backends.triton import BACKEND
 from attncc.backends.triton.config import Config
 from attncc.backends.triton.launch import Sizes

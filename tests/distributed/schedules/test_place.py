@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attncc
-from attncc.backends.reference import as_broadcast
+from attncc.backends.reference.mask import as_broadcast
 from attncc.distributed.schedules.place import Place, placed, placed_score
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array, Read

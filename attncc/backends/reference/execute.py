@@ -1,70 +1,22 @@
-"""The reference backend: dense attention under the mask, written out. It is the oracle; float64 on request."""
+"""Dense attention under the mask, written out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from attncc.backends.base import Gradients, Saved, accumulation_dtype, sums_like
-from attncc.backends.choices import Value
-from attncc.backends.inputs import Inputs
+from attncc.backends.accumulation import accumulation_dtype, sums_like
+from attncc.backends.base import Gradients, Saved
 from attncc.backends.logsum import LogSum, softmax_sums
+from attncc.backends.reference.mask import as_broadcast, mask_rows
 from attncc.backends.scoring import ScoredBlock
-from attncc.errors import ConfigError
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
-from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
-from attncc.planner.checks import check
 from attncc.planner.plan import Plan
-from attncc.planner.shape import Shape
-from attncc.targets import Target
-
-
-def dense_mask(
-    pattern: Pattern | PatternFactory,
-    q_len: int,
-    kv_len: int | None = None,
-    *,
-    q_offset: int = 0,
-    heads: int = 1,
-    batch: int = 1,
-    device: torch.device | str = "cpu",
-) -> Tensor:
-    """Return the connectivity as a bool tensor (q_len, kv_len), True where query i sees key j.
-
-    Dimensions B and H stand in front, in this order, only where the pattern depends on b or h. The predicate is
-    evaluated for every pair: this is the definition that everything else is tested against.
-    """
-    shape = Shape.of(q_len, kv_len, q_offset, heads, batch)
-    return mask_rows(as_pattern(pattern), shape, torch.arange(shape.q_len, device=device))
-
-
-def mask_rows(pattern: Pattern, shape: Shape, rows: Tensor) -> Tensor:
-    """Return the rows of the dense mask that `rows`, int64 (R,), selects: bool ([B,] [H,] R, kv_len)."""
-    predicate, device = pattern.predicate, rows.device
-    check(predicate, shape)
-    axes = {
-        B: torch.arange(shape.batch, device=device).view(-1, 1, 1, 1),
-        H: torch.arange(shape.heads, device=device).view(1, -1, 1, 1),
-        I: rows.view(1, 1, -1, 1) + shape.q_offset,
-        J: torch.arange(shape.kv_len, device=device).view(1, 1, 1, -1),
-    }
-    holds = torch.as_tensor(evaluate_predicate(predicate, {**axes, NQ: shape.q_len, NK: shape.kv_len}), device=device)
-    leading = [shape.batch if B in predicate.free else 1, shape.heads if H in predicate.free else 1]
-    full = holds.expand(*leading, len(rows), shape.kv_len)
-    kept = [axis for axis, symbol in enumerate((B, H)) if symbol in predicate.free]
-    return full.reshape([leading[axis] for axis in kept] + [len(rows), shape.kv_len]).contiguous()
-
-
-def as_broadcast(mask: Tensor, pattern: Pattern) -> Tensor:
-    """Return a dense mask so that it broadcasts against scores, (B, H, R, kv_len)."""
-    free = pattern.predicate.free
-    return mask.unsqueeze(1) if B in free and H not in free else mask
 
 
 @dataclass(frozen=True)
@@ -165,53 +117,3 @@ def _summed(gradient: Tensor, x: Tensor) -> Tensor:
     """Sum the gradients of the query heads that share a key head."""
     batch, heads, keys, size = gradient.shape
     return gradient.reshape(batch, x.shape[1], heads // x.shape[1], keys, size).sum(2)
-
-
-class ReferenceBackend:
-    """Takes every plan, at the price of the dense mask."""
-
-    name = "reference"
-    tile = (128, 128)
-
-    def unavailable(self) -> str | None:
-        """Return None: it runs wherever torch does."""
-        return None
-
-    def refuses(self, query: Tensor, value: Tensor) -> str | None:
-        """Return None: it takes all tensors."""
-        return None
-
-    def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> ReferenceExecutable:
-        """Return the dense executable; it has no choices to configure."""
-        self.check(config)
-        return ReferenceExecutable(plan, score)
-
-    @property
-    def choices(self) -> Mapping[str, str | None]:
-        """Nothing."""
-        return {}
-
-    def default(self, inputs: Inputs, target: Target) -> Mapping[str, Value]:
-        """Return nothing."""
-        return {}
-
-    def check(self, config: Mapping[str, object]) -> None:
-        """Raise ConfigError for any configuration."""
-        if config:
-            raise ConfigError(
-                f"config={dict(config)!r}.",
-                rule="The reference backend has no configuration.",
-                fix="Leave config out, or name another backend.",
-            )
-
-    def predict(
-        self, plan: Plan, inputs: Inputs, direction: str, config: Mapping[str, object], target: Target
-    ) -> float:
-        """Return the time of the products over all pairs: two forward, five backward; `config` has no choices."""
-        self.check(config)
-        keys, values = (1, 1) if direction == "forward" else (3, 2)
-        pairs = inputs.batch * inputs.heads * plan.shape.q_len * plan.shape.kv_len
-        return 2.0 * pairs * (keys * inputs.head_dim + values * inputs.value_dim) / target.flops
-
-
-BACKEND = ReferenceBackend()
