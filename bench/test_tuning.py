@@ -109,6 +109,18 @@ def step(pattern: attncc.Pattern, leaves: list[torch.Tensor], grad: torch.Tensor
     return {"all": elapsed(lambda: torch.autograd.grad(run(), leaves, grad), torch.device("cpu"))}
 
 
+@pytest.mark.timeout(600)
+def test_first_tuning_answers_in_time(bar, cache: Path) -> None:
+    """What README begins with, its installation aside; without an answer the command fails."""
+    command = [*PROGRAM, "strided", "-p", "l=128", "--seq-len", "16384", "--json"]
+    begin = time.perf_counter()
+    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    taken = time.perf_counter() - begin
+    assert found["source"] == "tuned"
+    what = "`attncc tune strided -p l=128 --seq-len 16384`, in a fresh cache"
+    bar(what, taken, "at most 90 s", f"{found['trials_run']} trials")
+
+
 def test_second_tuning_answers_from_the_cache(benchmark, bar, cache: Path) -> None:
     command = [*PROGRAM, "strided", "-p", "l=128", "--seq-len", "4096", "--trials", "4", "--json"]
     subprocess.run(command, check=True, capture_output=True)

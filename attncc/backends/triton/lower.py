@@ -24,8 +24,8 @@ from attncc.planner.tiles import Tiles
 
 #: Rows of the largest tile that holds those of several heads.
 PACKED_ROWS = 128
-#: Elements of a split tile that a warp puts together.
-ELEMENTS_OF_WARP = 1024
+#: Elements of a split tile that a warp merges, and that it adds up. With 1,024 to add up, Triton 3.7 takes stack.
+MERGED_BY_WARP, ADDED_BY_WARP = 1024, 2048
 #: Integers below this bound are computed in 32 bits; the printer's rounding down takes another bit.
 NARROW = 1 << 30
 
@@ -174,12 +174,16 @@ class Cut:
             (self.work.cols.size, self.blocks.block_n) if spec.of_keys else (self.work.rows.size, self.blocks.block_m)
         )
         spec = replace(spec, continues=not opens, padded_head=sizes.padded_head, padded_value=sizes.padded_value)
-        warps = self.blocks.num_warps
-        if spec.kernel == "merge":  # it holds two tiles at a time
-            warps = min(16, max(4, height * width(sizes.value_dim) // ELEMENTS_OF_WARP))
-        blocks = replace(self.blocks, block_m=height, num_warps=warps, num_stages=1)
+        blocks = replace(self.blocks, block_m=height, num_warps=_join_warps(spec, height, sizes), num_stages=1)
         numbers = {"rows": rows, "parts_count": len(split.items), "sharers": self.numbers["sharers"]}
         return Launch(spec, sizes, blocks, len(split.tiles), {**self.arrays, "tiles": split.tiles}, numbers)
+
+
+def _join_warps(spec: Spec, height: int, sizes: Sizes) -> int:
+    """Return the warps that put a split tile of so many rows together: `merge` holds two tiles at a time, `add` one."""
+    if spec.kernel == "merge":
+        return min(16, max(4, height * width(sizes.value_dim) // MERGED_BY_WARP))
+    return min(16, max(1, height * width(sizes.head_dim) // ADDED_BY_WARP))
 
 
 def _is_wide(work: Pass, score: ScoreExpression | None) -> bool:
