@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# optuna 5.0.0: under ask and tell, GridSampler raises RuntimeError from the tell() of its last grid point, since it calls
-# Study.stop(), which only optimize() allows. The trial is recorded all the same: a loop that ends on the exception has all
-# results, and one that takes it for a failed trial counts the last one twice.
-# Seen: the second of two tells raises, and both trials are COMPLETE. Fails if that changes.
+# optuna 5.0.0: with ask and tell, GridSampler raises RuntimeError in the tell() of its last grid point. The cause: it
+# calls Study.stop(), which only optimize() allows. The trial is recorded nevertheless. A loop that ends at the
+# exception has all results. A loop that counts the exception as a failed trial counts the last trial twice.
+# Seen: the second of two tells raises, and both trials are COMPLETE. This script fails if that changes.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

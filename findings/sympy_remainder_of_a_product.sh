@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# sympy 1.14.0: a remainder of a remainder changes its value. For an integer symbol j, Mod(Mod(2*j, 8), 5) comes back as
-# Mod(2*Mod(j, 4)**2, 5): the factor Mod(j, 4) is squared. At j = 3 it says 3, where (2*3 % 8) % 5 is 1.
-# Seen: of the integers from 0 to 39, 20 have another value. Fails if that changes.
+# sympy 1.14.0: the remainder of a remainder has the wrong value. For an integer symbol j, Mod(Mod(2*j, 8), 5) becomes
+# Mod(2*Mod(j, 4)**2, 5): the factor Mod(j, 4) is squared. At j = 3 this is 3, but (2*3 % 8) % 5 is 1.
+# Seen: the value is wrong at 20 of the integers from 0 to 39. This script fails if that changes.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

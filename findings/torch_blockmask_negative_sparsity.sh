@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# PyTorch 2.13.0: BlockMask.sparsity() is negative where the lengths are no multiples of the block size, since it counts
-# whole blocks over the unpadded area: -63.84 % for a mask of all pairs at length 100. In the same masks the last block of
-# a mask that is True everywhere counts as partial, so that its keys are masked one by one.
-# Seen: sparsity -63.84 at 100, 0 at 128; at 200 one full block and two partial ones in the last row. Fails if that changes.
+# PyTorch 2.13.0: BlockMask.sparsity() is negative if a length isn't a multiple of the block size: -63.84 % for a mask
+# of all pairs at length 100. It counts whole blocks, but divides by the area without padding. In the same masks the
+# last block counts as partial although the mask is True everywhere. Its keys are then masked one by one.
+# Seen: sparsity -63.84 at 100, 0 at 128; at 200 one full block, and two partial ones in the last row. This script fails
+# if that changes.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# PyTorch 2.13.0 (CPU): aten._scaled_dot_product_flash_attention_for_cpu returns a log-sum-exp of 0 for a row whose keys
-# are all masked by -inf, where the sum of no exponentials is 0 and its logarithm -inf. Merging partial results by their
-# log-sum-exp then counts an empty part as one of weight exp(0) = 1. The row's output is 0, as it should be.
-# Seen: out 0, log-sum-exp 0. Fails if that changes.
+# PyTorch 2.13.0 on a CPU: aten._scaled_dot_product_flash_attention_for_cpu returns a log-sum-exp of 0 for a row whose
+# keys are all masked by -inf. The sum of no exponentials is 0, and its logarithm is -inf. If partial results are merged
+# by their log-sum-exp, an empty part then counts with weight exp(0) = 1. The row's output is 0, which is right.
+# Seen: out 0, log-sum-exp 0. This script fails if that changes.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# PyTorch 2.13.0: the gradient of torch.logsumexp is the softmax, but it is computed as exp(x - result) from the rounded
-# result. Of four entries of -1e9 in float32 each gets a gradient of 1, and not of 1/4, since log(4) is lost beside 1e9
-# (in float64 the same at -1e30). So a gradient through logsumexp over rows that are masked by a large finite number is
-# as many times too large as there are entries. torch.softmax of the same entries is right.
-# Seen: gradients 1.0, softmax 0.25. Fails if that changes.
+# PyTorch 2.13.0: the gradient of torch.logsumexp is the softmax, but PyTorch computes it as exp(x - result) from the
+# rounded result. Of four entries of -1e9 in float32 each gets a gradient of 1 instead of 1/4, since log(4) is lost
+# beside 1e9. In float64 this happens at -1e30. For rows that are masked by a large finite number, such a gradient is
+# too large by a factor of the number of entries. torch.softmax of the same entries is right.
+# Seen: gradients 1.0, softmax 0.25. This script fails if that changes.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

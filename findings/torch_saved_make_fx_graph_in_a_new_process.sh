@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# PyTorch 2.13.0: a graph of make_fx that torch.save has written can't be loaded by torch.load in a process that hasn't
-# imported torch._dynamo: AttributeError, module 'torch._higher_order_ops' has no attribute 'triton_kernel_wrap'. With
-# `import torch._dynamo` before it loads and runs.
-# Seen: the error without the import, tensor([1., 1.]) with it. Fails if that changes.
+# PyTorch 2.13.0: torch.load can't load a graph of make_fx that torch.save has written, unless the process has imported
+# torch._dynamo. It raises AttributeError: module 'torch._higher_order_ops' has no attribute 'triton_kernel_wrap'. After
+# `import torch._dynamo` the graph loads and runs.
+# Seen: the error without the import, tensor([1., 1.]) with it. This script fails if that changes.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# transformers 5.24.0: BigBird's block-sparse attention has no random blocks in eval(). All of them are block 0, which is
-# a global block besides, so that its keys count once more in the softmax for each "random" block: with three, a query in
-# the middle gives block 0 a weight of 4/8 where all scores are equal, and of 1/5 if its set of keys counted once.
-# Seen: weight of block 0 in eval() 0.5; in train() 0.125, three random blocks that are not block 0. Fails if that changes.
+# transformers 5.24.0: BigBird's block-sparse attention has no random blocks in eval(). All of its "random" blocks are
+# block 0. Block 0 is also a global block. So its keys count several times in the softmax, once more for each "random"
+# block. With three random blocks and equal scores, a query in the middle gives block 0 a weight of 4/8. If each key
+# counted once, the weight would be 1/5.
+# Seen: weight of block 0 in eval() 0.5; in train() 0.125, with three random blocks that aren't block 0. This script
+# fails if that changes.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

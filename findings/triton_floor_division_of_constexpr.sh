@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Triton 3.7.1: in one kernel -7 // 3 is -3 if -7 is a tl.constexpr, and -2 if it is an argument; -7 % 3 is 2 and -1.
-# A constant is folded by Python, which rounds down; an argument is divided as in C, towards zero. So marking an argument
-# as constexpr changes results. Shown in the interpreter (TRITON_INTERPRET=1), which follows the compiler here.
-# Seen: argument -2 and -1, constexpr -3 and 2. Fails if that changes.
+# Triton 3.7.1: in one kernel -7 // 3 is -3 if -7 is a tl.constexpr, and -2 if it is an argument. -7 % 3 is 2 and -1.
+# Python computes with a constant, and rounds down. An argument is divided as in C, towards zero. So results change when
+# an argument becomes a constexpr. This script uses the interpreter (TRITON_INTERPRET=1), which does the same as the
+# compiler here.
+# Seen: argument -2 and -1, constexpr -3 and 2. This script fails if that changes.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

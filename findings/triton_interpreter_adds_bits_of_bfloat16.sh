@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Triton 3.7.1 (3.6.0 and 3.9.0 alike): the interpreter keeps bfloat16 as the unsigned integers of its bits, and computes
-# with these. 1 + 1 is 1.7e38 in bfloat16: 0x3f80 + 0x3f80 = 0x7f00. A test of a kernel under TRITON_INTERPRET=1 that adds,
-# multiplies or compares in bfloat16 proves nothing; conversions to float32 are right.
-# Seen: 1.7014118346046923e+38, and 2.0 after a conversion. Fails if that changes.
+# Triton 3.7.1 (also 3.6.0 and 3.9.0): the interpreter stores a bfloat16 as the unsigned integer with the same bits, and
+# computes with these integers. 1 + 1 is 1.7e38: 0x3f80 + 0x3f80 = 0x7f00. A test under TRITON_INTERPRET=1 proves
+# nothing about a kernel that adds, multiplies or compares in bfloat16. Conversions to float32 are right.
+# Seen: 1.7014118346046923e+38, and 2.0 after a conversion. This script fails if that changes.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

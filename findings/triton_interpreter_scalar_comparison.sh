@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Triton 3.7.1 (3.9.0 alike), TRITON_INTERPRET=1: the comparison of a scalar that a kernel has loaded keeps the scalar's
-# type when it is spread over a tile, so that `(tile < 2.0) | (scalar < 1.0)`, which compiles for GPUs, ends in a TypeError
-# of numpy's bitwise_or between booleans and floats. Spreading the scalar before comparing it is right.
-# Seen: the error, and [1, 1, 1, 1] for the scalar that was spread first. Fails if that changes.
+# Triton 3.7.1 (also 3.9.0) under TRITON_INTERPRET=1: a kernel loads a scalar and compares it. When the result is
+# broadcast to a tile, it has the scalar's type and not bool. `(tile < 2.0) | (scalar < 1.0)` compiles for GPUs, but
+# raises a TypeError here: numpy's bitwise_or refuses booleans with floats. It works if the scalar is broadcast before
+# the comparison.
+# Seen: the error, and [1, 1, 1, 1] for the scalar that was broadcast first. This script fails if that changes.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
