@@ -26,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Attention patterns: declare which keys a query sees, look at the plan, run it.\n\n"
+    help="Declare which keys a query sees; look at the plan, tune it, run it.\n\n"
     "Example: attncc bench strided --seq-len 16384",
 )
 app.command("list")(list_patterns)
@@ -52,9 +52,9 @@ def _version(value: bool) -> None:
 
 
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the Python traceback of an error.")]
 
 
 @app.callback()
 def options(version: Version = False, debug: Debug = False) -> None:
-    """Options of every command; --debug may stand anywhere and is taken by main()."""
+    """Options of all commands; main() takes --debug, which may stand anywhere."""

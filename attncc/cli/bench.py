@@ -1,4 +1,4 @@
-"""`attncc bench`: a pattern beside dense attention on this machine."""
+"""`attncc bench`: a pattern compared with dense attention on this machine."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def bench(
     head_dim: options.HeadDim = 64,
     batch: options.Batch = 1,
     dtype: options.Dtype = "fp32",
-    device: Annotated[str, typer.Option(help="Where to run, as torch names it.")] = "cpu",
+    device: Annotated[str, typer.Option(help="The device, by its name in torch: cpu, cuda, cuda:1.")] = "cpu",
     backend: options.BackendName = None,
-    dense: Annotated[bool, typer.Option(help="Run dense attention beside it; it takes time in N squared.")] = True,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each contestant, in turn.")] = 3,
+    dense: Annotated[bool, typer.Option(help="Run dense attention, too; its time grows with N squared.")] = True,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed calls of attncc and of dense attention, in turn.")] = 3,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random inputs.")] = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run a pattern forward and backward beside dense attention: time, speed-up, memory, error.
+    """Run a pattern and dense attention, forward and backward: time, speed-up, memory, error.
 
     Example: attncc bench strided --seq-len 16384
     """

@@ -1,4 +1,4 @@
-"""`attncc cache`: what is remembered of tuning."""
+"""`attncc cache`: tuned configurations and other cached files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="What is remembered of tuning, and what was compiled: list, export, import, verify, prune, clear.",
+    help="Tuned configurations and compiled kernels: list, export, import, verify, prune, clear.",
 )
 
 
 @app.callback()
 def cache() -> None:
-    """What is remembered of tuning, and what was compiled."""
+    """Tuned configurations and compiled kernels."""
 
 
 app.command("path")(cache_folders.show_path)
@@ -33,7 +33,7 @@ app.command()(cache_folders.clear)
 
 @app.command("list")
 def list_entries(as_json: options.AsJson = False) -> None:
-    """List the entries of the cache.
+    """List the tuned configurations in the cache.
 
     Example: attncc cache list --json
     """
@@ -47,11 +47,11 @@ def list_entries(as_json: options.AsJson = False) -> None:
 
 @app.command()
 def show(
-    what: Annotated[str, typer.Argument(metavar="KEY|PATTERN", help="The beginning of a key, or a pattern.")],
+    what: Annotated[str, typer.Argument(metavar="KEY|PATTERN", help="A key's beginning; with --seq-len, a pattern.")],
     param: options.Parameters = None,
     score: options.ScoreName = None,
     score_param: options.ScoreParameters = None,
-    seq_len: Annotated[int | None, typer.Option("--seq-len", "-n", help="Queries; what is named is a pattern.")] = None,
+    seq_len: Annotated[int | None, typer.Option("--seq-len", "-n", help="Number of queries of a pattern.")] = None,
     kv_len: options.KvLen = None,
     heads: options.Heads = 8,
     kv_heads: options.KvHeads = None,
@@ -60,12 +60,12 @@ def show(
     batch: options.Batch = 1,
     dtype: options.Dtype = "fp32",
     backend: options.BackendName = None,
-    target: Annotated[str | None, typer.Option(help="The target, if not this machine.")] = None,
+    target: Annotated[str | None, typer.Option(help="The target, if it isn't this machine.")] = None,
     direction: options.Direction = "both",
-    why_miss: Annotated[bool, typer.Option(help="Say which fields of the nearest entries differ.")] = False,
+    why_miss: Annotated[bool, typer.Option(help="Show the fields in which the nearest entries differ.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show entries by the beginning of their key, or with --seq-len what attention() finds for a pattern.
+    """Show tuned configurations by the beginning of their key; with --seq-len, the one that attention() uses.
 
     Example: attncc cache show strided -p l=128 --seq-len 16384 --why-miss
     """
@@ -96,11 +96,11 @@ def show(
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the bundle goes.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
     target: Annotated[str | None, typer.Option(help="Only the entries of this target.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write the entries of the cache to one file, to be imported elsewhere.
+    """Write the tuned configurations to one file, for `attncc cache import` on another machine.
 
     Example: attncc cache export tuned.json --target h100
     """
@@ -116,11 +116,11 @@ def export(
 
 @app.command("import")
 def import_bundle(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `attncc cache export` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of `attncc cache export`.")],
     to: Annotated[Path | None, typer.Option(metavar="DIR", help="Another folder, such as a plugin's configs.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Add the entries of a file to the cache, or to a folder that ships with a plugin; exits with 1 if one is refused.
+    """Add the tuned configurations of a file to the cache or to a folder; exits with 1 if one is refused.
 
     Example: attncc cache import tuned.json
     """
@@ -141,7 +141,7 @@ def import_bundle(
 
 @app.command()
 def verify(as_json: options.AsJson = False) -> None:
-    """Read every entry of the cache; list the damaged files, and exit with 1 if there are any.
+    """Read every tuned configuration in the cache; list damaged files, and exit with 1 if there are any.
 
     Example: attncc cache verify
     """
@@ -161,13 +161,13 @@ def verify(as_json: options.AsJson = False) -> None:
 
 @app.command()
 def prune(
-    everything: Annotated[bool, typer.Option("--all", help="Remove every environment.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all tuned configurations.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Remove what was tuned with other versions of attncc, of packages or of a target's facts, and damaged files.
+    """Remove configurations of other versions of attncc, of packages or of a target's facts, and damaged files.
 
-    Files that a process left half written when it was killed go too, of all caches.
+    Unfinished files of killed processes are removed from all caches.
 
     Example: attncc cache prune --dry-run
     """
@@ -201,7 +201,7 @@ def prune(
 
 
 def _store() -> Store:
-    """Return this user's store; raises ConfigError where it is there, but can't be read, or others can write to it."""
+    """Return this user's store; raises ConfigError if it can't be read, or if others can write to it."""
     from attncc._util.storage import check_cache
     from attncc.configs.store import user_store
 

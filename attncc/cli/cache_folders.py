@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from attncc.configs.folders import Folder
 
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", help="Caches, as `attncc cache path` names them.")
+    list[str] | None, typer.Argument(metavar="[NAME]...", help="Names from `attncc cache path`; all if there are none.")
 ]
 
 
 def show_path(as_json: options.AsJson = False) -> None:
-    """Print the folders of this user's caches, and what they take; ATTNCC_CACHE_DIR moves them.
+    """Print the folder and the size of each cache; ATTNCC_CACHE_DIR moves them.
 
     Example: attncc cache path
     """
@@ -39,10 +39,10 @@ def show_path(as_json: options.AsJson = False) -> None:
 def clear(
     names: Names = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Remove the files of caches, of all or of those that are named; it says what goes, and asks.
+    """Empty the named caches, or all; lists what will be removed, and asks.
 
     What was compiled is made again where it is needed. What was tuned is lost: `attncc cache export` saves it.
 
@@ -67,7 +67,7 @@ def clear(
 
 
 def _ask(yes: bool, as_json: bool) -> None:
-    """Go on if the user agrees, and exit with 1 if not; raises ConfigError where nobody can be asked."""
+    """Ask, and exit with 1 unless the user agrees; raises ConfigError if stdin can't be asked."""
     if yes:
         return
     if as_json or not sys.stdin.isatty():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def compile_pattern(
     pattern: options.PatternName,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write to.")],
     target: options.GpuName = "h100",
     param: options.Parameters = None,
     score: options.ScoreName = None,
@@ -32,7 +32,7 @@ def compile_pattern(
     heads: options.Heads = 1,
     kv_heads: options.KvHeads = None,
     batch: options.Batch = 1,
-    backward: Annotated[bool, typer.Option(help="Compile the gradients too.")] = True,
+    backward: Annotated[bool, typer.Option(help="Compile the backward, too.")] = True,
     config: options.Changes = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -73,7 +73,7 @@ def compile_pattern(
 
 
 def _listing(title: str, made: Package, gpu: Gpu) -> RenderableType:
-    """Return what each kernel takes of the GPU."""
+    """Return the resources of each kernel."""
     listing = output.table(
         title,
         "kernel", "registers", "stack", "shared", "warps", "blocks",

@@ -17,19 +17,17 @@ if TYPE_CHECKING:
 #: Distributions whose versions matter to a report.
 PACKAGES = ("attncc", "torch", "triton", "numpy", "sympy", "networkx", "optuna", "typer", "rich", "matplotlib")
 
-WithLinks = Annotated[
-    bool, typer.Option("--links", help="Measure what gloo moves between processes of this host, and their pace.")
-]
-Processes = Annotated[int, typer.Option(min=2, help="With --links: processes to start; under torchrun it's its own.")]
+WithLinks = Annotated[bool, typer.Option("--links", help="Measure bandwidth and speed of gloo processes on this host.")]
+Processes = Annotated[int, typer.Option(min=2, help="With --links: processes to start; under torchrun, ignored.")]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="With --links: a topology file to write.")
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="With --links: the topology file to write.")
 ]
 
 
 def doctor(
     as_json: options.AsJson = False, links: WithLinks = False, processes: Processes = 4, file: Output = None
 ) -> None:
-    """Print versions, devices, and which backends can run here (and why one can't); or measure this host's links.
+    """Print versions, devices and backends, and why a backend can't run; with --links, measure this host's links.
 
     Example: attncc doctor --links --output here.toml
     """

@@ -48,14 +48,14 @@ def _rows(entries: Iterable[Entry]) -> RenderableType:
 
 
 def row(entry: Entry) -> dict[str, object]:
-    """Return what scripts get of an entry in a list."""
+    """Return an entry of a list as JSON-able data."""
     found = {"digest": entry.key.digest, "environment": entry.environment.digest, "key": entry.key.describe()}
     names = ("pattern", "mode", "speedup", "config", "seconds", "made", "about")
     return found | {name: getattr(entry, name) for name in names}
 
 
 def facts(entry: Entry) -> RenderableType:
-    """Return all that an entry says."""
+    """Return all fields of an entry."""
     from attncc.configs.environment import flat
 
     rows = {name: str(value) for name, value in entry.about.items()}

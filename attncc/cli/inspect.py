@@ -39,7 +39,7 @@ def inspect(
     config: options.Changes = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print one stage of a pattern's kernels, for a GPU that need not be there.
+    """Print one stage of a pattern's kernels; the GPU need not be in this machine.
 
     Example: attncc inspect strided -p l=128 --stage mix --target sm_90
     """
@@ -63,7 +63,7 @@ def inspect(
 
 
 def _inspections(program: Program, dtype: str, target: str, kernel: str) -> list[Inspection]:
-    """Return the forms of a kernel that a program has; raises ConfigError if it has none."""
+    """Return the variants of a kernel in a program; raises ConfigError if there is none."""
     from attncc.backends.triton.inspect import Inspection
     from attncc.backends.triton.variants import variants
     from attncc.targets import gpu
@@ -98,7 +98,7 @@ def _show_plan(plan: Any, stage: str, as_json: bool) -> None:
 
 
 def _described(found: Inspection, stage: str) -> dict[str, Any]:
-    """One kernel's stage as JSON-able data."""
+    """Return one kernel's stage as JSON-able data."""
     if stage == "resources":
         return {"kernel": found.title, "resources": found.resources()}
     if stage == "mix":

@@ -7,7 +7,7 @@ from attncc.cli.output import show, show_json, table
 
 
 def list_patterns(as_json: options.AsJson = False) -> None:
-    """List the installed patterns: name, plugin, parameters, and what they are.
+    """List the installed patterns: name, plugin, parameters and description.
 
     Example: attncc list
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """Return what a shell asks for the names that begin with what was typed."""
+    """Return a completion: the names that begin with the typed text."""
 
     def complete(incomplete: str) -> list[str]:
         return [name for name in names() if name.startswith(incomplete) and name.isprintable()]
@@ -56,7 +56,7 @@ PatternName = Annotated[
 ]
 Parameters = Annotated[
     list[str] | None,
-    typer.Option("-p", "--param", metavar="NAME=VALUE", help="A parameter; repeatable.", show_default=False),
+    typer.Option("-p", "--param", metavar="NAME=VALUE", help="A pattern's parameter; repeatable.", show_default=False),
 ]
 ScoreName = Annotated[
     str | None,
@@ -68,7 +68,7 @@ ScoreParameters = Annotated[
         "-s",
         "--score-param",
         metavar="NAME=VALUE",
-        help="A parameter of the score; weights by shape, as in weights=8x32 or cap=scalar, or @file.npy; repeatable.",
+        help="A parameter of the score; weights by shape (weights=8x32, cap=scalar) or from @file.npy; repeatable.",
         show_default=False,
     ),
 ]
@@ -76,18 +76,18 @@ Direction = Annotated[str, typer.Option(help="fwd, bwd or both.")]
 
 # Sizes of query, key and value.
 SeqLen = Annotated[int, typer.Option("--seq-len", "-n", help="Number of queries (and of keys).", show_default=True)]
-KvLen = Annotated[int | None, typer.Option(help="Number of keys, if it isn't that of the queries.")]
+KvLen = Annotated[int | None, typer.Option(help="Number of keys, if it differs from the number of queries.")]
 QOffset = Annotated[int, typer.Option(help="Position of the first query.")]
-Heads = Annotated[int, typer.Option(help="Query heads.")]
-KvHeads = Annotated[int | None, typer.Option(help="Key heads, a divisor of the query heads.")]
-HeadDim = Annotated[int, typer.Option(help="Size of a head.")]
-ValueDim = Annotated[int | None, typer.Option(help="Size of a value head, if it isn't that of the keys.")]
-Batch = Annotated[int, typer.Option(help="Batch entries.")]
+Heads = Annotated[int, typer.Option(help="Number of query heads.")]
+KvHeads = Annotated[int | None, typer.Option(help="Number of key heads; it divides the number of query heads.")]
+HeadDim = Annotated[int, typer.Option(help="Size of a query or key head.")]
+ValueDim = Annotated[int | None, typer.Option(help="Size of a value head, if it differs from --head-dim.")]
+Batch = Annotated[int, typer.Option(help="Number of batch entries.")]
 Dtype = Annotated[str, typer.Option(help="Element type: fp64, fp32, bf16 or fp16.")]
 KernelDtype = Annotated[str, typer.Option("--dtype", help="Element type: fp32, bf16 or fp16.")]
 
 # Where it runs, and how.
-BackendName = Annotated[str | None, typer.Option(help="The backend, if not the preferred one.")]
+BackendName = Annotated[str | None, typer.Option(help="The backend, in place of the preferred one.")]
 GpuName = Annotated[
     str,
     typer.Option(
@@ -97,7 +97,7 @@ GpuName = Annotated[
 Changes = Annotated[
     list[str] | None,
     typer.Option(
-        "-c", "--config", metavar="KEY=VALUE", help="A choice of the backend; repeatable.", show_default=False
+        "-c", "--config", metavar="KEY=VALUE", help="A key of the configuration; repeatable.", show_default=False
     ),
 ]
 _TOPOLOGY = typer.Option(
@@ -108,10 +108,10 @@ _TOPOLOGY = typer.Option(
 )
 TopologyName = Annotated[str, _TOPOLOGY]
 MaybeTopology = Annotated[str | None, _TOPOLOGY]
-Ranks = Annotated[int | None, typer.Option(min=1, help="Of the topology, only the first so many devices.")]
+Ranks = Annotated[int | None, typer.Option(min=1, help="How many of the topology's devices to use.")]
 
 # What comes of it.
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
 
 def pattern_from(name: str, parameters: list[str] | None) -> Pattern:
@@ -128,7 +128,7 @@ def pattern_from(name: str, parameters: list[str] | None) -> Pattern:
 
 
 def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Score | None:
-    """Return the score that the command line names, for so many heads; raises attncc's errors."""
+    """Return the score that the command line names, for a number of heads; raises attncc's errors."""
     if name is None:
         if parameters:
             raise ParameterError(f"-s {parameters[0]} without --score.", fix="Name the score that it is for.")

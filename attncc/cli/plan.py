@@ -12,7 +12,7 @@ from attncc.cli.progress import progress
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Tile = Annotated[tuple[int, int], typer.Option(help="Query and key positions of a tile, powers of two.")]
+Tile = Annotated[tuple[int, int], typer.Option(help="Queries and keys of a tile, powers of two.")]
 
 
 def plan(
@@ -26,7 +26,7 @@ def plan(
     tile: Tile = (128, 128),
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the plan: passes, layouts, tiles, exact counts, and the alternatives that lost.
+    """Print the plan: passes, layouts, tiles, exact counts, and the alternatives that were slower.
 
     Example: attncc plan strided -p l=1024 --seq-len 1048576
     """

@@ -23,7 +23,7 @@ def plugins() -> None:
 
 @app.command()
 def doctor(as_json: options.AsJson = False) -> None:
-    """Load every plugin; print the traceback of each that fails, and exit with 1 if one does.
+    """Import every plugin; print the traceback of each failure, and exit with 1 if there is one.
 
     Example: attncc plugins doctor
     """

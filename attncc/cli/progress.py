@@ -1,4 +1,4 @@
-"""Progress, on stderr: a bar on a terminal and plain lines elsewhere, neither for what takes next to no time."""
+"""Progress on stderr: a bar on a terminal, plain lines elsewhere, and nothing for short work."""
 
 from __future__ import annotations
 

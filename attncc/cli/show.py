@@ -10,7 +10,7 @@ from rich.text import Text
 
 from attncc.cli import options, output
 
-Png = Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture of every subset and of the union.")]
+Png = Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture of each subset and of their union.")]
 
 
 def show(

@@ -19,7 +19,7 @@ def targets(
     name: Annotated[str | None, typer.Argument(help="One target, or an architecture such as sm_90.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the known targets, or all facts about one; attncc/targets holds the source of each figure.
+    """List all targets, or all facts about one; the files in attncc/targets name the source of each figure.
 
     Example: attncc targets h100
     """

@@ -18,7 +18,7 @@ def verify(
     heads: options.Heads = 1,
     as_json: options.AsJson = False,
 ) -> None:
-    """Prove or refute: causal, no empty rows, factorisation; exits with 1 if one is not proved.
+    """Prove or refute: causal, no query without keys, factorisation; exits with 1 unless all are proved.
 
     Example: attncc verify strided -p l=16 --seq-len 256
     """
