@@ -1,7 +1,7 @@
 """Train a small byte-level language model at 8192 tokens of context, with sparse attention.
 
-The text is the Python standard library's own sources, which every machine has. With `--dense` the same model,
-from the same seed, runs PyTorch's dense attention under the same mask: the loss curves agree, the speed doesn't.
+The text is the source code of Python's standard library, which every machine has. With `--dense` the same model, with
+the same seed, uses PyTorch's dense attention under the same mask. The losses are the same, the speed isn't.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ import attncc
 from attncc.frontend.catalog import factory, parse_parameters
 
 VOCABULARY = 256
-FOREIGN = {"site-packages", "dist-packages"}  # installed by others, so not the same on every machine
-HELD_OUT_SHARE = 20  # one file in so many
+FOREIGN = {"site-packages", "dist-packages"}  # other packages, which differ between machines
+HELD_OUT_SHARE = 20  # one file in 20 is held out
 HELD_OUT_WINDOWS = 4
-EVALUATIONS = 5  # of the held-out text in one run
+EVALUATIONS = 5  # on the held-out text, in one run
 
 #: (query, key, value) -> out, all of them (B, H, N, D).
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -43,7 +43,7 @@ Bits = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Settings:
-    """The shape of the model, and how long and how fast it learns."""
+    """The sizes of the model, and the length and pace of its training."""
 
     context: int = 8192
     layers: int = 2
@@ -61,7 +61,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Bytes to learn from, and bytes of other files to be judged by; uint8, one dimension."""
+    """Bytes to train on, and bytes of other files to evaluate on; uint8, one dimension."""
 
     train: Tensor
     held_out: Tensor
@@ -69,28 +69,28 @@ class Corpus:
 
 @dataclass
 class History:
-    """What a run has reached so far: bits per byte of each step, of the held-out text (step, bits), and speed."""
+    """The results so far: bits per byte of each step, (step, bits) on the held-out text, and speed."""
 
     train: list[float] = field(default_factory=list)
     held_out: list[tuple[int, float]] = field(default_factory=list)
-    tokens_per_second: float = 0.0  # of training steps alone, without the first, which warms up
+    tokens_per_second: float = 0.0  # of training steps, without the first one, which warms up
     interrupted: bool = False
 
 
 def is_held_out(name: str) -> bool:
-    """Decide by the file's relative name, so that a file keeps its side on every machine and in every version."""
+    """Decide by the file's relative name: the answer is the same on every machine and in every version."""
     return zlib.crc32(name.encode()) % HELD_OUT_SHARE == 0
 
 
 def split_files(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the Python sources under `root` to train on, and those held out."""
+    """Return the Python files under `root` to train on, and those to hold out."""
     names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.py") if path.is_file())
     own = [name for name in names if FOREIGN.isdisjoint(name.split("/"))]
     return [root / name for name in own if not is_held_out(name)], [root / name for name in own if is_held_out(name)]
 
 
 def read_corpus(root: Path, least: int) -> Corpus:
-    """Return the sources under `root`, each side at least `least` bytes long."""
+    """Return the text under `root`; raises BadParameter if either part has fewer than `least` bytes."""
     train, held_out = (_joined(paths) for paths in split_files(root))
     if min(len(train), len(held_out)) < least:
         raise typer.BadParameter(
@@ -100,49 +100,49 @@ def read_corpus(root: Path, least: int) -> Corpus:
 
 
 def _joined(paths: list[Path]) -> Tensor:
-    text = b"\0".join(path.read_bytes() for path in paths)  # no source holds a zero, so it marks where a file ends
+    text = b"\0".join(path.read_bytes() for path in paths)  # Python files hold no zero byte: it marks the end of one
     return torch.frombuffer(bytearray(text), dtype=torch.uint8) if text else torch.empty(0, dtype=torch.uint8)
 
 
 def windows(text: Tensor, starts: Tensor, context: int) -> tuple[Tensor, Tensor]:
-    """Return the windows of `text` at `starts`, and the byte that follows each position; int64, (B, N)."""
+    """Return the windows of `text` at `starts`, and the next byte of each position; int64, (B, N)."""
     rows = text[starts[:, None] + torch.arange(context + 1)].long()
     return rows[:, :-1], rows[:, 1:]
 
 
 def sparse_attention(pattern: attncc.Pattern, settings: Settings) -> Attend:
-    """Return attention over exactly the keys that `pattern` names, planned once, here."""
+    """Return attention over the keys of `pattern`; the plan is made here, once."""
     compiled = attncc.compile(pattern, settings.context, heads=settings.heads)
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         out = compiled(query, key, value)
-        assert isinstance(out, Tensor)  # a pair only with return_lse=True
+        assert isinstance(out, Tensor)  # a tuple only with return_lse=True
         return out
 
     return attend
 
 
 def dense_attention(pattern: attncc.Pattern, settings: Settings) -> Attend:
-    """Return PyTorch's attention over all keys, with those that `pattern` doesn't name masked out."""
+    """Return PyTorch's attention over all keys, with a mask of the keys outside of `pattern`."""
     mask = attncc.dense_mask(pattern, settings.context, heads=settings.heads)
     return partial(F.scaled_dot_product_attention, attn_mask=mask)
 
 
 def rotary_turns(context: int, head_size: int) -> Tensor:
-    """Return the turn of each position and pair of features, as complex numbers (context, head_size / 2)."""
+    """Return the rotation of each position and pair of features: complex numbers (context, head_size / 2)."""
     speeds = 10_000.0 ** (-torch.arange(0, head_size, 2) / head_size)
     angles = torch.outer(torch.arange(context), speeds)
     return torch.polar(torch.ones_like(angles), angles)
 
 
 def rotated(x: Tensor, turns: Tensor) -> Tensor:
-    """Return x, (B, H, N, D), with its pairs of features turned by their position (RoPE)."""
+    """Return x, (B, H, N, D), with each pair of features rotated by its position (RoPE)."""
     pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * turns).flatten(-2)
 
 
 class Block(nn.Module):
-    """Attention and a two-layer perceptron, each on normalised input and added to the stream."""
+    """Attention and a two-layer perceptron, each on normalised input, with residual connections."""
 
     def __init__(self, width: int, heads: int, attend: Attend) -> None:
         super().__init__()
@@ -188,13 +188,13 @@ def bits_per_byte(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(bits: Bits, text: Tensor, context: int) -> float:
-    """Return bits per byte of a few evenly spaced windows, one at a time to bound memory."""
+    """Return bits per byte of a few evenly spaced windows, computed one at a time to save memory."""
     starts = torch.linspace(0, len(text) - context - 1, HELD_OUT_WINDOWS).long()
     return sum(bits(*windows(text, start[None], context)).item() for start in starts) / len(starts)
 
 
 def is_evaluated(step: int, steps: int) -> bool:
-    """Decide whether the held-out text is looked at after a step; these count from 1."""
+    """Decide whether to evaluate after a step; the first step is 1."""
     return step % math.ceil(steps / EVALUATIONS) == 0 or step == steps
 
 
@@ -207,7 +207,7 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 def optimiser_of(model: nn.Module, settings: Settings) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
-    """Return the optimiser, and the schedule of its learning rate."""
+    """Return the optimiser and its learning-rate schedule."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
     return optimizer, torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_factor(step, settings.steps)
@@ -215,15 +215,15 @@ def optimiser_of(model: nn.Module, settings: Settings) -> tuple[torch.optim.Adam
 
 
 def drawn(text: Tensor, settings: Settings, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the next windows to learn from, and the bytes that follow."""
+    """Return the next windows to train on, and the next byte of each position."""
     starts = torch.randint(len(text) - settings.context, (settings.batch,), generator=draw)
     return windows(text, starts, settings.context)
 
 
 def training_steps(model: nn.Module, text: Tensor, settings: Settings) -> Iterator[float]:
-    """Take one optimiser step after another; yield each one's bits per byte, measured before its update."""
+    """Take the optimiser's steps; yield the bits per byte of each, measured before its update."""
     optimizer, schedule = optimiser_of(model, settings)
-    draw = torch.Generator().manual_seed(settings.seed)  # its own, so that the model's shape doesn't change the text
+    draw = torch.Generator().manual_seed(settings.seed)  # its own, so that the model's sizes don't change the text
     for _ in range(settings.steps):
         bits = bits_per_byte(model, *drawn(text, settings, draw))
         optimizer.zero_grad()
@@ -235,7 +235,7 @@ def training_steps(model: nn.Module, text: Tensor, settings: Settings) -> Iterat
 
 
 def train(model: nn.Module, corpus: Corpus, settings: Settings, show: Callable[[History], None]) -> History:
-    """Train `model` in place, calling `show` after every step; Ctrl-C ends it early, with what was reached."""
+    """Train `model` in place, and call `show` after every step; Ctrl-C ends the training and keeps its results."""
     history, seconds = History(), []
     begin = time.perf_counter()
     try:
@@ -256,7 +256,7 @@ def train(model: nn.Module, corpus: Corpus, settings: Settings, show: Callable[[
 
 @contextmanager
 def progress_bar(steps: int) -> Iterator[Callable[[History], None]]:
-    """Show a progress bar on stderr; call what it yields with the history after each step."""
+    """Show a progress bar on stderr; yields a function to call with the history after each step."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=steps)
@@ -273,7 +273,7 @@ def report(title: str, history: History) -> None:
     """Print the result for people, on stdout."""
     print(title)
     for step, bits in history.held_out:
-        recent = history.train[max(0, step - 20) : step]  # one window says little: texts differ
+        recent = history.train[max(0, step - 20) : step]  # a mean, since windows differ a lot
         print(f"step {step:6,}: train {sum(recent) / len(recent):.3f} bits/byte, held out {bits:.3f}")
     if history.interrupted:
         reached = f", at {history.train[-1]:.3f} bits/byte" if history.train else ""
@@ -289,7 +289,7 @@ Context = Annotated[int, typer.Option(min=1, help="Tokens in a window.")]
 Batch = Annotated[int, typer.Option(min=1, help="Windows in a step.")]
 Width = Annotated[int, typer.Option(min=2, help="A multiple of twice the heads.")]
 LearningRate = Annotated[float, typer.Option(min=0.0)]
-Seed = Annotated[int, typer.Option(min=0, help="Of the weights and of the windows drawn.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the weights and of the windows.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, with the curves.")]
 
 
@@ -319,7 +319,7 @@ def main(
     """
     settings = Settings(context, layers, heads, width, steps, batch, learning_rate, seed)
     chosen = pattern_of(pattern, param)
-    causal = chosen.union().causal()  # so that a pattern that looks ahead can't copy its targets
+    causal = chosen.union().causal()  # or else a pattern with later keys could copy the targets
     corpus = read_corpus(Path(sysconfig.get_paths()["stdlib"]), context + 1)
     torch.manual_seed(seed)
     model = ByteModel(settings, (dense_attention if dense else sparse_attention)(causal, settings))

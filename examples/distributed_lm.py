@@ -1,9 +1,10 @@
 """Train the byte model of bytes_lm.py on several processes, which share the tokens of each window.
 
-Run `python examples/distributed_lm.py --help`, or start it with torchrun: attncc is what it needs, and a CPU will do.
-Every process has the whole model and some of the tokens. Only attention looks beyond these: attncc.distributed moves
-the keys and values that the pattern asks for, and no others. Losses are those of one process. With --checkpoint a run
-goes on from the last checkpoint of an earlier one, also when torchrun starts it again because a process died.
+Run `python examples/distributed_lm.py --help`, or start it with torchrun. It needs attncc, and runs on a CPU.
+
+Every process has the whole model and some of the tokens. Only attention needs the tokens of other processes:
+attncc.distributed moves the rows that the pattern needs, and no others. The losses are those of one process. With
+--checkpoint a run continues from the last checkpoint, also after torchrun has restarted it because a process died.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ from attncc.distributed.liveness.liveness import Liveness
 
 
 class Team:
-    """The processes that share each window: its attention, and sums over all of them."""
+    """The processes that share each window: their attention, and sums over all of them."""
 
     def __init__(self, pattern: attncc.Pattern, settings: Settings, timeout: float) -> None:
         self.tokens = settings.batch * settings.context
@@ -83,7 +84,7 @@ class Team:
         return model
 
     def share(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return what this process's tokens add to the bits per byte of whole windows, (B, N)."""
+        """Return the part of this process's tokens in the bits per byte of whole windows, (B, N)."""
         logits, wanted = model(inputs[:, self.positions]).flatten(0, 1), targets[:, self.positions].flatten()
         return F.cross_entropy(logits, wanted, reduction="sum") / inputs.numel() / math.log(2)
 
@@ -92,7 +93,7 @@ class Team:
         return self._added("the sum of losses", self.share(model, inputs, targets).detach())
 
     def add_up(self, model: nn.Module, share: Tensor) -> float:
-        """Add the gradients of all processes up, and return the bits per byte of all."""
+        """Add up the gradients of all processes, and return the bits per byte of whole windows."""
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         parts = [share.detach()[None], *(gradient.flatten() for gradient in gradients)]
         total = self._added("the sum of gradients", torch.cat(parts))
@@ -102,7 +103,7 @@ class Team:
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         out = self.attention(query, key, value)
-        assert isinstance(out, Tensor)  # a pair only with return_lse=True
+        assert isinstance(out, Tensor)  # a tuple only with return_lse=True
         return out
 
     def _added(self, what: str, x: Tensor) -> Tensor:
@@ -113,7 +114,7 @@ class Team:
 
 @dataclass
 class Training:
-    """All that a checkpoint holds; `run` says of which run it is, as text."""
+    """The content of a checkpoint; `run` is a text that identifies the run."""
 
     run: str
     model: nn.Module
@@ -123,14 +124,14 @@ class Training:
     history: History = field(default_factory=History)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint in one step, so that there is always a whole one."""
+        """Write a checkpoint in one step, so that there is always a complete one."""
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "schedule")}
         content = io.BytesIO()
         torch.save({**parts, "run": self.run, "draw": self.draw.get_state(), "history": asdict(self.history)}, content)
         storage.write(path, content.getvalue())
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint; raises ConfigError if it is of another run."""
+        """Continue from a checkpoint; raises ConfigError if it belongs to another run."""
         found: dict[str, Any] = torch.load(path, weights_only=True)
         if found["run"] != self.run:
             raise attncc.ConfigError(
@@ -145,7 +146,7 @@ class Training:
 
 
 def train(team: Team, training: Training, corpus: Corpus, settings: Settings) -> Iterator[History]:
-    """Take the steps that are left; yield what has been reached after each."""
+    """Take the remaining steps; yield the history after each."""
     model, history, seconds = training.model, training.history, []
     bits_of = partial(team.bits, model)
     for step in range(len(history.train) + 1, settings.steps + 1):
@@ -166,7 +167,7 @@ def train(team: Team, training: Training, corpus: Corpus, settings: Settings) ->
 
 
 def work(pattern: attncc.Pattern, settings: Settings, checkpoint: Path | None, every: int, timeout: float) -> History:
-    """Train as one process of the team."""
+    """Train as one of the processes."""
     corpus = read_corpus(Path(sysconfig.get_paths()["stdlib"]), settings.context + 1)
     team = Team(pattern.causal(), settings, timeout)
     torch.manual_seed(settings.seed)
@@ -196,8 +197,9 @@ def shown(steps: int) -> Iterator[Callable[[History], None]]:
 def meet() -> None:
     """Join the other processes that torchrun has started on this host.
 
-    Its agent's store outlives an attempt; the addresses in it would keep the next one from meeting (torch 2.13). Agents
-    of several hosts count attempts on their own: there, set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 instead.
+    torchrun keeps one store for all attempts. Addresses of an earlier attempt would keep the next one from connecting
+    (torch 2.13), so each attempt has a prefix of its own. On several hosts the numbers of attempts may differ: set
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 there instead.
     """
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -208,7 +210,7 @@ def meet() -> None:
 
 
 def launch(processes: int, restarts: int) -> None:
-    """Start this program on so many processes, as torchrun does."""
+    """Start this program in a number of processes, as torchrun does."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
@@ -222,7 +224,7 @@ def launch(processes: int, restarts: int) -> None:
 
 
 def main(
-    processes: Annotated[int, typer.Option(min=1, help="Processes to start; torchrun has its own.")] = 2,
+    processes: Annotated[int, typer.Option(min=1, help="Processes to start; under torchrun, ignored.")] = 2,
     pattern: PatternName = "strided",
     param: Parameters = None,
     steps: Count = Settings.steps,
@@ -233,10 +235,10 @@ def main(
     width: Width = Settings.width,
     learning_rate: LearningRate = Settings.learning_rate,
     seed: Seed = Settings.seed,
-    checkpoint: Annotated[Path | None, typer.Option(help="A file to go on from, if it is there, and to write.")] = None,
-    every: Annotated[int, typer.Option(min=1, help="Steps from checkpoint to checkpoint.")] = 20,
-    restarts: Annotated[int, typer.Option("--max-restarts", min=0, help="Starts anew when a process dies.")] = 0,
-    timeout: Annotated[float, typer.Option(min=1.0, help="Seconds until a process that hangs is given up.")] = 120.0,
+    checkpoint: Annotated[Path | None, typer.Option(help="A file to write, and to continue from.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Steps between two checkpoints.")] = 20,
+    restarts: Annotated[int, typer.Option("--max-restarts", min=0, help="Restarts after a process has died.")] = 0,
+    timeout: Annotated[float, typer.Option(min=1.0, help="Seconds until a hanging process counts as dead.")] = 120.0,
     as_json: AsJson = False,
 ) -> None:
     """Train a byte-level language model on the Python standard library's sources, on several processes.
