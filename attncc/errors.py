@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., object])
 
 #: Characters of a foreign error's text that are told.
 LONGEST = 2000
@@ -27,6 +31,7 @@ class AttnccError(Exception):
     """
 
     def __init__(self, problem: str, *, rule: str = "", fix: str = "") -> None:
+        refuse_traced(type(self), problem, rule=rule, fix=fix)  # Dynamo can't trace how exceptions are made
         self.problem, self.rule, self.fix = map(printable, (problem, rule, fix))
         super().__init__("\n".join(line for line in (self.problem, self.rule, self.fix) if line))
 
@@ -86,6 +91,50 @@ class PluginError(AttnccError):
     """A plugin is broken, missing, or clashes with another."""
 
 
+def run_by_dynamo(function: Function) -> Function:
+    """Let torch.compile run a function of constants when it traces, and keep what it returned (decorator).
+
+    torch.compiler.assume_constant_result sets the same mark, but imports torch._dynamo first, which takes seconds.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+def is_dynamo_waiting() -> bool:
+    """Return whether torch.compile is tracing, and runs the caller, which a `run_by_dynamo` function is."""
+    translating: Any = sys.modules.get("torch._dynamo.symbolic_convert")
+    return translating is not None and getattr(translating.tls, "current_tx", None) is not None
+
+
+def for_dynamo(error: Exception) -> Exception:
+    """Return an error as Dynamo, which is waiting, passes it on: of its class, and of that for what can't be traced.
+
+    Under `fullgraph=True` that ends the tracing, and the user sees the error whole. Otherwise Dynamo leaves the graph
+    and runs the code as it is, which raises the error itself. One of any other class is told as a failure of Dynamo.
+    """
+    kind, unsupported = type(error), sys.modules["torch._dynamo.exc"].Unsupported
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    both = type(kind.__name__, (kind, unsupported), names)
+    found: Exception = both.__new__(both)
+    unsupported.__init__(found, str(error))
+    found.__dict__.update(error.__dict__)
+    return found
+
+
+def refuse_traced(kind: Callable[..., Exception], problem: str, **told: str) -> None:
+    """Raise an error of this kind where torch.compile traces this call; where it runs as it is, do nothing."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.compiler.is_dynamo_compiling():
+        _refuse(kind, problem, **told)
+
+
+@run_by_dynamo
+def _refuse(kind: Callable[..., Exception], problem: str, **told: str) -> None:
+    if is_dynamo_waiting():  # else it left the graph at this call
+        raise for_dynamo(kind(problem, **told))
+
+
+@run_by_dynamo
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return "did you mean 'x'?" for the known name nearest to what was given, else the list of known names."""
     names = sorted(set(known))

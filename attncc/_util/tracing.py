@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
-Function = TypeVar("Function", bound=Callable[..., object])
+from attncc.errors import for_dynamo, is_dynamo_waiting, run_by_dynamo
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
-def constant(function: Function) -> Function:
-    """Let torch.compile call a function of constants when it traces, and keep what it returned (decorator).
+def constant(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let torch.compile run a function of constants when it traces, and keep what it returned (decorator).
 
-    torch.compiler.assume_constant_result sets the same mark, but imports torch._dynamo first, which takes seconds.
+    Errors that it raises then reach the user whole.
     """
-    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
-    return function
+
+    @run_by_dynamo
+    @wraps(function)
+    def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        try:
+            return function(*arguments, **named)
+        except Exception as error:
+            if not is_dynamo_waiting():
+                raise
+            raise for_dynamo(error) from error
+
+    return call
 
 
 def is_tracing() -> bool:

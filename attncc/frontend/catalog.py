@@ -19,7 +19,7 @@ from attncc._util.storage import opened
 from attncc.errors import AttnccError, ParameterError, PatternError, PluginError, TableError, nearest, told
 from attncc.frontend.declarations import Declaration, Parameter
 from attncc.frontend.language import Table
-from attncc.frontend.patterns import Pattern, PatternFactory
+from attncc.frontend.patterns import Pattern, PatternFactory, check_untraced
 from attncc.frontend.plugins import PATTERNS, patterns_of
 from attncc.frontend.weights import Weights
 
@@ -43,6 +43,7 @@ def load(name: str, **parameters: Any) -> Pattern:
         ParameterError: For a value that a parameter can't have.
         TableError: For data that can't be a table.
     """
+    check_untraced(name)
     return made(declared(name), name, parameters)
 
 

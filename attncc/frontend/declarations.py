@@ -10,8 +10,9 @@ import operator
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
+from attncc._util.tracing import constant
 from attncc.errors import AttnccError, ParameterError, PatternError, nearest, told
 from attncc.frontend.language import Table
 from attncc.frontend.weights import Weights, check_weights
@@ -64,12 +65,7 @@ class Parameter:
     def _within(self, value: float) -> float:
         low, high = self.bounds.minimum, self.bounds.maximum
         if (low is not None and value < low) or (high is not None and value > high):
-            limits = " and ".join([f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None))
-            raise ParameterError(
-                f"{self.name}={value}.",
-                rule=f"Parameter {self.name!r} is {limits}.",
-                fix=f"Pass {low if low is not None and value < low else high}, or another number within that.",
-            )
+            _refuse(self.name, value, self.bounds)
         return value
 
     def __str__(self) -> str:
@@ -177,7 +173,7 @@ class Declaration:
             raise ParameterError(
                 f"{self._title} {self.name!r} has no parameter {name!r}.",
                 rule=f"It is declared as {self.signature}.",
-                fix=nearest(name, known),
+                fix=nearest(name, [*known]),
             )
         return known[name]
 
@@ -234,6 +230,18 @@ class Declaration:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.signature}>"
+
+
+@constant
+def _refuse(name: str, value: float, bounds: Bounds) -> NoReturn:
+    """Raise ParameterError for a number out of bounds; torch.compile can't put the numbers into words."""
+    low, high = bounds.minimum, bounds.maximum
+    limits = " and ".join([f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None))
+    raise ParameterError(
+        f"{name}={value}.",
+        rule=f"Parameter {name!r} is {limits}.",
+        fix=f"Pass {low if low is not None and value < low else high}, or another number within that.",
+    )
 
 
 def _integer(value: Any) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-from attncc.errors import ExportError, PatternError
+from attncc.errors import ExportError, PatternError, refuse_traced
 from attncc.frontend.declarations import Declaration
 from attncc.frontend.language import Index, Table
 from attncc.ir.codec import Program, fingerprint
@@ -34,6 +34,7 @@ class Pattern:
     """
 
     def __init__(self, subsets: Sequence[Predicate], name: str, parameters: Mapping[str, Any] | None = None) -> None:
+        check_untraced(name)
         self.subsets = tuple(subsets)
         check_pattern(disjunction(self.subsets))
         self.name = name
@@ -72,10 +73,12 @@ class Pattern:
 
     def union(self) -> Pattern:
         """Return the pattern in which every head sees all subsets (Child et al. 2019, section 4.2, merged heads)."""
+        check_untraced(f"{self.name}.union()")
         return Pattern([self.predicate], self.name, self.parameters)
 
     def heads(self) -> Pattern:
         """Return the pattern in which head h sees subset h mod p (Child et al. 2019, section 4.2)."""
+        check_untraced(f"{self.name}.heads()")
         return _by_head(self.subsets, f"{self.name}.heads()", self.parameters)
 
     def layers(self, n: int) -> Pattern:
@@ -97,14 +100,17 @@ class Pattern:
 
     def causal(self) -> Pattern:
         """Return the pattern without the keys after each query: j <= i in every subset."""
+        check_untraced(f"{self.name}.causal()")
         past = comparison("ge", I - J)
         return Pattern([subset & past for subset in self.subsets], f"{self.name}.causal()", self.parameters)
 
     def __and__(self, other: Pattern | PatternFactory) -> Pattern:
+        check_untraced(f"{self.name} & ...")
         right = as_pattern(other)
         return Pattern([self.predicate & right.predicate], f"({self.name} & {right.name})")
 
     def __or__(self, other: Pattern | PatternFactory) -> Pattern:
+        check_untraced(f"{self.name} | ...")
         right = as_pattern(other)
         return Pattern([self.predicate | right.predicate], f"({self.name} | {right.name})")
 
@@ -143,6 +149,7 @@ class PatternFactory(Declaration):
 
     def __call__(self, **values: Any) -> Pattern:
         """Return the pattern for these parameters; raises ParameterError, TableError or PatternError."""
+        check_untraced(self.name)
         checked = self.checked(values)
         result = self.evaluated(checked)
         subsets = result if isinstance(result, tuple | list) else (result,)
@@ -181,6 +188,7 @@ def per_head(patterns: Sequence[Pattern | PatternFactory]) -> Pattern:
     Raises:
         PatternError: For an empty list, or an entry that isn't a pattern.
     """
+    check_untraced("per_head")
     chosen = [as_pattern(p) for p in patterns] if isinstance(patterns, Sequence) else []
     if not chosen:
         raise PatternError(
@@ -208,6 +216,17 @@ def as_pattern(value: object) -> Pattern:
         f"{value!r} ({type(value).__name__}) is not a pattern.",
         rule="A pattern is made by a function under @attncc.pattern, or by attncc.load(name, ...).",
         fix="Call the declared pattern with its parameters, as in strided(l=128).",
+    )
+
+
+def check_untraced(name: str) -> None:
+    """Raise PatternError where a pattern of this name would be made inside of what torch.compile traces."""
+    refuse_traced(
+        PatternError,
+        f"Pattern {name!r} is made inside of a function that torch.compile traces.",
+        rule="A pattern is a constant of the graph: how it is made isn't traced.",
+        fix="Make it before, for example in __init__. Where it changes from call to call, make it and call attention "
+        "in a function under @torch.compiler.disable, without fullgraph=True.",
     )
 
 

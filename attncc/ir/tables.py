@@ -11,7 +11,7 @@ import numpy as np
 import sympy
 
 from attncc._util import caching
-from attncc.errors import TableError
+from attncc.errors import TableError, refuse_traced
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,6 +27,13 @@ class TableData:
     """
 
     def __init__(self, data: Any, name: str = "table") -> None:
+        refuse_traced(
+            TableError,
+            f"Table {name!r} is made inside of a function that torch.compile traces.",
+            rule="A table's entries are constants of the graph, which a traced tensor doesn't have yet.",
+            fix="Make the pattern or score with it before, for example in __init__. Where it changes from call to "
+            "call, make it and call attention in a function under @torch.compiler.disable, without fullgraph=True.",
+        )
         if isinstance(data, TableData):
             data = data.data
         array = _to_numpy(data)

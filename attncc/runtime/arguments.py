@@ -107,8 +107,10 @@ def check_scale(scale: object) -> None:
         finite = False
     if not finite:
         number = "Pass one, or leave it out for 1 / sqrt(D)."
+        traced = isinstance(scale, Tensor) and torch.compiler.is_compiling()
+        value = "a tensor" if traced else repr(scale)
         raise ShapeError(
-            f"scale={scale!r}.",
+            f"scale={value}.",
             rule="The scale is a finite number; NaN or infinity makes every output NaN.",
             fix="Multiply the query by a tensor, and pass scale=1.0." if isinstance(scale, Tensor) else number,
         )
@@ -156,8 +158,9 @@ def offset_of(q_offset: Any) -> int:
     except TypeError:
         whole = MAX_POSITION
     if isinstance(q_offset, bool) or not -MAX_POSITION < whole < MAX_POSITION:
+        known = operator.index(q_offset) if isinstance(q_offset, int | torch.SymInt) else q_offset  # also a traced one's
         raise ShapeError(
-            f"q_offset={q_offset!r}.",
+            f"q_offset={known!r}.",
             rule="It is the position of the first query, an integer above -2^31 and below 2^31.",
             fix="With a cache of n keys before the queries, give n.",
         )
@@ -197,7 +200,8 @@ def _check_elements(query: Tensor, key: Tensor, value: Tensor) -> None:
 
 
 def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
-    return f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
+    sizes = [tuple(map(operator.index, x.shape)) for x in (query, key, value)]  # numbers, also of traced tensors
+    return "query {}, key {}, value {}".format(*sizes)
 
 
 def check_weights(weights: Mapping[str, Tensor], query: Tensor) -> None:

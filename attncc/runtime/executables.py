@@ -197,20 +197,21 @@ def encoded(config: Config | None) -> str:
             rule="It is a mapping from names to values.",
             fix="""For example {"forward.plan": "fused"}.""",
         )
+    names = tuple(config)
+    return _encoded(names, *(config[name] for name in names))
+
+
+@constant
+def _encoded(names: tuple[str, ...], *values: object) -> str:
+    config = dict(zip(names, values, strict=True))
     try:
-        names = tuple(sorted(config))
-        return _encoded(names, *(config[name] for name in names))
+        return json.dumps(config, sort_keys=True)
     except TypeError as error:
         raise ConfigError(
             f"config={config!r}: {error}.",
             rule="Its values are numbers, texts, True or False.",
             fix="""For example {"forward.plan": "fused"}.""",
         ) from None
-
-
-@constant
-def _encoded(names: tuple[str, ...], *values: object) -> str:
-    return json.dumps(dict(zip(names, values, strict=True)), sort_keys=True)
 
 
 @lru_cache(maxsize=1024)
