@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from attncc.errors import for_dynamo, is_dynamo_waiting, run_by_dynamo
 
@@ -36,3 +37,13 @@ def is_tracing() -> bool:
     """Return whether torch.compile or torch.export is tracing; torch isn't imported for it."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.compiler.is_compiling()
+
+
+def plain(value: Any) -> Any:
+    """Return an integer as the number that it is, where torch.compile has a symbol for it, and all else as it is."""
+    return operator.index(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def shown(value: object) -> str:
+    """Return a value's repr for a message; torch.compile can't put a symbol into words."""
+    return repr(plain(value))

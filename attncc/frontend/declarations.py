@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Self
 
-from attncc._util.tracing import constant
+from attncc._util.tracing import constant, shown
 from attncc.errors import AttnccError, ParameterError, PatternError, nearest, told
 from attncc.frontend.language import Table
 from attncc.frontend.weights import Weights, check_weights
@@ -57,7 +57,7 @@ class Parameter:
         if self.type is float and _is_finite(value):
             return self._within(float(value))
         raise ParameterError(
-            f"{self.name}={value!r} ({type(value).__name__}).",
+            f"{self.name}={shown(value)} ({type(value).__name__}).",
             rule=f"Parameter {self.name!r} is declared as {self.type.__name__}.",
             fix=f"Pass {_WANTED[self.type]}.",
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
+from attncc._util.tracing import plain, shown
 from attncc.errors import ExportError, PatternError, refuse_traced
 from attncc.frontend.declarations import Declaration
 from attncc.frontend.language import Index, Table
@@ -207,13 +208,13 @@ def as_pattern(value: object) -> Pattern:
         return value()
     if hasattr(value, "shape"):
         raise PatternError(
-            f"A {type(value).__name__} of shape {tuple(value.shape)} is not a pattern.",
+            f"A {type(value).__name__} of shape {tuple(map(plain, value.shape))} is not a pattern.",
             rule="A pattern is a predicate; a mask is a table that a predicate looks up.",
             fix="Declare `def masked(i, j, *, mask: attncc.Table): return mask[i, j]` under @attncc.pattern, "
             "and pass masked(mask=...).",
         )
     raise PatternError(
-        f"{value!r} ({type(value).__name__}) is not a pattern.",
+        f"{shown(value)} ({type(value).__name__}) is not a pattern.",
         rule="A pattern is made by a function under @attncc.pattern, or by attncc.load(name, ...).",
         fix="Call the declared pattern with its parameters, as in strided(l=128).",
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import sympy
 
-from attncc._util.tracing import is_tracing
+from attncc._util.tracing import is_tracing, plain, shown
 from attncc.errors import PatternError, ScoreError, nearest
 from attncc.frontend.declarations import Declaration
 from attncc.frontend.language import Index, Table
@@ -248,7 +247,7 @@ def as_score(value: object, weights: Mapping[str, Any] | None = None) -> Score:
     found = PLAIN if value is None else value() if isinstance(value, ScoreFactory) else value
     if not isinstance(found, Score):
         raise ScoreError(
-            f"{value!r} ({type(value).__name__}) is not a score.",
+            f"{shown(value)} ({type(value).__name__}) is not a score.",
             rule="A score is made by a function under @attncc.score.",
             fix="Call the declared score with its parameters, as in softcap(cap=50.0).",
         )
@@ -264,8 +263,7 @@ def as_score(value: object, weights: Mapping[str, Any] | None = None) -> Score:
 
 
 def _shapes(tensors: Iterable[Any]) -> Shapes:
-    """Return sizes as numbers, which those of a traced tensor become by operator.index."""
-    return tuple(tuple(map(operator.index, x.shape)) for x in tensors)
+    return tuple(tuple(map(plain, x.shape)) for x in tensors)
 
 
 def _checked(made: Score) -> Score:

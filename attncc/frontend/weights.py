@@ -6,6 +6,7 @@ from typing import Any
 
 import sympy
 
+from attncc._util.tracing import plain
 from attncc.errors import PatternError, TableError
 from attncc.frontend.language import index_of
 from attncc.frontend.real import Real, chosen
@@ -71,7 +72,7 @@ def check_weights(tensor: Any, name: str) -> Any:
         )
     if tensor.numel() == 0 or tensor.ndim > MAX_DIMENSIONS:
         raise TableError(
-            f"Weights {name!r} have shape {tuple(tensor.shape)}.",
+            f"Weights {name!r} have shape {tuple(map(plain, tensor.shape))}.",
             rule=f"Weights have at most {MAX_DIMENSIONS} dimensions and at least one element.",
             fix="Pass a number, (), one entry per head, (H,), per head and bucket, (H, buckets), or (B, H, Nq, Nk).",
         )

@@ -14,6 +14,7 @@ from torch._C._functorch import is_gradtrackingtensor
 from torch.autograd.forward_ad import unpack_dual
 
 from attncc import backends
+from attncc._util.tracing import plain, shown
 from attncc.backends.accumulation import accumulation_dtype
 from attncc.errors import AttnccError, BackendError, ShapeError, TableError
 from attncc.frontend.patterns import Pattern
@@ -92,7 +93,7 @@ def scale_of(scale: float | None, query: Tensor) -> float:
     most = 1.0 / torch.finfo(accumulation_dtype(query.dtype)).eps
     if abs(scale) > most:
         raise ShapeError(
-            f"scale={scale!r} for {query.dtype}.",
+            f"scale={shown(scale)} for {query.dtype}.",
             rule=f"Its size is at most {most:.3g}: beyond that, scores that differ by less than 1 are rounded to one.",
             fix="Divide the query by what makes the scale so large, or use float64.",
         )
@@ -106,11 +107,10 @@ def check_scale(scale: object) -> None:
     except OverflowError:  # an integer beyond all floats
         finite = False
     if not finite:
+        traced = isinstance(scale, Tensor) and torch.compiler.is_compiling()  # which has no value yet
         number = "Pass one, or leave it out for 1 / sqrt(D)."
-        traced = isinstance(scale, Tensor) and torch.compiler.is_compiling()
-        value = "a tensor" if traced else repr(scale)
         raise ShapeError(
-            f"scale={value}.",
+            f"scale={'a tensor' if traced else shown(scale)}.",
             rule="The scale is a finite number; NaN or infinity makes every output NaN.",
             fix="Multiply the query by a tensor, and pass scale=1.0." if isinstance(scale, Tensor) else number,
         )
@@ -139,7 +139,7 @@ def check_backend(backend: object) -> None:
     """Raise BackendError unless it is a name, or None."""
     if not isinstance(backend, str | None):
         raise BackendError(
-            f"backend={backend!r}.", rule="It is the name of a backend, or None.", fix="Write backend='torch'."
+            f"backend={shown(backend)}.", rule="It is the name of a backend, or None.", fix="Write backend='torch'."
         )
 
 
@@ -158,9 +158,8 @@ def offset_of(q_offset: Any) -> int:
     except TypeError:
         whole = MAX_POSITION
     if isinstance(q_offset, bool) or not -MAX_POSITION < whole < MAX_POSITION:
-        known = operator.index(q_offset) if isinstance(q_offset, int | torch.SymInt) else q_offset  # also a traced one's
         raise ShapeError(
-            f"q_offset={known!r}.",
+            f"q_offset={shown(q_offset)}.",
             rule="It is the position of the first query, an integer above -2^31 and below 2^31.",
             fix="With a cache of n keys before the queries, give n.",
         )
@@ -200,8 +199,9 @@ def _check_elements(query: Tensor, key: Tensor, value: Tensor) -> None:
 
 
 def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
-    sizes = [tuple(map(operator.index, x.shape)) for x in (query, key, value)]  # numbers, also of traced tensors
-    return "query {}, key {}, value {}".format(*sizes)
+    return ", ".join(
+        f"{name} {tuple(map(plain, x.shape))}" for name, x in (("query", query), ("key", key), ("value", value))
+    )
 
 
 def check_weights(weights: Mapping[str, Tensor], query: Tensor) -> None:

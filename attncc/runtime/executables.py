@@ -14,7 +14,7 @@ from torch import Tensor
 from attncc import backends
 from attncc._util import caching
 from attncc._util.storage import warn_once
-from attncc._util.tracing import constant
+from attncc._util.tracing import constant, plain, shown
 from attncc.backends.base import Executable
 from attncc.backends.device import target_name
 from attncc.backends.empty import EMPTY
@@ -193,12 +193,12 @@ def encoded(config: Config | None) -> str:
         return ""
     if not isinstance(config, Mapping):
         raise ConfigError(
-            f"config={config!r}.",
+            f"config={shown(config)}.",
             rule="It is a mapping from names to values.",
             fix="""For example {"forward.plan": "fused"}.""",
         )
     names = tuple(config)
-    return _encoded(names, *(config[name] for name in names))
+    return _encoded(names, *(plain(config[name]) for name in names))
 
 
 @constant
