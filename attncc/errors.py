@@ -114,7 +114,7 @@ def for_dynamo(error: Exception) -> Exception:
     """
     kind, unsupported = type(error), sys.modules["torch._dynamo.exc"].Unsupported
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    both = type(kind.__name__, (kind, unsupported), names)
+    both: Any = type(kind.__name__, (kind, unsupported), names)
     found: Exception = both.__new__(both)
     unsupported.__init__(found, str(error))
     found.__dict__.update(error.__dict__)

@@ -17,6 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +32,7 @@ ENVIRONMENT = "ATTNCC_CACHE_DIR"
 CACHES = ("tuned", "kernels", "compiled", "templates", "locks")
 #: What files are called while they are written, and seconds after which their writer has died.
 WRITING, ABANDONED = ".writing-", 3600.0
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _warned: set[str] = set()
 
 
@@ -239,10 +241,10 @@ def _regular(path: Path, found: os.stat_result) -> os.stat_result:
     return found
 
 
-def _kept_mode(path: Path) -> int | None:
+def _kept_mode(path: Path | str) -> int | None:
     """Return the mode of the regular file that is replaced, or None where there is none."""
     try:
-        found = path.lstat()
+        found = os.lstat(path)
     except FileNotFoundError:
         return None
     return stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) else None
@@ -314,7 +316,7 @@ def _check_folder(path: Path) -> None:
     _check_access(there)
 
 
-def _check_access(path: Path) -> None:
+def _check_access(path: Path | str) -> None:
     if not os.access(path, os.W_OK):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -352,20 +354,48 @@ def _send(descriptor: int, content: bytes) -> None:
 
 
 def _replace(path: Path, content: bytes, mode: int | None, durable: bool = True) -> None:
-    if mode is not None:
-        _check_access(path)  # a file that is marked read-only is kept, though its folder would let it be replaced
     make_folder(path.parent)
-    temporary = path.parent / f"{WRITING}{secrets.token_hex(8)}"
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _permissions(path, 0o666))
-        with os.fdopen(descriptor, "wb") as file:
-            if mode is not None:
-                os.fchmod(file.fileno(), _permissions(path, mode))
-            file.write(content)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    Writer(path.parent, durable=durable).replace(path.name, content, mode)
+
+
+class Writer:
+    """Writes files into a folder that `check_inside` has passed, each in one step, as `put_unchecked` does.
+
+    What thousands of them have alike is found once. A process that is killed leaves at most what `abandoned` finds.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        self._folder, self._durable = os.fspath(folder), durable
+        self._bits = _permissions(folder / WRITING, 0o7777)
+        self._temporary = os.path.join(self._folder, f"{WRITING}{secrets.token_hex(8)}")
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file that attncc names, as `put` does; raises OSError."""
+        self.replace(name, content, _kept_mode(os.path.join(self._folder, name)))
+
+    def replace(self, name: str, content: bytes, mode: int | None) -> None:
+        """Write a file that has `mode` if it is there, None where it isn't; raises OSError."""
+        path = os.path.join(self._folder, name)
+        if mode is not None:
+            _check_access(path)  # a file that is marked read-only is kept, though its folder would let it be replaced
+        try:
+            descriptor = os.open(self._temporary, _NEW_FILE, 0o666 & self._bits)
+            try:
+                if mode is not None:
+                    os.fchmod(descriptor, mode & self._bits)
+                _write_all(descriptor, content)
+                if self._durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(self._temporary, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(self._temporary)
+            raise
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]

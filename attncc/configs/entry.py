@@ -86,12 +86,11 @@ class Entry:
     @classmethod
     def parse(cls, value: object) -> Entry:
         """Return the entry that `describe` described; raises ConfigError for anything else."""
-        names = [f.name for f in fields(cls)]
-        found = reading.record(value, ["format", *names], "An entry")
+        found = reading.record(value, ("format", *_NAMES), "An entry")
         if found["format"] != FORMAT:
             reading.refuse(f"format is {found['format']!r:.60}", f"This attncc reads format {FORMAT}.")
         key, environment = Key.parse(found["key"]), Environment.parse(found["environment"])
-        rest = {name: found[name] for name in names if name not in ("key", "environment")}
+        rest = {name: found[name] for name in _NAMES if name not in ("key", "environment")}
         return cls(key=key, environment=environment, **rest)
 
     @classmethod
@@ -101,8 +100,10 @@ class Entry:
 
     def describe(self) -> dict[str, Any]:
         """Return the entry as JSON-able data."""
-        found: dict[str, Any] = {"format": FORMAT} | {f.name: getattr(self, f.name) for f in fields(self)}
-        return found | {"key": self.key.describe(), "environment": self.environment.describe()}
+        return self._told() | {"key": self.key.describe(), "environment": self.environment.describe()}
+
+    def _told(self) -> dict[str, Any]:
+        return {"format": FORMAT} | {name: getattr(self, name) for name in _NAMES}
 
     def content(self) -> bytes:
         """Return the entry's file, a line for each field; raises ConfigError for one too large to be read again."""
@@ -110,7 +111,8 @@ class Entry:
 
     @cached_property
     def _content(self) -> bytes:
-        lines = (f' "{name}": {_encoded(each)}' for name, each in self.describe().items())
+        encoded = {"key": _encoded(self.key.describe()), "environment": self.environment.encoded}
+        lines = (f' "{name}": {encoded.get(name) or _encoded(each)}' for name, each in self._told().items())
         content = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
         if len(content) > MAX_BYTES:
             reading.refuse(f"The entry takes {len(content):,} bytes", f"An entry takes at most {MAX_BYTES:,}.")
@@ -133,6 +135,9 @@ class Entry:
         """What the pattern was called, and the score, if there was one."""
         called = str(self.about.get("pattern", self.key.pattern[:12]))
         return called + (f" under {self.about.get('score', self.key.score[:12])}" if self.key.score else "")
+
+
+_NAMES = tuple(each.name for each in fields(Entry))
 
 
 def about(pattern: object, q_len: int, kv_len: int, score: object = None) -> dict[str, object]:

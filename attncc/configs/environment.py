@@ -93,6 +93,11 @@ class Environment:
         """What folders are named by: equal environments have equal digests, on every machine."""
         return reading.digest(self.describe())
 
+    @cached_property
+    def encoded(self) -> str:
+        """What `describe` says, as JSON; thousands of entries share it."""
+        return json.dumps(self.describe(), allow_nan=False)
+
     def describe(self) -> dict[str, Any]:
         """Return the environment as JSON-able data."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}

@@ -91,7 +91,7 @@ class Key:
     @classmethod
     def parse(cls, value: object) -> Key:
         """Return the key that `describe` described; raises ConfigError for anything else."""
-        return cls(**reading.record(value, [field.name for field in fields(cls)], "key"))
+        return cls(**reading.record(value, _NAMES, "key"))
 
     @cached_property
     def digest(self) -> str:
@@ -100,7 +100,7 @@ class Key:
 
     def describe(self) -> dict[str, object]:
         """Return the key as JSON-able data."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: getattr(self, name) for name in _NAMES}
 
     def distance(self, other: Key) -> float | None:
         """Return how many octaves lie between two keys, or None where one's configuration means nothing to the other.
@@ -123,6 +123,9 @@ class Key:
         """Return (mine, theirs) of each field that differs."""
         mine, theirs = self.describe(), other.describe()
         return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+
+_NAMES = tuple(each.name for each in fields(Key))
 
 
 def half_octaves(length: int) -> int:

@@ -47,6 +47,8 @@ def digest(value: object) -> str:
 
 def record(value: object, names: Collection[str], what: str) -> dict[str, Any]:
     """Return a JSON object with exactly these names."""
+    if isinstance(value, dict) and len(value) == len(names) and all(map(value.__contains__, names)):
+        return dict(value)
     found = mapping(value, what)
     if set(found) != set(names):
         wrong = sorted(set(found) ^ set(names))

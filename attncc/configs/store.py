@@ -12,11 +12,11 @@ from pathlib import Path
 from attncc._util.locking import locked
 from attncc._util.storage import (
     ENVIRONMENT,
+    Writer,
     cache_folder,
     check_inside,
     make_folder,
     put,
-    put_unchecked,
     read,
     warn_once,
     warn_unwritable,
@@ -50,7 +50,7 @@ class Store:
 
     def path(self, environment: Environment, key: Key) -> Path:
         """Return the file of an entry; it need not exist."""
-        return self.winners(environment) / f"{key.digest}.json"
+        return self.winners(environment) / _file_name(key)
 
     def trials(self, environment: Environment, name: str) -> Path | None:
         """Return where the tuner may keep a file of this name, its folder made; None where the disk won't have it."""
@@ -157,10 +157,11 @@ class Store:
                 self._describe(environment)
                 make_folder(self.winners(environment))
                 check_inside(self.winners(environment) / "any", self.root)
+                writer = Writer(self.winners(environment), durable=durable)
                 for entry, content in contents:
                     on_entry(entry)
                     if not self._is_outdone(entry):
-                        put_unchecked(self.path(environment, entry.key), content, durable=durable)
+                        writer.put(_file_name(entry.key), content)
                         written.append(entry)
         except OSError as error:
             self._complain(error)
@@ -183,6 +184,10 @@ class Store:
 def user_store() -> Store:
     """Return the store of this user, under ATTNCC_CACHE_DIR or the platform's place for caches."""
     return Store(cache_folder("tuned"))
+
+
+def _file_name(key: Key) -> str:
+    return f"{key.digest}.json"
 
 
 def checked(path: Path) -> Entry:

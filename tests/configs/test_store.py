@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from attncc._util import locking
+from attncc._util import locking, storage
 from attncc._util.storage import CacheWarning
 from attncc.configs import store as stores
 from attncc.configs.entry import MAX_BYTES, Entry
@@ -144,13 +144,37 @@ def test_a_full_disk_keeps_the_old_entry(store: Store, entry: Make, monkeypatch:
     made = entry()
     saved(store, made)
 
-    def full(path: Path, content: bytes, **options: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(stores, "put_unchecked", full)
+    monkeypatch.setattr(storage, "_write_all", _disk(room=0))
     with pytest.warns(CacheWarning, match="No space left"):
         assert not store.save(entry(seed=3))
     assert store.load(made.environment, made.key) == made
+
+
+def test_a_disk_that_fills_up_keeps_whole_entries_only(
+    store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [entry(batch=1 + n) for n in range(8)]
+    saved(store, made[0])
+    monkeypatch.setattr(storage, "_write_all", _disk(room=4 * len(made[0].content())))
+    with pytest.warns(CacheWarning, match="No space left"):
+        written = store.save_all(made)
+    assert 0 < len(written) < len(made)
+    assert sorted(store.entries(), key=repr) == sorted(written, key=repr)
+    assert {path.suffix for path in store.winners(made[0].environment).iterdir()} == {".json"}
+
+
+def _disk(room: int) -> Callable[[int, bytes], None]:
+    """Writes files until `room` bytes are used; of the last one it writes the beginning."""
+    left = room
+
+    def write(descriptor: int, content: bytes) -> None:
+        nonlocal left
+        os.write(descriptor, content[:left])
+        if len(content) > left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left -= len(content)
+
+    return write
 
 
 def test_links_in_place_of_an_entry_are_replaced_without_following(store: Store, entry: Make, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -232,6 +234,67 @@ def test_the_loader_passes_weights_to_a_score(tmp_path: Path) -> None:
     for weights in ({}, {"slopes": slopes[:1]}, {"slope": slopes}):
         with pytest.raises(ValueError, match="slopes"):
             attention.forward(*leaves, weights=weights)
+
+
+@attncc.score
+def flooded(score, i, *, floor: attncc.Weights):
+    """Every third row has the same score for all keys."""
+    return attncc.where(i % 3 == 0, floor[0], score)
+
+
+@attncc.score
+def tabled(i, *, table: attncc.Weights):
+    """An additive mask of whole rows."""
+    return table[i]
+
+
+@pytest.fixture(scope="module")
+def flooding(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], tuple[Any, Any, Any]]:
+    """Makes a loaded package of a pattern under one of these scores, its pattern and score; each is compiled once."""
+
+    @cache
+    def made(name: str, added: bool) -> tuple[Any, Any, Any]:
+        pattern = attncc.load(name, **({"l": 16} if name == "strided" else {}))
+        score = tabled(table=_table(0.0)) if added else flooded(floor=torch.zeros(1))
+        plan = attncc.plan(pattern, LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target=TARGET)
+        program = aot.program(plan, gpu(TARGET), INPUTS, config=CONFIG, score=score.expression)
+        package, folder = Package.made(program, "fp16", TARGET, gpu(TARGET)), tmp_path_factory.mktemp("flooded")
+        package.write(folder)
+        return loaded(folder, package), pattern, score
+
+    return made
+
+
+def _table(large: float) -> torch.Tensor:
+    return torch.where(torch.arange(LENGTH) % 3 == 0, large, 0.0)
+
+
+@pytest.mark.parametrize("large", [-1e9, torch.finfo(torch.float32).min])
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("name", ["causal", "strided"])
+def test_the_loader_averages_the_values_of_rows_of_equal_large_scores(
+    flooding: Callable[[str, bool], tuple[Any, attncc.Pattern, attncc.Score]], name: str, added: bool, large: float
+) -> None:
+    attention, pattern, template = flooding(name, added)
+    weights = {"table": _table(large)} if added else {"floor": torch.tensor([large])}
+    leaves = (PROBLEM.query, PROBLEM.key, PROBLEM.value)
+    out, lse, remainder = attention.forward(*leaves, weights=weights)
+    gradients = attention.backward(PROBLEM.grad_out, *leaves, out, lse, remainder=remainder, weights=weights)
+    mask = attncc.dense_mask(pattern, LENGTH, device=HERE)
+    rows, seen = torch.arange(LENGTH) % 3 == 0, mask.double()
+    means = (seen / seen.sum(-1, keepdim=True)) @ PROBLEM.value.double()
+    torch.testing.assert_close(out[:, :, rows].double(), means.expand_as(out)[:, :, rows], rtol=1e-3, atol=1e-3)
+    assert torch.equal(lse[:, :, rows], torch.full_like(lse, large)[:, :, rows])
+    counted = seen.sum(-1).log().expand_as(lse)
+    torch.testing.assert_close(remainder[:, :, rows].double(), counted[:, :, rows], rtol=1e-4, atol=1e-4)
+    if added:  # in float64 the sum keeps the products, which float32 has rounded off
+        return
+    exact = [x.double().requires_grad_() for x in leaves]
+    score = template.with_weights(**weights)
+    wanted = attncc.attention(*exact, pattern, score=score, enable_gqa=True, backend="reference")
+    expected = torch.autograd.grad(wanted, exact, PROBLEM.grad_out.double())
+    for found, exact_one in zip((out, *gradients), (wanted, *expected), strict=True):
+        torch.testing.assert_close(found.double(), exact_one, rtol=1e-2, atol=1e-2)
 
 
 def test_the_loader_refuses_tensors_of_other_shapes_and_dtypes(written: tuple[Path, Package]) -> None:
