@@ -365,8 +365,7 @@ class Writer:
     """
 
     def __init__(self, folder: Path, *, durable: bool) -> None:
-        self._folder, self._durable = os.fspath(folder), durable
-        self._bits = _permissions(folder / WRITING, 0o7777)
+        self._folder, self._durable, self._bits = os.fspath(folder), durable, _permissions(folder / WRITING, 0o7777)
         self._temporary = os.path.join(self._folder, f"{WRITING}{secrets.token_hex(8)}")
 
     def put(self, name: str, content: bytes) -> None:
