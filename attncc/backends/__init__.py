@@ -137,12 +137,21 @@ def sources(name: str) -> tuple[str, ...]:
     They are the planner, what backends share, and the package (or single module) that defines the backend. Paths are
     relative to the folder of `attncc`, or absolute.
     """
-    backend, package = known(name), Path(__file__).parents[1]
-    module = Path(sys.modules[type(backend).__module__].__file__ or "")
-    own = module.parent if module.stem == "__init__" else module
+    package, own = Path(__file__).parents[1], _home(name)
+    own = own.parent if own.stem == "__init__" else own
     place = own.relative_to(package).as_posix() if own.is_relative_to(package) else str(own)
-    options = ("machine_code/options.py",) if backend.compiles else ()
+    options = ("machine_code/options.py",) if known(name).compiles else ()
     return ("planner", place, "backends/choices.py", "backends/logsum.py", "backends/scoring.py", *options)
+
+
+def search_spaces(name: str) -> Path:
+    """Return the folder where a third party's backend has its search spaces; it need not exist."""
+    return _home(name).parent / "search_spaces"
+
+
+def _home(name: str) -> Path:
+    """Return the file of the module that defines the class of a backend."""
+    return Path(sys.modules[type(known(name)).__module__].__file__ or "")
 
 
 def report() -> Iterator[tuple[str, str | None]]:

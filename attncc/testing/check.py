@@ -83,7 +83,14 @@ def check_attention(
     leaves, mask = problem.leaves(), mask.to(problem.query.device)
     chosen = None if score is None else score.on(leaves[3:])
     run = compile(
-        pattern, score=chosen, enable_gqa=True, q_offset=q_offset, return_lse=True, backend=backend, config=config
+        pattern,
+        score=chosen,
+        scale=problem.scale,
+        enable_gqa=True,
+        q_offset=q_offset,
+        return_lse=True,
+        backend=backend,
+        config=config,
     )
     out, lse = run(*leaves[:3])
     found = differentiated(out, lse, leaves, problem)

@@ -57,9 +57,13 @@ class Problem:
         head_dim: int = 16,
         value_dim: int = 16,
         dtype: torch.dtype = torch.float32,
+        scale: float | None = None,
         seed: int = 0,
     ) -> Problem:
-        """Return a problem with normally distributed tensors, the same on each of torch's default devices."""
+        """Return a problem with normally distributed tensors, the same on each of torch's default devices.
+
+        `scale` defaults to 1/sqrt(D).
+        """
         generator = torch.Generator().manual_seed(seed)
 
         def normal(*shape: int) -> Tensor:
@@ -72,7 +76,7 @@ class Problem:
             normal(batch, kv_heads, kv_len, value_dim),
             normal(batch, heads, q_len, value_dim),
             normal(batch, heads, q_len).float(),
-            head_dim**-0.5,
+            head_dim**-0.5 if scale is None else scale,
         )
 
     def to(self, dtype: torch.dtype) -> Problem:

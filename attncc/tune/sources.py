@@ -7,6 +7,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from attncc import backends
 from attncc._util.storage import read
 from attncc.errors import ConfigError
 
@@ -15,10 +16,12 @@ LARGEST = 1 << 20
 
 
 def shipped(backend: str) -> list[Traversable]:
-    """Return the files that attncc ships for a backend, by name: of the installed package, or of its checkout."""
+    """Return the files that attncc, its checkout, or the package of a third party's backend ships, by name."""
     packaged = resources.files("attncc").joinpath("search_spaces")
     folder = packaged if packaged.is_dir() else Path(__file__).parents[2] / "search_spaces"
     found = folder.joinpath(backend)
+    if backend in backends.names() and not found.is_dir():
+        found = backends.search_spaces(backend)
     files = [each for each in found.iterdir() if each.name.endswith(".toml")] if found.is_dir() else []
     return sorted(files, key=lambda each: each.name)
 

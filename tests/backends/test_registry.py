@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,6 +67,18 @@ def test_the_shipped_ones_are_entry_points_of_attncc() -> None:
         entry.name for entry in entry_points(group="attncc.backends") if entry.dist and entry.dist.name == "attncc"
     }
     assert shipped == {"reference", "torch", "triton"} == set(backends.names())
+
+
+@pytest.mark.parametrize("name", ["torch", "triton"])
+def test_sources_of_each_tunable_backend_exist(name: str) -> None:
+    sources, package = backends.sources(name), Path(attncc.__file__).parent
+    assert f"backends/{name}" in sources
+    assert all((package / source).exists() for source in sources)
+
+
+def test_sources_of_a_third_party_are_its_module(install_backends: Install) -> None:
+    install_backends(Dense())
+    assert str(Path(__file__)) in backends.sources("dense")
 
 
 def test_a_third_party_goes_before_attnccs_own_on_the_devices_that_it_prefers(install_backends: Install) -> None:

@@ -1,4 +1,4 @@
-"""The template plugin as a third party uses it: built, installed, found and tested."""
+"""The templates of a plugin and of a backend as third parties use them: built, installed, found and tested."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-TEMPLATE = Path(__file__).parents[2] / "plugins" / "template"
+PLUGINS = Path(__file__).parents[2] / "plugins"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the template's wheel and install it into a folder of its own."""
+    """Build the templates' wheels and install them into a folder of their own."""
     wheels, site = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), str(TEMPLATE)]
-    subprocess.run(build, check=True, capture_output=True)
-    [wheel] = wheels.glob("attncc_template-*.whl")
-    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
-    subprocess.run(pip, check=True, capture_output=True)
+    for template in ("template", "backend_template"):
+        build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels)]
+        subprocess.run([*build, str(PLUGINS / template)], check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(site)]
+    subprocess.run([*pip, *map(str, wheels.glob("*.whl"))], check=True, capture_output=True)
     return site
 
 
@@ -39,8 +39,18 @@ def test_the_pattern_of_the_template_is_found(site: Path) -> None:
 
 
 def test_the_test_of_the_template_passes(site: Path) -> None:
-    test = str(TEMPLATE / "tests" / "test_template.py")
+    test = str(PLUGINS / "template" / "tests" / "test_template.py")
     assert "1 passed" in run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, test)
+
+
+def test_the_backend_of_the_template_is_found(site: Path) -> None:
+    program = "from attncc import backends; print(backends.names(), dict(backends.report())['sdpa'])"
+    assert run(site, "-c", program).strip() == "['reference', 'sdpa', 'torch', 'triton'] None"
+
+
+def test_the_backend_of_the_template_conforms(site: Path) -> None:
+    test = str(PLUGINS / "backend_template" / "tests" / "test_conformance.py")
+    assert " passed in " in run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, test)
 
 
 def test_the_template_is_not_part_of_attncc() -> None:

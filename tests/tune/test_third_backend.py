@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from attncc.configs.environment import Environment
 from attncc.errors import ConfigError
 from attncc.planner.options import WAYS
 from attncc.targets import Target
-from attncc.tune import files, parameters
+from attncc.tune import files, parameters, sources
 from attncc.tune.backend_kinds import backend_kind
 
 INPUTS = Inputs(1, 2, 2, 64, 64, "fp32")
@@ -67,3 +68,12 @@ def test_the_backend_has_environments() -> None:
     found = Environment.of("third", "cpu")
     assert found.backend == "third"
     assert not found.settings
+
+
+def test_search_spaces_lie_beside_the_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[Third.__module__], "__file__", str(tmp_path / "third.py"))
+    assert sources.shipped("third") == []
+    (tmp_path / "search_spaces").mkdir()
+    space = tmp_path / "search_spaces" / "rows.toml"
+    space.write_text('title = "Rows"\n[parameters]\nrows = [32, 64]\n', encoding="utf-8")
+    assert sources.shipped("third") == [space]

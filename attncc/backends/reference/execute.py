@@ -34,7 +34,7 @@ class ReferenceExecutable:
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
     ) -> tuple[Tensor, LogSum]:
         """See attncc.backends.base.Executable."""
-        dense = _Dense.of(query, key, value, self._mask(query))
+        dense = DenseInputs.of(query, key, value, self.mask(query))
         scores = self._scored(dense, weights, scale).differentiable(dense.seen)
         shifted, total, peak = softmax_sums(scores)
         empty = total == 0
@@ -48,7 +48,7 @@ class ReferenceExecutable:
     ) -> Gradients:
         """See attncc.backends.base.Executable."""
         query, key, value, weights = saved.query, saved.key, saved.value, saved.weights
-        dense = _Dense.of(query, key, value, self._mask(query))
+        dense = DenseInputs.of(query, key, value, self.mask(query))
         d_out = dense.of_queries(grad_out)
         scored = self._scored(dense, weights, scale)
         scores = scored.value().masked_fill(~dense.seen, -math.inf)
@@ -71,21 +71,22 @@ class ReferenceExecutable:
             [d.to(x.dtype) for d, x in zip(d_weights, weights, strict=False)],
         )
 
-    def _scored(self, dense: _Dense, weights: Sequence[Tensor], scale: float) -> ScoredBlock:
+    def _scored(self, dense: DenseInputs, weights: Sequence[Tensor], scale: float) -> ScoredBlock:
         """Return the score of all pairs."""
         shape, raw = self.plan.shape, dense.query @ dense.key.mT * scale
         b, h, rows, cols = (torch.arange(n, device=raw.device) for n in raw.shape)
         axes = {B: b.view(-1, 1, 1, 1), H: h.view(-1, 1, 1), I: rows.view(-1, 1) + shape.q_offset, J: cols}
         return ScoredBlock(self.score, raw, {**axes, NQ: shape.q_len, NK: shape.kv_len}, weights)
 
-    def _mask(self, query: Tensor) -> Tensor:
+    def mask(self, query: Tensor) -> Tensor:
+        """Return the dense mask on the query's device; it broadcasts to (B, Hq, Nq, Nk)."""
         shape = self.plan.shape
         mask = mask_rows(self.plan.pattern, shape, torch.arange(shape.q_len, device=query.device))
         return as_broadcast(mask, self.plan.pattern)
 
 
 @dataclass(frozen=True)
-class _Dense:
+class DenseInputs:
     """Inputs in the accumulation dtype, key heads repeated for the query heads that share them, and the dense mask.
 
     Rows that are in no pair are 0, whatever stands in them: 0 times a NaN would reach the others.
@@ -97,7 +98,7 @@ class _Dense:
     seen: Tensor
 
     @classmethod
-    def of(cls, query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> _Dense:
+    def of(cls, query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> DenseInputs:
         dtype, unused = accumulation_dtype(query.dtype), ~seen.any(-2).unsqueeze(-1)
         key, value = (_expanded(x, query).to(dtype).masked_fill(unused, 0.0) for x in (key, value))
         blind = ~seen.any(-1, keepdim=True)

@@ -1,0 +1,5 @@
+from attncc.testing import BackendConformance
+
+
+class TestSdpa(BackendConformance):
+    backend = "sdpa"
