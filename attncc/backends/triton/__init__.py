@@ -9,17 +9,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from attncc.backends.base import Backend
-from attncc.backends.choices import Value, names, values
-from attncc.backends.triton import interpreter
-from attncc.backends.triton.config import DIRECTIONS, Config
-from attncc.backends.triton.defaults import ANY, BITS, MAX_HEAD_DIM
 from attncc.errors import ConfigError
-from attncc.targets import gpu as find_gpu
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from attncc.backends.choices import Value
     from attncc.backends.inputs import Inputs
+    from attncc.backends.triton.config import Config
     from attncc.backends.triton.execute import TritonExecutable
     from attncc.backends.triton.model import Modelled
     from attncc.backends.triton.program import Program
@@ -36,6 +33,9 @@ DTYPES = ("torch.float16", "torch.bfloat16", "torch.float32")
 @cache
 def _least() -> Config:
     """Return blocks that any GPU takes."""
+    from attncc.backends.triton.config import Config
+    from attncc.backends.triton.defaults import ANY, MAX_HEAD_DIM
+
     return Config.default(ANY, MAX_HEAD_DIM, 4)
 
 
@@ -79,6 +79,9 @@ class TritonBackend(Backend):
     @property
     def choices(self) -> Mapping[str, str | None]:
         """The blocks of each kernel, and what concerns all."""
+        from attncc.backends.choices import names
+        from attncc.backends.triton.config import DIRECTIONS
+
         return {name: DIRECTIONS.get(name.partition(".")[0]) for name in names(_least())}
 
     def unavailable(self) -> str | None:
@@ -87,12 +90,17 @@ class TritonBackend(Backend):
             return "triton is not installed"
         import torch
 
+        from attncc.backends.triton import interpreter
+
         if not torch.cuda.is_available() and not interpreter.is_on():
             return "there is no GPU (TRITON_INTERPRET=1 runs its kernels on the CPU, slowly)"
         return None
 
     def refuses(self, query: Tensor, value: Tensor) -> str | None:
         """Return why the tensors don't suit it: their dtype, head size or device."""
+        from attncc.backends.triton import interpreter
+        from attncc.backends.triton.defaults import MAX_HEAD_DIM
+
         if str(query.dtype) not in DTYPES:
             return f"it computes in {', '.join(DTYPES)}, not in {query.dtype}"
         largest = max(query.shape[-1], value.shape[-1])
@@ -111,6 +119,10 @@ class TritonBackend(Backend):
 
     def default(self, inputs: Inputs, target: Target) -> Mapping[str, Value]:
         """Return the default blocks of a target; raises ConfigError for inputs that have none."""
+        from attncc.backends.choices import values
+        from attncc.backends.triton.config import Config
+        from attncc.backends.triton.defaults import ANY, BITS, MAX_HEAD_DIM
+
         head_dim = max(inputs.head_dim, inputs.value_dim)
         if head_dim > MAX_HEAD_DIM or 8 * inputs.itemsize > max(BITS):
             raise ConfigError(
@@ -144,6 +156,7 @@ class TritonBackend(Backend):
     ) -> TritonKernels:
         """Return the kernels; raises ConfigError for a target that isn't a GPU, and what aot.program raises."""
         from attncc.backends.triton import aot
+        from attncc.targets import gpu as find_gpu
 
         gpu = target.gpu or find_gpu(target.name)
         program = aot.program(plan, gpu, inputs, config=config, score=score, weighted=with_weights)
