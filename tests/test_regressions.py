@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import attncc
-from attncc.backends.torch.config import Items
+from attncc.backends.torch.config import Tiling
 from attncc.backends.torch.lower import schedule
 from attncc.frontend.language import Index, maximum, minimum
 from attncc.ir.diagonals import depends_on_gap
@@ -84,7 +84,7 @@ def test_bands_with_abs_minimum_or_maximum_are_unfolded(folded, plain) -> None:
 
 def test_two_sided_windows_slice_keys_and_share_a_mask() -> None:
     passes = attncc.plan(drawn((i - j <= 64) & (j - i <= 64)), 8192).groups[0].passes
-    works = schedule(passes, 8192, Items()).works
+    works = schedule(passes, 8192, Tiling()).tile_batches
     most = max(works, key=lambda work: work.rows.items)
     assert most.rows.items > 200
     assert most.cols.index is None

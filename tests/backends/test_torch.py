@@ -11,7 +11,7 @@ import torch
 import attncc
 from attncc.backends.base import Saved
 from attncc.backends.logsum import LogSum
-from attncc.backends.torch.config import Items
+from attncc.backends.torch.config import Tiling
 from attncc.backends.torch.kernels import FlashCPU, Written
 from attncc.backends.torch.lower import schedule
 from attncc.backends.torch.merge import merge
@@ -90,9 +90,9 @@ def test_patterns_conform_under_the_written_kernel(name: str, monkeypatch: pytes
 
 def test_chunks_bound_the_scores_of_a_call() -> None:
     plan = attncc.plan(attncc.load("strided", l=32), 2048, tile=(64, 64))
-    found = schedule(plan.groups[0].passes, 2048, Items())
+    found = schedule(plan.groups[0].passes, 2048, Tiling())
     assert found.covered
-    for work in found.works:
+    for work in found.tile_batches:
         parts = list(work.chunks(50_000))
         assert sum(part.rows.items for part in parts) == work.rows.items
         assert all(part.scores * part.rows.items <= max(50_000, work.scores) for part in parts)
@@ -100,7 +100,9 @@ def test_chunks_bound_the_scores_of_a_call() -> None:
 
 def test_windows_share_one_mask() -> None:
     plan = attncc.plan(attncc.load("sliding_window", window=256), 8192, tile=(64, 64))
-    masks = [work.mask for work in schedule(plan.groups[0].passes, 8192, Items()).works if work.mask is not None]
+    masks = [
+        work.mask for work in schedule(plan.groups[0].passes, 8192, Tiling()).tile_batches if work.mask is not None
+    ]
     assert masks
     assert all(mask.shared for mask in masks)
 
@@ -109,12 +111,12 @@ def test_only_the_window_of_a_strided_plan_needs_masks() -> None:
     plan = attncc.plan(attncc.load("strided", l=128), 8192, tile=(64, 64))
     _, column = plan.groups[0].passes
     assert column.layout.kind == "sorted"
-    assert all(work.mask is None for work in schedule((column,), 8192, Items()).works)
+    assert all(work.mask is None for work in schedule((column,), 8192, Tiling()).tile_batches)
 
 
 def test_items_of_one_class_are_views() -> None:
     plan = attncc.plan(attncc.load("dilated_window", window=32, dilation=4), 1024, tile=(64, 64))
-    works = schedule(plan.groups[0].passes, 1024, Items()).works
+    works = schedule(plan.groups[0].passes, 1024, Tiling()).tile_batches
     assert all(work.rows.index is None and work.cols.index is None for work in works)
     rows = np.concatenate([work.rows.rows().ravel() for work in works if work.first])
     assert sorted(rows) == list(range(1024))

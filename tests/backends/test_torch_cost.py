@@ -10,7 +10,7 @@ import pytest
 import attncc
 from attncc import backends, targets
 from attncc.backends.inputs import Inputs
-from attncc.backends.torch.config import Items
+from attncc.backends.torch.config import Tiling
 from attncc.backends.torch.cost import counts, seconds
 from attncc.errors import ConfigError
 from attncc.planner.directions import DIRECTIONS
@@ -47,27 +47,27 @@ def test_predictions_grow_with_the_length(make, direction: str) -> None:
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_counts_are_not_negative(direction: str) -> None:
     plan = planned(table(1024), 1024)
-    assert all(value >= 0 for value in asdict(counts(plan, INPUTS, direction, Items(), CACHE)).values())
+    assert all(value >= 0 for value in asdict(counts(plan, INPUTS, direction, Tiling(), CACHE)).values())
 
 
 def test_scores_count_the_tiles_that_the_flash_op_visits() -> None:
     full = planned(attncc.load("full"), 256)
-    assert counts(full, INPUTS, "forward", Items(), CACHE).scores == 8 * 256 * 256
+    assert counts(full, INPUTS, "forward", Tiling(), CACHE).scores == 8 * 256 * 256
     causal = planned(attncc.load("causal"), 256)
-    assert counts(causal, INPUTS, "forward", Items(), CACHE).scores == 8 * 64 * 64 * (1 + 2 + 3 + 4)
+    assert counts(causal, INPUTS, "forward", Tiling(), CACHE).scores == 8 * 64 * 64 * (1 + 2 + 3 + 4)
 
 
 def test_the_backward_has_five_products_for_two_of_the_forward() -> None:
     plan = planned(WINDOW, 1024)
-    forward, backward = (counts(plan, INPUTS, direction, Items(), CACHE).products for direction in DIRECTIONS)
+    forward, backward = (counts(plan, INPUTS, direction, Tiling(), CACHE).products for direction in DIRECTIONS)
     assert backward / forward == 2.5
 
 
 def test_each_chunk_is_a_call() -> None:
     plan = planned(attncc.load("full"), 1024)
-    assert counts(plan, INPUTS, "forward", Items(), CACHE).calls == 1
+    assert counts(plan, INPUTS, "forward", Tiling(), CACHE).calls == 1
     plan = planned(attncc.load("block_diagonal", block=64), 1024)
-    few, many = (counts(plan, INPUTS, "forward", Items(chunk=chunk), CACHE).calls for chunk in (1 << 20, 1 << 15))
+    few, many = (counts(plan, INPUTS, "forward", Tiling(chunk=chunk), CACHE).calls for chunk in (1 << 20, 1 << 15))
     assert (few, many) == (1, 16)
 
 
@@ -77,8 +77,8 @@ def test_gathered_rows_cost_more_than_sliced_ones() -> None:
     gathered = planned(attncc.load("document", ids=np.random.default_rng(0).permutation(ids)), 1024)
     assert sliced.nnz == gathered.nnz
     for direction in DIRECTIONS:
-        assert counts(sliced, INPUTS, direction, Items(), CACHE).gathered == 0
-        assert counts(gathered, INPUTS, direction, Items(), CACHE).gathered > 0
+        assert counts(sliced, INPUTS, direction, Tiling(), CACHE).gathered == 0
+        assert counts(gathered, INPUTS, direction, Tiling(), CACHE).gathered > 0
         assert predicted(gathered, direction) > predicted(sliced, direction)
 
 
@@ -104,16 +104,16 @@ def test_worse_settings_cost_more(better: dict[str, int], worse: dict[str, int])
 
 def test_shared_keys_are_read_once() -> None:
     plan = planned(WINDOW, 1024)
-    own, shared = (counts(plan, replace(INPUTS, kv_heads=heads), "backward", Items(), CACHE) for heads in (8, 2))
+    own, shared = (counts(plan, replace(INPUTS, kv_heads=heads), "backward", Tiling(), CACHE) for heads in (8, 2))
     assert shared.products == own.products
     assert shared.merged < own.merged
 
 
 def test_counts_sum_over_groups_of_heads() -> None:
-    whole = counts(planned(STRIDED, 512), INPUTS, "forward", Items(), CACHE)
+    whole = counts(planned(STRIDED, 512), INPUTS, "forward", Tiling(), CACHE)
     heads = attncc.plan(STRIDED.heads(), 512, heads=8, tile=(64, 64))
     assert len(heads.groups) == 2
-    assert counts(heads, INPUTS, "forward", Items(), CACHE).scores < whole.scores
+    assert counts(heads, INPUTS, "forward", Tiling(), CACHE).scores < whole.scores
 
 
 def test_unknown_names_and_targets_without_costs_are_refused() -> None:
@@ -121,4 +121,4 @@ def test_unknown_names_and_targets_without_costs_are_refused() -> None:
     with pytest.raises(ConfigError, match="chonk"):
         predicted(plan, chonk=3)
     with pytest.raises(ConfigError, match="h100"):
-        seconds(plan, INPUTS, "forward", Items(), targets.target("h100"))
+        seconds(plan, INPUTS, "forward", Tiling(), targets.target("h100"))

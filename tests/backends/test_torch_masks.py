@@ -8,7 +8,7 @@ import torch
 
 import attncc
 from attncc.backends.torch import masks
-from attncc.backends.torch.config import Items
+from attncc.backends.torch.config import Tiling
 from attncc.backends.torch.lower import schedule
 from attncc.backends.torch.masks import Mask
 from attncc.ir.evaluate import evaluate_predicate
@@ -38,7 +38,7 @@ def empty_cache():
 
 def of_items(pattern: attncc.Pattern, length: int) -> list[Mask]:
     plan = attncc.plan(pattern, length, tile=(64, 64)).preferring("split")
-    works = schedule(plan.groups[0].passes, length, Items()).works
+    works = schedule(plan.groups[0].passes, length, Tiling()).tile_batches
     return [work.mask for work in works if work.mask is not None]
 
 

@@ -9,14 +9,15 @@ from attncc.backends import choices
 
 
 @dataclass(frozen=True)
-class Items:
-    """How one direction's work items are cut; all are positive integers.
+class Tiling:
+    """How one direction's work items are cut; all sizes are positive integers.
 
-    query_tile: query rows of an item that needs a mask; PyTorch's flash op multiplies blocks of 32 rows on a CPU.
-    key_multiple: keys of such an item are rounded up to a multiple of this, so that more items are alike.
-    segment: shortest run of rows that becomes a mask-free item of its own.
-    core: width from which the keys that all rows of a tile see become a mask-free item of their own.
-    chunk: scores, over all heads, that are computed at a time (at least one item's).
+    Attributes:
+        query_tile: Query rows of an item with a mask; PyTorch's flash op multiplies blocks of 32 rows on a CPU.
+        key_multiple: The keys of such an item are rounded up to a multiple of this, so that more items are alike.
+        segment: The shortest run of rows that becomes a mask-free item.
+        core: The fewest keys, seen by all rows of a tile, that become a mask-free item.
+        chunk: Scores over all heads that are computed at a time, at least those of one item.
     """
 
     query_tile: int = 32
@@ -28,14 +29,14 @@ class Items:
 
 @dataclass(frozen=True)
 class Config:
-    """The items of both directions.
+    """The tilings of both directions.
 
-    Those of the backward are longer, as fewer items mean fewer sums that overlap, and fewer at a time, since it makes
-    three results of each.
+    The backward has longer items, since fewer items have fewer sums that overlap. It computes fewer at a time, since
+    each item gives three results.
     """
 
-    forward: Items = Items()
-    backward: Items = Items(query_tile=64, chunk=1 << 20)
+    forward: Tiling = Tiling()
+    backward: Tiling = Tiling(query_tile=64, chunk=1 << 20)
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Config:

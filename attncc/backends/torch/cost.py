@@ -1,4 +1,4 @@
-"""The cost model of this backend on a CPU: what a schedule makes the library do, times what that costs on a target."""
+"""The cost model on a CPU: counts of the library's work in a schedule, times their costs on a target."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from attncc.backends.inputs import Inputs
-from attncc.backends.torch.config import Items
-from attncc.backends.torch.outline import Outline, Rows, outlines
+from attncc.backends.torch.batch_shape import BatchShape, RowAccess, batch_shapes
+from attncc.backends.torch.config import Tiling
 from attncc.errors import ConfigError
 from attncc.planner.passes import Group
 from attncc.planner.plan import Plan
@@ -27,7 +27,7 @@ KINDS = tuple(each.name for each in fields(Costs))
 Count = tuple[str, float]
 
 
-def seconds(plan: Plan, inputs: Inputs, direction: str, items: Items, target: Target) -> float:
+def seconds(plan: Plan, inputs: Inputs, direction: str, tiling: Tiling, target: Target) -> float:
     """Return the predicted seconds of a direction of the plan; raises ConfigError where the target has no costs."""
     if target.library is None:
         raise ConfigError(
@@ -35,37 +35,37 @@ def seconds(plan: Plan, inputs: Inputs, direction: str, items: Items, target: Ta
             rule="The torch backend is predicted for targets whose file has a [library] table.",
             fix="Predict for the target cpu, or measure.",
         )
-    found = counts(plan, inputs, direction, items, target.library.cache)
+    found = counts(plan, inputs, direction, tiling, target.library.cache)
     return price(found, target.library.forward if direction == "forward" else target.library.backward)
 
 
 def price(found: Costs, costs: Costs) -> float:
-    """Return the sum of what was counted, each times its cost."""
+    """Return the sum of counts times costs, in seconds."""
     return float(sum(getattr(found, kind) * getattr(costs, kind) for kind in KINDS))
 
 
-def counts(plan: Plan, inputs: Inputs, direction: str, items: Items, cache: float) -> Costs:
-    """Return how much of every kind of work there is in a direction of the plan; see attncc.targets.Costs."""
+def counts(plan: Plan, inputs: Inputs, direction: str, tiling: Tiling, cache: float) -> Costs:
+    """Return the amount of every kind of work in a direction of the plan; see attncc.targets.Costs."""
     total = dict.fromkeys(KINDS, 0.0)
     for group in plan.groups:
         leading, sharing = _members(group, inputs)
-        for outline in outlines(group.passes, plan.shape.q_len, items):
-            for kind, number in _Counter(outline, leading, sharing, items.chunk, cache, inputs, direction).counts():
+        for shape in batch_shapes(group.passes, plan.shape.q_len, tiling):
+            for kind, number in _Counter(shape, leading, sharing, tiling.chunk, cache, inputs, direction).counts():
                 total[kind] += number
     return Costs(**total)
 
 
 def _members(group: Group, inputs: Inputs) -> tuple[int, int]:
-    """Return the rows of the folded tensors, and the query heads of each that share its keys, as Selection has them."""
+    """Return the leading size of folded tensors, and the query heads that share keys, as Selection folds them."""
     batches = inputs.batch if group.batches is None else len(group.batches)
     return (batches * inputs.kv_heads, inputs.group) if group.heads is None else (batches * len(group.heads), 1)
 
 
 @dataclass(frozen=True)
 class _Counter:
-    """Counts one work, on `leading` rows of folded tensors with `sharing` query heads each."""
+    """Counts one tile batch, on `leading` rows of folded tensors with `sharing` query heads each."""
 
-    work: Outline
+    shape: BatchShape
     leading: int
     sharing: int
     chunk: int
@@ -81,67 +81,67 @@ class _Counter:
     @property
     def pairs(self) -> int:
         """Pairs of an item, for one head."""
-        return self.work.rows.length * self.work.cols.length
+        return self.shape.rows.length * self.shape.cols.length
 
     def counts(self) -> Iterator[Count]:
-        """Yield the counts of all chunks of the work."""
+        """Yield the counts of all chunks of the batch."""
         yield from self._kernel()
-        if self.work.made:
-            pairs = float(self.work.items * self.pairs)
+        if self.shape.masked_by_item:
+            pairs = float(self.shape.items * self.pairs)
             yield "converted", pairs * self.sharing
-            if not self.work.kept:
+            if not self.shape.mask_is_kept:
                 yield "expanded", pairs
-                yield "evaluated", pairs * self.work.operations
+                yield "evaluated", pairs * self.shape.operations
         yield "spilled", self._spilled()
         yield from self._forward_rows() if self.direction == "forward" else self._backward_rows()
 
     def _kernel(self) -> Iterator[Count]:
         """What the flash op does: heads that share keys are rows of one item, unless it is causal."""
-        work = self.work
-        heads, times = (1, self.sharing) if work.causal else (self.sharing, 1)
-        scores = _scores(work.rows.length * heads, work.cols.length, work.causal)
-        number = self.leading * work.items * times
+        shape = self.shape
+        heads, times = (1, self.sharing) if shape.causal else (self.sharing, 1)
+        scores = _scores(shape.rows.length * heads, shape.cols.length, shape.causal)
+        number = self.leading * shape.items * times
         yield "products", number * scores * PRODUCTS[self.direction] * 2.0 * self.size
         yield "scores", float(number * scores)
-        yield "calls", float(-(-work.items // self._step) * times)
+        yield "calls", float(-(-shape.items // self._step) * times)
 
     @property
     def _step(self) -> int:
         """Items of a chunk."""
-        return min(self.work.items, max(1, self.chunk // self.leading // self.pairs))
+        return min(self.shape.items, max(1, self.chunk // self.leading // self.pairs))
 
     def _spilled(self) -> float:
-        """Bytes of results that leave the caches before they are read again: the more of them the larger a chunk."""
-        total = self._bytes(self.work.rows, 1, self.sharing)
+        """Bytes of results that leave the caches before they are read again; larger chunks spill more."""
+        total = self._bytes(self.shape.rows, 1, self.sharing)
         if self.direction == "backward":
-            total += self._bytes(self.work.cols, 2, 1)
-        return total * max(0.0, 1 - self.cache * self.work.items / (total * self._step))
+            total += self._bytes(self.shape.cols, 2, 1)
+        return total * max(0.0, 1 - self.cache * self.shape.items / (total * self._step))
 
     def _forward_rows(self) -> Iterator[Count]:
         """Queries, keys and values are read; outputs are stored, or read and merged."""
-        rows, cols = self.work.rows, self.work.cols
-        yield from self._read(rows, 1 if self.work.first else 2, self.sharing)
+        rows, cols = self.shape.rows, self.shape.cols
+        yield from self._read(rows, 1 if self.shape.first else 2, self.sharing)
         yield from self._read(cols, 2, 1)
-        yield from self._written(rows, "stored" if self.work.first else "merged", 1, self.sharing)
+        yield from self._written(rows, "stored" if self.shape.first else "merged", 1, self.sharing)
 
     def _backward_rows(self) -> Iterator[Count]:
         """Queries, outputs and their gradients, keys and values are read; gradients are stored or added."""
-        rows, cols = self.work.rows, self.work.cols
+        rows, cols = self.shape.rows, self.shape.cols
         yield from self._read(rows, 3, self.sharing)
         yield from self._read(cols, 2, 1)
-        yield from self._written(rows, "stored" if self.work.first else "merged", 1, self.sharing)
+        yield from self._written(rows, "stored" if self.shape.first else "merged", 1, self.sharing)
         yield from self._written(cols, "merged", 2, 1)
 
-    def _read(self, rows: Rows, tensors: int, heads: int) -> Iterable[Count]:
+    def _read(self, rows: RowAccess, tensors: int, heads: int) -> Iterable[Count]:
         moved = self._bytes(rows, tensors, heads)
         return (("gathered", moved if rows.gathered else 0.0), ("apart", moved if rows.apart else 0.0))
 
-    def _written(self, rows: Rows, kind: str, tensors: int, heads: int) -> Iterable[Count]:
+    def _written(self, rows: RowAccess, kind: str, tensors: int, heads: int) -> Iterable[Count]:
         moved = self._bytes(rows, tensors, heads)
         return ((kind, moved), ("scattered", moved if rows.gathered else 0.0))
 
-    def _bytes(self, rows: Rows, tensors: int, heads: int) -> float:
-        return float(self.leading * heads * self.work.items * rows.length * tensors * self.size * self.inputs.itemsize)
+    def _bytes(self, rows: RowAccess, tensors: int, heads: int) -> float:
+        return float(self.leading * heads * self.shape.items * rows.length * tensors * self.size * self.inputs.itemsize)
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""Execution: the works of each group of heads run one after the other and merge by log-sum-exp."""
+"""Execution: the tile batches of each group of heads run one after the other, and merge by log-sum-exp."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torch.nn.functional import pad
 from attncc.backends.accumulation import accumulation_dtype, sums_like
 from attncc.backends.base import Gradients, Saved
 from attncc.backends.logsum import LogSum
-from attncc.backends.torch.config import Config, Items
-from attncc.backends.torch.kernels import ItemGradients, Kernel, kernel_for
-from attncc.backends.torch.lower import Schedule, schedule
+from attncc.backends.torch.config import Config, Tiling
+from attncc.backends.torch.kernels import ItemGradients, TileKernel, kernel_for
+from attncc.backends.torch.lower import TileSchedule, schedule
 from attncc.backends.torch.masks import Additive
 from attncc.backends.torch.merge import merge, put
 from attncc.backends.torch.scores import GroupScore
 from attncc.backends.torch.selection import Selection
-from attncc.backends.torch.work import Work
+from attncc.backends.torch.tile_batch import TileBatch
 from attncc.ir.score import ScoreExpression
 from attncc.planner.passes import Group
 from attncc.planner.plan import Plan
 
-Schedules = tuple[tuple[Group, Schedule], ...]
+Schedules = tuple[tuple[Group, TileSchedule], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +53,9 @@ class TorchExecutable:
         query, key, value = _one_head_size(query, key, value)
         out = query.new_empty(*query.shape[:-1], value.shape[-1])
         lse = _room(query, remainder=not self.score.is_identity)
-        for group, works in self._forward_schedules:
+        for group, tile_batches in self._forward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
-            run = self._run(works, self.config.forward, selection, query, weights, (), scale)
+            run = self._run(tile_batches, self.config.forward, selection, query, weights, (), scale)
             q, k, v = selection.query_side(query), selection.key_side(key), selection.key_side(value)
             part_out, part_lse = run.forward(q, k, v)
             if selection.everything:
@@ -81,9 +81,9 @@ class TorchExecutable:
         """Return the gradients in the accumulation dtype, (B, H, N, D) with D as padded; add to those of weights."""
         query, key, value = saved.query, saved.key, saved.value
         sums: ItemGradients | None = None
-        for group, works in self._backward_schedules:
+        for group, tile_batches in self._backward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
-            run = self._run(works, self.config.backward, selection, query, saved.weights, d_weights, scale)
+            run = self._run(tile_batches, self.config.backward, selection, query, saved.weights, d_weights, scale)
             q, do, o = (selection.query_side(x) for x in (query, grad_out, saved.out))
             s = saved.lse.map(selection.query_side)
             k, v = selection.key_side(key), selection.key_side(value)
@@ -99,25 +99,25 @@ class TorchExecutable:
 
     def _run(
         self,
-        works: Schedule,
-        items: Items,
+        tile_batches: TileSchedule,
+        tiling: Tiling,
         selection: Selection,
         query: Tensor,
         weights: Sequence[Tensor],
         sums: Sequence[Tensor],
         scale: float,
-    ) -> _Run:
+    ) -> _GroupRun:
         score = None
         if not self.score.is_identity:
             score = GroupScore.of(self.score, weights, sums, self.plan.shape, selection, query)
-        return _Run(works, query.device, score, scale, items.chunk)
+        return _GroupRun(tile_batches, query.device, score, scale, tiling.chunk)
 
 
 @dataclass(frozen=True)
-class _Run:
+class _GroupRun:
     """One group's schedule on folded tensors: queries (X, G, N, D), keys (X, N, D), values (X, N, Dv)."""
 
-    schedule: Schedule
+    schedule: TileSchedule
     device: torch.device
     score: GroupScore | None
     scale: float
@@ -125,8 +125,8 @@ class _Run:
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, LogSum]:
         out, lse = self._accumulators(query, value)
-        for work in self.schedule.works:
-            for part in work.chunks(self.chunk // query.shape[0]):
+        for tiles in self.schedule.tile_batches:
+            for part in tiles.chunks(self.chunk // query.shape[0]):
                 mask = _additive(part, query)
                 k, v = part.keys(key), part.keys(value)
                 for kernel, heads in self._kernels(part, query.shape[1]):
@@ -136,12 +136,12 @@ class _Run:
                     by_head = zip(*(_unstacked(part, x) for x in (o, *s.tensors)), strict=True)
                     for g, (o_g, *s_g) in zip(heads, by_head, strict=True):
                         whole = LogSum(*(x[:, g] for x in lse.tensors))
-                        (put if work.first else merge)(part.rows, out[:, g], whole, o_g, LogSum(*s_g))
+                        (put if tiles.first else merge)(part.rows, out[:, g], whole, o_g, LogSum(*s_g))
         return out.to(query.dtype), lse
 
     def _accumulators(self, query: Tensor, value: Tensor) -> tuple[Tensor, LogSum]:
         dtype = accumulation_dtype(query.dtype)
-        kept = query.dtype if all(work.first for work in self.schedule.works) else dtype
+        kept = query.dtype if all(tiles.first for tiles in self.schedule.tile_batches) else dtype
         out = torch.empty(*query.shape[:-1], value.shape[-1], dtype=kept, device=query.device)
         lse = _room(query, remainder=self.score is not None)
         if not self.schedule.covered:
@@ -154,12 +154,12 @@ class _Run:
         lse = saved.lse.value
         lse = lse.masked_fill(lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
         saved = replace(saved, lse=saved.lse._replace(value=lse))
-        for work in self.schedule.works:
-            for part in work.chunks(self.chunk // len(lse)):
+        for tiles in self.schedule.tile_batches:
+            for part in tiles.chunks(self.chunk // len(lse)):
                 self._backward_part(part, saved, grad_out, sums)
         return sums
 
-    def _backward_part(self, part: Work, saved: Saved, grad_out: Tensor, sums: ItemGradients) -> None:
+    def _backward_part(self, part: TileBatch, saved: Saved, grad_out: Tensor, sums: ItemGradients) -> None:
         mask = _additive(part, saved.query)
         k, v = part.keys(saved.key), part.keys(saved.value)
         for kernel, heads in self._kernels(part, saved.query.shape[1]):
@@ -173,7 +173,7 @@ class _Run:
             part.cols.add(sums[1], dk)
             part.cols.add(sums[2], dv)
 
-    def _kernels(self, part: Work, group: int) -> list[tuple[Kernel, list[int]]]:
+    def _kernels(self, part: TileBatch, group: int) -> list[tuple[TileKernel, list[int]]]:
         """Return (kernel, heads) that cover the `group` query heads that share keys.
 
         Heads that run together are rows of one item, which reads its keys once.
@@ -184,23 +184,23 @@ class _Run:
         return [(kernel, [g]) for g in range(group)] if part.causal else [(kernel, list(range(group)))]
 
 
-def _schedules(plan: Plan, items: Items) -> Schedules:
+def _schedules(plan: Plan, tiling: Tiling) -> Schedules:
     rows = plan.shape.q_len
-    return tuple((group, schedule(group.passes, rows, items, group.simplest.passes)) for group in plan.groups)
+    return tuple((group, schedule(group.passes, rows, tiling, group.simplest.passes)) for group in plan.groups)
 
 
-def _stacked(part: Work, x: Tensor, heads: list[int]) -> Tensor:
+def _stacked(part: TileBatch, x: Tensor, heads: list[int]) -> Tensor:
     """Return the part's rows of some heads of x (X, G, N, ...) below each other, (X, T, heads * L, ...)."""
     taken = [part.rows.take(x[:, g]) for g in heads]
     return taken[0] if len(taken) == 1 else torch.cat(taken, 2)
 
 
-def _unstacked(part: Work, x: Tensor) -> tuple[Tensor, ...]:
+def _unstacked(part: TileBatch, x: Tensor) -> tuple[Tensor, ...]:
     """Undo `_stacked`: return (X, T, L, ...) of each head."""
     return torch.split(x, part.rows.length, 2)
 
 
-def _additive(part: Work, query: Tensor) -> Additive | None:
+def _additive(part: TileBatch, query: Tensor) -> Additive | None:
     return None if part.mask is None else part.mask.additive(query.device, query.dtype)
 
 

@@ -32,7 +32,7 @@ MOST_BIAS = 32.0
 _LEAST = torch.finfo(torch.float32).tiny
 
 
-class Kernel(Protocol):
+class TileKernel(Protocol):
     """One way to compute items."""
 
     def forward(
@@ -57,7 +57,7 @@ class FlashCPU:
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> tuple[Tensor, LogSum]:
-        """See Kernel."""
+        """See TileKernel."""
         query, scale, _ = _with_sign(query, scale)
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, causal, attn_mask=bias, scale=scale
@@ -67,7 +67,7 @@ class FlashCPU:
     def backward(
         self, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> ItemGradients:
-        """See Kernel."""
+        """See TileKernel."""
         query, scale, sign = _with_sign(saved.query, scale)
         known = query, saved.key, saved.value, saved.out, saved.lse.value
         result: ItemGradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
@@ -90,7 +90,7 @@ class BiasedFlashCPU:
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> tuple[Tensor, LogSum]:
-        """See Kernel."""
+        """See TileKernel."""
         out, lse = _room(query, value, remainder=True)
         for block in _blocks(query, key, causal):
             added = self._bias(block, query, bias, causal)
@@ -108,7 +108,7 @@ class BiasedFlashCPU:
     def backward(
         self, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> ItemGradients:
-        """See Kernel."""
+        """See TileKernel."""
         query, key, value = saved.query, saved.key, saved.value
         sums = sums_like(query), sums_like(key), sums_like(value)
         for block in _blocks(query, key, causal):
@@ -139,7 +139,7 @@ class Written:
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> tuple[Tensor, LogSum]:
-        """See Kernel."""
+        """See TileKernel."""
         out, lse = _room(query, value, remainder=self._score is not None)
         for block in _blocks(query, key, causal):
             block.put(out, lse, *self.of_block(block, query, key, value, bias, causal, scale))
@@ -148,7 +148,7 @@ class Written:
     def backward(
         self, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> ItemGradients:
-        """See Kernel."""
+        """See TileKernel."""
         sums = sums_like(saved.query), sums_like(saved.key), sums_like(saved.value)
         for block in _blocks(saved.query, saved.key, causal):
             block.add(sums, self.gradients_of_block(block, saved, grad_out, bias, causal, scale))
@@ -222,7 +222,7 @@ def _with_sign(query: Tensor, scale: float) -> tuple[Tensor, float, int]:
     return torch.zeros_like(query), 1.0, 0
 
 
-def kernel_for(device: torch.device, score: PartScore | None = None) -> Kernel:
+def kernel_for(device: torch.device, score: PartScore | None = None) -> TileKernel:
     """Return the fastest kernel for tensors on `device` under a score (None: as it is)."""
     if device.type != "cpu":
         return Written(score)

@@ -1,4 +1,4 @@
-"""Lowering: passes become batches of equal-shaped work items.
+"""Lowering: passes become tile batches, batches of equal-shaped work items.
 
 Within exact key ranges, rows in a run whose start stays and whose stop stays or grows by one a row need no mask:
 they are rectangles and causal triangles. All other rows are cut into tiles with a mask. Under a residual, a tile
@@ -12,50 +12,57 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attncc.backends.torch.config import Items
+from attncc.backends.torch.config import Tiling
 from attncc.backends.torch.masks import Mask, key_ranges_mask
 from attncc.backends.torch.slots import Slots
-from attncc.backends.torch.work import Work
+from attncc.backends.torch.tile_batch import TileBatch
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis
 from attncc.planner.order import ranges
 from attncc.planner.passes import Pass
 from attncc.planner.segments import RAMP, Segment, segments
 
-#: Runs of items that a gathered work is parted into, at most: each is a call of its own.
+#: The most runs that a gathered batch is parted into; each is a call of its own.
 MOST_RUNS = 16
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """The works of a group of heads, in order; `covered` says that every query row is written by some `first` work."""
+class TileSchedule:
+    """The tile batches of a group of heads, in order.
 
-    works: tuple[Work, ...]
+    `covered` says that some `first` batch writes each query row.
+    """
+
+    tile_batches: tuple[TileBatch, ...]
     covered: bool
 
 
-def schedule(passes: tuple[Pass, ...], q_len: int, items: Items, told_by: tuple[Pass, ...] = ()) -> Schedule:
-    """Return the works of disjoint passes over `q_len` query rows.
+def schedule(passes: tuple[Pass, ...], q_len: int, tiling: Tiling, told_by: tuple[Pass, ...] = ()) -> TileSchedule:
+    """Return the tile batches of disjoint passes over `q_len` query rows.
 
-    told_by: passes of the same pairs whose key ranges tell best which keys nobody sees, by default these.
+    Args:
+        passes: The passes to run, in order.
+        q_len: The number of query rows.
+        tiling: How to cut items.
+        told_by: Passes of the same pairs whose key ranges tell best which keys no query sees; by default `passes`.
     """
     touched = np.zeros(q_len, bool)
     stored = np.zeros(q_len, bool)
     used = _used_keys(told_by or passes)
-    works = []
+    tile_batches = []
     for part in passes:
-        for work in _parted(_works(part, items)):
-            rows = work.rows.rows()
+        for tiles in _parted(_tile_batches(part, tiling)):
+            rows = tiles.rows.rows()
             first = not touched[rows].any()
             touched[rows] = True
             if first:
                 stored[rows] = True
-            works.append(replace(work, first=first, unused=_unused(work, used)))
-    return Schedule(tuple(works), bool(stored.all()))
+            tile_batches.append(replace(tiles, first=first, unused=_unused(tiles, used)))
+    return TileSchedule(tuple(tile_batches), bool(stored.all()))
 
 
 def _used_keys(passes: tuple[Pass, ...]) -> Array | None:
-    """Return of each key whether some query may see it, as far as key ranges tell; None if all keys are seen."""
+    """Return whether some query may see each key, as far as key ranges tell; None if all keys are seen."""
     if not passes:
         return None
     used = np.zeros(passes[0].cols.length, bool)
@@ -69,27 +76,27 @@ def _used_keys(passes: tuple[Pass, ...]) -> Array | None:
     return None if used.all() else used
 
 
-def _unused(work: Work, used: Array | None) -> Array | None:
-    if used is None or work.mask is None:
+def _unused(tiles: TileBatch, used: Array | None) -> Array | None:
+    if used is None or tiles.mask is None:
         return None
-    found = ~used[work.cols.rows()]
+    found = ~used[tiles.cols.rows()]
     return found if found.any() else None
 
 
-def _parted(works: Iterable[Work]) -> Iterator[Work]:
-    """Part gathered works into runs of items a step apart, where few such runs are views of what was gathered.
+def _parted(tile_batches: Iterable[TileBatch]) -> Iterator[TileBatch]:
+    """Part gathered batches into runs of items a step apart, where few such runs make all of them views.
 
     In a sorted layout these are the items of one class, whose rows lie a stride apart.
     """
-    for work in works:
-        runs = _runs(work) if work.rows.index is not None or work.cols.index is not None else []
-        views = [_as_views(work.chunk(*run)) for run in runs]
-        yield from views if views and all(map(_is_view, views)) else [work]
+    for tiles in tile_batches:
+        runs = _runs(tiles) if tiles.rows.index is not None or tiles.cols.index is not None else []
+        views = [_as_views(tiles.chunk(*run)) for run in runs]
+        yield from views if views and all(map(_is_view, views)) else [tiles]
 
 
-def _runs(work: Work) -> list[tuple[int, int]]:
-    """Return (first, last + 1) of the items that have one step between them; nothing if there are many runs."""
-    corners = np.column_stack([work.rows.rows()[:, 0], work.cols.rows()[:, 0]])
+def _runs(tiles: TileBatch) -> list[tuple[int, int]]:
+    """Return (first, last + 1) of each run of items with one step between them; nothing if there are many runs."""
+    corners = np.column_stack([tiles.rows.rows()[:, 0], tiles.cols.rows()[:, 0]])
     steps = np.diff(corners, axis=0)
     found: list[tuple[int, int]] = []
     first = 0
@@ -101,27 +108,27 @@ def _runs(work: Work) -> list[tuple[int, int]]:
     return found if len(found) <= MOST_RUNS else []
 
 
-def _as_views(work: Work) -> Work:
-    return replace(work, rows=Slots.of(work.rows.rows()), cols=Slots.of(work.cols.rows()))
+def _as_views(tiles: TileBatch) -> TileBatch:
+    return replace(tiles, rows=Slots.of(tiles.rows.rows()), cols=Slots.of(tiles.cols.rows()))
 
 
-def _is_view(work: Work) -> bool:
-    return work.rows.index is None and work.cols.index is None
+def _is_view(tiles: TileBatch) -> bool:
+    return tiles.rows.index is None and tiles.cols.index is None
 
 
-def _works(part: Pass, items: Items) -> Iterator[Work]:
-    return _tiled_by_plan(part, items) if part.residual is not None else _under_key_ranges(part, items)
+def _tile_batches(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
+    return _tiled_by_plan(part, tiling) if part.residual is not None else _under_key_ranges(part, tiling)
 
 
-def _under_key_ranges(part: Pass, items: Items) -> Iterator[Work]:
+def _under_key_ranges(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
     start, stop = part.key_ranges.bounds()
-    found, rest = segments(start, stop, items.segment)
+    found, rest = segments(start, stop, tiling.segment)
     yield from _mask_free(found, part)
-    for tile_rows in _tiles(rest, items.query_tile):
-        yield from _masked(tile_rows, start, stop, part, items)
+    for tile_rows in _tiles(rest, tiling.query_tile):
+        yield from _masked(tile_rows, start, stop, part, tiling)
 
 
-def _mask_free(found: list[Segment], part: Pass) -> Iterator[Work]:
+def _mask_free(found: list[Segment], part: Pass) -> Iterator[TileBatch]:
     """Rectangles, then triangles, of equal-shaped segments."""
     rectangles: dict[tuple[int, int], list[tuple[int, int]]] = {}
     triangles: dict[int, list[tuple[int, int]]] = {}
@@ -137,11 +144,11 @@ def _mask_free(found: list[Segment], part: Pass) -> Iterator[Work]:
         yield replace(_block(part, np.array(corners), rows, rows), causal=True)
 
 
-def _block(part: Pass, corners: Array, rows: int, keys: int, mask: Mask | None = None) -> Work:
+def _block(part: Pass, corners: Array, rows: int, keys: int, mask: Mask | None = None) -> TileBatch:
     """Items of rows x keys slots whose first (query slot, key slot) are `corners`."""
     query = corners[:, :1] + np.arange(rows)
     key = corners[:, 1:] + np.arange(keys)
-    return Work(_slots(part.rows, query), _slots(part.cols, key), mask)
+    return TileBatch(_slots(part.rows, query), _slots(part.cols, key), mask)
 
 
 def _slots(axis: Axis, slots: Array) -> Slots:
@@ -163,20 +170,22 @@ def _tiles(rows: Array, size: int) -> Iterator[Array]:
         yield rows[(opens + whole * size)[chosen]][:, None] + np.arange(tail)
 
 
-def _masked(tile: Array, start: Array, stop: Array, part: Pass, items: Items) -> Iterator[Work]:
+def _masked(tile: Array, start: Array, stop: Array, part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
     """Masked items for tiles of rows (T, L); a wide range of keys that all rows see is split off, without mask."""
     begin, end = start[tile], stop[tile]
     low, core_low, core_high, high = begin.min(1), begin.max(1), end.min(1), end.max(1)
-    wide = core_high - core_low >= items.core
+    wide = core_high - core_low >= tiling.core
     core_low, core_high = np.where(wide, core_low, high), np.where(wide, core_high, high)
     for first, last in ((low, core_low), (core_low, core_high), (core_high, high)):
-        yield from _range(tile, first, last, begin, end, part, items)
+        yield from _range(tile, first, last, begin, end, part, tiling)
 
 
-def _range(tile: Array, low: Array, high: Array, begin: Array, end: Array, part: Pass, items: Items) -> Iterator[Work]:
+def _range(
+    tile: Array, low: Array, high: Array, begin: Array, end: Array, part: Pass, tiling: Tiling
+) -> Iterator[TileBatch]:
     """Items of rows `tile` (T, L) on the key slots low .. high-1 of each, batched by rounded width."""
     begin, end = np.maximum(begin, low[:, None]), np.minimum(end, high[:, None])
-    rounded = -(-(high - low) // items.key_multiple) * items.key_multiple
+    rounded = -(-(high - low) // tiling.key_multiple) * tiling.key_multiple
     width = np.where((begin == low[:, None]).all(1) & (end == high[:, None]).all(1), high - low, rounded)
     width = np.minimum(width, part.cols.size)
     first = np.maximum(high - width, 0)  # what rounding adds lies to the left, where a causal tile has room
@@ -192,43 +201,43 @@ def _range(tile: Array, low: Array, high: Array, begin: Array, end: Array, part:
 def _alike(items: Array, edges: Array) -> list[Array]:
     """Part the items (T,) that have the middle one's edges (T, 2L) from the rest, where most do.
 
-    One odd item, at the end of the sequence say, would keep all others from being views and sharing one mask.
+    One item that differs, as at the end of a sequence, would keep all others from being views and sharing one mask.
     """
     same = (edges == edges[len(edges) // 2]).all(1)
     return [items[same], items[~same]] if len(items) / 2 < same.sum() < len(items) else [items]
 
 
-def _tiled_by_plan(part: Pass, items: Items) -> Iterator[Work]:
+def _tiled_by_plan(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
     """Items of a pass with a residual: one per query tile and bundle of key tiles."""
     found = part.tiles
-    long = found.full & ((found.stop - found.start) * found.block_n >= items.core)
+    long = found.full & ((found.stop - found.start) * found.block_n >= tiling.core)
     for run in np.flatnonzero(long):
         tile, first = int(found.query_tile[run]), int(found.start[run]) * found.block_n
         rows = np.arange(tile * found.block_m, min((tile + 1) * found.block_m, found.rows))
         keys = np.arange(first, int(found.stop[run]) * found.block_n)
-        yield Work(_slots(part.rows, rows[None]), _slots(part.cols, keys[None]))
-    yield from _bundles(part, ~long, items)
+        yield TileBatch(_slots(part.rows, rows[None]), _slots(part.cols, keys[None]))
+    yield from _bundles(part, ~long, tiling)
 
 
-def _bundles(part: Pass, chosen: Array, items: Items) -> Iterator[Work]:
+def _bundles(part: Pass, chosen: Array, tiling: Tiling) -> Iterator[TileBatch]:
     found = part.tiles
     row, col = found.in_runs(chosen).T
     opens = np.flatnonzero(np.diff(row, prepend=-1))
     counts = np.diff(np.append(opens, len(row)))
-    most = max(1, items.core // found.block_n * 8)
+    most = max(1, tiling.core // found.block_n * 8)
     pieces: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
     for begin, count in zip(opens, counts, strict=True):
         rows = min(found.block_m, found.rows - int(row[begin]) * found.block_m)
         for first in range(0, count, most):
             tiles = min(most, count - first)
             pieces.setdefault((first, rows, tiles), []).append((int(row[begin]), int(begin + first)))
-    for (_, rows, tiles), members in pieces.items():  # the items of one work have distinct rows
+    for (_, rows, tiles), members in pieces.items():  # the items of one batch have distinct rows
         query_tile, first_tile = np.array(members).T
         key_tiles = col[first_tile[:, None] + np.arange(tiles)]
         yield from _bundle(part, query_tile, key_tiles, rows)
 
 
-def _bundle(part: Pass, query_tile: Array, key_tiles: Array, rows: int) -> Iterator[Work]:
+def _bundle(part: Pass, query_tile: Array, key_tiles: Array, rows: int) -> Iterator[TileBatch]:
     """Items of `rows` query slots of each query tile on the key tiles (T, count) listed for it, by common masks."""
     found = part.tiles
     query = query_tile[:, None] * found.block_m + np.arange(rows)
@@ -239,4 +248,4 @@ def _bundle(part: Pass, query_tile: Array, key_tiles: Array, rows: int) -> Itera
     positions = part.rows.at(query) + part.q_offset, part.cols.at(inside)
     mask = Mask(start, stop, np.where(key < found.cols, key, -1), part.residual, *positions)
     for items, own in mask.parted():
-        yield Work(_slots(part.rows, query[items]), _slots(part.cols, inside[items]), own)
+        yield TileBatch(_slots(part.rows, query[items]), _slots(part.cols, inside[items]), own)

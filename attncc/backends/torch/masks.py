@@ -28,7 +28,7 @@ PART = 1 << 16
 POOL, MOST_KEPT = 1 << 26, 1 << 25
 #: Pairs of a mask for all items that is kept as what is added.
 MOST_ADDITIVE = 1 << 19
-#: Masks that the items of a work are parted by, at most: each part is a call of its own.
+#: The most masks that the items of a batch are parted by; each part is a call of its own.
 MOST_PARTS = 16
 #: Integers of as many bits as a float.
 BITS = {16: torch.int16, 32: torch.int32, 64: torch.int64}

@@ -13,7 +13,7 @@ from torch import Tensor
 from attncc.backends.device import placed
 from attncc.backends.scoring import Evaluation, ScoredBlock
 from attncc.backends.torch.selection import Selection
-from attncc.backends.torch.work import Work
+from attncc.backends.torch.tile_batch import TileBatch
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.planner.shape import Shape
@@ -45,7 +45,7 @@ class GroupScore:
         on_device = (torch.as_tensor(x, device=query.device) for x in (batches, heads))
         return cls(expression, weights, sums, shape, *on_device)
 
-    def on(self, part: Work) -> list[PartScore]:
+    def on(self, part: TileBatch) -> list[PartScore]:
         """Return the score of a part, for each of the query heads that share keys.
 
         Along diagonals it is evaluated once for all items, if they are translations of one another.

@@ -1,4 +1,4 @@
-"""Work: a batch of equal-shaped items of one pass, ready for a tile kernel."""
+"""Tile batches: equal-shaped work items of one pass, ready for a tile kernel."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from attncc.ir.tables import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """Items t: query rows `rows[t]` see keys `cols[t]`, all of them, causally, or as `mask` says.
+class TileBatch:
+    """T items of L query rows and M keys.
 
-    `first` says that no earlier work writes to these rows, so that results are stored instead of merged. `unused`,
-    (T, M), are the keys that no query at all sees (None: there are none): what stands there mustn't count.
+    Attributes:
+        rows: The query rows of each item, (T, L).
+        cols: The keys of each item, (T, M).
+        mask: Which keys each row sees; None if all.
+        causal: Whether row r sees keys 0 .. r instead.
+        first: Whether no earlier batch writes to these rows, so that results are stored instead of merged.
+        unused: Which keys no query of the whole group sees, (T, M); None if all are seen. Their values don't count.
     """
 
     rows: Slots
@@ -38,13 +43,13 @@ class Work:
         """Whether all items are the first one moved along the diagonal, rows and keys by as much."""
         return self.rows.index is None and self.cols.index is None and self.rows.item_step == self.cols.item_step
 
-    def chunks(self, budget: int) -> Iterator[Work]:
-        """Yield the work in parts of at most `budget` scores (or one item)."""
+    def chunks(self, budget: int) -> Iterator[TileBatch]:
+        """Yield parts of at most `budget` scores, or one item."""
         step = max(1, budget // max(1, self.scores))
         for first in range(0, self.rows.items, step):
             yield self.chunk(first, min(first + step, self.rows.items))
 
-    def chunk(self, first: int, last: int) -> Work:
+    def chunk(self, first: int, last: int) -> TileBatch:
         """Return items first .. last-1."""
         mask, unused = self.mask and self.mask.chunk(first, last), self.unused
         unused = None if unused is None else unused[first:last]
