@@ -157,22 +157,22 @@ class ScoredBlock:
         found = Evaluation(*self._given, live=live)(expr).expand(self._shape)
         return found.masked_fill(~live, -math.inf)
 
-    def by_score(self, changes: Tensor, final: Tensor) -> Tensor:
-        """Return the gradient by the scaled scores, given that by the `final` ones; 0 where a final score is -inf."""
-        return self._chained(self._score.derivative, changes, final)
+    def by_score(self, ds: Tensor, final: Tensor) -> Tensor:
+        """Return the gradient of the scaled scores, given that of the `final` ones, ds; 0 where a final one is -inf."""
+        return self._chained(self._score.derivative, ds, final)
 
-    def add_by_weights(self, sums: Sequence[Tensor], changes: Tensor, final: Tensor) -> None:
+    def add_by_weights(self, sums: Sequence[Tensor], ds: Tensor, final: Tensor) -> None:
         """Add the gradients by the weights to `sums`, contiguous tensors by slot."""
         for lookup, derivative in self._score.gradients:
             place = self._values.place(lookup)
-            parts = self._chained(derivative, changes, final).sum_to_size(_padded(place.shape, changes.ndim))
+            parts = self._chained(derivative, ds, final).sum_to_size(_padded(place.shape, ds.ndim))
             flat = sums[lookup.weights.slot].view(-1)
             flat.index_add_(0, place.reshape(-1), parts.reshape(-1).to(flat.dtype))
 
-    def _chained(self, derivative: sympy.Expr, changes: Tensor, final: Tensor) -> Tensor:
+    def _chained(self, derivative: sympy.Expr, ds: Tensor, final: Tensor) -> Tensor:
         if derivative == 1:
-            return changes
-        chained = changes * self._values(derivative)
+            return ds
+        chained = ds * self._values(derivative)
         # Where the score is -inf, or there is no pair, the derivative may be anything.
         return chained if derivative.is_number else chained.masked_fill(final == -math.inf, 0.0)
 

@@ -23,8 +23,8 @@ from attncc.planner.plan import Plan
 class ReferenceExecutable:
     """Dense attention; every intermediate is (B, Hq, Nq, Nk).
 
-    The forward is made of torch's own operations, so that autograd gives its derivatives of every order; the backward
-    is for partial results, of whose softmax the executable knows the lse alone.
+    The forward is made of torch's own operations, so that autograd gives derivatives of every order. The backward is
+    for partial results, whose softmax is known by its lse alone.
     """
 
     plan: Plan
@@ -49,25 +49,22 @@ class ReferenceExecutable:
         """See attncc.backends.base.Executable."""
         query, key, value, weights = saved.query, saved.key, saved.value, saved.weights
         dense = DenseInputs.of(query, key, value, self.mask(query))
-        d_out = dense.of_queries(grad_out)
+        do = dense.of_queries(grad_out)
         scored = self._scored(dense, weights, scale)
         scores = scored.value().masked_fill(~dense.seen, -math.inf)
         p = saved.lse.weights(scores)
-        delta = (d_out * saved.out.to(d_out)).sum(-1, keepdim=True)
+        delta = (do * saved.out.to(do)).sum(-1, keepdim=True)
         if grad_lse is not None:
-            delta = delta - grad_lse.to(d_out).unsqueeze(-1)
-        changes = p * (d_out @ dense.value.mT - delta)
-        d_scores = scored.by_score(changes, scores) * scale
-        d_query = d_scores @ dense.key
-        d_key = _summed(d_scores.mT @ dense.query, key)
-        d_value = _summed(p.mT @ d_out, value)
+            delta = delta - grad_lse.to(do).unsqueeze(-1)
+        ds = p * (do @ dense.value.mT - delta)
         d_weights = [sums_like(x, query.dtype) for x in weights if with_weights]
         if with_weights:
-            scored.add_by_weights(d_weights, changes, scores)
+            scored.add_by_weights(d_weights, ds, scores)
+        ds = scored.by_score(ds, scores) * scale
         return Gradients(
-            d_query.to(query.dtype),
-            d_key.to(key.dtype),
-            d_value.to(value.dtype),
+            (ds @ dense.key).to(query.dtype),
+            _summed(ds.mT @ dense.query, key).to(key.dtype),
+            _summed(p.mT @ do, value).to(value.dtype),
             [d.to(x.dtype) for d, x in zip(d_weights, weights, strict=False)],
         )
 
@@ -89,7 +86,7 @@ class ReferenceExecutable:
 class DenseInputs:
     """Inputs in the accumulation dtype, key heads repeated for the query heads that share them, and the dense mask.
 
-    Rows that are in no pair are 0, whatever stands in them: 0 times a NaN would reach the others.
+    Rows that are in no pair are 0, whatever they held: 0 times NaN would reach the other rows.
     """
 
     query: Tensor

@@ -182,15 +182,15 @@ class Written:
         scores, scored = self._scores(block, saved.query, saved.key, scale)
         scores = block.masked(scores, bias, causal)
         p = here.lse.weights(scores)
-        d_out = block.of_rows(grad_out).to(dtype)
-        delta = (d_out * out).sum(-1, keepdim=True)
-        d_scores = p * (d_out @ value.mT - delta)
+        do = block.of_rows(grad_out).to(dtype)
+        delta = (do * out).sum(-1, keepdim=True)
+        ds = p * (do @ value.mT - delta)
         if scored is not None and self._score is not None:
             if self._score.sums:
-                scored.add_by_weights(self._score.sums, d_scores, scores)
-            d_scores = scored.by_score(d_scores, scores)
-        d_scores = d_scores * scale
-        return d_scores @ key, d_scores.mT @ query, p.mT @ d_out
+                scored.add_by_weights(self._score.sums, ds, scores)
+            ds = scored.by_score(ds, scores)
+        ds = ds * scale
+        return ds @ key, ds.mT @ query, p.mT @ do
 
     def _scores(self, block: Block, query: Tensor, key: Tensor, scale: float) -> tuple[Tensor, ScoredBlock | None]:
         dtype = accumulation_dtype(query.dtype)
