@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attncc.backends.accumulation import accumulation_dtype
+
 
 class LogSum(NamedTuple):
     """log(sum(exp(scores))) of rows: `value`, and what its rounding has left off, `remainder`, both in one shape.
@@ -27,6 +29,12 @@ class LogSum(NamedTuple):
         log_total = torch.log(total)
         value = peak + log_total
         return cls(value, ((peak - value) + log_total).masked_fill(total == 0, 0.0))
+
+    @classmethod
+    def room(cls, query: Tensor, *, remainder: bool) -> LogSum:
+        """Return uninitialised numbers for query rows (..., N, D), in the accumulation dtype."""
+        value = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
+        return cls(value, torch.empty_like(value) if remainder else None)
 
     @classmethod
     def of_nothing(cls, like: Tensor, *, remainder: bool) -> LogSum:

@@ -1,7 +1,8 @@
 """Hypothesis strategies over the grammar of scores, each with a formula in torch that attncc had no part in.
 
-As in attncc.testing.strategies an expression is drawn once, as a function of a world: in attncc's world it builds a
-score, in torch's it computes one. All drawn expressions are finite for all pairs, but for the -inf that mask some.
+As in attncc.testing.strategies, an expression is drawn once, as a function of the interpretation of its names. Under
+attncc's it builds a score; under torch's it computes one. All drawn expressions are finite for all pairs, but for the
+-inf that masks some.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SHAPES = ((), (1,), (5,), (11,), (3, 8), (2, 3, 4))
 
 
 @dataclass(frozen=True)
-class RealWorld:
+class RealInterpretation:
     """What a drawn real expression is built from."""
 
     score: Any
@@ -48,7 +49,7 @@ class DrawnReal:
     """A drawn real expression: how it reads, and how to build it."""
 
     text: str
-    build: Callable[[RealWorld], Any] = field(repr=False)
+    build: Callable[[RealInterpretation], Any] = field(repr=False)
 
     def __repr__(self) -> str:
         return self.text
@@ -94,7 +95,7 @@ def _applied(text: str, function: Callable[..., Any], *parts: DrawnReal) -> Draw
     return DrawnReal(text.format(*parts), lambda w: function(w.functions, *(part.build(w) for part in parts)))
 
 
-_SCORE = DrawnReal("score", lambda world: world.score)
+_SCORE = DrawnReal("score", lambda names: names.score)
 _SHAPERS: dict[str, Callable[..., Any]] = {
     "tanh({})": lambda f, a: f.tanh(a),
     "exp(tanh({}))": lambda f, a: f.exp(f.tanh(a)),
@@ -138,15 +139,15 @@ def _look_ups(draw: st.DrawFn, within: range, shapes: Sequence[tuple[int, ...]])
     indices = [(draw(expressions(within, 1)), size) for size in shapes[slot]]
     bounded = [_modulo(index, size) for index, size in indices]
 
-    def build(world: RealWorld) -> Any:
-        parts = tuple(world.integer(index) for index in bounded)
-        return world.weights[slot][parts[0] if len(parts) == 1 else parts]
+    def build(names: RealInterpretation) -> Any:
+        parts = tuple(names.integer(index) for index in bounded)
+        return names.weights[slot][parts[0] if len(parts) == 1 else parts]
 
     return DrawnReal(f"weights_{slot}[{', '.join(map(str, bounded))}]", build)
 
 
 def _modulo(index: Drawn, size: int) -> Drawn:
-    return Drawn(f"({index} % {size})", lambda world: index.build(world) % size)
+    return Drawn(f"({index} % {size})", lambda names: index.build(names) % size)
 
 
 @st.composite
@@ -217,7 +218,7 @@ def _shifted(drawn: DrawnReal) -> DrawnReal:
     """An expression of all weights but the first."""
     return DrawnReal(
         f"[from slot 1: {drawn}]",
-        lambda w: drawn.build(RealWorld(w.score, w.integer, w.condition, w.weights[1:], w.functions)),
+        lambda w: drawn.build(RealInterpretation(w.score, w.integer, w.condition, w.weights[1:], w.functions)),
     )
 
 
@@ -226,7 +227,7 @@ def _symbolic(drawn: DrawnReal, tensors: Sequence[Tensor]) -> Score:
     weights = tuple(Weights(tuple(x.shape), name, slot) for slot, (name, x) in enumerate(named.items()))
     build = operator.methodcaller("build", SYMBOLIC)
     try:
-        made = drawn.build(RealWorld(Real(SCORE), build, build, weights, _Symbolic))
+        made = drawn.build(RealInterpretation(Real(SCORE), build, build, weights, _Symbolic))
         return Score.of(ScoreExpression(real_of(made)), named, "drawn")
     except PatternError as error:
         if "cases" in error.problem:  # a nest of `where` that attncc refuses
@@ -235,17 +236,18 @@ def _symbolic(drawn: DrawnReal, tensors: Sequence[Tensor]) -> Score:
 
 
 def _formula(drawn: DrawnReal, case: Case, heads: int) -> Formula:
-    world = numeric(case.q_len, case.kv_len, case.q_offset, heads, case.batch)
+    names = numeric(case.q_len, case.kv_len, case.q_offset, heads, case.batch)
 
     def formula(scores: Tensor, weights: Sequence[Tensor]) -> Tensor:
         def integer(index: Drawn) -> Any:
-            return _Converted(torch.as_tensor(np.asarray(index.build(world))), scores.dtype)
+            return _Converted(torch.as_tensor(np.asarray(index.build(names))), scores.dtype)
 
         def condition(drawn: Drawn) -> Tensor:
-            return torch.as_tensor(np.asarray(drawn.build(world)))
+            return torch.as_tensor(np.asarray(drawn.build(names)))
 
         readable = [_Readable(x) for x in weights]
-        return torch.as_tensor(drawn.build(RealWorld(scores, integer, condition, readable, _Numeric))).expand_as(scores)
+        value = drawn.build(RealInterpretation(scores, integer, condition, readable, _Numeric))
+        return torch.as_tensor(value).expand_as(scores)
 
     return formula
 

@@ -1,7 +1,7 @@
 """Hypothesis strategies over the whole grammar of patterns, each with a mask that attncc had no part in.
 
-An expression is drawn once, as a function of a world: in attncc's world it builds a predicate, in numpy's it
-computes the mask with plain integer arrays.
+An expression is drawn once, as a function of the interpretation of its names. Under attncc's it builds a predicate;
+under numpy's it computes the mask with plain integer arrays.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ LENGTHS = (1, 2, 3, 7, 16, 31, 63, 64, 65, 100, 127, 128, 129, 150)
 
 
 @dataclass(frozen=True)
-class World:
-    """The names that a drawn expression uses: symbols, functions, and tables."""
+class Interpretation:
+    """The meaning of the names in a drawn expression: symbols, functions, and tables."""
 
     i: Any
     j: Any
@@ -46,7 +46,7 @@ class Drawn:
     """A drawn expression or condition: how it reads, and how to build it."""
 
     text: str
-    build: Callable[[World], Any]
+    build: Callable[[Interpretation], Any]
 
     def __repr__(self) -> str:
         return self.text
@@ -83,7 +83,7 @@ def positions(q_len: int, kv_len: int, q_offset: int) -> range:
     return range(min(q_offset, 0), max(max(q_offset, 0) + q_len, kv_len))
 
 
-SYMBOLIC = World(
+SYMBOLIC = Interpretation(
     Index.of(I),
     Index.of(J),
     Index.of(H),
@@ -97,11 +97,11 @@ SYMBOLIC = World(
 )
 
 
-def numeric(q_len: int, kv_len: int, q_offset: int, heads: int, batch: int) -> World:
-    """Return numpy's world: positions as int64 arrays that broadcast to (batch, heads, q_len, kv_len)."""
+def numeric(q_len: int, kv_len: int, q_offset: int, heads: int, batch: int) -> Interpretation:
+    """Return numpy's interpretation: positions as int64 arrays that broadcast to (batch, heads, q_len, kv_len)."""
     axes = np.ix_(np.arange(batch), np.arange(heads), np.arange(q_len) + q_offset, np.arange(kv_len))
     b, h, i, j = axes
-    return World(i, j, h, b, np.int64(q_len), np.int64(kv_len), np.minimum, np.maximum, np.where, np.asarray)
+    return Interpretation(i, j, h, b, np.int64(q_len), np.int64(kv_len), np.minimum, np.maximum, np.where, np.asarray)
 
 
 _COMPARISONS = {
@@ -123,19 +123,19 @@ def _symbol(name: str) -> Drawn:
 
 
 def _binary(a: Drawn, sign: str, b: Drawn, function: Callable[[Any, Any], Any]) -> Drawn:
-    return Drawn(f"({a} {sign} {b})", lambda world: function(a.build(world), b.build(world)))
+    return Drawn(f"({a} {sign} {b})", lambda names: function(a.build(names), b.build(names)))
 
 
 def _with_number(a: Drawn, sign: str, number: int, function: Callable[[Any, Any], Any]) -> Drawn:
-    return Drawn(f"({a} {sign} {number})", lambda world: function(a.build(world), number))
+    return Drawn(f"({a} {sign} {number})", lambda names: function(a.build(names), number))
 
 
 def _looked_up(data: Array, *indices: Drawn) -> Drawn:
     text = f"table(shape={data.shape}, {data.ravel()[:6].tolist()}...)[{', '.join(map(str, indices))}]"
 
-    def build(world: World) -> Any:
-        parts = tuple(index.build(world) for index in indices)
-        return world.table(data)[parts if len(parts) > 1 else parts[0]]
+    def build(names: Interpretation) -> Any:
+        parts = tuple(index.build(names) for index in indices)
+        return names.table(data)[parts if len(parts) > 1 else parts[0]]
 
     return Drawn(text, build)
 
@@ -152,8 +152,8 @@ def _divisors(draw: st.DrawFn) -> Drawn:
     name = draw(st.sampled_from(["j", "h", "n_k", "i % 5"]))
     text = f"(1 + {name})"
     if name == "i % 5":
-        return Drawn(text, lambda world: 1 + world.i % 5)
-    return Drawn(text, lambda world: 1 + getattr(world, name))
+        return Drawn(text, lambda names: 1 + names.i % 5)
+    return Drawn(text, lambda names: 1 + getattr(names, name))
 
 
 @st.composite
@@ -179,7 +179,7 @@ def _look_ups(draw: st.DrawFn, within: range) -> Drawn:
     length = len(within)
     if draw(st.booleans()):
         data = draw(_tables((length,), draw(st.integers(1, 6))))
-        gap = Drawn("abs(i - j)", lambda world: abs(world.i - world.j))
+        gap = Drawn("abs(i - j)", lambda names: abs(names.i - names.j))
         return _looked_up(data, draw(st.sampled_from([i, j, gap])))
     block = draw(st.sampled_from([8, 16, 50]))
     blocks = -(-length // block)
@@ -215,11 +215,11 @@ def expressions(draw: st.DrawFn, within: range, depth: int) -> Drawn:
             b = _with_number(draw(expressions(within, depth - 1)), "%", draw(number), operator.mod)
             return _with_number(_binary(a, "*", b, operator.mul), "%", draw(number), operator.mod)
         case "abs":
-            return Drawn(f"abs{a}", lambda world: abs(a.build(world)))
+            return Drawn(f"abs{a}", lambda names: abs(a.build(names)))
         case "extremum":
             name = draw(st.sampled_from(["minimum", "maximum"]))
             b = draw(expressions(within, depth - 1))
-            return Drawn(f"{name}({a}, {b})", lambda world: getattr(world, name)(a.build(world), b.build(world)))
+            return Drawn(f"{name}({a}, {b})", lambda names: getattr(names, name)(a.build(names), b.build(names)))
         case "where":
             condition, b = draw(conditions(within, 0)), draw(expressions(within, depth - 1))
             text = f"where({condition}, {a}, {b})"
@@ -251,7 +251,7 @@ def expressions(draw: st.DrawFn, within: range, depth: int) -> Drawn:
 def _bands(draw: st.DrawFn) -> Drawn:
     low, width = draw(st.integers(-40, 80)), draw(st.integers(0, 140))
     text = f"({low} <= i - j < {low + width})"
-    return Drawn(text, lambda world: (world.i - world.j >= low) & (world.i - world.j < low + width))
+    return Drawn(text, lambda names: (names.i - names.j >= low) & (names.i - names.j < low + width))
 
 
 @st.composite
@@ -264,7 +264,7 @@ def _fractions(draw: st.DrawFn, within: range) -> Drawn:
     gap = _binary(divided(), "-", divided(), operator.sub)
     sign, bound = draw(st.sampled_from(list(_COMPARISONS))), draw(st.integers(-20, 60)) / 8
     text = f"(abs{gap} {sign} {bound})"
-    return Drawn(text, lambda world: _COMPARISONS[sign](abs(gap.build(world)), bound))
+    return Drawn(text, lambda names: _COMPARISONS[sign](abs(gap.build(names)), bound))
 
 
 @st.composite
@@ -308,7 +308,7 @@ def conditions(draw: st.DrawFn, within: range, depth: int = 3) -> Drawn:
                 return _with_number(draw(_flags(within)), "==", draw(st.integers(0, 1)), operator.eq)
             case "constant":
                 data = draw(_tables((3,), 2))
-                looked_up = Drawn(f"table({data.tolist()})[1]", lambda world: world.table(data)[1])
+                looked_up = Drawn(f"table({data.tolist()})[1]", lambda names: names.table(data)[1])
                 return _with_number(looked_up, ">", 0, operator.gt)
             case "fraction":
                 return draw(_fractions(within))
@@ -322,7 +322,7 @@ def conditions(draw: st.DrawFn, within: range, depth: int = 3) -> Drawn:
     a = draw(conditions(within, depth - 1))
     sign = draw(st.sampled_from(["&", "&", "|", "|", "^", "~"]))
     if sign == "~":
-        return Drawn(f"~{a}", lambda world: ~a.build(world))
+        return Drawn(f"~{a}", lambda names: ~a.build(names))
     return _binary(a, sign, draw(conditions(within, depth - 1)), _LOGIC[sign])
 
 
@@ -334,7 +334,7 @@ def cases(draw: st.DrawFn) -> Case:
     q_offset = draw(st.sampled_from([0, 0, 0, 1, 37, 128, -1, -50]))
     heads, batch = draw(st.integers(1, 3)), draw(st.integers(1, 2))
     subsets = draw(st.lists(conditions(positions(q_len, kv_len, q_offset)), min_size=1, max_size=3))
-    world = numeric(q_len, kv_len, q_offset, heads, batch)
+    names = numeric(q_len, kv_len, q_offset, heads, batch)
     try:
         pattern = Pattern([predicate_of(subset.build(SYMBOLIC)) for subset in subsets], "drawn")
     except PatternError as error:
@@ -342,6 +342,6 @@ def cases(draw: st.DrawFn) -> Case:
             reject()
         raise
     full = (batch, heads, q_len, kv_len)
-    mask = np.logical_or.reduce([np.broadcast_to(subset.build(world), full) for subset in subsets])
+    mask = np.logical_or.reduce([np.broadcast_to(subset.build(names), full) for subset in subsets])
     text = " , ".join(map(str, subsets))
     return Case(pattern, text, q_len, kv_len, q_offset, heads, batch, mask)

@@ -52,7 +52,7 @@ class TorchExecutable:
         value_dim = value.shape[-1]
         query, key, value = _one_head_size(query, key, value)
         out = query.new_empty(*query.shape[:-1], value.shape[-1])
-        lse = _room(query, remainder=not self.score.is_identity)
+        lse = LogSum.room(query, remainder=not self.score.is_identity)
         for group, tile_batches in self._forward_schedules:
             selection = Selection.of(group, query.shape[1], key.shape[1])
             run = self._run(tile_batches, self.config.forward, selection, query, weights, (), scale)
@@ -143,7 +143,7 @@ class _GroupRun:
         dtype = accumulation_dtype(query.dtype)
         kept = query.dtype if all(tiles.first for tiles in self.schedule.tile_batches) else dtype
         out = torch.empty(*query.shape[:-1], value.shape[-1], dtype=kept, device=query.device)
-        lse = _room(query, remainder=self.score is not None)
+        lse = LogSum.room(query, remainder=self.score is not None)
         if not self.schedule.covered:
             out.zero_()
             lse = LogSum.of_nothing(lse.value, remainder=self.score is not None)
@@ -239,12 +239,6 @@ def _with_lse_gradient(
     ones = torch.ones_like(grad_out[..., :1])
     minus = -grad_lse.to(out.dtype).unsqueeze(-1)
     return torch.cat([grad_out, ones], -1), pad(value, (0, 1)), torch.cat([out, minus], -1)
-
-
-def _room(query: Tensor, *, remainder: bool) -> LogSum:
-    """Return room for the lse of query rows (..., N, D)."""
-    lse = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
-    return LogSum(lse, torch.empty_like(lse) if remainder else None)
 
 
 def _zero_where_empty(x: Tensor, mask: Additive | None) -> Tensor:

@@ -203,9 +203,7 @@ class Written:
 
 def _room(query: Tensor, value: Tensor, *, remainder: bool) -> tuple[Tensor, LogSum]:
     """Return room for the results of items, (out, lse)."""
-    lse = torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
-    out = query.new_empty(*query.shape[:-1], value.shape[-1])
-    return out, LogSum(lse, torch.empty_like(lse) if remainder else None)
+    return query.new_empty(*query.shape[:-1], value.shape[-1]), LogSum.room(query, remainder=remainder)
 
 
 def _is_far(highest: Tensor) -> bool:
