@@ -21,12 +21,11 @@ from attncc.backends.triton import interpreter
 from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.program import Program
+from attncc.backends.triton.spec import strides_of
 from attncc.errors import REPORT, BackendError, ConfigError
 from attncc.machine_code.options import options
 
 LOG_2_E = math.log2(math.e)
-#: Tensors' strides that kernels take: of batch entries, heads and rows.
-AXES = ("b", "h", "n")
 #: Bytes of which Triton has pointers be multiples, or else it compiles a kernel anew.
 ALIGNMENT = 16
 
@@ -55,7 +54,7 @@ class Bound:
     def of(cls, launch: Launch, known: Mapping[str, object]) -> Self:
         """Return a launch with what is `known` of its arguments, by name, beside what it brings itself."""
         spec, blocks = launch.spec, launch.blocks
-        values = {**known, **launch.arrays, **launch.numbers, "count": launch.count}
+        values = {**known, **launch.arrays, **launch.numbers, "programs_per_head": launch.count}
         given = [name for name in spec.pointers if name not in values]
         place = {name: number for number, name in enumerate(spec.arguments)}
         return cls(
@@ -64,7 +63,7 @@ class Bound:
             {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages, **options(_compiler())},
             tuple(map(values.get, spec.arguments)),
             tuple((place[name], name) for name in given),
-            tuple((place[f"{name}_{AXES[0]}"], name) for name in spec.tensors),
+            tuple((place[strides_of(name)[0]], name) for name in spec.tensors),
             place.get("scale"),
             place.get("first_program"),
             1.0 if spec.score else LOG_2_E,
@@ -80,7 +79,7 @@ class Bound:
             alike.append(x.dtype)
             addresses |= x.data_ptr()
         for place, name in self.strides:
-            arguments[place : place + len(AXES)] = strides = tensors[name].stride()[: len(AXES)]
+            arguments[place : place + 3] = strides = tensors[name].stride()[:3]
             alike.append(strides)
         if self.scale is not None:
             arguments[self.scale] = scale * self.unit
@@ -139,7 +138,7 @@ class Bindings:
         """Return the arguments that all of the program's calls have in common, by name."""
         program, shape = self.program, self.program.plan.shape
         group, precision = program.lowering.sizes.group, program.lowering.config.precision
-        sizes = {"heads": program.heads, "group": group, "q_len": shape.q_len, "kv_len": shape.kv_len}
+        sizes = {"num_heads": program.heads, "qheads_per_kvhead": group, "q_len": shape.q_len, "kv_len": shape.kv_len}
         tables = {name: table.narrow_on(program.device) for name, table in launch.spec.tables}
         return sizes | tables | launch.constants(precision)
 

@@ -56,7 +56,7 @@ class TritonExecutable:
             for name, nothing in zip(rows, (-math.inf, 0.0), strict=False):
                 rows[name].fill_(nothing)
         run = _Run(bindings, query, scale)
-        tensors = {"query": query, "key": key, "value": value, "out": out, **rows, **_named("weights", weights)}
+        tensors = {"Q": query, "K": key, "V": value, "O": out, **rows, **_named("weights", weights)}
         with _current(query.device):
             for part in side.parts:
                 run.forward(part, tensors)
@@ -88,18 +88,18 @@ class TritonExecutable:
         run = _Run(bindings, query, scale)
         sums = [torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in weights if with_weights]
         results = {
-            "d_query": _results(query, None if program.atomic else program.query_gradient),
-            "d_key": _results(key, program.key_gradient),
-            "d_value": _results(value, program.key_gradient),
+            "DQ": _results(query, None if program.atomic else program.query_gradient),
+            "DK": _results(key, program.key_gradient),
+            "DV": _results(value, program.key_gradient),
         }
-        tensors = {"query": query, "key": key, "value": value, "grad": grad, **results}
+        tensors = {"Q": query, "K": key, "V": value, "DO": grad, **results}
         tensors |= _named("weights", weights) | _named("d_weights", sums)
         with _current(query.device):
             tensors |= run.delta(grad, grad_lse, out, saved.lse)
             for part in () if program.atomic else program.query_gradient.parts:
-                run.gradient(part, tensors, ("d_query",))
+                run.gradient(part, tensors, ("DQ",))
             for part in program.key_gradient.parts:
-                run.gradient(part, tensors, ("d_key", "d_value"))
+                run.gradient(part, tensors, ("DK", "DV"))
         d_query, d_key, d_value = (x.to(query.dtype) for x in results.values())
         return Gradients(d_query, d_key, d_value, [d.to(x.dtype) for d, x in zip(sums, weights, strict=False)])
 
@@ -140,12 +140,12 @@ class _Run:
             self.launch(work.whole, part, tensors)
         if work.split:
             rows = part.programs(work.split) * work.split.blocks.block_m
-            out_parts = self.query.new_empty(rows, tensors["value"].shape[-1], dtype=torch.float32)
+            out_parts = self.query.new_empty(rows, tensors["V"].shape[-1], dtype=torch.float32)
             parts = {name: self.query.new_empty(rows, dtype=torch.float32) for name in self.bindings.program.of_rows}
-            self.launch(work.split, part, {**tensors, "out": _as_rows(out_parts), **parts})
+            self.launch(work.split, part, {**tensors, "O": _as_rows(out_parts), **parts})
             (join,) = work.joins
             named = {f"{name}_parts": x for name, x in parts.items()}
-            self.launch(join, part, {**tensors, "out_parts": out_parts, **named})
+            self.launch(join, part, {**tensors, "O_parts": out_parts, **named})
 
     def gradient(self, part: Part, tensors: Tensors, outputs: tuple[str, ...]) -> None:
         """Run one part's kernels that compute the gradients `outputs`."""
@@ -156,7 +156,7 @@ class _Run:
             parts = {name: self._workspace(work.split, part, tensors[name]) for name in outputs}
             self.launch(work.split, part, {**tensors, **{name: _as_rows(x) for name, x in parts.items()}})
             for join, (name, summands) in zip(work.joins, parts.items(), strict=True):
-                self.launch(join, part, {"parts": summands, "out": tensors[name]})
+                self.launch(join, part, {"Grad_parts": summands, "Grad": tensors[name]})
 
     def delta(self, grad: Tensor, grad_lse: Tensor | None, out: Tensor, found: LogSum) -> dict[str, Tensor]:
         """Return what the gradient kernels read for each query row: `delta`, `lse` in their units, its remainder."""
@@ -164,13 +164,13 @@ class _Run:
         launch = program.delta if grad_lse is None else program.delta_with_lse
         lse = found.value.contiguous()  # kernels count its elements; it may be a slice of another's rows
         delta, in_units = torch.empty_like(lse), torch.empty_like(lse)
-        tensors = {"grad": grad, "out": out, "lse": lse, "delta": delta, launch.spec.log_sums: in_units}
+        tensors = {"DO": grad, "O": out, "LSE": lse, "Delta": delta, launch.spec.lse_of_gradients: in_units}
         if grad_lse is not None:
-            tensors["grad_lse"] = grad_lse.to(torch.float32).contiguous()
+            tensors["DLSE"] = grad_lse.to(torch.float32).contiguous()
         if lse.numel():
             self._call(launch, launch.count * self.query.shape[0] * self.query.shape[1], tensors)
-        rest = {"remainder": found.rest.contiguous()} if launch.spec.remainder else {}
-        return {"delta": delta, "lse": in_units, **rest}
+        rest = {"Remainder": found.rest.contiguous()} if launch.spec.remainder else {}
+        return {"Delta": delta, "LSE": in_units, **rest}
 
     def launch(self, launch: Launch, part: Part, tensors: Tensors) -> None:
         """Launch one kernel; what its programs sum for the gradients of weights is added to these."""

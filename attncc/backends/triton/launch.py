@@ -26,7 +26,7 @@ class Sizes:
 
     @property
     def padded_value(self) -> bool:
-        """Whether BLOCK_V is more than the value head size."""
+        """Whether BLOCK_DV is more than the value head size."""
         return self.value_dim != width(self.value_dim)
 
 
@@ -50,7 +50,7 @@ class Launch:
             "HEAD_DIM": self.sizes.head_dim,
             "VALUE_DIM": self.sizes.value_dim,
             "BLOCK_D": width(self.sizes.head_dim),
-            "BLOCK_V": width(self.sizes.value_dim),
+            "BLOCK_DV": width(self.sizes.value_dim),
             "BLOCK_M": self.blocks.block_m,
             "BLOCK_N": self.blocks.block_n,
             "PRECISION": precision,

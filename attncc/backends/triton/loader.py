@@ -180,8 +180,8 @@ class Attention:
             out.zero_()
             for name, nothing in zip(rows, (-math.inf, 0.0), strict=False):
                 rows[name].fill_(nothing)
-        tensors = {"query": query, "key": key, "value": value, "out": out, **rows, **named}
-        self._run(side, tensors, {name: f"{name}_parts" for name in ("out", *rows)}, scale)
+        tensors = {"Q": query, "K": key, "V": value, "O": out, **rows, **named}
+        self._run(side, tensors, {name: f"{name}_parts" for name in ("O", *rows)}, scale)
         return (out.to(query.dtype), *rows.values())
 
     def backward(
@@ -201,32 +201,32 @@ class Attention:
         named = self._named(weights or {})
         grad, out, lse = grad.contiguous(), out.contiguous(), lse.contiguous()
         delta, log_sums = torch.empty_like(lse), torch.empty_like(lse)
-        rows = {"grad": grad, "out": out, "lse": lse, "delta": delta, "query": query}
-        rows |= {"log_2_sum": log_sums, "log_sums": log_sums}  # a kernel has one of the two: its unit is in the name
+        rows = {"DO": grad, "O": out, "LSE": lse, "Delta": delta, "Q": query}
+        rows |= {"LSE_log2": log_sums, "LSE_natural": log_sums}  # a kernel has one of the two: its unit is in the name
         self._run(self.manifest["delta"], rows, {}, scale)
-        tensors = {"query": query, "key": key, "value": value, "grad": grad, "delta": delta, "lse": log_sums, **named}
-        if "remainder" in self.manifest["of_rows"]:
+        tensors = {"Q": query, "K": key, "V": value, "DO": grad, "Delta": delta, "LSE": log_sums, **named}
+        if "Remainder" in self.manifest["of_rows"]:
             if remainder is None:
                 raise ValueError(
                     "remainder is missing; under a score the kernels want what forward returned beside lse."
                 )
-            tensors["remainder"] = remainder.contiguous()
+            tensors["Remainder"] = remainder.contiguous()
         found: dict[str, Tensor] = {}
         for side in self.manifest["backward"]:
             for name in side["writes"]:
-                of = tensors[name.removeprefix("d_")]
+                of = tensors[name.removeprefix("D")]
                 atomic = name in side["atomic"]
                 kept = of.dtype if side["once"] and not atomic else torch.float32
                 found[name] = (torch.empty_like if side["covers"] and not atomic else torch.zeros_like)(of, dtype=kept)
-            split = {name: "parts" for name in side["writes"] if name not in side["atomic"]}
+            split = {name: "Grad_parts" for name in side["writes"] if name not in side["atomic"]}
             self._run(side, tensors | found, split, scale)
-        return found["d_query"].to(query.dtype), found["d_key"].to(key.dtype), found["d_value"].to(value.dtype)
+        return found["DQ"].to(query.dtype), found["DK"].to(key.dtype), found["DV"].to(value.dtype)
 
     def _run(
         self, side: dict[str, Any], tensors: dict[str, Tensor], split: dict[str, str], scale: float | None
     ) -> None:
         """Launch a side's kernels in order; `split` says what a join calls the parts of each result."""
-        scale = tensors["query"].shape[-1] ** -0.5 if scale is None else scale
+        scale = tensors["Q"].shape[-1] ** -0.5 if scale is None else scale
         if not scale > 0:
             raise ValueError(f"scale={scale}; the kernels want it above 0. Negate the query for a negative one.")
         scale = scale if self.manifest["score"] else scale * math.log2(math.e)
@@ -238,8 +238,8 @@ class Attention:
                 values |= parts
             if step["role"] == "join":
                 values |= _joined(step["result"], tensors, parts, split)
-            for name in step["strided"]:
-                values |= zip((f"{name}_b", f"{name}_h", f"{name}_n"), values[name].stride(), strict=False)
+            for name, strides in step["strides"].items():
+                values |= zip(strides, values[name].stride(), strict=False)
             values |= {name: self._arrays[array] for name, array in step["arrays"].items()}
             values |= step["numbers"] | {"scale": scale}
             self._kernels[step["kernel"]].launch(step["programs"], values)
@@ -278,17 +278,17 @@ class Attention:
 
 def _parts(step: dict[str, Any], tensors: dict[str, Tensor], split: dict[str, str]) -> dict[str, Tensor]:
     """Return where a step that splits tiles writes the parts of each result, in float32."""
-    rows, like = step["programs"] * step["rows"], tensors["query"]
+    rows, like = step["programs"] * step["rows"], tensors["Q"]
     return {name: like.new_empty((1, 1, rows, *tensors[name].shape[3:]), dtype=torch.float32) for name in split}
 
 
 def _joined(
     result: str | None, tensors: dict[str, Tensor], parts: dict[str, Tensor], split: dict[str, str]
 ) -> dict[str, Tensor]:
-    """Return what a step that puts parts together gets: those of all results, or of one, which it calls `out`."""
+    """Return what a step that puts parts together gets: those of all results, or of one, which it calls `Grad`."""
     if result is None:
         return {split[name]: parts[name] for name in split}
-    return {split[result]: parts[result], "out": tensors[result]}
+    return {split[result]: parts[result], "Grad": tensors[result]}
 
 
 def _passed(kind: str, value: Any) -> Any:

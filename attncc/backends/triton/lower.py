@@ -111,7 +111,7 @@ class Lowering:
             "q_offset": work.q_offset,
             "start_shift": start.shift,
             "stop_shift": stop.shift,
-            "sharers": members.sharers,
+            "group_size": members.sharers,
         }
         kept = {name: array.astype(np.int32) for name, array in arrays.items() if array is not None}
         spec = self._spec(kernel, work, members, start.kind, stop.kind)
@@ -175,8 +175,8 @@ class Cut:
         )
         spec = replace(spec, continues=not opens, padded_head=sizes.padded_head, padded_value=sizes.padded_value)
         blocks = replace(self.blocks, block_m=height, num_warps=_join_warps(spec, height, sizes), num_stages=1)
-        numbers = {"rows": rows, "parts_count": len(split.items), "sharers": self.numbers["sharers"]}
-        return Launch(spec, sizes, blocks, len(split.tiles), {**self.arrays, "tiles": split.tiles}, numbers)
+        numbers = {"rows": rows, "parts_per_head": len(split.items), "group_size": self.numbers["group_size"]}
+        return Launch(spec, sizes, blocks, len(split.tiles), {**self.arrays, "split_tiles": split.tiles}, numbers)
 
 
 def _join_warps(spec: Spec, height: int, sizes: Sizes) -> int:

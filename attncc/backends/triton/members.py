@@ -44,5 +44,5 @@ class Members:
 
     def arrays(self) -> dict[str, Array]:
         """Return the arrays that kernels read."""
-        found = {"members": self.listed, "owners": self.owners}
+        found = {"head_subset": self.listed, "kv_groups": self.owners}
         return {name: array for name, array in found.items() if array is not None}

@@ -27,6 +27,7 @@ from attncc.backends.triton.aot import source
 from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.loader import checksum
 from attncc.backends.triton.program import Part, Program, Side
+from attncc.backends.triton.spec import strides_of
 from attncc.backends.triton.variants import Variant, variant_of, variants
 from attncc.ir.notation import connectivity
 from attncc.ir.score import ScoreExpression
@@ -145,11 +146,11 @@ class Package:
 
     def _backward(self) -> list[dict[str, Any]]:
         program, atomic = self.program, self.program.atomic
-        keys = self._side(program.key_gradient, ("d_key", "d_value"))
+        keys = self._side(program.key_gradient, ("DK", "DV"))
         if atomic:
-            writes = ["d_query", *keys["writes"]]
-            return [keys | {"writes": writes, "atomic": ["d_query"]}]
-        return [self._side(program.query_gradient, ("d_query",)), keys]
+            writes = ["DQ", *keys["writes"]]
+            return [keys | {"writes": writes, "atomic": ["DQ"]}]
+        return [self._side(program.query_gradient, ("DQ",)), keys]
 
     def _delta(self) -> dict[str, Any]:
         program = self.program
@@ -177,9 +178,9 @@ class Package:
         name = next(name for name, (known, _) in self.kernels.items() if known == variant)
         wanted, lowering = {argument for argument, _ in variant.types}, self.program.lowering
         numbers = dict(launch.numbers) | {
-            "count": launch.count,
-            "heads": self.program.heads,
-            "group": lowering.sizes.group,
+            "programs_per_head": launch.count,
+            "num_heads": self.program.heads,
+            "qheads_per_kvhead": lowering.sizes.group,
             "q_len": self.program.plan.shape.q_len,
             "kv_len": self.program.plan.shape.kv_len,
         }
@@ -191,7 +192,7 @@ class Package:
             "result": result,
             "programs": programs,
             "rows": launch.blocks.block_n if launch.spec.kernel == "key_gradient" else launch.blocks.block_m,
-            "strided": list(launch.spec.tensors),
+            "strides": {name: strides_of(name) for name in launch.spec.tensors},
             "arrays": {argument: self._kept(array) for argument, array in arrays.items()},
             "numbers": {argument: int(number) for argument, number in numbers.items() if argument in wanted},
         }

@@ -71,7 +71,7 @@ class Program:
     @property
     def of_rows(self) -> tuple[str, ...]:
         """What the forward leaves of each query row beside its result: lse, and under a score its remainder."""
-        return ("lse",) if self.lowering.score is None else ("lse", "remainder")
+        return ("LSE",) if self.lowering.score is None else ("LSE", "Remainder")
 
     @cached_property
     def forward(self) -> Side:

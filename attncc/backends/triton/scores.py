@@ -99,7 +99,7 @@ class ScorePrinter(StrPrinter):  # type: ignore[misc]
     def of_tile(self, expr: sympy.Expr) -> str:
         """Return the source of an expression in the tile's shape."""
         text = self.real(expr)
-        return text if SCORE in expr.free_symbols else f"tl.zeros(scores.shape, tl.float32) + {text}"
+        return text if SCORE in expr.free_symbols else f"tl.zeros(qk.shape, tl.float32) + {text}"
 
     def real(self, expr: sympy.Expr) -> str:
         """Return the source of an expression, in parentheses."""

@@ -30,53 +30,61 @@ class Outline:
     constants: tuple[str, ...]
 
 
-_OF_PASS = ("count", "heads", "group", "q_len", "rows", "cols", "q_offset", "start_shift", "stop_shift", "scale")
-_OF_TILE = ("HEAD_DIM", "VALUE_DIM", "BLOCK_D", "BLOCK_V", "BLOCK_M", "BLOCK_N", "PRECISION")
+_HEADS = ("programs_per_head", "num_heads", "qheads_per_kvhead")
+_OF_PASS = (*_HEADS, "q_len", "rows", "cols", "q_offset", "start_shift", "stop_shift", "scale")
+_OF_TILE = ("HEAD_DIM", "VALUE_DIM", "BLOCK_D", "BLOCK_DV", "BLOCK_M", "BLOCK_N", "PRECISION")
 
 KERNELS = {
     "forward": Outline(
-        "out and lse of query tiles: an online softmax over their runs of key tiles",
-        ("query", "key", "value", "out"),
-        ("lse", "remainder", "items", "runs"),
+        "o and lse of query tiles: an online softmax over their runs of key tiles",
+        ("Q", "K", "V", "O"),
+        ("LSE", "Remainder", "items", "runs"),
         _OF_PASS,
         _OF_TILE,
     ),
     "query_gradient": Outline(
         "dQ of query tiles, over their runs of key tiles",
-        ("query", "key", "value", "grad", "d_query"),
-        ("lse", "remainder", "delta", "items", "runs"),
+        ("Q", "K", "V", "DO", "DQ"),
+        ("LSE", "Remainder", "Delta", "items", "runs"),
         _OF_PASS,
         _OF_TILE,
     ),
     "key_gradient": Outline(
         "dK and dV of key tiles, over their runs of query tiles",
-        ("query", "key", "value", "grad", "d_query", "d_key", "d_value"),
-        ("lse", "remainder", "delta", "items", "runs"),
+        ("Q", "K", "V", "DO", "DQ", "DK", "DV"),
+        ("LSE", "Remainder", "Delta", "items", "runs"),
         _OF_PASS,
         _OF_TILE,
     ),
     "delta": Outline(
         "delta = rowsum(dO * O) - d_lse, and lse (in base 2 where there is no score), +inf for queries without keys",
-        ("out", "grad"),
-        ("lse", "grad_lse", "delta", "log_2_sum", "log_sums"),
-        ("count", "heads", "q_len"),
-        ("VALUE_DIM", "BLOCK_V", "BLOCK_M"),
+        ("O", "DO"),
+        ("LSE", "DLSE", "Delta", "LSE_log2", "LSE_natural"),
+        ("programs_per_head", "num_heads", "q_len"),
+        ("VALUE_DIM", "BLOCK_DV", "BLOCK_M"),
     ),
     "merge": Outline(
-        "out and lse of query tiles that were split into several items, merged by log-sum-exp",
-        ("out",),
-        ("out_parts", "lse_parts", "remainder_parts", "lse", "remainder", "tiles"),
-        ("count", "heads", "group", "q_len", "rows", "parts_count"),
-        ("VALUE_DIM", "BLOCK_V", "BLOCK_M"),
+        "o and lse of query tiles that were split into several items, merged by log-sum-exp",
+        ("O",),
+        ("O_parts", "LSE_parts", "Remainder_parts", "LSE", "Remainder", "split_tiles"),
+        (*_HEADS, "q_len", "rows", "parts_per_head"),
+        ("VALUE_DIM", "BLOCK_DV", "BLOCK_M"),
     ),
     "add": Outline(
         "gradients of tiles that were split into several items, added up",
-        ("out",),
-        ("parts", "tiles"),
-        ("count", "heads", "group", "rows", "parts_count"),
+        ("Grad",),
+        ("Grad_parts", "split_tiles"),
+        (*_HEADS, "rows", "parts_per_head"),
         ("HEAD_DIM", "BLOCK_D", "BLOCK_M"),
     ),
 }
+
+
+def strides_of(tensor: str) -> tuple[str, str, str]:
+    """Return the arguments that are a tensor's strides of batch entries, heads and rows: stride_qz, _qh, _qm of Q."""
+    short = {"Grad": "g"}.get(tensor, tensor.lower())
+    row = "n" if tensor in ("K", "V", "DK", "DV") else "m"
+    return f"stride_{short}z", f"stride_{short}h", f"stride_{short}{row}"
 
 
 @dataclass(frozen=True)
@@ -184,24 +192,24 @@ class Spec:
     @cached_property
     def tensors(self) -> tuple[str, ...]:
         """Names of the arguments that are tensors with strides of (batch, head, row)."""
-        left_out = {"d_query"} if self.kernel == "key_gradient" and not self.atomic else set()
+        left_out = {"DQ"} if self.kernel == "key_gradient" and not self.atomic else set()
         return tuple(name for name in self.outline.tensors if name not in left_out)
 
     @cached_property
     def pointers(self) -> tuple[str, ...]:
         """Names of all arguments in memory: tensors, arrays, tables."""
         wanted = {
-            "grad_lse": self.grad_lse,
-            "remainder": self.remainder,
-            "remainder_parts": self.remainder,
-            "log_sums": self.remainder,
-            "log_2_sum": not self.remainder,
+            "DLSE": self.grad_lse,
+            "Remainder": self.remainder,
+            "Remainder_parts": self.remainder,
+            "LSE_natural": self.remainder,
+            "LSE_log2": not self.remainder,
         }
         arrays = tuple(name for name in self.outline.arrays if wanted.get(name, True))
         optional = {
             "part_numbers": self.split,
-            "members": self.members,
-            "owners": self.members and self.by_key_head,
+            "head_subset": self.members,
+            "kv_groups": self.members and self.by_key_head,
             "row_positions": self.gather_rows,
             "col_positions": self.gather_cols,
             "start_slots": self.start == "stored",
@@ -224,14 +232,14 @@ class Spec:
         return tuple(f"{kind}_{each.number}" for each in self.sums for kind in ("sums", "places"))
 
     @property
-    def log_sums(self) -> str:
-        """The name of the argument that takes lse in the units of the gradient kernels: natural ones under a score."""
-        return "log_sums" if self.remainder else "log_2_sum"
+    def lse_of_gradients(self) -> str:
+        """The argument of the delta kernel that takes lse in the gradient kernels' units: natural under a score."""
+        return "LSE_natural" if self.remainder else "LSE_log2"
 
     @cached_property
     def strides(self) -> tuple[str, ...]:
         """Names of the arguments that are strides, in elements."""
-        return tuple(f"{name}_{axis}" for name in self.tensors for axis in ("b", "h", "n"))
+        return tuple(stride for name in self.tensors for stride in strides_of(name))
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -239,7 +247,7 @@ class Spec:
         optional = {
             "kv_len": self.score is not None and NK in self.score.free,
             "first_program": bool(self.sums),
-            "sharers": self.packed,
+            "group_size": self.packed,
         }
         return (*self.outline.numbers, *(name for name, wanted in optional.items() if wanted))
 

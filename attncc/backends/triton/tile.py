@@ -73,9 +73,9 @@ def row_bytes(step: Step) -> float:
 
 def _parts(step: Step) -> int:
     """Return how many parts of split tiles a launch reads for one member."""
-    if "tiles" not in step.launch.arrays:
+    if "split_tiles" not in step.launch.arrays:
         return 0
-    tiles = np.asarray(step.launch.arrays["tiles"])
+    tiles = np.asarray(step.launch.arrays["split_tiles"])
     return int((tiles[:, 2] - tiles[:, 1]).sum())
 
 

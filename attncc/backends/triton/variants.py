@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from attncc.backends.triton.config import Config
 from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.program import Program, Side
-from attncc.backends.triton.spec import Spec
+from attncc.backends.triton.spec import Spec, strides_of
 from attncc.backends.triton.steps import steps
 from attncc.planner.directions import DIRECTIONS
 
 #: Arguments in the dtype of the inputs.
-_INPUTS = {"query", "key", "value", "grad"}
-_ARRAYS = {"items", "runs", "tiles", "part_numbers", "members", "owners"}
+_INPUTS = {"Q", "K", "V", "DO"}
+_ARRAYS = {"items", "runs", "split_tiles", "part_numbers", "head_subset", "kv_groups"}
 _ARRAYS |= {"row_positions", "col_positions", "start_slots", "stop_slots"}
 
 
@@ -53,11 +53,16 @@ def variant_of(launch: Launch, side: Side, dtype: str, config: Config) -> Varian
     types |= {name: "*fp32" if name.startswith("sums") else "*i64" for name in spec.sum_arrays}
     if "scale" in types:
         types["scale"] = "fp32"
-    if "group" in types and launch.sizes.group == 1:
-        del types["group"]  # as triton does with integers that are 1
-        constants["group"] = 1
-    rows = {"value": launch.sizes.value_dim, "out": launch.sizes.value_dim, "grad": launch.sizes.value_dim}
-    strides = {name for name in spec.strides if rows.get(name.rpartition("_")[0], launch.sizes.head_dim) % 16 == 0}
+    if "qheads_per_kvhead" in types and launch.sizes.group == 1:
+        del types["qheads_per_kvhead"]  # as triton does with integers that are 1
+        constants["qheads_per_kvhead"] = 1
+    columns = dict.fromkeys(("V", "O", "DO"), launch.sizes.value_dim)
+    strides = {
+        stride
+        for name in spec.tensors
+        if columns.get(name, launch.sizes.head_dim) % 16 == 0
+        for stride in strides_of(name)
+    }
     return Variant(
         spec,
         tuple((name, types[name]) for name in spec.arguments if name in types),
@@ -73,6 +78,6 @@ def _pointer(name: str, spec: Spec, side: Side, dtype: str) -> str:
         return "*i32"
     if name in _INPUTS:
         return f"*{dtype}"
-    results = ("out", "d_query", "d_key", "d_value")
-    summed = spec.split or (spec.atomic and name == "d_query")
+    results = ("O", "DQ", "DK", "DV", "Grad")
+    summed = spec.split or (spec.atomic and name == "DQ")
     return f"*{dtype}" if name in results and side.once and not summed else "*fp32"

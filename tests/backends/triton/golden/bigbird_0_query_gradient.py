@@ -11,34 +11,34 @@ import triton.language as tl
 
 @triton.jit
 def query_gradient(
-    query,
-    key,
-    value,
-    grad,
-    d_query,
-    lse,
-    delta,
+    Q,
+    K,
+    V,
+    DO,
+    DQ,
+    LSE,
+    Delta,
     items,
     runs,
     table_0,
-    query_b,
-    query_h,
-    query_n,
-    key_b,
-    key_h,
-    key_n,
-    value_b,
-    value_h,
-    value_n,
-    grad_b,
-    grad_h,
-    grad_n,
-    d_query_b,
-    d_query_h,
-    d_query_n,
-    count,
-    heads,
-    group,
+    stride_qz,
+    stride_qh,
+    stride_qm,
+    stride_kz,
+    stride_kh,
+    stride_kn,
+    stride_vz,
+    stride_vh,
+    stride_vn,
+    stride_doz,
+    stride_doh,
+    stride_dom,
+    stride_dqz,
+    stride_dqh,
+    stride_dqm,
+    programs_per_head,
+    num_heads,
+    qheads_per_kvhead,
     q_len,
     rows,
     cols,
@@ -49,78 +49,78 @@ def query_gradient(
     HEAD_DIM: tl.constexpr,
     VALUE_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
-    BLOCK_V: tl.constexpr,
+    BLOCK_DV: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    # Programs are numbered by member (a head of a batch entry), and for each member by what it has to do.
-    program = tl.program_id(0)
-    number = program % count
+    # Programs are numbered by head (of a batch entry), and those of a head by their work item.
+    pid = tl.program_id(0)
+    work_idx = pid % programs_per_head
     # The item's tile, its runs of full tiles (full .. partial-1) and of partial ones (partial .. end-1).
-    item = items + 4 * number
-    tile, full, partial, end = tl.load(item), tl.load(item + 1), tl.load(item + 2), tl.load(item + 3)
-    member = program // count
-    batch = (member // heads).to(tl.int64)
-    head = (member % heads).to(tl.int64)
-    query += batch * query_b + head * query_h
-    key += batch * key_b + (head // group) * key_h
-    value += batch * value_b + (head // group) * value_h
-    grad += batch * grad_b + head * grad_h
-    wide, wide_v = tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_V)
-    key_rows = tl.arange(0, BLOCK_N).to(tl.int32)[:, None] * key_n + wide[None, :]
-    value_rows = tl.arange(0, BLOCK_N).to(tl.int32)[:, None] * value_n + wide_v[None, :]
+    item = items + 4 * work_idx
+    start_m, full, partial, end = tl.load(item), tl.load(item + 1), tl.load(item + 2), tl.load(item + 3)
+    off_hz = pid // programs_per_head
+    off_z = (off_hz // num_heads).to(tl.int64)
+    off_h = (off_hz % num_heads).to(tl.int64)
+    Q += off_z * stride_qz + off_h * stride_qh
+    K += off_z * stride_kz + (off_h // qheads_per_kvhead) * stride_kh
+    V += off_z * stride_vz + (off_h // qheads_per_kvhead) * stride_vh
+    DO += off_z * stride_doz + off_h * stride_doh
+    offs_d, offs_dv = tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_DV)
+    k_offsets = tl.arange(0, BLOCK_N).to(tl.int32)[:, None] * stride_kn + offs_d[None, :]
+    v_offsets = tl.arange(0, BLOCK_N).to(tl.int32)[:, None] * stride_vn + offs_dv[None, :]
 
-    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
-    inside = slot < rows
-    row = slot.to(tl.int64)
-    query_tile = tl.load(query + (row * query_n)[:, None] + wide[None, :], mask=inside[:, None], other=0.0)
-    grad_tile = tl.load(grad + (row * grad_n)[:, None] + wide_v[None, :], mask=inside[:, None], other=0.0)
-    lse_row = (batch * heads + head) * q_len + row
-    log_sum = tl.load(lse + lse_row, mask=inside, other=float("inf"))
-    shift = tl.load(delta + lse_row, mask=inside, other=0.0)
-    sums = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+    offs_m = start_m * BLOCK_M + tl.arange(0, BLOCK_M)
+    mask_m = offs_m < rows
+    row = offs_m.to(tl.int64)
+    q = tl.load(Q + (row * stride_qm)[:, None] + offs_d[None, :], mask=mask_m[:, None], other=0.0)
+    do = tl.load(DO + (row * stride_dom)[:, None] + offs_dv[None, :], mask=mask_m[:, None], other=0.0)
+    lse_row = (off_z * num_heads + off_h) * q_len + row
+    lse = tl.load(LSE + lse_row, mask=mask_m, other=float("inf"))
+    delta = tl.load(Delta + lse_row, mask=mask_m, other=0.0)
+    dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
 
     for run in range(full, partial):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
-        for n in range(first, last):
-            key_tile = tl.load(key + tl.cast(n, tl.int64) * BLOCK_N * key_n + key_rows)
-            value_tile = tl.load(value + tl.cast(n, tl.int64) * BLOCK_N * value_n + value_rows)
-            scores = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION)
-            weights = tl.exp2(scores * scale - log_sum[:, None])
-            d_weights = tl.dot(grad_tile, tl.trans(value_tile), input_precision=PRECISION)
-            change = weights * (d_weights - shift[:, None])
-            sums = tl.dot(change.to(key_tile.dtype), key_tile, sums, input_precision=PRECISION)
+        for start_n in range(first, last):
+            k = tl.load(K + tl.cast(start_n, tl.int64) * BLOCK_N * stride_kn + k_offsets)
+            v = tl.load(V + tl.cast(start_n, tl.int64) * BLOCK_N * stride_vn + v_offsets)
+            qk = tl.dot(q, tl.trans(k), input_precision=PRECISION)
+            p = tl.exp2(qk * scale - lse[:, None])
+            dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
+            ds = p * (dp - delta[:, None])
+            dq = tl.dot(ds.to(k.dtype), k, dq, input_precision=PRECISION)
 
-    # Where its rows lie is found again, not kept: it would take registers of the loop.
-    tile = tl.load(item, volatile=True)
-    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
-    inside = slot < rows
-    row = slot.to(tl.int64)
+    # The rows are located again: kept, their offsets would take registers of the loop.
+    start_m = tl.load(item, volatile=True)
+    offs_m = start_m * BLOCK_M + tl.arange(0, BLOCK_M)
+    mask_m = offs_m < rows
+    row = offs_m.to(tl.int64)
     for run in range(partial, end):
         first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
-        for n in range(first, last):
-            slot_k = n * BLOCK_N + tl.arange(0, BLOCK_N)
-            present = slot_k < cols
-            place = slot_k
-            key_tile = tl.load(key + tl.cast(n, tl.int64) * BLOCK_N * key_n + key_rows, mask=present[:, None], other=0.0)
-            value_tile = tl.load(value + tl.cast(n, tl.int64) * BLOCK_N * value_n + value_rows, mask=present[:, None], other=0.0)
-            scores = tl.dot(query_tile, tl.trans(key_tile), input_precision=PRECISION)
+        for start_n in range(first, last):
+            offs_n = start_n * BLOCK_N + tl.arange(0, BLOCK_N)
+            mask_n = offs_n < cols
+            col = offs_n
+            k = tl.load(K + tl.cast(start_n, tl.int64) * BLOCK_N * stride_kn + k_offsets, mask=mask_n[:, None], other=0.0)
+            v = tl.load(V + tl.cast(start_n, tl.int64) * BLOCK_N * stride_vn + v_offsets, mask=mask_n[:, None], other=0.0)
+            qk = tl.dot(q, tl.trans(k), input_precision=PRECISION)
             i = (row.to(tl.int32) + q_offset)[:, None]
-            j = place.to(tl.int32)[None, :]
-            seen = present[None, :] & (((((i) // (64)) - ((j) // (64)) + 1 >= 0) & (-((i) // (64)) + ((j) // (64)) + 1 >= 0)) | (63 - j >= 0) | (tl.load(table_0 + (tl.minimum(tl.maximum(((i) // (64)), 0), 15)) * 16 + tl.minimum(tl.maximum(((j) // (64)), 0), 15)) - 1 == 0))
-            weights = tl.exp2(scores * scale - log_sum[:, None])
-            weights = tl.where(seen, weights, 0.0)
-            d_weights = tl.dot(grad_tile, tl.trans(value_tile), input_precision=PRECISION)
-            change = weights * (d_weights - shift[:, None])
-            sums = tl.dot(change.to(key_tile.dtype), key_tile, sums, input_precision=PRECISION)
+            j = col.to(tl.int32)[None, :]
+            mask = mask_n[None, :] & (((((i) // (64)) - ((j) // (64)) + 1 >= 0) & (-((i) // (64)) + ((j) // (64)) + 1 >= 0)) | (63 - j >= 0) | (tl.load(table_0 + (tl.minimum(tl.maximum(((i) // (64)), 0), 15)) * 16 + tl.minimum(tl.maximum(((j) // (64)), 0), 15)) - 1 == 0))
+            p = tl.exp2(qk * scale - lse[:, None])
+            p = tl.where(mask, p, 0.0)
+            dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
+            ds = p * (dp - delta[:, None])
+            dq = tl.dot(ds.to(k.dtype), k, dq, input_precision=PRECISION)
 
-    # Where its rows lie is found again, not kept: it would take registers of the loop.
-    tile = tl.load(item, volatile=True)
-    slot = tile * BLOCK_M + tl.arange(0, BLOCK_M)
-    inside = slot < rows
-    row = slot.to(tl.int64)
-    sums *= (scale * 0.6931471805599453)
-    out_offset = batch * d_query_b + head * d_query_h + row * d_query_n
-    result = sums.to(d_query.dtype.element_ty)
-    tl.store(d_query + out_offset[:, None] + wide[None, :], result, mask=inside[:, None])
+    # The rows are located again: kept, their offsets would take registers of the loop.
+    start_m = tl.load(item, volatile=True)
+    offs_m = start_m * BLOCK_M + tl.arange(0, BLOCK_M)
+    mask_m = offs_m < rows
+    row = offs_m.to(tl.int64)
+    dq *= (scale * 0.6931471805599453)
+    dq_offset = off_z * stride_dqz + off_h * stride_dqh + row * stride_dqm
+    result = dq.to(DQ.dtype.element_ty)
+    tl.store(DQ + dq_offset[:, None] + offs_d[None, :], result, mask=mask_m[:, None])

@@ -11,41 +11,41 @@ import triton.language as tl
 
 @triton.jit
 def key_gradient(
-    query,
-    key,
-    value,
-    grad,
-    d_key,
-    d_value,
-    lse,
-    delta,
+    Q,
+    K,
+    V,
+    DO,
+    DK,
+    DV,
+    LSE,
+    Delta,
     items,
     runs,
     row_positions,
     col_positions,
     start_slots,
     stop_slots,
-    query_b,
-    query_h,
-    query_n,
-    key_b,
-    key_h,
-    key_n,
-    value_b,
-    value_h,
-    value_n,
-    grad_b,
-    grad_h,
-    grad_n,
-    d_key_b,
-    d_key_h,
-    d_key_n,
-    d_value_b,
-    d_value_h,
-    d_value_n,
-    count,
-    heads,
-    group,
+    stride_qz,
+    stride_qh,
+    stride_qm,
+    stride_kz,
+    stride_kh,
+    stride_kn,
+    stride_vz,
+    stride_vh,
+    stride_vn,
+    stride_doz,
+    stride_doh,
+    stride_dom,
+    stride_dkz,
+    stride_dkh,
+    stride_dkn,
+    stride_dvz,
+    stride_dvh,
+    stride_dvn,
+    programs_per_head,
+    num_heads,
+    qheads_per_kvhead,
     q_len,
     rows,
     cols,
@@ -56,101 +56,101 @@ def key_gradient(
     HEAD_DIM: tl.constexpr,
     VALUE_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
-    BLOCK_V: tl.constexpr,
+    BLOCK_DV: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    # Programs are numbered by member (a head of a batch entry), and for each member by what it has to do.
-    program = tl.program_id(0)
-    number = program % count
+    # Programs are numbered by head (of a batch entry), and those of a head by their work item.
+    pid = tl.program_id(0)
+    work_idx = pid % programs_per_head
     # The item's tile, its runs of full tiles (full .. partial-1) and of partial ones (partial .. end-1).
-    item = items + 4 * number
-    tile, full, partial, end = tl.load(item), tl.load(item + 1), tl.load(item + 2), tl.load(item + 3)
-    member = program // count
-    batch = (member // (heads // group)).to(tl.int64)
-    key_head = (member % (heads // group)).to(tl.int64)
-    key += batch * key_b + key_head * key_h
-    value += batch * value_b + key_head * value_h
-    wide, wide_v = tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_V)
+    item = items + 4 * work_idx
+    start_n, full, partial, end = tl.load(item), tl.load(item + 1), tl.load(item + 2), tl.load(item + 3)
+    off_hz = pid // programs_per_head
+    off_z = (off_hz // (num_heads // qheads_per_kvhead)).to(tl.int64)
+    off_hk = (off_hz % (num_heads // qheads_per_kvhead)).to(tl.int64)
+    K += off_z * stride_kz + off_hk * stride_kh
+    V += off_z * stride_vz + off_hk * stride_vh
+    offs_d, offs_dv = tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_DV)
 
-    slot_k = tile * BLOCK_N + tl.arange(0, BLOCK_N)
-    inside = slot_k < cols
-    place = tl.load(col_positions + slot_k, mask=inside, other=0).to(tl.int64)
-    key_tile = tl.load(key + (place * key_n)[:, None] + wide[None, :], mask=inside[:, None], other=0.0)
-    value_tile = tl.load(value + (place * value_n)[:, None] + wide_v[None, :], mask=inside[:, None], other=0.0)
-    key_sums = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    # Only dV, which isn't scaled, goes on from what was there: for both at the end there would be no registers.
-    value_offset = batch * d_value_b + key_head * d_value_h + place * d_value_n
-    value_sums = tl.load(d_value + value_offset[:, None] + wide_v[None, :], mask=inside[:, None], other=0.0)
-    value_sums = value_sums.to(tl.float32)
+    offs_n = start_n * BLOCK_N + tl.arange(0, BLOCK_N)
+    mask_n = offs_n < cols
+    col = tl.load(col_positions + offs_n, mask=mask_n, other=0).to(tl.int64)
+    k = tl.load(K + (col * stride_kn)[:, None] + offs_d[None, :], mask=mask_n[:, None], other=0.0)
+    v = tl.load(V + (col * stride_vn)[:, None] + offs_dv[None, :], mask=mask_n[:, None], other=0.0)
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # Only dV, which isn't scaled, begins with the earlier result: for both at the end there would be no registers.
+    dv_offset = off_z * stride_dvz + off_hk * stride_dvh + col * stride_dvn
+    dv = tl.load(DV + dv_offset[:, None] + offs_dv[None, :], mask=mask_n[:, None], other=0.0)
+    dv = dv.to(tl.float32)
 
-    for sharer in range(0, group):  # the query heads that share the key head
-        head = key_head * group + sharer
-        query_head = query + batch * query_b + head * query_h
-        grad_head = grad + batch * grad_b + head * grad_h
-        lse_head = lse + (batch * heads + head) * q_len
-        delta_head = delta + (batch * heads + head) * q_len
+    for member in range(0, qheads_per_kvhead):  # the query heads that share the key head
+        off_h = off_hk * qheads_per_kvhead + member
+        Q_head = Q + off_z * stride_qz + off_h * stride_qh
+        DO_head = DO + off_z * stride_doz + off_h * stride_doh
+        LSE_head = LSE + (off_z * num_heads + off_h) * q_len
+        Delta_head = Delta + (off_z * num_heads + off_h) * q_len
         for run in range(full, partial):
             first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
-            for n in range(first, last):
-                row = tl.load(row_positions + n * BLOCK_M + tl.arange(0, BLOCK_M))
-                query_tile = tl.load(query_head + (row.to(tl.int32) * query_n)[:, None] + wide[None, :])
-                grad_tile = tl.load(grad_head + (row.to(tl.int32) * grad_n)[:, None] + wide_v[None, :])
-                log_sum = tl.load(lse_head + row)
-                shift = tl.load(delta_head + row)
-                scores = tl.dot(key_tile, tl.trans(query_tile), input_precision=PRECISION)
-                weights = tl.exp2(scores * scale - log_sum[None, :])
-                value_sums = tl.dot(weights.to(grad_tile.dtype), grad_tile, value_sums, input_precision=PRECISION)
-                d_weights = tl.dot(value_tile, tl.trans(grad_tile), input_precision=PRECISION)
-                change = weights * (d_weights - shift[None, :])
-                change = change.to(query_tile.dtype)
-                key_sums = tl.dot(change, query_tile, key_sums, input_precision=PRECISION)
+            for start_m in range(first, last):
+                row = tl.load(row_positions + start_m * BLOCK_M + tl.arange(0, BLOCK_M))
+                q = tl.load(Q_head + (row.to(tl.int32) * stride_qm)[:, None] + offs_d[None, :])
+                do = tl.load(DO_head + (row.to(tl.int32) * stride_dom)[:, None] + offs_dv[None, :])
+                lse = tl.load(LSE_head + row)
+                delta = tl.load(Delta_head + row)
+                qk = tl.dot(k, tl.trans(q), input_precision=PRECISION)
+                p = tl.exp2(qk * scale - lse[None, :])
+                dv = tl.dot(p.to(do.dtype), do, dv, input_precision=PRECISION)
+                dp = tl.dot(v, tl.trans(do), input_precision=PRECISION)
+                ds = p * (dp - delta[None, :])
+                ds = ds.to(q.dtype)
+                dk = tl.dot(ds, q, dk, input_precision=PRECISION)
 
-        # Where its rows lie is found again, not kept: it would take registers of the loop.
-        tile = tl.load(item, volatile=True)
-        slot_k = tile * BLOCK_N + tl.arange(0, BLOCK_N)
-        inside = slot_k < cols
-        place = tl.load(col_positions + slot_k, mask=inside, other=0).to(tl.int64)
+        # The rows are located again: kept, their offsets would take registers of the loop.
+        start_n = tl.load(item, volatile=True)
+        offs_n = start_n * BLOCK_N + tl.arange(0, BLOCK_N)
+        mask_n = offs_n < cols
+        col = tl.load(col_positions + offs_n, mask=mask_n, other=0).to(tl.int64)
         for run in range(partial, end):
             first, last = tl.load(runs + 2 * run), tl.load(runs + 2 * run + 1)
-            for n in range(first, last):
-                slot_q = n * BLOCK_M + tl.arange(0, BLOCK_M)
-                present = slot_q < rows
-                row = tl.load(row_positions + n * BLOCK_M + tl.arange(0, BLOCK_M), mask=present, other=0)
-                query_tile = tl.load(query_head + (row.to(tl.int32) * query_n)[:, None] + wide[None, :], mask=present[:, None], other=0.0)
-                grad_tile = tl.load(grad_head + (row.to(tl.int32) * grad_n)[:, None] + wide_v[None, :], mask=present[:, None], other=0.0)
-                log_sum = tl.load(lse_head + row, mask=present, other=float("inf"))
-                shift = tl.load(delta_head + row, mask=present, other=0.0)
-                scores = tl.dot(key_tile, tl.trans(query_tile), input_precision=PRECISION)
-                start = tl.load(start_slots + slot_q, mask=present, other=0)
-                stop = tl.load(stop_slots + slot_q, mask=present, other=0)
-                seen = (slot_k[:, None] >= start[None, :]) & (slot_k[:, None] < stop[None, :])
-                weights = tl.exp2(scores * scale - log_sum[None, :])
-                weights = tl.where(seen, weights, 0.0)
-                value_sums = tl.dot(weights.to(grad_tile.dtype), grad_tile, value_sums, input_precision=PRECISION)
-                d_weights = tl.dot(value_tile, tl.trans(grad_tile), input_precision=PRECISION)
-                change = weights * (d_weights - shift[None, :])
-                change = change.to(query_tile.dtype)
-                key_sums = tl.dot(change, query_tile, key_sums, input_precision=PRECISION)
+            for start_m in range(first, last):
+                offs_m = start_m * BLOCK_M + tl.arange(0, BLOCK_M)
+                mask_m = offs_m < rows
+                row = tl.load(row_positions + start_m * BLOCK_M + tl.arange(0, BLOCK_M), mask=mask_m, other=0)
+                q = tl.load(Q_head + (row.to(tl.int32) * stride_qm)[:, None] + offs_d[None, :], mask=mask_m[:, None], other=0.0)
+                do = tl.load(DO_head + (row.to(tl.int32) * stride_dom)[:, None] + offs_dv[None, :], mask=mask_m[:, None], other=0.0)
+                lse = tl.load(LSE_head + row, mask=mask_m, other=float("inf"))
+                delta = tl.load(Delta_head + row, mask=mask_m, other=0.0)
+                qk = tl.dot(k, tl.trans(q), input_precision=PRECISION)
+                start = tl.load(start_slots + offs_m, mask=mask_m, other=0)
+                stop = tl.load(stop_slots + offs_m, mask=mask_m, other=0)
+                mask = (offs_n[:, None] >= start[None, :]) & (offs_n[:, None] < stop[None, :])
+                p = tl.exp2(qk * scale - lse[None, :])
+                p = tl.where(mask, p, 0.0)
+                dv = tl.dot(p.to(do.dtype), do, dv, input_precision=PRECISION)
+                dp = tl.dot(v, tl.trans(do), input_precision=PRECISION)
+                ds = p * (dp - delta[None, :])
+                ds = ds.to(q.dtype)
+                dk = tl.dot(ds, q, dk, input_precision=PRECISION)
 
-    # Where its rows lie is found again, not kept: it would take registers of the loop.
-    tile = tl.load(item, volatile=True)
-    slot_k = tile * BLOCK_N + tl.arange(0, BLOCK_N)
-    inside = slot_k < cols
-    place = tl.load(col_positions + slot_k, mask=inside, other=0).to(tl.int64)
-    value_offset = batch * d_value_b + key_head * d_value_h + place * d_value_n
-    value_result = value_sums.to(d_value.dtype.element_ty)
-    tl.store(d_value + value_offset[:, None] + wide_v[None, :], value_result, mask=inside[:, None])
+    # The rows are located again: kept, their offsets would take registers of the loop.
+    start_n = tl.load(item, volatile=True)
+    offs_n = start_n * BLOCK_N + tl.arange(0, BLOCK_N)
+    mask_n = offs_n < cols
+    col = tl.load(col_positions + offs_n, mask=mask_n, other=0).to(tl.int64)
+    dv_offset = off_z * stride_dvz + off_hk * stride_dvh + col * stride_dvn
+    dv_result = dv.to(DV.dtype.element_ty)
+    tl.store(DV + dv_offset[:, None] + offs_dv[None, :], dv_result, mask=mask_n[:, None])
 
-    # Where its rows lie is found again, not kept: it would take registers of the loop.
-    tile = tl.load(item, volatile=True)
-    slot_k = tile * BLOCK_N + tl.arange(0, BLOCK_N)
-    inside = slot_k < cols
-    place = tl.load(col_positions + slot_k, mask=inside, other=0).to(tl.int64)
-    key_offset = batch * d_key_b + key_head * d_key_h + place * d_key_n
-    key_sums *= (scale * 0.6931471805599453)
-    earlier = tl.load(d_key + key_offset[:, None] + wide[None, :], mask=inside[:, None], other=0.0)
-    key_sums += earlier
-    key_result = key_sums.to(d_key.dtype.element_ty)
-    tl.store(d_key + key_offset[:, None] + wide[None, :], key_result, mask=inside[:, None])
+    # The rows are located again: kept, their offsets would take registers of the loop.
+    start_n = tl.load(item, volatile=True)
+    offs_n = start_n * BLOCK_N + tl.arange(0, BLOCK_N)
+    mask_n = offs_n < cols
+    col = tl.load(col_positions + offs_n, mask=mask_n, other=0).to(tl.int64)
+    dk_offset = off_z * stride_dkz + off_hk * stride_dkh + col * stride_dkn
+    dk *= (scale * 0.6931471805599453)
+    earlier = tl.load(DK + dk_offset[:, None] + offs_d[None, :], mask=mask_n[:, None], other=0.0)
+    dk += earlier
+    dk_result = dk.to(DK.dtype.element_ty)
+    tl.store(DK + dk_offset[:, None] + offs_d[None, :], dk_result, mask=mask_n[:, None])
