@@ -27,11 +27,12 @@ from compiled import patterns
 
 import attncc
 from attncc.backends.inputs import Inputs
-from attncc.backends.triton import BACKEND, aot, tile
+from attncc.backends.triton import BACKEND, aot, demand
+from attncc.backends.triton.aot import Variant
 from attncc.backends.triton.config import Blocks
+from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.model import refusal, tile_seconds
-from attncc.backends.triton.steps import Step, steps
-from attncc.backends.triton.variants import variant_of
+from attncc.backends.triton.signature import SIGNATURES
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.source import Source
 from attncc.planner.plan import Plan
@@ -41,7 +42,7 @@ from attncc.tune.compilers import Compilers
 LENGTH = 4096
 #: Of a kernel, before it counts as one that the compiler can't do.
 LIMIT_SECONDS = 120.0
-#: What Config says of fp32 products by default.
+#: How fp32 products are computed by default.
 PRECISION = "ieee"
 #: The share of a thread's registers that accumulators and scores may take, before anything is compiled.
 SHARE = 0.7
@@ -71,7 +72,7 @@ class Task:
 class Case:
     """One launch of a pattern: its kernel, how many tiles its loops visit, and the weight of its seconds in the sum."""
 
-    step: Step
+    launch: Launch
     source: Source
     full: float
     partial: float
@@ -110,24 +111,24 @@ def cases(task: Task, blocks: Blocks, names: Sequence[str] = ORDER) -> Iterator[
     inputs = Inputs.given(1, 1, None, task.head_dim, None, task.dtype)
     for name in names:
         config = {f"{task.kernel}.{key}": value for key, value in asdict(blocks).items()}
-        program = aot.program(plan(name, task.arch), task.gpu, inputs, config=config)
-        for step in steps(program, "forward" if task.kernel == "forward" else "backward"):
-            if step.launch.spec.kernel == task.kernel:
-                visited = (float(tiles.sum()) * step.members for tiles in step.visited())
-                variant = variant_of(step.launch, step.side, task.dtype, program.lowering.config)
-                yield Case(step, aot.unnamed_source(variant), *visited, 1 / program.plan.nnz)
+        lowered = aot.lower(plan(name, task.arch), task.gpu, inputs, config=config)
+        for launch in lowered.launches("forward" if task.kernel == "forward" else "backward"):
+            if launch.spec.kernel == task.kernel:
+                visited = (float(tiles.sum()) * launch.grid_heads for tiles in demand.visited(launch))
+                variant = Variant.of(launch, task.dtype, lowered.lowering.config)
+                yield Case(launch, variant.unnamed_source, *visited, 1 / lowered.plan.nnz)
 
 
 def bound(task: Task, case: Case) -> float:
     """Return the least time of a case: its products', or its reads'."""
-    work, device = tile.work(case.step, task.dtype, PRECISION), task.gpu
-    seconds = max(work.flops / (device.tensor[work.dtype] * device.sustained), work.bytes / device.bandwidth)
+    tile, device = demand.of_tile(case.launch, task.dtype, PRECISION), task.gpu
+    seconds = max(tile.flops / (device.tensor[tile.dtype] * device.sustained), tile.bytes / device.bandwidth)
     return case.weight * seconds * (case.full + case.partial)
 
 
 def seconds(task: Task, case: Case, found: Compiled) -> float:
     """Return the predicted time of a case."""
-    full, partial = tile_seconds(case.step, task.gpu, task.dtype, PRECISION, found)
+    full, partial = tile_seconds(case.launch, task.gpu, task.dtype, PRECISION, found)
     return case.weight * (case.full * full + case.partial * partial)
 
 
@@ -173,7 +174,7 @@ def main(
     named = [tuple(map(int, each.split(","))) for each in among or ()]
     with Compilers(gpu(arch), 1, LIMIT_SECONDS) as compilers:
         for size in head_dim:
-            for name in kernel or tile.PRODUCTS:
+            for name in kernel or [name for name, each in SIGNATURES.items() if each.products]:
                 task = Task(arch, name, size, dtype)
                 found = None
                 for number in range(stages, 0, -1):

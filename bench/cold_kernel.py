@@ -15,6 +15,6 @@ import triton.compiler  # isort: skip  # what is timed is the work, not the impo
 
 plan = attncc.plan(attncc.load("sliding_window", window=256), 16384, tile=BACKEND.tile, target="h100")
 begin = time.perf_counter()
-lowered = aot.program(plan, gpu("h100"), Inputs.given(1, 1, None, 64, None, "fp16"))
-compiled = [compile(source, gpu("h100")) for _, source in aot.sources(lowered, "fp16", backward=False)]
+lowered = aot.lower(plan, gpu("h100"), Inputs.given(1, 1, None, 64, None, "fp16"))
+compiled = [compile(each.source, gpu("h100")) for each in aot.variants(lowered, "fp16", backward=False)]
 print(json.dumps({"seconds": time.perf_counter() - begin, "kernels": len(compiled), "triton": triton.__version__}))

@@ -12,12 +12,12 @@ import yardstick
 import attncc
 from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot
-from attncc.backends.triton.variants import Variant, variants
+from attncc.backends.triton.aot import Variant, variants
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.compiler import compile
 from attncc.machine_code.loops import Loop, full_and_partial, main_loops
 from attncc.machine_code.source import Source
-from attncc.machine_code.throughput import Throughput, Work, combined, predict
+from attncc.machine_code.throughput import Throughput, TileDemand, combined, predict
 from attncc.targets import gpu
 
 POINTERS = ("query", "key", "value", "out", "lse", "head_stride", "length")
@@ -68,7 +68,7 @@ def predicted(target: str, head_dim: int, length: int, *, causal: bool) -> float
 
     def of(loop: Loop | None, useful: float) -> Throughput:
         assert loop is not None
-        return predict(loop.mix, compiled.resources, gpu(target), Work(useful, moved))
+        return predict(loop.mix, compiled.resources, gpu(target), TileDemand(useful, moved))
 
     if not causal:
         return of(full, tile).flops
@@ -106,8 +106,8 @@ def kernels(
     """Return the kernels of a pattern, forward and backward; by default in the backend's own blocks."""
     config = {f"forward.{key}": value for key, value in asdict(forward).items()} if forward else {}
     made = attncc.plan(patterns(length)[name], length, tile=BACKEND.tile, target=target)
-    lowered = aot.program(made, gpu(target), Inputs.given(1, 1, None, head_dim, None, dtype), config=config)
-    return [(each, aot.unnamed_source(each)) for each in variants(lowered, dtype)]
+    lowered = aot.lower(made, gpu(target), Inputs.given(1, 1, None, head_dim, None, dtype), config=config)
+    return [(each, each.unnamed_source) for each in variants(lowered, dtype)]
 
 
 @cache

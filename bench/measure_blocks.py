@@ -27,7 +27,7 @@ import typer
 import attncc
 from attncc.backends.base import Saved
 from attncc.backends.device import architecture
-from attncc.backends.triton.config import DIRECTIONS, KERNELS, Blocks, Config
+from attncc.backends.triton.config import DIRECTIONS, KERNELS, Blocks, KernelConfig
 from attncc.ir.score import IDENTITY
 from attncc.runtime.executables import Call, encoded, executable_for
 
@@ -65,7 +65,7 @@ class Candidate:
 
 def candidates(kernel: str, head_dim: int, arch: str) -> list[Candidate]:
     """Return the default, then what may be better."""
-    default = getattr(Config.default(arch, head_dim, 2), kernel)
+    default = getattr(KernelConfig.default(arch, head_dim, 2), kernel)
     made = [Blocks(*each) for each in product(*CHOICES[kernel])]
     fitting = [each for each in made if _numbers(kernel, each, head_dim) <= NUMBERS and each != default]
     return [Candidate(kernel, head_dim, each) for each in (default, *fitting)]

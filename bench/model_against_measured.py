@@ -23,7 +23,7 @@ import attncc
 from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, model
 from attncc.backends.triton.config import DIRECTIONS, KERNELS
-from attncc.backends.triton.program import Program
+from attncc.backends.triton.lowered_plan import LoweredPlan
 from attncc.machine_code.compiler import compile_all
 from attncc.targets import gpu
 
@@ -44,10 +44,10 @@ class Candidate:
     def direction(self) -> str:
         return DIRECTIONS[self.kernel]
 
-    def program(self, pattern: str, defaults: dict[str, object]) -> Program:
+    def lowered(self, pattern: str, defaults: dict[str, object]) -> LoweredPlan:
         plan = attncc.plan(PATTERNS[pattern], LENGTH, tile=BACKEND.tile, target="h200")
         config = {**defaults, **_config(self.kernel, self.blocks)}
-        return aot.program(plan, GPU, Inputs.given(1, HEADS, None, self.head_dim, None, DTYPE), config=config)
+        return aot.lower(plan, GPU, Inputs.given(1, HEADS, None, self.head_dim, None, DTYPE), config=config)
 
 
 def _config(kernel: str, blocks: tuple[int, ...]) -> dict[str, object]:
@@ -92,7 +92,7 @@ def _defaults(timed: list[Candidate], head_dim: int) -> dict[str, object]:
 
 
 def _show(listed: list[Candidate], defaults: dict[str, object], workers: int, *, each: bool) -> None:
-    programs = {(found, name): found.program(name, defaults) for found in listed for name, _ in found.ms}
+    programs = {(found, name): found.lowered(name, defaults) for found in listed for name, _ in found.ms}
     wanted = {
         source: None
         for (found, _), program in programs.items()

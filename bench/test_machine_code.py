@@ -16,7 +16,7 @@ from compiled import BLOCKS, dense, forward, kernels, patterns, predicted
 import attncc
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.compiler import compile_all
-from attncc.machine_code.instructions import Kind, Mix
+from attncc.machine_code.instructions import Mix, OpKind
 from attncc.machine_code.loops import full_and_partial, main_loops
 from attncc.targets import gpu
 
@@ -84,13 +84,13 @@ class TestLoops:
         yardstick, _ = loops(dense(target, head_dim, BLOCKS[head_dim], causal=True))
         what = f"full runs, {gpu(target).arch} D={head_dim}, over the yardstick:"
         bar(f"{what} instructions", ours.total / yardstick.total, "at most 1.05 x")
-        tensor = ours.count(Kind.TENSOR) - yardstick.count(Kind.TENSOR)
+        tensor = ours.count(OpKind.TENSOR) - yardstick.count(OpKind.TENSOR)
         bar(f"{what} matrix instructions more or less", abs(tensor), "at most 0 instructions")
         # A predicate costs a comparison and a selection for each score; the loop's own counters, a few a tile.
         scores = BLOCKS[head_dim].block_m * BLOCKS[head_dim].block_n // (32 * BLOCKS[head_dim].num_warps)
-        selections = (ours.count(Kind.SELECT) - yardstick.count(Kind.SELECT)) / scores
+        selections = (ours.count(OpKind.SELECT) - yardstick.count(OpKind.SELECT)) / scores
         bar(f"{what} selections more, for each score", selections, "at most 0 instructions")
-        comparisons = (ours.count(Kind.COMPARE) - yardstick.count(Kind.COMPARE)) / scores
+        comparisons = (ours.count(OpKind.COMPARE) - yardstick.count(OpKind.COMPARE)) / scores
         bar(f"{what} comparisons more, for each score", comparisons, "at most 0.1 instructions")
 
     def test_gathering_adds_few_instructions(self, bar, target: str, head_dim: int) -> None:

@@ -35,7 +35,7 @@ def test_cold_candidates_are_modelled_within_minutes(bar, tmp_path, monkeypatch,
     programs = []
     for tried in TRIED:
         config = {f"{kernel}.{name}": v for kernel in KERNELS[direction] for name, v in zip(names, tried, strict=True)}
-        programs.append(aot.program(plan, GPU, Inputs.given(1, 8, None, 64, None, "bf16"), config=config))
+        programs.append(aot.lower(plan, GPU, Inputs.given(1, 8, None, 64, None, "bf16"), config=config))
     rooflines = [model.roofline(program, direction, GPU, "bf16") for program in programs]
     ranked = time.perf_counter() - begin
     sources = [model.sources(program, "bf16", direction) for program in programs]

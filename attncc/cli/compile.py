@@ -48,15 +48,15 @@ def compile_pattern(
     with progress() as on_step:
         on_step("planning and lowering")
         chosen, scored = options.pattern_from(pattern, param), options.score_from(score, score_param, heads)
-        program = kernels.lowered(chosen, scored, seq_len, inputs, target, config)
+        lowered = kernels.lowered(chosen, scored, seq_len, inputs, target, config)
+        from attncc.backends.triton.aot import variants
         from attncc.backends.triton.package import Package
-        from attncc.backends.triton.variants import variants
         from attncc.targets import gpu
 
         found = gpu(target)
-        on_step.expect(len(variants(program, dtype, backward=backward)) + 1)
+        on_step.expect(len(variants(lowered, dtype, backward=backward)) + 1)
         on_step("compiling the kernels")
-        made = Package.made(program, dtype, target, found, backward=backward, on_done=on_step)
+        made = Package.made(lowered, dtype, target, found, backward=backward, on_done=on_step)
     try:
         files = made.write(out)
     except OSError as error:
@@ -68,7 +68,7 @@ def compile_pattern(
     if as_json:
         output.show_json({"files": [str(file) for file in files], "manifest": made.manifest()})
     else:
-        title = f"{program.plan.pattern!r} for {target}, {dtype}, head size {head_dim}: {out}"
+        title = f"{lowered.plan.pattern!r} for {target}, {dtype}, head size {head_dim}: {out}"
         output.show(_listing(title, made, found))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from attncc.backends.triton.inspect import Inspection
-    from attncc.backends.triton.program import Program
+    from attncc.backends.triton.lowered_plan import LoweredPlan
 
 KernelName = Annotated[str, typer.Option(help="forward, query_gradient, key_gradient, delta, merge or add.")]
 STAGES = ("clauses", "plan", "triton", "ttir", "ttgir", "llir", "ptx", "sass", "amdgcn", "resources", "mix")
@@ -48,32 +48,32 @@ def inspect(
     options.one_of("--stage", stage, STAGES)
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     chosen, scored = options.pattern_from(pattern, param), options.score_from(score, score_param, heads)
-    program = kernels.lowered(chosen, scored, seq_len, inputs, target, config)
+    lowered = kernels.lowered(chosen, scored, seq_len, inputs, target, config)
     if stage in ("clauses", "plan"):
-        _show_plan(program.plan, stage, as_json)
+        _show_plan(lowered.plan, stage, as_json)
         return
-    described = [_described(each, stage) for each in _inspections(program, dtype, target, kernel)]
+    described = [_described(each, stage) for each in _inspections(lowered, dtype, target, kernel)]
     if as_json:
         output.show_json(
-            {"pattern": repr(program.plan.pattern), "target": target, "stage": stage, "kernels": described}
+            {"pattern": repr(lowered.plan.pattern), "target": target, "stage": stage, "kernels": described}
         )
         return
     for each in described:
         output.show(*_rendered(each, stage))
 
 
-def _inspections(program: Program, dtype: str, target: str, kernel: str) -> list[Inspection]:
-    """Return the variants of a kernel in a program; raises ConfigError if there is none."""
+def _inspections(lowered: LoweredPlan, dtype: str, target: str, kernel: str) -> list[Inspection]:
+    """Return the variants of a kernel in a lowered plan; raises ConfigError if there is none."""
+    from attncc.backends.triton.aot import variants
     from attncc.backends.triton.inspect import Inspection
-    from attncc.backends.triton.variants import variants
     from attncc.targets import gpu
 
-    listed = variants(program, dtype, backward=kernel not in ("forward", "merge"))
+    listed = variants(lowered, dtype, backward=kernel not in ("forward", "merge"))
     found = [Inspection(each, dtype, gpu(target)) for each in listed if each.spec.kernel == kernel]
     if not found:
         known = sorted({each.spec.kernel for each in listed})
         raise ConfigError(
-            f"The program has no kernel {kernel!r}.", rule=f"It has {', '.join(known)}.", fix=nearest(kernel, known)
+            f"The plan has no kernel {kernel!r}.", rule=f"It has {', '.join(known)}.", fix=nearest(kernel, known)
         )
     return found
 

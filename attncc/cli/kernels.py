@@ -8,14 +8,14 @@ from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
     from attncc.backends.inputs import Inputs
-    from attncc.backends.triton.program import Program
+    from attncc.backends.triton.lowered_plan import LoweredPlan
     from attncc.frontend.patterns import Pattern
     from attncc.frontend.scores import Score
 
 
 def lowered(
     pattern: Pattern, score: Score | None, seq_len: int, inputs: Inputs, target: str, changes: list[str] | None
-) -> Program:
+) -> LoweredPlan:
     """Plan a pattern for a GPU and lower it, under a score; raises attncc's errors."""
     from attncc.backends.triton import BACKEND, aot
     from attncc.planner.search import plan
@@ -23,7 +23,7 @@ def lowered(
 
     made = plan(pattern, seq_len, heads=inputs.heads, batch=inputs.batch, tile=BACKEND.tile, target=target)
     expression = None if score is None else score.expression
-    return aot.program(made, gpu(target), inputs, config=_parsed(changes or []), score=expression)
+    return aot.lower(made, gpu(target), inputs, config=_parsed(changes or []), score=expression)
 
 
 def _parsed(changes: list[str]) -> dict[str, Any]:

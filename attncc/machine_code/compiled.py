@@ -1,4 +1,4 @@
-"""Compiled kernels: every stage of the compiler, and what is read from the last one."""
+"""Compiled kernels: every stage of the compiler, with instructions and resources read from the last one."""
 
 from __future__ import annotations
 
@@ -9,28 +9,26 @@ from functools import cached_property
 from typing import Any
 
 from attncc.machine_code import amdgcn, loops, sass, tools
-from attncc.machine_code.instructions import Instruction, Kind, Mix
+from attncc.machine_code.instructions import Instruction, Mix, OpKind
 from attncc.machine_code.resources import Resources
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A kernel as triton compiled it.
+    """A kernel as triton compiled it."""
 
-    name: of its entry point. stages: `ttir`, `ttgir`, `llir`, then `ptx`, `cubin` and `sass` or `amdgcn` and `hsaco`.
-    shared: bytes of dynamic shared memory; warps: of a block; scratch: bytes of global memory that a block needs.
-    """
-
-    name: str
+    name: str  # of its entry point
     backend: str
-    stages: Mapping[str, str | bytes]
-    shared: int
-    warps: int
-    scratch: int
+    stages: Mapping[
+        str, str | bytes
+    ]  # `ttir`, `ttgir`, `llir`, then `ptx`, `cubin` and `sass`, or `amdgcn` and `hsaco`
+    shared: int  # bytes of dynamic shared memory
+    warps: int  # of a block
+    scratch: int  # bytes of global memory that a block needs
 
     @classmethod
     def of(cls, kernel: Any) -> Compiled:
-        """Take what is needed from a triton CompiledKernel."""
+        """Return the stages and facts of a triton CompiledKernel."""
         metadata = kernel.metadata
         stages = {name: kernel.asm[name] for name in kernel.asm if name != "source"}
         if "cubin" in stages:  # kept, since disassembling takes most of a second
@@ -41,9 +39,9 @@ class Compiled:
     @property
     def binary(self) -> bytes:
         """The cubin or hsaco."""
-        found = self.stages["cubin" if self.backend == "cuda" else "hsaco"]
-        assert isinstance(found, bytes)
-        return found
+        binary = self.stages["cubin" if self.backend == "cuda" else "hsaco"]
+        assert isinstance(binary, bytes)
+        return binary
 
     @cached_property
     def listing(self) -> str:
@@ -57,7 +55,7 @@ class Compiled:
 
     @property
     def parameters(self) -> int:
-        """How many arguments the entry point takes: the kernel's own, then pointers to scratch memory."""
+        """The number of arguments that the entry point takes: the kernel's own, then pointers to scratch memory."""
         if self.backend == "cuda":
             entry = self._text("ptx").partition(".entry")[2].partition("{")[0]
             return entry.count(".param")
@@ -66,7 +64,7 @@ class Compiled:
 
     @cached_property
     def resources(self) -> Resources:
-        """What it takes, read from the compiled code."""
+        """The resources that it takes, read from the compiled code."""
         return self._cuda() if self.backend == "cuda" else self._hip()
 
     @cached_property
@@ -76,7 +74,7 @@ class Compiled:
 
     def _cuda(self) -> Resources:
         usage = tools.cuobjdump(self.binary, "-res-usage")
-        spills = sum(i.kind is Kind.SPILL for i in self.instructions)
+        spills = sum(i.kind is OpKind.SPILL for i in self.instructions)
         return Resources(_number(r"\bREG:", usage), _number(r"\bSTACK:", usage), spills, self.shared, self.warps)
 
     def _hip(self) -> Resources:
@@ -91,11 +89,11 @@ class Compiled:
         )
 
     def _text(self, stage: str) -> str:
-        found = self.stages[stage]
-        assert isinstance(found, str)
-        return found
+        text = self.stages[stage]
+        assert isinstance(text, str)
+        return text
 
 
 def _number(name: str, text: str) -> int:
-    found = re.search(rf"{name}\s*(\d+)", text)
-    return int(found[1]) if found else 0
+    match = re.search(rf"{name}\s*(\d+)", text)
+    return int(match[1]) if match else 0

@@ -12,7 +12,6 @@ from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from attncc._util.storage import CacheWarning
 from attncc.errors import REPORT, BackendError
@@ -28,17 +27,17 @@ _INTERPRET = "TRITON_INTERPRET"
 def compile(source: Source, gpu: Gpu) -> Compiled:
     """Compile a kernel in this process, or take it from the cache of compiled kernels.
 
-    Raises BackendError with the compiler's message, under
-    TRITON_INTERPRET=1, or where ptxas is missing.
+    Raises:
+        BackendError: The compiler fails, ptxas is missing, or TRITON_INTERPRET=1 is set.
     """
     _require_triton()
     path = store.path_of(source, gpu)
-    found = store.load(path)
-    if found is None:
+    compiled = store.load(path)
+    if compiled is None:
         _require_assembler(gpu)
-        found = _compiled_now(source, gpu)
-        store.save(path, found)
-    return found
+        compiled = _compiled_now(source, gpu)
+        store.save(path, compiled)
+    return compiled
 
 
 def _compiled_now(source: Source, gpu: Gpu) -> Compiled:
@@ -53,7 +52,7 @@ def _compiled_now(source: Source, gpu: Gpu) -> Compiled:
     from triton.compiler import ASTSource
     from triton.compiler.errors import CompilationError
 
-    function = _function(source)
+    function = getattr(_module(source.text, source.path), source.name)
     types, constants = dict(source.types), dict(source.constants)
     signature = {name: types.get(name, "constexpr") for name in function.arg_names}
     aligned = {
@@ -83,7 +82,7 @@ def _compiled_now(source: Source, gpu: Gpu) -> Compiled:
 def compile_all(
     sources: Iterable[Source], gpu: Gpu, *, workers: int, on_done: Callable[[Source], None] = lambda source: None
 ) -> list[Compiled]:
-    """Compile kernels side by side in processes of their own, so that a crash of the compiler is an error like another.
+    """Compile kernels side by side in processes of their own, so that a crash of the compiler is a BackendError, too.
 
     `on_done` gets each source when it is compiled; the results are in the sources' order. Raises as `compile` does.
     """
@@ -92,11 +91,15 @@ def compile_all(
     context = get_context("spawn")
     with ProcessPoolExecutor(max(1, min(workers, len(listed))), context, initializer=_worker) as pool:
         futures = {pool.submit(_compiled_there, source, gpu): at for at, source in enumerate(listed)}
-        found: dict[int, Compiled] = {}
+        compiled: dict[int, Compiled] = {}
         try:
             for future in as_completed(futures):
                 at = futures[future]
-                found[at] = _result(future.result())
+                result = future.result()
+                if isinstance(result, tuple):
+                    problem, rule, fix = result
+                    raise BackendError(problem, rule=rule, fix=fix)
+                compiled[at] = result
                 on_done(listed[at])
         except BrokenProcessPool as error:
             names = ", ".join(sorted({source.name for source in listed}))
@@ -107,33 +110,21 @@ def compile_all(
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    return [found[at] for at in range(len(listed))]
+    return [compiled[at] for at in range(len(listed))]
 
 
 def _worker() -> None:
-    """Compile, whatever this process was asked to do with kernels that it runs; of a cache, its parent warns."""
+    """Let this process compile, also where its parent interprets kernels; the parent warns of caches."""
     warnings.simplefilter("ignore", CacheWarning)
     os.environ.pop(_INTERPRET, None)
 
 
 def _compiled_there(source: Source, gpu: Gpu) -> Compiled | tuple[str, str, str]:
-    """Compile; an error comes as its three texts, since exceptions lose them on the way between processes."""
+    """Compile; return an error as its three texts, which exceptions lose between processes."""
     try:
         return compile(source, gpu)
     except BackendError as error:
         return error.problem, error.rule, error.fix
-
-
-def _result(found: Compiled | tuple[str, str, str]) -> Compiled:
-    if isinstance(found, tuple):
-        problem, rule, fix = found
-        raise BackendError(problem, rule=rule, fix=fix)
-    return found
-
-
-def _function(source: Source) -> Any:
-    """Return the triton function of a source."""
-    return getattr(_module(source.text, source.path), source.name)
 
 
 @cache
@@ -147,7 +138,7 @@ def _require_triton() -> None:
 
 
 def _require_assembler(gpu: Gpu) -> None:
-    """Raise BackendError if triton would look for ptxas in vain; a variable of the environment may name another one."""
+    """Raise BackendError if triton won't find ptxas; an environment variable may name another one."""
     if gpu.backend == "cuda":
         blackwell = int(gpu.triton_arch) >= 100
         variable = "TRITON_PTXAS_BLACKWELL_PATH" if blackwell else "TRITON_PTXAS_PATH"

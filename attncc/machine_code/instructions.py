@@ -1,4 +1,4 @@
-"""Instructions of a kernel, the kinds that they are counted by, and what is common to the instruction sets."""
+"""Instructions of a kernel, and the kinds by which all instruction sets count them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
-    """What an instruction is counted as; each kind keeps one part of a multiprocessor busy."""
+class OpKind(StrEnum):
+    """The kind that an instruction counts as; each keeps one part of a multiprocessor busy."""
 
     TENSOR = "tensor"  # matrix products
     SPECIAL = "special"  # exp2, log2, reciprocal
@@ -34,71 +34,62 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction: `goes_on` says whether the next one may follow it, `target` where it may jump.
-
-    flops: of a matrix product, what one warp's instruction does, None where the text doesn't say.
-    shared_bytes: what a warp moves to or from shared memory. loaded_bytes: what it loads from global memory; commits:
-    it ends a group of copies that run on their own; pending: it waits until so many groups are left.
-    """
+    """One instruction."""
 
     address: int
     text: str
-    kind: Kind
-    target: int | None = None
-    goes_on: bool = True
-    flops: float | None = 0.0
-    shared_bytes: int = 0
-    loaded_bytes: int = 0
-    commits: bool = False
-    pending: int | None = None
+    kind: OpKind
+    target: int | None = None  # the address where it may jump
+    goes_on: bool = True  # whether the next instruction may follow it
+    flops: float | None = 0.0  # of one warp's matrix product, None where the text doesn't say
+    shared_bytes: int = 0  # that a warp moves to or from shared memory
+    loaded_bytes: int = 0  # that a warp loads from global memory
+    commits: bool = False  # ends a group of copies that run on their own
+    pending: int | None = None  # waits until at most this many groups are left
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Instructions of a stretch of code by kind, the FLOP of its matrix products, the bytes of its shared memory.
+    """Instructions of a stretch of code."""
 
-    loaded_bytes: what a warp loads from global memory, where the text says so. lead: how many passes of a loop lie
-    between such loads and the wait for them, 0 for those that are used at once.
-    """
-
-    counts: dict[Kind, int]
-    tensor_flops: float | None
-    shared_bytes: int
-    loaded_bytes: int = 0
-    lead: float = 0.0
+    counts: dict[OpKind, int]  # by kind
+    tensor_flops: float | None  # FLOP of the matrix products
+    shared_bytes: int  # that go to or from shared memory
+    loaded_bytes: int = 0  # that a warp loads from global memory, where the text says so
+    lead: float = 0.0  # passes of a loop between such loads and the wait for them, 0 if used at once
 
     @property
     def total(self) -> int:
         """All instructions."""
         return sum(self.counts.values())
 
-    def count(self, *kinds: Kind) -> int:
+    def count(self, *kinds: OpKind) -> int:
         """Return how many instructions are of these kinds."""
         return sum(self.counts.get(kind, 0) for kind in kinds)
 
     @property
     def predicate(self) -> int:
-        """Comparisons and selections: what a predicate adds to a loop."""
-        return self.count(Kind.COMPARE, Kind.SELECT)
+        """Comparisons and selections, which a predicate adds to a loop."""
+        return self.count(OpKind.COMPARE, OpKind.SELECT)
 
 
 def mix(instructions: Iterable[Instruction]) -> Mix:
     """Count instructions, each once however often it runs."""
-    found = list(instructions)
-    flops = [i.flops for i in found]
-    known = sum(f for f in flops if f is not None)
-    counts = Counter(i.kind for i in found)
+    listed = list(instructions)
+    flops = [i.flops for i in listed]
+    total = sum(f for f in flops if f is not None)
+    counts = Counter(i.kind for i in listed)
     return Mix(
-        {kind: counts[kind] for kind in Kind if counts[kind]},
-        None if None in flops else known,
-        sum(i.shared_bytes for i in found),
-        sum(i.loaded_bytes for i in found),
-        _lead(found),
+        {kind: counts[kind] for kind in OpKind if counts[kind]},
+        None if None in flops else total,
+        sum(i.shared_bytes for i in listed),
+        sum(i.loaded_bytes for i in listed),
+        _lead(listed),
     )
 
 
 def _lead(loop: Sequence[Instruction]) -> float:
-    """Return the passes from copies to the wait for them: what it leaves pending, and its distance in the code."""
+    """Return the passes from copies to the wait for them: groups left pending, and distance in the code."""
     groups = [at for at, i in enumerate(loop) if i.commits]
     waits = [(at, i.pending) for at, i in enumerate(loop) if i.pending is not None]
     if not groups or not waits:

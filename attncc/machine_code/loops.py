@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from attncc.machine_code.instructions import Instruction, Kind, Mix, mix
+from attncc.machine_code.instructions import Instruction, Mix, OpKind, mix
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def main_loops(instructions: Sequence[Instruction]) -> list[Loop]:
     exponentials.
     """
     loops = _natural_loops(instructions)
-    for kind in (Kind.TENSOR, Kind.SPECIAL):
+    for kind in (OpKind.TENSOR, OpKind.SPECIAL):
         working = [loop for loop in loops if any(i.kind is kind for i in loop.instructions)]
         if working:
             return [loop for loop in working if not any(_within(other, loop) for other in working)]
@@ -51,16 +51,16 @@ def full_and_partial(loops: Sequence[Loop]) -> tuple[Loop | None, Loop | None]:
             full, partial = sorted((first, second), key=lambda loop: loop.mix.predicate)
             return full, partial
         case [only]:
-            found = only.mix
-            scores = max(1, found.count(Kind.SPECIAL))
-            masked = all(2 * found.count(kind) >= scores for kind in (Kind.COMPARE, Kind.SELECT))
+            counted = only.mix
+            scores = max(1, counted.count(OpKind.SPECIAL))
+            masked = all(2 * counted.count(kind) >= scores for kind in (OpKind.COMPARE, OpKind.SELECT))
             return (None, only) if masked else (only, None)
         case _:
             return None, None
 
 
 def mixes(instructions: Sequence[Instruction]) -> tuple[Mix, Mix] | None:
-    """Return what the loops over full and over partial runs hold, or None if there are no loops.
+    """Return the instructions of the loops over full and over partial runs, or None if there are no loops.
 
     Where there is no telling which is which, they are those that compare and select the least and the most.
     """
@@ -68,7 +68,7 @@ def mixes(instructions: Sequence[Instruction]) -> tuple[Mix, Mix] | None:
     if not loops:
         return None
     full, partial = full_and_partial(loops)
-    ordered = sorted((loop.mix for loop in loops), key=lambda found: found.predicate)
+    ordered = sorted((loop.mix for loop in loops), key=lambda each: each.predicate)
     return full.mix if full else ordered[0], partial.mix if partial else ordered[-1]
 
 
@@ -88,7 +88,7 @@ def _natural_loops(instructions: Sequence[Instruction]) -> list[Loop]:
 
 
 def _flow(instructions: Sequence[Instruction]) -> nx.DiGraph:
-    """Control flow between instructions."""
+    """Return the control flow between instructions."""
     flow = nx.DiGraph()
     flow.add_node(instructions[0].address)
     addresses = {i.address for i in instructions}
@@ -101,7 +101,7 @@ def _flow(instructions: Sequence[Instruction]) -> nx.DiGraph:
 
 
 def _dominates(dominators: dict[int, int | None], header: int, node: int) -> bool:
-    """Whether every way to `node` leads through `header`."""
+    """Return whether every way to `node` leads through `header`."""
     step: int | None = node
     while step is not None and step != header:
         above = dominators.get(step)  # networkx leaves the first instruction out, or has it above itself
@@ -110,14 +110,11 @@ def _dominates(dominators: dict[int, int | None], header: int, node: int) -> boo
 
 
 def _reaching(flow: nx.DiGraph, source: int, header: int) -> set[int]:
-    """Instructions from which `source` is reached without passing `header`."""
-    seen, pending = {header}, [source]
-    while pending:
-        node = pending.pop()
-        if node not in seen:
-            seen.add(node)
-            pending.extend(flow.predecessors(node))
-    return seen
+    """Return the header, and the instructions from which `source` is reached without passing it."""
+    if source == header:
+        return {header}
+    without = nx.subgraph_view(flow, filter_node=lambda node: node != header)
+    return {header, source, *nx.ancestors(without, source)}
 
 
 def _within(inner: Loop, outer: Loop) -> bool:

@@ -1,4 +1,4 @@
-"""What a compiled kernel takes of a multiprocessor, whether a target has it, and how many blocks fit."""
+"""Resources of a compiled kernel, whether a target has them, and how many blocks fit on a multiprocessor."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ from attncc.targets import Gpu
 
 @dataclass(frozen=True)
 class Resources:
-    """Registers of a thread (AMD: vector registers, accumulators included), stack bytes of a thread, spills.
+    """The resources that a compiled kernel takes."""
 
-    spills: instructions that go to the stack (AMD: vector registers that do; scalar ones go to vector registers).
-    shared: bytes of a block; warps: of a block; scalar_registers: of a wave, AMD only.
-    """
-
-    registers: int
-    stack: int
-    spills: int
-    shared: int
-    warps: int
-    scalar_registers: int = 0
+    registers: int  # of a thread; AMD: vector registers, accumulators included
+    stack: int  # bytes of a thread
+    spills: int  # instructions that go to the stack; AMD: vector registers that do
+    shared: int  # bytes of a block
+    warps: int  # of a block
+    scalar_registers: int = 0  # of a wave, AMD only
 
     def occupancy(self, gpu: Gpu) -> int:
-        """Return how many blocks fit on a multiprocessor at a time, 0 if not one does."""
+        """Return how many blocks fit on a multiprocessor at a time, 0 if none does."""
         of_a_warp = -(-self.registers * gpu.warp_size // gpu.register_unit) * gpu.register_unit
         limits = [
             gpu.blocks,

@@ -1,4 +1,4 @@
-"""What a kernel is compiled from, and how its text becomes a module."""
+"""Sources of kernels to be compiled, and how their text becomes a module."""
 
 from __future__ import annotations
 
@@ -11,25 +11,20 @@ from types import ModuleType
 
 @dataclass(frozen=True)
 class Source:
-    """A kernel to be compiled: the function `name` of a Python module that nothing else of attncc imports.
+    """A kernel to be compiled: a function of a Python module that nothing else of attncc imports."""
 
-    text: of the module. path: the file that shows it to people; what runs is the text. types: of the function's
-    arguments at run time, as triton writes them ("*bf16", "i32", "fp32"); constants: of the others. aligned: arguments
-    that are divisible by 16.
-    """
-
-    text: str
-    path: Path
-    name: str
-    types: tuple[tuple[str, str], ...]
-    constants: tuple[tuple[str, int | str | bool], ...]
-    aligned: frozenset[str]
+    text: str  # of the module; it is what runs
+    path: Path  # the file that shows the text to people
+    name: str  # of the function
+    types: tuple[tuple[str, str], ...]  # of arguments at run time, as triton writes them ("*bf16", "i32", "fp32")
+    constants: tuple[tuple[str, int | str | bool], ...]  # the other arguments
+    aligned: frozenset[str]  # arguments that are divisible by 16
     num_warps: int
     num_stages: int
 
 
 def module(text: str, path: Path, package: str) -> ModuleType:
-    """Run the text of a module, whatever its file and the bytecode beside it hold; return it as `package.<stem>`.
+    """Run the text of a module, not its file or bytecode beside it; return the module as `package.<stem>`.
 
     Triton reads the source of a kernel through `inspect`, which finds the lines of the text in `linecache`.
     """

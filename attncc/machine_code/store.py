@@ -3,7 +3,7 @@
 Triton's own cache is keyed by triton's whole installation, which takes it most of a second to hash in each process.
 
 An archive is the SHA-256 of the rest, a line of JSON with the kernel's facts and the length of each stage, and the
-stages, deflated. Nothing is parsed before the hash fits, and nothing grows beyond what its line says.
+stages, deflated. Nothing is parsed before the hash fits, and nothing is inflated beyond the lengths in its line.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 def path_of(source: Source, gpu: Gpu) -> Path:
-    """Return the archive of a kernel, whether it is there or not."""
+    """Return the archive of a kernel, which need not exist."""
     described = asdict(source) | {
         "version": _VERSION,
         "path": "",  # code is the same wherever its source is kept
@@ -47,7 +47,7 @@ def path_of(source: Source, gpu: Gpu) -> Path:
 
 
 def load(path: Path) -> Compiled | None:
-    """Return a kernel that was compiled before; an archive that is damaged or another's is a miss, with a warning."""
+    """Return a kernel that was compiled before; an archive that is damaged or foreign is a miss with a warning."""
     try:
         return _unpacked(_read(path), path.stem)
     except (FileNotFoundError, NotADirectoryError):
@@ -76,7 +76,7 @@ def _packed(compiled: Compiled, key: str) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    """Return an archive without its hash, which it has; raises ConfigError, or OSError."""
+    """Return the content of an archive whose hash fits; raises ConfigError or OSError."""
     if said := exposure(path):
         raise ConfigError(f"{path} is not used: {said}.", fix="The kernel is compiled instead.")
     archive = read(path, LARGEST)
@@ -87,7 +87,7 @@ def _read(path: Path) -> bytes:
 
 
 def _unpacked(content: bytes, key: str) -> Compiled:
-    """Return the kernel of an archive that was read; raises ConfigError for that of another key."""
+    """Return the kernel in the content of an archive; raises ConfigError for one of another key."""
     line, _, deflated = content.partition(b"\n")
     header = json.loads(line)
     if header["key"] != key:

@@ -1,21 +1,10 @@
-"""Predicted throughput of a loop: how long its instructions keep each part of a multiprocessor busy, and what overlaps.
+"""Predicted throughput of a loop, from the time that its instructions keep each part of a multiprocessor busy.
 
-Each kind of instruction is served by one part: matrix units, special-function units, fp32 lanes, integer lanes,
-shuffles, shared memory. A loop's demand on a part is its instructions over the part's published rate. Four rules then
-give the time, the last one with two constants that the forward kernels of bench/sweeps/blocks_h200.json were fitted to:
-
-1. A warp uses the parts in turn, since each step of attention needs the result of the last one. Only loads of operands
-   from shared memory run beside the matrix products that they feed, and take the longer time of the two.
-2. Warps of a block that share a scheduler pass the parts one after the other, in step, because of the barrier in each
-   pass: identical jobs in a flow shop. All but 1/W of the time in other parts hides behind the busiest part.
-3. Blocks are independent of one another. They are the customers of a closed queueing network whose stations are the
-   parts, and mean value analysis gives its throughput (Reiser and Lavenberg, "Mean-Value Analysis of Closed Multichain
-   Queuing Networks", Journal of the ACM 27(2), 1980).
-4. Between two passes a block waits: TURN clocks, and for the loads that the next pass begins with. Those take LATENCY
-   clocks and what their bytes take at PORT, less the time of the passes that lie between them and the wait for them,
-   which the code shows: none with two stages of Triton's pipeline, one with three.
-
-The rate of instruction issue and the bandwidth of memory bound the result.
+docs/machine_code.md explains the model. A loop's demand on a part is its instructions over the part's published rate. A
+warp uses the parts in turn. Warps that share a scheduler are identical jobs in a flow shop. Blocks are the customers of
+a closed queueing network; its throughput follows by mean value analysis (Reiser and Lavenberg, "Mean-Value Analysis of
+Closed Multichain Queuing Networks", Journal of the ACM 27(2), 1980). Between two passes a block waits for its own
+results and for loads; the two constants of that were fitted to the forward kernels of bench/sweeps/blocks_h200.json.
 """
 
 from __future__ import annotations
@@ -23,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from attncc.machine_code.instructions import Kind, Mix
+from attncc.machine_code.instructions import Mix, OpKind
 from attncc.machine_code.resources import Resources
 from attncc.targets import Gpu
 
-#: What a prediction does not contain, as reports print it.
+#: Effects that a prediction leaves out, as reports print them.
 LEAVES_OUT = (
     "latency: waits for results within a warp, and for memory, beyond a constant of each pass and of its loads",
     "bank conflicts of shared memory, contention in the L2 cache, misses of the instruction cache",
@@ -39,80 +28,73 @@ LEAVES_OUT = (
 LATENCY, PORT = 400.0, 64.0
 #: Clocks of each pass in which a block waits for results of its own: of products, across lanes, at barriers.
 TURN = 200.0
-_INTEGER = (Kind.MINMAX, Kind.COMPARE, Kind.SELECT, Kind.INTEGER, Kind.CONVERT)
+_INTEGER = (OpKind.MINMAX, OpKind.COMPARE, OpKind.SELECT, OpKind.INTEGER, OpKind.CONVERT)
 
 
 @dataclass(frozen=True)
-class Work:
-    """What one pass through a loop does for a block: useful FLOP, and bytes from memory that no cache holds.
+class TileDemand:
+    """The work of one pass through a loop for a block."""
 
-    dtype: of the matrix products' inputs: fp16, bf16, tf32 or fp32.
-    """
-
-    flops: float
-    bytes: float = 0.0
-    dtype: str = "fp16"
+    flops: float  # useful FLOP
+    bytes: float = 0.0  # from memory, that no cache holds
+    dtype: str = "fp16"  # of the matrix products' inputs: fp16, bf16, tf32 or fp32
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """A prediction. cycles: clocks of a multiprocessor for one pass of a block, with `blocks` of them resident.
+    """A predicted throughput, with `blocks` resident on each multiprocessor."""
 
-    demand: clocks for which that keeps each part busy, `issue` and `memory` among them; bound: the busiest of them.
-    flops: useful FLOP/s of the whole GPU at the clock that it sustains.
-    """
-
-    cycles: float
-    demand: Mapping[str, float]
-    bound: str
+    cycles: float  # clocks of a multiprocessor for one pass of a block
+    demand: Mapping[str, float]  # clocks for which that keeps each part busy, `issue` and `memory` among them
+    bound: str  # the busiest part
     blocks: int
-    flops: float
+    flops: float  # useful FLOP/s of the whole GPU at the clock that it sustains
     leaves_out: tuple[str, ...] = LEAVES_OUT
 
 
-def predict(loop: Mix, resources: Resources, gpu: Gpu, work: Work, resident: int | None = None) -> Throughput:
+def predict(loop: Mix, resources: Resources, gpu: Gpu, tile: TileDemand, resident: int | None = None) -> Throughput:
     """Predict the throughput of a loop, with `resident` blocks on a multiprocessor: as many as fit, by default.
 
     Raises ConfigError if the kernel does not fit on the GPU.
     """
     resources.require(gpu, "The kernel")
-    parts = _demand(loop, resources.warps, gpu, work)
+    parts = _demand(loop, resources.warps, gpu, tile)
     clock = gpu.clock * gpu.sustained
     bounds = {
         "issue": loop.total * resources.warps / gpu.issue,
-        "memory": work.bytes * gpu.multiprocessors * clock / gpu.bandwidth,
+        "memory": tile.bytes * gpu.multiprocessors * clock / gpu.bandwidth,
     }
     blocks = resources.occupancy(gpu) if resident is None else resident
     stations = _in_step(_stations(parts, gpu), max(1, resources.warps // gpu.schedulers))
     cycles = max(_cycles(stations, blocks, _latency(loop, resources.warps), loop.lead), *bounds.values())
     demand = parts | bounds
     bound = max(demand, key=lambda part: demand[part])
-    return Throughput(cycles, demand, bound, blocks, work.flops * gpu.multiprocessors * clock / cycles)
+    return Throughput(cycles, demand, bound, blocks, tile.flops * gpu.multiprocessors * clock / cycles)
 
 
 def combined(parts: Iterable[tuple[float, float, Throughput]]) -> float:
     """Return the FLOP/s of several loops in a row: (passes, useful FLOP of a pass, prediction) of each."""
-    found = list(parts)
-    seconds = sum(passes * flops / each.flops for passes, flops, each in found)
-    return sum(passes * flops for passes, flops, _ in found) / seconds
+    listed = list(parts)
+    seconds = sum(passes * flops / each.flops for passes, flops, each in listed)
+    return sum(passes * flops for passes, flops, _ in listed) / seconds
 
 
-def _demand(loop: Mix, warps: int, gpu: Gpu, work: Work) -> dict[str, float]:
-    """Clocks for which one pass of a block keeps each part of a multiprocessor busy."""
+def _demand(loop: Mix, warps: int, gpu: Gpu, tile: TileDemand) -> dict[str, float]:
+    """Return the clocks for which one pass of a block keeps each part of a multiprocessor busy."""
     lanes, results = gpu.lanes, warps * gpu.warp_size
-    flops = work.flops if loop.tensor_flops is None else loop.tensor_flops * warps
+    flops = tile.flops if loop.tensor_flops is None else loop.tensor_flops * warps
     return {
-        "tensor": flops / gpu.tensor_flops_per_clock(work.dtype),
-        "special": loop.count(Kind.SPECIAL) * results / lanes.special,
-        "fp32": loop.count(Kind.FP32) * results / lanes.fp32,
+        "tensor": flops / gpu.tensor_flops_per_clock(tile.dtype),
+        "special": loop.count(OpKind.SPECIAL) * results / lanes.special,
+        "fp32": loop.count(OpKind.FP32) * results / lanes.fp32,
         "integer": loop.count(*_INTEGER) * results / lanes.integer,
-        "shuffle": loop.count(Kind.SHUFFLE) * results / lanes.shuffle,
+        "shuffle": loop.count(OpKind.SHUFFLE) * results / lanes.shuffle,
         "shared": loop.shared_bytes * warps / gpu.shared_bytes,
     }
 
 
 def _stations(parts: Mapping[str, float], gpu: Gpu) -> list[float]:
-    """Demands of the stations that a warp visits in turn."""
+    """Return the demands of the stations that a warp visits in turn."""
     vector = [parts["special"], parts["fp32"], parts["integer"]]
     return [
         max(parts["tensor"], parts["shared"]),
@@ -122,13 +104,13 @@ def _stations(parts: Mapping[str, float], gpu: Gpu) -> list[float]:
 
 
 def _in_step(stations: list[float], warps: int) -> list[float]:
-    """Demands of a block with `warps` on each scheduler, with what hides behind the busiest station taken off."""
+    """Return the demands of a block, less the share that hides behind the busiest station of `warps` in step."""
     busiest = max(range(len(stations)), key=stations.__getitem__)
     return [each if at == busiest else each / warps for at, each in enumerate(stations)]
 
 
 def _latency(loop: Mix, warps: int) -> float:
-    """Clocks from the last load of a pass until all that it loads has come; 0 where the text shows no loads."""
+    """Return the clocks from the last load of a pass until all its data has come; 0 where the text shows no loads."""
     return LATENCY + loop.loaded_bytes * warps / PORT if loop.loaded_bytes else 0.0
 
 

@@ -1,4 +1,4 @@
-"""NVIDIA's tools for compiled code, those that lie in the triton wheel."""
+"""NVIDIA's tools for compiled code, from the triton wheel."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def path(name: str) -> Path:
     package = find_spec("triton")
     folders = list(package.submodule_search_locations or []) if package else []
     for folder in folders:
-        found = Path(folder) / "backends" / "nvidia" / "bin" / name
-        if found.is_file():
-            return found
+        tool = Path(folder) / "backends" / "nvidia" / "bin" / name
+        if tool.is_file():
+            return tool
     raise BackendError(
         f"{name} was not found{f' in {folders[0]}/backends/nvidia/bin' if folders else ': triton is not installed'}.",
         rule="Compiled kernels are made and read with the tools that the triton wheel brings.",
@@ -34,21 +34,21 @@ def release(name: str) -> str:
         command = [str(path(name)), "--version"]
     except BackendError:
         return "not installed"
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return found.rpartition("release ")[2].partition("\n")[0].strip() or "unknown"
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return output.rpartition("release ")[2].partition("\n")[0].strip() or "unknown"
 
 
 def cuobjdump(cubin: bytes, *options: str) -> str:
-    """Return what cuobjdump prints about a cubin; raises BackendError with its message if it fails."""
+    """Return the output of cuobjdump for a cubin; raises BackendError with its message if it fails."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
         command = [str(path("cuobjdump")), *options, file.name]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
         raise BackendError(
-            f"cuobjdump failed: {found.stderr.strip() or f'exit status {found.returncode}'}.",
+            f"cuobjdump failed: {result.stderr.strip() or f'exit status {result.returncode}'}.",
             rule="It reads cubins of the architectures that its triton knows.",
             fix="Choose a target from `attncc targets`, or install a newer triton.",
         )
-    return found.stdout
+    return result.stdout

@@ -29,7 +29,6 @@ from attncc._util import locking, storage
 from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, modules
 from attncc.backends.triton.package import Package
-from attncc.backends.triton.source import render
 from attncc.backends.triton.spec import Spec
 from attncc.configs import bundle, upkeep
 from attncc.configs.entry import Entry, about
@@ -84,8 +83,8 @@ def source(folder: Path) -> Specimen:
 
     def use() -> None:
         found = modules.kernel.__wrapped__(spec)
-        assert path.read_text("utf-8") == render(spec)
-        assert "".join(inspect.getsourcelines(found.fn)[0]) in render(spec)
+        assert path.read_text("utf-8") == modules.render(spec)
+        assert "".join(inspect.getsourcelines(found.fn)[0]) in modules.render(spec)
 
     return Specimen(path, use)
 
@@ -275,7 +274,7 @@ def compiled() -> Package:
     inputs = Inputs(1, 2, 2, 16, 16, "fp16")
     plan = attncc.plan(attncc.load("strided", l=16), LENGTH, heads=2, tile=BACKEND.tile, target="a100")
     small = {"forward.block_m": 16, "forward.block_n": 16}
-    program = aot.program(plan, gpu("a100"), inputs, config=small)
+    program = aot.lower(plan, gpu("a100"), inputs, config=small)
     return Package.made(program, "fp16", "a100", gpu("a100"), backward=False)
 
 

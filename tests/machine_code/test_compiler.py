@@ -13,7 +13,7 @@ from attncc._util.storage import CacheWarning
 from attncc.errors import BackendError
 from attncc.machine_code import store, tools
 from attncc.machine_code.compiler import compile, compile_all
-from attncc.machine_code.instructions import Kind
+from attncc.machine_code.instructions import OpKind
 from attncc.machine_code.source import Source
 from attncc.targets import gpu
 
@@ -55,7 +55,7 @@ def test_compiled_kernels_report_resources_and_instructions(source: Source, targ
     assert found.resources.warps == 2
     assert found.resources.stack == found.resources.spills == 0
     assert 0 < found.resources.registers < 64
-    assert any(i.kind is Kind.SPECIAL for i in found.instructions)
+    assert any(i.kind is OpKind.SPECIAL for i in found.instructions)
     assert found.parameters == 3 + 2  # and triton's two pointers to scratch memory
     assert store.load(store.path_of(source, gpu(target))) == found
 

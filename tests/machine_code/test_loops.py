@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from attncc.machine_code import amdgcn, sass
-from attncc.machine_code.instructions import Instruction, Kind
+from attncc.machine_code.instructions import Instruction, OpKind
 from attncc.machine_code.loops import full_and_partial, main_loops
 
 RECORDED = Path(__file__).with_name("recorded")
@@ -25,11 +25,11 @@ def test_loops_over_full_and_partial_tiles_are_told_apart() -> None:
     assert partial is not None
     assert full.start < partial.start
     for loop in (full, partial):
-        assert loop.mix.count(Kind.TENSOR) == 8
+        assert loop.mix.count(OpKind.TENSOR) == 8
         assert loop.mix.tensor_flops == 4 * 32 * 16 * 16
-        assert loop.mix.count(Kind.SPECIAL) == 16 + 4
-    assert full.mix.count(Kind.SELECT) == 0
-    assert partial.mix.count(Kind.SELECT) >= 16
+        assert loop.mix.count(OpKind.SPECIAL) == 16 + 4
+    assert full.mix.count(OpKind.SELECT) == 0
+    assert partial.mix.count(OpKind.SELECT) >= 16
 
 
 @pytest.mark.parametrize(("name", "tile", "warps"), [("sm_90.sass", 64 * 16, 4), ("gfx942.s", 32 * 32, 1)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncc.machine_code.instructions import Instruction, Kind, mix
+from attncc.machine_code.instructions import Instruction, OpKind, mix
 from attncc.machine_code.sass import parse
 
 
@@ -16,23 +16,23 @@ def one(text: str) -> Instruction:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("HMMA.16816.F32 R4, R8, R10, R4", Kind.TENSOR),
-        ("@!P1 MUFU.EX2 R3, R3", Kind.SPECIAL),
-        ("FFMA R3, R3.reuse, R4, -R5", Kind.FP32),
-        ("FSEL R56, R56, -INF , !P1", Kind.SELECT),
-        ("ISETP.GE.AND P1, PT, R201.reuse, R186, PT", Kind.COMPARE),
-        ("UISETP.GT.AND UP0, UPT, UR34, 0x1, UPT", Kind.UNIFORM),
-        ("USEL UR4, UR5, UR6, UP0", Kind.UNIFORM),
-        ("FMNMX R5, R6, R7, !PT", Kind.MINMAX),
-        ("F2FP.PACK_AB R5, R6, R7", Kind.CONVERT),
-        ("LDGSTS.E.BYPASS.128 [R3], [R4.64]", Kind.GLOBAL_LOAD),
-        ("STL [R1+0x4], R16", Kind.SPILL),
-        ("BAR.SYNC.DEFER_BLOCKING 0x0", Kind.SYNC),
-        ("SHFL.BFLY PT, R3, R4, 0x2, 0x1f", Kind.SHUFFLE),
-        ("NEWOP R3", Kind.OTHER),
+        ("HMMA.16816.F32 R4, R8, R10, R4", OpKind.TENSOR),
+        ("@!P1 MUFU.EX2 R3, R3", OpKind.SPECIAL),
+        ("FFMA R3, R3.reuse, R4, -R5", OpKind.FP32),
+        ("FSEL R56, R56, -INF , !P1", OpKind.SELECT),
+        ("ISETP.GE.AND P1, PT, R201.reuse, R186, PT", OpKind.COMPARE),
+        ("UISETP.GT.AND UP0, UPT, UR34, 0x1, UPT", OpKind.UNIFORM),
+        ("USEL UR4, UR5, UR6, UP0", OpKind.UNIFORM),
+        ("FMNMX R5, R6, R7, !PT", OpKind.MINMAX),
+        ("F2FP.PACK_AB R5, R6, R7", OpKind.CONVERT),
+        ("LDGSTS.E.BYPASS.128 [R3], [R4.64]", OpKind.GLOBAL_LOAD),
+        ("STL [R1+0x4], R16", OpKind.SPILL),
+        ("BAR.SYNC.DEFER_BLOCKING 0x0", OpKind.SYNC),
+        ("SHFL.BFLY PT, R3, R4, 0x2, 0x1f", OpKind.SHUFFLE),
+        ("NEWOP R3", OpKind.OTHER),
     ],
 )
-def test_instructions_have_the_right_kind(text: str, kind: Kind) -> None:
+def test_instructions_have_the_right_kind(text: str, kind: OpKind) -> None:
     assert one(text).kind is kind
 
 

@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 
     from attncc.backends.choices import Value
     from attncc.backends.inputs import Inputs
-    from attncc.backends.triton.config import Config
+    from attncc.backends.triton.config import KernelConfig
     from attncc.backends.triton.execute import TritonExecutable
-    from attncc.backends.triton.model import Modelled
-    from attncc.backends.triton.program import Program
+    from attncc.backends.triton.lowered_plan import LoweredPlan
+    from attncc.backends.triton.model import DirectionEstimate
     from attncc.ir.score import ScoreExpression
     from attncc.machine_code.compiled import Compiled
     from attncc.machine_code.source import Source
     from attncc.planner.plan import Plan
     from attncc.targets import Gpu, Target
 
-#: The dtypes that it computes in, as torch prints them.
+#: The dtypes of inputs, as torch prints them.
 DTYPES = ("torch.float16", "torch.bfloat16", "torch.float32")
 
 
 @cache
-def _least() -> Config:
+def _least() -> KernelConfig:
     """Return blocks that any GPU takes."""
-    from attncc.backends.triton.config import Config
+    from attncc.backends.triton.config import KernelConfig
     from attncc.backends.triton.defaults import ANY, MAX_HEAD_DIM
 
-    return Config.default(ANY, MAX_HEAD_DIM, 4)
+    return KernelConfig.default(ANY, MAX_HEAD_DIM, 4)
 
 
 @dataclass(frozen=True)
 class TritonKernels:
-    """The kernels of a program for a GPU; see attncc.backends.base.LoweredKernels."""
+    """The kernels of a lowered plan for a GPU; see attncc.backends.base.LoweredKernels."""
 
-    program: Program
+    lowered: LoweredPlan
     gpu: Gpu
     dtype: str
 
@@ -51,17 +51,17 @@ class TritonKernels:
         """Return the sources of a direction's kernels; they lie in the kernel cache."""
         from attncc.backends.triton import model
 
-        return model.sources(self.program, self.dtype, direction)
+        return model.sources(self.lowered, self.dtype, direction)
 
-    def modelled(self, direction: str, compiled: Mapping[Source, Compiled]) -> Modelled:
-        """Return how a direction runs by its compiled kernels."""
+    def modelled(self, direction: str, compiled: Mapping[Source, Compiled]) -> DirectionEstimate:
+        """Return how long a direction's compiled kernels take."""
         from attncc.backends.triton import model
 
-        return model.modelled(self.program, direction, self.gpu, self.dtype, compiled)
+        return model.modelled(self.lowered, direction, self.gpu, self.dtype, compiled)
 
 
 class TritonBackend(Backend):
-    """Generates a kernel for each kind of pass, and launches it on the pass's work items."""
+    """Generates kernels for each pass, and launches them on its work items."""
 
     name = "triton"
     tile = (128, 64)
@@ -78,14 +78,14 @@ class TritonBackend(Backend):
 
     @property
     def choices(self) -> Mapping[str, str | None]:
-        """The blocks of each kernel, and what concerns all."""
+        """The names of all choices, each with the direction that it concerns, None for both."""
         from attncc.backends.choices import names
         from attncc.backends.triton.config import DIRECTIONS
 
         return {name: DIRECTIONS.get(name.partition(".")[0]) for name in names(_least())}
 
     def unavailable(self) -> str | None:
-        """Return why no kernel can run on this machine: there is no triton, or nothing that it runs on."""
+        """Return why no kernel can run on this machine: triton is missing, or a GPU; None if kernels run."""
         if importlib.util.find_spec("triton") is None:
             return "triton is not installed"
         import torch
@@ -97,7 +97,7 @@ class TritonBackend(Backend):
         return None
 
     def refuses(self, query: Tensor, value: Tensor) -> str | None:
-        """Return why the tensors don't suit it: their dtype, head size or device."""
+        """Return why the backend doesn't take the tensors: their dtype, head size or device; None if it does."""
         from attncc.backends.triton import interpreter
         from attncc.backends.triton.defaults import MAX_HEAD_DIM
 
@@ -120,7 +120,7 @@ class TritonBackend(Backend):
     def default(self, inputs: Inputs, target: Target) -> Mapping[str, Value]:
         """Return the default blocks of a target; raises ConfigError for inputs that have none."""
         from attncc.backends.choices import values
-        from attncc.backends.triton.config import Config
+        from attncc.backends.triton.config import KernelConfig
         from attncc.backends.triton.defaults import ANY, BITS, MAX_HEAD_DIM
 
         head_dim = max(inputs.head_dim, inputs.value_dim)
@@ -130,7 +130,7 @@ class TritonBackend(Backend):
                 rule=f"triton takes elements of {' or '.join(map(str, BITS))} bits, heads to {MAX_HEAD_DIM}.",
                 fix="Tune another backend.",
             )
-        return values(Config.default(target.gpu.arch if target.gpu else ANY, head_dim, inputs.itemsize))
+        return values(KernelConfig.default(target.gpu.arch if target.gpu else ANY, head_dim, inputs.itemsize))
 
     def check(self, config: Mapping[str, object]) -> None:
         """Raise ConfigError for an unknown key or bad value."""
@@ -143,7 +143,7 @@ class TritonBackend(Backend):
         from attncc.backends.triton.model import roofline
 
         kernels = self.lower_kernels(plan, None, config, inputs, target, False)
-        return roofline(kernels.program, direction, kernels.gpu, inputs.dtype)
+        return roofline(kernels.lowered, direction, kernels.gpu, inputs.dtype)
 
     def lower_kernels(
         self,
@@ -154,13 +154,13 @@ class TritonBackend(Backend):
         target: Target,
         with_weights: bool,
     ) -> TritonKernels:
-        """Return the kernels; raises ConfigError for a target that isn't a GPU, and what aot.program raises."""
+        """Return the kernels; raises ConfigError for a target that isn't a GPU, and the errors of aot.lower."""
         from attncc.backends.triton import aot
         from attncc.targets import gpu as find_gpu
 
         gpu = target.gpu or find_gpu(target.name)
-        program = aot.program(plan, gpu, inputs, config=config, score=score, weighted=with_weights)
-        return TritonKernels(program, gpu, inputs.dtype)
+        lowered = aot.lower(plan, gpu, inputs, config=config, score=score, weighted=with_weights)
+        return TritonKernels(lowered, gpu, inputs.dtype)
 
 
 BACKEND = TritonBackend()

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from attncc.backends.inputs import Inputs
-from attncc.backends.triton import reads
-from attncc.backends.triton.config import Config
+from attncc.backends.triton.config import KernelConfig
 from attncc.backends.triton.defaults import MAX_HEAD_DIM
-from attncc.backends.triton.launch import Sizes
+from attncc.backends.triton.launch import HeadShape, Launch
 from attncc.backends.triton.lower import NARROW, Lowering
-from attncc.backends.triton.modules import path_of
-from attncc.backends.triton.program import Program
-from attncc.backends.triton.source import render
-from attncc.backends.triton.variants import Variant, variants
+from attncc.backends.triton.lowered_plan import LoweredPlan
+from attncc.backends.triton.modules import path_of, render
+from attncc.backends.triton.signature import INDEX_ARRAYS, INPUTS, OF_VALUES, RESULTS, strides_of
+from attncc.backends.triton.spec import Spec
 from attncc.errors import BackendError, nearest
 from attncc.ir.score import ScoreExpression
 from attncc.machine_code.source import Source
 from attncc.planner.checks import check_score
+from attncc.planner.directions import DIRECTIONS
 from attncc.planner.plan import Plan
 from attncc.targets import Gpu
 
@@ -28,7 +28,75 @@ from attncc.targets import Gpu
 DTYPES = ("fp16", "bf16", "fp32")
 
 
-def program(
+@dataclass(frozen=True)
+class Variant:
+    """One kernel as it is compiled."""
+
+    spec: Spec
+    types: tuple[
+        tuple[str, str], ...
+    ]  # of arguments at run time, as Triton writes them: ("Q", "*bf16"), ("items", "*i32"), ("scale", "fp32")
+    constants: tuple[tuple[str, int | str], ...]  # compile-time constants by name
+    aligned: frozenset[str]  # arguments that are divisible by 16: pointers, and strides of such rows
+    num_warps: int
+    num_stages: int
+
+    @classmethod
+    def of(cls, launch: Launch, dtype: str, config: KernelConfig) -> Variant:
+        """Return the kernel of a launch for inputs of a dtype."""
+        spec, shape = launch.spec, launch.shape
+        constants: dict[str, int | str] = launch.constants(config.precision)
+        types = {name: _pointer(name, launch, dtype) for name in spec.pointers}
+        types |= {name: f"*{'i32' if table.is_narrow else 'i64'}" for name, table in spec.tables}
+        types |= dict.fromkeys((*spec.strides, *spec.numbers), "i32")
+        types |= dict.fromkeys(spec.weights, "*fp32")
+        types |= {name: "*fp32" if name.startswith("sums") else "*i64" for name in spec.sum_arrays}
+        if "scale" in types:
+            types["scale"] = "fp32"
+        if "qheads_per_kvhead" in types and shape.group_size == 1:
+            del types["qheads_per_kvhead"]  # as triton does with integers that are 1
+            constants["qheads_per_kvhead"] = 1
+        columns = {name: shape.value_dim if name in OF_VALUES else shape.head_dim for name in spec.tensors}
+        aligned = {stride for name in spec.tensors if columns[name] % 16 == 0 for stride in strides_of(name)}
+        return cls(
+            spec,
+            tuple((name, types[name]) for name in spec.arguments if name in types),
+            tuple(constants.items()),
+            frozenset({*spec.pointers, *aligned}),
+            launch.blocks.num_warps,
+            launch.blocks.num_stages,
+        )
+
+    @property
+    def source(self) -> Source:
+        """The kernel as the compiler takes it; its module is written to the kernel cache."""
+        return Source(
+            text=render(self.spec),
+            path=path_of(self.spec),
+            name=self.spec.kernel,
+            types=self.types,
+            constants=self.constants,
+            aligned=self.aligned,
+            num_warps=self.num_warps,
+            num_stages=self.num_stages,
+        )
+
+    @property
+    def unnamed_source(self) -> Source:
+        """The source without the sets in its header, so that kernels of different sets can be one."""
+        return replace(self, spec=replace(self.spec, sets="")).source
+
+
+def _pointer(name: str, launch: Launch, dtype: str) -> str:
+    if name in INDEX_ARRAYS:
+        return "*i32"
+    if name in INPUTS:
+        return f"*{dtype}"
+    summed = launch.accumulated or launch.spec.split or (launch.spec.atomic and name == "DQ")
+    return f"*{dtype}" if name in RESULTS and not summed else "*fp32"
+
+
+def lower(
     plan: Plan,
     gpu: Gpu,
     inputs: Inputs,
@@ -36,31 +104,35 @@ def program(
     config: Mapping[str, object] | None = None,
     score: ScoreExpression | None = None,
     weighted: bool = False,
-) -> Program:
-    """Lower a plan for a GPU and inputs of these sizes, under a score: its kernels, and the work items that they get.
+) -> LoweredPlan:
+    """Lower a plan for a GPU and inputs of these sizes: its kernels, and their launches.
 
-    weighted: the gradients of the score's weights are wanted, too.
-    Raises BackendError for a dtype or a head size that the backend doesn't take, ConfigError for `config`, and
-    TableError or PatternError for a score that doesn't suit the lengths.
+    Args:
+        config: Choices that differ from the GPU's defaults; see attncc.backends.triton.config.
+        score: The expression in the place of the scores.
+        weighted: Whether the gradients of the score's weights are wanted, too.
+
+    Raises:
+        BackendError: The backend doesn't take the dtype or a head size.
+        ConfigError: `config` has an unknown key or a bad value.
+        TableError, PatternError: The score doesn't suit the lengths.
     """
-    sizes, widest = _sizes(inputs), max(inputs.head_dim, inputs.value_dim)
-    chosen = Config.default(gpu.arch, widest, sizes.itemsize).changed(config or {})
-    far = max(plan.shape.q_len, plan.shape.kv_len) * widest >= NARROW
+    shape, widest = _shape(inputs), max(inputs.head_dim, inputs.value_dim)
     if score is not None:
         check_score(score, plan.pattern.predicate, replace(plan.shape, heads=inputs.heads, batch=inputs.batch))
-    lowering = Lowering(
-        sizes,
-        chosen,
+    lowering = Lowering.on(
+        gpu.arch,
         gpu.multiprocessors,
-        score,
-        weighted and score is not None and bool(score.lookups),
-        far,
-        not reads.are_pipelined(gpu.arch),
+        shape,
+        config or {},
+        score=score,
+        weighted=weighted and score is not None and bool(score.lookups),
+        far=max(plan.shape.q_len, plan.shape.kv_len) * widest >= NARROW,
     )
-    return Program(plan, lowering, inputs.batch, inputs.heads, inputs.kv_heads, torch.device("cpu"))
+    return LoweredPlan(plan, lowering, inputs.batch, inputs.heads, inputs.kv_heads, torch.device("cpu"))
 
 
-def _sizes(inputs: Inputs) -> Sizes:
+def _shape(inputs: Inputs) -> HeadShape:
     """Return the sizes that kernels are generated for; raises BackendError for those that they aren't."""
     if inputs.dtype not in DTYPES:
         raise BackendError(
@@ -75,28 +147,11 @@ def _sizes(inputs: Inputs) -> Sizes:
                 rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.",
                 fix="Use more heads of a smaller size.",
             )
-    return Sizes(inputs.head_dim, inputs.value_dim, inputs.itemsize, inputs.group)
+    return HeadShape(inputs.head_dim, inputs.value_dim, inputs.itemsize, inputs.group)
 
 
-def sources(lowered: Program, dtype: str, *, backward: bool = True) -> list[tuple[Variant, Source]]:
-    """Return the kernels of a program with the sources to compile them from, which lie in the kernel cache."""
-    return [(each, source(each)) for each in variants(lowered, dtype, backward=backward)]
-
-
-def source(variant: Variant) -> Source:
-    """Return a variant as the compiler takes it; its module is written to the kernel cache."""
-    return Source(
-        text=render(variant.spec),
-        path=path_of(variant.spec),
-        name=variant.spec.kernel,
-        types=variant.types,
-        constants=variant.constants,
-        aligned=variant.aligned,
-        num_warps=variant.num_warps,
-        num_stages=variant.num_stages,
-    )
-
-
-def unnamed_source(variant: Variant) -> Source:
-    """Return a variant's source without the sets in its header, so that kernels of different sets can be one."""
-    return source(replace(variant, spec=replace(variant.spec, sets="")))
+def variants(lowered: LoweredPlan, dtype: str, *, backward: bool = True) -> list[Variant]:
+    """Return the kernels of a lowered plan, each once, for inputs of a dtype ("bf16", "fp16" or "fp32")."""
+    config = lowered.lowering.config
+    launches = (launch for way in DIRECTIONS[: 1 + backward] for launch in lowered.launches(way))
+    return list(dict.fromkeys(Variant.of(launch, dtype, config) for launch in launches))

@@ -19,9 +19,9 @@ from triton.runtime.errors import OutOfResources, PTXASError
 
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.launch import Launch
+from attncc.backends.triton.lowered_plan import LoweredPlan
 from attncc.backends.triton.modules import kernel
-from attncc.backends.triton.program import Program
-from attncc.backends.triton.spec import strides_of
+from attncc.backends.triton.signature import strides_of
 from attncc.errors import REPORT, BackendError, ConfigError
 from attncc.machine_code.options import options
 
@@ -31,38 +31,33 @@ ALIGNMENT = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Bound:
-    """A launch on its device.
-
-    template: the arguments in the kernel's order, None where a call brings them. tensors: (place, name) of these.
-    strides: (place of the first of a tensor's three, its name). scale, first: places of the scale, and of the number of
-    the first program, None where the kernel has no such argument. unit: what the scale is multiplied by.
-    """
+class BoundLaunch:
+    """A launch on its device."""
 
     launch: Launch
     kernel: Any
     options: Mapping[str, object]
-    template: tuple[object, ...]
-    tensors: tuple[tuple[int, str], ...]
-    strides: tuple[tuple[int, str], ...]
-    scale: int | None
-    first: int | None
-    unit: float
+    template: tuple[object, ...]  # the arguments in the kernel's order, None where a call brings them
+    tensors: tuple[tuple[int, str], ...]  # (place, name) of those that a call brings
+    strides: tuple[tuple[int, str], ...]  # (place of the first of a tensor's three strides, its name)
+    scale: int | None  # the place of the scale, None without one
+    first: int | None  # the place of the number of the first program, None without one
+    unit: float  # of the scale: products become base-2 logarithms, but for those under a score
     _compiled: dict[tuple[object, ...], CompiledKernel] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, launch: Launch, known: Mapping[str, object]) -> Self:
-        """Return a launch with what is `known` of its arguments, by name, beside what it brings itself."""
+    def of(cls, launch: Launch, common: Mapping[str, object]) -> Self:
+        """Return a launch with its own arguments, and those that it has in `common` with other launches, by name."""
         spec, blocks = launch.spec, launch.blocks
-        values = {**known, **launch.arrays, **launch.numbers, "programs_per_head": launch.count}
-        given = [name for name in spec.pointers if name not in values]
+        values = {**common, **launch.arrays, **launch.numbers, "programs_per_head": launch.count}
+        missing = [name for name in spec.pointers if name not in values]
         place = {name: number for number, name in enumerate(spec.arguments)}
         return cls(
             launch,
             kernel(spec),
             {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages, **options(_compiler())},
             tuple(map(values.get, spec.arguments)),
-            tuple((place[name], name) for name in given),
+            tuple((place[name], name) for name in missing),
             tuple((place[strides_of(name)[0]], name) for name in spec.tensors),
             place.get("scale"),
             place.get("first_program"),
@@ -72,30 +67,30 @@ class Bound:
     def __call__(self, programs: int, tensors: Mapping[str, Tensor], scale: float, first: int = 0) -> None:
         """Launch; raises ConfigError if the kernel's blocks need more of the GPU than there is."""
         arguments = list(self.template)
-        alike: list[object] = [first]
+        key: list[object] = [first]
         addresses = 0
         for place, name in self.tensors:
             arguments[place] = x = tensors[name]
-            alike.append(x.dtype)
+            key.append(x.dtype)
             addresses |= x.data_ptr()
         for place, name in self.strides:
             arguments[place : place + 3] = strides = tensors[name].stride()[:3]
-            alike.append(strides)
+            key.append(strides)
         if self.scale is not None:
             arguments[self.scale] = scale * self.unit
         if self.first is not None:
             arguments[self.first] = first
-        self._launch(programs, arguments, None if addresses % ALIGNMENT else tuple(alike))
+        self._launch(programs, arguments, None if addresses % ALIGNMENT else tuple(key))
 
-    def _launch(self, programs: int, arguments: list[object], alike: tuple[object, ...] | None) -> None:
-        """Launch the kernel that ran for arguments that are `alike`: to find it anew takes Triton 20 microseconds."""
-        if alike is not None and (known := self._compiled.get(alike)) is not None:
-            known[(programs, 1, 1)](*arguments)
+    def _launch(self, programs: int, arguments: list[object], key: tuple[object, ...] | None) -> None:
+        """Launch the kernel that ran for arguments of the same key: to choose it anew takes Triton 20 microseconds."""
+        if key is not None and (compiled := self._compiled.get(key)) is not None:
+            compiled[(programs, 1, 1)](*arguments)
             return
-        found = self._chosen(programs, arguments)
+        chosen = self._chosen(programs, arguments)
         # the interpreter compiles nothing, and for AMD the sizes of storages matter, too
-        if alike is not None and isinstance(found, CompiledKernel) and found.metadata.target.backend == "cuda":
-            self._compiled[alike] = found
+        if key is not None and isinstance(chosen, CompiledKernel) and chosen.metadata.target.backend == "cuda":
+            self._compiled[key] = chosen
 
     def _chosen(self, programs: int, arguments: list[object]) -> object:
         """Launch the kernel that Triton chooses for the arguments, and return it."""
@@ -122,29 +117,24 @@ class Bound:
 
 
 @dataclass(frozen=True, eq=False)
-class Bindings:
-    """A program's launches, each bound when it is first used."""
+class BoundLaunches:
+    """The launches of a lowered plan, each bound when it is first used."""
 
-    program: Program
-    _bound: dict[Launch, Bound] = field(default_factory=dict, repr=False)
+    lowered: LoweredPlan
+    _bound: dict[Launch, BoundLaunch] = field(default_factory=dict, repr=False)
 
-    def of(self, launch: Launch) -> Bound:
-        """Return one of the program's launches, bound."""
+    def of(self, launch: Launch) -> BoundLaunch:
+        """Return one of the launches, bound."""
         if launch not in self._bound:
-            self._bound[launch] = Bound.of(launch, self._known(launch))
+            lowered = self.lowered
+            tables = {name: table.narrow_on(lowered.device) for name, table in launch.spec.tables}
+            common = lowered.numbers | tables | launch.constants(lowered.lowering.config.precision)
+            self._bound[launch] = BoundLaunch.of(launch, common)
         return self._bound[launch]
-
-    def _known(self, launch: Launch) -> dict[str, object]:
-        """Return the arguments that all of the program's calls have in common, by name."""
-        program, shape = self.program, self.program.plan.shape
-        group, precision = program.lowering.sizes.group, program.lowering.config.precision
-        sizes = {"num_heads": program.heads, "qheads_per_kvhead": group, "q_len": shape.q_len, "kv_len": shape.kv_len}
-        tables = {name: table.narrow_on(program.device) for name, table in launch.spec.tables}
-        return sizes | tables | launch.constants(precision)
 
 
 def _compiler() -> str:
-    """Return which of triton's backends compiles the kernels, or that none does."""
+    """Return the name of the triton backend that compiles the kernels, or that of its interpreter."""
     if interpreter.is_on():
         return "interpreter"
     return "hip" if torch.version.hip else "cuda"

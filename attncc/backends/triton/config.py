@@ -31,7 +31,7 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Config:
+class KernelConfig:
     """Blocks of the three kernels, and choices that concern all of them.
 
     precision: how float32 products are computed, `ieee` or `tf32`; 16-bit inputs know no choice.
@@ -46,17 +46,17 @@ class Config:
     atomic: bool = False
 
     @classmethod
-    def default(cls, arch: str, head_dim: int, itemsize: int) -> Config:
+    def default(cls, arch: str, head_dim: int, itemsize: int) -> KernelConfig:
         """Return the configuration of an architecture ("sm_90"; "any" suits all) for head sizes up to 256.
 
         `itemsize` is in bytes, of an element of the inputs. Where it was chosen, its kernels take neither stack nor
         spills and stay within the limits; see defaults.toml.
         """
-        found = defaults.blocks(arch, head_dim, itemsize)
-        forward, query_gradient, key_gradient = (Blocks(*found[kernel]) for kernel in KERNELS)
+        blocks = defaults.blocks(arch, head_dim, itemsize)
+        forward, query_gradient, key_gradient = (Blocks(*blocks[kernel]) for kernel in KERNELS)
         return cls(forward, query_gradient, key_gradient)
 
-    def changed(self, values: Mapping[str, object]) -> Config:
+    def changed(self, values: Mapping[str, object]) -> KernelConfig:
         """Return the configuration with `values`, such as {"forward.block_m": 64}; raises ConfigError."""
         return choices.changed(self, values, "triton", _check)
 

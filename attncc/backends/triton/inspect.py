@@ -1,4 +1,4 @@
-"""Any stage of a kernel, from its source to its machine code, and what the last one says about its speed."""
+"""Any stage of a kernel, from its source to its machine code, and its speed as predicted from the latter."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from attncc.backends.triton import tile
-from attncc.backends.triton.aot import source
-from attncc.backends.triton.variants import Variant
+from attncc.backends.triton import demand
+from attncc.backends.triton.aot import Variant
 from attncc.errors import BackendError
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.compiler import compile
 from attncc.machine_code.loops import Loop, full_and_partial, main_loops
-from attncc.machine_code.throughput import Throughput, Work, predict
+from attncc.machine_code.throughput import Throughput, TileDemand, predict
 from attncc.targets import Gpu
 
 #: Stages that are text, by what compiles them; `triton` is the generated source.
@@ -33,41 +32,41 @@ class Inspection:
 
     @property
     def title(self) -> str:
-        """Its name, and in what it differs from the plain form."""
+        """The kernel's name, how it differs from the plain form, and its sets."""
         spec = self.variant.spec
-        names = ("gather_rows", "gather_cols", "members", "packed", "continues", "split", "atomic", "of_keys")
+        names = ("gather_rows", "gather_cols", "head_subset", "packed", "continues", "split", "atomic", "of_keys")
         marks = [name.replace("_", " ").replace("cols", "keys") for name in names if getattr(spec, name)]
         return ", ".join([spec.kernel, *marks]) + (f": {spec.sets}" if spec.sets else "")
 
     @cached_property
     def compiled(self) -> Compiled:
         """The compiled kernel; raises BackendError if it can't be compiled."""
-        return compile(source(self.variant), self.gpu)
+        return compile(self.variant.source, self.gpu)
 
     def text(self, stage: str) -> str:
         """Return a stage as text; raises BackendError for one that the target's compiler doesn't have."""
-        known = TEXTS[self.gpu.backend]
-        if stage not in known:
+        stages = TEXTS[self.gpu.backend]
+        if stage not in stages:
             raise BackendError(
                 f"There is no stage {stage!r} for {self.gpu.arch}.",
-                rule=f"Its stages are {', '.join(known)}.",
-                fix=f"Ask for {known[-1]}, its machine code.",
+                rule=f"Its stages are {', '.join(stages)}.",
+                fix=f"Ask for {stages[-1]}, its machine code.",
             )
         if stage == "triton":
-            return source(self.variant).text
+            return self.variant.source.text
         if stage == "sass":
             return self.compiled.listing
-        found = self.compiled.stages[stage]
-        assert isinstance(found, str)
-        return found
+        text = self.compiled.stages[stage]
+        assert isinstance(text, str)
+        return text
 
     def resources(self) -> dict[str, Any]:
-        """Return what it takes, how many blocks fit on a multiprocessor, and the limit that it passes, if any."""
-        found = self.compiled.resources
-        return asdict(found) | {"blocks": found.occupancy(self.gpu), "beyond the limits": found.excess(self.gpu)}
+        """Return the kernel's resources, the blocks that fit on a multiprocessor, and the limit that it passes."""
+        taken = self.compiled.resources
+        return asdict(taken) | {"blocks": taken.occupancy(self.gpu), "beyond the limits": taken.excess(self.gpu)}
 
     def mix(self) -> dict[str, dict[str, int]]:
-        """Return, for the loops over full and over partial runs, how many instructions there are of each kind."""
+        """Return the instructions of each class in the loops over full and over partial runs."""
         return {
             name: {str(kind): count for kind, count in loop.mix.counts.items()} | {"all": loop.mix.total}
             for name, loop in self._loops.items()
@@ -75,11 +74,11 @@ class Inspection:
 
     def throughput(self) -> dict[str, Throughput]:
         """Return the predicted throughput of each loop; empty for a kernel without products, or one that can't run."""
-        if self.variant.spec.kernel not in tile.PRODUCTS or self.compiled.resources.excess(self.gpu):
+        if not self.variant.spec.visits_tiles or self.compiled.resources.excess(self.gpu):
             return {}
         constants: dict[str, Any] = dict(self.variant.constants)
-        work = Work(tile.flops(self.variant.spec, constants), dtype=tile.product_dtype(constants, self.dtype))
-        return {name: predict(loop.mix, self.compiled.resources, self.gpu, work) for name, loop in self._loops.items()}
+        tile = TileDemand(demand.flops(self.variant.spec, constants), dtype=demand.product_dtype(constants, self.dtype))
+        return {name: predict(loop.mix, self.compiled.resources, self.gpu, tile) for name, loop in self._loops.items()}
 
     @cached_property
     def _loops(self) -> dict[str, Loop]:

@@ -1,4 +1,4 @@
-"""Launches: kernels with everything they get that doesn't depend on the tensors' content."""
+"""Launches: kernels with all arguments that don't depend on the tensors' content, and the phases that they make up."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from attncc.backends.triton.config import Blocks
+from attncc.backends.triton.pack_gqa import HeadSubset, power_of_two
 from attncc.backends.triton.spec import Spec
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """What kernels are cut for: head sizes of keys and of values, bytes of an element, query heads a key head."""
+class HeadShape:
+    """The sizes that kernels are generated for."""
 
-    head_dim: int
-    value_dim: int
-    itemsize: int
-    group: int
+    head_dim: int  # elements of a row of queries and keys
+    value_dim: int  # elements of a row of values
+    itemsize: int  # bytes of an element
+    group_size: int  # query heads that share a key head
 
     @property
     def padded_head(self) -> bool:
@@ -32,50 +33,59 @@ class Sizes:
 
 @dataclass(frozen=True, eq=False)
 class Launch:
-    """A kernel's launch: `count` programs for each member, `arrays` and `numbers` by argument name.
-
-    The arrays are int32: numpy's as lowered, tensors once they are on a device.
-    """
+    """A kernel on a grid of `count` programs for each of its heads."""
 
     spec: Spec
-    sizes: Sizes
+    shape: HeadShape
     blocks: Blocks
+    heads: HeadSubset
     count: int
-    arrays: Mapping[str, Any]
-    numbers: Mapping[str, int]
+    arrays: Mapping[str, Any]  # int32, by argument name: numpy's as lowered, tensors once they are on a device
+    numbers: Mapping[str, int]  # by argument name
+    writes: Mapping[str, str]  # results of the phase by the argument that takes them: {"O": "O"}, {"Grad": "DK"}
+    accumulated: bool = False  # other launches add to the same rows: results stay in float32
+
+    @property
+    def grid_heads(self) -> int:
+        """Heads that the grid counts: key heads or query heads, of all batch entries."""
+        return self.heads.counted(by_kv_head=self.spec.by_kv_head)
+
+    @property
+    def programs(self) -> int:
+        """The size of the grid."""
+        return self.count * self.grid_heads
+
+    @property
+    def tile_rows(self) -> int:
+        """Rows of the tile that a program holds."""
+        return self.blocks.block_n if self.spec.holds_keys else self.blocks.block_m
 
     def constants(self, precision: str) -> dict[str, int | str]:
         """Return the compile-time constants by name."""
-        found: dict[str, int | str] = {
-            "HEAD_DIM": self.sizes.head_dim,
-            "VALUE_DIM": self.sizes.value_dim,
-            "BLOCK_D": width(self.sizes.head_dim),
-            "BLOCK_DV": width(self.sizes.value_dim),
+        constants: dict[str, int | str] = {
+            "HEAD_DIM": self.shape.head_dim,
+            "VALUE_DIM": self.shape.value_dim,
+            "BLOCK_D": width(self.shape.head_dim),
+            "BLOCK_DV": width(self.shape.value_dim),
             "BLOCK_M": self.blocks.block_m,
             "BLOCK_N": self.blocks.block_n,
             "PRECISION": precision,
         }
-        return {name: found[name] for name in self.spec.constants}
+        return {name: constants[name] for name in self.spec.signature.constants}
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """The launches that compute one pass in one direction.
+class Phase:
+    """The launches of one kernel over all passes, in their order, with those that put split tiles together."""
 
-    `whole` writes tiles that are one item each; `split` writes the parts of the others to a workspace, of which
-    `joins` makes one result for each of the kernel's outputs.
-    """
-
-    whole: Launch | None
-    split: Launch | None
-    joins: tuple[Launch, ...]
+    launches: tuple[Launch, ...]
+    writes: tuple[str, ...]  # the results, by the names that Launch.writes has for them
+    covers: bool = (
+        True  # each row is written by a launch that doesn't read it first; else results begin as those of no key
+    )
+    once: bool = True  # no row is written twice: results have the inputs' dtype
 
 
 def width(head_dim: int) -> int:
     """Return the power of two, at least 16, that a head size is padded to."""
     return max(16, power_of_two(head_dim))
-
-
-def power_of_two(number: int) -> int:
-    """Return the least power of two that is at least `number`, for numbers from 1."""
-    return 1 << (number - 1).bit_length()

@@ -1,22 +1,22 @@
 """Runs the attention kernels beside this file on a GPU. It needs PyTorch and the GPU's driver, nothing else:
 
-    from loader import Attention
-    attention = Attention()                                # reads manifest.json, where this file lies
+    from loader import AttentionKernels
+    attention = AttentionKernels()                         # reads manifest.json, where this file lies
     out, lse = attention.forward(query, key, value)        # (B, Hq, N, D), (B, Hkv, Nk, D), (B, Hkv, Nk, Dv)
     d_query, d_key, d_value = attention.backward(grad_out, query, key, value, out, lse)
 
-Where manifest.json names a score, lse comes with what its rounding has left off, log(N) for N large scores:
+Where manifest.json names a score, lse comes with the remainder of its rounding, such as log(N) for N large scores:
 
     out, lse, remainder = attention.forward(query, key, value, weights={"slopes": slopes})
     gradients = attention.backward(grad_out, query, key, value, out, lse, remainder=remainder, weights=...)
 
-and where it lists weights of the score, both get them by name, float32; they get no gradient here.
+and where it lists weights of the score, both take them by name, float32; their gradients need attncc.
 
-Sizes and dtype are those that manifest.json was made for. lse is (B, Hq, N), natural logarithm, float32; a query that
+Sizes and dtype are those in manifest.json. lse is (B, Hq, N), natural logarithm, float32; a query that
 sees no key has out 0 and lse -inf.
 
-Files that are damaged or missing, or that aren't in this folder, are a PackageError before anything of them is used.
-The hashes show damage, not malice: who can write here can change the manifest, too.
+A file that is damaged, missing or outside of this folder raises a PackageError before any of it is used. The hashes
+show damage, not malice: whoever can write to this folder can change the manifest, too.
 """
 
 import ctypes
@@ -25,6 +25,7 @@ import json
 import math
 import os
 import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +34,20 @@ from torch import Tensor
 
 _SCALARS = {"i32": ctypes.c_int32, "i64": ctypes.c_int64, "fp32": ctypes.c_float}
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "i32": torch.int32, "i64": torch.int64}
-#: Kernels that weren't compiled for more compute offsets of rows in 32 bits, below this.
+#: Unless they were compiled for more, kernels compute offsets of rows in 32 bits, below this.
 _NARROW = 1 << 30
 #: CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, and HIP's of the same meaning.
 _DYNAMIC_SHARED = 8
-
-
 #: Bytes of a manifest that are read.
 _LARGEST_MANIFEST = 1 << 26
 
 
 class PackageError(ValueError):
-    """A file of the package is missing, damaged, or no file of the package."""
+    """A file is missing, damaged, or not a file of the package."""
 
 
 class Files:
-    """The files of a package, read only where they are what its manifest says."""
+    """The files of a package; one that differs from its manifest is not read."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -58,7 +57,7 @@ class Files:
         """Return the content of a file by its name; raises PackageError."""
         listed = self.manifest["files"].get(name)
         if listed is None or Path(name).name != name:
-            raise PackageError(f"{name!r} is no file of the package {self._folder}.")
+            raise PackageError(f"{name!r} isn't a file of the package {self._folder}.")
         content = _content(self._folder / name, listed["bytes"])
         if hashlib.sha256(content).hexdigest() != listed["sha256"]:
             raise PackageError(f"{self._folder / name} is damaged: its SHA-256 isn't the manifest's. Compile it again.")
@@ -66,14 +65,14 @@ class Files:
 
 
 def _content(path: Path, limit: int) -> bytes:
-    """Return a regular file's bytes, at most `limit`; a link may lead out of the package."""
+    """Return the bytes of a regular file, at most `limit`; a link might lead out of the package."""
     if path.is_symlink():
         raise PackageError(f"{path} is a link. Copy the package's own files here.")
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise PackageError(f"{path} is no regular file.")
+                raise PackageError(f"{path} isn't a regular file.")
             content = file.read(limit + 1)
     except OSError as error:
         raise PackageError(f"{path} can't be read: {error.strerror}.") from error
@@ -83,19 +82,19 @@ def _content(path: Path, limit: int) -> bytes:
 
 
 def _manifest(content: bytes) -> dict[str, Any]:
-    """Return what a manifest says, if its checksum fits."""
+    """Return the content of a manifest; raises PackageError unless its checksum fits."""
     try:
-        found: dict[str, Any] = json.loads(content)
-        intact = found.pop("checksum") == checksum(found)
+        manifest: dict[str, Any] = json.loads(content)
+        intact = manifest.pop("checksum") == checksum(manifest)
     except (ValueError, RecursionError, LookupError, AttributeError, TypeError):
         intact = False
     if not intact:
         raise PackageError("manifest.json is damaged: its checksum doesn't fit. Compile the package again.")
-    return found
+    return manifest
 
 
 def checksum(manifest: dict[str, Any]) -> str:
-    """Return the SHA-256 of what a manifest says without its checksum, however it is laid out."""
+    """Return the SHA-256 of a manifest's content without its checksum, in one canonical form."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -103,14 +102,14 @@ class Driver:
     """The driver's functions for modules: libcuda's, or those of HIP, which take the same arguments."""
 
     def __init__(self, backend: str) -> None:
-        self._limited = cuda = backend == "cuda"  # on AMD shared memory needs no leave
+        self._limited = cuda = backend == "cuda"  # on AMD shared memory needs no permission
         self._library = ctypes.CDLL("libcuda.so.1" if cuda else "libamdhip64.so")
         names = ("cuModuleLoadData", "cuModuleGetFunction", "cuFuncSetAttribute", "cuLaunchKernel")
         hip = ("hipModuleLoadData", "hipModuleGetFunction", "hipFuncSetAttribute", "hipModuleLaunchKernel")
         self._load, self._get, self._set, self._launch = (getattr(self._library, n) for n in (names if cuda else hip))
 
     def function(self, binary: bytes, entry: str, shared: int) -> Any:
-        """Load a binary into the current context; return its function, allowed this much shared memory."""
+        """Load a binary into the current context; return its function, allowed `shared` bytes of shared memory."""
         torch.cuda.current_stream()  # PyTorch makes the context
         module, function = ctypes.c_void_p(), ctypes.c_void_p()
         self._check(self._load(ctypes.byref(module), binary), entry)
@@ -131,7 +130,7 @@ class Driver:
             raise RuntimeError(f"{what}: the driver's error {status}")
 
 
-class Kernel:
+class LoadedKernel:
     """One kernel: a binary, and how its arguments are passed."""
 
     def __init__(self, binary: bytes, described: dict[str, Any], driver: Any) -> None:
@@ -139,18 +138,21 @@ class Kernel:
         self._function = driver.function(binary, described["entry"], described["shared"])
 
     def launch(self, programs: int, values: dict[str, Any]) -> None:
-        """Launch `programs` programs with arguments by name: tensors and numbers."""
+        """Launch a grid of `programs` with arguments by name: tensors and numbers."""
         described = self._described
         device = next(value.device for value in values.values() if isinstance(value, Tensor))
         # Where the compiler wants memory of its own, it is the next to last argument; the last is for profilers.
         scratch = torch.empty(described["scratch_bytes"] * programs, dtype=torch.uint8, device=device)
-        arguments = [_passed(kind, values[name]) for name, kind in described["arguments"]]
+        arguments = [
+            ctypes.c_void_p(values[name].data_ptr()) if kind.startswith("*") else _SCALARS[kind](values[name])
+            for name, kind in described["arguments"]
+        ]
         extra = [scratch.data_ptr() if scratch.numel() else 0, 0][: described["scratch_arguments"]]
         arguments += [ctypes.c_void_p(address) for address in extra]
         self._driver.launch(self._function, programs, described["threads"], described["shared"], arguments)
 
 
-class Attention:
+class AttentionKernels:
     """The kernels of one pattern at the sizes of its manifest."""
 
     def __init__(self, folder: Path | None = None, device: str = "cuda", driver: Any = None) -> None:
@@ -159,7 +161,9 @@ class Attention:
         binaries = {name: files.read(each["file"]) for name, each in self.manifest["kernels"].items()}
         self._arrays = _arrays(files.read("arrays.bin"), self.manifest["arrays"], device)
         driver = driver or Driver(self.manifest["target"]["backend"])
-        self._kernels = {name: Kernel(binaries[name], each, driver) for name, each in self.manifest["kernels"].items()}
+        self._kernels = {
+            name: LoadedKernel(binaries[name], each, driver) for name, each in self.manifest["kernels"].items()
+        }
 
     def forward(
         self,
@@ -172,17 +176,11 @@ class Attention:
         """Return (out, lse), under a score (out, lse, remainder); `scale` defaults to 1 / sqrt(D)."""
         self._require(query, key, value)
         named = self._named(weights or {})
-        side = self.manifest["forward"]
-        kept = query.dtype if side["once"] else torch.float32
-        out = query.new_empty(*query.shape[:-1], value.shape[-1], dtype=kept)
-        rows = {name: query.new_empty(query.shape[:-1], dtype=torch.float32) for name in self.manifest["of_rows"]}
-        if not side["covers"]:
-            out.zero_()
-            for name, nothing in zip(rows, (-math.inf, 0.0), strict=False):
-                rows[name].fill_(nothing)
-        tensors = {"Q": query, "K": key, "V": value, "O": out, **rows, **named}
-        self._run(side, tensors, {name: f"{name}_parts" for name in ("O", *rows)}, scale)
-        return (out.to(query.dtype), *rows.values())
+        phase = self.manifest["forward"]
+        results = forward_results(query, value, phase["writes"], covers=phase["covers"], once=phase["once"])
+        self._run(phase, {"Q": query, "K": key, "V": value, **results, **named}, self._scale(query, scale))
+        out, *rows = results.values()
+        return (out.to(query.dtype), *rows)
 
     def backward(
         self,
@@ -196,53 +194,50 @@ class Attention:
         weights: dict[str, Tensor] | None = None,
         remainder: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of query, key and value, given the gradient of `out` and what forward returned."""
+        """Return the gradients of query, key and value, given the gradient of `out` and the results of `forward`."""
         self._require(query, key, value)
-        named = self._named(weights or {})
+        named, scale = self._named(weights or {}), self._scale(query, scale)
         grad, out, lse = grad.contiguous(), out.contiguous(), lse.contiguous()
-        delta, log_sums = torch.empty_like(lse), torch.empty_like(lse)
-        rows = {"DO": grad, "O": out, "LSE": lse, "Delta": delta, "Q": query}
-        rows |= {"LSE_log2": log_sums, "LSE_natural": log_sums}  # a kernel has one of the two: its unit is in the name
-        self._run(self.manifest["delta"], rows, {}, scale)
-        tensors = {"Q": query, "K": key, "V": value, "DO": grad, "Delta": delta, "LSE": log_sums, **named}
-        if "Remainder" in self.manifest["of_rows"]:
+        delta, scaled = torch.empty_like(lse), torch.empty_like(lse)
+        rows = {"DO": grad, "O": out, "LSE": lse, "Delta": delta}
+        rows |= {"LSE_log2": scaled, "LSE_natural": scaled}  # a kernel has one of the two: its unit is in the name
+        self._run(self.manifest["delta"], rows, scale)
+        tensors = {"Q": query, "K": key, "V": value, "DO": grad, "Delta": delta, "LSE": scaled, **named}
+        if "Remainder" in self.manifest["forward"]["writes"]:
             if remainder is None:
-                raise ValueError(
-                    "remainder is missing; under a score the kernels want what forward returned beside lse."
-                )
+                raise ValueError("remainder is missing; under a score the kernels want the one that forward returned.")
             tensors["Remainder"] = remainder.contiguous()
-        found: dict[str, Tensor] = {}
-        for side in self.manifest["backward"]:
-            for name in side["writes"]:
-                of = tensors[name.removeprefix("D")]
-                atomic = name in side["atomic"]
-                kept = of.dtype if side["once"] and not atomic else torch.float32
-                found[name] = (torch.empty_like if side["covers"] and not atomic else torch.zeros_like)(of, dtype=kept)
-            split = {name: "Grad_parts" for name in side["writes"] if name not in side["atomic"]}
-            self._run(side, tensors | found, split, scale)
-        return found["DQ"].to(query.dtype), found["DK"].to(key.dtype), found["DV"].to(value.dtype)
+        gradients: dict[str, Tensor] = {}
+        for phase in self.manifest["backward"]:
+            for name in phase["writes"]:
+                direct = name not in phase["atomic"]
+                like = tensors[name.removeprefix("D")]
+                gradients[name] = gradient(like, covers=phase["covers"] and direct, once=phase["once"] and direct)
+            self._run(phase, tensors | gradients, scale)
+        return gradients["DQ"].to(query.dtype), gradients["DK"].to(key.dtype), gradients["DV"].to(value.dtype)
 
-    def _run(
-        self, side: dict[str, Any], tensors: dict[str, Tensor], split: dict[str, str], scale: float | None
-    ) -> None:
-        """Launch a side's kernels in order; `split` says what a join calls the parts of each result."""
-        scale = tensors["Q"].shape[-1] ** -0.5 if scale is None else scale
+    def _scale(self, query: Tensor, scale: float | None) -> float:
+        """Return the scale that kernels take; raise ValueError unless it is above 0."""
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
         if not scale > 0:
             raise ValueError(f"scale={scale}; the kernels want it above 0. Negate the query for a negative one.")
-        scale = scale if self.manifest["score"] else scale * math.log2(math.e)
+        return scale if self.manifest["score"] else scale * math.log2(math.e)
+
+    def _run(self, phase: dict[str, Any], tensors: dict[str, Tensor], scale: float) -> None:
+        """Launch a phase's kernels in order; split tiles go to a workspace until they are joined."""
         parts: dict[str, Tensor] = {}
-        for step in side["steps"]:
+        for launch in phase["launches"]:
             values: dict[str, Any] = dict(tensors)
-            if step["role"] == "split":
-                parts = _parts(step, tensors, split)
+            if launch["role"] == "split":
+                parts = workspace(launch["writes"], launch["programs"] * launch["tile_rows"], tensors)
                 values |= parts
-            if step["role"] == "join":
-                values |= _joined(step["result"], tensors, parts, split)
-            for name, strides in step["strides"].items():
+            if launch["role"] == "join":
+                values |= joined(launch["writes"], parts, tensors)
+            for name, strides in launch["strides"].items():
                 values |= zip(strides, values[name].stride(), strict=False)
-            values |= {name: self._arrays[array] for name, array in step["arrays"].items()}
-            values |= step["numbers"] | {"scale": scale}
-            self._kernels[step["kernel"]].launch(step["programs"], values)
+            values |= {name: self._arrays[array] for name, array in launch["arrays"].items()}
+            values |= launch["numbers"] | {"scale": scale}
+            self._kernels[launch["kernel"]].launch(launch["programs"], values)
 
     def _named(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a score's weights by argument; raise ValueError unless they are those of the manifest."""
@@ -276,32 +271,48 @@ class Attention:
                 raise ValueError(f"{name} has strides {tensor.stride()}, the kernels want multiples of 16.")
 
 
-def _parts(step: dict[str, Any], tensors: dict[str, Tensor], split: dict[str, str]) -> dict[str, Tensor]:
-    """Return where a step that splits tiles writes the parts of each result, in float32."""
-    rows, like = step["programs"] * step["rows"], tensors["Q"]
-    return {name: like.new_empty((1, 1, rows, *tensors[name].shape[3:]), dtype=torch.float32) for name in split}
+#: The name of AttentionKernels in packages of attncc 0.
+Attention = AttentionKernels
 
 
-def _joined(
-    result: str | None, tensors: dict[str, Tensor], parts: dict[str, Tensor], split: dict[str, str]
+def forward_results(
+    query: Tensor, value: Tensor, names: Sequence[str], *, covers: bool, once: bool
 ) -> dict[str, Tensor]:
-    """Return what a step that puts parts together gets: those of all results, or of one, which it calls `Grad`."""
-    if result is None:
-        return {split[name]: parts[name] for name in split}
-    return {split[result]: parts[result], "Grad": tensors[result]}
+    """Return tensors for o and its rows (lse, remainder): as of no key, unless kernels cover them."""
+    dtype = query.dtype if once else torch.float32
+    results = {"O": query.new_empty(*query.shape[:-1], value.shape[-1], dtype=dtype)}
+    results |= {name: query.new_empty(query.shape[:-1], dtype=torch.float32) for name in names if name != "O"}
+    for name, result in results.items():
+        if not covers:
+            result.fill_(-math.inf if name == "LSE" else 0.0)
+    return results
 
 
-def _passed(kind: str, value: Any) -> Any:
-    if kind.startswith("*"):
-        return ctypes.c_void_p(value.data_ptr())
-    return _SCALARS[kind](value)
+def gradient(like: Tensor, *, covers: bool, once: bool) -> Tensor:
+    """Return a tensor for a gradient: zeros, unless kernels cover it; in float32 if several launches add to it."""
+    empty = torch.empty if covers else torch.zeros
+    return empty(like.shape, dtype=like.dtype if once else torch.float32, device=like.device)
+
+
+def workspace(writes: Mapping[str, str], rows: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return room for the parts of results, (1, 1, rows, ...) float32; `writes` names a result for each argument."""
+    shapes = {result: (1, 1, rows, *tensors[result].shape[3:]) for result in writes.values()}
+    return {name: tensors[name].new_empty(shape, dtype=torch.float32) for name, shape in shapes.items()}
+
+
+def joined(writes: Mapping[str, str], parts: dict[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the arguments of a kernel that joins parts: these, taken out of `parts`, and its results."""
+    arguments: dict[str, Tensor] = {}
+    for argument, result in writes.items():
+        arguments |= {f"{argument}_parts": parts.pop(result), argument: tensors[result]}
+    return arguments
 
 
 def _arrays(content: bytes, described: dict[str, Any], device: str) -> dict[str, Tensor]:
     """Return the arrays of arrays.bin: integers, one array after the other."""
-    memory, found = bytearray(content), {}
+    memory, arrays = bytearray(content), {}
     for name, each in described.items():
         dtype = _DTYPES[each["dtype"]]
         array = torch.frombuffer(memory, dtype=dtype, count=math.prod(each["shape"]), offset=each["offset"])
-        found[name] = array.reshape(each["shape"]).to(device)
-    return found
+        arrays[name] = array.reshape(each["shape"]).to(device)
+    return arrays

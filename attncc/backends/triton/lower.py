@@ -3,187 +3,105 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from attncc.backends.triton.config import Blocks, Config
-from attncc.backends.triton.edges import edge
-from attncc.backends.triton.launch import Launch, Sizes, Work, power_of_two, width
-from attncc.backends.triton.members import Members
-from attncc.backends.triton.schedule import Items, longest, schedule, transposed
-from attncc.backends.triton.spec import Spec
+from attncc.backends.triton.config import Blocks, KernelConfig
+from attncc.backends.triton.launch import HeadShape, Launch
+from attncc.backends.triton.pack_gqa import HeadSubset, packed_rows, power_of_two
+from attncc.backends.triton.spec import Spec, pipelines_pairs
+from attncc.backends.triton.tile_scheduler import longest, schedule, transposed
+from attncc.backends.triton.tiled_pass import TiledPass
 from attncc.ir.magnitude import magnitude
 from attncc.ir.notation import condition
 from attncc.ir.score import IDENTITY, ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
-from attncc.ir.tables import Array
 from attncc.planner.passes import Pass
 from attncc.planner.tiles import Tiles
 
-#: Rows of the largest tile that holds those of several heads.
-PACKED_ROWS = 128
-#: Elements of a split tile that a warp merges, and that it adds up. With 1,024 to add up, Triton 3.7 takes stack.
-MERGED_BY_WARP, ADDED_BY_WARP = 1024, 2048
 #: Integers below this bound are computed in 32 bits; the printer's rounding down takes another bit.
 NARROW = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
 class Lowering:
-    """How passes are lowered: for tensors of these sizes, a configuration, and a device of so many processors.
+    """How passes are lowered: for tensors of these sizes, a configuration, and a device with this many processors."""
 
-    score: what takes the scores' place (None: nothing does); weighted: its weights' gradients are wanted.
-    far: a head's rows reach beyond 2^31 elements. unpipelined: see Spec.
-    """
-
-    sizes: Sizes
-    config: Config
+    shape: HeadShape
+    config: KernelConfig
     processors: int
-    score: ScoreExpression | None = None
-    weighted: bool = False
-    far: bool = False
-    unpipelined: bool = False
+    score: ScoreExpression | None = None  # what stands in the place of the scores, if anything
+    weighted: bool = False  # the gradients of its weights are wanted
+    far: bool = False  # a head's rows reach beyond 2^31 elements
+    unpipelined: bool = False  # see Spec
 
-    def forward(self, work: Pass, members: Members, *, opens: bool) -> Work:
+    @classmethod
+    def on(
+        cls,
+        arch: str,
+        processors: int,
+        shape: HeadShape,
+        config: Mapping[str, object],
+        *,
+        score: ScoreExpression | None,
+        weighted: bool,
+        far: bool,
+    ) -> Lowering:
+        """Return the lowering for an architecture, with its default configuration but for the choices in `config`."""
+        default = KernelConfig.default(arch, max(shape.head_dim, shape.value_dim), shape.itemsize)
+        return cls(shape, default.changed(config), processors, score, weighted, far, not pipelines_pairs(arch))
+
+    def forward(self, work: Pass, heads: HeadSubset, *, opens: bool) -> Iterator[Launch]:
         """Return the launches of the forward kernel; `opens`: it is the first to write its rows, and writes all."""
-        if self._packs(work, members):
-            return self._packed_forward(work, members, opens=opens)
-        cut = self._cut("forward", work, self.config.forward, members)
-        joins = [(self._merge(cut), self.sizes)]
-        return cut.over(self._items(cut, cut.work.tiles, members.queries, opens), joins, opens)
+        height, blocks = packed_rows(work.rows.size, heads), self.config.forward
+        if height is None:
+            tiled = self._tiled(work, self._spec("forward", work), blocks, heads)
+        else:  # tiles of the pass are those of one head; the kernel's hold the same rows of all heads
+            blocks = replace(blocks, block_m=power_of_two(work.rows.size))
+            tiled = self._tiled(work, replace(self._spec("forward", work), packed=True), blocks, heads)
+            tiled = replace(tiled, blocks=replace(tiled.blocks, block_m=height))
+        return self._scheduled(tiled, tiled.work.tiles, opens)
 
-    def query_gradient(self, work: Pass, members: Members, *, opens: bool) -> Work:
+    def query_gradient(self, work: Pass, heads: HeadSubset, *, opens: bool) -> Iterator[Launch]:
         """Return the launches of the dQ kernel."""
-        cut = self._cut("query_gradient", work, self.config.query_gradient, members)
-        cut = replace(cut, spec=replace(cut.spec, weighted=self.weighted))
-        join = Spec("add", gather_rows=cut.spec.gather_rows, members=cut.spec.members)
-        return cut.over(self._items(cut, cut.work.tiles, members.queries, opens), [(join, self.sizes)], opens)
+        spec = replace(self._spec("query_gradient", work), weighted=self.weighted)
+        tiled = self._tiled(work, spec, self.config.query_gradient, heads)
+        return self._scheduled(tiled, tiled.work.tiles, opens)
 
-    def key_gradient(self, work: Pass, members: Members, *, opens: bool) -> Work:
+    def key_gradient(self, work: Pass, heads: HeadSubset, *, opens: bool) -> Iterator[Launch]:
         """Return the launches of the dK and dV kernel."""
-        cut = self._cut("key_gradient", work, self.config.key_gradient, members)
-        cut = replace(cut, spec=replace(cut.spec, atomic=self.config.atomic, weighted=self.weighted))
-        join = Spec("add", gather_cols=cut.spec.gather_cols, members=cut.spec.members, of_keys=True)
-        of_value = replace(self.sizes, head_dim=self.sizes.value_dim)
-        joins = [(join, self.sizes), (join, of_value)]
-        return cut.over(self._items(cut, transposed(cut.work), members.keys, opens), joins, opens)
+        spec = self._spec("key_gradient", work)
+        spec = replace(spec, weighted=self.weighted, atomic=self.config.atomic)
+        tiled = self._tiled(work, spec, self.config.key_gradient, heads)
+        return self._scheduled(tiled, transposed(tiled.work), opens)
 
-    @staticmethod
-    def _merge(cut: Cut) -> Spec:
-        """Return the kernel that merges the parts of split tiles."""
-        kept = cut.spec
-        return Spec("merge", gather_rows=kept.gather_rows, members=kept.members, remainder=kept.remainder)
+    def _scheduled(self, tiled: TiledPass, tiles: Tiles, opens: bool) -> Iterator[Launch]:
+        """Return the launches over `tiles` as work items; the first to write its rows has an item for each tile."""
+        heads = tiled.heads.counted(by_kv_head=tiled.spec.by_kv_head)
+        most = tiled.blocks.item_tiles or longest(tiles, heads, self.processors)
+        return tiled.launches(schedule(tiles, most, every_tile=opens), opens=opens)
 
-    def _packs(self, work: Pass, members: Members) -> bool:
-        """Return whether one tile can hold the rows of all heads that share a key head, so that keys are read once."""
-        return members.sharers > 1 and power_of_two(work.rows.size) * members.sharers <= PACKED_ROWS
-
-    def _packed_forward(self, work: Pass, members: Members, *, opens: bool) -> Work:
-        height = max(16, power_of_two(work.rows.size * members.sharers))
-        blocks = replace(self.config.forward, block_m=height)
-        cut = self._cut("forward", work, blocks, members, rows_of_tile=power_of_two(work.rows.size))
-        cut = replace(cut, blocks=replace(cut.blocks, block_m=height), spec=replace(cut.spec, packed=True))
-        join = replace(self._merge(cut), packed=True)
-        return cut.over(self._items(cut, cut.work.tiles, members.keys, opens), [(join, self.sizes)], opens)
-
-    def _items(self, cut: Cut, tiles: Tiles, members: int, every_tile: bool) -> tuple[Items, Items]:
-        most = cut.blocks.item_tiles or longest(tiles, members, self.processors)
-        return schedule(tiles, most, every_tile=every_tile)
-
-    def _cut(self, kernel: str, work: Pass, blocks: Blocks, members: Members, rows_of_tile: int | None = None) -> Cut:
+    def _tiled(self, work: Pass, spec: Spec, blocks: Blocks, heads: HeadSubset) -> TiledPass:
         """Cut a pass into blocks no larger than its axes, so that few rows don't pay for many."""
         rows, cols = (max(16, power_of_two(axis.size)) for axis in (work.rows, work.cols))
         blocks = replace(blocks, block_m=min(blocks.block_m, rows), block_n=min(blocks.block_n, cols))
-        tiled = work.tiled(rows_of_tile or blocks.block_m, blocks.block_n)
-        (least, most), end = work.key_ranges.bounds(), work.cols.size
-        start, stop = edge(least, end, 0), edge(most, end, end)
-        arrays = {
-            "row_positions": work.rows.positions,
-            "col_positions": work.cols.positions,
-            "start_slots": start.slots,
-            "stop_slots": stop.slots,
-        }
-        numbers = {
-            "rows": work.rows.size,
-            "cols": work.cols.size,
-            "q_offset": work.q_offset,
-            "start_shift": start.shift,
-            "stop_shift": stop.shift,
-            "group_size": members.sharers,
-        }
-        kept = {name: array.astype(np.int32) for name, array in arrays.items() if array is not None}
-        spec = self._spec(kernel, work, members, start.kind, stop.kind)
-        return Cut(tiled, self.sizes, blocks, spec, {**kept, **members.arrays()}, numbers)
+        return TiledPass.of(work, spec, self.shape, blocks, heads)
 
-    def _spec(self, kernel: str, work: Pass, members: Members, start: str, stop: str) -> Spec:
-        """Return what a kernel is printed from; start, stop: the kinds of edges of the key ranges."""
+    def _spec(self, kernel: str, work: Pass) -> Spec:
+        """Return the spec of a kernel, but for the layout of its tiles."""
         return Spec(
             kernel,
             sets=condition(work.predicate),
-            start=start,
-            stop=stop,
             residual=work.residual,
             wide=_is_wide(work, self.score),
             signed=work.q_offset < 0,
             far=self.far,
-            gather_rows=work.rows.positions is not None,
-            gather_cols=work.cols.positions is not None,
-            members=members.listed is not None,
-            padded_head=self.sizes.padded_head,
-            padded_value=self.sizes.padded_value,
+            padded_head=self.shape.padded_head,
+            padded_value=self.shape.padded_value,
             score=self.score,
             remainder=self.score is not None,
             unpipelined=self.unpipelined,
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Cut:
-    """A pass cut into a kernel's tiles: its spec, and what the kernel reads beside tensors and items."""
-
-    work: Pass
-    sizes: Sizes
-    blocks: Blocks
-    spec: Spec
-    arrays: Mapping[str, Array]
-    numbers: Mapping[str, int]
-
-    def over(self, items: tuple[Items, Items], joins: list[tuple[Spec, Sizes]], opens: bool) -> Work:
-        """Return the launches over whole and split items; `joins` are the kernels that put split tiles together."""
-        whole, split = items
-        joined = (self._join(spec, sizes, split, opens) for spec, sizes in joins)
-        return Work(
-            self._launch(replace(self.spec, continues=not opens), whole),
-            self._launch(replace(self.spec, split=True), split),
-            tuple(joined) if len(split.items) else (),
-        )
-
-    def _launch(self, spec: Spec, items: Items) -> Launch | None:
-        if not len(items.items):
-            return None
-        arrays = {**self.arrays, "items": items.items, "runs": items.runs}
-        if spec.split:
-            arrays["part_numbers"] = items.part_numbers
-        return Launch(spec, self.sizes, self.blocks, len(items.items), arrays, self.numbers)
-
-    def _join(self, spec: Spec, sizes: Sizes, split: Items, opens: bool) -> Launch:
-        """`add` and `merge` know one kind of rows: those of the kernel's tiles."""
-        rows, height = (
-            (self.work.cols.size, self.blocks.block_n) if spec.of_keys else (self.work.rows.size, self.blocks.block_m)
-        )
-        spec = replace(spec, continues=not opens, padded_head=sizes.padded_head, padded_value=sizes.padded_value)
-        blocks = replace(self.blocks, block_m=height, num_warps=_join_warps(spec, height, sizes), num_stages=1)
-        numbers = {"rows": rows, "parts_per_head": len(split.items), "group_size": self.numbers["group_size"]}
-        return Launch(spec, sizes, blocks, len(split.tiles), {**self.arrays, "split_tiles": split.tiles}, numbers)
-
-
-def _join_warps(spec: Spec, height: int, sizes: Sizes) -> int:
-    """Return the warps that put a split tile of so many rows together: `merge` holds two tiles at a time, `add` one."""
-    if spec.kernel == "merge":
-        return min(16, max(4, height * width(sizes.value_dim) // MERGED_BY_WARP))
-    return min(16, max(1, height * width(sizes.head_dim) // ADDED_BY_WARP))
 
 
 def _is_wide(work: Pass, score: ScoreExpression | None) -> bool:

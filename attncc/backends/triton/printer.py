@@ -1,19 +1,20 @@
 """Printing of integer expressions and predicates as Triton source.
 
-Positions print as `i` and `j`, which the template broadcasts against each other. Triton divides towards zero,
-attncc towards minus infinity; where an operand may be negative the printed arithmetic makes up for it.
+Positions print as `i` and `j`, which the template broadcasts against each other. Triton divides towards zero, attncc
+towards minus infinity; where an operand may be negative, the printed arithmetic corrects for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import sympy
 from sympy.printing.str import StrPrinter
 
 from attncc.errors import BackendError
 from attncc.ir.arithmetic import floor_quotient
-from attncc.ir.bits import MAX_SHIFT, BitAnd, BitOr, Bitwise, BitXor, LeftShift, RightShift
+from attncc.ir.bits import MAX_SHIFT, LeftShift, RightShift
 from attncc.ir.predicate import And, Atom, Constant, Or, Predicate
 from attncc.ir.symbols import I
 from attncc.ir.tables import Read, TableData
@@ -21,10 +22,33 @@ from attncc.ir.tables import Read, TableData
 _SIGN = {"ge": ">=", "eq": "==", "ne": "!="}
 #: Comparisons of a predicate that is printed; a chain of `^` has twice as many at each link.
 MAX_PRINTED = 1 << 10
-
-
 #: A query position that isn't negative, by its symbol's name.
 _FROM_ZERO = sympy.Symbol(I.name, integer=True, nonnegative=True)
+
+
+Method = Callable[[Any, sympy.Basic], str]
+
+
+def called(function: str) -> Method:
+    """Return a method that prints a node as a call of a function."""
+    return lambda self, expr: f"{function}({', '.join(map(self._print, expr.args))})"
+
+
+def folded(function: str) -> Method:
+    """Return a method that prints a node as calls of a function of two arguments, in a fixed order."""
+
+    def method(self: Any, expr: sympy.Basic) -> str:
+        printed, *rest = sorted(str(self._print(arg)) for arg in expr.args)
+        for arg in rest:
+            printed = f"{function}({printed}, {arg})"
+        return printed
+
+    return method
+
+
+def infix(sign: str) -> Method:
+    """Return a method that prints a node as its arguments with a sign between them, fully parenthesised."""
+    return lambda self, expr: "(" + f" {sign} ".join(f"({self._print(arg)})" for arg in expr.args) + ")"
 
 
 class TritonPrinter(StrPrinter):  # type: ignore[misc]
@@ -82,17 +106,8 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         printed = self._print(expr)
         return f"({printed})" if expr.is_Integer else f"tl.maximum({printed}, 1)"
 
-    def _print_BitAnd(self, expr: BitAnd) -> str:
-        return self._bitwise("&", expr)
-
-    def _print_BitOr(self, expr: BitOr) -> str:
-        return self._bitwise("|", expr)
-
-    def _print_BitXor(self, expr: BitXor) -> str:
-        return self._bitwise("^", expr)
-
-    def _bitwise(self, sign: str, expr: Bitwise) -> str:
-        return "(" + f" {sign} ".join(f"({self._print(arg)})" for arg in expr.args) + ")"
+    _print_BitAnd, _print_BitOr, _print_BitXor = infix("&"), infix("|"), infix("^")
+    _print_Max, _print_Min, _print_Abs = folded("tl.maximum"), folded("tl.minimum"), called("tl.abs")
 
     def _print_LeftShift(self, expr: LeftShift) -> str:
         return f"(tl.cast({self._print(expr.args[0])}, tl.int64) << {self._shift(expr.args[1])})"
@@ -101,17 +116,8 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         return f"(tl.cast({self._print(expr.args[0])}, tl.int64) >> {self._shift(expr.args[1])})"
 
     def _shift(self, expr: sympy.Expr) -> str:
-        """Return what is shifted by, in range for the rows that fill a tile up, too."""
+        """Return the number of bits to shift by, in range for the rows that fill a tile up, too."""
         return f"tl.minimum(tl.maximum({self._print(expr)}, 0), {MAX_SHIFT})"
-
-    def _print_Max(self, expr: sympy.Max) -> str:
-        return folded("tl.maximum", map(self._print, expr.args))
-
-    def _print_Min(self, expr: sympy.Min) -> str:
-        return folded("tl.minimum", map(self._print, expr.args))
-
-    def _print_Abs(self, expr: sympy.Abs) -> str:
-        return f"tl.abs({self._print(expr.args[0])})"
 
     def _print_Pow(self, expr: sympy.Pow, rational: bool = False) -> str:
         return "(" + " * ".join([f"({self._print(expr.base)})"] * int(expr.exp)) + ")"
@@ -132,15 +138,7 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         return offset or "0"
 
 
-def folded(function: str, args: Iterable[str]) -> str:
-    """Return a function of two arguments applied to more of them, in a fixed order."""
-    printed, *rest = sorted(args)
-    for arg in rest:
-        printed = f"{function}({printed}, {arg})"
-    return printed
-
-
 def named_tables(tables: Iterable[TableData]) -> tuple[tuple[str, TableData], ...]:
     """Return (argument name, table) of tables, in the order of their content."""
-    found = sorted(set(tables), key=lambda table: table.digest)
-    return tuple((f"table_{number}", table) for number, table in enumerate(found))
+    ordered = sorted(set(tables), key=lambda table: table.digest)
+    return tuple((f"table_{number}", table) for number, table in enumerate(ordered))

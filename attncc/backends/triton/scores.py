@@ -10,23 +10,9 @@ import numpy as np
 import sympy
 from sympy.printing.str import StrPrinter
 
-from attncc.backends.triton.printer import TritonPrinter, folded
-from attncc.ir.comparisons import AtMost, Below, Compared, Conjunction, Disjunction, Joined, Negation, Same
-from attncc.ir.functions import (
-    AsReal,
-    Choice,
-    ConditionSymbol,
-    Cosine,
-    ErrorFunction,
-    Larger,
-    Logarithm,
-    Lookup,
-    Magnitude,
-    Root,
-    Sign,
-    Sine,
-    Smaller,
-)
+from attncc.backends.triton.printer import Method, TritonPrinter, called, folded, infix
+from attncc.ir.comparisons import Negation
+from attncc.ir.functions import AsReal, ConditionSymbol, Lookup, Sign
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, SCORE, I, J
 from attncc.ir.tables import TableData
@@ -39,26 +25,19 @@ _NAMES = {NQ: "q_len", NK: "kv_len"}
 
 @dataclass(frozen=True)
 class WeightsGradient:
-    """How the gradient of a look-up of weights is added up: pairs of a tile that share an entry are summed first.
+    """How the gradient of a look-up of weights is added up: pairs of a tile that share an entry are summed first."""
 
-    number: of the look-up. slot: of the weights. factor: the derivative by the entry ("" for 1).
-    base, place: the entry's offset is base * extent + place; base is the same for all pairs of a head, and place is
-    below `extent`. by_query, by_key: the place depends on the query's and on the key's position.
-    apart: no two pairs of a head share an entry. by_difference: the place over `difference`, for one that depends on
-    i - j only, else "". distinct: no two differences share an entry.
-    """
-
-    number: int
-    slot: int
-    factor: str
-    base: str
-    place: str
+    number: int  # of the look-up
+    slot: int  # of the weights
+    factor: str  # the derivative by the entry as source, "" for 1
+    base: str  # the entry's offset is base * extent + place; the base is the same for all pairs of a head
+    place: str  # below `extent`
     extent: int
-    by_query: bool
-    by_key: bool
-    apart: bool
-    by_difference: str = ""
-    distinct: bool = False
+    by_query: bool  # the place depends on the query's position
+    by_key: bool  # the place depends on the key's position
+    apart: bool  # no two pairs of a head share an entry
+    by_difference: str = ""  # the place over `difference`, for one that depends on i - j only
+    distinct: bool = False  # no two differences share an entry
 
     @property
     def by_pair(self) -> bool:
@@ -73,11 +52,11 @@ class WeightsGradient:
 
 @dataclass(frozen=True)
 class PrintedScore:
-    """A score as source: its value, in the tile's shape; its derivative by the score ("" for 1); its weights'."""
+    """A score as source."""
 
-    value: str
-    derivative: str
-    gradients: tuple[WeightsGradient, ...]
+    value: str  # in the tile's shape
+    derivative: str  # by the score, "" for 1
+    gradients: tuple[WeightsGradient, ...]  # of its weights
 
 
 class IndexPrinter(TritonPrinter):
@@ -85,6 +64,18 @@ class IndexPrinter(TritonPrinter):
 
     def _print_Symbol(self, expr: sympy.Symbol) -> str:
         return _NAMES.get(expr, str(expr.name))
+
+
+def _compared(sign: str) -> Method:
+    """Return a method that prints a comparison of real numbers."""
+
+    def method(self: ScorePrinter, expr: sympy.Basic) -> str:
+        compared = infix(sign)(self, expr)
+        if expr.free_symbols & {SCORE, I, J}:
+            return compared
+        return f"(tl.where({compared}, 1, 0) > 0)"  # spread over a tile, Triton's interpreter takes it for a float32
+
+    return method
 
 
 class ScorePrinter(StrPrinter):  # type: ignore[misc]
@@ -138,6 +129,13 @@ class ScorePrinter(StrPrinter):  # type: ignore[misc]
         printed: str = super()._print(expr, **settings)
         return printed
 
+    _print_Below, _print_AtMost, _print_Same = _compared("<"), _compared("<="), _compared("==")
+    _print_Conjunction, _print_Disjunction, _print_Choice = infix("&"), infix("|"), called("tl.where")
+    _print_Larger, _print_Smaller = folded("tl.maximum"), folded("tl.minimum")
+    _print_exp, _print_Logarithm, _print_Root = called("tl.exp"), called("tl.log"), called("tl.sqrt")
+    _print_Sine, _print_Cosine, _print_ErrorFunction = called("tl.sin"), called("tl.cos"), called("tl.erf")
+    _print_Magnitude = called("tl.abs")
+
     def _print_Function(self, expr: sympy.Function) -> str:
         return self.integers.integer(expr)  # which refuses it
 
@@ -153,38 +151,11 @@ class ScorePrinter(StrPrinter):  # type: ignore[misc]
         place = self.integers.place(expr.indices, expr.weights.shape)
         return f"tl.load(weights_{expr.weights.slot} + {place}).to(tl.float32)"
 
-    def _print_Choice(self, expr: Choice) -> str:
-        return f"tl.where({', '.join(map(self._print, expr.args))})"
-
     def _print_ConditionSymbol(self, expr: ConditionSymbol) -> str:
         return self.integers.predicate(expr.predicate)
 
-    def _print_Below(self, expr: Below) -> str:
-        return self._compared("<", expr)
-
-    def _print_AtMost(self, expr: AtMost) -> str:
-        return self._compared("<=", expr)
-
-    def _print_Same(self, expr: Same) -> str:
-        return self._compared("==", expr)
-
-    def _print_Conjunction(self, expr: Conjunction) -> str:
-        return self._between("&", expr)
-
-    def _print_Disjunction(self, expr: Disjunction) -> str:
-        return self._between("|", expr)
-
     def _print_Negation(self, expr: Negation) -> str:
         return f"({self.real(expr.args[0])} == 0)"
-
-    def _compared(self, sign: str, expr: Compared) -> str:
-        compared = self._between(sign, expr)
-        if expr.free_symbols & {SCORE, I, J}:
-            return compared
-        return f"(tl.where({compared}, 1, 0) > 0)"  # spread over a tile, Triton's interpreter takes it for a float32
-
-    def _between(self, sign: str, expr: Compared | Joined) -> str:
-        return f"({f' {sign} '.join(map(self.real, expr.args))})"
 
     def _print_tanh(self, expr: sympy.tanh) -> str:
         return f"(2.0 * tl.sigmoid(2.0 * {self.real(expr.args[0])}) - 1.0)"
@@ -192,33 +163,6 @@ class ScorePrinter(StrPrinter):  # type: ignore[misc]
     def _print_Sign(self, expr: Sign) -> str:
         x = self.real(expr.args[0])
         return f"tl.where({x} > 0, 1.0, tl.where({x} < 0, -1.0, 0.0))"
-
-    def _print_Sine(self, expr: Sine) -> str:
-        return f"tl.sin({self._print(expr.args[0])})"
-
-    def _print_Cosine(self, expr: Cosine) -> str:
-        return f"tl.cos({self._print(expr.args[0])})"
-
-    def _print_ErrorFunction(self, expr: ErrorFunction) -> str:
-        return f"tl.erf({self._print(expr.args[0])})"
-
-    def _print_exp(self, expr: sympy.exp) -> str:
-        return f"tl.exp({self._print(expr.args[0])})"
-
-    def _print_Logarithm(self, expr: Logarithm) -> str:
-        return f"tl.log({self._print(expr.args[0])})"
-
-    def _print_Root(self, expr: Root) -> str:
-        return f"tl.sqrt({self._print(expr.args[0])})"
-
-    def _print_Magnitude(self, expr: Magnitude) -> str:
-        return f"tl.abs({self._print(expr.args[0])})"
-
-    def _print_Larger(self, expr: Larger) -> str:
-        return folded("tl.maximum", map(self._print, expr.args))
-
-    def _print_Smaller(self, expr: Smaller) -> str:
-        return folded("tl.minimum", map(self._print, expr.args))
 
 
 def _is_small_integer(expr: sympy.Expr) -> bool:
@@ -243,7 +187,7 @@ def _by_difference(indices: Sequence[sympy.Expr]) -> tuple[sympy.Expr, ...]:
 
 
 def _is_distinct(index: sympy.Expr) -> bool:
-    """Return whether an index over i - j is that difference or its negative, but for what a head's pairs share."""
+    """Return whether an index over i - j is the difference or its negative, plus terms that a head's pairs share."""
     return any(_DIFFERENCE not in (index + sign * _DIFFERENCE).free_symbols for sign in (1, -1))
 
 

@@ -1,136 +1,52 @@
-"""What a kernel is generated from: everything that is printed into it, and nothing that it gets at launch."""
+"""Specs: everything that is printed into a kernel, and nothing that it gets at launch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from attncc.backends.triton import reads
+import sympy
+
 from attncc.backends.triton.printer import TritonPrinter, named_tables
 from attncc.backends.triton.scores import PrintedScore, ScorePrinter, WeightsGradient, printed
+from attncc.backends.triton.signature import SIGNATURES, Signature, strides_of
+from attncc.ir.functions import Lookup
 from attncc.ir.predicate import Predicate
 from attncc.ir.score import ScoreExpression
-from attncc.ir.symbols import NK
-from attncc.ir.tables import TableData
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What all forms of a kernel have in common.
-
-    purpose: what it computes, as the header of the generated module says it. tensors: arguments that come with the
-    strides of (batch, head, row); their last dimension is contiguous. arrays: other pointers. numbers: integers,
-    and `scale`. constants: compile-time constants.
-    """
-
-    purpose: str
-    tensors: tuple[str, ...]
-    arrays: tuple[str, ...]
-    numbers: tuple[str, ...]
-    constants: tuple[str, ...]
-
-
-_HEADS = ("programs_per_head", "num_heads", "qheads_per_kvhead")
-_OF_PASS = (*_HEADS, "q_len", "rows", "cols", "q_offset", "start_shift", "stop_shift", "scale")
-_OF_TILE = ("HEAD_DIM", "VALUE_DIM", "BLOCK_D", "BLOCK_DV", "BLOCK_M", "BLOCK_N", "PRECISION")
-
-KERNELS = {
-    "forward": Outline(
-        "o and lse of query tiles: an online softmax over their runs of key tiles",
-        ("Q", "K", "V", "O"),
-        ("LSE", "Remainder", "items", "runs"),
-        _OF_PASS,
-        _OF_TILE,
-    ),
-    "query_gradient": Outline(
-        "dQ of query tiles, over their runs of key tiles",
-        ("Q", "K", "V", "DO", "DQ"),
-        ("LSE", "Remainder", "Delta", "items", "runs"),
-        _OF_PASS,
-        _OF_TILE,
-    ),
-    "key_gradient": Outline(
-        "dK and dV of key tiles, over their runs of query tiles",
-        ("Q", "K", "V", "DO", "DQ", "DK", "DV"),
-        ("LSE", "Remainder", "Delta", "items", "runs"),
-        _OF_PASS,
-        _OF_TILE,
-    ),
-    "delta": Outline(
-        "delta = rowsum(dO * O) - d_lse, and lse (in base 2 where there is no score), +inf for queries without keys",
-        ("O", "DO"),
-        ("LSE", "DLSE", "Delta", "LSE_log2", "LSE_natural"),
-        ("programs_per_head", "num_heads", "q_len"),
-        ("VALUE_DIM", "BLOCK_DV", "BLOCK_M"),
-    ),
-    "merge": Outline(
-        "o and lse of query tiles that were split into several items, merged by log-sum-exp",
-        ("O",),
-        ("O_parts", "LSE_parts", "Remainder_parts", "LSE", "Remainder", "split_tiles"),
-        (*_HEADS, "q_len", "rows", "parts_per_head"),
-        ("VALUE_DIM", "BLOCK_DV", "BLOCK_M"),
-    ),
-    "add": Outline(
-        "gradients of tiles that were split into several items, added up",
-        ("Grad",),
-        ("Grad_parts", "split_tiles"),
-        (*_HEADS, "rows", "parts_per_head"),
-        ("HEAD_DIM", "BLOCK_D", "BLOCK_M"),
-    ),
-}
-
-
-def strides_of(tensor: str) -> tuple[str, str, str]:
-    """Return the arguments that are a tensor's strides of batch entries, heads and rows: stride_qz, _qh, _qm of Q."""
-    short = {"Grad": "g"}.get(tensor, tensor.lower())
-    row = "n" if tensor in ("K", "V", "DK", "DV") else "m"
-    return f"stride_{short}z", f"stride_{short}h", f"stride_{short}{row}"
+from attncc.ir.symbols import NK, H, I, J
+from attncc.ir.tables import Read, TableData
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One kernel of one pass.
+    """One kernel of one pass."""
 
-    sets: the pass's pairs in mathematical notation, for the header.
-    start, stop: how the edges of the key ranges come, see attncc.backends.triton.edges.
-    residual: what a partial tile has to check beside the edges; `wide` says that it needs 64-bit arithmetic.
-    signed: query positions may be negative.
-    far: offsets of rows from the first one of their head can leave 32 bits.
-    gather_rows, gather_cols: slots are not positions; these are read from an array.
-    members: heads are picked from a list of (batch entry * heads + query head).
-    packed: one tile holds the rows of all its heads that share a key head.
-    continues: earlier results are read and added to. split: results go to a workspace, one part an item.
-    padded_head, padded_value: the head size is not a power of two.
-    grad_lse: lse has a gradient, too. atomic: dQ and weights' gradients are added up along the way, with atomics.
-    of_keys: the tiles are of keys, not of queries.
-    score: what takes the score's place (None: nothing does). weighted: its weights' gradients are wanted.
-    remainder: lse comes with what its rounding has left off, as under a score; see attncc.backends.logsum.
-    unpipelined: loops that read tables by pairs of positions don't load ahead.
-    """
-
-    kernel: str
-    sets: str = ""
-    start: str = "open"
-    stop: str = "open"
-    residual: Predicate | None = None
-    wide: bool = False
-    signed: bool = False
-    far: bool = False
-    gather_rows: bool = False
-    gather_cols: bool = False
-    members: bool = False
-    packed: bool = False
-    continues: bool = False
-    split: bool = False
-    padded_head: bool = False
-    padded_value: bool = False
-    grad_lse: bool = False
-    atomic: bool = False
-    of_keys: bool = False
-    score: ScoreExpression | None = None
-    weighted: bool = False
-    remainder: bool = False
-    unpipelined: bool = False
+    kernel: str  # a name in SIGNATURES
+    sets: str = ""  # the pass's pairs in mathematical notation, for the header
+    start: str = "open"  # how the first key of each query comes: the kind of a KeyBound
+    stop: str = "open"  # the same of the first key beyond
+    residual: Predicate | None = None  # what a partial tile has to check beside the key ranges
+    wide: bool = False  # the residual or an index needs 64-bit arithmetic
+    signed: bool = False  # query positions may be negative
+    far: bool = False  # offsets of rows from the first one of their head can leave 32 bits
+    gather_rows: bool = False  # positions of query slots are read from an array
+    gather_cols: bool = False  # the same of key slots
+    head_subset: bool = False  # heads are picked from a list of (batch entry * heads + query head)
+    packed: bool = False  # a tile holds the rows of all query heads that share a key head
+    continues: bool = False  # earlier results are read and added to
+    split: bool = False  # results go to a workspace, one part an item
+    padded_head: bool = False  # the head size is not a power of two
+    padded_value: bool = False  # the same of values' heads
+    grad_lse: bool = False  # lse has a gradient
+    atomic: bool = False  # dQ and weights' gradients are added up along the way, with atomics
+    of_keys: bool = False  # the rows of an `add` kernel are keys
+    score: ScoreExpression | None = None  # what stands in the place of the scores, if anything
+    weighted: bool = False  # the gradients of its weights are wanted
+    remainder: bool = (
+        False  # lse comes with the remainder of its rounding, as under a score; see attncc.backends.logsum
+    )
+    unpipelined: bool = False  # loops that read tables by pairs of positions don't load ahead
 
     @cached_property
     def tables(self) -> tuple[tuple[str, TableData], ...]:
@@ -157,7 +73,7 @@ class Spec:
 
     @property
     def sums(self) -> tuple[WeightsGradient, ...]:
-        """The gradients of weights of which each program leaves sums of its own: see attncc.backends.triton.sums."""
+        """The gradients of weights of which each program leaves sums of its own; see weight_sums."""
         return () if self.atomic else self.gradients
 
     @property
@@ -167,7 +83,7 @@ class Spec:
 
     def loads_ahead(self, *, partial: bool) -> bool:
         """Return whether the loop over full or over partial tiles may be pipelined."""
-        by_pairs = reads.in_score(self.score, packed=self.packed) or (partial and reads.in_predicate(self.residual))
+        by_pairs = score_reads_pairs(self.score, packed=self.packed) or (partial and reads_pairs(self.residual))
         return not (self.unpipelined and by_pairs)
 
     @property
@@ -181,19 +97,42 @@ class Spec:
         return "tl.int64" if self.far else "tl.int32"
 
     @property
-    def by_key_head(self) -> bool:
-        """Whether its members are key heads, not query heads."""
-        return self.packed or self.of_keys or self.kernel == "key_gradient"
+    def signature(self) -> Signature:
+        """The arguments that all forms of the kernel have in common."""
+        return SIGNATURES[self.kernel]
 
     @property
-    def outline(self) -> Outline:
-        return KERNELS[self.kernel]
+    def visits_tiles(self) -> bool:
+        """Whether its programs go through tiles, and compute products."""
+        return self.signature.products is not None
+
+    @property
+    def holds_keys(self) -> bool:
+        """Whether a program holds a tile of keys and visits tiles of queries, not the other way round."""
+        return self.kernel == "key_gradient"
+
+    @property
+    def by_kv_head(self) -> bool:
+        """Whether its grid counts key heads, not query heads."""
+        return self.packed or self.of_keys or self.holds_keys
+
+    @property
+    def role(self) -> str:
+        """`whole` for tiles that are one item, `split` for parts of tiles, `join` for kernels that join these."""
+        if self.kernel in ("merge", "add"):
+            return "join"
+        return "split" if self.split else "whole"
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Names of the arguments that take its results, which parts of split tiles have a workspace for."""
+        return tuple(name for name in self.signature.results if self.remainder or name != "Remainder")
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:
         """Names of the arguments that are tensors with strides of (batch, head, row)."""
-        left_out = {"DQ"} if self.kernel == "key_gradient" and not self.atomic else set()
-        return tuple(name for name in self.outline.tensors if name not in left_out)
+        left_out = self.holds_keys and not self.atomic
+        return tuple(name for name in self.signature.tensors if not (left_out and name == "DQ"))
 
     @cached_property
     def pointers(self) -> tuple[str, ...]:
@@ -205,11 +144,11 @@ class Spec:
             "LSE_natural": self.remainder,
             "LSE_log2": not self.remainder,
         }
-        arrays = tuple(name for name in self.outline.arrays if wanted.get(name, True))
+        arrays = tuple(name for name in self.signature.arrays if wanted.get(name, True))
         optional = {
             "part_numbers": self.split,
-            "head_subset": self.members,
-            "kv_groups": self.members and self.by_key_head,
+            "head_subset": self.head_subset,
+            "kv_groups": self.head_subset and self.by_kv_head,
             "row_positions": self.gather_rows,
             "col_positions": self.gather_cols,
             "start_slots": self.start == "stored",
@@ -232,7 +171,7 @@ class Spec:
         return tuple(f"{kind}_{each.number}" for each in self.sums for kind in ("sums", "places"))
 
     @property
-    def lse_of_gradients(self) -> str:
+    def scaled_lse(self) -> str:
         """The argument of the delta kernel that takes lse in the gradient kernels' units: natural under a score."""
         return "LSE_natural" if self.remainder else "LSE_log2"
 
@@ -249,14 +188,36 @@ class Spec:
             "first_program": bool(self.sums),
             "group_size": self.packed,
         }
-        return (*self.outline.numbers, *(name for name, wanted in optional.items() if wanted))
-
-    @property
-    def constants(self) -> tuple[str, ...]:
-        """Names of the compile-time constants."""
-        return self.outline.constants
+        return (*self.signature.numbers, *(name for name, wanted in optional.items() if wanted))
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:
         """Names of all arguments, in their order."""
-        return (*self.pointers, *self.strides, *self.numbers, *self.constants)
+        return (*self.pointers, *self.strides, *self.numbers, *self.signature.constants)
+
+
+def pipelines_pairs(arch: str) -> bool:
+    """Return whether an architecture's compiler takes reads by pairs in a pipelined loop.
+
+    Triton's AMD compiler guards the products after a pipelined loop, moves layout conversions into that branch and with
+    them those of masks, whose elements of one bit its shared memory doesn't take.
+    """
+    return not arch.startswith("gfx")
+
+
+def reads_pairs(predicate: Predicate | None) -> bool:
+    """Return whether a predicate reads a table by pairs of positions: a load for each pair of a tile."""
+    return predicate is not None and _by_pairs((atom.expr for atom in predicate.atoms), {I})
+
+
+def score_reads_pairs(score: ScoreExpression | None, *, packed: bool) -> bool:
+    """Return whether a score reads tables or weights by pairs; rows of a packed tile differ in their head, too."""
+    if score is None:
+        return False
+    expressions = [score.expr, *(atom.expr for predicate in score.predicates for atom in predicate.atoms)]
+    return _by_pairs(expressions, {H, I} if packed else {I})
+
+
+def _by_pairs(expressions: Iterable[sympy.Expr], of_row: set[sympy.Symbol]) -> bool:
+    free = (read.free_symbols for expr in expressions for read in expr.atoms(Read, Lookup))
+    return any(J in symbols and symbols & of_row for symbols in free)

@@ -93,7 +93,7 @@ def check(name: str, score: attncc.Score) -> None:
         call(executable, tensors, weights)
         again = call(executable, tensors, weights)
         remembered = not asked
-        for bindings in executable._programs.values():
+        for bindings in executable._bound.values():
             bindings._bound.clear()
         by_triton = call(executable, tensors, weights)
         assert len(asked) == len(by_triton)

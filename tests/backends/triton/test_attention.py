@@ -14,10 +14,10 @@ from attncc.backends.base import Saved
 from attncc.backends.logsum import LogSum
 from attncc.backends.reference.mask import as_broadcast, dense_mask
 from attncc.backends.triton import BACKEND
-from attncc.backends.triton.config import Config
-from attncc.backends.triton.launch import Sizes
+from attncc.backends.triton.config import KernelConfig
+from attncc.backends.triton.launch import HeadShape
 from attncc.backends.triton.lower import Lowering
-from attncc.backends.triton.program import Program
+from attncc.backends.triton.lowered_plan import LoweredPlan
 from attncc.ir.score import IDENTITY
 from attncc.runtime.executables import Call, executable_for
 from attncc.testing.check import check_attention
@@ -145,9 +145,9 @@ def test_heads_that_share_keys_and_a_pattern_are_packed(name: str, q_len: int, c
     pattern = attncc.per_head([DECLARED[each] for each in names])
     check(pattern, q_len, 65, q_offset=65 - q_len, heads=8, kv_heads=2, batch=2, config=config)
     plan = attncc.plan(pattern, q_len, 65, q_offset=65 - q_len, heads=8, batch=2, tile=BACKEND.tile)
-    lowering = Lowering(Sizes(16, 16, 4, 4), Config.default("any", 16, 4), 1)
-    program = Program(plan, lowering, 2, 8, 2, torch.device("cpu"))
-    packed = [launch.spec.packed for part in program.forward.parts if (launch := part.work.whole or part.work.split)]
+    lowering = Lowering(HeadShape(16, 16, 4, 4), KernelConfig.default("any", 16, 4), 1)
+    lowered = LoweredPlan(plan, lowering, 2, 8, 2, torch.device("cpu"))
+    packed = [launch.spec.packed for launch in lowered.forward.launches if launch.spec.role != "join"]
     assert sorted(packed, reverse=True) == wanted
 
 
@@ -226,12 +226,10 @@ def test_nan_in_row_0_does_not_spread_to_others(device: str) -> None:
 def test_distinct_arrays_have_distinct_tensors() -> None:
     """The id of a freed host array may be reused, so it identifies no tensor."""
     plan = attncc.plan(attncc.load("strided", l=32), 2048, tile=(128, 64))
-    config = Config.default("any", 64, 2)
-    program = Program(plan, Lowering(Sizes(64, 64, 2, 1), config, 132), 1, 8, 8, torch.device("meta"))
-    for side in (program.forward, program.query_gradient, program.key_gradient):
-        for part in side.parts:
-            for launch in filter(None, (part.work.whole, part.work.split, *part.work.joins)):
-                assert all(launch.arrays[name].device.type == "meta" for name in launch.arrays)
-    for number, (array, tensor) in program._resident.items():
+    config = KernelConfig.default("any", 64, 2)
+    lowered = LoweredPlan(plan, Lowering(HeadShape(64, 64, 2, 1), config, 132), 1, 8, 8, torch.device("meta"))
+    for launch in (*lowered.launches("forward"), *lowered.launches("backward")):
+        assert all(array.device.type == "meta" for array in launch.arrays.values())
+    for number, (array, tensor) in lowered._resident.items():
         assert id(array) == number
         assert array.shape == tuple(tensor.shape)

@@ -13,7 +13,7 @@ import attncc
 from attncc import backends
 from attncc.backends.choices import names
 from attncc.backends.triton import BACKEND
-from attncc.backends.triton.config import Config
+from attncc.backends.triton.config import KernelConfig
 
 CAUSAL = attncc.load("causal")
 
@@ -68,7 +68,7 @@ def test_bad_configurations_are_refused(name: str) -> None:
 
 
 def test_every_choice_can_be_changed() -> None:
-    default = Config.default("any", 64, 2)
+    default = KernelConfig.default("any", 64, 2)
     wanted = {name: {"precision": "tf32", "atomic": True}.get(name, 16) for name in names(default)}
     config = default.changed(wanted)
     assert (config.forward.block_m, config.key_gradient.num_warps, config.forward.item_tiles) == (16, 16, 16)

@@ -10,7 +10,7 @@ import attncc
 import attncc.targets
 from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, defaults
-from attncc.backends.triton.config import Config
+from attncc.backends.triton.config import KernelConfig
 from attncc.machine_code.compiler import compile_all
 from attncc.targets import gpu
 
@@ -19,7 +19,7 @@ from attncc.targets import gpu
 @pytest.mark.parametrize("head_dim", [1, 64, 65, 128, 129, 256])
 @pytest.mark.parametrize("itemsize", [2, 4])
 def test_each_entry_is_a_valid_configuration(arch: str, head_dim: int, itemsize: int) -> None:
-    found = Config.default(arch, head_dim, itemsize)
+    found = KernelConfig.default(arch, head_dim, itemsize)
     values = asdict(found)
     kernels = {name: values.pop(name) for name in ("forward", "query_gradient", "key_gradient")}
     values |= {f"{kernel}.{key}": value for kernel, blocks in kernels.items() for key, value in blocks.items()}
@@ -57,12 +57,9 @@ def test_architectures_take_their_own_table_or_the_nearest(arch: str, table: str
 def test_gathering_kernel_takes_no_stack(target: str, head_dim: int, kernel: str) -> None:
     """bench/test_machine_code.py checks all kernels of six patterns on every target."""
     plan = attncc.plan(attncc.load("strided", l=128), 4096, tile=BACKEND.tile, target=target)
-    lowered = aot.program(plan, gpu(target), Inputs.given(1, 1, None, head_dim, None, "bf16"))
-    chosen = [
-        source
-        for variant, source in aot.sources(lowered, "bf16")
-        if variant.spec.kernel == kernel and variant.spec.gather_rows
-    ]
+    lowered = aot.lower(plan, gpu(target), Inputs.given(1, 1, None, head_dim, None, "bf16"))
+    listed = aot.variants(lowered, "bf16")
+    chosen = [each.source for each in listed if each.spec.kernel == kernel and each.spec.gather_rows]
     (found,) = compile_all(chosen, gpu(target), workers=1)
     assert (found.resources.stack, found.resources.spills) == (0, 0)
     assert not found.resources.excess(gpu(target))

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import attncc
-from attncc.backends.triton.config import Config
+from attncc.backends.triton.config import KernelConfig
 from attncc.backends.triton.defaults import ANY
-from attncc.backends.triton.launch import Sizes
+from attncc.backends.triton.launch import HeadShape
 from attncc.backends.triton.lower import Lowering
-from attncc.backends.triton.program import Program
-from attncc.backends.triton.source import render
+from attncc.backends.triton.lowered_plan import LoweredPlan
+from attncc.backends.triton.modules import render
 
 FOLDER = Path(__file__).parent / "golden"
 LENGTH = 1024
@@ -45,15 +45,13 @@ SCORES = {"causal": softcap(cap=50.0).expression}
 
 def sources(name: str) -> dict[str, str]:
     """Return the kernels' modules by file name."""
-    lowering = Lowering(Sizes(64, 64, 2, 1), Config.default(ANY, 64, 2), 132, SCORES.get(name))
-    program = Program(attncc.plan(PATTERNS[name], LENGTH), lowering, 1, 8, 8, torch.device("cpu"))
+    lowering = Lowering(HeadShape(64, 64, 2, 1), KernelConfig.default(ANY, 64, 2), 132, SCORES.get(name))
+    lowered = LoweredPlan(attncc.plan(PATTERNS[name], LENGTH), lowering, 1, 8, 8, torch.device("cpu"))
     found = {}
-    for side in (program.forward, program.query_gradient, program.key_gradient):
-        for number, part in enumerate(side.parts):
-            launches = [launch for launch in (part.work.whole, part.work.split, *part.work.joins) if launch]
-            for launch in launches:
-                kind = "_split" if launch.spec.split else ""
-                found[f"{name}_{number}_{launch.spec.kernel}{kind}.py"] = render(launch.spec)
+    for phase in (lowered.forward, *lowered.gradients):
+        for number, launch in enumerate(phase.launches):
+            assert launch.spec.role == "whole"
+            found[f"{name}_{number}_{launch.spec.kernel}.py"] = render(launch.spec)
     return found
 
 

@@ -20,9 +20,9 @@ BLOCKS = {"forward.block_m": 32, "forward.block_n": 16, "forward.num_warps": 1}
 def found() -> Inspection:
     """The forward kernel of a window, in small tiles, compiled."""
     plan = attncc.plan(attncc.load("sliding_window", window=64), 1024, tile=BACKEND.tile, target=TARGET)
-    program = aot.program(plan, gpu(TARGET), Inputs.given(1, 1, None, 16, None, "fp16"), config=dict(BLOCKS))
-    (variant, source), *_ = aot.sources(program, "fp16", backward=False)
-    compile_all([source], gpu(TARGET), workers=1)  # into the cache, from a process that doesn't interpret
+    lowered = aot.lower(plan, gpu(TARGET), Inputs.given(1, 1, None, 16, None, "fp16"), config=dict(BLOCKS))
+    variant, *_ = aot.variants(lowered, "fp16", backward=False)
+    compile_all([variant.source], gpu(TARGET), workers=1)  # into the cache, from a process that doesn't interpret
     return Inspection(variant, "fp16", gpu(TARGET))
 
 

@@ -13,10 +13,9 @@ import pytest
 import attncc
 from attncc.backends.inputs import Inputs
 from attncc.backends.reference import BACKEND as REFERENCE
-from attncc.backends.triton import BACKEND, aot, model
-from attncc.backends.triton.makespan import makespan
-from attncc.backends.triton.program import Program
-from attncc.backends.triton.steps import steps
+from attncc.backends.triton import BACKEND, aot, demand, model
+from attncc.backends.triton.lowered_plan import LoweredPlan
+from attncc.backends.triton.model import makespan
 from attncc.errors import BackendError, ConfigError
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.compiler import compile_all
@@ -28,62 +27,60 @@ CAUSAL, WINDOW = attncc.load("causal"), attncc.load("sliding_window", window=256
 INPUTS = Inputs(batch=1, heads=8, kv_heads=8, head_dim=64, value_dim=64, dtype="bf16")
 
 
-def program(
+def lower(
     pattern: attncc.Pattern = CAUSAL, length: int = 4096, config: Mapping[str, object] | None = None, **sizes: int
-) -> Program:
+) -> LoweredPlan:
     plan = attncc.plan(pattern, length, tile=BACKEND.tile, target="h100")
-    return aot.program(
+    return aot.lower(
         plan, H100, replace(INPUTS, **{"kv_heads": sizes.get("heads", INPUTS.heads), **sizes}), config=config
     )
 
 
 def roofline(pattern: attncc.Pattern = CAUSAL, length: int = 4096, direction: str = "forward", **config) -> float:
     named = {name.replace("__", "."): value for name, value in config.items()}
-    return model.roofline(program(pattern, length, named), direction, H100, "bf16")
+    return model.roofline(lower(pattern, length, named), direction, H100, "bf16")
 
 
-class TestSteps:
+class TestLaunches:
     def test_every_tile_of_every_head_is_visited(self) -> None:
         blocks = {"forward.block_m": BACKEND.tile[0], "forward.block_n": BACKEND.tile[1]}
-        lowered = program(WINDOW, heads=8, batch=3, config=blocks)
-        (step,) = steps(lowered, "forward")
-        full, partial = step.visited()
+        lowered = lower(WINDOW, heads=8, batch=3, config=blocks)
+        (launch,) = lowered.launches("forward")
+        full, partial = demand.visited(launch)
         tiles = lowered.plan.all_passes()[0].tiles
         assert (full.sum(), partial.sum()) == (tiles.num_full, tiles.num_partial)
-        assert (step.members, step.programs) == (24, 24 * step.launch.count)
-        assert step.distinct() == tiles.num_key_tiles
+        assert (launch.grid_heads, launch.programs) == (24, 24 * launch.count)
+        assert demand.distinct_read(launch) == tiles.num_key_tiles * demand.read(launch)
 
     def test_tiles_of_keys_are_visited_for_each_query_head(self) -> None:
-        def visited(lowered: Program) -> float:
-            found = [step for step in steps(lowered, "backward") if step.launch.spec.kernel == "key_gradient"]
-            return sum(float(tiles.sum()) * step.members for step in found for tiles in step.visited())
+        def visited(lowered: LoweredPlan) -> float:
+            launches = [each for each in lowered.key_gradient.launches if each.spec.visits_tiles]
+            return sum(float(tiles.sum()) * each.grid_heads for each in launches for tiles in demand.visited(each))
 
-        assert visited(program(kv_heads=2)) == visited(program()) > 0
+        assert visited(lower(kv_heads=2)) == visited(lower()) > 0
 
     @pytest.mark.parametrize(
         ("atomic", "names"), [(False, ["delta", "query_gradient", "key_gradient"]), (True, ["delta", "key_gradient"])]
     )
     def test_backward_launches_the_kernels_in_order(self, atomic: bool, names: list[str]) -> None:
-        lowered = program(config={"atomic": atomic})
-        assert [step.launch.spec.kernel for step in steps(lowered, "backward")] == names
-        assert [step.has_tiles for step in steps(lowered, "backward")] == [name != "delta" for name in names]
+        lowered = lower(config={"atomic": atomic})
+        assert [launch.spec.kernel for launch in lowered.launches("backward")] == names
+        assert [launch.spec.visits_tiles for launch in lowered.launches("backward")] == [n != "delta" for n in names]
 
     def test_an_unknown_direction_is_refused(self) -> None:
         with pytest.raises(ConfigError, match="direction='both'"):
-            list(steps(program(), "both"))
+            list(lower().launches("both"))
 
 
 class TestMakespan:
     @pytest.mark.parametrize("spread", [0.0, 0.5, 1.0])
-    @pytest.mark.parametrize(
-        ("count", "members", "slots"), [(100, 1, 264), (700, 8, 264), (5000, 32, 132), (7, 100, 9)]
-    )
-    def test_makespan_agrees_with_an_exact_schedule(self, spread: float, count: int, members: int, slots: int) -> None:
+    @pytest.mark.parametrize(("count", "heads", "slots"), [(100, 1, 264), (700, 8, 264), (5000, 32, 132), (7, 100, 9)])
+    def test_makespan_agrees_with_an_exact_schedule(self, spread: float, count: int, heads: int, slots: int) -> None:
         seconds = np.sort(np.exp(np.random.default_rng(0).normal(0, spread, count)))[::-1]
         free = [0.0] * slots
-        for each in np.tile(seconds, members):
+        for each in np.tile(seconds, heads):
             heapq.heapreplace(free, free[0] + each)
-        assert makespan(seconds, members, slots) == pytest.approx(max(free), rel=0.05)
+        assert makespan(seconds, heads, slots) == pytest.approx(max(free), rel=0.05)
 
     def test_one_round_takes_as_long_as_its_longest_item(self) -> None:
         assert makespan(np.array([3.0, 2.0, 1.0]), 2, 6) == 3.0
@@ -98,13 +95,13 @@ class TestRoofline:
 
     def test_roofline_comes_near_published_dense_attention(self) -> None:
         """FlashAttention-3, figure 5: 403 TFLOP/s forward, H = 32, N = 16,384; the model's bar is 25%."""
-        lowered = program(attncc.load("full"), 16384, heads=32)
+        lowered = lower(attncc.load("full"), 16384, heads=32)
         flops = 4 * 32 * 16384**2 * 64
         assert flops / model.roofline(lowered, "forward", H100, "bf16") == pytest.approx(403e12, rel=0.25)
 
     def test_long_items_take_longer_than_short_ones(self) -> None:
         def seconds(most: int) -> float:
-            lowered = program(length=8192, config={"forward.item_tiles": most}, heads=1)
+            lowered = lower(length=8192, config={"forward.item_tiles": most}, heads=1)
             return model.roofline(lowered, "forward", H100, "bf16")
 
         assert seconds(32) < 0.8 * seconds(1024)
@@ -122,19 +119,19 @@ class TestRoofline:
 
 
 @pytest.fixture(scope="module")
-def small() -> Program:
+def small() -> LoweredPlan:
     config = {"block_m": 32, "block_n": 32, "num_warps": 2, "num_stages": 1}
-    return program(WINDOW, 2048, {f"forward.{name}": value for name, value in config.items()})
+    return lower(WINDOW, 2048, {f"forward.{name}": value for name, value in config.items()})
 
 
 @pytest.fixture(scope="module")
-def compiled(small: Program) -> dict[Source, Compiled]:
+def compiled(small: LoweredPlan) -> dict[Source, Compiled]:
     listed = model.sources(small, "bf16", "forward")
     return dict(zip(listed, compile_all(listed, H100, workers=1), strict=True))
 
 
 class TestModelled:
-    def test_model_records_each_kernel(self, small: Program, compiled: dict[Source, Compiled]) -> None:
+    def test_model_records_each_kernel(self, small: LoweredPlan, compiled: dict[Source, Compiled]) -> None:
         found = model.modelled(small, "forward", H100, "bf16", compiled)
         (kernel,) = found.kernels
         (taken,) = (each.resources for each in compiled.values())
@@ -145,14 +142,14 @@ class TestModelled:
         assert 0 < kernel.flops < H100.tensor["bf16"]
         assert found.seconds == pytest.approx(model.roofline(small, "forward", H100, "bf16"), rel=0.5)
 
-    def test_spills_are_priced_and_named(self, small: Program, compiled: dict[Source, Compiled]) -> None:
+    def test_spills_are_priced_and_named(self, small: LoweredPlan, compiled: dict[Source, Compiled]) -> None:
         ((source, kernel),) = compiled.items()
         found = model.modelled(small, "forward", H100, "bf16", {source: _with(kernel, stack=48, spills=7)})
         assert found.excess == "forward: 48 bytes of stack, 7 spills"
         assert found.seconds < math.inf
 
     def test_kernels_beyond_the_limits_take_infinite_time(
-        self, small: Program, compiled: dict[Source, Compiled]
+        self, small: LoweredPlan, compiled: dict[Source, Compiled]
     ) -> None:
         ((source, kernel),) = compiled.items()
         found = model.modelled(small, "forward", H100, "bf16", {source: _with(kernel, shared=300_000)})
@@ -160,10 +157,10 @@ class TestModelled:
         assert found.seconds == math.inf
 
     def test_sources_are_listed_once(self) -> None:
-        lowered = program(attncc.load("strided", l=128))
+        lowered = lower(attncc.load("strided", l=128))
         for direction in ("forward", "backward"):
             listed = model.sources(lowered, "bf16", direction)
-            assert len(set(listed)) == len(listed) <= len(list(steps(lowered, direction)))
+            assert len(set(listed)) == len(listed) <= len(list(lowered.launches(direction)))
 
 
 def _with(kernel: Compiled, **changes: int) -> Compiled:

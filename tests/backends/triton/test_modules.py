@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from attncc._util.storage import CacheWarning
-from attncc.backends.triton import modules, source
-from attncc.backends.triton.source import render
+from attncc.backends.triton import modules
+from attncc.backends.triton.modules import render
 from attncc.backends.triton.spec import Spec
 
 SPEC = Spec("forward", start="slanted", stop="slanted")
@@ -85,7 +85,7 @@ def test_kernels_run_the_text_that_is_compared(folder: Path) -> None:
 
 
 def test_no_bytecode_is_kept(folder: Path) -> None:
-    source._environment.cache_clear()
+    modules._environment.cache_clear()
     render.cache_clear()
     modules.kernel.cache_clear()
     modules.kernel(SPEC)

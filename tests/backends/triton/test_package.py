@@ -21,9 +21,9 @@ import attncc
 from attncc.backends.device import here, target_name
 from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, interpreter
+from attncc.backends.triton.aot import Variant
 from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.package import Package
-from attncc.backends.triton.variants import Variant
 from attncc.targets import gpu
 from attncc.testing.oracle import Problem, dense
 
@@ -48,8 +48,8 @@ PROBLEM = replace(DRAWN, grad_lse=torch.zeros_like(DRAWN.grad_lse))
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Package]:
     """A package of a pattern with two passes, one of them gathered; items are cut short, so that tiles split."""
     plan = attncc.plan(attncc.load("strided", l=16), LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target=TARGET)
-    program = aot.program(plan, gpu(TARGET), INPUTS, config=CONFIG)
-    made = Package.made(program, "fp16", TARGET, gpu(TARGET))
+    lowered = aot.lower(plan, gpu(TARGET), INPUTS, config=CONFIG)
+    made = Package.made(lowered, "fp16", TARGET, gpu(TARGET))
     folder = tmp_path_factory.mktemp("package")
     made.write(folder)
     return folder, made
@@ -109,7 +109,7 @@ def _unpacked(kind: str, argument: Any) -> Any:
 def loaded(folder: Path, made: Package) -> Any:
     """Return a folder's attention, with the GPU's driver or the interpreter in its place."""
     stand_in = Interpreter({name: variant for name, (variant, _) in made.kernels.items()})
-    return loader(folder).Attention(folder, device=HERE.type, driver=stand_in if interpreter.is_on() else None)
+    return loader(folder).AttentionKernels(folder, device=HERE.type, driver=stand_in if interpreter.is_on() else None)
 
 
 def loader(folder: Path) -> ModuleType:
@@ -124,13 +124,13 @@ def loader(folder: Path) -> ModuleType:
 def test_the_manifest_describes_each_launch(written: tuple[Path, Package]) -> None:
     folder, _ = written
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    assert {step["role"] for step in manifest["forward"]["steps"]} == {"whole", "split", "join"}
+    assert {launch["role"] for launch in manifest["forward"]["launches"]} == {"whole", "split", "join"}
     for described in manifest["kernels"].values():
         assert (folder / described["file"]).is_file()
         assert described["threads"] == 32 * described["num_warps"]
         assert described["scratch_arguments"] == 2
-    used = {step["kernel"] for side in ("forward", "delta") for step in manifest[side]["steps"]}
-    used |= {step["kernel"] for side in manifest["backward"] for step in side["steps"]}
+    phases = [manifest["forward"], manifest["delta"], *manifest["backward"]]
+    used = {launch["kernel"] for phase in phases for launch in phase["launches"]}
     assert used == manifest["kernels"].keys()
     assert manifest["target"] == {"name": TARGET, "backend": "cuda", "arch": gpu(TARGET).arch, "warp_size": 32}
     assert len(manifest["sets"]) == 2
@@ -147,7 +147,7 @@ def test_the_loader_agrees_with_the_oracle(written: tuple[Path, Package]) -> Non
     attention = loaded(folder, made)
     out, lse = attention.forward(PROBLEM.query, PROBLEM.key, PROBLEM.value)
     gradients = attention.backward(PROBLEM.grad_out, PROBLEM.query, PROBLEM.key, PROBLEM.value, out, lse)
-    pattern = made.program.plan.pattern
+    pattern = made.lowered.plan.pattern
     oracle = dense(PROBLEM.to(torch.float64), attncc.dense_mask(pattern, LENGTH, device=HERE))
     for (name, expected), found in zip(oracle.items(), (out, lse, *gradients), strict=True):
         torch.testing.assert_close(found.double(), expected, rtol=1e-2, atol=1e-2, msg=lambda m, n=name: f"{n}: {m}")
@@ -158,7 +158,7 @@ def refused(folder: Path, made: Package) -> str:
     stand_in = Interpreter({name: variant for name, (variant, _) in made.kernels.items()})
     module = loader(folder)
     with pytest.raises(module.PackageError) as error:
-        module.Attention(folder, device="cpu", driver=stand_in)
+        module.AttentionKernels(folder, device="cpu", driver=stand_in)
     assert not stand_in.entered
     return str(error.value)
 
@@ -182,14 +182,16 @@ def test_damaged_packages_are_refused(copied: tuple[Path, Package], name: str) -
     path.unlink()
     assert "can't be read: No such file" in refused(folder, made)
     os.mkfifo(path)
-    assert "no regular file" in refused(folder, made)
+    assert "isn't a regular file" in refused(folder, made)
     path.unlink()
     path.symlink_to(folder.parent / name)
     (folder.parent / name).write_bytes(sound)
     assert "is a link" in refused(folder, made)
     path.unlink()
     path.write_bytes(sound)
-    loader(folder).Attention(folder, device="cpu", driver=Interpreter({n: v for n, (v, _) in made.kernels.items()}))
+    loader(folder).AttentionKernels(
+        folder, device="cpu", driver=Interpreter({n: v for n, (v, _) in made.kernels.items()})
+    )
 
 
 @pytest.mark.parametrize("name", ["{}/forward_0.cubin", "../outside.cubin", "sub/forward_0.cubin", "..", "none.cubin"])
@@ -207,15 +209,15 @@ def test_files_outside_a_package_are_refused(copied: tuple[Path, Package], name:
     del manifest["checksum"]
     manifest["checksum"] = loader(folder).checksum(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
-    assert ("Is a directory" if name == ".." else "no file of the package") in refused(folder, made)
+    assert ("Is a directory" if name == ".." else "isn't a file of the package") in refused(folder, made)
 
 
 def test_the_loader_passes_weights_to_a_score(tmp_path: Path) -> None:
     slopes, pattern = torch.tensor([0.5, 0.25]), attncc.load("causal")
     score = attncc.alibi(slopes=slopes).then(relative())
     plan = attncc.plan(pattern, LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target=TARGET)
-    program = aot.program(plan, gpu(TARGET), INPUTS, config=CONFIG, score=score.expression)
-    made = Package.made(program, "fp16", TARGET, gpu(TARGET))
+    lowered = aot.lower(plan, gpu(TARGET), INPUTS, config=CONFIG, score=score.expression)
+    made = Package.made(lowered, "fp16", TARGET, gpu(TARGET))
     made.write(tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["weights"] == [{"name": "slopes", "argument": "weights_0", "dtype": "fp32", "shape": [HEADS]}]
@@ -257,8 +259,8 @@ def flooding(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], 
         pattern = attncc.load(name, **({"l": 16} if name == "strided" else {}))
         score = tabled(table=_table(0.0)) if added else flooded(floor=torch.zeros(1))
         plan = attncc.plan(pattern, LENGTH, heads=HEADS, batch=BATCH, tile=BACKEND.tile, target=TARGET)
-        program = aot.program(plan, gpu(TARGET), INPUTS, config=CONFIG, score=score.expression)
-        package, folder = Package.made(program, "fp16", TARGET, gpu(TARGET)), tmp_path_factory.mktemp("flooded")
+        lowered = aot.lower(plan, gpu(TARGET), INPUTS, config=CONFIG, score=score.expression)
+        package, folder = Package.made(lowered, "fp16", TARGET, gpu(TARGET)), tmp_path_factory.mktemp("flooded")
         package.write(folder)
         return loaded(folder, package), pattern, score
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 import attncc
-from attncc.backends.triton import reads, sums
-from attncc.backends.triton.config import Config
+from attncc.backends.triton import weight_sums
+from attncc.backends.triton.config import KernelConfig
 from attncc.backends.triton.defaults import ANY
-from attncc.backends.triton.launch import Sizes
+from attncc.backends.triton.launch import HeadShape
 from attncc.backends.triton.lower import Lowering
+from attncc.backends.triton.lowered_plan import LoweredPlan
 from attncc.backends.triton.model import sources
-from attncc.backends.triton.program import Program
+from attncc.backends.triton.modules import render
 from attncc.backends.triton.scores import ScorePrinter
-from attncc.backends.triton.source import render
-from attncc.backends.triton.steps import steps
+from attncc.backends.triton.spec import pipelines_pairs
 from attncc.machine_code.compiler import compile_all
 from attncc.targets import gpu
 
@@ -167,9 +167,11 @@ def test_diagonal_sums_agree_in_tiles_that_are_not_square(block_m: int, block_n:
 def test_only_tables_by_difference_are_summed_by_diagonals() -> None:
     """i // 8 - j // 8 is not a difference of positions, and diagonals of a gathered layout mix differences."""
     for name, diagonals in (("by place", False), ("t5", True), ("by difference", True)):
-        lowering = Lowering(Sizes(64, 64, 2, 1), Config.default(ANY, 64, 2), 132, made(name).expression, weighted=True)
-        program = Program(attncc.plan(STRIDED, LENGTH), lowering, 1, HEADS, HEADS, torch.device("cpu"))
-        specs = [step.launch.spec for step in steps(program, "backward") if step.launch.spec.kernel == "query_gradient"]
+        lowering = Lowering(
+            HeadShape(64, 64, 2, 1), KernelConfig.default(ANY, 64, 2), 132, made(name).expression, weighted=True
+        )
+        lowered = LoweredPlan(attncc.plan(STRIDED, LENGTH), lowering, 1, HEADS, HEADS, torch.device("cpu"))
+        specs = [launch.spec for launch in lowered.query_gradient.launches if launch.spec.role != "join"]
         assert {("tl.gather" in render(spec), spec.in_order) for spec in specs} <= {(diagonals, True), (False, False)}
         assert any(spec.in_order for spec in specs)
 
@@ -177,7 +179,7 @@ def test_only_tables_by_difference_are_summed_by_diagonals() -> None:
 @pytest.mark.parametrize("name", ["t5", "by place", "by difference"])
 def test_sums_agree_in_bounded_memory(name: str, monkeypatch: pytest.MonkeyPatch, poisoned: None) -> None:
     """Sums by pair have bounded memory: programs wait for each other, in a fixed order."""
-    monkeypatch.setattr(sums, "ROOM", 4 * 100)
+    monkeypatch.setattr(weight_sums, "ROOM", 4 * 100)
     score = made(name)
     wanted = results(score, "reference", None)
     for found, expected in zip(results(score, "triton", SMALL), wanted, strict=True):
@@ -188,10 +190,10 @@ def test_kernels_use_atomics_only_where_chosen() -> None:
     for name in NAMES:
         score = made(name).expression
         for atomic in (False, True):
-            config = Config.default(ANY, 64, 2).changed({"atomic": atomic})
-            lowering = Lowering(Sizes(64, 64, 2, 1), config, 132, score, weighted=True)
-            program = Program(attncc.plan(STRIDED, LENGTH), lowering, 1, HEADS, HEADS, torch.device("cpu"))
-            texts = [render(step.launch.spec) for step in steps(program, "backward")]
+            config = KernelConfig.default(ANY, 64, 2).changed({"atomic": atomic})
+            lowering = Lowering(HeadShape(64, 64, 2, 1), config, 132, score, weighted=True)
+            lowered = LoweredPlan(attncc.plan(STRIDED, LENGTH), lowering, 1, HEADS, HEADS, torch.device("cpu"))
+            texts = [render(launch.spec) for launch in lowered.launches("backward")]
             assert any("atomic" in text for text in texts) == atomic
 
 
@@ -236,25 +238,25 @@ def test_every_node_compiles(target: str) -> None:
     found = gpu(target)
     score = with_every_node(weights=torch.zeros(8), table=[1, 0]).expression
     blocks = {f"{kernel}.block_{axis}": 32 for kernel in ("forward", "query_gradient", "key_gradient") for axis in "mn"}
-    config = Config.default(found.arch, 64, 2).changed(blocks)
-    lowering = Lowering(Sizes(64, 64, 2, 1), config, found.multiprocessors, score, weighted=True, unpipelined=True)
-    program = Program(attncc.plan(STRIDED, 128), lowering, 1, HEADS, HEADS, torch.device("cpu"))
-    assert compile_all(sources(program, "bf16", "forward"), found, workers=1)
+    config = KernelConfig.default(found.arch, 64, 2).changed(blocks)
+    lowering = Lowering(HeadShape(64, 64, 2, 1), config, found.multiprocessors, score, weighted=True, unpipelined=True)
+    lowered = LoweredPlan(attncc.plan(STRIDED, 128), lowering, 1, HEADS, HEADS, torch.device("cpu"))
+    assert compile_all(sources(lowered, "bf16", "forward"), found, workers=1)
 
 
 @pytest.mark.parametrize(("name", "target"), [("t5", "a100"), ("by difference", "h100"), ("by place", "mi300x")])
 def test_weight_gradients_compile(name: str, target: str) -> None:
     found = gpu(target)
     lowering = Lowering(
-        Sizes(64, 64, 2, 1),
-        Config.default(found.arch, 64, 2),
+        HeadShape(64, 64, 2, 1),
+        KernelConfig.default(found.arch, 64, 2),
         found.multiprocessors,
         made(name).expression,
         weighted=True,
-        unpipelined=not reads.are_pipelined(found.arch),
+        unpipelined=not pipelines_pairs(found.arch),
     )
-    program = Program(attncc.plan(STRIDED, 1024), lowering, 1, HEADS, HEADS, torch.device("cpu"))
-    for compiled in compile_all(sources(program, "bf16", "backward"), found, workers=1):
+    lowered = LoweredPlan(attncc.plan(STRIDED, 1024), lowering, 1, HEADS, HEADS, torch.device("cpu"))
+    for compiled in compile_all(sources(lowered, "bf16", "backward"), found, workers=1):
         assert not compiled.resources.excess(found)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attncc
-from attncc.backends.triton.schedule import Items, longest, schedule, transposed
+from attncc.backends.triton.tile_scheduler import WorkItems, longest, schedule, transposed
 from attncc.planner.tiles import EMPTY, FULL, PARTIAL, Tiles, from_boxes
 
 PATTERNS = {
@@ -28,7 +28,7 @@ def drawn(rng: np.random.Generator, rows: int, cols: int) -> Tiles:
     return from_boxes(rows, cols, 16, 16, boxes)
 
 
-def grid_of(items: list[Items], rows: int, cols: int) -> np.ndarray:
+def grid_of(items: list[WorkItems], rows: int, cols: int) -> np.ndarray:
     """Return the grid of tiles that items visit: each at most once."""
     grid = np.zeros((rows, cols), int)
     for some in items:
@@ -86,10 +86,10 @@ def test_long_rows_are_split_when_programs_are_few() -> None:
     banded = [[row, row, 1, 1] for row in range(2048)]
     global_row = [[2048, column, 1, 1] for column in range(2049)]
     tiles = from_boxes(2049 * 16, 2049 * 16, 16, 16, np.array(banded + global_row))
-    assert longest(tiles, members=1, processors=100) < 100
-    assert longest(tiles, members=1000, processors=100) == 2049
+    assert longest(tiles, heads=1, processors=100) < 100
+    assert longest(tiles, heads=1000, processors=100) == 2049
     single = from_boxes(16, 512 * 16, 16, 16, np.array([[0, column, 1, 1] for column in range(512)]))
-    most = longest(single, members=4, processors=132)
+    most = longest(single, heads=4, processors=132)
     _, split = schedule(single, most, every_tile=True)
     assert len(split.items) * 4 >= 132
-    assert longest(single, members=1000, processors=132) == 512
+    assert longest(single, heads=1000, processors=132) == 512

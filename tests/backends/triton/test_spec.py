@@ -8,7 +8,8 @@ import torch
 
 import attncc
 from attncc.backends.inputs import Inputs
-from attncc.backends.triton import BACKEND, aot, execute, reads
+from attncc.backends.triton import BACKEND, aot, execute
+from attncc.backends.triton.spec import reads_pairs, score_reads_pairs
 from attncc.machine_code.compiler import compile_all
 from attncc.targets import gpu
 
@@ -50,28 +51,28 @@ PATTERNS = {
 
 @pytest.mark.parametrize(("name", "wanted"), [("blocks", True), ("distance", True), ("kind", False), ("causal", False)])
 def test_predicates_report_reads_by_pair(name: str, wanted: bool) -> None:
-    assert reads.in_predicate(PATTERNS[name].predicate) == wanted
+    assert reads_pairs(PATTERNS[name].predicate) == wanted
 
 
 INPUTS = Inputs.given(1, 1, None, 64, None, "bf16")
 
 
 def test_scores_report_reads_by_pair() -> None:
-    assert not reads.in_score(None, packed=True)
-    assert reads.in_score(weaker(chosen=np.eye(16, dtype=np.int64)).expression, packed=False)
+    assert not score_reads_pairs(None, packed=True)
+    assert score_reads_pairs(weaker(chosen=np.eye(16, dtype=np.int64)).expression, packed=False)
 
 
 def test_packed_tiles_read_weights_of_heads_by_pair() -> None:
     score = by_key(weights=torch.zeros(8, LENGTH)).expression
-    assert not reads.in_score(score, packed=False)
-    assert reads.in_score(score, packed=True)
+    assert not score_reads_pairs(score, packed=False)
+    assert score_reads_pairs(score, packed=True)
 
 
 def sources(name: str, target: str) -> dict[str, str]:
     """Return the generated source of a pattern's kernels."""
     plan = attncc.plan(PATTERNS[name], LENGTH, tile=BACKEND.tile, target=target)
-    found = aot.sources(aot.program(plan, gpu(target), INPUTS), "bf16")
-    return {source.name: source.path.read_text(encoding="utf-8") for _, source in found}
+    listed = aot.variants(aot.lower(plan, gpu(target), INPUTS), "bf16")
+    return {each.source.name: each.source.path.read_text(encoding="utf-8") for each in listed}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_only_partial_loops_with_reads_by_pair_have_one_stage(name: str, target:
 def test_masks_of_tables_compile_for_amd() -> None:
     """Pipelined, these kernels don't compile: "shared-memory element type bit width must be a multiple of 8; got 1"."""
     plan = attncc.plan(PATTERNS["blocks"], LENGTH, tile=BACKEND.tile, target="mi300x")
-    listed = [source for _, source in aot.sources(aot.program(plan, gpu("mi300x"), INPUTS), "bf16")]
+    listed = [each.source for each in aot.variants(aot.lower(plan, gpu("mi300x"), INPUTS), "bf16")]
     for found in compile_all(listed, gpu("mi300x"), workers=1):
         assert (found.resources.stack, found.resources.spills) == (0, 0)
         assert not found.resources.excess(gpu("mi300x"))

@@ -1,4 +1,4 @@
-"""Schedules: tiles as work items of a kernel's grid, longest first, none much longer than the rest."""
+"""The tile scheduler: tiles as work items of a kernel's grid, longest first, none much longer than the rest."""
 
 from __future__ import annotations
 
@@ -19,29 +19,24 @@ SHORTEST_PART = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Items:
-    """Work items: rows (tile, full, partial, end) of `items` say that full .. partial-1 of `runs` are runs of full
-    tiles and partial .. end-1 runs of partial ones; a run is (first, last + 1). All int32.
+class WorkItems:
+    """Work items, each a tile or a part of one, in launch order; all arrays are int32."""
 
-    `tiles` and `part_numbers` are for split tiles: rows (tile, first part, last part + 1), and the part that each
-    item is. Parts of a tile are numbered along its row, wherever their items stand.
-    """
-
-    items: Array
-    runs: Array
-    tiles: Array
-    part_numbers: Array
+    items: Array  # rows (tile, full, partial, end): runs full .. partial-1 are full, partial .. end-1 partial
+    runs: Array  # rows (first, last + 1) of tiles of the other axis
+    tiles: Array  # rows (tile, first part, last part + 1) of split tiles
+    part_numbers: Array  # the part that each item is; numbered along a tile's row, not in launch order
 
 
-def longest(tiles: Tiles, members: int, processors: int) -> int:
+def longest(tiles: Tiles, heads: int, processors: int) -> int:
     """Return the most tiles that an item should have: a fair share of all work, unless no row has twice that."""
     totals = _totals(tiles) if len(tiles.start) else np.zeros(1, np.int64)
-    fair = max(SHORTEST_PART, -(-int(totals.sum()) * members // (PROGRAMS_EACH * processors)))
+    fair = max(SHORTEST_PART, -(-int(totals.sum()) * heads // (PROGRAMS_EACH * processors)))
     most = int(totals.max())
     return fair if most > 2 * fair else max(most, 1)
 
 
-def schedule(tiles: Tiles, most: int, *, every_tile: bool) -> tuple[Items, Items]:
+def schedule(tiles: Tiles, most: int, *, every_tile: bool) -> tuple[WorkItems, WorkItems]:
     """Return the items of tiles of at most `most` tiles, and those of query tiles that are split into such items.
 
     With `every_tile`, tiles without a run have an item too, so that their rows are written.
@@ -50,12 +45,15 @@ def schedule(tiles: Tiles, most: int, *, every_tile: bool) -> tuple[Items, Items
     tile, start, stop, full = (x[order] for x in (tiles.query_tile, tiles.start, tiles.stop, tiles.full))
     length = stop - start
     totals = _totals(tiles)
-    owner, chunk, first, last = _cut(start, stop, np.cumsum(length) - length - _before(totals)[tile], most)
+    before = np.cumsum(totals) - totals  # tiles in the runs of all earlier rows
+    owner, chunk, first, last = _cut(start, stop, np.cumsum(length) - length - before[tile], most)
     tile, full = tile[owner], full[owner]
     is_split = totals > most
     whole = _items(tile, chunk, first, last, full, ~is_split[tile])
     if every_tile:
-        whole = _with_empty(whole, np.flatnonzero(totals == 0))
+        empty = np.zeros((int((totals == 0).sum()), 4), np.int32)
+        empty[:, 0] = np.flatnonzero(totals == 0)
+        whole = replace(whole, items=np.concatenate([whole.items, empty]))
     return whole, _items(tile, chunk, first, last, full, is_split[tile])
 
 
@@ -66,12 +64,12 @@ def transposed(work: Pass) -> Tiles:
     """
     if work.residual is None and work.key_ranges.monotone:
         return from_key_ranges(_inverse(work.key_ranges), work.block_n, work.block_m)
-    found = work.tiles
-    full, partial = (found.corners(full=kind)[:, ::-1] for kind in (True, False))
+    tiles = work.tiles
+    full, partial = (tiles.corners(full=kind)[:, ::-1] for kind in (True, False))
     cells = np.concatenate([full, partial])
     is_full = np.repeat([True, False], [len(full), len(partial)])
-    if found.rows % found.block_m:
-        is_full &= cells[:, 1] != found.num_query_tiles - 1
+    if tiles.rows % tiles.block_m:
+        is_full &= cells[:, 1] != tiles.num_query_tiles - 1
     order = np.lexsort((cells[:, 1], cells[:, 0]))
     (tile, other), is_full = cells[order].T, is_full[order]
     begins = opens(tile, is_full)
@@ -79,10 +77,10 @@ def transposed(work: Pass) -> Tiles:
     first = np.flatnonzero(begins)
     length = np.diff(np.append(first, len(tile)))
     return Tiles(
-        found.cols,
-        found.rows,
-        found.block_n,
-        found.block_m,
+        tiles.cols,
+        tiles.rows,
+        tiles.block_n,
+        tiles.block_m,
         tile[first],
         other[first],
         other[first] + length,
@@ -91,7 +89,7 @@ def transposed(work: Pass) -> Tiles:
 
 
 def _inverse(key_ranges: KeyRanges) -> KeyRanges:
-    """Return, for each key slot, the query slots that see it: a range, since both edges are nondecreasing."""
+    """Return, for each key slot, the query slots that see it: a range, since key ranges are nondecreasing."""
     start, stop = key_ranges.bounds()
     keys = np.arange(key_ranges.cols)
     return tabulated(
@@ -100,15 +98,9 @@ def _inverse(key_ranges: KeyRanges) -> KeyRanges:
 
 
 def _totals(tiles: Tiles) -> Array:
-    """Tiles in the runs of each row of tiles."""
+    """Return the number of tiles in the runs of each row of tiles."""
     length = tiles.stop - tiles.start
     return np.bincount(tiles.query_tile, weights=length, minlength=tiles.num_query_tiles).astype(np.int64)
-
-
-def _before(totals: Array) -> Array:
-    """Tiles in the runs of all earlier rows."""
-    before: Array = np.cumsum(totals) - totals
-    return before
 
 
 def _cut(start: Array, stop: Array, offset: Array, most: int) -> tuple[Array, Array, Array, Array]:
@@ -125,7 +117,7 @@ def _cut(start: Array, stop: Array, offset: Array, most: int) -> tuple[Array, Ar
     return owner, chunk, first, last
 
 
-def _items(tile: Array, chunk: Array, first: Array, last: Array, full: Array, chosen: Array) -> Items:
+def _items(tile: Array, chunk: Array, first: Array, last: Array, full: Array, chosen: Array) -> WorkItems:
     """Group the chosen runs, sorted by (tile, chunk, partial after full), into items, longest first."""
     tile, chunk, first, last, full = (x[chosen] for x in (tile, chunk, first, last, full))
     begin = np.flatnonzero(opens(tile, chunk))
@@ -137,10 +129,4 @@ def _items(tile: Array, chunk: Array, first: Array, last: Array, full: Array, ch
     tiles = np.column_stack([rows, at, np.append(at[1:], len(items))]) if len(rows) else np.zeros((0, 3))
     # Equally long items keep their order: those that run at a time are neighbours, and share tiles in L2.
     order = np.argsort(-lengths, kind="stable")
-    return Items(*(x.astype(np.int32) for x in (items[order], np.column_stack([first, last]), tiles, order)))
-
-
-def _with_empty(whole: Items, tiles: Array) -> Items:
-    nothing = np.zeros((len(tiles), 4), np.int32)
-    nothing[:, 0] = tiles
-    return replace(whole, items=np.concatenate([whole.items, nothing]))
+    return WorkItems(*(x.astype(np.int32) for x in (items[order], np.column_stack([first, last]), tiles, order)))

@@ -21,7 +21,7 @@ ROOM = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
+class WeightSums:
     """What programs `first` .. `last`-1 of a launch leave: arrays by argument name, zero where nothing is written."""
 
     first: int
@@ -36,17 +36,17 @@ class Sums:
             entries.index_put_((places,), values, accumulate=True)  # it sorts on a GPU, where index_add_ has atomics
 
 
-def in_turn(launch: Launch, programs: int, device: torch.device) -> Iterator[Sums]:
+def in_turn(launch: Launch, device: torch.device) -> Iterator[WeightSums]:
     """Yield room for the sums of a launch's programs, for as many at a time as there is memory for."""
-    most = min((_most(each, launch.count) for each in launch.spec.sums if each.by_pair), default=programs)
-    for first in range(0, programs, most):
-        last = min(first + most, programs)
+    most = min((_most(each, launch.count) for each in launch.spec.sums if each.by_pair), default=launch.programs)
+    for first in range(0, launch.programs, most):
+        last = min(first + most, launch.programs)
         arrays = {}
         for each in launch.spec.sums:
             shape = _shape(each, launch, first, last)
             arrays[f"sums_{each.number}"] = torch.zeros(shape, dtype=torch.float32, device=device)
             arrays[f"places_{each.number}"] = torch.zeros(shape[0], dtype=torch.int64, device=device)
-        yield Sums(first, last, arrays)
+        yield WeightSums(first, last, arrays)
 
 
 def _most(each: WeightsGradient, count: int) -> int:
@@ -59,5 +59,5 @@ def _shape(each: WeightsGradient, launch: Launch, first: int, last: int) -> tupl
     if each.by_pair:
         return (last - 1) // launch.count - first // launch.count + 1 if each.apart else last - first, each.extent
     if each.by_key:
-        return (last - first) * launch.sizes.group * launch.blocks.block_n, 1
+        return (last - first) * launch.shape.group_size * launch.blocks.block_n, 1
     return (last - first) * (launch.blocks.block_m if each.by_query else 1), 1
