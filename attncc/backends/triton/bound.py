@@ -49,13 +49,14 @@ class BoundLaunch:
     def of(cls, launch: Launch, common: Mapping[str, object]) -> Self:
         """Return a launch with its own arguments, and those that it has in `common` with other launches, by name."""
         spec, blocks = launch.spec, launch.blocks
+        compiler = "interpreter" if interpreter.is_on() else "hip" if torch.version.hip else "cuda"
         values = {**common, **launch.arrays, **launch.numbers, "programs_per_head": launch.count}
         missing = [name for name in spec.pointers if name not in values]
         place = {name: number for number, name in enumerate(spec.arguments)}
         return cls(
             launch,
             kernel(spec),
-            {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages, **options(_compiler())},
+            {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages, **options(compiler)},
             tuple(map(values.get, spec.arguments)),
             tuple((place[name], name) for name in missing),
             tuple((place[strides_of(name)[0]], name) for name in spec.tensors),
@@ -131,10 +132,3 @@ class BoundLaunches:
             common = lowered.numbers | tables | launch.constants(lowered.lowering.config.precision)
             self._bound[launch] = BoundLaunch.of(launch, common)
         return self._bound[launch]
-
-
-def _compiler() -> str:
-    """Return the name of the triton backend that compiles the kernels, or that of its interpreter."""
-    if interpreter.is_on():
-        return "interpreter"
-    return "hip" if torch.version.hip else "cuda"

@@ -66,11 +66,9 @@ class Inspection:
         return asdict(taken) | {"blocks": taken.occupancy(self.gpu), "beyond the limits": taken.excess(self.gpu)}
 
     def mix(self) -> dict[str, dict[str, int]]:
-        """Return the instructions of each class in the loops over full and over partial runs."""
-        return {
-            name: {str(kind): count for kind, count in loop.mix.counts.items()} | {"all": loop.mix.total}
-            for name, loop in self._loops.items()
-        }
+        """Return the instructions of each kind in the loops over full and over partial runs."""
+        mixes = {name: loop.mix for name, loop in self._loops.items()}
+        return {name: {**{str(k): n for k, n in mix.counts.items()}, "all": mix.total} for name, mix in mixes.items()}
 
     def throughput(self) -> dict[str, Throughput]:
         """Return the predicted throughput of each loop; empty for a kernel without products, or one that can't run."""

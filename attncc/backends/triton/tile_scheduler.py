@@ -76,16 +76,8 @@ def transposed(work: Pass) -> Tiles:
     begins[1:] |= other[1:] != other[:-1] + 1
     first = np.flatnonzero(begins)
     length = np.diff(np.append(first, len(tile)))
-    return Tiles(
-        tiles.cols,
-        tiles.rows,
-        tiles.block_n,
-        tiles.block_m,
-        tile[first],
-        other[first],
-        other[first] + length,
-        is_full[first],
-    )
+    runs = tile[first], other[first], other[first] + length, is_full[first]
+    return Tiles(tiles.cols, tiles.rows, tiles.block_n, tiles.block_m, *runs)
 
 
 def _inverse(key_ranges: KeyRanges) -> KeyRanges:

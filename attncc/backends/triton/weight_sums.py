@@ -38,7 +38,9 @@ class WeightSums:
 
 def in_turn(launch: Launch, device: torch.device) -> Iterator[WeightSums]:
     """Yield room for the sums of a launch's programs, for as many at a time as there is memory for."""
-    most = min((_most(each, launch.count) for each in launch.spec.sums if each.by_pair), default=launch.programs)
+    tables = [each for each in launch.spec.sums if each.by_pair]  # of a program, or of the `count` programs of a head
+    rooms = [max(1, ROOM // (4 * each.extent)) * (launch.count if each.apart else 1) for each in tables]
+    most = min(rooms, default=launch.programs)
     for first in range(0, launch.programs, most):
         last = min(first + most, launch.programs)
         arrays = {}
@@ -47,11 +49,6 @@ def in_turn(launch: Launch, device: torch.device) -> Iterator[WeightSums]:
             arrays[f"sums_{each.number}"] = torch.zeros(shape, dtype=torch.float32, device=device)
             arrays[f"places_{each.number}"] = torch.zeros(shape[0], dtype=torch.int64, device=device)
         yield WeightSums(first, last, arrays)
-
-
-def _most(each: WeightsGradient, count: int) -> int:
-    """Return how many programs have tables in ROOM; the `count` programs of a head may share one."""
-    return max(1, ROOM // (4 * each.extent)) * (count if each.apart else 1)
 
 
 def _shape(each: WeightsGradient, launch: Launch, first: int, last: int) -> tuple[int, int]:
