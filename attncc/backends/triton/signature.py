@@ -12,7 +12,7 @@ from dataclasses import dataclass
 INPUTS = {"Q", "K", "V", "DO"}
 RESULTS = {"O", "DQ", "DK", "DV", "Grad"}
 #: Tensors whose rows have the head size of values.
-OF_VALUES = {"V", "O", "DO"}
+OF_VALUES = {"V", "O", "DO", "DV"}
 #: Arrays that are int32; the others are float32.
 INDEX_ARRAYS = {"items", "runs", "split_tiles", "part_numbers", "head_subset", "kv_groups"}
 INDEX_ARRAYS |= {"row_positions", "col_positions", "start_slots", "stop_slots"}
