@@ -19,9 +19,7 @@ class Compiled:
 
     name: str  # of its entry point
     backend: str
-    stages: Mapping[
-        str, str | bytes
-    ]  # `ttir`, `ttgir`, `llir`, then `ptx`, `cubin` and `sass`, or `amdgcn` and `hsaco`
+    stages: Mapping[str, str | bytes]  # `ttir`, `ttgir`, `llir`, then `ptx`, `cubin`, `sass`, or `amdgcn`, `hsaco`
     shared: int  # bytes of dynamic shared memory
     warps: int  # of a block
     scratch: int  # bytes of global memory that a block needs

@@ -33,9 +33,7 @@ class Variant:
     """One kernel as it is compiled."""
 
     spec: Spec
-    types: tuple[
-        tuple[str, str], ...
-    ]  # of arguments at run time, as Triton writes them: ("Q", "*bf16"), ("items", "*i32"), ("scale", "fp32")
+    types: tuple[tuple[str, str], ...]  # of arguments at run time, as Triton writes them: ("Q", "*bf16")
     constants: tuple[tuple[str, int | str], ...]  # compile-time constants by name
     aligned: frozenset[str]  # arguments that are divisible by 16: pointers, and strides of such rows
     num_warps: int

@@ -80,9 +80,7 @@ class Phase:
 
     launches: tuple[Launch, ...]
     writes: tuple[str, ...]  # the results, by the names that Launch.writes has for them
-    covers: bool = (
-        True  # each row is written by a launch that doesn't read it first; else results begin as those of no key
-    )
+    covers: bool = True  # each row is written by a launch that doesn't read it first; else results begin as of no key
     once: bool = True  # no row is written twice: results have the inputs' dtype
 
 

@@ -271,7 +271,7 @@ class AttentionKernels:
                 raise ValueError(f"{name} has strides {tensor.stride()}, the kernels want multiples of 16.")
 
 
-#: The name of AttentionKernels in packages of attncc 0.
+#: The name of the class in version 0.1.0, which scripts import.
 Attention = AttentionKernels
 
 

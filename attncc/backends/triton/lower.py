@@ -30,7 +30,7 @@ class Lowering:
     shape: HeadShape
     config: KernelConfig
     processors: int
-    score: ScoreExpression | None = None  # what stands in the place of the scores, if anything
+    score: ScoreExpression | None = None  # stands in the place of the scores
     weighted: bool = False  # the gradients of its weights are wanted
     far: bool = False  # a head's rows reach beyond 2^31 elements
     unpipelined: bool = False  # see Spec

@@ -20,9 +20,7 @@ class HeadSubset:
     queries: int  # query heads: kernels over query tiles run their programs once for each
     keys: int  # key heads that these use: kernels over key tiles run once for each
     listed: Array | None = None  # query heads as batch entry * heads + head, (queries,) int32; None for all
-    kv_groups: Array | None = (
-        None  # rows (first, last + 1): the entries of `listed` that share a key head, (keys, 2) int32
-    )
+    kv_groups: Array | None = None  # rows (first, last + 1) of `listed` that share a key head, (keys, 2) int32
 
     @classmethod
     def of(cls, group: Group, batch: int, heads: int, kv_heads: int) -> HeadSubset:

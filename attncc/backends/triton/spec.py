@@ -26,7 +26,7 @@ class Spec:
     sets: str = ""  # the pass's pairs in mathematical notation, for the header
     start: str = "open"  # how the first key of each query comes: the kind of a KeyBound
     stop: str = "open"  # the same of the first key beyond
-    residual: Predicate | None = None  # what a partial tile has to check beside the key ranges
+    residual: Predicate | None = None  # the predicate that a partial tile checks beside the key ranges
     wide: bool = False  # the residual or an index needs 64-bit arithmetic
     signed: bool = False  # query positions may be negative
     far: bool = False  # offsets of rows from the first one of their head can leave 32 bits
@@ -41,11 +41,9 @@ class Spec:
     grad_lse: bool = False  # lse has a gradient
     atomic: bool = False  # dQ and weights' gradients are added up along the way, with atomics
     of_keys: bool = False  # the rows of an `add` kernel are keys
-    score: ScoreExpression | None = None  # what stands in the place of the scores, if anything
+    score: ScoreExpression | None = None  # stands in the place of the scores
     weighted: bool = False  # the gradients of its weights are wanted
-    remainder: bool = (
-        False  # lse comes with the remainder of its rounding, as under a score; see attncc.backends.logsum
-    )
+    remainder: bool = False  # lse comes with the remainder of its rounding, as under a score; see LogSum
     unpipelined: bool = False  # loops that read tables by pairs of positions don't load ahead
 
     @cached_property
@@ -66,7 +64,7 @@ class Spec:
 
     @cached_property
     def gradients(self) -> tuple[WeightsGradient, ...]:
-        """What the kernel sums for the gradients of weights; with `atomic`, it adds them up there and then."""
+        """The gradients of weights that the kernel sums; with `atomic`, it adds them up at once."""
         if self.printed is None or not self.weighted:
             return ()
         return tuple(each for each in self.printed.gradients if self.atomic or each.kernel == self.kernel)
