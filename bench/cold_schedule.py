@@ -13,7 +13,7 @@ from attncc import Condition, Index, Table
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.simulation.choose import choose
-from attncc.distributed.simulation.scene import Scene
+from attncc.distributed.simulation.scenario import Scenario
 from attncc.distributed.topology import Topology
 
 LENGTH, RANKS, BLOCK = 1 << 20, 64, 64
@@ -42,7 +42,7 @@ def main(name: str) -> None:
     chosen, topology = pattern(name), Topology.load("64xh100")
     inputs = Inputs(batch=1, heads=32, kv_heads=8, head_dim=128, value_dim=128, dtype="bf16")
     begin = time.perf_counter()
-    tried = choose(Scene(chosen, LENGTH, inputs, topology, ("forward",)), [Sharing(parts=RANKS)])
+    tried = choose(Scenario(chosen, LENGTH, inputs, topology, ("forward",)), [Sharing(parts=RANKS)])
     seconds = time.perf_counter() - begin
     print(json.dumps({"seconds": seconds, "tried": len(tried), "settings": repr(tried[0].settings)}))
 

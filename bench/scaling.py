@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attncc.pictures import figure
+from attncc.visualization import figure
 
 #: Okabe and Ito's colours (2008) and a marker each, so that curves differ in grey too.
 STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#555555", "x"))

@@ -10,7 +10,7 @@ from attncc.backends.inputs import Inputs
 from attncc.distributed import Settings
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.simulation.pricing import priced
-from attncc.distributed.simulation.scene import Candidate, Scene
+from attncc.distributed.simulation.scenario import Candidate, Scenario
 from attncc.distributed.topology import Topology
 
 RANKS = 4
@@ -24,19 +24,19 @@ TIMED: Mapping[str, tuple[int, Callable[[int], attncc.Pattern]]] = {
 }
 #: Settings that each of these is run with.
 SETTINGS = (
-    *(Settings(name) for name in ("contiguous", "balanced", "zigzag", "striped", "longest_first")),
+    *(Settings(name) for name in ("contiguous", "balanced", "zigzag", "cyclic", "longest_first")),
     Settings("contiguous", stages=0),
     Settings("contiguous", stages=2),
     Settings("contiguous", stages=4),
     Settings("zigzag", stages=0),
     Settings("zigzag", stages=3),
-    Settings("striped", stages=2),
+    Settings("cyclic", stages=2),
     Settings("longest_first", stages=2),
     Settings("contiguous", route="ring"),
-    Settings("striped", route="ring"),
+    Settings("cyclic", route="ring"),
     Settings("contiguous", unit=512),
-    Settings("strided", unit=256),
-    Settings("strided", unit=64),
+    Settings("block_cyclic", unit=256),
+    Settings("block_cyclic", unit=64),
     Settings("contiguous", spread=2),
     Settings("zigzag", spread=2),
     Settings("contiguous", spread=4),
@@ -56,10 +56,12 @@ CASES = tuple(Timed(name, settings) for name in TIMED for settings in SETTINGS)
 
 def predicted(topology: Topology) -> list[Candidate]:
     """Return CASES in simulation, each task at the price of its own plan."""
-    scenes = {name: Scene(pattern(length), length, INPUTS, topology) for name, (length, pattern) in TIMED.items()}
+    scenarios = {name: Scenario(pattern(length), length, INPUTS, topology) for name, (length, pattern) in TIMED.items()}
     found = []
     for each in CASES:
         spread = each.settings.spread
-        scene = scenes[each.name]
-        found.append(priced(scene, scene.candidate(each.settings, Sharing(parts=RANKS // spread, spread=spread))))
+        scenario = scenarios[each.name]
+        found.append(
+            priced(scenario, scenario.candidate(each.settings, Sharing(parts=RANKS // spread, ulysses_degree=spread)))
+        )
     return found

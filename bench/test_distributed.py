@@ -24,14 +24,14 @@ from attncc.backends.inputs import Inputs
 from attncc.distributed import Settings
 from attncc.distributed.links.fit import topology_of
 from attncc.distributed.links.probe import measure_host
-from attncc.distributed.schedules.problem import Problem
+from attncc.distributed.schedules.problem import PartitioningProblem
 from attncc.distributed.schedules.sharing import Sharing
-from attncc.distributed.schedules.traffic import Rows, forward, received
+from attncc.distributed.schedules.traffic import TokenBytes, forward, received
 from attncc.distributed.simulation.choose import choose
-from attncc.distributed.simulation.report import Report, report
-from attncc.distributed.simulation.scene import Scene
+from attncc.distributed.simulation.scenario import Scenario
 from attncc.distributed.topology import Topology
 from attncc.measure.timing import Timing
+from attncc.visualization.schedule_report import Report, report
 
 HERE = Path(__file__).parent
 BOTH = ("forward", "backward")
@@ -63,8 +63,8 @@ def test_planning_for_64_ranks_takes_seconds(bar, name: str) -> None:
 def test_four_devices_beat_vanilla_attention_on_one(bar) -> None:
     length, inputs = 131072, Inputs(batch=1, heads=8, kv_heads=8, head_dim=64, value_dim=64, dtype="fp16")
     pattern, device = attncc.load("strided", l=362).union(), targets.target("rtx4090")
-    scene = Scene(pattern, length, inputs, Topology.load("4xrtx4090"), ("forward",))
-    best, tokens_only = choose(scene)[0], choose(scene, [Sharing(parts=4)])[0]
+    scenario = Scenario(pattern, length, inputs, Topology.load("4xrtx4090"), ("forward",))
+    best, tokens_only = choose(scenario)[0], choose(scenario, [Sharing(parts=4)])[0]
     vanilla = vanilla_seconds(inputs, length, device)
     flash = [flash_seconds(inputs, length, device, causal=causal) for causal in (False, True)]
     print(f"\nvanilla {vanilla:.3f} s, flash {flash[0]:.3f} s, causal {flash[1]:.3f} s, here {best.seconds:.5f} s")
@@ -81,7 +81,7 @@ def test_chosen_schedules_are_as_fast_as_baselines(bar, name: str, ways: tuple[s
     length, inputs = SIZES[name]
     rows = []
     for pattern, each in patterns(length).items():
-        rows.append(row(pattern, report(Scene(each, length, inputs, Topology.load(name), ways))))
+        rows.append(row(pattern, report(Scenario(each, length, inputs, Topology.load(name), ways))))
         print("\n" + ", ".join(f"{key} {value}" for key, value in rows[-1].items()), end="")
     kept = HERE / "sweeps" / f"makespans_{name}_{'_'.join(ways)}.json"
     lines = ",\n".join(json.dumps(each) for each in rows)
@@ -94,7 +94,7 @@ def test_chosen_schedules_are_as_fast_as_baselines(bar, name: str, ways: tuple[s
 
 def row(pattern: str, found: Report) -> dict[str, object]:
     """Return what was chosen and the best known way, in seconds."""
-    known = {each.name: each.seconds for each in found.known if each.seconds}
+    known = {each.name: each.seconds for each in found.summaries if each.seconds}
     best = min(known, key=known.__getitem__)
     chosen = found.settings(found.best)
     return {
@@ -165,11 +165,11 @@ def ranked(values: np.ndarray) -> np.ndarray:
 
 def test_window_receives_less_than_a_ring(bar) -> None:
     length, window = 131072, 256
-    problem = Problem(attncc.load("sliding_window", window=window), length, RANKS, LARGE)
+    problem = PartitioningProblem(attncc.load("sliding_window", window=window), length, RANKS, LARGE)
     ring = (RANKS - 1) * length // RANKS
     for unit in (32, 128):
         flows = forward(problem.schedule(Settings(unit=unit)), LARGE)
-        rows = int(received(flows, RANKS).max()) / (Rows.of(LARGE).key * LARGE.kv_heads)
+        rows = int(received(flows, RANKS).max()) / (TokenBytes.of(LARGE).key * LARGE.kv_heads)
         halo = -(-(window - 1) // unit) * unit
         what = f"256-window, N = 131,072 on 4 ranks, units of {unit}: rows that the busiest rank receives"
         bar(what, rows, f"at most {halo} rows", f"{ring / rows:.0f} times fewer than a ring's {ring:,}")

@@ -18,7 +18,7 @@ from attncc import Condition, Index
 from attncc.backends.inputs import Inputs
 from attncc.distributed import Settings
 from attncc.distributed.schedules.sharing import Sharing
-from attncc.distributed.simulation.scene import Candidate, Scene
+from attncc.distributed.simulation.scenario import Candidate, Scenario
 from attncc.distributed.topology import Topology
 
 CHART = Path(__file__).parent.parent / "docs" / "weak_scaling.png"
@@ -46,16 +46,16 @@ def points(sinks_count: int) -> Iterator[Point]:
     """Yield the seconds of each number of devices, for a number of sinks."""
     whole = Topology.load(TOPOLOGY)
     for devices in DEVICES:
-        scene = Scene(sinks(sinks=sinks_count), SHARE * devices, INPUTS, whole.subset(devices))
-        best = fastest(scene, devices)
+        scenario = Scenario(sinks(sinks=sinks_count), SHARE * devices, INPUTS, whole.subset(devices))
+        best = fastest(scenario, devices)
         yield Point(devices, {way: timeline.seconds for way, timeline in best.timelines.items()})
 
 
-def fastest(scene: Scene, devices: int) -> Candidate:
+def fastest(scenario: Scenario, devices: int) -> Candidate:
     """Return the faster of a direct exchange, and a tree that is as flat as it may be while its root still computes."""
     ways = [Settings(unit=UNIT, route="tree", fanout=FANOUT)]
     ways += [Settings(unit=UNIT), Settings(unit=UNIT, stages=0)] if devices <= FANOUT else []
-    return min((scene.candidate(each, Sharing(parts=devices)) for each in ways), key=lambda each: each.seconds)
+    return min((scenario.candidate(each, Sharing(parts=devices)) for each in ways), key=lambda each: each.seconds)
 
 
 def efficiency(found: list[Point], ways: tuple[str, ...]) -> list[tuple[int, float]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import attncc
-from attncc.pictures.png import save_gallery
+from attncc.visualization.connectivity_png import save_gallery
 
 PICTURE = Path(__file__).with_name("patterns.png")
 #: Positions: as many as the picture has cells a side, so that each cell is a pair.

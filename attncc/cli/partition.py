@@ -61,10 +61,10 @@ def partition(
     from attncc._util.storage import check_file
     from attncc.backends.inputs import ITEMSIZES, Inputs
     from attncc.cli import partition_view
-    from attncc.distributed.simulation import picture
-    from attncc.distributed.simulation.report import report
-    from attncc.distributed.simulation.scene import Scene
+    from attncc.distributed.simulation.scenario import Scenario
     from attncc.distributed.topology import Topology
+    from attncc.visualization import schedule_png as picture
+    from attncc.visualization.schedule_report import report
 
     check_file(png, "--png")
     options.one_of("--dtype", dtype, ITEMSIZES)
@@ -72,12 +72,14 @@ def partition(
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     whole = Topology.load(topology)
     devices = whole if ranks is None else whole.subset(ranks)
-    scene = Scene(options.pattern_from(pattern, param), seq_len, inputs, devices, ways(BY_SHORT_NAME[direction]), slack)
+    scenario = Scenario(
+        options.pattern_from(pattern, param), seq_len, inputs, devices, ways(BY_SHORT_NAME[direction]), slack
+    )
     given = {"partition": partition, "unit": unit, "stages": stages, "route": route}
     fixed = {name: value for name, value in given.items() if value is not None}
     begin = time.perf_counter()
     with progress() as on_step:
-        found = report(scene, _sharings(devices, spread), on_step, fixed)
+        found = report(scenario, _sharings(devices, spread), on_step, fixed)
     elapsed = time.perf_counter() - begin
     if png is not None:
         picture.save(found, png)
@@ -90,4 +92,4 @@ def partition(
 def _sharings(devices: Topology, spread: int | None) -> list[Sharing] | None:
     from attncc.distributed.schedules.sharing import Sharing
 
-    return None if spread is None else [Sharing(parts=max(devices.count // spread, 1), spread=spread)]
+    return None if spread is None else [Sharing(parts=max(devices.count // spread, 1), ulysses_degree=spread)]

@@ -26,11 +26,11 @@ def show(
     """
     from attncc._util.storage import check_file
     from attncc.ir.notation import connectivity
-    from attncc.pictures import png as pictures
-    from attncc.pictures.grid import grid
-    from attncc.pictures.terminal import draw
     from attncc.planner.notes import notes
     from attncc.planner.shape import Shape
+    from attncc.visualization import connectivity_png as pictures
+    from attncc.visualization.connectivity import grid
+    from attncc.visualization.connectivity_text import draw
 
     check_file(png, "--png")
     chosen = options.pattern_from(pattern, param)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attncc.distributed.execution.compiling import compile as compile
-    from attncc.distributed.execution.lookahead import ahead as ahead
     from attncc.distributed.execution.operator import DistributedAttention as DistributedAttention
+    from attncc.distributed.execution.operator import ahead as ahead
     from attncc.distributed.schedules.schedule import Schedule as Schedule
     from attncc.distributed.schedules.settings import Settings as Settings
     from attncc.distributed.topology.devices import Topology as Topology
@@ -21,7 +21,7 @@ _HOME = {
     "Schedule": "attncc.distributed.schedules.schedule",
     "Settings": "attncc.distributed.schedules.settings",
     "Topology": "attncc.distributed.topology.devices",
-    "ahead": "attncc.distributed.execution.lookahead",
+    "ahead": "attncc.distributed.execution.operator",
     "compile": "attncc.distributed.execution.compiling",
 }
 

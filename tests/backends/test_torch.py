@@ -11,11 +11,11 @@ import torch
 import attncc
 from attncc.backends.base import Saved
 from attncc.backends.logsum import LogSum
+from attncc.backends.merge import merge
+from attncc.backends.slots import Slots
 from attncc.backends.torch.config import Tiling
 from attncc.backends.torch.kernels import FlashCPU, Written
 from attncc.backends.torch.lower import schedule
-from attncc.backends.torch.merge import merge
-from attncc.backends.torch.slots import Slots
 
 ROWS = {
     "blocks": np.arange(24).reshape(4, 6),
@@ -131,7 +131,7 @@ def test_dilated_windows_over_several_tiles_conform(window: int) -> None:
 
 @pytest.mark.parametrize(("row_step", "item_step", "length"), [(4, 8, 5), (4, 4, 7), (3, 6, 2), (2, 3, 4), (1, 2, 6)])
 def test_overlapping_strided_rows_get_every_contribution(row_step: int, item_step: int, length: int) -> None:
-    slots = Slots(6, length, base=1, item_step=item_step, row_step=row_step)
+    slots = Slots((6, length), 1, (item_step, row_step))
     found, wanted = torch.zeros(2, 80, 3), torch.zeros(2, 80, 3)
     part = torch.randn(2, 6, length, 3)
     slots.add(found, part)

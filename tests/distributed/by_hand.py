@@ -10,9 +10,8 @@ import torch
 
 import attncc
 from attncc.backends.reference.mask import as_broadcast
-from attncc.distributed.schedules.cut import Cut
-from attncc.distributed.schedules.partition import Partition
-from attncc.distributed.schedules.schedule import Lane, Moves, Schedule, Task
+from attncc.distributed.schedules.partition import Chunking, Partition
+from attncc.distributed.schedules.schedule import HeadClassSchedule, Moves, Schedule, Task
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis
 
@@ -29,25 +28,25 @@ def whole_mask(pattern: attncc.Pattern, n: int, heads: int, batch: int) -> torch
 
 def partition(kind: str, n: int, size: int, ranks: int, seed: int = 0) -> Partition:
     rng = np.random.default_rng(seed)
-    cut = Cut.plain(n, size)
-    unit = np.arange(cut.count)
+    chunking = Chunking.plain(n, size)
+    unit = np.arange(chunking.count)
     if kind == "moved":
-        cut = Cut(Axis(n, rng.permutation(n)), size)
+        chunking = Chunking(Axis(n, rng.permutation(n)), size)
     owners = {
-        "contiguous": unit * ranks // cut.count,
+        "contiguous": unit * ranks // chunking.count,
         "striped": unit % ranks,
         "zigzag": np.minimum(unit % (2 * ranks), 2 * ranks - 1 - unit % (2 * ranks)),
-        "scattered": rng.integers(0, ranks, cut.count),
-        "moved": unit * ranks // cut.count,
+        "scattered": rng.integers(0, ranks, chunking.count),
+        "moved": unit * ranks // chunking.count,
         "one idle": unit % max(1, ranks - 1),
-        "all on the last": np.full(cut.count, ranks - 1),
+        "all on the last": np.full(chunking.count, ranks - 1),
     }
-    return Partition(kind, cut, owners[kind], ranks)
+    return Partition(kind, chunking, owners[kind], ranks)
 
 
 @dataclass
 class _Routes:
-    """The moves of one side of a lane: a round and a source for each (unit, target) that is needed."""
+    """The moves of one side of a head class: a round and a source for each (unit, target) that is needed."""
 
     partition: Partition
     route: str
@@ -81,8 +80,10 @@ class _Routes:
         return hops
 
 
-def lane(adjacent: Array, members: Array | None, parts: Partition, style: str, routes: _Routes) -> Lane:
-    """Return a lane for the unit pairs that are adjacent, bool (units, units)."""
+def head_class(
+    adjacent: Array, members: Array | None, parts: Partition, style: str, routes: _Routes
+) -> HeadClassSchedule:
+    """Return a head class for the unit pairs that are adjacent, bool (units, units)."""
     rng, owner = routes.rng, parts.owner
     places, keys, queries = {}, defaultdict(set), defaultdict(set)
     for q, k in zip(*np.nonzero(adjacent), strict=True):
@@ -101,7 +102,7 @@ def lane(adjacent: Array, members: Array | None, parts: Partition, style: str, r
     for (q, k), at in sorted(places.items()):
         after = max(query_arrival.get((at, q), 0), key_arrival.get((at, k), 0))
         seen[at, after, q].append(k)
-    return Lane(members, key_moves, query_moves, _tasks(seen))
+    return HeadClassSchedule(members, key_moves, query_moves, _tasks(seen))
 
 
 def _tasks(seen: dict[tuple[int, int, int], list[int]]) -> tuple[Task, ...]:
@@ -126,18 +127,18 @@ def schedule(
     rounds: int = 1,
     seed: int = 0,
 ) -> Schedule:
-    """Return an exact schedule; heads and batch entries that see alike share a lane."""
-    cut, group = parts.cut, heads // kv_heads
-    mask = whole_mask(pattern, cut.length, heads, batch).numpy()
-    by_unit = np.zeros((batch, kv_heads, cut.count, cut.count), bool)
+    """Return an exact schedule; heads and batch entries that see alike share a head class."""
+    chunking, group = parts.chunking, heads // kv_heads
+    mask = whole_mask(pattern, chunking.length, heads, batch).numpy()
+    by_unit = np.zeros((batch, kv_heads, chunking.count, chunking.count), bool)
     b, h, i, j = np.nonzero(mask)
-    by_unit[b, h // group, cut.unit_of[i], cut.unit_of[j]] = True
+    by_unit[b, h // group, chunking.unit_of[i], chunking.unit_of[j]] = True
     alike: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
     for pair in np.ndindex(batch, kv_heads):
         alike[by_unit[pair].tobytes()].append(pair)
     routes = _Routes(parts, route, rounds, np.random.default_rng(seed))
-    lanes = tuple(
-        lane(by_unit[pairs[0]], None if len(alike) == 1 else np.array(pairs), parts, style, routes)
+    head_classes = tuple(
+        head_class(by_unit[pairs[0]], None if len(alike) == 1 else np.array(pairs), parts, style, routes)
         for pairs in alike.values()
     )
-    return Schedule(parts, lanes, rounds)
+    return Schedule(parts, head_classes, rounds)

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from cases import biased_formula
 
 import attncc
-from attncc.distributed.execution.mesh import DIMS
+from attncc.distributed.execution.communicators import DIMS
 from attncc.distributed.schedules import traffic
 from attncc.distributed.schedules.sharing import steps
 from attncc.frontend.scores import Score, as_score
@@ -98,7 +98,7 @@ def check_bytes(op: Any, forward: list[int], backward: list[int]) -> None:
 
     Where it sends nothing, it may be in a round of others or not.
     """
-    sizes, at = [op.grid.size(dim) for dim in DIMS], [op.grid.shard(dim) for dim in DIMS]
+    sizes, at = [op.mesh.size(dim) for dim in DIMS], [op.mesh.shard(dim) for dim in DIMS]
     sharing = replace(op.sharing, batch=sizes[0], heads=sizes[1])
     lse = max(4, op.inputs.itemsize) * op.options.return_lse
     rank, ranks = int(np.ravel_multi_index(at, sizes)), int(np.prod(sizes))
@@ -107,7 +107,7 @@ def check_bytes(op: Any, forward: list[int], backward: list[int]) -> None:
         flows = [step.flow for step in steps(op.schedule, op.inputs, sharing, direction, lse)]
         assert [flow.total for flow in flows] == [flow.total for flow in folded]
         planned = sent(flows, ranks, rank)
-        if op.sharing.spread == 1 and len(op.grid.sizes) == 1:
+        if op.sharing.ulysses_degree == 1 and len(op.mesh.sizes) == 1:
             assert counts == planned
         assert [count for count in counts if count] == [count for count in planned if count]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attncc.distributed.schedules.schedule import Lane, Schedule
+from attncc.distributed.schedules.schedule import HeadClassSchedule, Schedule
 
 
 def arrival(schedule: Schedule, moves, unit_owner):
@@ -19,15 +19,15 @@ def arrival(schedule: Schedule, moves, unit_owner):
     return have
 
 
-def computed(schedule: Schedule, lane: Lane):
+def computed(schedule: Schedule, head_class: HeadClassSchedule):
     """How often each pair of tokens is computed, (length, length)."""
-    cut, owner = schedule.partition.cut, schedule.partition.owner
-    keys, queries = (arrival(schedule, moves, owner) for moves in (lane.keys, lane.queries))
-    found = np.zeros((cut.length, cut.length), np.int64)
-    for task in lane.tasks:
+    chunking, owner = schedule.partition.chunking, schedule.partition.owner
+    keys, queries = (arrival(schedule, moves, owner) for moves in (head_class.keys, head_class.queries))
+    found = np.zeros((chunking.length, chunking.length), np.int64)
+    for task in head_class.tasks:
         assert (keys[task.rank, task.keys] >= 0).all()
         assert (keys[task.rank, task.keys] <= task.round).all()
         assert (queries[task.rank, task.queries] >= 0).all()
         assert (queries[task.rank, task.queries] <= task.round).all()
-        found[np.ix_(cut.tokens(task.queries), cut.tokens(task.keys))] += 1
+        found[np.ix_(chunking.tokens(task.queries), chunking.tokens(task.keys))] += 1
     return found

@@ -18,13 +18,13 @@ import attncc
 from attncc.backends.inputs import Inputs
 from attncc.configs.entry import Entry
 from attncc.configs.store import user_store
+from attncc.distributed.execution.autograd import attend
 from attncc.distributed.execution.channel import Channel
 from attncc.distributed.execution.forward import Run
-from attncc.distributed.execution.inner import Inner
-from attncc.distributed.execution.run import attend
 from attncc.distributed.execution.tables import RankTables
+from attncc.distributed.execution.task_executables import TaskExecutables
 from attncc.distributed.schedules import traffic
-from attncc.distributed.schedules.lanes import localised
+from attncc.distributed.schedules.head_classes import localised
 from attncc.distributed.schedules.schedule import Schedule
 from attncc.distributed.schedules.sharing import kept
 from attncc.distributed.simulation import selection
@@ -43,7 +43,7 @@ def by_hand_case(
     rounds: int,
     options: dict[str, Any],
 ) -> list[int]:
-    """Run a schedule made by hand; return how many lanes, pushed units and relays it has."""
+    """Run a schedule made by hand; return how many head classes, pushed units and relays it has."""
     ranks = dist.get_world_size()
     heads, kv_heads, batch = options.get("heads", 2), options.get("kv_heads", 2), options.get("batch", 1)
     n, size, seed = options.get("n", N), options.get("size", 8), options.get("seed", 0)
@@ -58,10 +58,10 @@ def by_hand_case(
         score = biased(slopes=torch.linspace(0.1, 0.5, heads))
         problem = problem.with_weights(score.tensors)
     check(pattern, schedule, problem, score, options.get("repeats", 1))
-    lanes = localised(schedule, range(batch), range(kv_heads)).lanes
+    head_classes = localised(schedule, range(batch), range(kv_heads)).head_classes
     owner = parts.owner
-    relays = sum(int((lane.keys.source != owner[lane.keys.unit]).sum()) for lane in lanes)
-    return [len(lanes), sum(len(lane.queries) for lane in lanes), relays]
+    relays = sum(int((head_class.keys.source != owner[head_class.keys.unit]).sum()) for head_class in head_classes)
+    return [len(head_classes), sum(len(head_class.queries) for head_class in head_classes), relays]
 
 
 def large_scores_case(name: str, style: str) -> None:
@@ -96,9 +96,9 @@ def attended(
     rows = torch.from_numpy(schedule.partition.tokens(rank))
     batch, kv_heads = problem.key.shape[:2]
     own = localised(schedule, range(batch), range(kv_heads))
-    inner = Inner(pattern, Options(score), schedule.partition.cut.length)
-    run = Run.of(RankTables.of(own, rank), inner, Channel(dist.group.WORLD))
-    inputs = replace(Inputs.of(problem.query, problem.key, problem.value), scored=inner.scored)
+    executables = TaskExecutables(pattern, Options(score), schedule.partition.chunking.length)
+    run = Run(RankTables.of(own, rank), executables, Channel(dist.group.WORLD))
+    inputs = replace(Inputs.of(problem.query, problem.key, problem.value), scored=executables.scored)
     for _ in range(repeats):
         mine = local(problem, rows)
         leaves = mine.leaves()
@@ -178,7 +178,7 @@ def planned_once() -> None:
     op = attncc.distributed.compile(attncc.load("strided", l=9), 400, schedule=schedule)
     x = torch.randn(1, 1, len(op.positions()), 8, requires_grad=True)
     op(x, x, x).sum().backward()
-    tasks = sum(1 for _ in schedule.lanes[0].tasks_of(dist.get_rank()))
+    tasks = sum(1 for _ in schedule.head_classes[0].tasks_of(dist.get_rank()))
     assert tasks > 64
     before = plan_for.cache_info().misses
     op(x, x, x).sum().backward()
@@ -201,7 +201,7 @@ def sharded_and_reassembled() -> None:
     op = compiled(mesh=mesh, settings=attncc.distributed.Settings(partition="zigzag"))
     ids = torch.arange(4 * N).view(4, N)
     own = op.shard(ids, heads=None, sequence=1)
-    assert torch.equal(own, ids[op.grid.part("batch", 4)][:, op.positions()])
+    assert torch.equal(own, ids[op.mesh.part("batch", 4)][:, op.positions()])
     assert torch.equal(op.unshard(own, heads=None, sequence=1), ids)
     everyone = torch.cat([op.positions(rank) for rank in range(2)])
     assert torch.equal(everyone.sort().values, torch.arange(N))
@@ -218,7 +218,7 @@ def kept_for_the_backward(settings: dict[str, Any]) -> list[int]:
     op = compiled(pattern, **sizes, settings=attncc.distributed.Settings(unit=4, **settings))
     own = [op.shard(torch.randn(1, 4, N, 8, requires_grad=True)) for _ in range(3)]
     node = op(*own).grad_fn
-    while not node.name().startswith("_AttendBackward"):
+    while not node.name().startswith("_RankAttentionBackward"):
         node = node.next_functions[0][0]
     found = sum(x.numel() * x.element_size() for x in node.saved_tensors[5:])
     planned = kept(op.schedule, op.inputs, op.sharing)

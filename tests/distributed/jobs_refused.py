@@ -15,7 +15,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 import attncc
 from attncc.distributed.execution import tables
-from attncc.distributed.execution.rows import Pick
+from attncc.distributed.execution.rows import Gather
 from attncc.distributed.schedules.schedule import Moves, Schedule
 
 
@@ -57,13 +57,13 @@ def a_schedule_that_sends_missing_units() -> None:
     parts = by_hand.partition("contiguous", N, 8, 4)
     good = by_hand.schedule(attncc.load("causal"), parts)
     compiled(schedule=good)
-    moves = good.lanes[0].keys
+    moves = good.head_classes[0].keys
     elsewhere = (parts.owner[moves.unit] + 1) % 4
     source = np.where(elsewhere == moves.target, (elsewhere + 1) % 4, elsewhere)
-    wrong = replace(good.lanes[0], keys=Moves.of(moves.round, source, moves.target, moves.unit))
-    refused(lambda: compiled(schedule=replace(good, lanes=(wrong,))), "which it hasn't got by round 0")
-    fewer = replace(good.lanes[0], keys=moves.select(np.arange(len(moves)) > 0))
-    refused(lambda: compiled(schedule=replace(good, lanes=(fewer,))), "computes with unit")
+    wrong = replace(good.head_classes[0], keys=Moves.of(moves.round, source, moves.target, moves.unit))
+    refused(lambda: compiled(schedule=replace(good, head_classes=(wrong,))), "which it hasn't got by round 0")
+    fewer = replace(good.head_classes[0], keys=moves.select(np.arange(len(moves)) > 0))
+    refused(lambda: compiled(schedule=replace(good, head_classes=(fewer,))), "computes with unit")
     refused(lambda: compiled(schedule=by_hand.schedule(attncc.load("causal"), by_hand.partition("striped", N, 8, 3))))
 
 
@@ -75,7 +75,7 @@ def spreads_that_do_not_divide() -> None:
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("heads", "sequence"))
     refused(lambda: compiled(settings=two, heads=4, kv_heads=2, mesh=mesh), "2 key heads on 4 ranks", error=config)
     op = compiled(settings=two, heads=4)
-    assert compiled(settings=two, heads=4).lines.within.group is op.lines.within.group
+    assert compiled(settings=two, heads=4).communicators.within.group is op.communicators.within.group
     three_heads = torch.zeros(1, 3, len(op.positions()), 8)
     refused(lambda: op(three_heads, three_heads, three_heads), "3 key heads", error=attncc.ShapeError)
     halves = [dist.new_group(ranks) for ranks in ([0, 1], [2, 3])]
@@ -87,9 +87,9 @@ def spreads_that_do_not_divide() -> None:
 
 def a_schedule_without_a_pair() -> None:
     good = by_hand.schedule(attncc.load("causal"), by_hand.partition("contiguous", N, 8, 4))
-    *others, last = good.lanes[0].tasks
+    *others, last = good.head_classes[0].tasks
     fewer = replace(last, keys=last.keys[1:])
-    wrong = replace(good, lanes=(replace(good.lanes[0], tasks=(*others, fewer)),))
+    wrong = replace(good, head_classes=(replace(good.head_classes[0], tasks=(*others, fewer)),))
     refused(lambda: compiled(schedule=wrong), "No rank computes", "unit 6, of rank 3", "unit 0, of rank 0")
     window = attncc.load("sliding_window", window=10)
     refused(lambda: compiled(schedule=compiled(window).schedule), "No rank computes", "op.schedule")
@@ -106,8 +106,8 @@ def tables_that_do_not_fit(end: str, spread: int) -> None:
         found = original(schedule, number)
         if dist.get_rank() != wrong:
             return found
-        lane = found.lanes[0]
-        return replace(found, lanes=(replace(lane, keys=_wrong(lane.keys, end)),))
+        head_class = found.head_classes[0]
+        return replace(found, head_classes=(replace(head_class, keys=_wrong(head_class.keys, end)),))
 
     with mock.patch.object(tables.RankTables, "of", corrupted):
         words = "expects as many others" if end == "gets" else "in all, which expects"
@@ -115,14 +115,14 @@ def tables_that_do_not_fit(end: str, spread: int) -> None:
     compiled(attncc.load("full"), heads=4, settings=settings)
 
 
-def _wrong(side: tables.Side, end: str) -> tables.Side:
-    """Return the keys of a rank of which one parcel of round 1 is another."""
+def _wrong(side: tables.SideTables, end: str) -> tables.SideTables:
+    """Return the keys of a rank of which one message of round 1 is another."""
     stores = side.stores
 
-    def other(parcel: tables.Parcel) -> tables.Parcel:
-        positions = parcel.rows.positions(stores)
+    def other(message: tables.Message) -> tables.Message:
+        positions = message.rows.positions(stores)
         wrong = positions[1:] if end == "sends" else np.roll(positions, 1)
-        return replace(parcel, rows=Pick.of(wrong, stores))
+        return replace(message, rows=Gather.of(wrong, stores))
 
     (none, first, *rest) = getattr(side, end)
     return replace(side, **{end: (none, (other(first[0]), *first[1:]), *rest)})
@@ -132,8 +132,8 @@ def weights_that_differ() -> None:
     """Values, and types, are compared at the first call; later where the caller asks."""
     rank = dist.get_rank()
     x = torch.zeros(1, 2, N, 8)
-    for odd in (torch.tensor([0.1, 0.7]), torch.tensor([0.1, 0.5], dtype=torch.float64)):
-        slopes = odd if rank == 2 else torch.tensor([0.1, 0.5])
+    for outliers in (torch.tensor([0.1, 0.7]), torch.tensor([0.1, 0.5], dtype=torch.float64)):
+        slopes = outliers if rank == 2 else torch.tensor([0.1, 0.5])
         op = compiled(heads=2, score=biased(slopes=slopes))
         own = op.shard(x)
         refused(lambda op=op, own=own: op(own, own, own), "'slopes'", "others on rank 2.")

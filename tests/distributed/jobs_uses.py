@@ -178,9 +178,9 @@ def sizes_that_differ() -> None:
     """Other batch sizes or dtypes; gloo would leave rows unwritten."""
     op = compiled(**OPTIONS)
     x = own(op).detach()
-    odd = dist.get_rank() == 2
+    outliers = dist.get_rank() == 2
     for other in (torch.cat([x, x]), x.double(), torch.cat([x, x], 1), torch.cat([x, x], 3)):
-        mine = other if odd else x
+        mine = other if outliers else x
         refused(lambda mine=mine: op(mine, mine, mine), "rank 2 has", "rank 3 has batch 1, 2 heads of 8")
     op(x, x, x)
 

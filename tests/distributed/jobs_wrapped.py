@@ -62,7 +62,7 @@ def on_a_mesh(name: str, dims: dict[str, int]) -> tuple[Model, Tensor, dict[str,
     model = Model()
     options: dict[str, Any] = {"heads": HEADS, "head_dim": WIDTH, "dtype": "fp32", "score": model.score}
     op = attncc.distributed.compile(pattern, N, mesh=mesh, **options)
-    part = op.grid.part("heads", HEADS)
+    part = op.mesh.part("heads", HEADS)
     model.mine, model.attend = slice(part.start, part.stop), op
     return model, op.shard(tokens(), heads=None, sequence=1), wanted(pattern)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import networkx as nx
 import numpy as np
 
-from attncc.distributed.schedules.traffic import Flow, Step, nothing
+from attncc.distributed.schedules.traffic import Flow, Superstep, nothing
 from attncc.distributed.simulation.simulate import makespan
 from attncc.distributed.simulation.timeline import Timeline
 from attncc.distributed.topology import Topology
@@ -45,9 +45,9 @@ def flow(*triples: tuple[int, int, int]) -> Flow:
     return Flow(*(np.array(column, np.int64) for column in zip(*triples, strict=True)))
 
 
-def step(work: Sequence[float], moved: Flow | None = None, tasks: Sequence[int] | None = None) -> Step:
+def step(work: Sequence[float], moved: Flow | None = None, tasks: Sequence[int] | None = None) -> Superstep:
     """What ranks compute while a flow is on its way."""
-    return Step(np.array(work, np.float64), np.array(tasks or [0] * len(work)), moved or nothing())
+    return Superstep(np.array(work, np.float64), np.array(tasks or [0] * len(work)), moved or nothing())
 
 
 def ranks(*devices: int) -> Array:
@@ -55,7 +55,7 @@ def ranks(*devices: int) -> Array:
     return np.array(devices, np.int64)
 
 
-def run(*groups: tuple[list[Step], Array], topology: Topology, pair: float = 1.0, launch: float = 0.0) -> Timeline:
+def run(*groups: tuple[list[Superstep], Array], topology: Topology, pair: float = 1.0, launch: float = 0.0) -> Timeline:
     """The timeline where all targets take the same."""
     names = topology.targets
     return makespan(groups, topology, dict.fromkeys(names, pair), dict.fromkeys(names, launch))

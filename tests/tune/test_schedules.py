@@ -18,7 +18,7 @@ from attncc.configs.store import user_store
 from attncc.configs.upkeep import outdated
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.simulation.choose import choose
-from attncc.distributed.simulation.scene import Scene
+from attncc.distributed.simulation.scenario import Scenario
 from attncc.distributed.simulation.selection import parsed, settings_for
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, TopologyError
@@ -102,11 +102,11 @@ def test_meshes_divide_ranks_entries_and_heads() -> None:
 
 def test_results_are_no_worse_than_untuned_choices() -> None:
     found = tuned()
-    scene = Scene(STRIDED, 512, Inputs(1, 2, 2, 16, 16, "bf16"), Topology.load("4xrtx4090"))
+    scenario = Scenario(STRIDED, 512, Inputs(1, 2, 2, 16, 16, "bf16"), Topology.load("4xrtx4090"))
     sharing, settings = parsed(found.entry.config, 4)
-    assert found.entry.seconds["best"] == scene.candidate(settings, sharing).seconds
-    assert found.entry.seconds["best"] <= choose(scene)[0].seconds * MARGIN
-    assert found.entry.seconds["default"] == scene.candidate(*reversed(parsed({}, 4))).seconds
+    assert found.entry.seconds["best"] == scenario.candidate(settings, sharing).seconds
+    assert found.entry.seconds["best"] <= choose(scenario)[0].seconds * MARGIN
+    assert found.entry.seconds["default"] == scenario.candidate(*reversed(parsed({}, 4))).seconds
     assert (found.entry.mode, found.entry.key.direction, found.trials_run) == ("modelled", "both", 12)
 
 
@@ -122,16 +122,16 @@ def test_results_are_remembered_and_used() -> None:
 
 def test_no_candidate_is_simulated_twice_and_seeds_reproduce(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: Counter[object] = Counter()
-    original = Scene.candidate
+    original = Scenario.candidate
 
-    def counting(self: Scene, settings: Any, sharing: Any) -> Any:
+    def counting(self: Scenario, settings: Any, sharing: Any) -> Any:
         seen[settings, sharing] += 1
         return original(self, settings, sharing)
 
     monkeypatch.setattr(
-        "attncc.tune.schedules.subject.choose", lambda scene, sharings, on_step: [original(scene, *_DEFAULT)]
+        "attncc.tune.schedules.subject.choose", lambda scenario, sharings, on_step: [original(scenario, *_DEFAULT)]
     )
-    monkeypatch.setattr(Scene, "candidate", counting)
+    monkeypatch.setattr(Scenario, "candidate", counting)
     first = tuned(trials=16)
     assert (len(seen), max(seen.values())) == (16, 1)
     monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path / "other"))
@@ -168,15 +168,15 @@ def test_given_meshes_are_kept() -> None:
     assert tuned().source == "tuned"
     assert "2 heads" in heads.plan
     topology, inputs = Topology.load("4xrtx4090"), Inputs(1, 2, 2, 16, 16, "bf16")
-    sharings = [Sharing(heads=2, parts=2), Sharing(heads=2, spread=2)]
+    sharings = [Sharing(heads=2, parts=2), Sharing(heads=2, ulysses_degree=2)]
     assert settings_for(STRIDED, 512, inputs, sharings, topology=topology).layer == "tuned"
 
 
 def test_user_files_restrict_the_space(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text('[parameters]\npartition = ["strided"]\nroute = ["direct"]\n"mesh.heads" = [1]\n')
+    file.write_text('[parameters]\npartition = ["block_cyclic"]\nroute = ["direct"]\n"mesh.heads" = [1]\n')
     found = tuned(space=file, mesh=(1, 1, 4), trials=200)
-    assert {each["partition"] for each, _ in found.tried} == {"contiguous", "strided"}
+    assert {each["partition"] for each, _ in found.tried} == {"contiguous", "block_cyclic"}
     assert {each["route"] for each, _ in found.tried} == {"direct"}
     assert tuned(mesh=(1, 1, 4)).source == "tuned"
     file.write_text("[parameters]\npartition = ['best']\n")

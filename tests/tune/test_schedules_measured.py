@@ -14,14 +14,14 @@ import pytest
 import attncc
 from attncc.backends.inputs import Inputs
 from attncc.configs.store import user_store
-from attncc.distributed.schedules.sharing import spreads
+from attncc.distributed.schedules.sharing import possible_sharings
 from attncc.distributed.simulation.selection import settings_for
 from attncc.distributed.topology import Topology
 
 PROGRAM = "from attncc.cli import main\nmain()\n"
 ARGUMENTS = ["tune", "strided", "-p", "l=16", "--seq-len", "256", "--heads", "4", "--kv-heads", "2", "--head-dim", "16"]
 SPACE = """
-parameters = { partition = ["contiguous", "zigzag", "striped"], stages = [1, 2], route = ["direct"], unit = [0] }
+parameters = { partition = ["contiguous", "zigzag", "cyclic"], stages = [1, 2], route = ["direct"], unit = [0] }
 """
 
 
@@ -68,7 +68,7 @@ def test_the_best_simulated_schedules_are_measured(cache: Path, direction: str) 
     again: dict[str, Any] = json.loads(run(cache, "--measure", "--trials", "3")[0])
     assert (again["source"], again["trials_run"], again["config"]) == ("cached", 0, found["config"])
     topology, inputs = Topology.load("gloo").subset(2), Inputs(1, 4, 2, 16, 16, "fp32")
-    selection = settings_for(attncc.load("strided", l=16), 256, inputs, spreads(2, 2), topology=topology)
+    selection = settings_for(attncc.load("strided", l=16), 256, inputs, possible_sharings(2, 2), topology=topology)
     assert selection.layer == "tuned"
     assert "measured" in selection.text
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import sympy
 
+from attncc.backends.slots import Slots
 from attncc.backends.torch.config import Tiling
 from attncc.backends.torch.lower import schedule
-from attncc.backends.torch.slots import Slots
 from attncc.backends.torch.tile_batch import TileBatch
 from attncc.ir.predicate import Predicate
 from attncc.ir.quotient import FloorDiv

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from attncc.backends.slots import Slots
 from attncc.backends.torch.config import Tiling
 from attncc.backends.torch.masks import Mask, key_ranges_mask
-from attncc.backends.torch.slots import Slots
 from attncc.backends.torch.tile_batch import TileBatch
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from attncc.backends.device import placed
+from attncc.backends.slots import Slots
 from attncc.backends.torch.masks import Mask
-from attncc.backends.torch.slots import Slots
 from attncc.ir.tables import Array
 
 

@@ -11,17 +11,15 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from attncc import backends
 from attncc.backends.inputs import Inputs
-from attncc.distributed.execution.lines import Lines
-from attncc.distributed.execution.mesh import Grid, grid_of
+from attncc.distributed.execution.agreement import check_whole_weights
+from attncc.distributed.execution.communicators import Communicators, RankMesh
 from attncc.distributed.execution.operator import DistributedAttention
 from attncc.distributed.execution.shards import schedule_of
-from attncc.distributed.execution.sizes import check_whole_weights
-from attncc.distributed.schedules.coverage import check_covers
-from attncc.distributed.schedules.problem import Problem
+from attncc.distributed.schedules.problem import PartitioningProblem
 from attncc.distributed.schedules.schedule import Schedule
 from attncc.distributed.schedules.settings import Settings
-from attncc.distributed.schedules.sharing import Sharing, spreads
-from attncc.distributed.schedules.validity import check_schedule
+from attncc.distributed.schedules.sharing import Sharing, possible_sharings
+from attncc.distributed.schedules.validation import check_covers, check_schedule
 from attncc.distributed.simulation.selection import settings_for
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, DistributedError
@@ -65,21 +63,31 @@ def compile(
 ) -> DistributedAttention:
     """Return self-attention over `q_len` tokens that the ranks of a mesh share. Collective: all ranks call it alike.
 
-    mesh: its dimensions are named "batch", "heads" and "sequence", any of them in any order; without one, the ranks of
-    `group` (by default all) share the sequence. heads, kv_heads, batch: of the whole tensors; they matter to patterns
-    and scores that depend on h or b. With head_dim, value_dim and dtype (a name such as "bf16") they weigh moving keys
-    against moving queries. settings: how tokens are shared and travel; or a `schedule` as it is to be run (of the
-    settings the spread still holds: it is for the parts between which neighbours swap); or the `topology` of all ranks,
-    for which selection.settings_for finds what was tuned, or is fast in simulation. timeout: seconds that an exchange
-    may take, else the group's own limit. The result is a module that holds the score's weights, as that of
-    attncc.compile does. Other options are those of attncc.attention.
+    Before it returns, ranks compare digests of what they have compiled. Other options are those of attncc.attention.
 
-    Before it returns, ranks compare digests of what they have compiled. Raises DistributedError for a mesh that doesn't
-    fit, a schedule that can't be run, a timeout that is none, weights that are sharded and ranks that differ,
-    ConfigError for options of another kind and a spread that doesn't divide ranks and key heads, ShapeError or
-    BackendError for what a call would refuse, and what planning raises.
+    Args:
+        pattern: Which keys each query sees.
+        q_len: Tokens of the whole sequence.
+        mesh: Its dimensions are named "batch", "heads" and "sequence", any of them in any order.
+        group: Without a mesh, the ranks that share the sequence, by default all.
+        heads, kv_heads, batch: Of the whole tensors; they matter to patterns and scores that depend on h or b.
+        head_dim, value_dim, dtype: With these (a name such as "bf16") moving keys is weighed against moving queries.
+        settings: How tokens are shared and travel.
+        schedule: The schedule to run, in place of one that is planned. It is for the parts of the sequence between
+            which neighbours swap, as settings.spread says.
+        topology: Of all ranks: settings are those that selection.settings_for finds, tuned or fast in simulation.
+        timeout: Seconds that an exchange may take, else the group's own limit.
+
+    Returns:
+        A module that holds the score's weights, as that of attncc.compile does.
+
+    Raises:
+        DistributedError: For a mesh that doesn't fit, a schedule that can't be run, a timeout that isn't a number of
+            seconds, weights that are sharded, and ranks that differ.
+        ConfigError: For options of another kind, and a spread that doesn't divide ranks and key heads.
+        ShapeError, BackendError: For what a call would refuse; and what planning raises.
     """
-    grid = grid_of(mesh, group)
+    rank_mesh = RankMesh.of(mesh, group)
     chosen = as_pattern(pattern)
     options = Options(as_score(score, weights), scale, enable_gqa, 0, return_lse, backend, encoded(config))
     given = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
@@ -88,24 +96,25 @@ def compile(
     check_whole_weights(options.score.weights)
     _check_options(options)
     if topology is not None:
-        ways = spreads(grid.size("sequence"), inputs.kv_heads, grid.size("batch"), grid.size("heads"))
-        settings = settings_for(chosen, q_len, inputs, ways, settings=settings, topology=topology).settings
+        ranks, batches, groups = (rank_mesh.size(dim) for dim in ("sequence", "batch", "heads"))
+        sharings = possible_sharings(ranks, inputs.kv_heads, batches, groups)
+        settings = settings_for(chosen, q_len, inputs, sharings, settings=settings, topology=topology).settings
     chosen_settings = settings or Settings()
-    sharing = _sharing(grid, inputs, chosen_settings.spread)
-    if group is not None and sharing.spread > 1:
+    sharing = _sharing(rank_mesh, inputs, chosen_settings.spread)
+    if group is not None and sharing.ulysses_degree > 1:
         _check_whole(group)
-    nodes = _nodes(topology, grid, sharing)
-    problem = Problem(chosen, q_len, sharing.parts, inputs, nodes)
+    nodes = _nodes(topology, rank_mesh, sharing)
+    problem = PartitioningProblem(chosen, q_len, sharing.parts, inputs, nodes)
     made = problem.schedule(chosen_settings) if schedule is None else schedule
     _check_fits(made, q_len, sharing.parts)
     check_schedule(made)
     if schedule is not None:  # what was planned here is proved by construction
         check_covers(made, problem)
-    schedule_of(made, grid, inputs, sharing.spread)
-    lines = Lines(grid, sharing.spread, timeout)
-    op = DistributedAttention(chosen, made, chosen_settings, grid, sharing, nodes, lines, inputs, options)
+    schedule_of(made, rank_mesh, inputs, sharing.ulysses_degree)
+    communicators = Communicators(rank_mesh, sharing.ulysses_degree, timeout)
+    op = DistributedAttention(chosen, made, chosen_settings, rank_mesh, sharing, nodes, communicators, inputs, options)
     op.agreement.settle()
-    lines.open()
+    communicators.open()
     return op
 
 
@@ -126,27 +135,27 @@ def _check_options(options: Options) -> None:
         backends.get(options.backend)
 
 
-def _sharing(grid: Grid, inputs: Inputs, spread: int) -> Sharing:
-    """Return how ranks share heads and tokens; without a spread, heads may be as many as the tensors have later."""
-    ranks = grid.size("sequence")
-    if spread == 1:
+def _sharing(mesh: RankMesh, inputs: Inputs, ulysses_degree: int) -> Sharing:
+    """Return how ranks share heads and tokens; without Ulysses, tensors may have any number of heads later."""
+    ranks = mesh.size("sequence")
+    if ulysses_degree == 1:
         return Sharing(parts=ranks)
-    if ranks % spread:
+    if ranks % ulysses_degree:
         raise ConfigError(
-            f"spread={spread} on {ranks} ranks that share a sequence.",
-            rule="They fall into groups of so many.",
+            f"spread={ulysses_degree} on {ranks} ranks that share a sequence.",
+            rule="They fall into groups of that many neighbours.",
             fix=f"Choose a spread that divides {ranks}.",
         )
-    found = Sharing(heads=grid.size("heads"), parts=ranks // spread, spread=spread)
+    found = Sharing(heads=mesh.size("heads"), parts=ranks // ulysses_degree, ulysses_degree=ulysses_degree)
     found.check(inputs)
     return found
 
 
-def _nodes(topology: Topology | None, grid: Grid, sharing: Sharing) -> Array | None:
+def _nodes(topology: Topology | None, mesh: RankMesh, sharing: Sharing) -> Array | None:
     """Return the node of each part, as the first sequence group has them; None where nobody said."""
     if topology is None:
         return None
-    whole = replace(sharing, batch=grid.size("batch"), heads=grid.size("heads"))
+    whole = replace(sharing, batch=mesh.size("batch"), heads=mesh.size("heads"))
     first = next(ranks for _, ranks in whole.groups())
     return topology.node[first]
 
@@ -162,9 +171,9 @@ def _check_whole(group: dist.ProcessGroup) -> None:
 
 def _check_fits(schedule: Schedule, length: int, parts: int) -> None:
     partition = schedule.partition
-    if (partition.cut.length, partition.ranks) != (length, parts):
+    if (partition.chunking.length, partition.ranks) != (length, parts):
         raise DistributedError(
-            f"The schedule is for {partition.cut.length} tokens on {partition.ranks} ranks.",
+            f"The schedule is for {partition.chunking.length} tokens on {partition.ranks} ranks.",
             rule=f"Here are {length} tokens on {parts} ranks.",
             fix="Plan one for these, or give settings in its place.",
         )

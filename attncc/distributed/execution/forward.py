@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from attncc.backends.accumulation import accumulation_dtype
 from attncc.backends.logsum import LogSum
-from attncc.distributed.execution.channel import Channel
-from attncc.distributed.execution.crossing import Crossing, Delivery, Stores, storing
-from attncc.distributed.execution.inner import Inner
-from attncc.distributed.execution.members import Members
-from attncc.distributed.execution.partial import Partial
-from attncc.distributed.execution.sample import Sample, of_length
-from attncc.distributed.execution.tables import LaneOn, Parcel, RankTables, Task
+from attncc.backends.merge import merge
+from attncc.backends.slots import Slots
+from attncc.distributed.execution.agreement import CallSizes
+from attncc.distributed.execution.channel import Channel, Delivery, PendingExchange, Stores, storing
+from attncc.distributed.execution.rows import DIM, RowMapping
+from attncc.distributed.execution.tables import HeadClassTables, Message, RankTables, RankTask
+from attncc.distributed.execution.task_executables import TaskExecutables
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,37 +28,34 @@ class Run:
     """
 
     tables: RankTables
-    members: tuple[Members, ...]
-    inner: Inner
+    executables: TaskExecutables
     channel: Channel | None
     call: str = ""
 
-    @classmethod
-    def of(cls, tables: RankTables, inner: Inner, channel: Channel | None) -> Run:
-        """Return the run of a rank's tables."""
-        return cls(tables, tuple(Members.of(lane.members) for lane in tables.lanes), inner, channel)
-
-    def prepare(self, sample: Sample) -> None:
-        """Find what runs the tasks on tensors of these sizes, so that the first call needn't."""
-        query, key, value = sample.without_rows()
-        for lane, members in zip(self.tables.lanes, self.members, strict=True):
-            own = members.take(query, query.shape[1] // key.shape[1]), members.take(key), members.take(value)
-            for task in lane.tasks:
-                rows = len(task.query_positions), len(task.key_positions), len(task.key_positions)
-                like = [of_length(x, count) for x, count in zip(own, rows, strict=True)]
-                for direction in sample.directions:
-                    self.inner.executable(task, members, direction, *like)
+    def prepare(self, sizes: CallSizes, device: torch.device) -> None:
+        """Make what runs the tasks on tensors of these sizes, so that the first call needn't."""
+        element = torch.empty((), dtype=sizes.dtype, device=device)  # repeated, so that nothing is allocated
+        for head_class in self.tables.head_classes:
+            batch, kv_heads = (len(some) for some in head_class.subset.members(sizes.batch, sizes.kv_heads))
+            heads = kv_heads * (sizes.heads // sizes.kv_heads)
+            for task in head_class.tasks:
+                queries, keys = len(task.query_positions), len(task.key_positions)
+                query = element.expand(batch, heads, queries, sizes.head_dim)
+                key = element.expand(batch, kv_heads, keys, sizes.head_dim)
+                value = element.expand(batch, kv_heads, keys, sizes.value_dim)
+                for direction in sizes.directions:
+                    self.executables.executable(task, head_class.subset, direction, query, key, value)
 
 
-class LaneInputs:
-    """A lane's tensors on a rank: queries, keys and values of each store, own rows first."""
+class HeadClassInputs:
+    """A head class's tensors on a rank: queries, keys and values of each store, own rows first."""
 
-    def __init__(self, lane: LaneOn, members: Members, query: Tensor, key: Tensor, value: Tensor) -> None:
-        self.lane, self.members = lane, members
-        self.group = query.shape[1] // key.shape[1]
-        self.queries = _stores(members.take(query, self.group), lane.queries.stores)
-        self.keys = _stores(members.take(key), lane.keys.stores)
-        self.values = _stores(members.take(value), lane.keys.stores)
+    def __init__(self, tables: HeadClassTables, query: Tensor, key: Tensor, value: Tensor) -> None:
+        self.tables = tables
+        self.query_heads = tables.subset.query_heads(query.shape[1] // key.shape[1])
+        self.queries = _stores(self.query_heads.take(query), tables.queries.stores)
+        self.keys = _stores(tables.subset.take(key), tables.keys.stores)
+        self.values = _stores(tables.subset.take(value), tables.keys.stores)
 
     @property
     def received(self) -> list[Tensor]:
@@ -69,82 +68,122 @@ class LaneInputs:
         for part, stores in enumerate((self.queries, self.keys, self.values)):
             stores[1:] = received[part * rounds : (part + 1) * rounds]
 
-    def of(self, task: Task) -> tuple[Tensor, Tensor, Tensor]:
+    def of(self, task: RankTask) -> tuple[Tensor, Tensor, Tensor]:
         """Return query, key and value of a task."""
         return task.queries.take(self.queries), task.keys.take(self.keys), task.keys.take(self.values)
 
 
+class Partial:
+    """Results of the rows of a store, (B, H, N, Dv), so far; in the accumulation dtype where several meet in a row.
+
+    remainder: lse comes with what its rounding has left off, as under a score.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], dtype: torch.dtype, device: torch.device, merges: bool, remainder: bool
+    ) -> None:
+        self._shape, self._device, self._remainder = tuple(shape), device, remainder
+        self._lse_dtype = accumulation_dtype(dtype)
+        self._dtype = self._lse_dtype if merges else dtype
+        self._results: tuple[Tensor, LogSum] | None = None
+
+    @property
+    def results(self) -> tuple[Tensor, LogSum]:
+        """out (B, H, N, Dv) and lse (B, H, N); 0 and -inf where a row has seen no key."""
+        if self._results is None:
+            lse = torch.empty(self._shape[:3], dtype=self._lse_dtype, device=self._device)
+            out = torch.zeros(self._shape, dtype=self._dtype, device=self._device)
+            self._results = out, LogSum.of_nothing(lse, remainder=self._remainder)
+        return self._results
+
+    def merge(self, rows: Slots, out: Tensor, lse: LogSum) -> None:
+        """Add the results of `rows` over other keys; the tensors may be kept and written to."""
+        lse = LogSum(lse.value, lse.rest) if self._remainder else lse
+        if self._results is None and rows.are_all(self._shape[DIM]):
+            self._results = out.to(self._dtype), lse
+        else:
+            merge(rows, *self.results, out, lse, DIM)
+
+
 def run_forward(
-    run: Run, lanes: Sequence[LaneInputs], weights: Sequence[Tensor], scale: float
+    run: Run, inputs: Sequence[HeadClassInputs], weights: Sequence[Tensor], scale: float
 ) -> list[tuple[Tensor, LogSum]]:
-    """Return (out, lse) of a rank's own queries in each lane; its received rows are in `lanes` then."""
+    """Return (out, lse) of a rank's own queries of each head class; its received rows are in `inputs` then."""
     tables = run.tables
-    results = [_results(each, run.inner.scored) for each in lanes]
-    crossing = _fetched(run, lanes, 1)
+    results = [_without_keys(own, run.executables.scored) for own in inputs]
+    pending = _fetched(run, inputs, 1)
     for number in range(tables.rounds + 1):
-        for each, partials in zip(lanes, results, strict=True):
-            for task in each.lane.tasks:
+        for own, partials in zip(inputs, results, strict=True):
+            for task in own.tables.tasks:
                 if task.round == number:
-                    _compute(run.inner, each, task, partials, weights, scale)
+                    _compute(run.executables, own, task, partials, weights, scale)
         if number < tables.rounds:
-            crossing.land()
-            crossing = _fetched(run, lanes, number + 2)
+            pending.wait()
+            pending = _fetched(run, inputs, number + 2)
     if tables.returns:
-        _returned(run, lanes, results).land()
-    return [
-        (partials[0].out.to(each.queries[0].dtype), partials[0].lse)
-        for each, partials in zip(lanes, results, strict=True)
-    ]
+        _returned(run, inputs, results).wait()
+    own_results = (partials[0].results for partials in results)
+    return [(out.to(own.queries[0].dtype), lse) for own, (out, lse) in zip(inputs, own_results, strict=True)]
 
 
-def _fetched(run: Run, lanes: Sequence[LaneInputs], number: int) -> Crossing:
-    """Send keys and queries of a round off; nothing where it is empty on all ranks, or there is none."""
-    crossing, tables = Crossing(), run.tables
+def _fetched(run: Run, inputs: Sequence[HeadClassInputs], number: int) -> PendingExchange:
+    """Post keys and queries of a round; nothing where it is empty on all ranks, or there is none."""
+    pending, tables = PendingExchange(), run.tables
     if number > tables.rounds or not (tables.keys_move[number] or tables.queries_move[number]):
-        return crossing
-    for each in lanes:
-        for side, cargo in ((each.lane.keys, [each.keys, each.values]), (each.lane.queries, [each.queries])):
-            deliver = storing(cargo, number, len(side.stores[number]))
-            crossing.add(side.sends[number], side.gets[number], cargo, deliver)
-    return crossing.depart(run.channel, lanes[0].keys[0].device, f"round {number} of the forward, {run.call}")
+        return pending
+    for own in inputs:
+        for side, payload in ((own.tables.keys, [own.keys, own.values]), (own.tables.queries, [own.queries])):
+            deliver = storing(payload, number, len(side.stores[number]))
+            pending.add(side.sends[number], side.gets[number], payload, deliver)
+    return pending.post(run.channel, inputs[0].keys[0].device, f"round {number} of the forward, {run.call}")
 
 
 def _compute(
-    inner: Inner, each: LaneInputs, task: Task, results: Sequence[Partial], weights: Sequence[Tensor], scale: float
+    executables: TaskExecutables,
+    own: HeadClassInputs,
+    task: RankTask,
+    results: Sequence[Partial],
+    weights: Sequence[Tensor],
+    scale: float,
 ) -> None:
-    query, key, value = each.of(task)
-    executable = inner.executable(task, each.members, "forward", query, key, value)
+    query, key, value = own.of(task)
+    executable = executables.executable(task, own.tables.subset, "forward", query, key, value)
     out, lse = executable.forward(query, key, value, weights, scale)
     for part in task.queries.parts:
-        results[part.store].merge(part.source, part.target.take(out), lse.map(part.target.take))
+        _merge(results[part.store], part, out, *lse.tensors)
 
 
-def _returned(run: Run, lanes: Sequence[LaneInputs], results: Sequence[Sequence[Partial]]) -> Crossing:
-    """Send results of queries that came back to their owners, who merge them."""
-    crossing = Crossing()
-    for each, partials in zip(lanes, results, strict=True):
-        results_of = [(partial.out, *partial.lse.tensors) for partial in partials]
-        cargo = [list(stores) for stores in zip(*results_of, strict=True)]
-        kinds = [each.queries[0].dtype, *(x.dtype for x in partials[0].lse.tensors)]
-        crossing.add(each.lane.returned, each.lane.awaited, cargo, _merging(partials[0]), kinds)
-    return crossing.depart(run.channel, lanes[0].keys[0].device, f"the return of results, {run.call}")
+def _returned(run: Run, inputs: Sequence[HeadClassInputs], results: Sequence[Sequence[Partial]]) -> PendingExchange:
+    """Post the results of queries that came to their owners, who merge them."""
+    pending = PendingExchange()
+    for own, partials in zip(inputs, results, strict=True):
+        tensors = [(out, *lse.tensors) for out, lse in (partial.results for partial in partials)]
+        payload = [list(stores) for stores in zip(*tensors, strict=True)]
+        dtypes = [own.queries[0].dtype, *(x.dtype for x in tensors[0][1:])]
+        pending.add(own.tables.returned, own.tables.awaited, payload, _merging(partials[0]), dtypes)
+    return pending.post(run.channel, inputs[0].keys[0].device, f"the return of results, {run.call}")
 
 
 def _merging(own: Partial) -> Delivery:
-    def deliver(parcel: Parcel, tensors: Sequence[Tensor]) -> None:
-        for part in parcel.rows.parts:
-            out, *lse = (part.target.take(tensor) for tensor in tensors)
-            own.merge(part.source, out, LogSum(*lse))
+    def deliver(message: Message, tensors: Sequence[Tensor]) -> None:
+        for part in message.rows.parts:
+            _merge(own, part, *tensors)
 
     return deliver
 
 
-def _results(each: LaneInputs, remainder: bool) -> list[Partial]:
+def _merge(partial: Partial, part: RowMapping, out: Tensor, *lse: Tensor) -> None:
+    """Merge the rows of (out, lse) that a mapping takes to the store of a partial result."""
+    own_out, *own_lse = (part.target.take(x, DIM) for x in (out, *lse))
+    partial.merge(part.source, own_out, LogSum(*own_lse))
+
+
+def _without_keys(own: HeadClassInputs, remainder: bool) -> list[Partial]:
     """Return results without any key, of each store of queries."""
-    query, value_dim = each.queries[0], each.values[0].shape[3]
+    query, value_dim = own.queries[0], own.values[0].shape[3]
     return [
         Partial((*query.shape[:2], len(positions), value_dim), query.dtype, query.device, merges, remainder)
-        for positions, merges in zip(each.lane.queries.stores, each.lane.merges, strict=True)
+        for positions, merges in zip(own.tables.queries.stores, own.tables.merges, strict=True)
     ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from typing import NoReturn
@@ -13,24 +15,27 @@ from torch import Tensor
 
 from attncc.backends.inputs import Inputs
 from attncc.distributed.execution import shards
-from attncc.distributed.execution.agreement import Agreement, digest
+from attncc.distributed.execution.agreement import (
+    Agreement,
+    CallSizes,
+    Manifest,
+    check_same_weights,
+    check_whole_weights,
+    digest,
+)
+from attncc.distributed.execution.autograd import attend
+from attncc.distributed.execution.communicators import Communicators, RankMesh
+from attncc.distributed.execution.first_order import refuse_export, refuse_transforms
 from attncc.distributed.execution.forward import Run
-from attncc.distributed.execution.inner import Inner
-from attncc.distributed.execution.lines import Lines
-from attncc.distributed.execution.manifest import Manifest
-from attncc.distributed.execution.mesh import Grid
-from attncc.distributed.execution.once import refuse_export, refuse_transforms
-from attncc.distributed.execution.run import attend
-from attncc.distributed.execution.sample import Sample
-from attncc.distributed.execution.sizes import Sizes, check_same_weights, check_whole_weights
 from attncc.distributed.execution.swap import Swap
 from attncc.distributed.execution.tables import RankTables
+from attncc.distributed.execution.task_executables import TaskExecutables
 from attncc.distributed.schedules import traffic
-from attncc.distributed.schedules.problem import Problem
+from attncc.distributed.schedules.problem import PartitioningProblem
 from attncc.distributed.schedules.schedule import Schedule
 from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing, kept, steps
-from attncc.distributed.schedules.validity import check_schedule
+from attncc.distributed.schedules.validation import check_schedule
 from attncc.errors import DistributedError, ShapeError
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.scores import Score
@@ -42,18 +47,26 @@ from attncc.runtime.arguments import Options, scale_of
 from attncc.runtime.carried import is_leaving
 from attncc.runtime.held_scores import HeldScore
 
-#: Sizes of calls that a re-planned operator is prepared for: those of a few microbatches, with and without gradients.
-SAMPLES = 4
+#: Sizes of calls that a re-planned operator is prepared for: of a few microbatches, with and without gradients.
+MOST_SEEN = 4
 
 
 class DistributedAttention(torch.nn.Module):
     """Attention over a sequence that ranks share; made by `compile`, called by all ranks with their shards.
 
-    schedule: what travels and is computed, for all heads and batch entries. grid: the mesh, and where this rank stands.
-    sharing: how the ranks of its sequence groups divide heads and tokens. nodes: of the parts, None if they are in one.
-    lines: what ranks exchange on. score: holds the score's weights, as parameters and buffers by their names.
-    agreement: whether all ranks have made the same, which they ask before they exchange anything else. A deep copy,
-    such as that of a model that holds one, has copies of the weights and exchanges on the same lines.
+    A deep copy, such as that of a model that holds one, has copies of the weights and exchanges on the same
+    communicators.
+
+    Attributes:
+        pattern, settings, inputs: As they were given to `compile`.
+        length: Tokens of the whole sequence.
+        schedule: What travels and is computed, for all heads and batch entries.
+        mesh: The mesh as this rank sees it.
+        sharing: How the ranks of a sequence group divide heads and tokens.
+        nodes: The node of each part of the sequence, None if all are in one.
+        communicators: What ranks exchange on.
+        score: Holds the score's weights, as parameters and buffers by their names.
+        agreement: The comparison of what ranks have made, before they exchange anything else.
     """
 
     def __init__(
@@ -61,29 +74,29 @@ class DistributedAttention(torch.nn.Module):
         pattern: Pattern,
         schedule: Schedule,
         settings: Settings,
-        grid: Grid,
+        mesh: RankMesh,
         sharing: Sharing,
         nodes: Array | None,
-        lines: Lines,
+        communicators: Communicators,
         inputs: Inputs,
         options: Options,
         score: HeldScore | None = None,
-        seen: deque[Sample] | None = None,
+        seen: deque[tuple[CallSizes, torch.device]] | None = None,
     ) -> None:
-        """Make it; `score` and `seen` are those of another one that it shares the weights and samples with."""
+        """Make it; `score` and `seen` are those of another one, whose weights and sizes of calls it shares."""
         super().__init__()
         self.pattern, self.schedule, self.settings = pattern, schedule, settings
-        self.grid, self.sharing, self.nodes, self.lines = grid, sharing, nodes, lines
-        self.inputs = inputs
+        self.mesh, self.sharing, self.nodes, self.communicators = mesh, sharing, nodes, communicators
+        self.inputs, self.length = inputs, schedule.partition.chunking.length
         self.score = HeldScore(options.score) if score is None else score
         self._others = options[1:]
         self._runs: dict[tuple[int, int, str], Run] = {}
-        self._seen: deque[Sample] = deque(maxlen=SAMPLES) if seen is None else seen
+        self._seen: deque[tuple[CallSizes, torch.device]] = deque(maxlen=MOST_SEEN) if seen is None else seen
         call = options.call(pattern)
-        facts = (pattern.key, call.score, inputs, options.scale, options.return_lse, grid, sharing)
+        facts = (pattern.key, call.score, inputs, options.scale, options.return_lse, mesh, sharing)
         own = digest(schedule, (*facts, call.backend, call.config))
-        channels, peers = list(lines.dims.values()), grid.size("sequence")
-        self.agreement = Agreement(own, self._manifest, peers, channels, grid.device)
+        channels, peers = list(communicators.dims.values()), mesh.size("sequence")
+        self.agreement = Agreement(own, self._manifest, peers, channels, mesh.device)
 
     @property
     def options(self) -> Options:
@@ -93,21 +106,30 @@ class DistributedAttention(torch.nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         """Return this rank's rows of attention over all tokens, as attncc.attention does, differentiable.
 
-        query (B, Hq, n, D), key (B, Hkv, n, D) and value (B, Hkv, n, Dv): this rank's batch entries, heads and tokens,
-        the last in ascending position as `positions()` gives them. All ranks call it, and its backward, in step. The
-        gradient of a score's weights, which are the same on all ranks, is that of what this rank computes, as that of
-        any parameter: those of all ranks of the mesh add up to the whole, which DistributedDataParallel sees to.
+        All ranks call it, and its backward, in step. Weights of a score are the same on all ranks. Their gradient on a
+        rank is that of what the rank computes: the sum over all ranks of the mesh is the whole, as for any parameter,
+        and DistributedDataParallel adds it up.
 
-        Raises ShapeError and what attncc.attention raises before anything is sent, and DistributedError, whose `rank`
-        is the one to blame, where an exchange fails or takes longer than the timeout; ExportError under torch.export
-        and torch.jit.trace.
+        Args:
+            query: (B, Hq, n, D), this rank's batch entries, heads and tokens, in the order of `positions()`.
+            key: (B, Hkv, n, D).
+            value: (B, Hkv, n, Dv).
+
+        Returns:
+            out (B, Hq, n, Dv), and lse (B, Hq, n) if `compile` was asked for it.
+
+        Raises:
+            ShapeError: For tensors that aren't this rank's shard, before anything is sent, as for all that
+                attncc.attention raises.
+            DistributedError: Where an exchange fails or takes longer than the timeout; `rank` is the one to blame.
+            ExportError: Under torch.export and torch.jit.trace.
         """
         if is_leaving():
             refuse_export(self)
         found: Result = self._attended(query, key, value)
         return found
 
-    # A compiled graph breaks here: tracing through planning takes minutes, and exchanges are no part of a graph.
+    # A compiled graph breaks here: tracing through planning takes minutes, and exchanges aren't part of a graph.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _attended(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         refuse_transforms()
@@ -118,14 +140,14 @@ class DistributedAttention(torch.nn.Module):
         check_whole_weights(score.weights)
         factor = scale_of(options.scale, query)
         self.agreement.settle()
-        sizes = Sizes.of(query, key, value, score.tensors)
-        self.lines.compare(sizes)
-        self.lines.compare_weights(self.score)
+        sizes = CallSizes.of(query, key, value, score.tensors)
+        self.communicators.compare(sizes)
+        self.communicators.compare_weights(self.score)
         if self._swap is not None:
             query, key, value = self._swap.to_heads(query, key, value)
-        sample = Sample.of(query, key, value)
-        if sample not in self._seen:
-            self._seen.append(sample)
+        seen = CallSizes.of(query, key, value, score.tensors), query.device
+        if seen not in self._seen:
+            self._seen.append(seen)
         run = self._run(query.shape[0], query.shape[1], options)
         out, lse = attend(replace(run, call=str(sizes)), query, key, value, score.tensors, factor)
         wanted = (out, lse) if return_lse else (out,)
@@ -135,19 +157,19 @@ class DistributedAttention(torch.nn.Module):
     def replanned(self, pattern: Pattern | PatternFactory) -> DistributedAttention:
         """Return the same for another pattern, such as the documents of another step; tokens stay where they are.
 
-        All ranks call it alike, but nothing is sent: they compare what they have made when the result is first called,
-        which raises DistributedError on all of them if it differs. What runs on tensors of the last sizes that it saw
-        is planned, too. Raises what planning raises. May be called in another thread, see `ahead`.
+        All ranks call it alike, but nothing is sent: ranks compare what they have made when the result is first called,
+        which raises DistributedError on all of them if they differ. Tasks on tensors of the sizes of recent calls are
+        planned, too. May be called in another thread, see `ahead`. Raises what planning raises.
         """
         chosen, partition = as_pattern(pattern), self.schedule.partition
-        problem = Problem(chosen, partition.cut.length, partition.ranks, self.inputs, self.nodes)
+        problem = PartitioningProblem(chosen, partition.chunking.length, partition.ranks, self.inputs, self.nodes)
         made = problem.scheduled(partition, self.settings)
         check_schedule(made)
-        shards.schedule_of(made, self.grid, self.inputs, self.sharing.spread)
+        shards.schedule_of(made, self.mesh, self.inputs, self.sharing.ulysses_degree)
         found = self._remade(chosen, made, self.score)
         found.agreement.prepare()
-        for sample in list(self._seen):
-            found._run(sample.query[0], sample.query[1], found.options).prepare(sample)
+        for sizes, device in list(self._seen):
+            found._run(sizes.batch, sizes.heads, found.options).prepare(sizes, device)
         return found
 
     def check_weights(self) -> None:
@@ -155,7 +177,7 @@ class DistributedAttention(torch.nn.Module):
 
         The first call does so; call it later to see whether ranks still train alike.
         """
-        check_same_weights(self.score().weights, list(self.lines.dims.values()), self.grid.device)
+        check_same_weights(self.score().weights, list(self.communicators.dims.values()), self.mesh.device)
 
     def __copy__(self) -> DistributedAttention:
         return self
@@ -166,8 +188,8 @@ class DistributedAttention(torch.nn.Module):
     def _remade(self, pattern: Pattern, schedule: Schedule, score: HeldScore) -> DistributedAttention:
         """Return the same for another pattern, or on other weights."""
         options = Options(score(), *self._others)
-        rest = (self.settings, self.grid, self.sharing, self.nodes, self.lines, self.inputs, options, score, self._seen)
-        return DistributedAttention(pattern, schedule, *rest)
+        plan = self.settings, self.mesh, self.sharing, self.nodes, self.communicators, self.inputs
+        return DistributedAttention(pattern, schedule, *plan, options, score, self._seen)
 
     def __reduce__(self) -> NoReturn:
         raise DistributedError(
@@ -177,12 +199,12 @@ class DistributedAttention(torch.nn.Module):
         )
 
     def __repr__(self) -> str:
-        return f"DistributedAttention({self.pattern!r}, {self.schedule.partition.cut.length} tokens on {self.grid})"
+        return f"DistributedAttention({self.pattern!r}, {self.length} tokens on {self.mesh})"
 
     def positions(self, rank: int | None = None) -> Tensor:
         """Return the positions of the tokens of a rank of the sequence group, by default this one: int64, ascending."""
-        shard = self.grid.shard("sequence") if rank is None else rank
-        ranks = self.grid.size("sequence")
+        shard = self.mesh.shard("sequence") if rank is None else rank
+        ranks = self.mesh.size("sequence")
         if not isinstance(shard, int) or isinstance(shard, bool) or not 0 <= shard < ranks:
             raise DistributedError(
                 f"rank={rank!r}.",
@@ -196,30 +218,30 @@ class DistributedAttention(torch.nn.Module):
 
         The arguments are the dimensions, None where x has none: `shard(ids, heads=None, sequence=1)`.
         """
-        return shards.shard(self.grid, self.positions(), self.schedule.partition.cut.length, x, batch, heads, sequence)
+        return shards.shard(self.mesh, self.positions(), self.length, x, batch, heads, sequence)
 
     def unshard(self, x: Tensor, *, batch: int | None = 0, heads: int | None = 1, sequence: int | None = 2) -> Tensor:
         """Return the whole tensor of which every rank gives its part, on all of them. Without gradient; collective."""
-        positions = [self.positions(rank) for rank in range(self.grid.size("sequence"))]
-        own = self.grid.shard("sequence")
-        return shards.unshard(self.lines.dims, positions, own, x, batch, heads, sequence)
+        positions = [self.positions(rank) for rank in range(self.mesh.size("sequence"))]
+        own = self.mesh.shard("sequence")
+        return shards.unshard(self.communicators.dims, positions, own, x, batch, heads, sequence)
 
     def describe(self) -> str:
         """Return who owns how much, what travels and what is kept, in words; for `inputs`, by ranks of a sequence."""
-        partition, inputs = self.schedule.partition, self.inputs
-        received = [traffic.received(flows, self.grid.size("sequence")) for flows in self.flows()]
+        schedule, partition, degree = self.schedule, self.schedule.partition, self.sharing.ulysses_degree
+        least, most = partition.counts.min(), partition.counts.max()
+        returned = ", and results of queries that travel come back" if schedule.returns else ""
+        swapped = f", groups of {degree} swap sequence for heads" if degree > 1 else ""
         lines = [
-            f"{self.pattern!r} over {partition.cut.length} tokens on {self.grid}",
-            f"partition {partition.name}: units of {partition.cut.size}, "
-            f"{partition.counts.min()} to {partition.counts.max()} tokens a rank",
-            f"{self.schedule.rounds} rounds, {len(self.schedule.lanes)} lanes"
-            + (", and results of queries that travel come back" if self.schedule.returns else "")
-            + (f", groups of {self.sharing.spread} swap sequence for heads" if self.sharing.spread > 1 else ""),
+            f"{self.pattern!r} over {self.length} tokens on {self.mesh}",
+            f"partition {partition.name}: units of {partition.chunking.size}, {least} to {most} tokens a rank",
+            f"{schedule.rounds} rounds, {len(schedule.head_classes)} head classes{returned}{swapped}",
         ]
-        for name, sums in zip(DIRECTIONS, received, strict=True):
-            lines.append(f"{name}: {sums.sum()} bytes travel, {sums.max()} to the busiest rank ({inputs.dtype})")
-        most = kept(self.schedule, inputs, self.sharing).max()
-        lines.append(f"memory: up to {most} bytes of other ranks' rows are kept on a rank for the backward")
+        for name, flows in zip(DIRECTIONS, self.flows(), strict=True):
+            sums = traffic.received(flows, self.mesh.size("sequence"))
+            lines.append(f"{name}: {sums.sum()} bytes travel, {sums.max()} to the busiest rank ({self.inputs.dtype})")
+        held = kept(schedule, self.inputs, self.sharing).max()
+        lines.append(f"memory: up to {held} bytes of other ranks' rows are kept on a rank for the backward")
         return "\n".join(lines)
 
     def flows(self) -> tuple[list[traffic.Flow], list[traffic.Flow]]:
@@ -228,71 +250,89 @@ class DistributedAttention(torch.nn.Module):
         Between the ranks of a sequence group, those of all shards of batch entries and heads added up.
         """
         lse = max(4, self.inputs.itemsize) if self.options.return_lse else 0
-        found = [
-            [step.flow for step in steps(self.schedule, self.inputs, self.sharing, direction, lse)]
-            for direction in DIRECTIONS
-        ]
-        forward, backward = ([flow.folded(self.grid.size("sequence")) for flow in flows] for flows in found)
+        by_direction = (steps(self.schedule, self.inputs, self.sharing, name, lse) for name in DIRECTIONS)
+        ranks = self.mesh.size("sequence")
+        forward, backward = ([step.flow.folded(ranks) for step in found] for found in by_direction)
         return forward, backward
 
     @cached_property
     def _swap(self) -> Swap | None:
         """The swap of sequence for heads within this rank's part, if there is one."""
-        if self.lines.within is None:
+        if self.communicators.within is None:
             return None
-        first, number = divmod(self.grid.shard("sequence"), self.sharing.spread)
-        first *= self.sharing.spread
-        tokens = self.sharing.tokens(self.schedule.partition.counts)[first : first + self.sharing.spread]
-        return Swap(self.lines.within, number, tuple(tokens.tolist()))
+        first, number = divmod(self.mesh.shard("sequence"), self.sharing.ulysses_degree)
+        first *= self.sharing.ulysses_degree
+        tokens = self.sharing.tokens(self.schedule.partition.counts)[first : first + self.sharing.ulysses_degree]
+        return Swap(self.communicators.within, number, tuple(tokens.tolist()))
 
     @cached_property
     def _tables(self) -> RankTables:
         """What this rank does."""
-        spread = self.sharing.spread
-        own = shards.schedule_of(self.schedule, self.grid, self.inputs, spread)
-        return RankTables.of(own, self.grid.shard("sequence") // spread)
+        ulysses_degree = self.sharing.ulysses_degree
+        own = shards.schedule_of(self.schedule, self.mesh, self.inputs, ulysses_degree)
+        return RankTables.of(own, self.mesh.shard("sequence") // ulysses_degree)
 
     def _manifest(self) -> Manifest:
         """Return what this rank exchanges with those of the other parts that have the same share of heads."""
-        share = self.grid.shard("sequence") % self.sharing.spread
-        return Manifest.of(self._tables, self.grid.ranks("sequence")[share :: self.sharing.spread])
+        share = self.mesh.shard("sequence") % self.sharing.ulysses_degree
+        return Manifest.of(self._tables, self.mesh.ranks("sequence")[share :: self.sharing.ulysses_degree])
 
     def _check_shard(self, query: Tensor, key: Tensor, score: Score) -> None:
         """Raise ShapeError unless the tensors are this rank's shard."""
-        shard = self.grid.shard("sequence")
+        shard = self.mesh.shard("sequence")
         tokens = int(self.sharing.tokens(self.schedule.partition.counts)[shard])
         free = self.pattern.predicate.free | score.expression.free
-        batch = len(self.grid.part("batch", self.inputs.batch)) if B in free else query.shape[0]
-        heads = len(self.grid.part("heads", self.inputs.heads)) if H in free else query.shape[1]
-        kv_heads = len(self.grid.part("heads", self.inputs.kv_heads)) if H in free else key.shape[1]
+        batch = len(self.mesh.part("batch", self.inputs.batch)) if B in free else query.shape[0]
+        heads = len(self.mesh.part("heads", self.inputs.heads)) if H in free else query.shape[1]
+        kv_heads = len(self.mesh.part("heads", self.inputs.kv_heads)) if H in free else key.shape[1]
         wanted = (batch, heads, tokens), (batch, kv_heads, tokens)
         if (tuple(query.shape[:3]), tuple(key.shape[:3])) != wanted:
             raise ShapeError(
                 f"query {tuple(query.shape)} and key {tuple(key.shape)} on rank {shard} of the sequence.",
-                rule=f"It owns {tokens} of {self.schedule.partition.cut.length} tokens: query is "
+                rule=f"It owns {tokens} of {self.length} tokens: query is "
                 f"({batch}, {heads}, {tokens}, D) and key ({batch}, {kv_heads}, {tokens}, D).",
                 fix="Cut tensors with op.shard(x), or by op.positions().",
             )
-        if kv_heads % self.sharing.spread:
+        if kv_heads % self.sharing.ulysses_degree:
             raise ShapeError(
                 f"{kv_heads} key heads on rank {shard} of the sequence.",
-                rule=f"{self.sharing.spread} ranks swap their sequence for equal shares of them.",
+                rule=f"{self.sharing.ulysses_degree} ranks swap their sequence for equal shares of them.",
                 fix=f"Compile with a spread that divides {kv_heads}.",
             )
 
     def _run(self, batch: int, heads: int, options: Options) -> Run:
-        """Return the run for so many batch entries and query heads on a rank; it keeps no weights."""
+        """Return the run for `batch` batch entries and `heads` query heads on a rank; it keeps no weights."""
         expression = options.score.expression
         wanted = batch, heads, expression.key
         if wanted not in self._runs:
-            grid, spread = self.grid, self.sharing.spread
-            share = grid.shard("sequence") % spread
-            inner = Inner(
+            mesh, ulysses_degree = self.mesh, self.sharing.ulysses_degree
+            share = mesh.shard("sequence") % ulysses_degree
+            executables = TaskExecutables(
                 self.pattern,
                 options._replace(score=Score.of(expression)),
-                self.schedule.partition.cut.length,
-                grid.shard("batch") * batch,
-                (grid.shard("heads") * spread + share) * heads,
+                self.length,
+                mesh.shard("batch") * batch,
+                (mesh.shard("heads") * ulysses_degree + share) * heads,
             )
-            self._runs[wanted] = Run.of(self._tables, inner, self.lines.between)
+            self._runs[wanted] = Run(self._tables, executables, self.communicators.between)
         return self._runs[wanted]
+
+
+def ahead(op: DistributedAttention, patterns: Iterable[Pattern | PatternFactory]) -> Iterator[DistributedAttention]:
+    """Yield `op.replanned(pattern)` for each pattern, the next of which is planned while the caller uses this one.
+
+    One pattern is taken ahead, no more, in a thread that ends with the iterator, which also takes them from
+    `patterns`. What taking and planning raise is raised to the caller in its turn. Exchanges stay in the caller's
+    thread: all ranks take the same patterns, and call each attention in step.
+    """
+    source = iter(patterns)
+
+    def following() -> DistributedAttention | None:
+        pattern = next(source, None)
+        return None if pattern is None else op.replanned(pattern)
+
+    with ThreadPoolExecutor(1, "attncc-ahead") as pool:
+        coming = pool.submit(following)
+        while (found := coming.result()) is not None:
+            coming = pool.submit(following)
+            yield found

@@ -1,14 +1,14 @@
-"""Rows of tensors (B, H, N, ...), and rows picked from several tensors: views where they are evenly spaced."""
+"""Rows gathered from several tensors (B, H, N, ...): views where they are evenly spaced in one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from attncc.backends.slots import Slots
 from attncc.ir.tables import Array
 
 #: The dimension that rows lie along.
@@ -16,82 +16,32 @@ DIM = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Different rows of a tensor: a slice, or where they aren't evenly spaced and ascending, an index."""
-
-    count: int
-    where: slice | Array
-    _index: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False)
-
-    @classmethod
-    def of(cls, numbers: Array) -> Rows:
-        """Return the rows with these numbers, in their order."""
-        steps = np.diff(numbers)
-        if len(numbers) == 0:
-            return cls(0, slice(0, 0))
-        step = int(steps[0]) if len(steps) else 1
-        if step > 0 and (steps == step).all():
-            return cls(len(numbers), slice(int(numbers[0]), int(numbers[-1]) + 1, step))
-        return cls(len(numbers), numbers)
-
-    def take(self, x: Tensor) -> Tensor:
-        """Return the rows: a view of a slice, else a copy."""
-        if isinstance(self.where, slice):
-            return x[:, :, self.where]
-        return x.index_select(DIM, self._on(x.device))
-
-    def put(self, x: Tensor, part: Tensor) -> None:
-        """Write `part` to the rows of x."""
-        if isinstance(self.where, slice):
-            x[:, :, self.where].copy_(part)
-        else:
-            x.index_copy_(DIM, self._on(x.device), part.to(x.dtype))
-
-    def add(self, x: Tensor, part: Tensor) -> None:
-        """Add `part` to the rows of x."""
-        if isinstance(self.where, slice):
-            x[:, :, self.where].add_(part)
-        else:
-            x.index_add_(DIM, self._on(x.device), part.to(x.dtype))
-
-    def are_all(self, length: int) -> bool:
-        """Return whether these are the rows 0 .. length-1, in order."""
-        return self.count == length and isinstance(self.where, slice)
-
-    def _on(self, device: torch.device) -> Tensor:
-        if device not in self._index:
-            self._index[device] = torch.as_tensor(self.where, device=device)
-        return self._index[device]
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Rows `source` of a store, which are rows `target` of what is picked."""
+class RowMapping:
+    """Rows `source` of a store, which are rows `target` of what is gathered."""
 
     store: int
-    source: Rows
-    target: Rows
+    source: Slots
+    target: Slots
 
 
 @dataclass(frozen=True, eq=False)
-class Pick:
+class Gather:
     """Rows of several stores, in ascending position."""
 
     length: int
-    parts: tuple[Part, ...]
+    parts: tuple[RowMapping, ...]
 
     @classmethod
-    def of(cls, wanted: Array, stores: Sequence[Array]) -> Pick:
+    def of(cls, wanted: Array, stores: Sequence[Array]) -> Gather:
         """Return where the positions `wanted` are, given those of each store; all ascend, and no two stores meet."""
         parts = []
         for number, held in enumerate(stores):
             at = np.searchsorted(held, wanted)
-            found = np.flatnonzero(held[np.minimum(at, len(held) - 1)] == wanted) if len(held) else at[:0]
-            if len(found):
-                parts.append(Part(number, Rows.of(at[found]), Rows.of(found)))
-        pick = cls(len(wanted), tuple(parts))
-        assert sum(part.source.count for part in parts) == len(wanted)
-        return pick
+            here = np.flatnonzero(held[np.minimum(at, len(held) - 1)] == wanted) if len(held) else at[:0]
+            if len(here):
+                parts.append(RowMapping(number, Slots.of(at[here], keep=True), Slots.of(here, keep=True)))
+        assert sum(part.source.length for part in parts) == len(wanted)
+        return cls(len(wanted), tuple(parts))
 
     @property
     def is_own(self) -> bool:
@@ -100,23 +50,26 @@ class Pick:
 
     def positions(self, stores: Sequence[Array]) -> Array:
         """Return the positions of the rows in their order, given those of each store."""
-        found = np.full(self.length, -1, np.int64)
+        positions = np.full(self.length, -1, np.int64)
         for part in self.parts:
-            found[part.target.where] = stores[part.store][part.source.where]
-        return found
+            positions[part.target.rows()] = stores[part.store][part.source.rows()]
+        return positions
 
     def take(self, stores: Sequence[Tensor]) -> Tensor:
-        """Return the rows, (B, H, length, ...): a view where they are a slice of one store."""
+        """Return the rows, (B, H, length, ...): a view where they are evenly spaced in one store."""
         if len(self.parts) == 1:
-            return self.parts[0].source.take(stores[self.parts[0].store])
-        shape = list(stores[0].shape)
-        shape[DIM] = self.length
-        found = stores[0].new_empty(shape)
+            return self.parts[0].source.take(stores[self.parts[0].store], DIM)
+        gathered = stores[0].new_empty(with_rows(stores[0].shape, self.length))
         for part in self.parts:
-            part.target.put(found, part.source.take(stores[part.store]))
-        return found
+            part.target.put(gathered, part.source.take(stores[part.store], DIM), DIM)
+        return gathered
 
     def add(self, stores: Sequence[Tensor], values: Tensor) -> None:
-        """Add a value for each row where it was picked from."""
+        """Add a value for each row where it was gathered from."""
         for part in self.parts:
-            part.source.add(stores[part.store], part.target.take(values))
+            part.source.add(stores[part.store], part.target.take(values, DIM), DIM)
+
+
+def with_rows(shape: Sequence[int], rows: int) -> tuple[int, ...]:
+    """Return a shape (B, H, N, ...) with another number of rows N."""
+    return (*shape[:DIM], rows, *shape[DIM + 1 :])

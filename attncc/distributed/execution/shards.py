@@ -9,20 +9,26 @@ from torch import Tensor
 
 from attncc.backends.inputs import Inputs
 from attncc.distributed.execution.channel import Channel
-from attncc.distributed.execution.mesh import Grid
-from attncc.distributed.schedules.lanes import localised
+from attncc.distributed.execution.communicators import RankMesh
+from attncc.distributed.schedules.head_classes import localised
 from attncc.distributed.schedules.schedule import Schedule
 from attncc.errors import ShapeError
 
 
 def shard(
-    grid: Grid, positions: Tensor, length: int, x: Tensor, batch: int | None, heads: int | None, sequence: int | None
+    mesh: RankMesh,
+    positions: Tensor,
+    length: int,
+    x: Tensor,
+    batch: int | None,
+    heads: int | None,
+    sequence: int | None,
 ) -> Tensor:
     """Return this rank's batch entries, heads and tokens of a whole tensor that has them along these dimensions."""
     _check_dims(x, batch, heads, sequence)
     for name, dim in (("batch", batch), ("heads", heads)):
         if dim is not None:
-            part = grid.part(name, x.shape[dim])
+            part = mesh.part(name, x.shape[dim])
             x = x.narrow(dim, part.start, len(part))
     if sequence is None:
         return x
@@ -68,17 +74,17 @@ def unshard(
     return x
 
 
-def schedule_of(schedule: Schedule, grid: Grid, inputs: Inputs, spread: int) -> Schedule:
+def schedule_of(schedule: Schedule, mesh: RankMesh, inputs: Inputs, ulysses_degree: int) -> Schedule:
     """Return the schedule of the batch entries and heads that this rank computes, numbered from 0.
 
     Raises DistributedError where these differ and the ranks of a mesh can't have equally many.
     """
-    if all(lane.members is None for lane in schedule.lanes):
+    if all(head_class.members is None for head_class in schedule.head_classes):
         return schedule
-    heads = grid.part("heads", inputs.kv_heads)
-    share = len(heads) // spread
-    first = heads.start + grid.shard("sequence") % spread * share
-    return localised(schedule, grid.part("batch", inputs.batch), range(first, first + share))
+    heads = mesh.part("heads", inputs.kv_heads)
+    share = len(heads) // ulysses_degree
+    first = heads.start + mesh.shard("sequence") % ulysses_degree * share
+    return localised(schedule, mesh.part("batch", inputs.batch), range(first, first + share))
 
 
 def _check_dims(x: object, *dims: int | None) -> None:

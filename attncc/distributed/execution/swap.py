@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attncc.distributed.execution.channel import Channel
-from attncc.distributed.execution.once import once
-from attncc.distributed.execution.rows import DIM
-from attncc.distributed.execution.transport import Expected, Sent, depart
+from attncc.distributed.execution.channel import Channel, PendingExchange
+from attncc.distributed.execution.first_order import first_order_only
+from attncc.distributed.execution.rows import DIM, with_rows
 
 HEADS = 1
 #: What the exchanges are in errors.
@@ -56,21 +55,21 @@ class Swap:
     def _swapped(
         self, given: Sequence[Sequence[Tensor]], tokens: Sequence[int], dim: int, what: str
     ) -> tuple[Tensor, ...]:
-        """Give each rank its piece of each tensor, and join what they give, of so many tokens each, along `dim`."""
+        """Give each rank its piece of each tensor, and join what they give, `tokens` of each rank, along `dim`."""
+        pending = PendingExchange()
         peers = [peer for peer in range(len(self.tokens)) if peer != self.rank]
-        sent = [Sent(peer, pieces[peer]) for peer in peers for pieces in given]
-        expected = [
-            Expected(peer, _resized(pieces[self.rank].shape, tokens[peer]), pieces[self.rank].dtype)
-            for peer in peers
-            for pieces in given
-        ]
-        landed = depart(self.channel, given[0][0].device, sent, expected, what).land()
-        found = []
+        for peer in peers:
+            for pieces in given:
+                own = pieces[self.rank]
+                pending.send(peer, pieces[peer])
+                pending.expect(peer, with_rows(own.shape, tokens[peer]), own.dtype)
+        received = pending.post(self.channel, given[0][0].device, what).wait()
+        joined = []
         for number, pieces in enumerate(given):
-            parts = landed[number :: len(given)]
+            parts = received[number :: len(given)]
             parts.insert(self.rank, pieces[self.rank])
-            found.append(torch.cat(parts, dim))
-        return tuple(found)
+            joined.append(torch.cat(parts, dim))
+        return tuple(joined)
 
 
 class _ToHeads(torch.autograd.Function):
@@ -80,7 +79,7 @@ class _ToHeads(torch.autograd.Function):
         return swap.heads_of_all(tensors, THERE)
 
     @staticmethod
-    @once
+    @first_order_only
     def backward(ctx: Any, *grads: Tensor) -> tuple[tuple[Any, ...], Sequence[Tensor]]:
         return (None, *ctx.swap.tokens_of_own(grads, f"the backward of {THERE}")), ()
 
@@ -92,10 +91,6 @@ class _ToTokens(torch.autograd.Function):
         return swap.tokens_of_own(tensors, BACK)
 
     @staticmethod
-    @once
+    @first_order_only
     def backward(ctx: Any, *grads: Tensor) -> tuple[tuple[Any, ...], Sequence[Tensor]]:
         return (None, *ctx.swap.heads_of_all(grads, f"the backward of {BACK}")), ()
-
-
-def _resized(shape: Sequence[int], tokens: int) -> tuple[int, ...]:
-    return (*shape[:DIM], tokens, *shape[DIM + 1 :])

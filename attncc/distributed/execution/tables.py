@@ -6,45 +6,46 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attncc.distributed.execution.rows import Pick
+from attncc.backends.head_subset import HeadSubset
+from attncc.distributed.execution.rows import Gather
 from attncc.distributed.schedules.partition import Partition
-from attncc.distributed.schedules.schedule import Lane, Moves, Schedule
-from attncc.distributed.schedules.schedule import Task as ScheduledTask
+from attncc.distributed.schedules.schedule import HeadClassSchedule, Moves, Schedule, Task
 from attncc.ir.tables import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Parcel:
+class Message:
     """Rows that go to a rank, or come from it, in ascending position."""
 
     peer: int
-    rows: Pick
+    rows: Gather
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
-    """The keys, or the queries, of a lane on a rank.
+class SideTables:
+    """The keys, or the queries, of a head class on a rank.
 
-    stores: the positions that the rank holds: its own, then what each round brings. sends, gets: the parcels of each
-    round, [0] being none; a parcel that comes is picked from the store of its round.
+    stores: the positions that the rank holds: its own, then what each round brings. sends, gets: the messages of each
+    round, [0] being none; the rows of one that comes are in the store of its round.
     """
 
     stores: tuple[Array, ...]
-    sends: tuple[tuple[Parcel, ...], ...]
-    gets: tuple[tuple[Parcel, ...], ...]
+    sends: tuple[tuple[Message, ...], ...]
+    gets: tuple[tuple[Message, ...], ...]
 
     @classmethod
-    def of(cls, schedule: Schedule, moves: Moves, rank: int) -> Side:
+    def of(cls, schedule: Schedule, moves: Moves, rank: int) -> SideTables:
         """Return a rank's side of some moves."""
         partition, rounds = schedule.partition, range(schedule.rounds + 1)
         here, gone = moves.select(moves.target == rank), moves.select(moves.source == rank)
-        brought = [partition.cut.tokens(here.unit[here.round == number]) for number in rounds]
+        brought = [partition.chunking.tokens(here.unit[here.round == number]) for number in rounds]
         stores = (partition.tokens(rank), *brought[1:])
-        gets = [_parcels(partition, here.select(here.round == k), here.source[here.round == k], stores) for k in rounds]
-        sends = [
-            _parcels(partition, gone.select(gone.round == k), gone.target[gone.round == k], stores) for k in rounds
-        ]
-        return cls(stores, tuple(sends), tuple(gets))
+
+        def by_round(own: Moves, peers: Array) -> tuple[tuple[Message, ...], ...]:
+            chosen = [own.round == number for number in rounds]
+            return tuple(_messages(partition, own.select(now), peers[now], stores) for now in chosen)
+
+        return cls(stores, by_round(gone, gone.target), by_round(here, here.source))
 
     @property
     def travel(self) -> bool:
@@ -53,50 +54,46 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """Attention of some rows over others, after a round; `queries` and `keys` are picked from the lane's stores."""
+class RankTask:
+    """Attention of some rows over others, after a round; `queries` and `keys` are gathered from stores."""
 
     round: int
-    queries: Pick
-    keys: Pick
+    queries: Gather
+    keys: Gather
     query_positions: Array
     key_positions: Array
 
 
 @dataclass(frozen=True, eq=False)
-class LaneOn:
-    """A lane on a rank.
+class HeadClassTables:
+    """A head class on a rank.
 
-    returned: parcels of results to owners of queries; awaited: of results from other ranks. merges: of each store of
+    returned: messages of results to owners of queries; awaited: of results from other ranks. merges: of each store of
     queries, whether several results meet in one of its rows.
     """
 
-    members: Array | None
-    keys: Side
-    queries: Side
-    returned: tuple[Parcel, ...]
-    awaited: tuple[Parcel, ...]
-    tasks: tuple[Task, ...]
+    subset: HeadSubset
+    keys: SideTables
+    queries: SideTables
+    returned: tuple[Message, ...]
+    awaited: tuple[Message, ...]
+    tasks: tuple[RankTask, ...]
     merges: tuple[bool, ...]
 
     @classmethod
-    def of(cls, schedule: Schedule, lane: Lane, rank: int) -> LaneOn:
-        """Return a rank's part of a lane."""
-        keys, queries = Side.of(schedule, lane.keys, rank), Side.of(schedule, lane.queries, rank)
-        partition, pushed = schedule.partition, lane.queries
+    def of(cls, schedule: Schedule, head_class: HeadClassSchedule, rank: int) -> HeadClassTables:
+        """Return a rank's part of a head class's schedule."""
+        keys, queries = (SideTables.of(schedule, moves, rank) for moves in (head_class.keys, head_class.queries))
+        partition, pushed = schedule.partition, head_class.queries
         owner = partition.owner[pushed.unit]
         here, away = pushed.target == rank, owner == rank
-        awaited = _parcels(partition, pushed.select(away), pushed.target[away], queries.stores)
-        tasks = tuple(_task(partition, task, keys, queries) for task in lane.tasks_of(rank))
-        return cls(
-            lane.members,
-            keys,
-            queries,
-            _parcels(partition, pushed.select(here), owner[here], queries.stores),
-            awaited,
-            tasks,
-            _meet([task.queries for task in tasks] + [parcel.rows for parcel in awaited], queries.stores),
-        )
+        returned = _messages(partition, pushed.select(here), owner[here], queries.stores)
+        awaited = _messages(partition, pushed.select(away), pushed.target[away], queries.stores)
+        tasks = tuple(_task(partition, task, keys, queries) for task in head_class.tasks_of(rank))
+        results = [task.queries for task in tasks] + [message.rows for message in awaited]
+        merges = _meet(results, queries.stores)
+        subset = HeadSubset.of_pairs(head_class.members)
+        return cls(subset, keys, queries, returned, awaited, tasks, merges)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,40 +103,41 @@ class RankTables:
     rank: int
     rounds: int
     returns: bool
-    lanes: tuple[LaneOn, ...]
+    head_classes: tuple[HeadClassTables, ...]
     keys_move: tuple[bool, ...]
     queries_move: tuple[bool, ...]
 
     @classmethod
     def of(cls, schedule: Schedule, rank: int) -> RankTables:
         """Return the tables of a rank."""
-        rounds = range(schedule.rounds + 1)
+        classes, rounds = schedule.head_classes, range(schedule.rounds + 1)
         return cls(
             rank,
             schedule.rounds,
             schedule.returns,
-            tuple(LaneOn.of(schedule, lane, rank) for lane in schedule.lanes),
-            tuple(any((lane.keys.round == k).any() for lane in schedule.lanes) for k in rounds),
-            tuple(any((lane.queries.round == k).any() for lane in schedule.lanes) for k in rounds),
+            tuple(HeadClassTables.of(schedule, heads, rank) for heads in classes),
+            tuple(any((heads.keys.round == number).any() for heads in classes) for number in rounds),
+            tuple(any((heads.queries.round == number).any() for heads in classes) for number in rounds),
         )
 
 
-def _parcels(partition: Partition, moves: Moves, peers: Array, stores: tuple[Array, ...]) -> tuple[Parcel, ...]:
+def _messages(partition: Partition, moves: Moves, peers: Array, stores: tuple[Array, ...]) -> tuple[Message, ...]:
     """Return the moved units by peer, ascending."""
     return tuple(
-        Parcel(int(peer), Pick.of(partition.cut.tokens(moves.unit[peers == peer]), stores)) for peer in np.unique(peers)
+        Message(int(peer), Gather.of(partition.chunking.tokens(moves.unit[peers == peer]), stores))
+        for peer in np.unique(peers)
     )
 
 
-def _meet(results: list[Pick], stores: tuple[Array, ...]) -> tuple[bool, ...]:
+def _meet(results: list[Gather], stores: tuple[Array, ...]) -> tuple[bool, ...]:
     """Return of each store whether a row of it is in more than one of the results."""
     counts = [np.zeros(len(positions), np.int64) for positions in stores]
-    for pick in results:
-        for part in pick.parts:
-            counts[part.store][part.source.where] += 1
+    for gather in results:
+        for part in gather.parts:
+            counts[part.store][part.source.rows()] += 1
     return tuple(bool((count > 1).any()) for count in counts)
 
 
-def _task(partition: Partition, task: ScheduledTask, keys: Side, queries: Side) -> Task:
-    wanted, seen = partition.cut.tokens(task.queries), partition.cut.tokens(task.keys)
-    return Task(task.round, Pick.of(wanted, queries.stores), Pick.of(seen, keys.stores), wanted, seen)
+def _task(partition: Partition, task: Task, keys: SideTables, queries: SideTables) -> RankTask:
+    wanted, seen = partition.chunking.tokens(task.queries), partition.chunking.tokens(task.keys)
+    return RankTask(task.round, Gather.of(wanted, queries.stores), Gather.of(seen, keys.stores), wanted, seen)

@@ -66,7 +66,7 @@ def measure_world(report: Report) -> Links | None:
 
 
 def measure_host(processes: int, report: Report) -> Links:
-    """Start so many processes, measure what is between them, and end them. Raises DistributedError if one fails."""
+    """Start processes, measure the links between them, and end them. Raises DistributedError if one fails."""
     _check(processes)
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)

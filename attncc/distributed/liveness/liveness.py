@@ -16,9 +16,9 @@ from torch import distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 from torch.distributed.distributed_c10d import _get_default_store
 
+from attncc.distributed.liveness.failure_report import FailureReport
 from attncc.distributed.liveness.monitor import GRACE as GRACE
-from attncc.distributed.liveness.monitor import Monitor, Seat
-from attncc.distributed.liveness.verdict import Verdict
+from attncc.distributed.liveness.monitor import Monitor, RankInfo
 from attncc.errors import DistributedError
 
 #: One monitor a world, as long as its process group lives.
@@ -34,11 +34,11 @@ _LOCAL = (torch.OutOfMemoryError, NotImplementedError, RecursionError)
 class Liveness:
     """Watches over the exchanges of a group; every rank of it must come to the same guards in the same order.
 
-    A rank gives signs of life in the world's store, one a second, from its first guard on. When an exchange fails or
-    times out, that rank compares two readings of these, and the first verdict in the store holds for all. So each
+    A rank sends a heartbeat to the world's store each second, from its first guard on. When an exchange fails or
+    times out, that rank compares two readings of these. The first failure report in the store holds for all, so each
     rank raises within `timeout` and GRACE, both in seconds. The timeout becomes the group's own, by default it stays
     that: gloo keeps a process from ending until it has passed.
-    Raises DistributedError for a timeout that is none.
+    Raises DistributedError for a timeout that isn't a number of seconds.
     With NCCL set TORCH_NCCL_BLOCKING_WAIT=1, or a wait returns at once and torch's watchdog ends the process.
     """
 
@@ -57,17 +57,17 @@ class Liveness:
     def guard(self, what: str) -> Iterator[None]:
         """Turn a failure of torch.distributed within into a DistributedError about `what`, such as "round 2"."""
         monitor = self._monitor
-        if monitor.verdict is not None:
-            raise self._error(what, monitor.verdict, None)
+        if monitor.failure_report is not None:
+            raise self._error(what, monitor.failure_report, None)
         monitor.enter(self._key, what)
         try:
             yield
         except _LOCAL:
             raise
         except RuntimeError as error:
-            verdict = monitor.judge(self._ranks, self._key)
+            failure_report = monitor.diagnose(self._ranks, self._key)
             monitor.linger()
-            raise self._error(what, verdict, error) from error
+            raise self._error(what, failure_report, error) from error
         finally:
             monitor.leave()
 
@@ -78,20 +78,20 @@ class Liveness:
         else:
             work.wait(self.timeout)
 
-    def _error(self, what: str, verdict: Verdict | None, cause: RuntimeError | None) -> DistributedError:
-        here = f"{what}, on rank {self._monitor.seat.rank}"
-        if verdict is None:
+    def _error(self, what: str, failure_report: FailureReport | None, cause: RuntimeError | None) -> DistributedError:
+        here = f"{what}, on rank {self._monitor.rank_info.rank}"
+        if failure_report is None:
             return DistributedError(
                 f"An exchange failed though every rank is alive and takes part: {cause} ({here})",
                 rule="Each rank must reach every other of its group within the timeout.",
                 fix="Look at the network between the ranks, or give a longer timeout.",
             )
-        name = "Another process" if verdict.rank is None else f"Rank {verdict.rank}"
+        name = "Another process" if failure_report.rank is None else f"Rank {failure_report.rank}"
         return DistributedError(
-            f"{name} {verdict.why} ({here}).",
+            f"{name} {failure_report.why} ({here}).",
             rule="An exchange takes every rank of its group.",
             fix=f"See what {name[0].lower()}{name[1:]} printed last, and start again from a checkpoint.",
-            rank=verdict.rank,
+            rank=failure_report.rank,
         )
 
 
@@ -111,8 +111,8 @@ def _monitor() -> Monitor:
     assert world is not None  # there is a group, so there is a world
     if world not in _monitors:
         store: Any = _get_default_store()  # torch's annotations know no clone()
-        seat = Seat(dist.get_rank(), dist.get_world_size(), _host(store))
-        _monitors[world] = Monitor(lambda: PrefixStore("attncc/liveness", store.clone()), seat)
+        rank_info = RankInfo(dist.get_rank(), dist.get_world_size(), _host(store))
+        _monitors[world] = Monitor(lambda: PrefixStore("attncc/liveness", store.clone()), rank_info)
     return _monitors[world]
 
 

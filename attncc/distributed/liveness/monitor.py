@@ -1,4 +1,4 @@
-"""The monitor: a thread of each process that gives signs of life in the store, and asks there who gives none."""
+"""The monitor: a thread of each process that sends heartbeats to the store, and finds the ranks that send none."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from datetime import timedelta
 
 from torch._C._distributed_c10d import Store
 
-from attncc.distributed.liveness.verdict import Beat, Verdict, blame
+from attncc.distributed.liveness.failure_report import FailureReport, Heartbeat, blame
 
-#: Seconds between two signs of life; a rank that gives none for SILENCE is gone or hangs.
+#: Seconds between two heartbeats; a rank that sends none for SILENCE is gone or hangs.
 INTERVAL = 1.0
 SILENCE = 2.5 * INTERVAL
 #: Seconds that judging may take after an exchange failed; a store that answers no sooner hangs itself.
 GRACE = SILENCE + 2 * INTERVAL
 
-VERDICT = "verdict"
+FAILURE_REPORT = "failure report"
 
 
 @dataclass(frozen=True)
-class Seat:
-    """The place of a process in its world; `host`: the rank whose process holds the store, None for another process."""
+class RankInfo:
+    """A process in its world; `host`: the rank whose process holds the store, None for a process outside of it."""
 
     rank: int
     size: int
@@ -33,23 +33,23 @@ class Seat:
 
 @dataclass
 class Question:
-    """Who holds up an exchange of `ranks` in `group`; answered without a verdict if nobody does."""
+    """Who holds up an exchange of `ranks` in `group`; answered without a failure report if nobody does."""
 
     ranks: Collection[int]
     group: str
-    before: tuple[float, dict[int, Beat]] | None = None  # when beats were first read, and they
+    before: tuple[float, dict[int, Heartbeat]] | None = None  # when heartbeats were first read, and these
     answered: bool = False
 
 
 class Monitor:
-    """Beats in the store of a world, from the first `enter` until nobody uses it any more.
+    """Sends heartbeats to the store of a world, from the first `enter` until nobody uses it any more.
 
     Only its thread touches the store: a call into a store whose host is stopped never returns.
     """
 
-    def __init__(self, connect: Callable[[], Store], seat: Seat) -> None:
-        self.seat = seat
-        self.verdict: Verdict | None = None
+    def __init__(self, connect: Callable[[], Store], rank_info: RankInfo) -> None:
+        self.rank_info = rank_info
+        self.failure_report: FailureReport | None = None
         self._connect = connect
         self._process = secrets.token_hex(8)
         self._changed = threading.Condition()
@@ -88,21 +88,21 @@ class Monitor:
         """Note that the exchange is over."""
         self._waiting = None
 
-    def judge(self, ranks: Collection[int], group: str) -> Verdict | None:
+    def diagnose(self, ranks: Collection[int], group: str) -> FailureReport | None:
         """Return who holds up an exchange, None if nobody does; takes GRACE at most."""
         question = Question(ranks, group)
         with self._changed:
             self._question = question
             self._wake.set()
-            self._changed.wait_for(lambda: self.verdict or question.answered or self._lost, GRACE)
+            self._changed.wait_for(lambda: self.failure_report or question.answered or self._lost, GRACE)
             self._question = None
-        if self.verdict is None and not question.answered:
-            return Verdict(self.seat.host, "hosts the store of the process group, which doesn't answer")
-        return self.verdict
+        if self.failure_report is None and not question.answered:
+            return FailureReport(self.rank_info.host, "hosts the store of the process group, which doesn't answer")
+        return self.failure_report
 
     def linger(self) -> None:
-        """Wait until the other ranks know the verdict, if the store ends with this process; SILENCE at most."""
-        if self.seat.host == self.seat.rank and self.verdict is not None:
+        """Wait until the other ranks know the failure report, if the store ends with this process; SILENCE at most."""
+        if self.rank_info.host == self.rank_info.rank and self.failure_report is not None:
             with self._changed:
                 self._changed.wait_for(lambda: self._all_know or self._lost, SILENCE)
 
@@ -114,49 +114,49 @@ class Monitor:
                 self._wake.clear()
                 self._tick(store)
                 self._wake.wait(INTERVAL)
-            if self.verdict is not None:
-                self._beat(store)  # so that the store's host needn't linger for this rank
-        except RuntimeError:  # what torch raises when the store is gone; `judge` says so if it matters
+            if self.failure_report is not None:
+                self._send_heartbeat(store)  # so that the store's host needn't linger for this rank
+        except RuntimeError:  # what torch raises when the store is gone; `diagnose` says so if it matters
             with self._changed:
                 self._lost = True
                 self._changed.notify_all()
 
     def _tick(self, store: Store) -> None:
-        """Give a sign of life, hear a verdict, and work at the question if there is one."""
-        self._beat(store)
-        if self.verdict is None:
+        """Send a heartbeat, look for a failure report, and work at the question if there is one."""
+        self._send_heartbeat(store)
+        if self.failure_report is None:
             self._listen(store)
         question = self._question
-        if self.verdict is None:
+        if self.failure_report is None:
             if question is not None and not question.answered:
                 self._examine(store, question)
-        elif self.seat.host == self.seat.rank and not self._all_know:
-            self._count_those_who_know(store, self.verdict)
+        elif self.rank_info.host == self.rank_info.rank and not self._all_know:
+            self._count_those_who_know(store, self.failure_report)
 
-    def _beat(self, store: Store) -> None:
-        number, knows = time.monotonic_ns(), self.verdict is not None
-        beat = Beat(self._process, number, self._entered.copy(), self._waiting, self._last, knows)
-        store.set(str(self.seat.rank), beat.text())
+    def _send_heartbeat(self, store: Store) -> None:
+        number, knows = time.monotonic_ns(), self.failure_report is not None
+        heartbeat = Heartbeat(self._process, number, self._entered.copy(), self._waiting, self._last, knows)
+        store.set(str(self.rank_info.rank), heartbeat.text())
 
     def _listen(self, store: Store) -> str:
-        """Look for a verdict on this world, and return the text that is there, "" for none."""
-        text = store.get(VERDICT).decode() if store.check([VERDICT]) else ""
-        found = Verdict.of(text) if text else None
-        if found is not None and found.is_on(self.seat.rank, self._process):
+        """Look for a failure report on this world, and return the text that is there, "" for none."""
+        text = store.get(FAILURE_REPORT).decode() if store.check([FAILURE_REPORT]) else ""
+        found = FailureReport.of(text) if text else None
+        if found is not None and found.is_on(self.rank_info.rank, self._process):
             with self._changed:
-                self.verdict = found
+                self.failure_report = found
                 self._changed.notify_all()
         return text
 
-    def _publish(self, store: Store, found: Verdict) -> None:
-        """Write a verdict in the place of one on another world; the first on this one holds."""
+    def _publish(self, store: Store, found: FailureReport) -> None:
+        """Write a failure report in place of one on another world; the first on this one holds."""
         other = self._listen(store)
-        if self.verdict is None:
-            store.compare_set(VERDICT, other, found.text())
+        if self.failure_report is None:
+            store.compare_set(FAILURE_REPORT, other, found.text())
             self._listen(store)
 
     def _examine(self, store: Store, question: Question) -> None:
-        """Read all beats; once more after SILENCE, and judge by what has changed: the first verdict of all holds."""
+        """Read all heartbeats, and again after SILENCE; the first failure report that is written holds."""
         if question.before is None:
             question.before = time.monotonic(), self._read(store)
             return
@@ -171,13 +171,15 @@ class Monitor:
             question.answered = True
             self._changed.notify_all()
 
-    def _count_those_who_know(self, store: Store, verdict: Verdict) -> None:
-        beats = self._read(store)
+    def _count_those_who_know(self, store: Store, failure_report: FailureReport) -> None:
+        heartbeats = self._read(store)
         with self._changed:
-            self._all_know = all(beats[rank].knows for rank in beats.keys() - {verdict.rank, self.seat.rank})
+            self._all_know = all(
+                heartbeats[rank].knows for rank in heartbeats.keys() - {failure_report.rank, self.rank_info.rank}
+            )
             self._changed.notify_all()
 
-    def _read(self, store: Store) -> dict[int, Beat]:
-        """Return the last beat of each rank that has given any."""
-        there = [rank for rank in range(self.seat.size) if store.check([str(rank)])]
-        return {rank: Beat.of(store.get(str(rank))) for rank in there}
+    def _read(self, store: Store) -> dict[int, Heartbeat]:
+        """Return the last heartbeat of each rank that has sent any."""
+        there = [rank for rank in range(self.rank_info.size) if store.check([str(rank)])]
+        return {rank: Heartbeat.of(store.get(str(rank))) for rank in there}

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from attncc.distributed.schedules.cut import Cut
+from attncc.distributed.schedules.partition import Chunking
 from attncc.errors import PlanError
 from attncc.ir.normal import Clause, TooManyClausesError
 from attncc.ir.predicate import Predicate
@@ -42,7 +42,7 @@ class Strip:
         return Strip(self.units, self.query[chosen], self.start[chosen], self.stop[chosen], self.pairs[chosen])
 
     def scaled(self, factor: float) -> Strip:
-        """Return the strip with so many times the pairs."""
+        """Return the strip with `factor` times the pairs."""
         return replace(self, pairs=self.pairs * factor)
 
     def expanded(self) -> tuple[Array, Array]:
@@ -73,22 +73,23 @@ class Strip:
 
 @dataclass(frozen=True, eq=False)
 class Adjacency:
-    """The strips of a pattern on a cut; a pair of units may be in several strips, a pair of tokens is in one."""
+    """The strips of a pattern on a chunking; a pair of units may be in several strips, a pair of tokens is in one."""
 
-    cut: Cut
+    chunking: Chunking
     strips: tuple[Strip, ...]
 
     @cached_property
     def work(self) -> Array:
-        """Pairs of the queries of each unit, float64 (cut.count,)."""
+        """Pairs of the queries of each unit, float64 (chunking.count,)."""
         return sum(
-            (np.bincount(strip.query, strip.pairs, self.cut.count) for strip in self.strips), np.zeros(self.cut.count)
+            (np.bincount(strip.query, strip.pairs, self.chunking.count) for strip in self.strips),
+            np.zeros(self.chunking.count),
         )
 
     @cached_property
     def places(self) -> tuple[Array, ...]:
-        """For each strip, where each unit is among its units, -1 for nowhere, int64 (cut.count,)."""
-        found = tuple(np.full(self.cut.count, -1) for _ in self.strips)
+        """For each strip, where each unit is among its units, -1 for nowhere, int64 (chunking.count,)."""
+        found = tuple(np.full(self.chunking.count, -1) for _ in self.strips)
         for strip, place in zip(self.strips, found, strict=True):
             place[strip.units] = np.arange(len(strip.units))
         return found
@@ -98,13 +99,13 @@ class Adjacency:
 
         Raises PlanError for more pairs than MOST_PAIRS.
         """
-        _check_pairs(len(queries) * len(keys), self.cut)
-        row_of, col_of = (np.full(self.cut.count, -1) for _ in range(2))
+        _check_pairs(len(queries) * len(keys), self.chunking)
+        row_of, col_of = (np.full(self.chunking.count, -1) for _ in range(2))
         row_of[queries], col_of[keys] = np.arange(len(queries)), np.arange(len(keys))
         seen = np.zeros((len(queries), len(keys)), bool)
         for strip in self.strips:
             part = strip.select(row_of[strip.query] >= 0)
-            _check_pairs(int((part.stop - part.start).sum()), self.cut)
+            _check_pairs(int((part.stop - part.start).sum()), self.chunking)
             query, key = part.expanded()
             wanted = col_of[key] >= 0
             seen[row_of[query[wanted]], col_of[key[wanted]]] = True
@@ -120,71 +121,74 @@ class Adjacency:
         return found
 
 
-def _check_pairs(pairs: int, cut: Cut) -> None:
+def _check_pairs(pairs: int, chunking: Chunking) -> None:
     if pairs > MOST_PAIRS:
         raise PlanError(
-            f"{pairs:,} pairs of units of {cut.size} tokens, between a rank and others.",
+            f"{pairs:,} pairs of units of {chunking.size} tokens, between a rank and others.",
             rule=f"At most {MOST_PAIRS:,} are looked at for what travels, which takes about a gigabyte.",
             fix="Take larger units, or unit=0 for ones that suit the length.",
         )
 
 
-def adjacency(predicates: Iterable[tuple[Predicate, int]], shape: Shape, cut: Cut) -> Adjacency:
+def adjacency(predicates: Iterable[tuple[Predicate, int]], shape: Shape, chunking: Chunking) -> Adjacency:
     """Return the adjacency of several (predicate in i and j, number of heads that it is for) together."""
     return Adjacency(
-        cut,
-        tuple(strip.scaled(heads) for predicate, heads in predicates for strip in strips_of(predicate, shape, cut)),
+        chunking,
+        tuple(
+            strip.scaled(heads) for predicate, heads in predicates for strip in strips_of(predicate, shape, chunking)
+        ),
     )
 
 
-def strips_of(predicate: Predicate, shape: Shape, cut: Cut) -> list[Strip]:
+def strips_of(predicate: Predicate, shape: Shape, chunking: Chunking) -> list[Strip]:
     """Return the strips of a predicate in i and j: one for each of its disjoint clauses that connects anything."""
     try:
         pieces = possible_clauses(predicate, shape)
     except TooManyClausesError:
-        return _nonempty([_of_clause(iter([fused_layout(predicate, [Clause({})], shape)]), cut)])
-    return _nonempty(_of_clause(layouts(piece, shape), cut) for piece in pieces)
+        return _nonempty([_of_clause(iter([fused_layout(predicate, [Clause({})], shape)]), chunking)])
+    return _nonempty(_of_clause(layouts(piece, shape), chunking) for piece in pieces)
 
 
 def _nonempty(strips: Iterable[Strip]) -> list[Strip]:
     return [strip for strip in strips if len(strip.query)]
 
 
-def _of_clause(ways: Iterator[Layout], cut: Cut) -> Strip:
-    """Return the strip of a clause, given its layouts: its own one, if that is exact and in the order of the cut.
+def _of_clause(ways: Iterator[Layout], chunking: Chunking) -> Strip:
+    """Return the strip of a clause, given its layouts: its own one, if that is exact and in the order of the chunking.
 
     Failing that, tiles of the natural order are classified; and in an order that neither fits, every query of the
     clause is taken to see every key of it, which is sound.
     """
     own = next(ways)
-    if own.residual is None and _fits(own, cut):
-        return _stairs(own, cut)
-    pairs = None if own.residual is not None else _pairs(own, cut)
-    if cut.axis.positions is None:
-        return _tiles(next(ways, own), cut, pairs)
-    return _everything(own, cut, pairs)
+    if own.residual is None and _fits(own, chunking):
+        return _stairs(own, chunking)
+    pairs = None if own.residual is not None else _pairs(own, chunking)
+    if chunking.axis.positions is None:
+        return _tiles(next(ways, own), chunking, pairs)
+    return _everything(own, chunking, pairs)
 
 
-def _fits(layout: Layout, cut: Cut) -> bool:
-    """Return whether both axes go through the cut's units in their order."""
+def _fits(layout: Layout, chunking: Chunking) -> bool:
+    """Return whether both axes go through the chunking's units in their order."""
     return all(
-        (axis.positions is None and cut.axis.positions is None) or bool(np.all(np.diff(cut.unit_of[axis.places]) >= 0))
+        (axis.positions is None and chunking.axis.positions is None)
+        or bool(np.all(np.diff(chunking.unit_of[axis.places]) >= 0))
         for axis in (layout.rows, layout.cols)
     )
 
 
-def _pairs(layout: Layout, cut: Cut) -> Array:
+def _pairs(layout: Layout, chunking: Chunking) -> Array:
     """Return the pairs of each unit's queries within the key ranges."""
     start, stop = layout.key_ranges.bounds()
-    return np.bincount(cut.unit_of[layout.rows.places], stop - start, cut.count)
+    return np.bincount(chunking.unit_of[layout.rows.places], stop - start, chunking.count)
 
 
-def _stairs(layout: Layout, cut: Cut) -> Strip:
+def _stairs(layout: Layout, chunking: Chunking) -> Strip:
     """Return the strip of a layout whose rows and keys ascend by unit."""
     start, stop = layout.key_ranges.bounds()
     rows = np.flatnonzero(stop > start)
     start, stop = start[rows], stop[rows]
-    row_unit, col_unit = cut.unit_of[layout.rows.at(rows)], cut.unit_of[layout.cols.places]
+    row_unit, col_unit = chunking.unit_of[layout.rows.at(rows)], chunking.unit_of[layout.cols.places]
     held = opens(col_unit)
     number = np.cumsum(held) - 1
     low, high = number[start], number[stop - 1] + 1
@@ -196,10 +200,10 @@ def _stairs(layout: Layout, cut: Cut) -> Strip:
     return Strip(col_unit[held], row_unit[first], least, greatest, pairs)
 
 
-def _units(axis: Axis, cut: Cut) -> Array:
+def _units(axis: Axis, chunking: Chunking) -> Array:
     """Return the units that hold any position of an axis, ascending."""
-    held = np.zeros(cut.count, bool)
-    held[cut.unit_of[axis.places]] = True
+    held = np.zeros(chunking.count, bool)
+    held[chunking.unit_of[axis.places]] = True
     return np.flatnonzero(held)
 
 
@@ -210,21 +214,21 @@ def _breaks(unit: Array, low: Array, high: Array) -> Array:
     return found
 
 
-def _tiles(layout: Layout, cut: Cut, pairs: Array | None) -> Strip:
+def _tiles(layout: Layout, chunking: Chunking, pairs: Array | None) -> Strip:
     """Return the strip of a layout in natural order: its tiles, of the size of units, that aren't proved EMPTY."""
-    found = bisect.bisect(layout, 0, cut.size, cut.size)
+    found = bisect.bisect(layout, 0, chunking.size, chunking.size)
     length = found.stop - found.start
-    area = length * float(cut.size * cut.size)
+    area = length * float(chunking.size * chunking.size)
     if pairs is not None:
-        share = length / np.maximum(np.bincount(found.query_tile, length, cut.count), 1)[found.query_tile]
+        share = length / np.maximum(np.bincount(found.query_tile, length, chunking.count), 1)[found.query_tile]
         area = pairs[found.query_tile] * share
-    return Strip(np.arange(cut.count), found.query_tile, found.start, found.stop, area)
+    return Strip(np.arange(chunking.count), found.query_tile, found.start, found.stop, area)
 
 
-def _everything(layout: Layout, cut: Cut, pairs: Array | None) -> Strip:
+def _everything(layout: Layout, chunking: Chunking, pairs: Array | None) -> Strip:
     """Return the strip in which all queries of a layout see all of its keys."""
-    queries, keys = (_units(axis, cut) for axis in (layout.rows, layout.cols))
+    queries, keys = (_units(axis, chunking) for axis in (layout.rows, layout.cols))
     if not len(keys):
         queries = queries[:0]
-    weight = cut.sizes[queries] * float(layout.cols.size) if pairs is None else pairs[queries]
+    weight = chunking.sizes[queries] * float(layout.cols.size) if pairs is None else pairs[queries]
     return Strip(keys, queries, np.zeros_like(queries), np.full_like(queries, len(keys)), weight)

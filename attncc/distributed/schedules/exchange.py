@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncc.distributed.schedules.adjacency import Adjacency
-from attncc.distributed.schedules.cover import cheapest_cover
 from attncc.distributed.schedules.partition import Partition
-from attncc.distributed.schedules.traffic import Rows
+from attncc.distributed.schedules.traffic import TokenBytes
+from attncc.distributed.schedules.vertex_cover import cheapest_cover
 from attncc.ir.tables import Array
 from attncc.planner.order import order_by
 
@@ -48,7 +48,7 @@ class Exchange:
     queries: Demand
 
 
-def exchange(adjacency: Adjacency, partition: Partition, rows: Rows) -> Exchange:
+def exchange(adjacency: Adjacency, partition: Partition, rows: TokenBytes) -> Exchange:
     """Return the exchange of least bytes for each ordered pair of ranks."""
     pulled: list[tuple[int, Array]] = []
     pushed: list[tuple[int, Array]] = []
@@ -59,10 +59,10 @@ def exchange(adjacency: Adjacency, partition: Partition, rows: Rows) -> Exchange
         others = _worth_a_look(partition, rank, remote, degree[remote], rows)
         asked = remote[~np.isin(partition.owner[remote], others)]
         sees = adjacency.between(own, remote) if len(others) else np.zeros((0, 0), bool)
-        query_cost = partition.cut.sizes[own] * (rows.query + rows.result)
+        query_cost = partition.chunking.sizes[own] * (rows.query + rows.result)
         for other in others:
             theirs = np.flatnonzero(partition.owner[remote] == other)
-            key_cost = partition.cut.sizes[remote[theirs]] * rows.key
+            key_cost = partition.chunking.sizes[remote[theirs]] * rows.key
             queries, keys = cheapest_cover(sees[:, theirs], query_cost, key_cost)
             asked = np.concatenate([asked, remote[theirs[keys]]])
             pushed.append((int(other), own[queries]))
@@ -72,7 +72,7 @@ def exchange(adjacency: Adjacency, partition: Partition, rows: Rows) -> Exchange
 
 def _needs(adjacency: Adjacency, own: Array) -> tuple[Array, Array]:
     """Return which units the queries of a rank see, and a lower bound of how many of its units see each."""
-    degree = np.zeros(adjacency.cut.count, np.int64)
+    degree = np.zeros(adjacency.chunking.count, np.int64)
     for strip in adjacency.strips:
         part = strip.select(own[strip.query])
         if len(part.query):
@@ -82,17 +82,17 @@ def _needs(adjacency: Adjacency, own: Array) -> tuple[Array, Array]:
     return degree > 0, degree
 
 
-def _worth_a_look(partition: Partition, rank: int, remote: Array, degree: Array, rows: Rows) -> Array:
+def _worth_a_look(partition: Partition, rank: int, remote: Array, degree: Array, rows: TokenBytes) -> Array:
     """Return the ranks to which pushing queries could be cheaper than pulling all of `remote` that they own.
 
     Keys that stay home have all their queries pushed: at least as many as see the most seen of them. So of an owner's
     keys, those that fewest queries see must for some number of them cost more than the queries of the last.
     """
-    sizes, owner = partition.cut.sizes, partition.owner[remote]
+    sizes, owner = partition.chunking.sizes, partition.owner[remote]
     order = order_by(owner, degree)
     owner, keys = owner[order], np.cumsum(sizes[remote[order]]) * rows.key
     opens = np.flatnonzero(np.diff(owner, prepend=-1))
     before = np.repeat(np.concatenate([[0], keys])[opens], np.diff(np.append(opens, len(owner))))
-    smallest = sizes[partition.owner == rank].min(initial=partition.cut.size)
-    queries = ((degree[order] - 1) * partition.cut.size + smallest) * (rows.query + rows.result)
+    smallest = sizes[partition.owner == rank].min(initial=partition.chunking.size)
+    queries = ((degree[order] - 1) * partition.chunking.size + smallest) * (rows.query + rows.result)
     return np.unique(owner[keys - before > queries])

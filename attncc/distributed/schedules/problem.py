@@ -9,16 +9,15 @@ from functools import cached_property
 import numpy as np
 
 from attncc.backends.inputs import Inputs
-from attncc.distributed.schedules import portfolio, routes
+from attncc.distributed.schedules import partitioners, routes
 from attncc.distributed.schedules.adjacency import Adjacency, adjacency
-from attncc.distributed.schedules.cut import Cut
 from attncc.distributed.schedules.exchange import Demand, Exchange, exchange
-from attncc.distributed.schedules.lanes import Alike, alike
-from attncc.distributed.schedules.partition import Partition
-from attncc.distributed.schedules.schedule import Lane, Moves, Schedule
+from attncc.distributed.schedules.head_classes import HeadClass, head_classes
+from attncc.distributed.schedules.partition import Chunking, Partition
+from attncc.distributed.schedules.schedule import HeadClassSchedule, Moves, Schedule
 from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.tasks import tasks
-from attncc.distributed.schedules.traffic import Rows
+from attncc.distributed.schedules.traffic import TokenBytes
 from attncc.errors import ConfigError, PlanError, ShapeError
 from attncc.frontend.patterns import Pattern
 from attncc.ir.tables import Array
@@ -32,13 +31,13 @@ TILE = 128
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class PartitioningProblem:
     """A pattern of self-attention over `length` tokens, which `ranks` ranks share.
 
     inputs: sizes of the group's query, key and value, over all of its tokens. node_of: the node of each rank, int64
-    (ranks,), which a tree follows; by default all are in one. slack: a rank may own so many times its even share of
-    tokens; most: and no more than this, for its memory. Raises PlanError if so many ranks can't hold all tokens, and
-    what checking a pattern does.
+    (ranks,), which a tree follows; by default all are in one. slack: the most tokens of a rank over its even share.
+    most: the tokens that the memory of a rank holds. Raises PlanError if the ranks can't hold all tokens, and what
+    checking a pattern does.
     """
 
     pattern: Pattern
@@ -48,8 +47,8 @@ class Problem:
     node_of: Array | None = None
     slack: float = 1.25
     most: int | None = None
-    _cuts: dict[int, Cut] = field(default_factory=dict, repr=False)
-    _adjacencies: dict[Cut, tuple[Adjacency, ...]] = field(default_factory=dict, repr=False)
+    _chunkings: dict[int, Chunking] = field(default_factory=dict, repr=False)
+    _adjacencies: dict[Chunking, tuple[Adjacency, ...]] = field(default_factory=dict, repr=False)
     _partitions: dict[tuple[str, int], Partition] = field(default_factory=dict, repr=False)
     _exchanges: dict[Partition, tuple[Exchange, ...]] = field(default_factory=dict, repr=False)
 
@@ -80,62 +79,60 @@ class Problem:
         return Shape(self.length, self.length, 0, self.inputs.heads, self.inputs.batch)
 
     @cached_property
-    def classes(self) -> tuple[Alike, ...]:
-        """Heads and batch entries that see alike; each class gets a lane."""
-        return alike(self.pattern, self.length, self.inputs)
+    def classes(self) -> tuple[HeadClass, ...]:
+        """Heads and batch entries that see alike; each class has an exchange of its own."""
+        return head_classes(self.pattern, self.length, self.inputs)
 
     def unit(self, settings: Settings) -> int:
         """Return the tokens of a unit."""
         return settings.unit or default_unit(self.length, self.ranks)
 
-    def plain(self, settings: Settings) -> Cut:
-        """Return the cut of the sequence as it stands."""
-        return self._cut(self.unit(settings))
+    def plain(self, settings: Settings) -> Chunking:
+        """Return the chunking of the sequence in its own order."""
+        unit = self.unit(settings)
+        return self._chunkings.setdefault(unit, Chunking.plain(self.length, unit))
 
-    def _cut(self, unit: int) -> Cut:
-        return self._cuts.setdefault(unit, Cut.plain(self.length, unit))
+    def adjacencies(self, chunking: Chunking) -> tuple[Adjacency, ...]:
+        """Return the adjacency of each head class; they are kept."""
+        if chunking not in self._adjacencies:
+            classes = self.classes
+            self._adjacencies[chunking] = tuple(adjacency(c.predicates, self.shape, chunking) for c in classes)
+        return self._adjacencies[chunking]
 
-    def adjacencies(self, cut: Cut) -> tuple[Adjacency, ...]:
-        """Return the adjacency of each class; they are kept."""
-        if cut not in self._adjacencies:
-            self._adjacencies[cut] = tuple(adjacency(each.predicates, self.shape, cut) for each in self.classes)
-        return self._adjacencies[cut]
-
-    def whole(self, cut: Cut) -> Adjacency:
-        """Return the adjacency of all classes together."""
-        seen = zip(self.classes, self.adjacencies(cut), strict=True)
-        return Adjacency(cut, tuple(strip.scaled(each.count) for each, found in seen for strip in found.strips))
+    def whole(self, chunking: Chunking) -> Adjacency:
+        """Return the adjacency of all head classes together."""
+        by_class = zip(self.classes, self.adjacencies(chunking), strict=True)
+        return Adjacency(chunking, tuple(strip.scaled(c.count) for c, seen in by_class for strip in seen.strips))
 
     def partition(self, settings: Settings) -> Partition:
         """Return the partition that the settings name."""
-        key = settings.partition, self.unit(settings)
+        plain = self.plain(settings)
+        key = settings.partition, plain.size
         if key not in self._partitions:
-            self._partitions[key] = self._partitioned(*key)
+            self._partitions[key] = self._partitioned(settings.partition, plain)
         return self._partitions[key]
 
-    def _partitioned(self, name: str, unit: int) -> Partition:
-        plain = self._cut(unit)
-        if name == "classes":
-            return self._by_class(plain)
-        if name == "striped":
-            stripes = portfolio.reordered(np.argsort(np.arange(self.length) % self.ranks, kind="stable"), unit)
-            found = portfolio.partition("contiguous", self.whole(stripes), self.ranks, self._limit(unit))
-            return replace(found, name=name)
-        return portfolio.partition(name, self.whole(plain), self.ranks, self._limit(unit))
-
-    def _by_class(self, plain: Cut) -> Partition:
-        """Return the balanced partition in the order of a join's classes that moves least, or of the plain order."""
-        predicates = [predicate for each in self.classes for predicate, _ in each.predicates]
-        orders = portfolio.class_orders(predicates, self.shape)
-        cuts = [portfolio.reordered(order, plain.size) for order in orders] or [plain]
+    def _partitioned(self, name: str, plain: Chunking) -> Partition:
         limit = self._limit(plain.size)
-        found = [portfolio.partition("balanced", self.whole(cut), self.ranks, limit) for cut in cuts]
-        best = found[0] if len(found) == 1 else min(found, key=self._volume)
-        return replace(best, name="classes")
+        if name == "classes":
+            return replace(self._by_class(plain, limit), name=name)
+        if name == "cyclic":
+            order = np.argsort(np.arange(self.length) % self.ranks, kind="stable")
+            dealt = self.whole(partitioners.reordered(order, plain.size))
+            return replace(partitioners.partition("contiguous", dealt, self.ranks, limit), name=name)
+        return partitioners.partition(name, self.whole(plain), self.ranks, limit)
+
+    def _by_class(self, plain: Chunking, limit: int) -> Partition:
+        """Return the balanced partition in the order of a join's classes that moves least, or of the plain order."""
+        predicates = [predicate for c in self.classes for predicate, _ in c.predicates]
+        orders = partitioners.class_orders(predicates, self.shape)
+        chunkings = [partitioners.reordered(order, plain.size) for order in orders] or [plain]
+        balanced = [partitioners.partition("balanced", self.whole(each), self.ranks, limit) for each in chunkings]
+        return balanced[0] if len(balanced) == 1 else min(balanced, key=self._volume)
 
     def _volume(self, partition: Partition) -> int:
-        demand = exchange(self.whole(partition.cut), partition, Rows.of(self.inputs)).keys
-        return int(partition.cut.sizes[demand.unit].sum())
+        demand = exchange(self.whole(partition.chunking), partition, TokenBytes.of(self.inputs)).keys
+        return int(partition.chunking.sizes[demand.unit].sum())
 
     def _limit(self, unit: int) -> int:
         """Return the most tokens that a rank may own: `slack` times its share in whole units, and what memory holds."""
@@ -150,25 +147,26 @@ class Problem:
 
     def scheduled(self, partition: Partition, settings: Settings) -> Schedule:
         """Return the schedule of a partition; of the settings only the exchange's are used."""
-        parts = zip(self.classes, self.adjacencies(partition.cut), self.exchanges(partition), strict=True)
-        lanes = [self._lane(*each, partition, settings) for each in parts]
-        rounds = (_rounds(lane.keys, lane.queries) for lane in lanes)
-        return Schedule(partition, tuple(lanes), max(rounds, default=0))
+        by_class = zip(self.classes, self.adjacencies(partition.chunking), self.exchanges(partition), strict=True)
+        schedules = tuple(self._class_schedule(*parts, partition, settings) for parts in by_class)
+        rounds = (_rounds(own.keys, own.queries) for own in schedules)
+        return Schedule(partition, schedules, max(rounds, default=0))
 
     def exchanges(self, partition: Partition) -> tuple[Exchange, ...]:
-        """Return the exchange of each class; they are kept."""
+        """Return the exchange of each head class; they are kept."""
         if partition not in self._exchanges:
-            rows = Rows.of(self.inputs)
-            found = tuple(exchange(seen, partition, rows) for seen in self.adjacencies(partition.cut))
-            self._exchanges[partition] = found
+            rows, seen = TokenBytes.of(self.inputs), self.adjacencies(partition.chunking)
+            self._exchanges[partition] = tuple(exchange(each, partition, rows) for each in seen)
         return self._exchanges[partition]
 
-    def _lane(self, each: Alike, seen: Adjacency, found: Exchange, partition: Partition, settings: Settings) -> Lane:
-        keys, queries = (self._routed(demand, partition, settings) for demand in (found.keys, found.queries))
+    def _class_schedule(
+        self, heads: HeadClass, seen: Adjacency, sent: Exchange, partition: Partition, settings: Settings
+    ) -> HeadClassSchedule:
+        keys, queries = (self._routed(demand, partition, settings) for demand in (sent.keys, sent.queries))
         joined = settings.route == "direct" and settings.stages == 0
         slices = _rounds(keys, queries) if settings.route == "tree" else 1
-        made = tasks(seen, partition, keys, queries, joined=joined, slices=max(slices, 1))
-        return Lane(each.members, keys, queries, made)
+        own = tasks(seen, partition, keys, queries, joined=joined, slices=max(slices, 1))
+        return HeadClassSchedule(heads.members, keys, queries, own)
 
     def _routed(self, demand: Demand, partition: Partition, settings: Settings) -> Moves:
         if settings.route == "ring":
@@ -186,13 +184,8 @@ def _rounds(*all_moves: Moves) -> int:
 
 def default_unit(length: int, ranks: int) -> int:
     """Return the tokens of a unit: several units for each rank, a tile where the sequence is long, more where huge."""
-    unit = _power_of_two(min(length // (UNITS_PER_RANK * ranks), TILE))
+    unit = 1 << max(min(length // (UNITS_PER_RANK * ranks), TILE).bit_length() - 1, 0)
     most = max(MOST_UNITS, UNITS_PER_RANK * ranks)
     while -(-length // unit) > most:
         unit *= 2
     return unit
-
-
-def _power_of_two(size: int) -> int:
-    """Return the largest power of two up to `size`, at least 1."""
-    return 1 << max(size.bit_length() - 1, 0)

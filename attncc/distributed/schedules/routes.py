@@ -14,16 +14,16 @@ from attncc.planner.order import opens, order_by
 def direct(demand: Demand, partition: Partition, stages: int) -> Moves:
     """Send every unit from its owner, in `stages` rounds of about equal bytes a rank, the nearest owners first.
 
-    More stages than there are units would only leave rounds empty, and are taken as so many.
+    There are at most as many stages as units: more would leave rounds empty.
     """
-    stages = min(stages, partition.cut.count)
+    stages = min(stages, partition.chunking.count)
     source = partition.owner[demand.unit]
     distance = (demand.rank - source) % partition.ranks
     order = order_by(demand.rank, distance, demand.unit)
-    size = partition.cut.sizes[demand.unit][order]
+    size = partition.chunking.sizes[demand.unit][order]
     before = np.cumsum(size) - size
     first = np.searchsorted(demand.rank[order], np.arange(partition.ranks + 1))
-    total = np.bincount(demand.rank, partition.cut.sizes[demand.unit], partition.ranks)
+    total = np.bincount(demand.rank, partition.chunking.sizes[demand.unit], partition.ranks)
     rank = demand.rank[order]
     start = np.append(before, 0)[np.minimum(first[:-1], len(before))]
     position = np.maximum(before - start[rank], 0)
@@ -44,19 +44,19 @@ def ring(demand: Demand, partition: Partition) -> Moves:
 
 
 def tree(demand: Demand, partition: Partition, node_of: Array, fanout: int) -> Moves:
-    """Spread units over the nodes of the ranks that demand them as a tree, and inside a node from the one that got it.
+    """Send units over the nodes of the ranks that demand them as a tree, and inside a node from the rank that got it.
 
     In a round, a rank that has a unit sends it to at most `fanout` other nodes; once a node has it, its other ranks
-    get it in the next round. The owner's own node gets it in round 1.
+    get it in the next round. The other ranks of the owner's node get it in round 1.
     """
     owner = partition.owner[demand.unit]
     home = node_of[demand.rank] == node_of[owner]
     near = (np.ones(int(home.sum()), np.int64), owner[home], demand.rank[home], demand.unit[home])
-    far = _spread(demand.unit[~home], owner[~home], demand.rank[~home], node_of, fanout)
+    far = _trees(demand.unit[~home], owner[~home], demand.rank[~home], node_of, fanout)
     return Moves.of(*(np.concatenate(column) for column in zip(near, far, strict=True)))
 
 
-def _spread(unit: Array, owner: Array, rank: Array, node_of: Array, fanout: int) -> tuple[Array, Array, Array, Array]:
+def _trees(unit: Array, owner: Array, rank: Array, node_of: Array, fanout: int) -> tuple[Array, Array, Array, Array]:
     """Return (round, source, target, unit) of the trees of all units over nodes that aren't their owners'."""
     order = order_by(unit, node_of[rank], rank)
     unit, owner, rank = unit[order], owner[order], rank[order]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.partition import Partition
 from attncc.ir.tables import Array
 from attncc.planner.order import order_by
@@ -48,8 +50,8 @@ class Moves:
 class Task:
     """Attention of the rows of some query units over the rows of some key units on one rank.
 
-    No pair of units is in two tasks of a lane. Units ascend. `round` is the one after which it is computed: all of its
-    inputs are there then. `work` is the number of connected pairs of one member of the lane, over its query heads.
+    No pair of units is in two tasks of a head class. Units ascend. `round` is the one after which it is computed, when
+    all of its inputs are there. `work` is the number of connected pairs of a member of the class, over its query heads.
     """
 
     rank: int
@@ -60,8 +62,8 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
-class Lane:
-    """What heads and batch entries that see alike send and compute.
+class HeadClassSchedule:
+    """What a head class, heads of batch entries that see alike, sends and computes.
 
     members: (batch entry, key head) pairs, int64 (M, 2); None for all of them. With grouped queries a key head stands
     for all query heads that share it. keys: units whose keys and values travel to the queries. queries: units whose
@@ -74,6 +76,10 @@ class Lane:
     queries: Moves
     tasks: tuple[Task, ...]
 
+    def size(self, inputs: Inputs) -> int:
+        """Return the number of members, given the sizes of the tensors that they are in."""
+        return inputs.batch * inputs.kv_heads if self.members is None else len(self.members)
+
     def tasks_of(self, rank: int) -> Iterator[Task]:
         """Yield the tasks of a rank."""
         return (task for task in self.tasks if task.rank == rank)
@@ -81,13 +87,25 @@ class Lane:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """The lanes of a sequence group: `rounds` exchanges, and one more to return results where queries travelled."""
+    """What travels between the ranks of a sequence group, and what each of them computes.
+
+    Attributes:
+        partition: Which rank owns which tokens.
+        head_classes: The schedules of heads that see alike, whose exchanges travel together.
+        rounds: Number of exchanges; one more returns results where queries travelled.
+    """
 
     partition: Partition
-    lanes: tuple[Lane, ...]
+    head_classes: tuple[HeadClassSchedule, ...]
     rounds: int
 
     @property
     def returns(self) -> bool:
         """Whether partial results go back to the owners of queries."""
-        return any(len(lane.queries) for lane in self.lanes)
+        return any(len(head_class.queries) for head_class in self.head_classes)
+
+    @property
+    def lanes(self) -> tuple[HeadClassSchedule, ...]:
+        """The head classes, under the name that they had."""
+        warnings.warn("Schedule.lanes is called head_classes now.", FutureWarning, stacklevel=2)
+        return self.head_classes

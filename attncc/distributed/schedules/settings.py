@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 from attncc.errors import ConfigError, nearest
 
-PARTITIONS = ("contiguous", "balanced", "zigzag", "strided", "striped", "classes", "longest_first", "hypergraph")
+PARTITIONS = ("contiguous", "balanced", "zigzag", "block_cyclic", "cyclic", "classes", "longest_first", "hypergraph")
 ROUTES = ("direct", "tree", "ring")
+#: Names that partitions had, and theirs now.
+RENAMED = {"strided": "block_cyclic", "striped": "cyclic"}
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a sequence is shared among ranks.
 
-    partition: how units find their owners. unit: tokens of a unit, a power of two; 0 for one that suits the length.
-    stages: rounds that a direct exchange is spread over, each computed while the next is on its way; 0 exchanges
-    everything in one round and computes once. route: `direct` from owner to rank, `tree` over nodes, or `ring` from
-    rank to rank. fanout: nodes that a rank sends a unit to in one round of a tree. spread: ranks that swap sequence for
-    heads before and after (Jacobs et al. 2023, DeepSpeed Ulysses).
+    Attributes:
+        partition: How units find their owners, one of PARTITIONS.
+        unit: Tokens of a unit, a power of two; 0 for one that suits the length.
+        stages: Rounds of a direct exchange, each computed while the next is on its way; 0 exchanges everything in one
+            round and computes once.
+        route: `direct` from owner to rank, `tree` over nodes, or `ring` from rank to rank.
+        fanout: Nodes that a rank sends a unit to in one round of a tree.
+        spread: The Ulysses degree: ranks that swap sequence for heads before and after (Jacobs et al. 2023).
     """
 
     partition: str = "contiguous"
@@ -29,11 +35,15 @@ class Settings:
     spread: int = 1
 
     def __post_init__(self) -> None:
-        for name, known in (("partition", PARTITIONS), ("route", ROUTES)):
+        if self.partition in list(RENAMED):
+            current = RENAMED[self.partition]
+            warnings.warn(f"The partition {self.partition!r} is called {current!r} now.", FutureWarning, stacklevel=3)
+            object.__setattr__(self, "partition", current)
+        for name, names in (("partition", PARTITIONS), ("route", ROUTES)):
             value = getattr(self, name)
-            if value not in known:
+            if value not in names:
                 raise ConfigError(
-                    f"{name}={value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(value, known)
+                    f"{name}={value!r}.", rule=f"It is one of {', '.join(names)}.", fix=nearest(value, names)
                 )
         for name, least in (("unit", 0), ("stages", 0), ("fanout", 1), ("spread", 1)):
             value = getattr(self, name)

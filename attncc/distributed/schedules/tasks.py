@@ -40,8 +40,10 @@ def tasks(
     for rank in range(partition.ranks):
         own = partition.units(rank)
         at_home = [(0, own), *arrived[rank]] if len(own) else arrived[rank]
+        if joined and at_home:
+            at_home = [(at_home[-1][0], np.sort(np.concatenate([units for _, units in at_home])))]
         staying = _by_absence(own, partition.ranks, queries.select(partition.owner[queries.unit] == rank))
-        meetings = list(_at_home(partition, _together(at_home) if joined else at_home, staying, slices))
+        meetings = list(_at_home(partition, at_home, staying, slices))
         meetings += [Meeting(round_, units, own) for round_, units in guests[rank]]
         found += sorted(_connected(rank, meetings, adjacency), key=lambda task: task.round)
     return tuple(found)
@@ -68,12 +70,6 @@ def _by_absence(own: Array, ranks: int, away: Moves) -> list[tuple[Array, Array]
         kinds.setdefault(absent[place].tobytes(), []).append(place)
     groups = [(own[places], np.frombuffer(kind, bool)) for kind, places in sorted(kinds.items())]
     return [(own[~gone], np.zeros(ranks, bool)), *groups]
-
-
-def _together(arrivals: Sequence[Arrival]) -> list[Arrival]:
-    if not arrivals:
-        return []
-    return [(arrivals[-1][0], np.sort(np.concatenate([units for _, units in arrivals])))]
 
 
 def _at_home(

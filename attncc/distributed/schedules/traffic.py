@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncc.backends.inputs import Inputs
-from attncc.distributed.schedules.schedule import Lane, Moves, Schedule
+from attncc.distributed.schedules.schedule import Moves, Schedule
 from attncc.ir.tables import Array
 
 
@@ -23,8 +23,8 @@ class Flow:
     @classmethod
     def together(cls, flows: Iterable[Flow]) -> Flow:
         """Return flows as one, with the entries of all of them."""
-        found = list(flows)
-        columns = ([getattr(flow, name) for flow in found] for name in ("source", "target", "bytes"))
+        given = list(flows)
+        columns = ([getattr(flow, name) for flow in given] for name in ("source", "target", "bytes"))
         return cls(*(np.concatenate([np.empty(0, np.int64), *column]) for column in columns))
 
     @property
@@ -66,7 +66,7 @@ class Flow:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Superstep:
     """Pairs that each rank computes, float64 (ranks,), while a flow is on its way.
 
     group: the number of each rank's group, whose ranks exchange with each other alone, int64 (ranks,); None if all are
@@ -80,13 +80,13 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Bytes of one token of one member (a batch entry and a key head) as it travels.
+class TokenBytes:
+    """Bytes of a token of a member (a batch entry and a key head) as it travels.
 
-    key: key and value; query: of all query heads that share the key head; result: out and lse of these, under a score
-    with its remainder. `_gradient`: what the backward sends instead: the sums of gradients of key and value, and of
-    queries, in the accumulation type; and for a query that travelled, the gradient of its result, lse and delta (the
-    row sum of result * gradient, less the gradient of lse).
+    key: of key and value. query: of all query heads that share the key head. result: of their out and lse, under a
+    score with its remainder. key_gradient, query_gradient: of the sums of gradients of key and value, and of queries,
+    in the accumulation type. result_gradient: of the gradient of the result of a query that travelled, with its lse and
+    delta (the row sum of result * gradient, less the gradient of lse).
     """
 
     key: int
@@ -97,7 +97,7 @@ class Rows:
     result_gradient: int
 
     @classmethod
-    def of(cls, inputs: Inputs) -> Rows:
+    def of(cls, inputs: Inputs) -> TokenBytes:
         """Return the sizes for inputs."""
         size, sums, group = inputs.itemsize, max(4, inputs.itemsize), inputs.group
         both, lse = inputs.head_dim + inputs.value_dim, (2 if inputs.scored else 1) * sums
@@ -111,15 +111,10 @@ class Rows:
         )
 
 
-def members(lane: Lane, inputs: Inputs) -> int:
-    """Return the number of (batch entry, key head) pairs of a lane."""
-    return inputs.batch * inputs.kv_heads if lane.members is None else len(lane.members)
-
-
 def forward(schedule: Schedule, inputs: Inputs) -> list[Flow]:
     """Return the flow of each round of the forward, the round that returns results last if there is one."""
-    rows = Rows.of(inputs)
-    flows = [_round(schedule, inputs, k, rows.key, rows.query) for k in range(1, schedule.rounds + 1)]
+    rows = TokenBytes.of(inputs)
+    flows = _rounds(schedule, inputs, rows.key, rows.query)
     return [*flows, _returned(schedule, inputs, rows.result)] if schedule.returns else flows
 
 
@@ -129,25 +124,24 @@ def backward(schedule: Schedule, inputs: Inputs) -> list[Flow]:
     The first rounds follow queries in the order of the forward (none if no query travelled), the others undo the
     rounds of keys in the reverse order; the gradients of queries go back to their owners with the last.
     """
-    rows, ranks = Rows.of(inputs), schedule.partition.ranks
-    rounds = range(1, schedule.rounds + 1)
-    there = [_round(schedule, inputs, k, 0, rows.result_gradient) for k in rounds] if schedule.returns else []
-    back = [_round(schedule, inputs, k, rows.key_gradient, 0).reversed() for k in reversed(rounds)]
+    rows, ranks = TokenBytes.of(inputs), schedule.partition.ranks
+    there = _rounds(schedule, inputs, 0, rows.result_gradient) if schedule.returns else []
+    back = [flow.reversed() for flow in reversed(_rounds(schedule, inputs, rows.key_gradient, 0))]
     if back and schedule.returns:
         back[-1] = Flow.together([back[-1], _returned(schedule, inputs, rows.query_gradient)]).summed(ranks)
     return [*there, *back]
 
 
-def forward_steps(schedule: Schedule, inputs: Inputs) -> list[Step]:
+def forward_steps(schedule: Schedule, inputs: Inputs) -> list[Superstep]:
     """Return what is computed while each round of the forward is on its way, and after the last."""
     flows = forward(schedule, inputs)
     ranks = schedule.partition.ranks
     work = [_work(schedule, inputs, k) for k in range(schedule.rounds + 1)]
     work += [(np.zeros(ranks), np.zeros(ranks, np.int64))] * (len(flows) - schedule.rounds)
-    return [Step(*each, flow) for each, flow in zip(work, [*flows, nothing()], strict=True)]
+    return [Superstep(*each, flow) for each, flow in zip(work, [*flows, nothing()], strict=True)]
 
 
-def backward_steps(schedule: Schedule, inputs: Inputs) -> list[Step]:
+def backward_steps(schedule: Schedule, inputs: Inputs) -> list[Superstep]:
     """Return what is computed while each round of the backward is on its way: the farthest keys are done first.
 
     Where queries travelled, a rank's own keys are done while their gradients travel, else while the last sums do.
@@ -159,14 +153,13 @@ def backward_steps(schedule: Schedule, inputs: Inputs) -> list[Step]:
     own = _work(schedule, inputs, 0)
     early = [own, *[idle] * (len(there) - 1)] if there else []
     late = [_work(schedule, inputs, k) for k in range(rounds, 0, -1)] + [idle if there else own]
-    return [Step(*work, flow) for work, flow in zip([*early, *late], [*there, nothing(), *back], strict=True)]
+    return [Superstep(*work, flow) for work, flow in zip([*early, *late], [*there, nothing(), *back], strict=True)]
 
 
 def kept(schedule: Schedule, inputs: Inputs) -> Array:
     """Return the bytes of rows of other ranks that each rank keeps for its backward, int64 (ranks,)."""
-    rows = Rows.of(inputs)
-    flows = [_round(schedule, inputs, k, rows.key, rows.query) for k in range(1, schedule.rounds + 1)]
-    return received(flows, schedule.partition.ranks)
+    rows = TokenBytes.of(inputs)
+    return received(_rounds(schedule, inputs, rows.key, rows.query), schedule.partition.ranks)
 
 
 def nothing() -> Flow:
@@ -176,39 +169,36 @@ def nothing() -> Flow:
 
 def _work(schedule: Schedule, inputs: Inputs, after: int) -> tuple[Array, Array]:
     """Return pairs and number of tasks of each rank after a round."""
-    found = [
-        (task.rank, task.work * members(lane, inputs))
-        for lane in schedule.lanes
-        for task in lane.tasks
-        if task.round == after
-    ]
-    rank, work = np.array(found, np.float64).reshape(-1, 2).T
+    classes = [(heads.tasks, heads.size(inputs)) for heads in schedule.head_classes]
+    pairs = [(task.rank, task.work * size) for tasks, size in classes for task in tasks if task.round == after]
+    rank, work = np.array(pairs, np.float64).reshape(-1, 2).T
     ranks = schedule.partition.ranks
     return np.bincount(rank.astype(np.int64), work, ranks), np.bincount(rank.astype(np.int64), minlength=ranks)
 
 
-def _round(schedule: Schedule, inputs: Inputs, number: int, key: int, query: int) -> Flow:
-    """Return the flow of a round, given the bytes of a key's and of a query's row."""
-    parts = []
-    for lane in schedule.lanes:
-        heads = members(lane, inputs)
-        for moves, row in ((lane.keys, key), (lane.queries, query)):
-            parts.append(_flow(schedule, moves.select(moves.round == number), row * heads))
-    return Flow.together(parts).summed(schedule.partition.ranks)
+def _rounds(schedule: Schedule, inputs: Inputs, key: int, query: int) -> list[Flow]:
+    """Return the flow of each round, given the bytes of a key's and of a query's row."""
+    flows = []
+    for number in range(1, schedule.rounds + 1):
+        parts = []
+        for heads in schedule.head_classes:
+            for moves, row in ((heads.keys, key), (heads.queries, query)):
+                parts.append(_flow(schedule, moves.select(moves.round == number), row * heads.size(inputs)))
+        flows.append(Flow.together(parts).summed(schedule.partition.ranks))
+    return flows
 
 
 def _returned(schedule: Schedule, inputs: Inputs, row: int) -> Flow:
     """Return the flow of results from the ranks that queries went to, to their owners."""
     parts = []
-    for lane in schedule.lanes:
-        owner = schedule.partition.owner[lane.queries.unit]
-        flow = _flow(schedule, lane.queries, row * members(lane, inputs))
-        parts.append(Flow(flow.target, owner, flow.bytes))
+    for heads in schedule.head_classes:
+        flow = _flow(schedule, heads.queries, row * heads.size(inputs))
+        parts.append(Flow(flow.target, schedule.partition.owner[heads.queries.unit], flow.bytes))
     return Flow.together(parts).summed(schedule.partition.ranks)
 
 
 def _flow(schedule: Schedule, moves: Moves, row: int) -> Flow:
-    return Flow(moves.source, moves.target, schedule.partition.cut.sizes[moves.unit] * row)
+    return Flow(moves.source, moves.target, schedule.partition.chunking.sizes[moves.unit] * row)
 
 
 def received(flows: Iterable[Flow], ranks: int) -> Array:

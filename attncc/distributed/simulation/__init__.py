@@ -1,1 +1,1 @@
-"""What a schedule would take on a topology, beside known ways; and the choice between schedules."""
+"""What a schedule would take on a topology, beside baselines; and the choice between schedules."""

@@ -14,15 +14,13 @@ import numpy as np
 from attncc import backends, targets
 from attncc.backends.base import Backend
 from attncc.backends.inputs import Inputs
-from attncc.distributed.schedules.place import Place, placed
-from attncc.distributed.schedules.schedule import Lane, Schedule, Task
+from attncc.distributed.schedules.restriction import Restriction, restricted
+from attncc.distributed.schedules.schedule import HeadClassSchedule, Schedule, Task
 from attncc.distributed.schedules.sharing import steps
-from attncc.distributed.schedules.traffic import members
 from attncc.distributed.simulation.ranking import ranked
-from attncc.distributed.simulation.scene import Candidate, Scene
+from attncc.distributed.simulation.scenario import Candidate, Scenario
 from attncc.distributed.simulation.simulate import makespan
 from attncc.frontend.patterns import Pattern
-from attncc.ir.symbols import B, H
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
@@ -31,24 +29,27 @@ from attncc.planner.shape import Shape
 FINALISTS, MOST_TASKS = 8, 1024
 
 
-def priced(scene: Scene, candidate: Candidate) -> Candidate:
+def priced(scenario: Scenario, candidate: Candidate) -> Candidate:
     """Return a candidate with the timelines that its tasks have when each is planned for itself.
 
     They are planned for the first of the topology's targets. Raises what planning and predicting raise.
     """
-    local = candidate.sharing.local(scene.inputs)
-    devices, target = np.arange(candidate.sharing.ranks), scene.topology.targets[0]
-    seconds, launch = dict.fromkeys(scene.topology.targets, 1.0), dict.fromkeys(scene.topology.targets, 0.0)
-    plans = {task: _plan(scene, candidate.schedule, lane, task, local, target) for lane, task in _tasks(candidate)}
+    local = candidate.sharing.local(scenario.inputs)
+    devices, target = np.arange(candidate.sharing.ranks), scenario.topology.targets[0]
+    seconds, launch = dict.fromkeys(scenario.topology.targets, 1.0), dict.fromkeys(scenario.topology.targets, 0.0)
+    plans = {
+        task: _plan(scenario, candidate.schedule, head_class, task, local, target)
+        for head_class, task in _tasks(candidate)
+    }
     timelines = {}
-    for way in scene.directions:
-        schedule = _with_prices(candidate.schedule, plans, local, target, way)
-        found = steps(schedule, scene.inputs, candidate.sharing, way)
-        timelines[way] = makespan([(found, devices)], scene.topology, seconds, launch)
+    for direction in scenario.directions:
+        schedule = _with_prices(candidate.schedule, plans, local, target, direction)
+        found = steps(schedule, scenario.inputs, candidate.sharing, direction)
+        timelines[direction] = makespan([(found, devices)], scenario.topology, seconds, launch)
     return replace(candidate, timelines=timelines)
 
 
-def best(scene: Scene, tried: Sequence[Candidate]) -> Candidate:
+def best(scenario: Scenario, tried: Sequence[Candidate]) -> Candidate:
     """Return the fastest of the first FINALISTS of `tried`, sorted as `choose` does, by what their tasks cost.
 
     Where they have more than MOST_TASKS, which would take long to plan, it is the first.
@@ -56,25 +57,26 @@ def best(scene: Scene, tried: Sequence[Candidate]) -> Candidate:
     finalists = tried[:FINALISTS]
     if sum(len(_tasks(each)) for each in finalists) > MOST_TASKS:
         return tried[0]
-    return ranked(finalists, lambda each: priced(scene, each).seconds)[0]
+    return ranked(finalists, lambda each: priced(scenario, each).seconds)[0]
 
 
-def _tasks(candidate: Candidate) -> list[tuple[Lane, Task]]:
-    return [(lane, task) for lane in candidate.schedule.lanes for task in lane.tasks]
+def _tasks(candidate: Candidate) -> list[tuple[HeadClassSchedule, Task]]:
+    return [(head_class, task) for head_class in candidate.schedule.head_classes for task in head_class.tasks]
 
 
 def _with_prices(schedule: Schedule, plans: dict[Task, Plan], local: Inputs, target: str, direction: str) -> Schedule:
     """Return the schedule whose tasks have seconds for their work, those of a member as `work` is."""
     backend = _backend(target)
-    lanes = []
-    for lane in schedule.lanes:
-        sizes, count = _sizes(lane, local), members(lane, local)
+    head_classes = []
+    for head_class in schedule.head_classes:
+        sizes, count = _sizes(head_class, local), head_class.size(local)
         predicted = (
-            backend.predict(plans[task], sizes, direction, {}, targets.target(target)) / count for task in lane.tasks
+            backend.predict(plans[task], sizes, direction, {}, targets.target(target)) / count
+            for task in head_class.tasks
         )
-        tasks = (replace(task, work=seconds) for task, seconds in zip(lane.tasks, predicted, strict=True))
-        lanes.append(replace(lane, tasks=tuple(tasks)))
-    return replace(schedule, lanes=tuple(lanes))
+        tasks = (replace(task, work=seconds) for task, seconds in zip(head_class.tasks, predicted, strict=True))
+        head_classes.append(replace(head_class, tasks=tuple(tasks)))
+    return replace(schedule, head_classes=tuple(head_classes))
 
 
 def _backend(target: str) -> Backend:
@@ -82,26 +84,28 @@ def _backend(target: str) -> Backend:
     return backends.known(backends.preferred_for(targets.target(target)))
 
 
-def _sizes(lane: Lane, local: Inputs) -> Inputs:
-    """Return the sizes of a lane's tensors: its members are as batch entries of one key head."""
-    if lane.members is None:
+def _sizes(head_class: HeadClassSchedule, local: Inputs) -> Inputs:
+    """Return the sizes of a head class's tensors: its members are as batch entries of one key head."""
+    if head_class.members is None:
         return local
-    return replace(local, batch=len(lane.members), heads=local.group, kv_heads=1)
+    return replace(local, batch=len(head_class.members), heads=local.group, kv_heads=1)
 
 
-def _plan(scene: Scene, schedule: Schedule, lane: Lane, task: Task, local: Inputs, target: str) -> Plan:
+def _plan(
+    scenario: Scenario, schedule: Schedule, head_class: HeadClassSchedule, task: Task, local: Inputs, target: str
+) -> Plan:
     """Return the plan of a task, as the rank that has it will make it."""
-    cut = schedule.partition.cut
-    queries, keys = cut.tokens(task.queries), cut.tokens(task.keys)
-    pattern = _placed(scene, lane, Place(queries, keys, scene.length))
-    free, sizes = pattern.predicate.free, _sizes(lane, local)
-    shape = Shape(len(queries), len(keys), 0, sizes.heads if H in free else 1, sizes.batch if B in free else 1)
+    chunking = schedule.partition.chunking
+    queries, keys = chunking.tokens(task.queries), chunking.tokens(task.keys)
+    pattern = _restricted(scenario, head_class, Restriction(queries, keys, scenario.length))
+    sizes = _sizes(head_class, local)
+    shape = Shape(len(queries), len(keys), 0, sizes.heads, sizes.batch).narrowed(pattern.predicate.free)
     return plan_for(pattern, shape, _backend(target).tile, target)
 
 
-def _placed(scene: Scene, lane: Lane, place: Place) -> Pattern:
-    if lane.members is None:
-        return placed(scene.pattern, place)
-    entry, head = lane.members[0]
-    heads = head * scene.inputs.group + np.arange(scene.inputs.group)
-    return placed(scene.pattern, replace(place, heads=heads, entries=np.array([entry])))
+def _restricted(scenario: Scenario, head_class: HeadClassSchedule, restriction: Restriction) -> Pattern:
+    if head_class.members is None:
+        return restricted(scenario.pattern, restriction)
+    entry, head = head_class.members[0]
+    heads = head * scenario.inputs.group + np.arange(scenario.inputs.group)
+    return restricted(scenario.pattern, replace(restriction, heads=heads, entries=np.array([entry])))

@@ -14,12 +14,11 @@ from attncc.configs import reading
 from attncc.configs.environment import SCHEDULES, Environment
 from attncc.configs.key import Key
 from attncc.configs.lookup import find
-from attncc.distributed.schedules.settings import Settings
+from attncc.distributed.schedules.settings import RENAMED, Settings
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.errors import ConfigError, TopologyError, nearest
 from attncc.frontend.patterns import Pattern
 from attncc.ir.score import IDENTITY
-from attncc.ir.symbols import B, H
 from attncc.planner.directions import BOTH
 from attncc.planner.shape import Shape
 
@@ -34,7 +33,7 @@ _OWN = tuple(each.name for each in fields(Settings) if each.name != "spread")
 
 
 @dataclass(frozen=True)
-class Selection:
+class SettingsChoice:
     """How ranks share what there is, the settings, and what said so.
 
     layer: `given`, `tuned`, `simulated` or `default`; text: the same for people.
@@ -54,7 +53,7 @@ def settings_for(
     *,
     settings: Settings | None = None,
     topology: Topology | None = None,
-) -> Selection:
+) -> SettingsChoice:
     """Return the settings for self-attention over `length` tokens, and which layer they are from.
 
     sharings: how the ranks may share what there is, the usual way first; all have one number of batch and head shards.
@@ -63,23 +62,24 @@ def settings_for(
     ways, and else the fastest in simulation; without a topology, the defaults.
     Raises TopologyError for another number of devices than ranks, and what planning and ATTNCC_CACHE=assert raise.
     """
-    known = list(sharings)
+    sharings = list(sharings)
     if settings is not None:
-        return Selection(known[0], settings, "given", "The settings that were given.")
+        return SettingsChoice(sharings[0], settings, "given", "The settings that were given.")
     if topology is None:
-        return Selection(known[0], Settings(), "default", "The default settings: no topology was given.")
-    if topology.count != known[0].ranks:
+        return SettingsChoice(sharings[0], Settings(), "default", "The default settings: no topology was given.")
+    if topology.count != sharings[0].ranks:
         raise TopologyError(
-            f"{known[0].ranks} ranks on the {topology.count} devices of {topology.name!r}.",
+            f"{sharings[0].ranks} ranks on the {topology.count} devices of {topology.name!r}.",
             rule="Each device has one rank.",
-            fix=f"Take part of it: topology.subset({known[0].ranks}).",
+            fix=f"Take part of it: topology.subset({sharings[0].ranks}).",
         )
-    return _tuned(pattern, length, inputs, known, topology) or _simulated(pattern, length, inputs, known, topology)
+    wanted = pattern, length, inputs, sharings, topology
+    return _tuned(*wanted) or _simulated(*wanted)
 
 
 def _tuned(
     pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology
-) -> Selection | None:
+) -> SettingsChoice | None:
     mesh, missed = (sharings[0].batch, sharings[0].heads), None
     for direction, fixed in itertools.product((BOTH, "forward"), (mesh, None)):
         try:
@@ -95,29 +95,32 @@ def _tuned(
             warn_once(f"The configuration from {found.layer} is not used: {reading.said(error)}", found.text)
             continue
         if sharing in sharings:
-            return Selection(sharing, settings, "tuned", str(found))
+            return SettingsChoice(sharing, settings, "tuned", str(found))
     if missed is not None:
         raise missed
     return None
 
 
-def _simulated(pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology) -> Selection:
+def _simulated(
+    pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology
+) -> SettingsChoice:
     from attncc.distributed.simulation.choose import choose
     from attncc.distributed.simulation.pricing import best
-    from attncc.distributed.simulation.scene import Scene
+    from attncc.distributed.simulation.scenario import Scenario
 
-    scene = Scene(pattern, length, inputs, topology)
-    found = best(scene, choose(scene, sharings))
+    scenario = Scenario(pattern, length, inputs, topology)
+    found = best(scenario, choose(scenario, sharings))
     said = f"The fastest in simulation on {topology.name}, {found.seconds:.3g} s forward and backward."
-    return Selection(found.sharing, replace(found.settings, spread=found.sharing.spread), "simulated", said)
+    return SettingsChoice(
+        found.sharing, replace(found.settings, spread=found.sharing.ulysses_degree), "simulated", said
+    )
 
 
 def key_of(
     pattern: Pattern, length: int, inputs: Inputs, topology: Topology, direction: str, mesh: Fixed | None = None
 ) -> Key:
     """Return what a winner is remembered under; `direction` is one of DIRECTIONS, or BOTH."""
-    free = pattern.predicate.free
-    shape = Shape(length, length, 0, inputs.heads if H in free else 1, inputs.batch if B in free else 1)
+    shape = Shape.of(length, heads=inputs.heads, batch=inputs.batch).narrowed(pattern.predicate.free)
     return Key.of(pattern, IDENTITY.key, shape, inputs, direction, SCHEDULES, _name(topology, mesh))
 
 
@@ -134,11 +137,13 @@ def fixing(mesh: Fixed | None) -> dict[str, int | str]:
 def described(settings: Settings, sharing: Sharing) -> dict[str, int | str]:
     """Return a configuration as data: names of MESH and of Settings."""
     own = asdict(settings)
-    return dict(zip(MESH, (sharing.batch, sharing.heads, sharing.spread), strict=True)) | {n: own[n] for n in _OWN}
+    return dict(zip(MESH, (sharing.batch, sharing.heads, sharing.ulysses_degree), strict=True)) | {
+        n: own[n] for n in _OWN
+    }
 
 
 def parsed(config: Mapping[str, object], ranks: int) -> tuple[Sharing, Settings]:
-    """Return what a configuration describes, for so many ranks; what it leaves out has its default.
+    """Return what a configuration describes, for `ranks` ranks; what it leaves out has its default.
 
     Raises ConfigError for names and values that no configuration has, and a mesh that doesn't divide the ranks.
     """
@@ -150,15 +155,18 @@ def parsed(config: Mapping[str, object], ranks: int) -> tuple[Sharing, Settings]
             rule=f"Keys are {', '.join((*MESH, *_OWN))}.",
             fix=nearest(min(unknown), (*MESH, *_OWN)),
         )
-    batch, heads, spread = (_size(name, values[name]) for name in MESH)
-    settings = Settings(spread=spread, **{name: values[name] for name in _OWN})  # type: ignore[arg-type]
-    if ranks % (batch * heads * spread):
+    partition = values["partition"]
+    if isinstance(partition, str):
+        values["partition"] = RENAMED.get(partition, partition)  # files of before keep their meaning, without a warning
+    batch, heads, degree = (_size(name, values[name]) for name in MESH)
+    settings = Settings(spread=degree, **{name: values[name] for name in _OWN})  # type: ignore[arg-type]
+    if ranks % (batch * heads * degree):
         raise ConfigError(
-            f"A mesh of {batch} x {heads} x parts x {spread} for {ranks} ranks.",
+            f"A mesh of {batch} x {heads} x parts x {degree} for {ranks} ranks.",
             rule="The product of its dimensions is the number of ranks.",
             fix="Change the mesh, or the number of ranks.",
         )
-    return Sharing(batch, heads, ranks // (batch * heads * spread), spread), settings
+    return Sharing(batch, heads, ranks // (batch * heads * degree), degree), settings
 
 
 def _size(name: str, value: object) -> int:

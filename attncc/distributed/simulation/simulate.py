@@ -15,7 +15,7 @@ import numpy as np
 
 from attncc import targets
 from attncc.backends.inputs import Inputs
-from attncc.distributed.schedules.traffic import Flow, Step
+from attncc.distributed.schedules.traffic import Flow, Superstep
 from attncc.distributed.simulation.messages import Messages
 from attncc.distributed.simulation.timeline import Timeline, timeline
 from attncc.distributed.topology import Topology
@@ -31,7 +31,7 @@ BACKWARD = 2.5
 _FACTOR = {"forward": 1.0, "backward": BACKWARD}
 
 #: What ranks of a sequence group do, and the device number of each, int64 (ranks,).
-Placed = tuple[Sequence[Step], Array]
+Placed = tuple[Sequence[Superstep], Array]
 
 
 def makespan(
@@ -104,7 +104,7 @@ def _rates(
     return pair, np.array([launch[device.target] for device in topology.devices])
 
 
-def _groups(now: Sequence[tuple[Step, Array]], topology: Topology) -> Array:
+def _groups(now: Sequence[tuple[Superstep, Array]], topology: Topology) -> Array:
     """Return the number of each device's group, int64 (devices,); those without a rank are in one of their own."""
     found, count = np.zeros(topology.count, np.int64), 1
     for step, devices in now:

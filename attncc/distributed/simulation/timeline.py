@@ -62,7 +62,7 @@ class Timeline:
         return waiting
 
     @property
-    def promise(self) -> float:
+    def lower_bound(self) -> float:
         """What the same work and the same bytes take at least, if all of the one hides behind the other."""
         return float(max(each.sum(axis=0).max(initial=0.0) for each in (self.busy, self.travelling)))
 

@@ -92,7 +92,7 @@ def parse(content: str, *, name: str) -> Described:
     try:
         facts = tomllib.loads(content)
     except (ValueError, RecursionError) as error:  # also numbers of too many digits, and nesting without an end
-        fail(where, f"no TOML ({error})", "A topology is a TOML file.", f"See {_FOLDER} for examples.")
+        fail(where, f"not valid TOML ({error})", "A topology is a TOML file.", f"See {_FOLDER} for examples.")
     unknown_keys(where, facts, KEYS)
     title = text(where, "title", facts.get("title", name))
     return Described(name, title, _Builder(where, _links(where, facts)).build(facts))
@@ -117,7 +117,7 @@ Scope = dict[str, tuple[str, ...]]
 
 @dataclass
 class _Builder:
-    """A graph that grows node by node; links: the kinds of the file; made: links that there are."""
+    """A graph that grows node by node; links: the kinds of the file; made: the number of links so far."""
 
     where: str
     links: Mapping[str, Link]
@@ -175,7 +175,7 @@ class _Builder:
             fail(
                 self.where,
                 f"more than {MOST_VERTICES} vertices",
-                "Devices and switches are no more than that.",
+                "That is the most that devices and switches may be together.",
                 _SMALLER,
             )
         taken = [label for label in labels if label in self.graph]

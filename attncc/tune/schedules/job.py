@@ -58,7 +58,9 @@ class ScheduleJob:
     def about(self, config: Mapping[str, object]) -> dict[str, object]:
         """Return what people want to read beside the key."""
         sharing, settings = parsed(config, self.topology.count)
-        mesh = f"{sharing.batch} batch x {sharing.heads} heads x {sharing.parts} parts x {sharing.spread} spread"
+        mesh = (
+            f"{sharing.batch} batch x {sharing.heads} heads x {sharing.parts} parts x {sharing.ulysses_degree} spread"
+        )
         title = "".join(each for each in self.topology.title if each.isprintable())[:LONGEST]
         told = about(self.pattern, self.length, self.length)
         plan = f"{mesh}: {settings.partition}, {settings.route}, {settings.stages} stages"

@@ -12,8 +12,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from attncc.distributed.execution.communicators import DIMS
 from attncc.distributed.execution.compiling import compile
-from attncc.distributed.execution.mesh import DIMS
 from attncc.distributed.execution.operator import DistributedAttention
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.simulation.selection import parsed
@@ -81,19 +81,19 @@ class Ranks:
         )
 
     def _mesh(self, sharing: Sharing) -> DeviceMesh:
-        sizes = sharing.batch, sharing.heads, sharing.parts * sharing.spread
+        sizes = sharing.batch, sharing.heads, sharing.parts * sharing.ulysses_degree
         if sizes not in self._meshes:
             self._meshes[sizes] = init_device_mesh(self._device.type, sizes, mesh_dim_names=DIMS)
         return self._meshes[sizes]
 
     def _tensors(self, op: DistributedAttention) -> list[Tensor]:
         """Return this rank's query, key, value and gradient of the output, random."""
-        inputs, grid = self._job.inputs, op.grid
-        batch, tokens = inputs.batch // grid.size("batch"), len(op.positions())
+        inputs, mesh = self._job.inputs, op.mesh
+        batch, tokens = inputs.batch // mesh.size("batch"), len(op.positions())
         draw = torch.Generator(self._device).manual_seed(self._seed + dist.get_rank())
 
         def drawn(heads: int, size: int) -> Tensor:
-            shape = batch, heads // grid.size("heads"), tokens, size
+            shape = batch, heads // mesh.size("heads"), tokens, size
             made = torch.randn(shape, generator=draw, device=self._device, dtype=torch.float32)
             return made.to(DTYPES[inputs.dtype]).requires_grad_()
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from importlib.util import find_spec
 from types import TracebackType
 
-from attncc.distributed.schedules.sharing import Sharing, spreads
+from attncc.distributed.schedules.sharing import Sharing, possible_sharings
 from attncc.distributed.simulation.choose import choose
-from attncc.distributed.simulation.scene import Scene
+from attncc.distributed.simulation.scenario import Scenario
 from attncc.distributed.simulation.selection import described, fixing, parsed
 from attncc.errors import AttnccError
 from attncc.planner.directions import ways
@@ -46,15 +46,15 @@ class Simulated:
         return {**DEFAULT, **fixing(self.job.mesh)}
 
     @cached_property
-    def scene(self) -> Scene:
+    def scenario(self) -> Scenario:
         """Where schedules are simulated."""
         job = self.job
-        return Scene(job.pattern, job.length, job.inputs, job.topology, ways(job.direction))
+        return Scenario(job.pattern, job.length, job.inputs, job.topology, ways(job.direction))
 
     @cached_property
     def chosen(self) -> list[Candidate]:
         """The best of what `choose` tries without tuning: with the first in its space, a search does no worse."""
-        found = choose(self.scene, self._sharings(), self.on_step)[:PROPOSED]
+        found = choose(self.scenario, self._sharings(), self.on_step)[:PROPOSED]
         return [described(each.settings, each.sharing) for each in found]
 
     @property
@@ -81,7 +81,7 @@ class Simulated:
             return None
         (batch, heads), inputs = self.job.mesh, self.job.inputs
         ranks = self.job.topology.count // (batch * heads)
-        return spreads(ranks, inputs.kv_heads, batch, heads)
+        return possible_sharings(ranks, inputs.kv_heads, batch, heads)
 
     def _distance(self, candidate: Candidate) -> int:
         return sum(self.chosen[0][name] != value for name, value in candidate.items())
@@ -92,7 +92,7 @@ class Simulated:
 
     def evaluator(self, left: Callable[[], float]) -> Evaluator:
         """Return the simulation."""
-        return Simulation(self.scene)
+        return Simulation(self.scenario)
 
 
 class Simulation:
@@ -100,8 +100,8 @@ class Simulation:
 
     batch = 1
 
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+    def __init__(self, scenario: Scenario) -> None:
+        self._scene = scenario
         self._known: dict[frozenset[tuple[str, object]], Outcome] = {}
 
     def __enter__(self) -> Simulation:

@@ -10,7 +10,7 @@ from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.simulation import pricing
 from attncc.distributed.simulation.choose import choose
-from attncc.distributed.simulation.scene import Scene
+from attncc.distributed.simulation.scenario import Scenario
 from attncc.distributed.topology import Topology
 
 
@@ -28,7 +28,7 @@ def test_planned_schedules_agree_with_one_process(world, name: str, ranks: int) 
     world(ranks).run("compiled_case", name, {"unit": 8}, {})
 
 
-@pytest.mark.parametrize("settings", [{"partition": "zigzag", "stages": 2}, {"partition": "strided"},
+@pytest.mark.parametrize("settings", [{"partition": "zigzag", "stages": 2}, {"partition": "block_cyclic"},
     {"partition": "classes"}, {"partition": "longest_first"}, {"route": "ring"}, {"route": "tree", "fanout": 1},
     {"stages": 0}], ids=str)  # fmt: skip
 @pytest.mark.parametrize("name", ["global", slow("strided"), slow("mix")])
@@ -109,7 +109,7 @@ def test_meshes_with_idle_ranks_agree_with_one_process(world, n: int, dims: dict
         ("entries", 2, {"unit": 8, "route": "ring"}),
         ("global", 4, {}),
         slow("mix", 4, {}),
-        slow("window", 2, {"partition": "striped"}),
+        slow("window", 2, {"partition": "cyclic"}),
     ],
 )
 def test_ulysses_agrees_with_one_process(world, name: str, spread: int, settings: dict[str, object]) -> None:
@@ -184,7 +184,7 @@ def test_kept_bytes_equal_the_plan(world, settings: dict[str, object]) -> None:
 
 def test_tuned_settings_replace_simulated_ones(world, tmp_path) -> None:
     """Given settings come first, then tuned, then simulated ones."""
-    scene = Scene(attncc.load("causal"), N, Inputs(1, 1, 1, 64, 64, "bf16"), Topology.load("gloo").subset(2))
-    best = pricing.best(scene, choose(scene, [Sharing(parts=2)])).schedule.partition.name
+    scenario = Scenario(attncc.load("causal"), N, Inputs(1, 1, 1, 64, 64, "bf16"), Topology.load("gloo").subset(2))
+    best = pricing.best(scenario, choose(scenario, [Sharing(parts=2)])).schedule.partition.name
     winner, given = [name for name in ("contiguous", "zigzag", "balanced") if name != best][:2]
     assert world(2).run("on_a_topology", str(tmp_path), winner, given) == [[best, winner, given]] * 2

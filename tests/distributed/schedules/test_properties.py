@@ -8,11 +8,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from attncc.backends.inputs import Inputs
-from attncc.distributed.schedules.problem import Problem
+from attncc.distributed.schedules.problem import PartitioningProblem
 from attncc.distributed.schedules.settings import ROUTES, Settings
 from attncc.testing.strategies import Case, cases
 
-PARTITIONS = ("contiguous", "balanced", "zigzag", "strided", "striped", "classes", "longest_first")
+PARTITIONS = ("contiguous", "balanced", "zigzag", "block_cyclic", "cyclic", "classes", "longest_first")
 SETTINGS = st.builds(
     Settings,
     partition=st.sampled_from(PARTITIONS),
@@ -29,12 +29,12 @@ def test_schedules_compute_every_pair_once(
 ) -> None:
     assume(case.q_len == case.kv_len and case.q_offset == 0 and case.heads % group == 0)
     inputs = Inputs(case.batch, case.heads, case.heads // group, 8, value_dim, "fp32")
-    problem = Problem(case.pattern, case.q_len, ranks, inputs, np.arange(ranks) // 2)
+    problem = PartitioningProblem(case.pattern, case.q_len, ranks, inputs, np.arange(ranks) // 2)
     schedule = problem.schedule(settings)
     times = np.zeros((case.batch, case.heads, case.q_len, case.kv_len), np.int64)
-    for lane in schedule.lanes:
+    for head_class in schedule.head_classes:
         every = np.indices((inputs.batch, inputs.kv_heads)).reshape(2, -1).T
-        for batch, key_head in every if lane.members is None else lane.members:
-            times[batch, key_head * group : (key_head + 1) * group] += computed(schedule, lane)
+        for batch, key_head in every if head_class.members is None else head_class.members:
+            times[batch, key_head * group : (key_head + 1) * group] += computed(schedule, head_class)
     assert times.max(initial=0) <= 1
     assert (times[case.mask] == 1).all()

@@ -14,7 +14,7 @@ from attncc.distributed.schedules.sharing import Sharing, kept, steps
 @pytest.mark.parametrize("kind", ["contiguous", "striped", "one idle", "moved"])
 @pytest.mark.parametrize(("n", "parts", "spread"), [(61, 2, 3), (5, 3, 2), (1, 2, 2), (40, 1, 4), (40, 4, 1)])
 def test_ranks_own_slices_of_their_part(kind: str, n: int, parts: int, spread: int) -> None:
-    sharing = Sharing(heads=2, parts=parts, spread=spread)
+    sharing = Sharing(heads=2, parts=parts, ulysses_degree=spread)
     partition = by_hand.partition(kind, n, 1, parts)
     own = [sharing.positions(partition, rank) for rank in range(sharing.ranks)]
     for part in range(parts):
@@ -28,7 +28,7 @@ def test_ranks_own_slices_of_their_part(kind: str, n: int, parts: int, spread: i
 
 def test_ulysses_exchanges_the_expected_bytes() -> None:
     schedule = by_hand.schedule(attncc.load("causal"), by_hand.partition("contiguous", 12, 1, 2), heads=4, kv_heads=2)
-    inputs, sharing = Inputs(3, 4, 2, 8, 16, "bf16"), Sharing(parts=2, spread=2)
+    inputs, sharing = Inputs(3, 4, 2, 8, 16, "bf16"), Sharing(parts=2, ulysses_degree=2)
     for lse in (0, 4):
         there, *_, back = steps(schedule, inputs, sharing, "forward", lse)
         row = 3 * (2 * 8 + 8 + 16) * 2
@@ -42,4 +42,4 @@ def test_ranks_keep_the_expected_bytes() -> None:
     schedule = by_hand.schedule(attncc.load("causal"), by_hand.partition("contiguous", 12, 1, 2), heads=4, kv_heads=2)
     inputs = Inputs(3, 4, 2, 8, 16, "bf16")
     assert kept(schedule, inputs, Sharing(parts=2)).tolist() == [0, 6 * 3 * 2 * 24 * 2]
-    assert kept(schedule, inputs, Sharing(parts=2, spread=2)).tolist() == [0, 0, 6 * 3 * 24 * 2, 6 * 3 * 24 * 2]
+    assert kept(schedule, inputs, Sharing(parts=2, ulysses_degree=2)).tolist() == [0, 0, 6 * 3 * 24 * 2, 6 * 3 * 24 * 2]

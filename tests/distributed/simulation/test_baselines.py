@@ -10,12 +10,12 @@ import pytest
 from attncc.backends.inputs import Inputs
 from attncc.distributed.simulation.baselines import (
     Baseline,
-    Case,
+    BlockScenario,
     all_gather,
     baselines,
     contiguous_blocks,
+    cyclic_blocks,
     ring,
-    striped_blocks,
     striped_ring,
     ulysses,
     usp,
@@ -42,14 +42,14 @@ def case(
     topology: str = "64xh100",
     seconds_per_pair: float = 1e-9,
     direction: str = "forward",
-) -> Case:
+) -> BlockScenario:
     length, found = len(mask), Topology.load(topology)
     heads = inputs.batch * inputs.heads
-    return Case(
+    return BlockScenario(
         inputs,
         length,
         heads * between(mask, contiguous_blocks(length, ranks), ranks),
-        heads * between(mask, striped_blocks(length, ranks), ranks),
+        heads * between(mask, cyclic_blocks(length, ranks), ranks),
         found,
         dict.fromkeys(found.targets, seconds_per_pair),
         launches(found),
@@ -112,7 +112,7 @@ def test_baselines_receive_the_expected_bytes_where_nothing_divides() -> None:
     token = inputs.kv_heads * (24 + 40) * 4
     own = np.bincount(contiguous_blocks(length, ranks))
     assert own.tolist() == [25, 26, 26, 26]
-    stripes = np.bincount(striped_blocks(length, ranks))
+    stripes = np.bincount(cyclic_blocks(length, ranks))
     one = case(causal(length), ranks, inputs)
     assert ring(one).received.tolist() == ((length - own) * token).tolist()
     assert striped_ring(one).received.tolist() == ((length - stripes) * token).tolist()
@@ -171,7 +171,7 @@ def test_striped_rings_balance_causal_work() -> None:
 
 def test_all_gather_balances_causal_work() -> None:
     found = all_gather(case(causal(512), 8, topology="8xh100", seconds_per_pair=1e-6))
-    assert found.note == "at once, striped"
+    assert found.note == "at once, cyclic"
     assert found.timeline is not None
     assert found.timeline.compute.sum(0).std() < 0.02 * found.timeline.compute.sum(0).mean()
 
@@ -231,7 +231,7 @@ def test_a_single_rank_only_computes() -> None:
 def test_pairs_must_have_the_shape_of_ranks() -> None:
     one = case(causal(64), 4)
     with pytest.raises(TopologyError, match=r"\(4, 4\) and \(2, 2\)"):
-        replace(one, striped=one.striped[:2, :2])
+        replace(one, cyclic=one.cyclic[:2, :2])
 
 
 def test_cases_are_checked() -> None:
@@ -251,4 +251,4 @@ def test_blocks_cover_the_sequence(length: int, ranks: int) -> None:
     assert (np.diff(blocks) >= 0).all()
     sizes = np.bincount(blocks, minlength=ranks)
     assert sizes.max() - sizes.min() <= 1
-    assert striped_blocks(length, ranks).tolist() == [t % ranks for t in range(length)]
+    assert cyclic_blocks(length, ranks).tolist() == [t % ranks for t in range(length)]

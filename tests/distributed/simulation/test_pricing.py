@@ -13,19 +13,19 @@ from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.simulation import pricing
 from attncc.distributed.simulation.choose import choose
 from attncc.distributed.simulation.pricing import best, priced
-from attncc.distributed.simulation.scene import Scene
+from attncc.distributed.simulation.scenario import Scenario
 from attncc.distributed.topology import Topology
 
 INPUTS = Inputs(2, 4, 2, 32, 32, "fp32")
 WINDOW = attncc.load("sliding_window", window=64)
 
 
-def scene(pattern: attncc.Pattern, ranks: int, name: str = "gloo") -> Scene:
-    return Scene(pattern, 2048, INPUTS, Topology.load(name).subset(ranks))
+def scenario(pattern: attncc.Pattern, ranks: int, name: str = "gloo") -> Scenario:
+    return Scenario(pattern, 2048, INPUTS, Topology.load(name).subset(ranks))
 
 
 def test_a_single_task_costs_the_prediction_of_its_backend() -> None:
-    one = scene(WINDOW, 1)
+    one = scenario(WINDOW, 1)
     found = priced(one, one.candidate(Settings(), Sharing()))
     plan = attncc.plan(WINDOW, 2048, tile=BACKEND.tile)
     for way, timeline in found.timelines.items():
@@ -35,8 +35,8 @@ def test_a_single_task_costs_the_prediction_of_its_backend() -> None:
 
 def test_scattered_rows_cost_more_than_contiguous_ones() -> None:
     """Both have as many pairs."""
-    four = scene(WINDOW, 4)
-    together, apart = (four.candidate(Settings(name, unit=64), Sharing(parts=4)) for name in ("contiguous", "striped"))
+    four = scenario(WINDOW, 4)
+    together, apart = (four.candidate(Settings(name, unit=64), Sharing(parts=4)) for name in ("contiguous", "cyclic"))
     assert together.timelines["forward"].compute.sum() == pytest.approx(
         apart.timelines["forward"].compute.sum(), rel=0.2
     )
@@ -47,7 +47,7 @@ def test_scattered_rows_cost_more_than_contiguous_ones() -> None:
 @pytest.mark.parametrize("name", ["gloo", "8xh100"])
 def test_heads_are_priced_individually(name: str) -> None:
     mix = attncc.per_head([WINDOW, attncc.load("causal")])
-    four = scene(mix, 4, name)
+    four = scenario(mix, 4, name)
     found = [priced(four, four.candidate(Settings(), sharing)) for sharing in (Sharing(parts=4), Sharing(1, 2, 2))]
     sums = [each.timelines["forward"].compute.sum() for each in found]
     assert sums[0] == pytest.approx(sums[1], rel=0.5)
@@ -55,7 +55,7 @@ def test_heads_are_priced_individually(name: str) -> None:
 
 
 def test_the_cheapest_finalist_is_chosen_unless_tasks_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    four = scene(attncc.load("strided", l=32).union(), 4)
+    four = scenario(attncc.load("strided", l=32).union(), 4)
     tried = choose(four, [Sharing(parts=4)])
     chosen = best(four, tried)
     assert priced(four, chosen).seconds == min(priced(four, each).seconds for each in tried[: pricing.FINALISTS])
@@ -64,6 +64,6 @@ def test_the_cheapest_finalist_is_chosen_unless_tasks_are_too_many(monkeypatch: 
 
 
 def test_pricing_leaves_the_schedule_unchanged() -> None:
-    four = scene(WINDOW, 4)
+    four = scenario(WINDOW, 4)
     candidate = four.candidate(Settings(), Sharing(parts=4))
     assert priced(four, candidate).schedule is candidate.schedule

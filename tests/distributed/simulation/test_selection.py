@@ -19,7 +19,7 @@ from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.simulation import pricing
 from attncc.distributed.simulation.choose import choose
-from attncc.distributed.simulation.scene import Scene
+from attncc.distributed.simulation.scenario import Scenario
 from attncc.distributed.simulation.selection import described, environment_of, key_of, parsed, settings_for
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, TopologyError
@@ -61,8 +61,8 @@ def test_defaults_apply_without_a_topology() -> None:
 
 def test_the_fastest_in_simulation_applies_without_tuning() -> None:
     found = selected()
-    scene = Scene(STRIDED, N, INPUTS, GLOO)
-    best = pricing.best(scene, choose(scene, ALL))
+    scenario = Scenario(STRIDED, N, INPUTS, GLOO)
+    best = pricing.best(scenario, choose(scenario, ALL))
     assert (found.settings, found.sharing, found.layer) == (best.settings, best.sharing, "simulated")
 
 
@@ -85,7 +85,7 @@ def test_settings_tuned_for_the_mesh_come_first() -> None:
     save({"partition": "balanced"}, mesh=(1, 1))
     assert selected().settings == Settings("balanced")
     save({"partition": "striped"}, mesh=(1, 2))
-    assert selected([Sharing(heads=2, parts=2)]).settings == Settings("striped")
+    assert selected([Sharing(heads=2, parts=2)]).settings == Settings("cyclic")
 
 
 def test_settings_tuned_for_another_mesh_are_ignored() -> None:
@@ -98,8 +98,8 @@ def test_settings_tuned_for_another_mesh_are_ignored() -> None:
 def test_tuned_ulysses_applies_where_ranks_allow_it() -> None:
     save({"mesh.spread": 2})
     assert selected().layer == "simulated"
-    found = selected([*ALL, Sharing(parts=2, spread=2)])
-    assert (found.settings, found.sharing) == (Settings(spread=2), Sharing(parts=2, spread=2))
+    found = selected([*ALL, Sharing(parts=2, ulysses_degree=2)])
+    assert (found.settings, found.sharing) == (Settings(spread=2), Sharing(parts=2, ulysses_degree=2))
 
 
 def test_settings_tuned_for_another_length_or_topology_are_ignored() -> None:
@@ -136,7 +136,7 @@ def test_ranks_must_equal_devices() -> None:
 
 def test_configurations_round_trip() -> None:
     for sharing in (Sharing(2, 2, 4, 2), Sharing(parts=32)):
-        settings = Settings("zigzag", 64, 2, "tree", 8, sharing.spread)
+        settings = Settings("zigzag", 64, 2, "tree", 8, sharing.ulysses_degree)
         assert parsed(described(settings, sharing), 32) == (sharing, settings)
     with pytest.raises(ConfigError, match="A mesh of 1 x 3 x parts x 1 for 4 ranks"):
         parsed({"mesh.heads": 3}, 4)

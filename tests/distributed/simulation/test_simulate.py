@@ -26,7 +26,7 @@ def test_each_task_costs_a_launch() -> None:
 
 def test_empty_schedules_take_no_time() -> None:
     line = run(([], ranks(0, 1)), topology=star(2))
-    assert (line.seconds, line.exposed, line.promise, len(line.starts)) == (0.0, 0.0, 0.0, 0)
+    assert (line.seconds, line.exposed, line.lower_bound, len(line.starts)) == (0.0, 0.0, 0.0, 0)
     assert run(topology=star(2)).seconds == 0.0
 
 

@@ -13,15 +13,14 @@ from stars import BETA, flow, pooled, ranks, run, star, step, synchronous
 
 import attncc
 from attncc.backends.inputs import Inputs
-from attncc.distributed.schedules.cut import Cut
-from attncc.distributed.schedules.partition import Partition
-from attncc.distributed.schedules.problem import Problem
-from attncc.distributed.schedules.schedule import Lane, Moves, Schedule, Task
+from attncc.distributed.schedules.partition import Chunking, Partition
+from attncc.distributed.schedules.problem import PartitioningProblem
+from attncc.distributed.schedules.schedule import HeadClassSchedule, Moves, Schedule, Task
 from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.schedules.sharing import steps as steps_of
-from attncc.distributed.schedules.traffic import Flow, Rows, Step, backward_steps, forward_steps
-from attncc.distributed.simulation.known import Gathering, Hybrid
+from attncc.distributed.schedules.traffic import Flow, Superstep, TokenBytes, backward_steps, forward_steps
+from attncc.distributed.simulation.baseline_steps import AllGather, Hybrid
 from attncc.distributed.simulation.messages import Messages, flow_seconds
 from attncc.distributed.simulation.timeline import Timeline
 from attncc.distributed.topology import Topology
@@ -30,7 +29,7 @@ from attncc.distributed.topology import Topology
 SECOND = int(BETA)
 
 
-def alone(steps: list[Step], count: int, **link: object) -> Timeline:
+def alone(steps: list[Superstep], count: int, **link: object) -> Timeline:
     """The timeline of ranks around a switch without latency."""
     return run((steps, np.arange(count)), topology=star(count, **({"alpha": 0.0} | link)))
 
@@ -129,8 +128,8 @@ def test_synchronous_rounds_wait_within_a_group_only(merged: bool) -> None:
     groups = [(early, ranks(0, 2)), (late, ranks(1, 3))]
     if merged:
         group = ranks(0, 1, 0, 1)
-        both = [Step(np.array([1.0, 2, 3, 9]), np.zeros(4), flow((0, 0, 0)), group)]
-        groups = [([*both, Step(np.zeros(4), np.zeros(4), flow((0, 2, SECOND)), group)], ranks(0, 1, 2, 3))]
+        both = [Superstep(np.array([1.0, 2, 3, 9]), np.zeros(4), flow((0, 0, 0)), group)]
+        groups = [([*both, Superstep(np.zeros(4), np.zeros(4), flow((0, 2, SECOND)), group)], ranks(0, 1, 2, 3))]
     found = run(*groups, topology=synchronous(star(4, alpha=0.0)))
     assert rows(found.ends) == [[1, 4], [2, 2], [3, 4], [9, 9]]
 
@@ -139,8 +138,8 @@ def test_baselines_and_ulysses_have_the_expected_groups() -> None:
     """On 2 x 2 ranks, neighbours swap and rings run between pairs."""
     inputs, tokens = Inputs(2, 4, 4, 8, 8, "fp32"), np.full(4, 4)
     hybrid = Hybrid(inputs, 2, np.arange(4), np.ones((4, 4)), tokens)
-    gathering = Gathering(inputs, ranks(0, 0, 1, 1), ranks(0, 1, 0, 1), np.ones((4, 4)), tokens)
-    schedule = Problem(attncc.load("causal"), 16, 2, inputs).schedule(Settings())
+    gathering = AllGather(inputs, ranks(0, 0, 1, 1), ranks(0, 1, 0, 1), np.ones((4, 4)), tokens)
+    schedule = PartitioningProblem(attncc.load("causal"), 16, 2, inputs).schedule(Settings())
     ours = [steps_of(schedule, inputs, Sharing(2, 1, 2, 2), way) for way in ("forward", "backward")]
     ours += [steps_of(schedule, inputs, Sharing(1, 2, 2, 1), way) for way in ("forward", "backward")]
     known = [hybrid.forward(), hybrid.backward(), gathering.forward(), gathering.backward()]
@@ -157,14 +156,16 @@ def relayed() -> Schedule:
     own = [Task(rank, 0, ranks(rank), ranks(rank), work) for rank, work in enumerate((4.0, 1.0, 2.0))]
     later = [Task(1, 1, ranks(1), ranks(0), 2.0), Task(2, 2, ranks(2), ranks(0), 1.0)]
     return Schedule(
-        Partition("by hand", Cut.plain(3, 1), ranks(0, 1, 2), 3), (Lane(None, moves, Moves.none(), (*own, *later)),), 2
+        Partition("by hand", Chunking.plain(3, 1), ranks(0, 1, 2), 3),
+        (HeadClassSchedule(None, moves, Moves.none(), (*own, *later)),),
+        2,
     )
 
 
 def test_backward_reverses_the_messages_of_the_forward() -> None:
     inputs = Inputs(1, 1, 1, 8, 8, "fp32")
-    key = Rows.of(inputs).key
-    assert key == Rows.of(inputs).key_gradient
+    key = TokenBytes.of(inputs).key
+    assert key == TokenBytes.of(inputs).key_gradient
     topology = star(3, alpha=0.0, beta=key / 3)  # a key takes 3 seconds
     places = ranks(0, 1, 2)
     there = run((forward_steps(relayed(), inputs), places), topology=topology)
@@ -184,7 +185,7 @@ LINKS = st.sampled_from(
 
 
 @st.composite
-def runs(draw: st.DrawFn) -> tuple[list[Step], Topology]:
+def runs(draw: st.DrawFn) -> tuple[list[Superstep], Topology]:
     """Steps of up to five ranks around a switch, of which some share cores."""
     count = draw(st.integers(2, 5))
     seconds = st.integers(0, 9).map(float)
@@ -200,26 +201,26 @@ def runs(draw: st.DrawFn) -> tuple[list[Step], Topology]:
     return steps, synchronous(topology) if draw(st.booleans()) else topology
 
 
-def simulated(steps: list[Step], topology: Topology) -> Timeline:
+def simulated(steps: list[Superstep], topology: Topology) -> Timeline:
     return run((steps, np.arange(topology.count)), topology=topology)
 
 
-def rounds(steps: list[Step], topology: Topology) -> list[Messages]:
+def rounds(steps: list[Superstep], topology: Topology) -> list[Messages]:
     return [Messages.of(each.flow, topology) for each in steps]
 
 
 @given(runs())
-def test_makespans_are_at_least_the_work_of_each_rank_pool_and_link(case: tuple[list[Step], Topology]) -> None:
+def test_makespans_are_at_least_the_work_of_each_rank_pool_and_link(case: tuple[list[Superstep], Topology]) -> None:
     steps, topology = case
     found, compute = simulated(steps, topology), sum((each.work for each in steps), np.zeros(topology.count))
-    least = [compute.max(), found.busy.sum(axis=0).max(initial=0.0), found.promise]
+    least = [compute.max(), found.busy.sum(axis=0).max(initial=0.0), found.lower_bound]
     least += [compute[topology.node == node].sum() / cores for node, cores in topology.cores.items()]
     least += [float(sum((each.load for each in rounds(steps, topology)), np.zeros(1)).max())]
     assert found.seconds >= max(least) * (1 - 1e-9)
 
 
 @given(runs())
-def test_makespans_are_at_least_the_longest_chain_of_messages(case: tuple[list[Step], Topology]) -> None:
+def test_makespans_are_at_least_the_longest_chain_of_messages(case: tuple[list[Superstep], Topology]) -> None:
     """Of two messages with a common end, in two rounds, the second follows the first."""
     steps, topology = case
     chain = [0.0] * topology.count
@@ -232,7 +233,7 @@ def test_makespans_are_at_least_the_longest_chain_of_messages(case: tuple[list[S
 
 
 @given(runs())
-def test_makespans_are_at_most_those_of_lockstep(case: tuple[list[Step], Topology]) -> None:
+def test_makespans_are_at_most_those_of_lockstep(case: tuple[list[Superstep], Topology]) -> None:
     steps, topology = case
     together = 0.0
     for each in steps:
@@ -243,7 +244,7 @@ def test_makespans_are_at_most_those_of_lockstep(case: tuple[list[Step], Topolog
 
 @given(runs(), st.sampled_from([1.5, 4.0]), st.integers(0, 4))
 def test_faster_links_and_fewer_messages_never_lengthen_the_makespan(
-    case: tuple[list[Step], Topology], faster: float, dropped: int
+    case: tuple[list[Superstep], Topology], faster: float, dropped: int
 ) -> None:
     steps, topology = case
     most = simulated(steps, topology).seconds * (1 + 1e-9)
@@ -254,7 +255,7 @@ def test_faster_links_and_fewer_messages_never_lengthen_the_makespan(
 
 
 @given(runs())
-def test_synchronous_rounds_never_shorten_the_makespan(case: tuple[list[Step], Topology]) -> None:
+def test_synchronous_rounds_never_shorten_the_makespan(case: tuple[list[Superstep], Topology]) -> None:
     steps, topology = case
     assert simulated(steps, synchronous(topology)).seconds >= simulated(steps, topology).seconds * (1 - 1e-9)
 
@@ -265,7 +266,7 @@ def _without(moved: Flow, number: int) -> Flow:
 
 
 @given(runs())
-def test_time_of_each_rank_is_computing_plus_waiting(case: tuple[list[Step], Topology]) -> None:
+def test_time_of_each_rank_is_computing_plus_waiting(case: tuple[list[Superstep], Topology]) -> None:
     found = simulated(*case)
     assert (found.waiting >= -1e-9).all()
     assert (found.starts >= found.begins).all()

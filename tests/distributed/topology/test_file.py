@@ -135,7 +135,7 @@ def test_load_suggests_the_nearest_name() -> None:
         ('title = "two nodes of two"', "title = 2", "title = 2"),
         ("fabric = 1", "fabric = true", "fabric = True"),
         ("[[nodes]]", "[nodes]", "This is a list"),
-        ("[[nodes]]", "[[nodes]", "no TOML"),
+        ("[[nodes]]", "[[nodes]", "not valid TOML"),
     ],
 )
 def test_invalid_files_are_refused(old: str, new: str, message: str) -> None:

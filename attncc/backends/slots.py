@@ -1,0 +1,137 @@
+"""Slots: positions along an axis of a tensor, read and written as strided views where they are evenly spaced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attncc.backends.device import placed
+from attncc.ir.tables import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Slots:
+    """Positions along an axis, in an array of shape (L,), or (T, L): L rows for each of T work items.
+
+    Affine slots, `base + t * steps[0] + r * steps[1]`, are views (windows of neighbours may overlap); others are
+    gathered through `index`, whose copies on devices are in `resident` if they are to stay there.
+    """
+
+    shape: tuple[int, ...]
+    base: int = 0
+    steps: tuple[int, ...] = ()
+    index: Array | None = None
+    resident: dict[torch.device, Tensor] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, positions: Array, *, keep: bool = False) -> Slots:
+        """Return the slots of an integer array (L,) or (T, L), affine where it is; `keep` an index on its devices."""
+        if not positions.size:
+            return cls(positions.shape, 0, (1,) * positions.ndim)
+        base = int(positions.flat[0])
+        corners = np.eye(positions.ndim, dtype=int)
+        default = (0,) * (positions.ndim - 1) + (1,)
+        steps = tuple(
+            int(positions[tuple(corner)]) - base if size > 1 else step
+            for size, step, corner in zip(positions.shape, default, corners, strict=True)
+        )
+        affine = cls(positions.shape, base, steps)
+        if min(steps) >= 0 and steps[-1] > 0 and np.array_equal(affine.rows(), positions):
+            return affine
+        return cls(positions.shape, index=positions, resident={} if keep else None)
+
+    @property
+    def items(self) -> int:
+        """Number of work items, T."""
+        return self.shape[0] if len(self.shape) > 1 else 1
+
+    @property
+    def length(self) -> int:
+        """Rows of a work item, L."""
+        return self.shape[-1]
+
+    @property
+    def item_step(self) -> int:
+        """Distance of a work item's rows from those of the one before, if the slots are affine."""
+        return self.steps[0] if len(self.steps) > 1 else 0
+
+    @property
+    def row_step(self) -> int:
+        """Distance of a row from the one before, if the slots are affine."""
+        return self.steps[-1] if self.steps else 1
+
+    def chunk(self, first: int, last: int) -> Slots:
+        """Return the slots of items first .. last-1."""
+        if self.index is not None:
+            return Slots((last - first, self.length), index=self.index[first:last])
+        return Slots((last - first, self.length), self.base + first * self.item_step, self.steps)
+
+    def columns(self, first: int, last: int) -> Slots:
+        """Return rows first .. last-1 of every item."""
+        shape = (*self.shape[:-1], last - first)
+        if self.index is not None:
+            return Slots(shape, index=self.index[..., first:last])
+        return Slots(shape, self.base + first * self.row_step, self.steps)
+
+    def rows(self) -> Array:
+        """Return the positions as an integer array (L,) or (T, L)."""
+        if self.index is not None:
+            return self.index
+        rows = self.base + np.arange(self.length) * self.row_step
+        return rows if len(self.shape) == 1 else rows + np.arange(self.items)[:, None] * self.item_step
+
+    def are_all(self, length: int) -> bool:
+        """Return whether these are the positions 0 .. length-1, in order."""
+        return self.index is None and (self.shape, self.base) == ((length,), 0)
+
+    @property
+    def disjoint(self) -> bool:
+        """Whether no row is named twice, by the shape of an affine set; gathered rows don't say."""
+        if self.index is not None:
+            return False
+        inner = (self.length - 1) * self.row_step
+        outer = (self.items - 1) * self.item_step
+        return self.items == 1 or inner < self.item_step or (self.item_step > 0 and outer < self.row_step)
+
+    def take(self, x: Tensor, dim: int = 1) -> Tensor:
+        """Return the rows of x, (L,) or (T, L) in place of `dim`: a view if the slots are affine, else a copy."""
+        before, after = x.shape[:dim], x.shape[dim + 1 :]
+        if self.index is not None:
+            taken = x.index_select(dim, self._flat(x))
+            return taken if len(self.shape) == 1 else taken.reshape(*before, *self.shape, *after)
+        strides = x.stride()
+        own = tuple(step * strides[dim] for step in self.steps)
+        offset = x.storage_offset() + self.base * strides[dim]
+        return x.as_strided((*before, *self.shape, *after), (*strides[:dim], *own, *strides[dim + 1 :]), offset)
+
+    def put(self, x: Tensor, part: Tensor, dim: int = 1) -> None:
+        """Write `part`, as `take` returns it, to the rows of x; the rows are distinct."""
+        if self.index is None:
+            self.take(x, dim).copy_(part)
+        else:
+            x.index_copy_(dim, self._flat(x), self._as_rows(part, dim).to(x.dtype))
+
+    def add(self, x: Tensor, part: Tensor, dim: int = 1) -> None:
+        """Add `part`, as `take` returns it, to the rows of x; rows of several items get every contribution."""
+        if self.disjoint:
+            self.take(x, dim).add_(part)
+        elif self.index is None and self.item_step > 0 and self.item_step % self.row_step == 0:
+            width = self.item_step // self.row_step  # no row is in the first `width` of two items
+            for first in range(0, self.length, width):
+                last = min(first + width, self.length)
+                self.columns(first, last).take(x, dim).add_(part.narrow(dim + 1, first, last - first))
+        else:
+            x.index_add_(dim, self._flat(x), self._as_rows(part, dim).to(x.dtype))
+
+    def _as_rows(self, part: Tensor, dim: int) -> Tensor:
+        return part if len(self.shape) == 1 else part.flatten(dim, dim + 1)
+
+    def _flat(self, x: Tensor) -> Tensor:
+        if self.resident is None:
+            return placed(self.rows().reshape(-1), x.device)
+        if x.device not in self.resident:
+            self.resident[x.device] = placed(self.rows().reshape(-1), x.device)
+        return self.resident[x.device]

@@ -1,0 +1,64 @@
+"""Executables of a rank's tasks, made once for each kind of tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from attncc.backends.base import Executable
+from attncc.backends.head_subset import HeadSubset
+from attncc.distributed.execution.tables import RankTask
+from attncc.distributed.schedules.restriction import Restriction, restricted, restricted_score
+from attncc.frontend.patterns import Pattern
+from attncc.ir.score import ScoreExpression
+from attncc.runtime.arguments import Options
+from attncc.runtime.executables import executable_for
+
+
+@dataclass(frozen=True, eq=False)
+class TaskExecutables:
+    """What the tasks of a rank compute: a pattern of `length` tokens, under the options of the call.
+
+    first_entry, first_head: the batch entry and query head that the rank's first ones are. A rank may have more
+    tasks than the planner keeps plans for, so that their executables are kept here.
+    """
+
+    pattern: Pattern
+    options: Options
+    length: int
+    first_entry: int = 0
+    first_head: int = 0
+    _restricted: dict[object, tuple[Pattern, ScoreExpression]] = field(default_factory=dict, init=False, repr=False)
+    _executables: dict[object, Executable] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def scored(self) -> bool:
+        """Whether there is a score, so that lse has a remainder, which travels with it."""
+        return not self.options.score.expression.is_identity
+
+    def executable(
+        self, task: RankTask, subset: HeadSubset, direction: str, query: Tensor, key: Tensor, value: Tensor
+    ) -> Executable:
+        """Return what runs a direction of a task on these tensors; raises what planning and lowering raise."""
+        sizes = (*query.shape[:2], key.shape[1], query.shape[3], value.shape[3])
+        wanted = (task, subset, direction, query.dtype, query.device, sizes)
+        if wanted not in self._executables:
+            pattern, score = self._restrict(task, subset, query.shape[0], query.shape[1], key.shape[1])
+            call = self.options.call(pattern)._replace(score=score.key)
+            self._executables[wanted] = executable_for(query, key, value, direction, call)
+        return self._executables[wanted]
+
+    def _restrict(
+        self, task: RankTask, subset: HeadSubset, batch: int, heads: int, kv_heads: int
+    ) -> tuple[Pattern, ScoreExpression]:
+        """Return the pattern and the score of a task, which live as long as the executables that name them."""
+        wanted = (task, subset, batch, heads, kv_heads)
+        if wanted not in self._restricted:
+            entries, own = subset.query_heads(heads // kv_heads).members(batch, heads)
+            restriction = Restriction(
+                task.query_positions, task.key_positions, self.length, self.first_head + own, self.first_entry + entries
+            )
+            score = restricted_score(self.options.score.expression, restriction)
+            self._restricted[wanted] = restricted(self.pattern, restriction), score
+        return self._restricted[wanted]

@@ -1,1 +1,0 @@
-"""Pictures of connectivity: characters for the terminal, and PNG files."""

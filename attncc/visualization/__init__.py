@@ -1,0 +1,1 @@
+"""Pictures and reports: the connectivity of patterns, and the schedules of topologies."""

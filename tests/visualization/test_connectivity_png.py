@@ -1,0 +1,66 @@
+"""PNG files of one and several subsets, and errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+
+import attncc
+from attncc.visualization import connectivity_png as png
+from attncc.visualization import figure
+from attncc.visualization.connectivity import grid
+
+
+def width(path: Path) -> int:
+    return int(imread(path).shape[1])
+
+
+def test_each_subset_and_the_union_have_a_panel(tmp_path: Path) -> None:
+    png.save(attncc.load("causal"), 64, tmp_path / "one.png")
+    png.save(attncc.load("strided", l=8), 64, tmp_path / "three.png")
+    assert width(tmp_path / "three.png") == 3 * width(tmp_path / "one.png")
+
+
+def test_galleries_have_a_panel_for_each_pattern(tmp_path: Path) -> None:
+    png.save_gallery([attncc.load("causal"), attncc.load("strided", l=8)], 64, tmp_path / "two.png")
+    png.save_gallery([attncc.load("causal")], 64, tmp_path / "one.png")
+    assert width(tmp_path / "two.png") == 2 * width(tmp_path / "one.png")
+
+
+def test_missing_folders_are_created_but_files_not_replaced(tmp_path: Path) -> None:
+    png.save(attncc.load("causal"), 64, tmp_path / "new" / "x.png")
+    assert (tmp_path / "new" / "x.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(attncc.AttnccError, match="can't be written"):
+        png.save(attncc.load("causal"), 64, tmp_path / "new" / "x.png" / "y.png")
+
+
+def drawn(label: str, seq_len: int, title: str):
+    found = grid(attncc.load("causal"), seq_len, png.CELLS)
+    return png._drawn([(label, found.cells[0], found.side)], seq_len, title)
+
+
+@pytest.mark.parametrize("seq_len", [5, 129, 1000])
+def test_axes_end_with_the_sequence(seq_len: int) -> None:
+    [axes] = drawn("A", seq_len, "causal()").axes
+    assert axes.get_xlim() == (0, seq_len)
+    assert axes.get_ylim() == (seq_len, 0)
+
+
+@pytest.mark.parametrize("title", ["causal()", f"per_head([{', '.join(['sliding_window'] * 9)}])", "t(name='$_$')"])
+def test_texts_lie_inside_the_picture(title: str) -> None:
+    made = drawn(" ∨ ".join(["(j ≤ i ∧ h mod 3 = 0)"] * 30), 64, title)
+    made.canvas.draw()
+    [axes] = made.axes
+    texts = [made._suptitle, axes.title, axes.xaxis.label, axes.yaxis.label]
+    for text in texts:
+        box = text.get_window_extent()
+        assert 0 <= box.x0 <= box.x1 <= made.bbox.width, text.get_text()
+        assert 0 <= box.y0 <= box.y1 <= made.bbox.height, text.get_text()
+    assert not made._suptitle.get_window_extent().overlaps(axes.title.get_window_extent())
+
+
+def test_long_texts_end_in_an_ellipsis() -> None:
+    assert figure.wrapped("one two three four", 9, 3) == "one two\nthree\nfour"
+    assert figure.wrapped("one two three four", 9, 2) == "one two\nthree …"
