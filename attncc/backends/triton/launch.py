@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attncc.backends.triton.config import Blocks
-from attncc.backends.triton.pack_gqa import HeadSubset, power_of_two
+from attncc.backends.triton.pack_gqa import GridHeads, power_of_two
 from attncc.backends.triton.spec import Spec
 
 
@@ -38,7 +38,7 @@ class Launch:
     spec: Spec
     shape: HeadShape
     blocks: Blocks
-    heads: HeadSubset
+    heads: GridHeads
     count: int
     arrays: Mapping[str, Any]  # int32, by argument name: numpy's as lowered, tensors once they are on a device
     numbers: Mapping[str, int]  # by argument name

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from attncc.backends.triton.config import Blocks, KernelConfig
 from attncc.backends.triton.launch import HeadShape, Launch
-from attncc.backends.triton.pack_gqa import HeadSubset, packed_rows, power_of_two
+from attncc.backends.triton.pack_gqa import GridHeads, packed_rows, power_of_two
 from attncc.backends.triton.spec import Spec, pipelines_pairs
 from attncc.backends.triton.tile_scheduler import longest, schedule, transposed
 from attncc.backends.triton.tiled_pass import TiledPass
@@ -51,7 +51,7 @@ class Lowering:
         default = KernelConfig.default(arch, max(shape.head_dim, shape.value_dim), shape.itemsize)
         return cls(shape, default.changed(config), processors, score, weighted, far, not pipelines_pairs(arch))
 
-    def forward(self, work: Pass, heads: HeadSubset, *, opens: bool) -> Iterator[Launch]:
+    def forward(self, work: Pass, heads: GridHeads, *, opens: bool) -> Iterator[Launch]:
         """Return the launches of the forward kernel; `opens`: it is the first to write its rows, and writes all."""
         height, blocks = packed_rows(work.rows.size, heads), self.config.forward
         if height is None:
@@ -62,13 +62,13 @@ class Lowering:
             tiled = replace(tiled, blocks=replace(tiled.blocks, block_m=height))
         return self._scheduled(tiled, tiled.work.tiles, opens)
 
-    def query_gradient(self, work: Pass, heads: HeadSubset, *, opens: bool) -> Iterator[Launch]:
+    def query_gradient(self, work: Pass, heads: GridHeads, *, opens: bool) -> Iterator[Launch]:
         """Return the launches of the dQ kernel."""
         spec = replace(self._spec("query_gradient", work), weighted=self.weighted)
         tiled = self._tiled(work, spec, self.config.query_gradient, heads)
         return self._scheduled(tiled, tiled.work.tiles, opens)
 
-    def key_gradient(self, work: Pass, heads: HeadSubset, *, opens: bool) -> Iterator[Launch]:
+    def key_gradient(self, work: Pass, heads: GridHeads, *, opens: bool) -> Iterator[Launch]:
         """Return the launches of the dK and dV kernel."""
         spec = self._spec("key_gradient", work)
         spec = replace(spec, weighted=self.weighted, atomic=self.config.atomic)
@@ -81,7 +81,7 @@ class Lowering:
         most = tiled.blocks.item_tiles or longest(tiles, heads, self.processors)
         return tiled.launches(schedule(tiles, most, every_tile=opens), opens=opens)
 
-    def _tiled(self, work: Pass, spec: Spec, blocks: Blocks, heads: HeadSubset) -> TiledPass:
+    def _tiled(self, work: Pass, spec: Spec, blocks: Blocks, heads: GridHeads) -> TiledPass:
         """Cut a pass into blocks no larger than its axes, so that few rows don't pay for many."""
         rows, cols = (max(16, power_of_two(axis.size)) for axis in (work.rows, work.cols))
         blocks = replace(blocks, block_m=min(blocks.block_m, rows), block_n=min(blocks.block_n, cols))

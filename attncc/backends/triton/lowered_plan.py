@@ -13,7 +13,7 @@ from attncc.backends.device import placed
 from attncc.backends.triton.config import Blocks
 from attncc.backends.triton.launch import Launch, Phase
 from attncc.backends.triton.lower import Lowering
-from attncc.backends.triton.pack_gqa import HeadSubset
+from attncc.backends.triton.pack_gqa import GridHeads
 from attncc.backends.triton.spec import Spec
 from attncc.ir.tables import Array
 from attncc.planner.directions import check_direction
@@ -103,7 +103,7 @@ class LoweredPlan:
         return self.lowering.config.atomic
 
     def _delta(self, *, grad_lse: bool) -> Phase:
-        shape, heads = self.lowering.shape, HeadSubset(self.batch * self.heads, self.batch * self.kv_heads)
+        shape, heads = self.lowering.shape, GridHeads(self.batch * self.heads, self.batch * self.kv_heads)
         remainder = self.lowering.score is not None
         spec = Spec("delta", padded_value=shape.padded_value, grad_lse=grad_lse, remainder=remainder)
         count = -(-self.plan.shape.q_len // DELTA.block_m)
@@ -125,8 +125,8 @@ class LoweredPlan:
         return Phase(tuple(self._placed(launch, accumulated=not once) for launch in launches), writes, covered, once)
 
     @cached_property
-    def _heads(self) -> dict[int, HeadSubset]:
-        return {id(group): HeadSubset.of(group, self.batch, self.heads, self.kv_heads) for group in self.plan.groups}
+    def _heads(self) -> dict[int, GridHeads]:
+        return {id(group): GridHeads.of(group, self.batch, self.heads, self.kv_heads) for group in self.plan.groups}
 
     def _placed(self, launch: Launch, *, accumulated: bool) -> Launch:
         arrays = {name: self._tensor(array) for name, array in launch.arrays.items()}

@@ -14,7 +14,7 @@ PACKED_ROWS = 128
 
 
 @dataclass(frozen=True, eq=False)
-class HeadSubset:
+class GridHeads:
     """The heads of all batch entries that a pass is for."""
 
     queries: int  # query heads: kernels over query tiles run their programs once for each
@@ -23,7 +23,7 @@ class HeadSubset:
     kv_groups: Array | None = None  # rows (first, last + 1) of `listed` that share a key head, (keys, 2) int32
 
     @classmethod
-    def of(cls, group: Group, batch: int, heads: int, kv_heads: int) -> HeadSubset:
+    def of(cls, group: Group, batch: int, heads: int, kv_heads: int) -> GridHeads:
         """Return the heads of a plan's group for tensors of these sizes."""
         if group.batches is None and group.heads is None:
             return cls(batch * heads, batch * kv_heads)
@@ -52,7 +52,7 @@ class HeadSubset:
         return {name: array for name, array in arrays.items() if array is not None}
 
 
-def packed_rows(rows: int, heads: HeadSubset) -> int | None:
+def packed_rows(rows: int, heads: GridHeads) -> int | None:
     """Return the height of one tile that holds `rows` of all heads that share a key head, so that keys are read once.
 
     It is None where nothing is gained, or the tile would be too large.

@@ -9,7 +9,7 @@ import numpy as np
 
 from attncc.backends.triton.config import Blocks
 from attncc.backends.triton.launch import HeadShape, Launch, width
-from attncc.backends.triton.pack_gqa import HeadSubset
+from attncc.backends.triton.pack_gqa import GridHeads
 from attncc.backends.triton.spec import Spec
 from attncc.backends.triton.tile_scheduler import WorkItems
 from attncc.ir.tables import Array
@@ -46,13 +46,13 @@ class TiledPass:
     work: Pass
     shape: HeadShape
     blocks: Blocks
-    heads: HeadSubset
+    heads: GridHeads
     spec: Spec
     arrays: Mapping[str, Array]
     numbers: Mapping[str, int]
 
     @classmethod
-    def of(cls, work: Pass, spec: Spec, shape: HeadShape, blocks: Blocks, heads: HeadSubset) -> TiledPass:
+    def of(cls, work: Pass, spec: Spec, shape: HeadShape, blocks: Blocks, heads: GridHeads) -> TiledPass:
         """Return a pass in tiles of `blocks`; the layout of the pass is added to `spec`."""
         tiled = work.tiled(blocks.block_m, blocks.block_n)
         (least, most), end = work.key_ranges.bounds(), work.cols.size
