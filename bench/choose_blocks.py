@@ -37,7 +37,7 @@ from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.source import Source
 from attncc.planner.plan import Plan
 from attncc.targets import Gpu, gpu
-from attncc.tune.compilers import Compilers
+from attncc.tune.modelled import Compilers
 
 LENGTH = 4096
 #: Of a kernel, before it counts as one that the compiler can't do.

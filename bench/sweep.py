@@ -18,13 +18,12 @@ from rich.progress import track
 
 import attncc
 from attncc._util.machine import machine, versions
-from attncc.tune.autotune import Request
-from attncc.tune.measurement import Policy, Timed, measuring
-from attncc.tune.tuning import field_of
+from attncc.tune.autotune import TuningRequest
+from attncc.tune.measured import Policy, TimeTrial, measuring
 from attncc.tune.worker import Failure, Worker
 
 RECORDED = Path(__file__).parent / "sweeps" / "strided_forward.json"
-REQUEST = Request(attncc.load("strided", l=128), 16384, direction="fwd", target="cpu")
+REQUEST = TuningRequest(attncc.load("strided", l=128), 16384, direction="fwd", target="cpu")
 ROUNDS = 5
 #: One call to warm up, and one that counts.
 ONCE = Policy(least=1, most=1)
@@ -32,20 +31,20 @@ ONCE = Policy(least=1, most=1)
 
 def main() -> None:
     """Record the sweep."""
-    (job,) = REQUEST.jobs
-    field = field_of(REQUEST.subject(job))
-    places = [each.places for each in field.ranked]
-    samples: dict[tuple[int, ...], list[float]] = {each: [] for each in places}
-    with tempfile.TemporaryDirectory() as folder, Worker(measuring, (job, 0), {"ATTNCC_CACHE_DIR": folder}) as worker:
+    (task,) = REQUEST.tasks
+    ranking = task.ranking(REQUEST)
+    points = [each.point for each in ranking.ranked]
+    samples: dict[tuple[int, ...], list[float]] = {each: [] for each in points}
+    with tempfile.TemporaryDirectory() as folder, Worker(measuring, (task, 0), {"ATTNCC_CACHE_DIR": folder}) as worker:
         for number in range(ROUNDS):
-            random.Random(number).shuffle(places)
-            for each in track(places, description=f"round {number + 1} of {ROUNDS}"):
-                answer = worker.ask(Timed(field.space.candidate(each), None, ONCE), 60.0)
+            random.Random(number).shuffle(points)
+            for each in track(points, description=f"round {number + 1} of {ROUNDS}"):
+                answer = worker.ask(TimeTrial(ranking.space.candidate(each), None, ONCE), 60.0)
                 if isinstance(answer, Failure):
                     raise RuntimeError(answer.reason)
                 samples[each] += answer
-    rows = [{"config": field.space.candidate(each), "seconds": statistics.median(samples[each])} for each in samples]
-    about = {"pattern": repr(job.pattern), "machine": machine(), "versions": versions(("attncc", "torch"))}
+    rows = [{"config": ranking.space.candidate(each), "seconds": statistics.median(samples[each])} for each in samples]
+    about = {"pattern": repr(task.pattern), "machine": machine(), "versions": versions(("attncc", "torch"))}
     RECORDED.parent.mkdir(exist_ok=True)
     lines = ",\n".join(json.dumps(row) for row in rows)
     RECORDED.write_text(

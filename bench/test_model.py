@@ -13,7 +13,7 @@ from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, model
 from attncc.machine_code.compiled import Compiled
 from attncc.targets import gpu
-from attncc.tune.compilers import Compilers
+from attncc.tune.modelled import Compilers
 
 GPU = gpu("h100")
 KERNELS = {"forward": ("forward",), "backward": ("query_gradient", "key_gradient")}

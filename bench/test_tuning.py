@@ -22,12 +22,11 @@ from sweep import RECORDED, REQUEST
 import attncc
 from attncc.configs.store import user_store
 from attncc.measure.timing import Timing, elapsed, take_turns
-from attncc.tune.autotune import Request
-from attncc.tune.outcome import Config, Outcome, best
+from attncc.tune.autotune import TuningRequest
+from attncc.tune.evaluation import Config, Outcome, best
 from attncc.tune.search import Limits, Search
 from attncc.tune.study import FINISHED, Study
-from attncc.tune.trials import storage
-from attncc.tune.tuning import field_of
+from attncc.tune.trial_log import storage
 
 SEEDS, KILLS = 10, 20
 PROGRAM = [sys.executable, "-c", "from attncc.cli import main; main()", "tune"]
@@ -48,15 +47,15 @@ class Replay:
 
 
 def test_search_comes_near_the_best_of_a_sweep(bar) -> None:
-    (job,) = REQUEST.jobs
-    replay, field = Replay(), field_of(REQUEST.subject(job))
-    counts = {name: len(values) for name, values in field.space.parameters.items()}
+    (task,) = REQUEST.tasks
+    replay, ranking = Replay(), task.ranking(REQUEST)
+    counts = {name: len(values) for name, values in ranking.space.parameters.items()}
     trials = len(replay.seconds) // 4
-    first = [field.space.index(each) for each in field.space.seeded(field.facts)]
+    first = [ranking.space.point(each) for each in ranking.space.seeded(ranking.facts)]
     found = []
     for seed in range(SEEDS):
         study = Study.of(InMemoryStorage(), "replay", counts, seed)
-        search = Search(field.space, study, replay, Limits(trials, lambda: 1.0), first, field.ranked)  # type: ignore[arg-type]
+        search = Search(ranking.space, study, replay, Limits(trials, lambda: 1.0), first, ranking.ranked)  # type: ignore[arg-type]
         found.append(best(search.run()) / min(replay.seconds.values()))  # type: ignore[operator]
     what = f"strided forward, N = 16,384: {trials} of {len(replay.seconds)} configurations tried, seeds within 5%"
     bar(
@@ -176,5 +175,5 @@ def test_killed_searches_keep_their_trials(bar, cache: Path) -> None:
 
 def lists() -> dict[str, tuple[object, ...]]:
     """Return the parameters of the killed search."""
-    request = Request(attncc.load("strided", l=64), 2048, direction="fwd", target="cpu")
-    return dict(field_of(request.subject(request.jobs[0])).space.parameters)
+    request = TuningRequest(attncc.load("strided", l=64), 2048, direction="fwd", target="cpu")
+    return dict(request.tasks[0].ranking(request).space.parameters)

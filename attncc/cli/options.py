@@ -120,11 +120,11 @@ def pattern_from(name: str, parameters: list[str] | None) -> Pattern:
     from attncc.frontend.patterns import Pattern
 
     with redirect_stdout(sys.stderr):  # what its function prints is no result of attncc's
-        found = declared(name)
-        if isinstance(found, Pattern):
-            return made(found, name, dict.fromkeys(parameters or ()))
-        with wording.of_parameters(found, "-p"):
-            return made(found, name, parse_parameters(found, parameters or ()))
+        declaration = declared(name)
+        if isinstance(declaration, Pattern):
+            return made(declaration, name, dict.fromkeys(parameters or ()))
+        with wording.of_parameters(declaration, "-p"):
+            return made(declaration, name, parse_parameters(declaration, parameters or ()))
 
 
 def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Score | None:
@@ -137,8 +137,8 @@ def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Sc
     from attncc.frontend.scores import Score
 
     with redirect_stdout(sys.stderr):
-        found = declared(name)
-        words = nullcontext() if isinstance(found, Score) else wording.of_parameters(found, "-s")
+        declaration = declared(name)
+        words = nullcontext() if isinstance(declaration, Score) else wording.of_parameters(declaration, "-s")
         with words:
             return named(name, parameters or (), heads=heads)
 

@@ -31,7 +31,7 @@ class Steps(Protocol):
         ...
 
 
-class Lines:
+class ProgressLines:
     """Tells in lines which step is under way: at most one line in `PAUSE` seconds, and one in `REPEAT` of a long step.
 
     write: gets each line. `tick` is called now and then, in any thread: it tells what there was no time to tell.
@@ -68,7 +68,7 @@ class Lines:
             self._write(f"[{now - self._begin:.0f} s] {self._step}{since}")
 
 
-class Bar:
+class ProgressBar:
     """A bar on a terminal, which pulses until the number of steps is known."""
 
     def __init__(self, bar: Progress, total: int | None) -> None:
@@ -101,7 +101,7 @@ def progress(total: int | None = None) -> Iterator[Steps]:
             TextColumn("{task.description}", markup=False),
         )
         with Progress(*columns, console=console, transient=True) as bar:
-            yield Bar(bar, total)
+            yield ProgressBar(bar, total)
         return
     with lines(console) as steps:
         if total is not None:
@@ -110,9 +110,9 @@ def progress(total: int | None = None) -> Iterator[Steps]:
 
 
 @contextmanager
-def lines(console: Console) -> Iterator[Lines]:
-    """Yield Lines that a thread keeps going."""
-    steps = Lines(lambda line: console.print(line, soft_wrap=True))
+def lines(console: Console) -> Iterator[ProgressLines]:
+    """Yield ProgressLines that a thread keeps going."""
+    steps = ProgressLines(lambda line: console.print(line, soft_wrap=True))
     ended = threading.Event()
 
     def tick() -> None:

@@ -1,57 +1,58 @@
-"""What `attncc tune` shows: the space, and what was found."""
+"""What `attncc tune` shows: the space, and the results."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
 from attncc.cli import output
 
 if TYPE_CHECKING:
-    from attncc.tune.result import Result
+    from attncc.tune.result import TaskResult
 
 
-def space_of(direction: str, field: dict[str, object]) -> list[RenderableType]:
+def space_of(direction: str, described: dict[str, Any]) -> list[RenderableType]:
     """Return a direction's space: its values, what each constraint removes, and the best by prediction."""
-    sizes = f"{direction}: {field['size']:,} configurations, {field['feasible']:,} of them feasible"
-    values = output.facts(sizes, {name: ", ".join(map(str, each)) for name, each in field["parameters"].items()})  # type: ignore[attr-defined]
+    sizes = f"{direction}: {described['size']:,} configurations, {described['feasible']:,} of them feasible"
+    lists = {name: ", ".join(map(str, values)) for name, values in described["parameters"].items()}
     removed = output.table("", "constraint", "removes", "why", numbers=("removes",))
-    for each in field["constraints"]:  # type: ignore[attr-defined]
+    for each in described["constraints"]:
         removed.add_row(each["rule"], f"{each['removes']:,}", each["why"])
     ranking = output.table("", "rank", "predicted", "configuration", numbers=("rank", "predicted"))
-    for rank, each in enumerate(field["ranking"], start=1):  # type: ignore[arg-type]
+    for rank, each in enumerate(described["ranking"], start=1):
         predicted = "" if each["predicted_s"] is None else output.seconds(each["predicted_s"])
         ranking.add_row(str(rank), predicted, _configuration(each["config"]))
-    return [values, "", removed, "", ranking]
+    return [output.facts(sizes, lists), "", removed, "", ranking]
 
 
-def _configuration(config: dict[str, object]) -> str:
+def _configuration(config: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value}" for name, value in config.items()) or "the default one"
 
 
-def direction(result: Result) -> list[RenderableType]:
-    """Return what was found of one direction, for people."""
+def direction(result: TaskResult) -> list[RenderableType]:
+    """Return what one direction's result says, for people."""
     return [_facts(result), *result.remarks, ""]
 
 
-def line(result: Result) -> str:
-    """Return what was found of one direction, in a line."""
+def line(result: TaskResult) -> str:
+    """Return what one direction's result says, in a line."""
     entry = result.entry
     over = {"the default": result.over_default, "dense": result.over_dense}
     said = ", ".join(f"{value:.2f} x over {other}" for other, value in over.items() if value)
-    return f"{result.job.direction}: {output.seconds(entry.seconds['best'])}, {result.source}" + (
+    return f"{result.task.direction}: {output.seconds(entry.seconds['best'])}, {result.source}" + (
         f"; {said}" if said else ""
     )
 
 
-def _facts(result: Result) -> RenderableType:
+def _facts(result: TaskResult) -> RenderableType:
     entry = result.entry
     trials = "1 trial" if result.trials_run == 1 else f"{result.trials_run} trials"
     rows = {
         "source": f"{result.source}, {entry.mode}, {trials} in this run",
         "tried": f"{entry.trials:,} of {result.candidates:,} configurations",
-        "configuration": _configuration(dict(entry.config)),
+        "configuration": _configuration(entry.config),
         "plan": result.plan,
     }
     for name, seconds in entry.seconds.items():
@@ -66,4 +67,4 @@ def _facts(result: Result) -> RenderableType:
         rows["model"] = f"off by {entry.expected_error:.0%} at most, as a rule; the first measurement replaces it"
     for reason, count in result.reasons.items():
         rows[f"failed {count} x"] = reason
-    return output.facts(f"{result.job.title}, {result.job.direction}, {result.job.target}", rows)
+    return output.facts(f"{result.task.title}, {result.task.direction}, {result.task.target}", rows)

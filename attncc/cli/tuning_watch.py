@@ -15,13 +15,13 @@ from rich.live import Live
 
 from attncc.cli import output
 from attncc.cli.progress import lines, stderr
+from attncc.tune.evaluation import best, reasons
 from attncc.tune.listener import Listener
-from attncc.tune.outcome import best, reasons
 
 if TYPE_CHECKING:
-    from attncc.tune.result import Result
+    from attncc.tune.result import TaskResult
     from attncc.tune.search import Progress
-    from attncc.tune.subject import Job
+    from attncc.tune.task import TuningTask
 
 BARS = "▁▂▃▄▅▆▇█"
 #: Trials that the chart has room for.
@@ -32,28 +32,28 @@ STOPPING = "stopping, with what was found; again stops at once"
 class Watch(Listener):
     """Keeps where tuning stands, for `show`, which gets the text of each step; `deliver` gets each result.
 
-    results: those so far. progress: that of the job under way. Once it is cancelled, it says so to who asks.
+    results: those so far. progress: that of the task under way. Once it is cancelled, it says so to who asks.
     """
 
-    def __init__(self, show: Callable[[str], None], deliver: Callable[[Result], None]) -> None:
+    def __init__(self, show: Callable[[str], None], deliver: Callable[[TaskResult], None]) -> None:
         self._show, self._deliver = show, deliver
-        self.results: list[Result] = []
-        self.job: Job | None = None
+        self.results: list[TaskResult] = []
+        self.task: TuningTask | None = None
         self.progress: Progress | None = None
         self.signal = 0
 
-    def on_step(self, job: Job, step: str) -> None:
+    def on_step(self, task: TuningTask, step: str) -> None:
         """Show what begins."""
-        self.job = job
+        self.task = task
         least = best(self.progress.finished) if self.progress is not None else None
         known = "" if least is None else f"; best so far {output.seconds(least)}"
-        self._show(f"{job.direction}: {step}{known}{f' ({STOPPING})' if self.signal else ''}")
+        self._show(f"{task.direction}: {step}{known}{f' ({STOPPING})' if self.signal else ''}")
 
-    def on_trial(self, job: Job, progress: Progress) -> None:
+    def on_trial(self, task: TuningTask, progress: Progress) -> None:
         """Keep what is known, which the next step shows."""
         self.progress = progress
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: TaskResult) -> None:
         """Keep a result and hand it on."""
         self.results.append(result)
         self.progress = None
@@ -64,41 +64,41 @@ class Watch(Listener):
         return bool(self.signal)
 
     def stop(self, number: int, frame: FrameType | None = None) -> None:
-        """Take a signal: the first one ends the search if it has found something, any other one the command."""
+        """Take a signal: the first one ends the search if a trial has ended, any other one the command."""
         again, self.signal = bool(self.signal), number
         if again or self.progress is None:
             raise KeyboardInterrupt
-        assert self.job is not None
-        self._show(f"{self.job.direction}: {STOPPING}")
+        assert self.task is not None
+        self._show(f"{self.task.direction}: {STOPPING}")
 
 
 @contextmanager
-def watching(deliver: Callable[[Result], None]) -> Iterator[Watch]:
+def watching(deliver: Callable[[TaskResult], None]) -> Iterator[Watch]:
     """Show what tuning does while the block runs: a table on a terminal, or else lines."""
     console = stderr()
     with ExitStack() as stack:
         if console.is_terminal:
-            yield stack.enter_context(_table(console, deliver))
+            yield stack.enter_context(_live(console, deliver))
         else:
             yield Watch(stack.enter_context(lines(console)), deliver)
 
 
 @contextmanager
-def _table(console: Console, deliver: Callable[[Result], None]) -> Iterator[Watch]:
-    table = Table()
-    with Live(table, console=console, transient=True, refresh_per_second=4) as live:
+def _live(console: Console, deliver: Callable[[TaskResult], None]) -> Iterator[Watch]:
+    status = LiveStatus()
+    with Live(status, console=console, transient=True, refresh_per_second=4) as live:
 
-        def aside(result: Result) -> None:
+        def aside(result: TaskResult) -> None:
             live.stop()  # results go to stdout, which may be the same terminal
             deliver(result)
             live.start()
 
-        table.watch = Watch(table.show, aside)
-        yield table.watch
+        status.watch = Watch(status.show, aside)
+        yield status.watch
 
 
-class Table:
-    """A table of the moment at which it is drawn."""
+class LiveStatus:
+    """A table that shows, whenever it is drawn, where tuning stands then."""
 
     def __init__(self) -> None:
         self.watch: Watch | None = None
@@ -110,11 +110,11 @@ class Table:
 
     def __rich__(self) -> RenderableType:
         rows = {"now": self._step, "elapsed": f"{time.monotonic() - self._begin:.0f} s"}
-        if self.watch is None or self.watch.job is None:
+        if self.watch is None or self.watch.task is None:
             return output.facts("", rows)
-        job, progress = self.watch.job, self.watch.progress
+        task, progress = self.watch.task, self.watch.progress
         return output.facts(
-            f"{job.title}, {job.direction}, {job.target}", rows | ({} if progress is None else standing(progress))
+            f"{task.title}, {task.direction}, {task.target}", rows | ({} if progress is None else standing(progress))
         )
 
 
@@ -136,13 +136,13 @@ def standing(progress: Progress) -> dict[str, str]:
 
 def chart(seconds: list[float | None]) -> str:
     """Return a line of bars: the best seconds after each trial, high is slow."""
-    found: list[float] = []
+    least: list[float] = []
     for each in seconds:
         if each is not None:
-            found.append(min(each, found[-1]) if found else each)
-    if not found:
+            least.append(min(each, least[-1]) if least else each)
+    if not least:
         return ""
-    shown = found[-WIDTH:]
+    shown = least[-WIDTH:]
     low, high = min(shown), max(shown)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(BARS[round((each - low) * scale)] for each in shown)

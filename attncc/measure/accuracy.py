@@ -67,14 +67,14 @@ def accuracy(
     generator = torch.Generator().manual_seed(seed)
     grad = torch.randn(*out.shape[:2], len(rows), out.shape[-1], generator=generator, device="cpu").to(out)
     leaves = [*inputs, *wanted.values()]
-    found = [out[:, :, rows].detach(), *torch.autograd.grad(out[:, :, rows], leaves, grad)]
+    results = [out[:, :, rows].detach(), *torch.autograd.grad(out[:, :, rows], leaves, grad)]
     oracle = _Oracle(pattern, shape, score, rows, grad)
     exact, plain = (oracle.results([x.to(dtype) for x in inputs]) for dtype in (torch.float64, query.dtype))
     # A weight's gradient is a sum over all rows of all heads, whose roundings add up as a random walk does.
     roundings = [1.0] * len(OUTPUTS) + [(query.shape[0] * query.shape[1] * len(rows)) ** 0.5] * len(wanted)
     limits = [_limit(a, b, query.dtype, each) for a, b, each in zip(plain, exact, roundings, strict=True)]
     return Accuracy(
-        {name: _largest(a.double() - b) for name, a, b in zip(names, found, exact, strict=True)},
+        {name: _largest(a.double() - b) for name, a, b in zip(names, results, exact, strict=True)},
         dict(zip(names, limits, strict=True)),
     )
 
@@ -127,7 +127,7 @@ class _Oracle:
         return [out.detach(), *torch.autograd.grad(out, leaves, self.grad.to(query.dtype), materialize_grads=True)]
 
     def _scored(self, scores: Tensor, weights: list[Tensor], wide: torch.dtype) -> Tensor:
-        """Return the scores after the score, -inf where there is no pair."""
+        """Return the scores under the score expression, -inf where there is no pair."""
         batch, heads, _, keys = scores.shape
         b, h, j = (torch.arange(size, device=scores.device) for size in (batch, heads, keys))
         i = self.rows.view(-1, 1) + self.shape.q_offset

@@ -30,7 +30,7 @@ OURS, DENSE = "attncc", "dense"
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of it: timings by contestant and phase, bytes above the inputs, errors against the oracle."""
+    """A comparison: timings by contestant and phase, bytes above the inputs, errors against the oracle."""
 
     workload: Workload
     backend: str
@@ -58,7 +58,7 @@ class Comparison:
             "density": self.plan.density,
             "plan_s": self.plan_seconds,
             "dense_baseline": self.baseline,
-            "timings": {who: {p: t.describe() for p, t in found.items()} for who, found in self.timings.items()},
+            "timings": {who: {p: t.describe() for p, t in phases.items()} for who, phases in self.timings.items()},
             "speedup": {phase: self.speedup(phase) for phase in self.timings[OURS]},
             "dense_is_as_fast": {phase: is_as_fast(self.speedup(phase)) for phase in self.timings[OURS]},
             "plans": [group.alternatives[0].name for group in self.plan.groups],
@@ -108,20 +108,20 @@ def compare(
     memory = _peaks(calls, query.device, on_step)
     timings = take_turns(calls, rounds, on_step)
     on_step("error against float64")
-    found = accuracy(ours, query, key, value, pattern, shape, workload.seed).errors
+    errors = accuracy(ours, query, key, value, pattern, shape, workload.seed).errors
     plan = ours.planned(query, key, value)
-    return Comparison(workload, ran, plan, plan_seconds, "causal" if causal else "full", timings, memory, found)
+    return Comparison(workload, ran, plan, plan_seconds, "causal" if causal else "full", timings, memory, errors)
 
 
 def _peaks(
     calls: Mapping[str, Callable[[], object]], device: torch.device, on_step: Callable[[str], None]
 ) -> dict[str, int]:
     """Return the peak memory of each contestant, bytes."""
-    found = {}
+    peaks = {}
     for name, call in calls.items():
         on_step(f"memory of {name}")
-        found[name] = peak(call, device)
-    return found
+        peaks[name] = peak(call, device)
+    return peaks
 
 
 def _step(run: Attend, query: Tensor, key: Tensor, value: Tensor, grad: Tensor) -> dict[str, float]:

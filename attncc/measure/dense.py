@@ -10,7 +10,7 @@ PROBE = 1024
 #: Calls at the length that is chosen, if there is time for them.
 MOST = 3
 
-#: Returns what calls dense attention once over so many of the queries, and as large a part of the keys.
+#: Returns a call of dense attention over the first queries, a given number, and as large a part of the keys.
 Caller = Callable[[int], Callable[[], object]]
 
 
@@ -29,7 +29,7 @@ class DenseTiming:
 
 
 @dataclass(frozen=True)
-class DenseBaseline:
+class DenseWorkload:
     """Dense attention over `q_len` queries and `kv_len` keys; `is_causal` halves the edges."""
 
     q_len: int
@@ -37,11 +37,11 @@ class DenseBaseline:
     is_causal: bool
 
     def keys(self, length: int) -> int:
-        """Return the keys that go with so many queries: the same part of all."""
+        """Return the keys that go with `length` queries: the same part of all."""
         return max(1, self.kv_len * length // self.q_len)
 
     def edges(self, length: int) -> int:
-        """Return the pairs that so many queries see."""
+        """Return the pairs that `length` queries see."""
         keys = self.keys(length)
         return keys * (keys + 1) // 2 if self.is_causal else length * keys
 
@@ -52,13 +52,13 @@ class DenseBaseline:
         """
         length = self._affordable(self._probed(caller, sample), limit)
         call = caller(length)
-        found = [sample(call)]
-        if 2 * found[0] <= limit:
-            found = [sample(call)]  # the first one warms up
-        while len(found) < MOST and sum(found) + found[-1] <= limit / 2:
-            found.append(sample(call))
+        seconds = [sample(call)]
+        if 2 * seconds[0] <= limit:
+            seconds = [sample(call)]  # the first one warms up
+        while len(seconds) < MOST and sum(seconds) + seconds[-1] <= limit / 2:
+            seconds.append(sample(call))
         scale = self.edges(self.q_len) / self.edges(length)
-        return DenseTiming(tuple(scale * each for each in found), length, self.q_len)
+        return DenseTiming(tuple(scale * each for each in seconds), length, self.q_len)
 
     def _probed(self, caller: Caller, sample: Callable[[Callable[[], object]], float]) -> float:
         """Return the seconds of an edge, as a short length has them."""

@@ -15,7 +15,7 @@ INTERVAL = 1e-3
 
 
 def peak(call: Callable[[], object], device: torch.device) -> int:
-    """Run `call` and return the most bytes that it held above what was held before."""
+    """Run `call` and return the most bytes held during it, above those held before."""
     if device.type == "cuda":
         return _peak_on_gpu(call, device)
     _give_back()

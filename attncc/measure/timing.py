@@ -1,4 +1,4 @@
-"""Timings: contestants take turns, so that whatever else the machine does hits them alike."""
+"""Timings: contestants take turns, so that other work of the machine slows all of them alike."""
 
 from __future__ import annotations
 

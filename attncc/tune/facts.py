@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
+from attncc.backends.choices import Value
 from attncc.backends.inputs import Inputs
 from attncc.planner.options import WAYS
 from attncc.planner.passes import Group, Pass
 from attncc.planner.plan import Plan
 from attncc.planner.segments import segments
 from attncc.targets import Gpu, Target
-from attncc.tune.kind import Value
 
-#: A segment of fewer rows than this is no run.
+#: A segment of fewer rows than this isn't a run.
 SHORTEST_RUN = 2
 #: The cost model's times are rough: it may be wrong by this factor.
 NEAR = 4
@@ -77,7 +77,7 @@ def _of_rows(exact: Sequence[Pass]) -> Mapping[str, int]:
     """Return what the rows of exact passes look like."""
     bounds = [work.key_ranges.bounds() for work in exact]
     parted = [segments(*each, SHORTEST_RUN) for each in bounds]
-    runs = [run.rows for found, _ in parted for run in found]
+    runs = [run.rows for each, _ in parted for run in each]
     return {
         "shortest_run": min(runs, default=0),
         "longest_run": max(runs, default=0),
@@ -106,9 +106,9 @@ def _padded(size: int) -> int:
 
 
 def _of(target: Target) -> Mapping[str, Value | float]:
-    found = {}
+    values = {}
     for name in TARGET_NAMES:
         owners = [owner for owner in (target, target.gpu) if hasattr(owner, name.partition(".")[2])]
         if owners:
-            found[name] = getattr(owners[0], name.partition(".")[2])
-    return found
+            values[name] = getattr(owners[0], name.partition(".")[2])
+    return values

@@ -1,14 +1,29 @@
-"""Options: how a job is tuned, and how hard."""
+"""Options of tuning: sizes, what runs, and how hard to search, for keyword arguments and for the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attncc.errors import ConfigError, nearest
+from attncc.planner.directions import BOTH, BY_SHORT_NAME, SHORT_NAMES
+
+if TYPE_CHECKING:
+    from attncc.backends.inputs import Inputs
+
+#: Efforts from little to much.
+LEVELS = ("quick", "full")
+MODES = ("measured", "modelled")
+#: The target that is the device at hand.
+AUTO = "auto"
+#: Seeds of numpy, which the sampler takes, are below this.
+SEEDS = 1 << 32
+
+#: Metadata of the options that mean nothing with, or without, a topology.
+ON_DEVICE, ON_TOPOLOGY = {"only": "device"}, {"only": "topology"}
 
 
 @dataclass(frozen=True)
@@ -21,27 +36,49 @@ class Effort:
     rounds: int
 
 
-#: Efforts from little to much.
-LEVELS = ("quick", "full")
-Efforts = Mapping[str, Effort]
-#: By mode and level, for a backend on a device.
-EFFORTS: Mapping[str, Efforts] = {
-    "measured": {"quick": Effort(48, 75.0, 3, 7), "full": Effort(400, 1800.0, 5, 15)},
-    "modelled": {"quick": Effort(24, 260.0, 1, 1), "full": Effort(200, 3600.0, 1, 1)},
-}
-MODES = tuple(EFFORTS)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TuningOptions:
+    """What to tune for, and how; `attncc tune` takes its options, and their help, from here.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Manner:
-    """What people say of how to tune.
-
-    effort: one of LEVELS; budget (seconds), trials: in place of the effort's. workers: processes that compile, or GPUs
-    of one kind that measure. seed: of the search and of the inputs. space: a TOML file that adds to the shipped search
-    space. storage: the URL of a database that several hosts share. force: tune again what was tuned before. Raises
-    ConfigError.
+    Attributes:
+        kv_len: Number of keys, if it differs from the number of queries.
+        q_offset: Position of the first query, such as the number of keys in a cache before it.
+        heads: Number of query heads.
+        kv_heads: Number of key heads; it divides the number of query heads, and is the same unless given.
+        head_dim: Size of a query or key head.
+        value_dim: Size of a value head, if it differs from that of the key.
+        batch: Number of batch entries.
+        dtype: Element type: fp32, bf16, fp16 or fp64. Without it: fp32, on a GPU bf16.
+        direction: fwd, bwd or both. Both are tuned one after the other; a schedule is tuned for both at once.
+        target: A name from `attncc targets`, or auto for the device at hand.
+        backend: The backend to tune. Without it: torch, on a GPU triton.
+        mode: measured: trials run on this machine. modelled: kernels are compiled for a GPU, which needn't be here, and
+            a model of their machine code predicts the time. Without it: measured if the target is here.
+        effort: quick, for about a minute, or full, for half an hour.
+        budget: Time for all directions together, in seconds, in place of the effort's; 5m or 1h on the command line.
+        trials: Trials of each direction, in place of the effort's. More of them go on where fewer ended.
+        workers: Processes that compile, or GPUs of one kind that measure.
+        seed: Seed of the search and of the inputs.
+        space: A TOML file that adds to the search space; search_spaces/README.md has the form.
+        storage: URL of a database in which several hosts share the trials, such as sqlite:///trials.db.
+        force: Tune again what was tuned before.
+        ranks: How many of the topology's devices to use, the first ones.
+        mesh: Shards as batch x heads x sequence, such as 1x2x4. Without it they are tuned, too.
+        measure: Under torchrun: simulate, then run the best schedules on all ranks and keep the fastest.
     """
 
+    kv_len: int | None = field(default=None, metadata=ON_DEVICE)
+    q_offset: int = field(default=0, metadata=ON_DEVICE)
+    heads: int = 8
+    kv_heads: int | None = None
+    head_dim: int = 64
+    value_dim: int | None = None
+    batch: int = 1
+    dtype: str | None = None
+    direction: str = SHORT_NAMES[BOTH]
+    target: str = field(default=AUTO, metadata=ON_DEVICE)
+    backend: str | None = field(default=None, metadata=ON_DEVICE)
+    mode: str | None = field(default=None, metadata=ON_DEVICE)
     effort: str = LEVELS[0]
     budget: float | None = None
     trials: int | None = None
@@ -50,32 +87,45 @@ class Manner:
     space: Path | None = None
     storage: str | None = None
     force: bool = False
+    ranks: int | None = field(default=None, metadata=ON_TOPOLOGY)
+    mesh: tuple[int, int, int] | None = field(default=None, metadata=ON_TOPOLOGY)
+    measure: bool = field(default=False, metadata=ON_TOPOLOGY)
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a value that an option can't have."""
+        require("direction", self.direction, BY_SHORT_NAME)
         require("effort", self.effort, LEVELS)
+        if self.dtype is not None:
+            from attncc.backends.inputs import ITEMSIZES  # not above: every command of the CLI imports this file
+
+            require("dtype", self.dtype, ITEMSIZES)
+        if self.mode is not None:
+            require("mode", self.mode, MODES)
         if self.budget is not None:
             _require_positive("budget", self.budget, Real, "a number of seconds")
-        if self.trials is not None:
-            _require_positive("trials", self.trials, int, "an integer")
-        _require_positive("workers", self.workers, int, "an integer")
+        for name in ("trials", "workers", "ranks"):
+            if (value := getattr(self, name)) is not None or name == "workers":
+                _require_positive(name, value, int, "an integer")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < SEEDS:
+            raise ConfigError(f"seed {self.seed!r}.", rule="It is at least 0 and below 2^32.", fix="For example 0.")
 
-    def manner(self) -> dict[str, Any]:
-        """Return these values by name, for another such object."""
-        return {each.name: getattr(self, each.name) for each in fields(Manner)}
+    def inputs(self, on_gpu: bool) -> Inputs:
+        """Return the sizes of query, key and value."""
+        from attncc.backends.inputs import Inputs
+
+        dtype = self.dtype or ("bf16" if on_gpu else "fp32")
+        return Inputs.given(self.batch, self.heads, self.kv_heads, self.head_dim, self.value_dim, dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(Manner):
-    """How jobs are tuned. mode: `measured` or `modelled`; efforts: what the levels of `effort` are for it."""
+#: What the levels of effort stand for.
+Efforts = Mapping[str, Effort]
 
-    mode: str
-    efforts: Efforts
 
-    @property
-    def allowance(self) -> Effort:
-        """The effort with what was given in place of its own."""
-        chosen = self.efforts[self.effort]
-        return replace(chosen, trials=self.trials or chosen.trials, seconds=self.budget or chosen.seconds)
+def require(name: str, value: str, allowed: Iterable[str]) -> None:
+    """Raise ConfigError unless a value is one of those allowed."""
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise ConfigError(f"{name} {value!r}.", rule=f"It is one of {', '.join(allowed)}.", fix=nearest(value, allowed))
 
 
 def _require_positive(name: str, value: Any, kind: type, what: str) -> None:
@@ -85,10 +135,3 @@ def _require_positive(name: str, value: Any, kind: type, what: str) -> None:
         raise ConfigError(
             f"{name} {value!r}.", rule=f"It is {what}, more than 0.", fix="Give a positive number, or leave it out."
         )
-
-
-def require(name: str, value: str, known: Iterable[str]) -> None:
-    """Raise ConfigError unless a value is a known one."""
-    known = tuple(known)
-    if value not in known:
-        raise ConfigError(f"{name} {value!r}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(value, known))

@@ -1,4 +1,4 @@
-"""Results: what tuning one direction found, and several of them together."""
+"""Results of tuning: of one task, and of all directions together."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ from dataclasses import dataclass, field
 from attncc.configs.entry import Entry
 from attncc.planner.dense import verdict
 from attncc.planner.directions import BOTH, SHORT_NAMES
-from attncc.tune.outcome import Config, Outcome
-from attncc.tune.subject import Job
+from attncc.tune.evaluation import Config, Outcome
+from attncc.tune.task import TuningTask
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """What is known of the best configuration of a job.
+class TaskResult:
+    """What is known of the best configuration of a task.
 
-    source: `tuned` by this call, or `cached` by an earlier one. reasons: how often a trial failed for a reason.
-    kept_default: nothing beat the default beyond the noise. tried: all configurations of the search, with what became
-    of them. ended: why the search ended, by a name of attncc.tune.outcome, empty for a cached one. is_stored: whether a
-    later look-up finds it.
+    Attributes:
+        task: What was tuned.
+        entry: What is remembered: the configuration, seconds, samples and where they are from.
+        source: `tuned` by this call, or `cached` by an earlier one.
+        trials_run: Trials of this call.
+        reasons: How often a trial failed for a reason.
+        notes: Sentences on the finals.
+        tried: All configurations of the search, with what became of them.
+        ended: Why the search ended, by a name of attncc.tune.evaluation; empty for a cached result.
+        is_stored: Whether a later look-up finds it.
     """
 
-    job: Job
+    task: TuningTask
     entry: Entry
     source: str
     trials_run: int
@@ -53,14 +59,14 @@ class Result:
     def remarks(self) -> list[str]:
         """The notes, and that dense attention is as fast, where it is."""
         how = "took" if self.entry.mode == "measured" else "should take"
-        said = verdict(self.over_dense, how, self.job.direction)
+        said = verdict(self.over_dense, how, self.task.direction)
         return [*self.notes, *([said] if said else [])]
 
     @property
     def candidates(self) -> int:
         """Feasible configurations of the search space."""
-        found = self.entry.about.get("candidates")
-        return found if isinstance(found, int) else self.entry.trials
+        count = self.entry.about.get("candidates")
+        return count if isinstance(count, int) else self.entry.trials
 
     @property
     def untried(self) -> int:
@@ -75,8 +81,8 @@ class Result:
     @property
     def dense_length(self) -> int | None:
         """The queries that dense attention was timed at, if fewer than there are; its seconds are scaled."""
-        found = self.entry.about.get("dense_q_len")
-        return found if isinstance(found, int) else None
+        length = self.entry.about.get("dense_q_len")
+        return length if isinstance(length, int) else None
 
     @property
     def plan(self) -> str:
@@ -87,8 +93,8 @@ class Result:
         """Return the result as JSON-able data."""
         entry = self.entry
         return {
-            "direction": SHORT_NAMES[self.job.direction],
-            "key": self.job.key.digest,
+            "direction": SHORT_NAMES[self.task.direction],
+            "key": self.task.key.digest,
             "source": self.source,
             "mode": entry.mode,
             "trials_run": self.trials_run,
@@ -115,10 +121,10 @@ class Result:
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class TuningResult:
     """The results of all directions that were asked for, or of those that were begun before it was cancelled."""
 
-    each: Sequence[Result]
+    each: Sequence[TaskResult]
     is_cancelled: bool = False
 
     @property
@@ -129,7 +135,7 @@ class Results:
     @property
     def key(self) -> str:
         """The key of the one direction, or a hash of both."""
-        keys = [result.job.key.digest for result in self.each]
+        keys = [result.task.key.digest for result in self.each]
         return keys[0] if len(keys) == 1 else hashlib.sha256("+".join(keys).encode()).hexdigest()[: len(keys[0])]
 
     def describe(self) -> dict[str, object]:
@@ -140,18 +146,18 @@ class Results:
         sources = {result.source for result in self.each}
         return {
             "key": self.key,
-            "pattern": repr(first.job.pattern),
+            "pattern": repr(first.task.pattern),
             "score": first.entry.about.get("score"),
-            "target": first.job.target,
-            "backend": first.job.backend,
-            "direction": SHORT_NAMES[BOTH] if len(self.each) > 1 else SHORT_NAMES[first.job.direction],
+            "target": first.task.target,
+            "backend": first.task.backend,
+            "direction": SHORT_NAMES[BOTH] if len(self.each) > 1 else SHORT_NAMES[first.task.direction],
             "mode": first.entry.mode,
             "source": "tuned" if "tuned" in sources else "cached",
             "cancelled": self.is_cancelled,
             "trials_run": sum(result.trials_run for result in self.each),
             "config": self.config,
-            "plan": {SHORT_NAMES[result.job.direction]: result.plan for result in self.each},
-            "samples": {SHORT_NAMES[result.job.direction]: result.describe()["samples"] for result in self.each},
+            "plan": {SHORT_NAMES[result.task.direction]: result.plan for result in self.each},
+            "samples": {SHORT_NAMES[result.task.direction]: result.describe()["samples"] for result in self.each},
             "speedup": {"over_default": self.over("default"), "over_dense": self.over("dense")},
             "expected_error": first.entry.expected_error,
             "directions": [result.describe() for result in self.each],

@@ -6,24 +6,49 @@ import bisect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from attncc.errors import ConfigError, nearest
-from attncc.tune import merging, parameters
-from attncc.tune.files import Constraint
-from attncc.tune.kind import Candidate, Value
+from attncc.tune.expression import Expression, Names
+from attncc.tune.tunables import Candidate, Value
 
 Facts = Mapping[str, object]
+#: A candidate as the index of each value in its ordered list.
+Point = tuple[int, ...]
 #: Combinations of a space's values, before constraints, that are still gone through.
 MOST = 1_000_000
 
 
 @dataclass(frozen=True)
-class Space:
-    """What one direction of a backend is tuned over. A candidate has a value for each parameter.
+class Constraint:
+    """A rule that candidates keep, and why; `where` names its file."""
 
-    parameters: ordered lists of values; neighbours are alike. constraints: rules over parameters, facts and
-    defaults. seeds: parts of candidates to try first. default: values that run without any config (see `including`).
+    rule: str
+    why: str
+    where: str
+    expression: Expression = field(compare=False, repr=False)
+
+    @property
+    def parameters(self) -> set[str]:
+        """The names in the rule, those of defaults as the parameters that they are the defaults of."""
+        return {name.removeprefix("default.") for name in self.expression.names}
+
+    def holds(self, names: Names) -> bool:
+        """Return whether a candidate, with the facts, keeps the rule; raises ConfigError."""
+        value = self.expression(names)
+        if not isinstance(value, bool):
+            raise ConfigError(f"{self.where}: rule {self.rule!r} is {value!r}.", rule="A rule is True or False.")
+        return value
+
+
+@dataclass(frozen=True)
+class Space:
+    """What one direction of a backend is tuned over (attncc.tune.space_files reads it).
+
+    Attributes:
+        parameters: Ordered lists of values; neighbours are alike. A candidate has a value of each list.
+        constraints: Rules over parameters, facts and defaults.
+        seeds: Parts of candidates to try first.
+        default: Values that run without any config (see `including`).
     """
 
     parameters: Mapping[str, tuple[Value, ...]]
@@ -41,25 +66,13 @@ class Space:
                 fix="Shorten the longest lists of [parameters]; constraints come after that.",
             )
 
-    @classmethod
-    def load(cls, backend: str, direction: str, extra: Path | None = None) -> Space:
-        """Return the shipped space of a backend's direction, with what a user's file adds or replaces.
-
-        Raises ConfigError for files that can't be read, unknown names, values that the backend doesn't take.
-        """
-        parts = merging.merged(backend, direction, extra)
-        known = parameters.known(backend, direction)
-        for constraint in parts.constraints:
-            constraint.expression.check(known)
-        return cls(parts.parameters, parts.constraints, parts.seeds)
-
     @property
     def size(self) -> int:
         """Combinations before constraints."""
         return math.prod(map(len, self.parameters.values()))
 
     def including(self, default: Candidate) -> Space:
-        """Return the space with the default's values in the lists; it is then a candidate whatever the constraints."""
+        """Return the space with the default's values in the lists; no constraint excludes it then."""
         own = {name: default[name] for name in self.parameters}
         lists = {name: _with(values, own[name]) for name, values in self.parameters.items()}
         return replace(self, parameters=lists, default=own)
@@ -73,7 +86,7 @@ class Space:
         if not kept:
             raise self._nothing(facts)
         if self.default and self.default not in kept:
-            bisect.insort(kept, dict(self.default), key=self.index)
+            bisect.insort(kept, dict(self.default), key=self.point)
         return kept
 
     def admits(self, candidate: Candidate, facts: Facts) -> bool:
@@ -93,20 +106,20 @@ class Space:
 
     def seeded(self, facts: Facts) -> list[dict[str, Value]]:
         """Return the default, then the feasible seeds completed with it, each once; needs `including`."""
-        found = [dict(self.default)]
+        candidates = [dict(self.default)]
         for seed in self.seeds:
             candidate = {**self.default, **seed}
-            if self.contains(candidate) and candidate not in found and self.admits(candidate, facts):
-                found.append(candidate)
-        return found
+            if self.contains(candidate) and candidate not in candidates and self.admits(candidate, facts):
+                candidates.append(candidate)
+        return candidates
 
     def contains(self, candidate: Candidate) -> bool:
         """Return whether a candidate has a value of each list, and no other."""
         same = candidate.keys() == self.parameters.keys()
         return same and all(candidate[name] in values for name, values in self.parameters.items())
 
-    def index(self, candidate: Candidate) -> tuple[int, ...]:
-        """Return the places of a candidate's values in their lists; raises ConfigError for a value that isn't there."""
+    def point(self, candidate: Candidate) -> Point:
+        """Return the indices of a candidate's values in their lists; raises ConfigError for one that isn't there."""
         if candidate.keys() != self.parameters.keys():
             differing = sorted(candidate.keys() ^ self.parameters.keys())
             raise ConfigError(
@@ -114,19 +127,19 @@ class Space:
                 rule="It has a value for each parameter of the space, and no other.",
                 fix=nearest(differing[0], self.parameters),
             )
-        return tuple(_place(name, values, candidate[name]) for name, values in self.parameters.items())
+        return tuple(_index(name, values, candidate[name]) for name, values in self.parameters.items())
 
-    def candidate(self, indices: Sequence[int]) -> dict[str, Value]:
-        """Return the candidate whose values are at these places of the lists, in the order of `parameters`."""
-        pairs = zip(self.parameters.items(), indices, strict=True)
+    def candidate(self, point: Point) -> dict[str, Value]:
+        """Return the candidate of a point, its values in the order of `parameters`."""
+        pairs = zip(self.parameters.items(), point, strict=True)
         return {name: values[index] for (name, values), index in pairs}
 
-    def changes(self, indices: Sequence[int]) -> int:
-        """Return in how many values the candidate at these places isn't the default."""
-        return sum(self.default[name] != value for name, value in self.candidate(indices).items())
+    def changes(self, point: Point) -> int:
+        """Return the number of values in which a candidate differs from the default."""
+        return sum(self.default[name] != value for name, value in self.candidate(point).items())
 
     def told(self, candidate: Mapping[str, object]) -> str:
-        """Return in what a candidate isn't the default, in words."""
+        """Return the values in which a candidate differs from the default, in words."""
         changed = [f"{name}={value}" for name, value in candidate.items() if value != self.default.get(name)]
         return ", ".join(changed) or "the default"
 
@@ -156,12 +169,12 @@ _ADD = "Give --space FILE with [parameters], or name a backend that has a search
 def _kept(
     lists: Mapping[str, tuple[Value, ...]], constraints: Sequence[Constraint], names: Mapping[str, object]
 ) -> Iterator[dict[str, Value]]:
-    """Yield the candidates that keep constraints, each of which is asked as soon as its parameters are set."""
+    """Yield the candidates that keep all constraints; each constraint is checked as soon as its parameters are set."""
     order = list(lists)
     due: list[list[Constraint]] = [[] for _ in range(len(order) + 1)]
     for constraint in constraints:
-        places = [order.index(name) + 1 for name in constraint.expression.names if name in lists]
-        due[max(places, default=0)].append(constraint)
+        depths = [order.index(name) + 1 for name in constraint.expression.names if name in lists]
+        due[max(depths, default=0)].append(constraint)
     known, candidate = dict(names), dict[str, Value]()
 
     def below(depth: int) -> Iterator[dict[str, Value]]:
@@ -190,7 +203,7 @@ def _with(values: tuple[Value, ...], added: Value) -> tuple[Value, ...]:
     return tuple(sorted((*values, added))) if isinstance(added, int) else (added, *values)
 
 
-def _place(name: str, values: tuple[Value, ...], value: Value) -> int:
+def _index(name: str, values: tuple[Value, ...], value: Value) -> int:
     if value not in values:
         raise ConfigError(
             f"{name}={value!r} is not in the search space.",

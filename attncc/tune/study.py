@@ -18,14 +18,13 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from attncc.errors import AttnccError, ConfigError
-from attncc.tune.outcome import Outcome, Places
-from attncc.tune.trials import quiet
+from attncc.tune.evaluation import Outcome
+from attncc.tune.space import Point
 
 #: Minutes for which a trial that another host began counts as under way.
 UNDER_WAY = 10
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -52,16 +51,16 @@ def _of_storage(method: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class RunningTrial:
     """A trial of this process that is under way, and its candidate."""
 
-    places: Places
+    point: Point
     trial: optuna.Trial
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Trials over parameters with so many values each; candidates are places in the ordered lists of values."""
+    """Trials over parameters, each with a count of values; a point has the index of one value of each."""
 
     study: optuna.Study
     counts: Mapping[str, int]
@@ -70,7 +69,7 @@ class Study:
     @_of_storage
     def of(cls, storage: BaseStorage, name: str, counts: Mapping[str, int], seed: int) -> Study:
         """Open the study of a name, or begin it; trials whose process died are closed."""
-        quiet()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # attncc shows the trials itself
         sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=0)
         study = optuna.create_study(study_name=name, storage=storage, sampler=sampler, load_if_exists=True)
         made = cls(study, dict(counts))
@@ -78,72 +77,72 @@ class Study:
         return made
 
     @_of_storage
-    def finished(self) -> dict[Places, Outcome]:
+    def finished(self) -> dict[Point, Outcome]:
         """Return what is known of each candidate that was evaluated, by any process."""
-        found = {}
+        outcomes = {}
         for trial in self.study.get_trials(deepcopy=False, states=FINISHED):
-            places, outcome = self._places(trial), _outcome(trial)
-            if outcome is not None and self._has(places):
-                found[places] = outcome
-        return found
+            point, outcome = self._point(trial), _outcome(trial)
+            if outcome is not None and self._has(point):
+                outcomes[point] = outcome
+        return outcomes
 
     @_of_storage
-    def elsewhere(self) -> set[Places]:
+    def elsewhere(self) -> set[Point]:
         """Return the candidates that another living process evaluates now."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return {self._places(trial) for trial in running if not _is_own(trial) and _lives(trial)}
+        return {self._point(trial) for trial in running if not _is_own(trial) and _lives(trial)}
 
     @_of_storage
-    def ask(self) -> Asked:
+    def ask(self) -> RunningTrial:
         """Return the sampler's next proposal; it may be a candidate that was finished before."""
         return self._owned(self.study.ask(self._distributions))
 
     @_of_storage
-    def begin(self, places: Places) -> Asked:
+    def begin(self, point: Point) -> RunningTrial:
         """Begin a trial of a given candidate."""
-        self.study.enqueue_trial(dict(zip(self.counts, places, strict=True)))
+        self.study.enqueue_trial(dict(zip(self.counts, point, strict=True)))
         return self._owned(self.study.ask(self._distributions))
 
     @_of_storage
-    def tell(self, asked: Asked, outcome: Outcome) -> None:
-        """Close a trial with what was found; one that had no time counts as not tried."""
+    def tell(self, running: RunningTrial, outcome: Outcome) -> None:
+        """Close a trial with its outcome; one that had no time counts as not tried."""
         if outcome.is_late:
-            self.study.tell(asked.trial, state=TrialState.FAIL)
+            self.study.tell(running.trial, state=TrialState.FAIL)
             return
-        asked.trial.set_user_attr("reason", outcome.reason)
-        asked.trial.set_user_attr("resources", [dict(each) for each in outcome.resources])
-        asked.trial.set_user_attr("samples", list(outcome.samples))
-        self.repeat(asked, outcome)
+        running.trial.set_user_attr("reason", outcome.reason)
+        running.trial.set_user_attr("resources", [dict(each) for each in outcome.resources])
+        running.trial.set_user_attr("samples", list(outcome.samples))
+        self.repeat(running, outcome)
 
     @_of_storage
-    def repeat(self, asked: Asked, outcome: Outcome) -> None:
+    def repeat(self, running: RunningTrial, outcome: Outcome) -> None:
         """Close a trial of a candidate with an earlier trial's outcome."""
-        asked.trial.set_constraint("runs", 0.0 if outcome.seconds is not None else 1.0)
+        running.trial.set_constraint("runs", 0.0 if outcome.seconds is not None else 1.0)
         if outcome.seconds is None:
-            self.study.tell(asked.trial, state=TrialState.PRUNED)
+            self.study.tell(running.trial, state=TrialState.PRUNED)
         else:
-            self.study.tell(asked.trial, outcome.seconds)
+            self.study.tell(running.trial, outcome.seconds)
 
     @_of_storage
-    def refuse(self, asked: Asked) -> None:
+    def refuse(self, running: RunningTrial) -> None:
         """Close a trial that the space's constraints exclude."""
-        asked.trial.set_constraint("feasible", 1.0)
-        self.study.tell(asked.trial, state=TrialState.PRUNED)
+        running.trial.set_constraint("feasible", 1.0)
+        self.study.tell(running.trial, state=TrialState.PRUNED)
 
     @property
     def _distributions(self) -> dict[str, BaseDistribution]:
         return {name: IntDistribution(0, count - 1) for name, count in self.counts.items()}
 
-    def _owned(self, trial: optuna.Trial) -> Asked:
+    def _owned(self, trial: optuna.Trial) -> RunningTrial:
         trial.set_user_attr("owner", _owner())
-        return Asked(tuple(int(trial.params[name]) for name in self.counts), trial)
+        return RunningTrial(tuple(int(trial.params[name]) for name in self.counts), trial)
 
-    def _places(self, trial: FrozenTrial) -> Places:
+    def _point(self, trial: FrozenTrial) -> Point:
         return tuple(int(trial.params.get(name, -1)) for name in self.counts)
 
-    def _has(self, places: Places) -> bool:
+    def _has(self, point: Point) -> bool:
         """Return whether a candidate is one of the space's."""
-        return all(0 <= place < count for place, count in zip(places, self.counts.values(), strict=True))
+        return all(0 <= index < count for index, count in zip(point, self.counts.values(), strict=True))
 
     def _close_lost(self) -> None:
         """Close the trials of this host's dead processes: nobody else will."""
@@ -153,7 +152,7 @@ class Study:
 
 
 def _outcome(trial: FrozenTrial) -> Outcome | None:
-    """Return what a trial says was found; None where it says nothing, or what no trial does."""
+    """Return the outcome that a trial holds; None where it holds none, or what no trial writes."""
     told = trial.user_attrs
     seconds = trial.value if trial.state is TrialState.COMPLETE else None
     samples, resources = told.get("samples"), told.get("resources", [])

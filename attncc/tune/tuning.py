@@ -1,4 +1,4 @@
-"""Tuning: a job's best configuration, from the cache or by a search, and remembered."""
+"""Tuning: a task's best configuration, by a search and its finals, and how it is stored."""
 
 from __future__ import annotations
 
@@ -7,40 +7,38 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from typing import Any
 
 from attncc.configs.entry import Entry
 from attncc.configs.lookup import best_known
 from attncc.configs.store import user_store
 from attncc.errors import ConfigError
-from attncc.tune import sources, trials
+from attncc.tune import space_files, trial_log
 from attncc.tune.budget import Budget
-from attncc.tune.kind import Candidate
-from attncc.tune.listener import SILENT, Listener
-from attncc.tune.outcome import (
+from attncc.tune.evaluation import (
     CANCELLED,
     TIME,
     Config,
     Evaluator,
     Finals,
     Outcome,
-    Places,
     Resources,
     fastest,
     reasons,
 )
-from attncc.tune.remembered import remembered
-from attncc.tune.result import Result
-from attncc.tune.search import Limits, Ranked, Search
-from attncc.tune.space import Space
+from attncc.tune.listener import SILENT, Listener
+from attncc.tune.options import TuningOptions
+from attncc.tune.result import TaskResult
+from attncc.tune.search import Limits, Ranking, Search
+from attncc.tune.space import Point, Space
 from attncc.tune.study import Study
-from attncc.tune.subject import Subject
+from attncc.tune.task import TuningTask
+from attncc.tune.tunables import Candidate
 from attncc.version import __version__
 
-#: The share of a job's time that is kept for the finals.
+#: The share of a task's time that is kept for the finals.
 FOR_FINALS = 0.35
 #: A candidate whose trial took more than the default's by this factor has no chance in the finals.
 NOISE = 1.1
@@ -48,71 +46,40 @@ NOISE = 1.1
 TRIALS_FORMAT = 2
 
 
-@dataclass(frozen=True, eq=False)
-class Field:
-    """What there is to choose from: the space with the default in it, its feasible candidates, best predicted first."""
-
-    space: Space
-    facts: Mapping[str, object]
-    ranked: Sequence[Ranked]
-
-    def describe(self, most: int) -> dict[str, Any]:
-        """Return the space as JSON-able data, with the `most` best by prediction."""
-        removed, _ = self.space.removed(self.facts)
-        return {
-            "size": self.space.size,
-            "feasible": len(self.ranked),
-            "parameters": {name: list(values) for name, values in self.space.parameters.items()},
-            "constraints": [{"rule": each.rule, "why": each.why, "removes": count} for each, count in removed],
-            "ranking": [
-                {"predicted_s": seconds if math.isfinite(seconds) else None, "config": self.space.candidate(places)}
-                for seconds, places in self.ranked[:most]
-            ],
-        }
-
-
-def field_of(subject: Subject) -> Field:
-    """Load the space of a job and rank its candidates; raises ConfigError if there is nothing to choose from."""
-    job = subject.job
-    space = Space.load(job.backend, job.direction, subject.options.space).including(subject.default)
-    return Field(space, subject.facts, subject.ranked(space))
-
-
-def tune(subject: Subject, listener: Listener = SILENT, budget: Budget | None = None) -> Result:
-    """Search for the best configuration of a job, unless one is remembered, and remember it.
-
-    Raises ConfigError for options that leave nothing to try, and what planning raises.
-    """
-    known = None if subject.options.force else remembered(subject.job, subject.options)
-    return known or Tuning(subject, listener, budget).result()
-
-
 class Tuning:
-    """One job's tuning, within a budget: the allowance of its options, unless another is given.
+    """The search for one task's best configuration, within a budget: the task's allowance, unless another is given.
 
-    The default configuration is tried whatever the budget, so that there is an answer.
+    The default configuration is tried even without time, so that there is an answer. Raises ConfigError for options
+    that leave nothing to try, and what planning raises.
     """
 
-    def __init__(self, subject: Subject, listener: Listener = SILENT, budget: Budget | None = None) -> None:
-        self.subject, self.listener = subject, listener
-        self.job, self.options = subject.job, subject.options
-        self.allowance = self.options.allowance
+    def __init__(
+        self, task: TuningTask, options: TuningOptions, listener: Listener = SILENT, budget: Budget | None = None
+    ) -> None:
+        self.task, self.options, self.listener = task, options, listener
+        self.on_step = partial(listener.on_step, task)
+        self.allowance = task.allowance(options)
         self.budget = budget or Budget(self.allowance.seconds, listener.is_cancelled)
-        self.searching = self.budget.share(1 - (FOR_FINALS if self.options.mode == "measured" else 0))
+        self.searching = self.budget.share(1 - (FOR_FINALS if task.mode == "measured" else 0))
 
     @cached_property
-    def field(self) -> Field:
+    def ranking(self) -> Ranking:
         """What there is to choose from."""
-        self.subject.on_step("planning, and ranking the configurations")
-        return field_of(self.subject)
+        self.on_step("planning, and ranking the configurations")
+        return self.task.ranking(self.options, self.on_step)
+
+    @property
+    def space(self) -> Space:
+        """The search space, with the default in it."""
+        return self.ranking.space
 
     @cached_property
-    def space(self) -> str:
+    def space_digest(self) -> str:
         """The hash of the search space's files."""
-        return sources.digest(self.job.backend, self.options.space)
+        return space_files.digest(self.task.backend, self.options.space)
 
-    def result(self) -> Result:
-        """Search, decide and remember."""
+    def result(self) -> TaskResult:
+        """Search, decide in finals, and store the winner."""
         with self._search() as search:
             finished = search.run()
             if not any(outcome.seconds is not None for outcome in finished.values()):
@@ -120,26 +87,27 @@ class Tuning:
             ended = CANCELLED if self.budget.is_cancelled else search.ended
             entry, notes = self._decided(search.evaluate, finished, ended)
         is_stored = user_store().save(entry)
-        tried = [(self.field.space.candidate(places), outcome) for places, outcome in finished.items()]
+        tried = [(self.space.candidate(point), outcome) for point, outcome in finished.items()]
         failed = reasons([outcome for _, outcome in tried])
-        return Result(self.job, entry, "tuned", search.ran, failed, notes, tried, ended, is_stored)
+        return TaskResult(self.task, entry, "tuned", search.ran, failed, notes, tried, ended, is_stored)
 
-    def searched(self) -> dict[Places, Outcome]:
-        """Search, and return the outcomes; what is remembered stays as it is."""
+    def searched(self) -> dict[Point, Outcome]:
+        """Search, and return the outcomes; nothing is stored but trials."""
         with self._search() as search:
             return search.run()
 
     @contextmanager
     def _search(self) -> Iterator[Search]:
-        """Open the trials of this job over this space, of which none is repeated, and what tries them."""
-        name = f"{self.job.key.digest}-{self.space[:14]}-{TRIALS_FORMAT}-{self.options.mode}.jsonl"
-        path = user_store().trials(self.job.environment, name)
+        """Open the trials of this task over this space, of which none is repeated, and what tries them."""
+        name = f"{self.task.key.digest}-{self.space_digest[:14]}-{TRIALS_FORMAT}-{self.task.mode}.jsonl"
+        path = user_store().trials(self.task.environment, name)
         limits = Limits(self.allowance.trials, self.searching.left)
+        evaluator = self.task.evaluator(self.options, self.searching.left, self.on_step)
         with (
-            self.subject.evaluator(self.searching.left) as evaluate,  # its workers start while this process plans
-            trials.storage(path, self.options.storage) as storage,
+            evaluator as evaluate,  # its workers start while this process plans
+            trial_log.storage(path, self.options.storage) as storage,
         ):
-            space = self.field.space
+            space = self.space
             counts = {name: len(values) for name, values in space.parameters.items()}
             yield Search(
                 space,
@@ -147,29 +115,29 @@ class Tuning:
                 evaluate,
                 limits,
                 self._first(),
-                self.field.ranked,
-                partial(self.listener.on_trial, self.job),
-                self.subject.on_step,
-                required=1 + len(self.subject.proposed()),
+                self.ranking.ranked,
+                partial(self.listener.on_trial, self.task),
+                self.on_step,
+                required=1 + len(self.ranking.proposed),
             )
 
-    def _first(self) -> list[Places]:
-        """What is tried before all else: the default, what its subject proposes, what was best nearby, and seeds."""
-        space = self.field.space
-        nearby = best_known(self.job.key, self.job.environment)
-        near: Candidate = {**space.default, **(nearby.config if nearby else {})}  # type: ignore[dict-item]
-        feasible = {each.places: None for each in self.field.ranked}
-        default, *seeds = space.seeded(self.field.facts)
-        known = (default, *self.subject.proposed(), near, *seeds)
-        proposed = (space.index(each) for each in known if space.contains(each))
-        return [places for places in dict.fromkeys(proposed) if places in feasible]
+    def _first(self) -> list[Point]:
+        """Return the candidates to try first: the default, proposed ones, the winner of a similar task, and seeds."""
+        space = self.space
+        similar = best_known(self.task.key, self.task.environment)
+        near: Candidate = {**space.default, **(similar.config if similar else {})}  # type: ignore[dict-item]
+        feasible = {each.point for each in self.ranking.ranked}
+        default, *seeds = space.seeded(self.ranking.facts)
+        first = (default, *self.ranking.proposed, near, *seeds)
+        proposed = (space.point(each) for each in first if space.contains(each))
+        return [point for point in dict.fromkeys(proposed) if point in feasible]
 
-    def _decided(self, evaluate: Evaluator, finished: Mapping[Places, Outcome], ended: str) -> tuple[Entry, list[str]]:
-        """Let the fastest compete with the default; return what to remember, and what to tell."""
-        space = self.field.space
-        default, challengers = space.index(space.default), self._challengers(finished)
-        contestants = [space.candidate(places) for places in (default, *challengers)]
-        dense, rounds = self.subject.dense, self.allowance.rounds
+    def _decided(self, evaluate: Evaluator, finished: Mapping[Point, Outcome], ended: str) -> tuple[Entry, list[str]]:
+        """Let the fastest compete with the default; return the entry to store, and notes on the finals."""
+        space = self.space
+        default, challengers = space.point(space.default), self._challengers(finished)
+        contestants = [space.candidate(point) for point in (default, *challengers)]
+        dense, rounds = self.task.has_dense_baseline, self.allowance.rounds
         if not challengers and self.budget.left() <= 0:
             rounds = 0
         finals = evaluate.finals(contestants, dense=dense, rounds=rounds, left=self.budget.left)
@@ -177,47 +145,47 @@ class Tuning:
             finals = replace(finals, samples=(finished[default].samples, *finals.samples[1:]))
         if not finals.samples[finals.winner]:
             raise self._nothing_ran(finished)
-        notes = [f"out: {space.told(contestants[place])}: {text}" for place, text in finals.errors.items()]
+        notes = [f"out: {space.told(contestants[index])}: {text}" for index, text in finals.errors.items()]
         resources = finished[challengers[finals.winner - 1]].resources if finals.winner else ()
         tried = sum(not outcome.is_late for outcome in finished.values())
         return self._entry(contestants[finals.winner], finals, resources, tried, ended), notes
 
-    def _challengers(self, finished: Mapping[Places, Outcome]) -> list[Places]:
+    def _challengers(self, finished: Mapping[Point, Outcome]) -> list[Point]:
         """Return the candidates that may be faster than the default: fewer where there is no time for more."""
-        default = self.field.space.index(self.field.space.default)
+        default = self.space.point(self.space.default)
         seconds = finished[default].seconds if default in finished else None
         reach = math.inf if seconds is None else seconds * (NOISE if self.budget.left() > 0 else 1.0)
-        ordered = [places for places in fastest(finished, len(finished)) if places != default]
-        near = [places for places in ordered if (finished[places].seconds or 0.0) <= reach]
+        ordered = [point for point in fastest(finished, len(finished)) if point != default]
+        near = [point for point in ordered if (finished[point].seconds or 0.0) <= reach]
         return near[: self.allowance.finalists if self.budget.left() > 0 else 1]
 
     def _entry(self, config: Config, finals: Finals, resources: Sequence[Resources], tried: int, ended: str) -> Entry:
         samples = {"best": finals.samples[finals.winner], "default": finals.samples[0], "dense": finals.dense}
         samples = {name: each for name, each in samples.items() if each}
-        about: dict[str, object] = {"candidates": len(self.field.ranked)}
+        about: dict[str, object] = {"candidates": len(self.ranking.ranked)}
         if ended == TIME:
             about["budget"] = self.allowance.seconds
         if finals.dense_length is not None:
             about["dense_q_len"] = finals.dense_length
         return Entry(
-            key=self.job.key,
-            environment=self.job.environment,
-            config={name: value for name, value in config.items() if value != self.field.space.default[name]},
-            mode=self.options.mode,
+            key=self.task.key,
+            environment=self.task.environment,
+            config={name: value for name, value in config.items() if value != self.space.default[name]},
+            mode=self.task.mode,
             seconds={name: statistics.median(each) for name, each in samples.items()},
             samples=samples,
             resources=tuple(resources),
-            expected_error=self.subject.expected_error,
+            expected_error=self.task.expected_error,
             trials=tried,
             effort=CANCELLED if ended == CANCELLED else self.options.effort,
             seed=self.options.seed,
-            space=self.space,
+            space=self.space_digest,
             made=datetime.now(UTC).isoformat(timespec="seconds"),
             version=__version__,
-            about=self.job.about(config) | about,
+            about=self.task.about(config) | about,
         )
 
-    def _nothing_ran(self, finished: Mapping[Places, Outcome]) -> ConfigError:
+    def _nothing_ran(self, finished: Mapping[Point, Outcome]) -> ConfigError:
         outcomes = list(finished.values())
         counted = (reasons(outcomes) or Counter(outcome.reason for outcome in outcomes)).most_common(3)
         common = ", ".join(f"{reason} ({count} x)" for reason, count in counted)

@@ -20,8 +20,10 @@ from typing import Any
 
 from attncc.errors import AttnccError
 
-#: Seconds that a worker may take to start: it imports torch, and perhaps triton, beside whatever else a machine does.
+#: Seconds that a worker may take to start: it imports torch, and perhaps triton, beside other work of the machine.
 START_LIMIT = 600.0
+#: Seconds for the exit of a worker that no longer answers: a busy machine takes long to end a process.
+EXIT_LIMIT = 10.0
 #: Characters of a message that a report has room for.
 LONGEST = 300
 READY = "ready"
@@ -124,11 +126,11 @@ class Worker:
     def _started(self) -> Failure | None:
         """Wait until the process can answer; return why it can't, if so."""
         self._is_starting = False
-        found = self._received(START_LIMIT, f"it took more than {START_LIMIT:.0f} s to start")
-        if found == READY:
+        answer = self._received(START_LIMIT, f"it took more than {START_LIMIT:.0f} s to start")
+        if answer == READY:
             return None
         self.close()
-        return Failure(found.reason, fatal=True, late=found.late)
+        return Failure(answer.reason, fatal=True, late=answer.late)
 
     def _sent(self, message: Any) -> Failure | None:
         assert self._pipe is not None
@@ -151,7 +153,7 @@ class Worker:
     def _lost(self) -> Failure:
         assert self._process is not None
         try:
-            code = self._process.wait(1.0)
+            code = self._process.wait(EXIT_LIMIT)
         except subprocess.TimeoutExpired:
             code = None
         self.close()
@@ -183,7 +185,7 @@ def serve(handle: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent died, whatever it is doing."""
+    """End this process, also in the middle of its work, when its parent has died."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

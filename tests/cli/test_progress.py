@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from attncc.cli.progress import Lines
+from attncc.cli.progress import ProgressLines
 
 
 class Recorded:
-    """Lines with a clock that the test moves."""
+    """ProgressLines with a clock that the test moves."""
 
     def __init__(self) -> None:
         self.now, self.lines = 0.0, list[str]()
-        self.steps = Lines(self.lines.append, lambda: self.now)
+        self.steps = ProgressLines(self.lines.append, lambda: self.now)
 
     def wait(self, seconds: float) -> None:
         """Let time pass, half a second at a time."""

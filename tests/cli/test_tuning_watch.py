@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from attncc.cli.tuning_watch import STOPPING, Table, Watch
-from attncc.tune.outcome import Outcome
+from attncc.cli.tuning_watch import STOPPING, LiveStatus, Watch
+from attncc.tune.evaluation import Outcome
 
-JOB: Any = SimpleNamespace(title="strided(l=16)", direction="forward", target="cpu")
+TASK: Any = SimpleNamespace(title="strided(l=16)", direction="forward", target="cpu")
 
 
 def progress(*seconds: float | None) -> Any:
@@ -35,25 +35,25 @@ def watch(shown: list[str]) -> Watch:
 
 
 def test_steps_are_shown_with_the_best_so_far(watch: Watch, shown: list[str]) -> None:
-    watch.on_step(JOB, "planning")
-    watch.on_trial(JOB, progress(0.5, None, 0.25))
-    watch.on_step(JOB, "trial 4")
+    watch.on_step(TASK, "planning")
+    watch.on_trial(TASK, progress(0.5, None, 0.25))
+    watch.on_step(TASK, "trial 4")
     assert shown == ["forward: planning", "forward: trial 4; best so far 250 ms"]
 
 
 def test_a_signal_before_the_first_result_interrupts(watch: Watch) -> None:
-    watch.on_step(JOB, "planning")
+    watch.on_step(TASK, "planning")
     with pytest.raises(KeyboardInterrupt):
         watch.stop(signal.SIGINT)
 
 
 def test_a_second_signal_interrupts(watch: Watch, shown: list[str]) -> None:
-    watch.on_step(JOB, "trial 1")
-    watch.on_trial(JOB, progress(0.5))
+    watch.on_step(TASK, "trial 1")
+    watch.on_trial(TASK, progress(0.5))
     watch.stop(signal.SIGTERM)
     assert watch.is_cancelled()
     assert shown[-1] == f"forward: {STOPPING}"
-    watch.on_step(JOB, "finals, round 1 of 7")
+    watch.on_step(TASK, "finals, round 1 of 7")
     assert STOPPING in shown[-1]
     with pytest.raises(KeyboardInterrupt):
         watch.stop(signal.SIGINT)
@@ -64,7 +64,7 @@ def test_results_are_passed_on_immediately() -> None:
     found: list[Any] = []
     watch = Watch(lambda step: None, found.append)
     result: Any = object()
-    watch.on_trial(JOB, progress(0.5))
+    watch.on_trial(TASK, progress(0.5))
     watch.on_result(result)
     assert found == watch.results == [result]
     assert watch.progress is None  # the next direction has no result yet
@@ -72,17 +72,17 @@ def test_results_are_passed_on_immediately() -> None:
 
 def test_a_terminal_shows_the_current_step() -> None:
     console = Console(width=100)
-    table = Table()
+    status = LiveStatus()
 
     def text() -> str:
         with console.capture() as capture:
-            console.print(table)
+            console.print(status)
         return capture.get()
 
     assert "loading" in text()
-    table.watch = Watch(table.show, lambda result: None)
-    table.watch.on_step(JOB, "planning")
+    status.watch = Watch(status.show, lambda result: None)
+    status.watch.on_step(TASK, "planning")
     assert "forward: planning" in text()
-    table.watch.on_trial(JOB, progress(0.5, None))
+    status.watch.on_trial(TASK, progress(0.5, None))
     assert "2 of 48" in text()
     assert "failed 1 x" in text()

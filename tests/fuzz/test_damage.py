@@ -41,12 +41,12 @@ from attncc.machine_code import store as kernels
 from attncc.machine_code.compiled import Compiled
 from attncc.runtime.explain import explain_config
 from attncc.targets import gpu, target
-from attncc.tune import trials
-from attncc.tune.backend_kinds import backend_kind
+from attncc.tune import space_files
+from attncc.tune import trial_log as log_of_trials
+from attncc.tune.evaluation import Outcome, best, fastest, reasons
 from attncc.tune.facts import facts
-from attncc.tune.outcome import Outcome, best, fastest, reasons
-from attncc.tune.space import Space
 from attncc.tune.study import Study
+from attncc.tune.tunables import backend_default, backend_tunables
 
 CAUSAL = attncc.load("causal")
 LENGTH = 64
@@ -91,8 +91,8 @@ def source(folder: Path) -> Specimen:
 
 def entry() -> Entry:
     """An entry that `attention` finds for the causal pattern."""
-    asked = {"heads": 2, "head_dim": 16, "backend": "torch", "target": "cpu", "direction": "forward"}
-    [found] = explain_config(CAUSAL, LENGTH, **asked).directions
+    running = {"heads": 2, "head_dim": 16, "backend": "torch", "target": "cpu", "direction": "forward"}
+    [found] = explain_config(CAUSAL, LENGTH, **running).directions
     times = {"best": 0.001, "default": 0.002}
     config = {"forward.query_tile": 32, "forward.chunk": 64, "forward.plan": "cheapest"}
     environment = Environment.of("torch", "cpu")
@@ -147,7 +147,7 @@ COUNTS = {"forward.plan": 2, "forward.query_tile": 4}
 
 @contextmanager
 def study(log: Path, url: str | None = None) -> Iterator[Study]:
-    with trials.storage(log, url) as kept:
+    with log_of_trials.storage(log, url) as kept:
         yield Study.of(kept, "study", COUNTS, 0)
 
 
@@ -159,10 +159,10 @@ def tried(log: Path, url: str | None = None) -> None:
 
 def _try_some(found: Study) -> None:
     for number in range(6):
-        asked = found.begin((number % 2, number % 4))
+        running = found.begin((number % 2, number % 4))
         seconds = None if number == 3 else 0.001 * (1 + number)
         reason = "it took too long" if seconds is None else ""
-        found.tell(asked, Outcome(seconds, (seconds,) if seconds else (), reason, ({"registers": 32},)))
+        found.tell(running, Outcome(seconds, (seconds,) if seconds else (), reason, ({"registers": 32},)))
     found.refuse(found.ask())
 
 
@@ -174,17 +174,17 @@ def continued(log: Path, url: str | None = None) -> None:
 
 def _go_on(found: Study) -> None:
     known = found.finished()
-    for places, outcome in known.items():
-        assert all(0 <= place < count for place, count in zip(places, COUNTS.values(), strict=True))
+    for point, outcome in known.items():
+        assert all(0 <= index < count for index, count in zip(point, COUNTS.values(), strict=True))
         assert outcome.seconds is None or 0 <= outcome.seconds < float("inf")
         assert all(isinstance(sample, float) for sample in outcome.samples)
     best(known)
     fastest(known, 2)
     reasons(list(known.values()))
     found.elsewhere()
-    asked = found.ask()
-    found.tell(asked, Outcome(0.5, (0.5,)))
-    assert found.finished()[asked.places].samples
+    running = found.ask()
+    found.tell(running, Outcome(0.5, (0.5,)))
+    assert found.finished()[running.point].samples
 
 
 def trial_log(folder: Path) -> Specimen:
@@ -235,10 +235,10 @@ def space(folder: Path) -> Specimen:
     )
     inputs = Inputs(1, 2, 2, 16, 16, "fp32")
     known = facts(attncc.plan(CAUSAL, LENGTH), inputs, CPU)
-    default = backend_kind("torch").default("forward", inputs, CPU)
+    default = backend_default("torch", "forward", inputs, CPU)
 
     def use() -> None:
-        found = Space.load("torch", "forward", path).including(default)
+        found = space_files.load(backend_tunables("torch"), "forward", path).including(default)
         assert default in found.feasible(known)
         assert all(found.contains(candidate) for candidate in found.seeded(known))
 

@@ -10,11 +10,10 @@ import torch
 
 import attncc
 from attncc.tune import measured
-from attncc.tune.autotune import Request
-from attncc.tune.job import Job
-from attncc.tune.measured import Measured
-from attncc.tune.measurement import Checked, Once, Policy, Timed
-from attncc.tune.place import devices
+from attncc.tune.autotune import TuningRequest
+from attncc.tune.backend_task import BackendTask
+from attncc.tune.devices import alike
+from attncc.tune.measured import CheckErrors, DeviceEvaluator, Policy, TimeRound, TimeTrial
 
 KINDS = ("h100", "a100", "h100", "h100")
 
@@ -32,57 +31,57 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @pytest.mark.usefixtures("gpus")
 def test_only_gpus_like_the_target_measure(most: int, found: list[str]) -> None:
-    assert list(devices("cuda", "h100", most)) == found
-    assert devices("cuda", "a100", most) == ("cuda:1",)
+    assert list(alike("cuda", "h100", most)) == found
+    assert alike("cuda", "a100", most) == ("cuda:1",)
 
 
 def test_a_cpu_measures_alone() -> None:
-    assert devices("cpu", "cpu", 4) == ("cpu",)
+    assert alike("cpu", "cpu", 4) == ("cpu",)
 
 
-def telling(job: Job, seed: int) -> Callable[[Any], Any]:
+def telling(task: BackendTask, seed: int) -> Callable[[Any], Any]:
     """Answer what tells the device and the configuration apart."""
-    number = float(job.device.partition(":")[2])
+    number = float(task.device.partition(":")[2])
 
     def answer(question: Any) -> Any:
         match question:
-            case Timed():
+            case TimeTrial():
                 return [10 * number + float(question.config["forward.segment"])]
-            case Once():
+            case TimeRound():
                 return number
-            case Checked():
+            case CheckErrors():
                 return measured.Accuracy({}, {})
 
     return answer
 
 
 @pytest.fixture
-def on_three(monkeypatch: pytest.MonkeyPatch) -> Measured:
+def on_three(monkeypatch: pytest.MonkeyPatch) -> DeviceEvaluator:
     monkeypatch.setattr(measured, "measuring", telling)
-    monkeypatch.setattr("attncc.tune.device_lock._identity", lambda device: device)
-    (job,) = Request(attncc.load("causal"), 64, target="cpu", direction="fwd").jobs
+    monkeypatch.setattr("attncc.tune.devices._identity", lambda device: device)
+    (task,) = TuningRequest(attncc.load("causal"), 64, target="cpu", direction="fwd").tasks
     devices = ["cuda:1", "cuda:2", "cuda:3"]
-    return Measured(job, {"forward.segment": 0}, 0, Policy(), devices, lambda: 60.0, lambda step: None)
+    return DeviceEvaluator(task, {"forward.segment": 0}, 0, Policy(), devices, lambda: 60.0, lambda step: None)
 
 
 def configs(*segments: int) -> Sequence[dict[str, object]]:
     return [{"forward.segment": each} for each in segments]
 
 
-def test_each_device_times_one_configuration_of_a_batch(on_three: Measured) -> None:
+def test_each_device_times_one_configuration_of_a_batch(on_three: DeviceEvaluator) -> None:
     with on_three as evaluate:
         assert evaluate.batch == 3
         assert [each.seconds for each in evaluate(configs(4, 5, 6), None)] == [14.0, 25.0, 36.0]
         assert [each.seconds for each in evaluate(configs(7), None)] == [17.0]
 
 
-def test_finals_run_on_one_device(on_three: Measured) -> None:
+def test_finals_run_on_one_device(on_three: DeviceEvaluator) -> None:
     with on_three as evaluate:
         found = evaluate.finals(configs(4, 5), dense=False, rounds=2, left=lambda: 1.0)
     assert found.samples == ((1.0, 1.0), (1.0, 1.0))
 
 
-def test_failing_devices_lose_only_their_own_trial(on_three: Measured) -> None:
+def test_failing_devices_lose_only_their_own_trial(on_three: DeviceEvaluator) -> None:
     with on_three as evaluate:
         found = evaluate([configs(4)[0], {}, configs(6)[0]], None)
     assert [each.seconds for each in found] == [14.0, None, 36.0]

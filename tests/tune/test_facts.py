@@ -10,9 +10,8 @@ from attncc import targets
 from attncc.backends.inputs import Inputs
 from attncc.backends.torch.config import Config
 from attncc.errors import ConfigError
-from attncc.tune.backend_kinds import backend_kind
 from attncc.tune.facts import facts
-from attncc.tune.parameters import known
+from attncc.tune.tunables import backend_default, backend_tunables
 
 INPUTS = Inputs(batch=2, heads=8, kv_heads=2, head_dim=80, value_dim=64, dtype="bf16")
 CPU = targets.target("cpu")
@@ -99,14 +98,14 @@ def test_empty_lengths_have_one_alternative() -> None:
 def test_facts_have_known_names(name: str) -> None:
     plan = attncc.plan(attncc.load("causal"), 64)
     found = facts(plan, INPUTS, targets.target(name))
-    assert set(found) <= set(known("torch", "forward"))
+    assert set(found) <= set(backend_tunables("torch").rule_names("forward"))
     assert all(isinstance(value, int | float | str | tuple) for value in found.values())
     gpu = targets.target(name).gpu
     assert found.get("target.shared_per_block") == (gpu and gpu.shared_per_block)
 
 
 def test_defaults_name_every_parameter() -> None:
-    assert backend_kind("torch").default("backward", INPUTS, CPU) == {
+    assert backend_default("torch", "backward", INPUTS, CPU) == {
         "backward.plan": "cheapest",
         "backward.tile_m": 64,
         "backward.tile_n": 64,
@@ -116,7 +115,7 @@ def test_defaults_name_every_parameter() -> None:
         "backward.core": 1024,
         "backward.chunk": 1 << 20,
     }
-    found = backend_kind("triton").default("forward", INPUTS, targets.target("h100"))
+    found = backend_default("triton", "forward", INPUTS, targets.target("h100"))
     assert found == {
         "forward.plan": "cheapest",
         "forward.tile_m": 128,
@@ -137,4 +136,4 @@ def test_defaults_name_every_parameter() -> None:
 )
 def test_unsupported_inputs_have_no_defaults(inputs: Inputs) -> None:
     with pytest.raises(ConfigError, match="with head size"):
-        backend_kind("triton").default("forward", inputs, targets.target("h100"))
+        backend_default("triton", "forward", inputs, targets.target("h100"))

@@ -1,4 +1,4 @@
-"""Measured: limits of trials, and the finals, with workers and a clock of the test."""
+"""DeviceEvaluator: limits of trials, and the finals, with workers and a clock of the test."""
 
 from __future__ import annotations
 
@@ -11,9 +11,19 @@ import attncc
 from attncc.measure.accuracy import Accuracy
 from attncc.measure.dense import DenseTiming
 from attncc.tune import measured
-from attncc.tune.autotune import Request
-from attncc.tune.measured import LEAST_LIMIT, LEAST_OVERRUN, PATIENCE, ROUNDS, Measured
-from attncc.tune.measurement import Checked, Dense, Once, Policy, Timed
+from attncc.tune.autotune import TuningRequest
+from attncc.tune.measured import (
+    LEAST_LIMIT,
+    LEAST_OVERRUN,
+    PATIENCE,
+    ROUNDS,
+    CheckErrors,
+    DeviceEvaluator,
+    Policy,
+    TimeDense,
+    TimeRound,
+    TimeTrial,
+)
 from attncc.tune.worker import Failure
 
 DEFAULT = {"forward.segment": 4}
@@ -46,14 +56,14 @@ class FakeWorker:
 
 
 class Bench:
-    """A Measured whose clock, workers and time are the test's."""
+    """A DeviceEvaluator whose clock, workers and time are the test's."""
 
     def __init__(self, answer: Callable[[Bench, Any], Any], left: float = 1000.0) -> None:
         self.now, self.left = 0.0, left
         FakeWorker.answer = staticmethod(lambda question: answer(self, question))  # type: ignore[assignment]
-        (job,) = Request(attncc.load("causal"), 64, target="cpu", direction="fwd").jobs
+        (task,) = TuningRequest(attncc.load("causal"), 64, target="cpu", direction="fwd").tasks
         self.steps: list[str] = []
-        self.evaluate = Measured(job, DEFAULT, 0, Policy(), ["cpu"], lambda: self.left, self.steps.append)
+        self.evaluate = DeviceEvaluator(task, DEFAULT, 0, Policy(), ["cpu"], lambda: self.left, self.steps.append)
         self.worker: Any = self.evaluate._workers[0]
 
     def finals(self, *segments: int, rounds: int = 7, dense: bool = False) -> Any:
@@ -125,11 +135,11 @@ def racing(seconds: dict[int, float], wrong: tuple[int, ...] = ()) -> Callable[[
 
     def answer(bench: Bench, question: Any) -> Any:
         match question:
-            case Once():
+            case TimeRound():
                 return seconds[question.config["forward.segment"]]
-            case Checked():
+            case CheckErrors():
                 return WRONG if question.config["forward.segment"] in wrong else RIGHT
-            case Dense():
+            case TimeDense():
                 return DenseTiming((8.0,), 32, 64)
 
     return answer
@@ -139,11 +149,11 @@ def test_only_the_winner_is_checked_and_replaced_if_wrong() -> None:
     bench = Bench(racing({4: 1.0, 8: 0.5, 16: 0.7}, wrong=(8,)))
     found = bench.finals(8, 16)
     assert (found.winner, list(found.errors)) == (2, [1])
-    checked = [each.config["forward.segment"] for each in bench.worker.questions if isinstance(each, Checked)]
+    checked = [each.config["forward.segment"] for each in bench.worker.questions if isinstance(each, CheckErrors)]
     assert checked == [8, 16]
     bench = Bench(racing({4: 1.0, 8: 2.0}))
     assert bench.finals(8).winner == 0
-    assert not any(isinstance(each, Checked) for each in bench.worker.questions)
+    assert not any(isinstance(each, CheckErrors) for each in bench.worker.questions)
 
 
 def test_configurations_slower_than_the_default_leave_the_finals() -> None:
@@ -162,7 +172,7 @@ def test_a_failing_default_loses_the_finals() -> None:
     run = racing({8: 0.5})
 
     def answer(bench: Bench, question: Any) -> Any:
-        is_default = isinstance(question, Once) and question.config == DEFAULT
+        is_default = isinstance(question, TimeRound) and question.config == DEFAULT
         return Failure("it crashed") if is_default else run(bench, question)
 
     found = Bench(answer).finals(8)
@@ -174,12 +184,12 @@ def test_dense_attention_is_timed_once() -> None:
     bench = Bench(racing({4: 1.0, 8: 0.5}))
     found = bench.finals(8, dense=True)
     assert (found.dense, found.dense_length) == ((8.0,), 32)
-    assert sum(isinstance(each, Dense) for each in bench.worker.questions) == 1
+    assert sum(isinstance(each, TimeDense) for each in bench.worker.questions) == 1
 
 
 def test_finals_continue_if_dense_attention_fails() -> None:
     run = racing({4: 1.0, 8: 0.5})
-    bench = Bench(lambda bench, each: Failure("no memory") if isinstance(each, Dense) else run(bench, each))
+    bench = Bench(lambda bench, each: Failure("no memory") if isinstance(each, TimeDense) else run(bench, each))
     found = bench.finals(8, dense=True)
     assert (found.winner, found.dense, found.dense_length) == (1, (), None)
     assert any("round 7 of 7" in step for step in bench.steps)
@@ -189,4 +199,4 @@ def test_samples_of_one_trial_use_a_share_of_the_budget() -> None:
     bench = Bench(lasting(1.0), left=12.0)
     bench.evaluate([DEFAULT], 3.0)
     (question,) = bench.worker.questions
-    assert question == Timed(DEFAULT, 3.0, Policy(seconds=3.0))
+    assert question == TimeTrial(DEFAULT, 3.0, Policy(seconds=3.0))

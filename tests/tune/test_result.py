@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from attncc.tune.result import Result
+from attncc.tune.result import TaskResult
 
 
-def result(mode: str, **seconds: float) -> Result:
-    job: Any = SimpleNamespace(direction="forward")
+def result(mode: str, **seconds: float) -> TaskResult:
+    task: Any = SimpleNamespace(direction="forward")
     entry: Any = SimpleNamespace(mode=mode, seconds=seconds)
-    return Result(job, entry, "tuned", 0, notes=["a note"])
+    return TaskResult(task, entry, "tuned", 0, notes=["a note"])
 
 
 @pytest.mark.parametrize(("mode", "how"), [("measured", "it took"), ("modelled", "it should take")])

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from optuna.storages import InMemoryStorage, JournalStorage
 
-from attncc.tune.outcome import EXHAUSTED, TIME, TRIALS, Config, Outcome, best, fastest
-from attncc.tune.search import Limits, Progress, Ranked, Search
+from attncc.tune.evaluation import EXHAUSTED, TIME, TRIALS, Config, Outcome, best, fastest
+from attncc.tune.search import Limits, Progress, RankedCandidate, Search
 from attncc.tune.space import Space
 from attncc.tune.study import Study
-from attncc.tune.trials import TrialLog
+from attncc.tune.trial_log import TrialLog
 
 SPACE = Space({"a": tuple(range(8)), "b": tuple(range(8)), "c": (0, 1)})
-PLACES = list(itertools.product(range(8), range(8), range(2)))
+POINTS = list(itertools.product(range(8), range(8), range(2)))
 
 
 def seconds_of(config: Config) -> float:
@@ -45,7 +45,7 @@ class Bowl:
 
 def search(bowl: Bowl, trials: int, study: Study | None = None, *, blind: bool = False, **others: Any) -> Search:
     """A search whose prediction is right, or useless if `blind`."""
-    ranked = sorted(Ranked(0.0 if blind else seconds_of(SPACE.candidate(each)), each) for each in PLACES)
+    ranked = sorted(RankedCandidate(0.0 if blind else seconds_of(SPACE.candidate(each)), each) for each in POINTS)
     study = study or new_study()
     limits = Limits(trials, others.pop("left", lambda: 1.0))
     return Search(SPACE, study, bowl, limits, others.pop("first", []), others.pop("ranked", ranked), **others)  # type: ignore[arg-type]
@@ -78,9 +78,9 @@ def test_the_sampler_finds_optima_that_prediction_misses() -> None:
 
 def test_small_spaces_are_tried_exhaustively() -> None:
     bowl = Bowl(batch=3)
-    ranked = [Ranked(float(number), places) for number, places in enumerate(PLACES[:10])]
-    assert set(search(bowl, 50, ranked=ranked).run()) == set(PLACES[:10])
-    assert bowl.asked == PLACES[:10]
+    ranked = [RankedCandidate(float(number), point) for number, point in enumerate(POINTS[:10])]
+    assert set(search(bowl, 50, ranked=ranked).run()) == set(POINTS[:10])
+    assert bowl.asked == POINTS[:10]
 
 
 def test_batches_end_at_the_number_of_trials() -> None:
@@ -111,10 +111,10 @@ def test_required_candidates_are_tried_without_time() -> None:
 
 @pytest.mark.parametrize(
     ("trials", "ranked", "left", "ended"),
-    [(3, PLACES, 1.0, TRIALS), (50, PLACES[:3], 1.0, EXHAUSTED), (50, PLACES, -1.0, TIME)],
+    [(3, POINTS, 1.0, TRIALS), (50, POINTS[:3], 1.0, EXHAUSTED), (50, POINTS, -1.0, TIME)],
 )
 def test_searches_report_why_they_end(trials: int, ranked: list[Any], left: float, ended: str) -> None:
-    made = search(Bowl(), trials, ranked=[Ranked(0.0, each) for each in ranked], left=lambda: left)
+    made = search(Bowl(), trials, ranked=[RankedCandidate(0.0, each) for each in ranked], left=lambda: left)
     made.run()
     assert made.ended == ended
 

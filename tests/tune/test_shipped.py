@@ -13,10 +13,10 @@ import attncc
 from attncc import backends, targets
 from attncc.backends.inputs import Inputs
 from attncc.planner.directions import DIRECTIONS
-from attncc.tune import files, parameters, sources
-from attncc.tune.backend_kinds import backend_kind
+from attncc.tune import space_files
 from attncc.tune.facts import facts
 from attncc.tune.space import Space
+from attncc.tune.tunables import backend_default, backend_tunables
 
 ROOT = Path(__file__).parents[2]
 SIZES = [(64, 64), (128, 128), (192, 128), (16, 16), (256, 256), (1, 1)]
@@ -24,8 +24,8 @@ GPUS = [name for name in targets.names() if targets.target(name).gpu]
 
 
 def space_of(backend: str, direction: str, inputs: Inputs, target: str) -> Space:
-    default = backend_kind(backend).default(direction, inputs, targets.target(target))
-    return Space.load(backend, direction).including(default)
+    default = backend_default(backend, direction, inputs, targets.target(target))
+    return space_files.load(backend_tunables(backend), direction).including(default)
 
 
 def checked(found: Space, known: dict[str, object], backend: str) -> int:
@@ -34,13 +34,13 @@ def checked(found: Space, known: dict[str, object], backend: str) -> int:
     assert found.default in kept
     assert all(seed in kept for seed in found.seeded(known))
     for candidate in kept[:: 1 + len(kept) // 20]:
-        parameters.kind_of(backend).check(candidate)
+        backend_tunables(backend).check(candidate)
     return len(kept)
 
 
 def test_each_backend_ships_both_directions() -> None:
     for backend in backends.tuned():
-        found = [files.read(file, backend) for file in sources.shipped(backend)]
+        found = [space_files.read(file, backend_tunables(backend)) for file in space_files.shipped(backend)]
         assert {family.direction for family in found} == set(DIRECTIONS)
         assert all(family.title for family in found)
         assert all(rule.why.endswith(".") for family in found for rule in family.constraints)
@@ -101,9 +101,9 @@ def test_installed_wheels_find_the_shipped_files(tmp_path: Path) -> None:
     [wheel] = tmp_path.glob("attncc-*.whl")
     ZipFile(wheel).extractall(tmp_path / "site")
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from attncc.tune import sources;"
+        "import sys; sys.path.insert(0, sys.argv[1]); from attncc.tune import space_files;"
         "kinds = 'distributed', 'torch', 'triton';"
-        "print(*[file for kind in kinds for file in sources.shipped(kind)], sep='\\n')"
+        "print(*[file for kind in kinds for file in space_files.shipped(kind)], sep='\\n')"
     )
     command = [sys.executable, "-I", "-c", program, str(tmp_path / "site")]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
@@ -113,6 +113,6 @@ def test_installed_wheels_find_the_shipped_files(tmp_path: Path) -> None:
 
 
 def test_checkouts_find_the_shipped_files() -> None:
-    assert [str(file) for file in sources.shipped("torch")] == [
+    assert [str(file) for file in space_files.shipped("torch")] == [
         str(ROOT / "search_spaces" / "torch" / f"{direction}.toml") for direction in sorted(DIRECTIONS)
     ]

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from attncc.errors import ConfigError
 from attncc.tune.expression import parse
-from attncc.tune.files import Constraint
-from attncc.tune.kind import Candidate, Value
-from attncc.tune.space import Space
+from attncc.tune.space import Constraint, Space
+from attncc.tune.tunables import Candidate, Value
 
 LISTS: Mapping[str, tuple[Value, ...]] = {
     "forward.plan": ("cheapest", "split"),
@@ -89,7 +88,7 @@ def test_defaults_are_inserted_in_order() -> None:
 def test_the_default_is_a_candidate_under_any_constraints() -> None:
     found = space("forward.query_tile != default.forward.query_tile").including(DEFAULT)
     kept = found.feasible(FACTS)
-    assert kept == sorted(kept, key=found.index)
+    assert kept == sorted(kept, key=found.point)
     assert [each["forward.query_tile"] for each in kept].count(64) == 1
     assert found.default in kept
     assert found.admits(found.default, FACTS)
@@ -115,13 +114,13 @@ def test_seeds_are_completed_and_infeasible_ones_dropped() -> None:
 def test_indices_round_trip() -> None:
     found = space()
     for number, candidate in enumerate(found.feasible({})):
-        indices = found.index(candidate)
+        indices = found.point(candidate)
         assert found.candidate(indices) == candidate
         assert number == (indices[0] * 3 + indices[1]) * 2 + indices[2]
     with pytest.raises(ConfigError, match=r"forward\.chunk=5 is not in"):
-        found.index(_odd())
+        found.point(_odd())
     with pytest.raises(ConfigError, match=r"has or lacks forward\.core"):
-        found.index({**_odd(), "forward.core": 1})
+        found.point({**_odd(), "forward.core": 1})
 
 
 def _odd() -> Candidate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,8 @@ from attncc.configs.environment import Environment
 from attncc.errors import ConfigError
 from attncc.planner.options import WAYS
 from attncc.targets import Target
-from attncc.tune import files, parameters, sources
-from attncc.tune.backend_kinds import backend_kind
+from attncc.tune import space_files
+from attncc.tune.tunables import backend_default, backend_tunables
 
 INPUTS = Inputs(1, 2, 2, 64, 64, "fp32")
 
@@ -40,28 +40,26 @@ class Third(Backend):
 
 
 @pytest.fixture(autouse=True)
-def third(install_backends: Callable[..., None]) -> Iterator[None]:
+def third(install_backends: Callable[..., None]) -> None:
     install_backends(Third())
-    yield
-    backend_kind.cache_clear()
 
 
 def test_tunables_include_those_of_the_planner() -> None:
-    found = backend_kind("third").default("forward", INPUTS, targets.target("cpu"))
+    found = backend_default("third", "forward", INPUTS, targets.target("cpu"))
     assert found == {
         **{"forward.plan": WAYS[0], "forward.tile_m": 32, "forward.tile_n": 16},
         **{"rows": 64, "depth": 1},
     }
-    assert "columns" in parameters.names("third", "backward")
+    assert "columns" in backend_tunables("third").names("backward")
 
 
 def test_the_backend_checks_its_own_search_space(tmp_path: Path) -> None:
     space = tmp_path / "space.toml"
     space.write_text('title = "Rows"\n[parameters]\nrows = [32, 64]\n', encoding="utf-8")
-    assert files.read(space, "third").parameters == {"rows": (32, 64)}
+    assert space_files.read(space, backend_tunables("third")).parameters == {"rows": (32, 64)}
     space.write_text('title = "Rows"\n[parameters]\nrows = ["many"]\n', encoding="utf-8")
     with pytest.raises(ConfigError, match="many"):
-        files.read(space, "third")
+        space_files.read(space, backend_tunables("third"))
 
 
 def test_the_backend_has_environments() -> None:
@@ -72,8 +70,8 @@ def test_the_backend_has_environments() -> None:
 
 def test_search_spaces_lie_beside_the_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[Third.__module__], "__file__", str(tmp_path / "third.py"))
-    assert sources.shipped("third") == []
+    assert space_files.shipped("third") == []
     (tmp_path / "search_spaces").mkdir()
     space = tmp_path / "search_spaces" / "rows.toml"
     space.write_text('title = "Rows"\n[parameters]\nrows = [32, 64]\n', encoding="utf-8")
-    assert sources.shipped("third") == [space]
+    assert space_files.shipped("third") == [space]

@@ -17,14 +17,15 @@ import torch
 
 import attncc
 from attncc._util.storage import CacheWarning
+from attncc.cli import tuning_report
 from attncc.configs.store import user_store
 from attncc.errors import ConfigError, ShapeError
-from attncc.tune import measured, report
-from attncc.tune.autotune import Request
+from attncc.tune import measured
+from attncc.tune.autotune import TuningRequest
+from attncc.tune.devices import located
+from attncc.tune.evaluation import Finals
 from attncc.tune.listener import Listener
-from attncc.tune.measurement import measuring
-from attncc.tune.outcome import Finals
-from attncc.tune.place import located
+from attncc.tune.measured import measuring
 
 STRIDED = attncc.load("strided", l=16)
 SMALL: dict[str, Any] = {"heads": 2, "head_dim": 16, "trials": 3, "target": "cpu", "budget": 240.0}
@@ -46,14 +47,14 @@ class Impatient(Listener):
     def __init__(self, trials: int) -> None:
         self.trials, self.steps, self.results = trials, list[str](), list[Any]()
 
-    def on_step(self, job: Any, step: str) -> None:
+    def on_step(self, task: Any, step: str) -> None:
         self.steps.append(step)
 
-    def on_trial(self, job: Any, progress: Any) -> None:
+    def on_trial(self, task: Any, progress: Any) -> None:
         self.trials -= 1
 
     def on_result(self, result: Any) -> None:
-        assert user_store().load(result.job.environment, result.job.key) == result.entry
+        assert user_store().load(result.task.environment, result.task.key) == result.entry
         self.results.append(result)
 
     def is_cancelled(self) -> bool:
@@ -66,7 +67,7 @@ def test_results_are_reported_remembered_and_used() -> None:
     assert listener.results == list(found.each)
     told = " ".join(listener.steps)
     assert all(step in told for step in ("trial 1 of 3: the default", "finals, round 1", "dense attention"))
-    assert [each.job.direction for each in found.each] == ["forward", "backward"]
+    assert [each.task.direction for each in found.each] == ["forward", "backward"]
     assert [each.source for each in found.each] == ["tuned", "tuned"]
     assert [each.trials_run for each in found.each] == [3, 3]
     again = tuned()
@@ -146,7 +147,7 @@ def _breaking(fail: Callable[[], object], *arguments: Any) -> Callable[[Any], An
 
     def broken(question: Any) -> Any:
         config = getattr(question, "config", None)
-        if config is not None and config["forward.tile_m"] == 128 and type(question).__name__ == "Timed":
+        if config is not None and config["forward.tile_m"] == 128 and type(question).__name__ == "TimeTrial":
             fail()
         return answer(question)
 
@@ -198,7 +199,7 @@ def test_tuning_succeeds_with_an_unwritable_cache(cache: Path) -> None:
 
 def test_reports_include_plots(tmp_path: Path) -> None:
     found = tuned(direction="fwd", trials=6)
-    report.write(found, tmp_path / "report.html")
+    tuning_report.write(found, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") >= 2
     assert "Importance" in page
@@ -241,10 +242,10 @@ def test_the_local_device_is_the_default_target() -> None:
 
 
 def test_both_directions_make_two_jobs() -> None:
-    request = Request(STRIDED, 256, heads=4, kv_heads=2, direction="both", target="cpu")
-    assert [job.direction for job in request.jobs] == ["forward", "backward"]
-    assert request.options.budget is None
-    assert request.options.allowance.seconds == 75.0  # over both
+    request = TuningRequest(STRIDED, 256, heads=4, kv_heads=2, direction="both", target="cpu")
+    assert [task.direction for task in request.tasks] == ["forward", "backward"]
+    assert request.budget is None
+    assert request.tasks[0].allowance(request).seconds == 75.0  # over both
 
 
 def test_tiny_budgets_give_an_answer_that_more_time_extends() -> None:
@@ -263,7 +264,7 @@ def test_cancelled_tuning_stores_results_and_resumes() -> None:
     assert found.is_cancelled
     assert found.describe()["cancelled"]
     (result,) = found.each
-    assert (result.job.direction, result.ended, result.entry.trials) == ("forward", "cancelled", 2)
+    assert (result.task.direction, result.ended, result.entry.trials) == ("forward", "cancelled", 2)
     assert listener.results == [result]
     (again,) = tuned(direction="fwd").each
     assert (again.source, again.trials_run) == ("tuned", 1)

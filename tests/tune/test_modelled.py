@@ -16,7 +16,7 @@ from attncc.machine_code import store
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.source import Source
 from attncc.targets import gpu
-from attncc.tune.compilers import Compilers
+from attncc.tune.modelled import Compilers
 
 A100 = gpu("a100")
 KERNEL = """
@@ -101,7 +101,7 @@ import sys
 from pathlib import Path
 from attncc.machine_code.source import Source
 from attncc.targets import gpu
-from attncc.tune.compilers import Compilers
+from attncc.tune.modelled import Compilers
 
 if __name__ == "__main__":
     with Compilers(gpu("a100"), 1, 2.0) as compilers:

@@ -22,10 +22,10 @@ from attncc.distributed.simulation.scenario import Scenario
 from attncc.distributed.simulation.selection import parsed, settings_for
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, TopologyError
-from attncc.tune import files, sources
-from attncc.tune.outcome import MARGIN
-from attncc.tune.result import Result
-from attncc.tune.schedule_kind import DEFAULT, SCHEDULES
+from attncc.tune import space_files
+from attncc.tune.evaluation import MARGIN
+from attncc.tune.result import TaskResult
+from attncc.tune.schedule_task import DEFAULT, TUNABLES
 from attncc.tune.space import Space
 
 STRIDED = attncc.load("strided", l=16)
@@ -41,7 +41,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def tuned(length: int = 512, **choices: Any) -> Result:
+def tuned(length: int = 512, **choices: Any) -> TaskResult:
     (found,) = attncc.autotune(STRIDED, length, **{**SMALL, **choices}).each
     return found
 
@@ -53,7 +53,7 @@ def run(*arguments: str, status: int = 0) -> Any:
 
 
 def feasible(ranks: int, nodes: int, batch: int, kv_heads: int, length: int) -> tuple[Space, list[dict[str, Any]]]:
-    space = Space.load("distributed", "both").including(DEFAULT)
+    space = space_files.load(TUNABLES, "both").including(DEFAULT)
     inputs = Inputs(batch, 2 * kv_heads, kv_heads, 64, 64, "bf16")
     sizes = ("batch", "heads", "kv_heads", "group", "head_dim", "value_dim", "itemsize")
     facts = {name: getattr(inputs, name) for name in sizes} | {
@@ -78,17 +78,17 @@ def test_the_shipped_space_is_valid_at_every_size(
     _, found = feasible(ranks, nodes, batch, kv_heads, length)
     assert 1 <= len(found) <= 15_000
     for candidate in found[:: 1 + len(found) // 50]:
-        SCHEDULES.check(candidate)
+        TUNABLES.check(candidate)
         sharing, settings = parsed(candidate, ranks)
         sharing.check(Inputs(batch, kv_heads, kv_heads, 64, 64, "bf16"))
         assert settings.route != "tree" or nodes > 1
     described = [(*sorted(each.items()),) for each in found]
     assert len(set(described)) == len(described)
-    assert all(file.title and file.direction is None for file in map(_read, sources.shipped("distributed")))
+    assert all(file.title and file.direction is None for file in map(_read, space_files.shipped("distributed")))
 
 
-def _read(file: Any) -> files.Family:
-    return files.read(file, "distributed")
+def _read(file: Any) -> space_files.SpaceFile:
+    return space_files.read(file, TUNABLES)
 
 
 def test_meshes_divide_ranks_entries_and_heads() -> None:
@@ -129,7 +129,7 @@ def test_no_candidate_is_simulated_twice_and_seeds_reproduce(monkeypatch: pytest
         return original(self, settings, sharing)
 
     monkeypatch.setattr(
-        "attncc.tune.schedules.subject.choose", lambda scenario, sharings, on_step: [original(scenario, *_DEFAULT)]
+        "attncc.tune.schedule_task.choose", lambda scenario, sharings, on_step: [original(scenario, *_DEFAULT)]
     )
     monkeypatch.setattr(Scenario, "candidate", counting)
     first = tuned(trials=16)

@@ -8,14 +8,19 @@ from pathlib import Path
 import pytest
 
 from attncc.errors import ConfigError
-from attncc.tune import parameters, sources
+from attncc.tune import space_files
 from attncc.tune.space import Space
+from attncc.tune.tunables import backend_tunables
 
 
 def written(folder: Path, text: str) -> Path:
     path = folder / "mine.toml"
     path.write_text(text)
     return path
+
+
+def load(backend: str, direction: str, extra: Path | None = None) -> Space:
+    return space_files.load(backend_tunables(backend), direction, extra)
 
 
 def test_user_files_replace_and_add(tmp_path: Path) -> None:
@@ -29,8 +34,8 @@ def test_user_files_replace_and_add(tmp_path: Path) -> None:
     [[seeds]]
     "forward.query_tile" = 8
     """
-    plain = Space.load("torch", "forward")
-    found = Space.load("torch", "forward", written(tmp_path, text))
+    plain = load("torch", "forward")
+    found = load("torch", "forward", written(tmp_path, text))
     assert found.parameters == {**plain.parameters, "forward.query_tile": (7, 8, 128)}
     assert list(found.parameters) == list(plain.parameters)
     assert [each.rule for each in found.constraints[len(plain.constraints) :]] == ["forward.query_tile > 7"]
@@ -41,7 +46,7 @@ def test_user_files_replace_and_add(tmp_path: Path) -> None:
 def test_user_files_may_add_parameters(tmp_path: Path) -> None:
     text = '[parameters]\nprecision = ["ieee", "tf32"]\natomic = [false, true]'
     for direction in ("forward", "backward"):
-        found = Space.load("triton", direction, written(tmp_path, text))
+        found = load("triton", direction, written(tmp_path, text))
         assert (found.parameters["precision"], found.parameters["atomic"]) == (("ieee", "tf32"), (False, True))
 
 
@@ -52,7 +57,7 @@ def test_one_file_may_cover_both_directions(tmp_path: Path) -> None:
     seeds = [{ "forward.chunk" = 1024, "backward.chunk" = 2048 }, { "backward.chunk" = 2048 }]
     """
     file = written(tmp_path, text)
-    forward, backward = (Space.load("torch", direction, file) for direction in ("forward", "backward"))
+    forward, backward = (load("torch", direction, file) for direction in ("forward", "backward"))
     assert forward.parameters["forward.chunk"] == (1024,)
     assert backward.parameters["backward.chunk"] == (2048,)
     assert [each.rule for each in forward.constraints[-2:]] == ["default.forward.chunk > 1", "q_len > 1"]
@@ -63,17 +68,17 @@ def test_one_file_may_cover_both_directions(tmp_path: Path) -> None:
 
 def test_files_of_the_other_direction_change_nothing(tmp_path: Path) -> None:
     file = written(tmp_path, 'direction = "backward"\n[parameters]\n"backward.chunk" = [2048]')
-    assert Space.load("torch", "forward", file) == Space.load("torch", "forward")
-    assert Space.load("torch", "backward", file).parameters["backward.chunk"] == (2048,)
+    assert load("torch", "forward", file) == load("torch", "forward")
+    assert load("torch", "backward", file).parameters["backward.chunk"] == (2048,)
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("parameters = [", "it is no TOML"),
-        ("a = " + "[" * 5000, "it is no TOML"),
-        ("a = " + "9" * 5000, "it is no TOML"),
-        ("[parameters]\n'forward.chunk' = [1]\n'forward.chunk' = [2]", "it is no TOML"),
+        ("parameters = [", "it is not valid TOML"),
+        ("a = " + "[" * 5000, "it is not valid TOML"),
+        ("a = " + "9" * 5000, "it is not valid TOML"),
+        ("[parameters]\n'forward.chunk' = [1]\n'forward.chunk' = [2]", "it is not valid TOML"),
         ("parameter = 1", "unknown key 'parameter'"),
         ("title = 1", "title = 1"),
         ("direction = 'fwd'", "direction = 'fwd'"),
@@ -110,45 +115,45 @@ def test_files_of_the_other_direction_change_nothing(tmp_path: Path) -> None:
 )
 def test_invalid_files_are_refused(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as raised:
-        Space.load("torch", "forward", written(tmp_path, text))
+        load("torch", "forward", written(tmp_path, text))
     assert raised.value.problem.startswith(str(tmp_path / "mine.toml"))
     assert raised.value.rule
 
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="it can't be read"):
-        Space.load("torch", "forward", tmp_path / "missing.toml")
+        load("torch", "forward", tmp_path / "missing.toml")
     os.mkfifo(tmp_path / "pipe")
     for other in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
         with pytest.raises(ConfigError, match="is no regular file"):
-            Space.load("torch", "forward", other)
+            load("torch", "forward", other)
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="it is no TOML"):
-        Space.load("torch", "forward", binary)
-    large = written(tmp_path, "#" * (sources.LARGEST + 1))
+    with pytest.raises(ConfigError, match="it is not valid TOML"):
+        load("torch", "forward", binary)
+    large = written(tmp_path, "#" * (space_files.LARGEST + 1))
     with pytest.raises(ConfigError, match="has 1,048,577 bytes"):
-        Space.load("torch", "forward", large)
+        load("torch", "forward", large)
 
 
 def test_parameters_in_two_shipped_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = written(tmp_path, '[parameters]\n"forward.chunk" = [1]')
     second = tmp_path / "other.toml"
     second.write_text('[parameters]\n"forward.chunk" = [2]')
-    monkeypatch.setattr(sources, "shipped", lambda backend: [first, second])
+    monkeypatch.setattr(space_files, "shipped", lambda name: [first, second])
     with pytest.raises(ConfigError, match=r"other\.toml: 'forward\.chunk' = \[2\] is in .*mine\.toml too"):
-        Space.load("torch", "forward")
+        load("torch", "forward")
 
 
 @pytest.mark.parametrize("backend", ["reference", "tritn"])
 def test_backends_without_tunables_are_refused(backend: str) -> None:
     with pytest.raises(ConfigError, match=f"Backend '{backend}' can't be tuned"):
-        Space.load(backend, "forward")
+        load(backend, "forward")
 
 
 def test_names_depend_on_the_direction() -> None:
-    assert "query_gradient.block_m" in parameters.names("triton", "backward")
-    assert "query_gradient.block_m" not in parameters.names("triton", "forward")
-    assert {"precision", "atomic"} < set(parameters.names("triton", "forward"))
-    both = {*parameters.names("torch", "forward"), *parameters.names("torch", "backward")}
-    assert both == set(parameters.names("torch"))
+    assert "query_gradient.block_m" in backend_tunables("triton").names("backward")
+    assert "query_gradient.block_m" not in backend_tunables("triton").names("forward")
+    assert {"precision", "atomic"} < set(backend_tunables("triton").names("forward"))
+    both = {*backend_tunables("torch").names("forward"), *backend_tunables("torch").names("backward")}
+    assert both == set(backend_tunables("torch").names())

@@ -13,8 +13,8 @@ from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
 
 from attncc._util.storage import CacheWarning
 from attncc.errors import ConfigError
-from attncc.tune import trials
-from attncc.tune.trials import TrialLog, storage
+from attncc.tune import trial_log
+from attncc.tune.trial_log import TrialLog, storage
 
 LOGS = [{"op_code": 0, "n": number} for number in range(3)]
 
@@ -58,7 +58,7 @@ def test_damaged_lines_are_an_error(tmp_path: Path, damage: str) -> None:
         "twice": [first, second, second, third],
         "foreign": [first, second, b'{"op_code":0,"n":7}\n', third],
         "swapped": [second, first, third],
-        "endless": [first, b"x" * (trials.LONGEST_LINE + 1)],
+        "endless": [first, b"x" * (trial_log.LONGEST_LINE + 1)],
     }
     path.write_bytes(b"".join(damaged[damage]))
     with pytest.raises(ConfigError, match="was damaged"):
@@ -150,7 +150,7 @@ def test_invalid_urls_are_explained() -> None:
 
 
 def test_endless_lines_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "LONGEST_LINE", 100)
+    monkeypatch.setattr(trial_log, "LONGEST_LINE", 100)
     path = tmp_path / "trials.jsonl"
     path.write_bytes(b"x" * 1050)
     log = TrialLog(path)
@@ -160,7 +160,7 @@ def test_endless_lines_are_not_loaded(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_full_logs_fall_back_to_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "LARGEST", 60)
+    monkeypatch.setattr(trial_log, "LARGEST", 60)
     log = TrialLog(tmp_path / "trials.jsonl")
     log.append_logs(LOGS[:1])
     with pytest.warns(CacheWarning, match="at most 60 are read"):
@@ -171,7 +171,7 @@ def test_full_logs_fall_back_to_memory(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("kind", ["a pipe", "a link", "a folder", "a huge file"])
 def test_irregular_files_are_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(trials, "LARGEST", 1 << 16)
+    monkeypatch.setattr(trial_log, "LARGEST", 1 << 16)
     path, mine = tmp_path / "trials.jsonl", tmp_path / "mine"
     mine.write_bytes(b"mine")
     make = {

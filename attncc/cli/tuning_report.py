@@ -1,4 +1,4 @@
-"""Reports: a page with the result and Optuna's own plots of the search."""
+"""Reports of tuning: a page with the result and Optuna's own plots of the search."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from optuna.importance import PedAnovaImportanceEvaluator
 
 from attncc._util import storage
 from attncc._util.machine import machine, versions
-from attncc.tune.result import Result, Results
+from attncc.tune.result import TaskResult, TuningResult
 
 
-def write(results: Results, path: Path) -> None:
+def write(results: TuningResult, path: Path) -> None:
     """Write the report, one HTML file that needs no other; raises ConfigError where the file can't be written."""
-    template = resources.files(__package__).joinpath("report.jinja").read_text("utf-8")
+    template = resources.files(__package__).joinpath("tuning_report.jinja").read_text("utf-8")
     page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     directions = [{"described": each.describe(), "plots": _plots(each)} for each in results.each]
     text = page.render(
-        title=results.each[0].job.title,
+        title=results.each[0].task.title,
         described=results.describe(),
         directions=directions,
         machine=machine(),
@@ -34,7 +34,7 @@ def write(results: Results, path: Path) -> None:
     storage.save(path, text.encode(), "--report")
 
 
-def _plots(result: Result) -> dict[str, str]:
+def _plots(result: TaskResult) -> dict[str, str]:
     """Return SVG texts by title; a plot that has too few trials to say anything is left out."""
     study = _study(result)
     if len(study.trials) < 3:
@@ -56,7 +56,7 @@ def _drawn(plots: Any, study: optuna.Study) -> dict[str, Any]:
     return drawn
 
 
-def _study(result: Result) -> optuna.Study:
+def _study(result: TaskResult) -> optuna.Study:
     """Return the trials that ran, in milliseconds, with values in place of the places in their lists."""
     study = optuna.create_study(direction="minimize")
     timed = [(config, outcome.seconds) for config, outcome in result.tried if outcome.seconds is not None]

@@ -19,7 +19,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import BaseJournalBackend
 
@@ -79,7 +78,7 @@ class TrialLog(BaseJournalBackend):
             os.fsync(file.fileno())
 
     def _catch_up(self) -> None:
-        """Read what was appended since; raises ConfigError where it isn't what was."""
+        """Read the lines appended since; raises ConfigError for a line that doesn't follow the last one."""
         if self._in_memory:
             return
         try:
@@ -99,8 +98,8 @@ class TrialLog(BaseJournalBackend):
         if mark != _marked(self._mark, text):
             raise self._damaged()
         self._mark = mark
-        found: dict[str, Any] = json.loads(text)
-        return found
+        operation: dict[str, Any] = json.loads(text)
+        return operation
 
     def _damaged(self) -> ConfigError:
         return ConfigError(
@@ -126,13 +125,13 @@ def storage(path: Path | None, url: str | None = None) -> Iterator[BaseStorage]:
 
     Raises ConfigError for a URL that can't be used.
     """
-    found = _database(url) if url else _log(path)
+    trials = _database(url) if url else _log(path)
     try:
-        yield found
+        yield trials
     finally:
-        if isinstance(found, RDBStorage):
-            found.remove_session()
-            found.engine.dispose()  # or its connections stay open until the process ends
+        if isinstance(trials, RDBStorage):
+            trials.remove_session()
+            trials.engine.dispose()  # or its connections stay open until the process ends
 
 
 def _log(path: Path | None) -> BaseStorage:
@@ -153,12 +152,12 @@ def _log(path: Path | None) -> BaseStorage:
 
 
 def _is_usable(path: Path) -> bool:
-    """Return whether a log is none yet, or a file of at most LARGEST bytes, and no link, pipe or folder."""
+    """Return whether there is no log yet, or a file of at most LARGEST bytes, and no link, pipe or folder."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return True
-    return stat.S_ISREG(found.st_mode) and found.st_size < LARGEST
+    return stat.S_ISREG(status.st_mode) and status.st_size < LARGEST
 
 
 def _afresh(path: Path) -> BaseStorage:
@@ -181,8 +180,3 @@ def _database(url: str) -> BaseStorage:
             rule="It is a database URL as SQLAlchemy takes it, with its driver installed.",
             fix="For example sqlite:///trials.db, or postgresql+psycopg://host/trials",
         ) from error
-
-
-def quiet() -> None:
-    """Keep Optuna's own log from the terminal; attncc shows the trials."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)

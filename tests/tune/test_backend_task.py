@@ -12,16 +12,16 @@ import torch
 
 import attncc
 from attncc.backends.inputs import Inputs
+from attncc.backends.triton import TritonKernels
 from attncc.configs.key import Key
 from attncc.errors import TableError
 from attncc.frontend.scores import PLAIN, Score
 from attncc.planner.directions import BY_SHORT_NAME
 from attncc.planner.shape import Shape
-from attncc.tune.autotune import Request
-from attncc.tune.backend_subject import BackendSubject
-from attncc.tune.job import Job
-from attncc.tune.measurement import Checked, Policy, Timed, measuring
-from attncc.tune.modelled import Modelled
+from attncc.tune import modelled
+from attncc.tune.autotune import TuningRequest
+from attncc.tune.backend_task import BackendTask
+from attncc.tune.measured import CheckErrors, Policy, TimeTrial, measuring
 
 CAUSAL = attncc.load("causal")
 ALIBI = attncc.alibi(slopes=attncc.alibi_slopes(2))
@@ -42,16 +42,16 @@ def learned() -> Score:
     return attncc.t5_bias(weights=weights)
 
 
-def job_of(score: Score | None, direction: str = "fwd", **choices: Any) -> Job:
-    (job,) = Request(CAUSAL, 64, score=score, **{**SMALL, "direction": direction, **choices}).jobs
-    return job
+def task_of(score: Score | None, direction: str = "fwd", **choices: Any) -> BackendTask:
+    (task,) = TuningRequest(CAUSAL, 64, score=score, **{**SMALL, "direction": direction, **choices}).tasks
+    return task
 
 
 def test_scores_have_their_own_keys() -> None:
-    found = {job_of(score).key for score in (None, ALIBI, CAPPED, learned())}
+    found = {task_of(score).key for score in (None, ALIBI, CAPPED, learned())}
     assert len(found) == 4
-    assert job_of(ALIBI).key.score == ALIBI.key
-    assert job_of(attncc.alibi(slopes=torch.ones(2))).key == job_of(ALIBI).key  # only the shape of weights matters
+    assert task_of(ALIBI).key.score == ALIBI.key
+    assert task_of(attncc.alibi(slopes=torch.ones(2))).key == task_of(ALIBI).key  # only the shape of weights matters
 
 
 def test_keys_without_a_score_are_stable() -> None:
@@ -60,8 +60,8 @@ def test_keys_without_a_score_are_stable() -> None:
 
 
 def test_heads_are_planned_where_the_score_depends_on_them() -> None:
-    assert job_of(ALIBI).planned_shape.heads == 2
-    assert job_of(CAPPED).planned_shape.heads == 1
+    assert task_of(ALIBI).planned_shape.heads == 2
+    assert task_of(CAPPED).planned_shape.heads == 1
 
 
 @pytest.mark.parametrize("direction", ["fwd", "bwd"])
@@ -87,41 +87,44 @@ def test_attention_uses_configurations_tuned_for_its_score_only(direction: str) 
 @pytest.mark.parametrize("score", [ALIBI, CAPPED, learned(), learned().then(CAPPED)])
 @pytest.mark.parametrize("direction", ["fwd", "bwd"])
 def test_workers_time_and_check_with_the_score(score: Score, direction: str) -> None:
-    job = pickle.loads(pickle.dumps(job_of(score, direction)))
-    assert job.key == job_of(score, direction).key
-    answer = measuring(job, 0)
-    assert all(seconds > 0 for seconds in answer(Timed({}, None, Policy(least=1, most=1))))
-    accuracy = answer(Checked({}))
+    task = pickle.loads(pickle.dumps(task_of(score, direction)))
+    assert task.key == task_of(score, direction).key
+    answer = measuring(task, 0)
+    assert all(seconds > 0 for seconds in answer(TimeTrial({}, None, Policy(least=1, most=1))))
+    accuracy = answer(CheckErrors({}))
     assert accuracy.excess == ""
     assert {name for name in accuracy.errors if name.startswith("d_")} == {f"d_{each}" for each in score.weights}
 
 
 def test_unsuitable_weights_are_refused_before_any_trial() -> None:
     with pytest.raises(TableError, match="slopes"):
-        job_of(ALIBI, heads=4)
+        task_of(ALIBI, heads=4)
 
 
 def test_jobs_copy_their_weights() -> None:
     score = learned()
-    (mine,), (theirs,) = job_of(score).score.tensors, score.tensors
+    (mine,), (theirs,) = task_of(score).score.tensors, score.tensors
     assert mine is not theirs
     assert mine.requires_grad
-    assert job_of(ALIBI).score.tensors[0].requires_grad is False
+    assert task_of(ALIBI).score.tensors[0].requires_grad is False
 
 
 @pytest.mark.parametrize(("score", "adds"), [(ALIBI, False), (learned(), True)])
 def test_modelled_kernels_include_the_score_and_its_gradients(score: Score, adds: bool) -> None:
-    job = job_of(score, "bwd", target="h100", dtype="bf16")
-    program = Modelled(job, 1)._program(job, {})
-    assert not isinstance(program, str)
-    assert program.lowering.score == score.expression
-    assert program.lowering.weighted == adds
-    plain = Modelled(job, 1)._program(replace(job, score=PLAIN), {})
-    assert not isinstance(plain, str)
-    assert plain.lowering.score is None
+    task = task_of(score, "bwd", target="h100", dtype="bf16")
+    lowering = lowered(task)
+    assert lowering.score == score.expression
+    assert lowering.weighted == adds
+    assert lowered(replace(task, score=PLAIN)).score is None
+
+
+def lowered(task: BackendTask) -> Any:
+    """Return the lowering of a task's kernels under the default configuration."""
+    kernels = modelled._lowered(task, {})
+    assert isinstance(kernels, TritonKernels), kernels
+    return kernels.lowered.lowering
 
 
 def test_library_dense_attention_takes_no_score() -> None:
-    options = Request(CAUSAL, 64, **SMALL).options
-    assert BackendSubject(job_of(None), options).dense
-    assert not BackendSubject(job_of(ALIBI), options).dense
+    assert task_of(None).has_dense_baseline
+    assert not task_of(ALIBI).has_dense_baseline

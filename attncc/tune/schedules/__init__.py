@@ -1,1 +1,0 @@
-"""Schedules, tuned: by simulation on a topology that needn't be here, or by measuring on the ranks of one that is."""
