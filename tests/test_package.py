@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -20,8 +22,16 @@ def test_every_public_name_exists() -> None:
 
 
 def test_unknown_names_raise_attribute_errors() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'atention'"):
+    with pytest.raises(AttributeError, match="atention"):
         _ = attncc.atention  # type: ignore[attr-defined]
+
+
+def test_public_names_equal_those_of_the_stub() -> None:
+    """Each is imported as itself, which is how a stub exports a name."""
+    lines = (ROOT / "attncc" / "__init__.pyi").read_text().splitlines()
+    exported = [found.group(1) for line in lines if (found := re.fullmatch(r"from \.[\w.]* import (\w+) as \1", line))]
+    assert sorted(exported) == sorted(attncc.__all__)
+    assert len(exported) == sum(line.startswith("from") for line in lines)
 
 
 def test_importing_attncc_imports_nothing_heavy() -> None:
@@ -30,13 +40,21 @@ def test_importing_attncc_imports_nothing_heavy() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_the_wheel_includes_code_plugins_and_search_spaces(tmp_path: Path) -> None:
+def test_the_wheel_includes_code_types_plugins_and_search_spaces(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     [wheel] = tmp_path.glob("attncc-*.whl")
     names = set(ZipFile(wheel).namelist())
-    assert {"attncc/runtime/api.py", "attncc/py.typed"} <= names
+    assert {"attncc/runtime/api.py", "attncc/__init__.pyi", "attncc/py.typed"} <= names
     assert {"attncc_basic/__init__.py", "attncc_sparse_transformer/__init__.py"} <= names
     assert any("search_spaces" in name for name in names)
     assert any(name.startswith("attncc/targets/") and name.endswith(".toml") for name in names)
     assert not any(name.startswith(("tests/", "bench/", "attncc_template")) for name in names)
+
+
+def test_the_source_distribution_includes_the_stub(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    [archive] = tmp_path.glob("attncc-*.tar.gz")
+    with tarfile.open(archive) as opened:
+        assert any(name.endswith("/attncc/__init__.pyi") for name in opened.getnames())
