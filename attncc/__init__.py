@@ -6,7 +6,7 @@ costs nothing. torch's registry gets attncc's operators once torch is imported, 
 
 import lazy_loader
 
-from attncc.runtime.torch_import import register_operators
+from attncc.runtime.import_hook import register_operators
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

@@ -15,7 +15,7 @@ from attncc.errors import AttnccError, nearest
 PACKAGE = Path(attncc.__file__).parent
 KINDS = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, AttnccError)}
 #: Modules whose errors are about the content of a file; its readers add the fix.
-WITHOUT = {"configs/reading.py"}
+WITHOUT = {"configs/validation.py"}
 
 
 def made(tree: ast.AST) -> Iterator[ast.Call]:

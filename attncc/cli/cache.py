@@ -145,7 +145,7 @@ def verify(as_json: options.AsJson = False) -> None:
 
     Example: attncc cache verify
     """
-    from attncc.configs.upkeep import damaged
+    from attncc.configs.maintenance import damaged
 
     store = _store()
     found = list(damaged(store))
@@ -171,7 +171,7 @@ def prune(
 
     Example: attncc cache prune --dry-run
     """
-    from attncc.configs.upkeep import outdated, removable
+    from attncc.configs.maintenance import outdated, removable
 
     store = _store()
     folders = store.environments() if everything else outdated(store)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attncc._util import storage
-from attncc.configs import reading
+from attncc.configs import validation
 from attncc.configs.entry import Entry
 from attncc.configs.store import Store
 from attncc.errors import ConfigError
@@ -36,7 +36,7 @@ def content(entries: Iterable[Entry]) -> bytes:
     described = [entry.describe() for entry in entries]
     found = (json.dumps({"format": FORMAT, "entries": described}, indent=1, allow_nan=False) + "\n").encode()
     if len(found) > MAX_BYTES or len(described) > MAX_ENTRIES:
-        reading.refuse(
+        validation.refuse(
             f"The bundle has {len(described):,} entries and {len(found):,} bytes",
             f"A bundle has at most {MAX_ENTRIES:,} and {MAX_BYTES:,}",
         )
@@ -50,16 +50,16 @@ def save(entries: Iterable[Entry], path: Path, option: str = "FILE") -> None:
 
 def parsed(text: bytes) -> tuple[list[Entry], list[str]]:
     """Return the entries of a bundle, and what is wrong with each that isn't one; raises ConfigError for no bundle."""
-    found = reading.record(reading.decoded(text), ("format", "entries"), "A bundle")
+    found = validation.record(validation.decoded(text), ("format", "entries"), "A bundle")
     if found["format"] != FORMAT:
-        reading.refuse(f"format is {found['format']!r:.60}", f"This attncc reads bundles of format {FORMAT}.")
+        validation.refuse(f"format is {found['format']!r:.60}", f"This attncc reads bundles of format {FORMAT}.")
     entries, refused = [], []
-    for number, value in enumerate(reading.sequence(found["entries"], "entries", MAX_ENTRIES), start=1):
+    for number, value in enumerate(validation.sequence(found["entries"], "entries", MAX_ENTRIES), start=1):
         try:
             entry = Entry.parse(value)
             entry.content()
         except ConfigError as error:
-            refused.append(f"Entry {number}{_called(value)}: {reading.said(error)}")
+            refused.append(f"Entry {number}{_called(value)}: {validation.said(error)}")
         else:
             entries.append(entry)
     return entries, refused

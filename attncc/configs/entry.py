@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attncc._util.storage import read
-from attncc.configs import reading
+from attncc.configs import validation
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.planner.options import separated
@@ -59,20 +59,20 @@ class Entry:
 
     def __post_init__(self) -> None:
         if (self.key.backend, self.key.target) != (self.environment.backend, self.environment.target):
-            reading.refuse("Its key and its environment are of different backends or targets")
+            validation.refuse("Its key and its environment are of different backends or targets")
         check_config(self.config, self.key.direction)
-        reading.member(self.mode, "mode", MODES)
+        validation.member(self.mode, "mode", MODES)
         _check_times(self.seconds, self.samples)
-        for kernel in reading.sequence(self.resources, "resources", 256):
-            _check_plain(reading.mapping(kernel, "resources"))
+        for kernel in validation.sequence(self.resources, "resources", 256):
+            _check_plain(validation.mapping(kernel, "resources"))
         if self.expected_error is not None:
-            reading.number(self.expected_error, "expected_error")
-        reading.integer(self.trials, "trials")
-        reading.integer(self.seed, "seed")
+            validation.number(self.expected_error, "expected_error")
+        validation.integer(self.trials, "trials")
+        validation.integer(self.seed, "seed")
         for name in ("effort", "space", "version"):
-            reading.text(getattr(self, name), name)
+            validation.text(getattr(self, name), name)
         _check_time(self.made)
-        _check_plain(reading.mapping(self.about, "about", 16))
+        _check_plain(validation.mapping(self.about, "about", 16))
         self._settle()
 
     def _settle(self) -> None:
@@ -86,9 +86,9 @@ class Entry:
     @classmethod
     def parse(cls, value: object) -> Entry:
         """Return the entry that `describe` described; raises ConfigError for anything else."""
-        found = reading.record(value, ("format", *_NAMES), "An entry")
+        found = validation.record(value, ("format", *_NAMES), "An entry")
         if found["format"] != FORMAT:
-            reading.refuse(f"format is {found['format']!r:.60}", f"This attncc reads format {FORMAT}.")
+            validation.refuse(f"format is {found['format']!r:.60}", f"This attncc reads format {FORMAT}.")
         key, environment = Key.parse(found["key"]), Environment.parse(found["environment"])
         rest = {name: found[name] for name in _NAMES if name not in ("key", "environment")}
         return cls(key=key, environment=environment, **rest)
@@ -96,7 +96,7 @@ class Entry:
     @classmethod
     def read(cls, path: Path) -> Entry:
         """Return the entry of a file; raises ConfigError for one that isn't an entry's, or OSError."""
-        return cls.parse(reading.decoded(read(path, MAX_BYTES)))
+        return cls.parse(validation.decoded(read(path, MAX_BYTES)))
 
     def describe(self) -> dict[str, Any]:
         """Return the entry as JSON-able data."""
@@ -115,7 +115,7 @@ class Entry:
         lines = (f' "{name}": {encoded.get(name) or _encoded(each)}' for name, each in self._told().items())
         content = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
         if len(content) > MAX_BYTES:
-            reading.refuse(f"The entry takes {len(content):,} bytes", f"An entry takes at most {MAX_BYTES:,}.")
+            validation.refuse(f"The entry takes {len(content):,} bytes", f"An entry takes at most {MAX_BYTES:,}.")
         return content
 
     @cached_property
@@ -153,9 +153,9 @@ def _printable(value: object) -> str:
 
 def check_config(config: Mapping[str, object], direction: str) -> None:
     """Raise ConfigError unless names and values are such as a configuration's, the planner's those of its choices."""
-    for name, value in reading.mapping(config, "config", 64).items():
+    for name, value in validation.mapping(config, "config", 64).items():
         if not _CONFIG_NAME.fullmatch(name):
-            reading.refuse(f"config has a name {name!r:.60}", 'Names are such as "forward.plan".')
+            validation.refuse(f"config has a name {name!r:.60}", 'Names are such as "forward.plan".')
         check_value(name, value)
     separated(config, direction)
 
@@ -163,37 +163,37 @@ def check_config(config: Mapping[str, object], direction: str) -> None:
 def check_value(name: str, value: object) -> None:
     """Raise ConfigError unless a value is such as a configuration's that can be remembered."""
     if isinstance(value, str):
-        reading.text(value, f"config {name}", 64)
+        validation.text(value, f"config {name}", 64)
     elif not isinstance(value, int) or abs(value) >= MAX_VALUE:
-        reading.refuse(f"config {name} is {value!r:.60}", "It is an integer below 2^31, a text, true or false.")
+        validation.refuse(f"config {name} is {value!r:.60}", "It is an integer below 2^31, a text, true or false.")
 
 
 def _check_times(seconds: Mapping[str, float], samples: Mapping[str, Sequence[float]]) -> None:
-    for name, value in reading.mapping(seconds, "seconds").items():
-        reading.member(name, "a name in seconds", CONTESTANTS)
-        reading.number(value, f"seconds of {name}")
+    for name, value in validation.mapping(seconds, "seconds").items():
+        validation.member(name, "a name in seconds", CONTESTANTS)
+        validation.number(value, f"seconds of {name}")
     if "best" not in seconds:
-        reading.refuse("seconds lacks best")
-    for name, values in reading.mapping(samples, "samples").items():
-        reading.member(name, "a name in samples", CONTESTANTS)
-        for value in reading.sequence(values, f"samples of {name}", MAX_SAMPLES):
-            reading.number(value, f"samples of {name}")
+        validation.refuse("seconds lacks best")
+    for name, values in validation.mapping(samples, "samples").items():
+        validation.member(name, "a name in samples", CONTESTANTS)
+        for value in validation.sequence(values, f"samples of {name}", MAX_SAMPLES):
+            validation.number(value, f"samples of {name}")
 
 
 def _check_plain(values: Mapping[str, object]) -> None:
     for name, value in values.items():
         if isinstance(value, str):
-            reading.text(value, name, MAX_REPR)
+            validation.text(value, name, MAX_REPR)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            reading.number(value, name)
+            validation.number(value, name)
         elif not isinstance(value, bool | None):
-            reading.refuse(f"{name} is a {type(value).__name__}", "It is a number, a text, true, false or null.")
+            validation.refuse(f"{name} is a {type(value).__name__}", "It is a number, a text, true, false or null.")
 
 
 def _check_time(value: object) -> None:
     try:
-        aware = datetime.fromisoformat(reading.text(value, "made", 40)).tzinfo is not None
+        aware = datetime.fromisoformat(validation.text(value, "made", 40)).tzinfo is not None
     except ValueError:
         aware = False
     if not aware:
-        reading.refuse(f"made is {value!r:.60}", "It is a time with its zone, as ISO 8601 writes it.")
+        validation.refuse(f"made is {value!r:.60}", "It is a time with its zone, as ISO 8601 writes it.")

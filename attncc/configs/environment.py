@@ -11,7 +11,7 @@ from typing import Any
 
 from attncc import backends
 from attncc._util.machine import processor, threads, versions
-from attncc.configs import reading
+from attncc.configs import validation
 from attncc.errors import ConfigError, nearest
 from attncc.machine_code import tools
 from attncc.machine_code.options import settings
@@ -45,9 +45,9 @@ class Environment:
 
     def __post_init__(self) -> None:
         for name in ("backend", "target"):
-            reading.name(getattr(self, name), name)
+            validation.name(getattr(self, name), name)
         for name in ("sources", "facts"):
-            reading.hexadecimal(getattr(self, name), name)
+            validation.hexadecimal(getattr(self, name), name)
 
     @classmethod
     def of(cls, backend: str, target: str) -> Environment:
@@ -64,7 +64,7 @@ class Environment:
             backend=backend,
             target=target,
             sources=_sources(backends.sources(backend)),
-            facts=reading.digest(asdict(facts)),
+            facts=validation.digest(asdict(facts)),
             packages=_packages(known.packages, compiled_for),
             machine=() if facts.gpu else _machine(),
             settings=tuple(settings()) if known.compiles else (),
@@ -78,20 +78,20 @@ class Environment:
     @classmethod
     def parse(cls, value: object) -> Environment:
         """Return the environment that `describe` described; raises ConfigError for anything else."""
-        return _parsed(reading.canonical(value))
+        return _parsed(validation.canonical(value))
 
     @classmethod
     def _of_record(cls, value: object) -> Environment:
-        found = reading.record(value, [field.name for field in fields(cls)], "environment")
+        found = validation.record(value, [field.name for field in fields(cls)], "environment")
         for name in ("packages", *PLACES):
-            entries = reading.mapping(found[name], name)
-            found[name] = tuple(sorted((key, reading.text(each, key, 4096)) for key, each in entries.items()))
+            entries = validation.mapping(found[name], name)
+            found[name] = tuple(sorted((key, validation.text(each, key, 4096)) for key, each in entries.items()))
         return cls(**found)
 
     @cached_property
     def digest(self) -> str:
         """What folders are named by: equal environments have equal digests, on every machine."""
-        return reading.digest(self.describe())
+        return validation.digest(self.describe())
 
     @cached_property
     def encoded(self) -> str:

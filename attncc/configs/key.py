@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from attncc.configs import reading
+from attncc.configs import validation
 from attncc.planner.directions import BOTH, DIRECTIONS
 
 if TYPE_CHECKING:
@@ -49,18 +49,18 @@ class Key:
     kv_len: int
 
     def __post_init__(self) -> None:
-        reading.hexadecimal(self.pattern, "pattern")
+        validation.hexadecimal(self.pattern, "pattern")
         if self.density is not None:
-            reading.integer(-self.density if type(self.density) is int else self.density, "minus density")
+            validation.integer(-self.density if type(self.density) is int else self.density, "minus density")
         if self.score:
-            reading.hexadecimal(self.score, "score")
-        reading.member(self.direction, "direction", (*DIRECTIONS, BOTH))
+            validation.hexadecimal(self.score, "score")
+        validation.member(self.direction, "direction", (*DIRECTIONS, BOTH))
         for name in ("backend", "target", "dtype"):
-            reading.name(getattr(self, name), name)
+            validation.name(getattr(self, name), name)
         for name in ("head_dim", "value_dim", "heads", "kv_heads", "batch"):
-            reading.integer(getattr(self, name), name, 1)
+            validation.integer(getattr(self, name), name, 1)
         for name in ("q_len", "kv_len"):
-            reading.integer(getattr(self, name), name)
+            validation.integer(getattr(self, name), name)
 
     @classmethod
     def of(
@@ -91,12 +91,12 @@ class Key:
     @classmethod
     def parse(cls, value: object) -> Key:
         """Return the key that `describe` described; raises ConfigError for anything else."""
-        return cls(**reading.record(value, _NAMES, "key"))
+        return cls(**validation.record(value, _NAMES, "key"))
 
     @cached_property
     def digest(self) -> str:
         """What files are named by: equal keys have equal digests, in every process."""
-        return reading.digest(self.describe())
+        return validation.digest(self.describe())
 
     def describe(self) -> dict[str, object]:
         """Return the key as JSON-able data."""

@@ -21,7 +21,7 @@ from attncc._util.storage import (
     warn_once,
     warn_unwritable,
 )
-from attncc.configs import reading
+from attncc.configs import validation
 from attncc.configs.entry import MAX_BYTES, Entry
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
@@ -54,7 +54,7 @@ class Store:
 
     def trials(self, environment: Environment, name: str) -> Path | None:
         """Return where the tuner may keep a file of this name, its folder made; None where the disk won't have it."""
-        path = self.folder(environment) / "trials" / reading.name(name, "The name of a file of trials")
+        path = self.folder(environment) / "trials" / validation.name(name, "The name of a file of trials")
         try:
             make_folder(path.parent)
             check_inside(path, self.root)
@@ -113,7 +113,7 @@ class Store:
 
     def remove_environment(self, digest: str) -> None:
         """Remove an environment's folder with all that is in it, or a link in its place; raises OSError."""
-        if not reading.is_digest(digest):
+        if not validation.is_digest(digest):
             return
         folder = self.root / digest
         if folder.is_symlink():
@@ -136,12 +136,12 @@ class Store:
 
     def environments(self) -> list[Path]:
         """Return the folders of environments."""
-        return list(_children(self.root, lambda path: reading.is_digest(path.name) and path.is_dir()))
+        return list(_children(self.root, lambda path: validation.is_digest(path.name) and path.is_dir()))
 
     def described(self, folder: Path) -> Environment | None:
         """Return the environment that a folder says it is of, or None where it doesn't say, or isn't."""
         try:
-            found = Environment.parse(reading.decoded(read(folder / _DESCRIPTION, MAX_BYTES)))
+            found = Environment.parse(validation.decoded(read(folder / _DESCRIPTION, MAX_BYTES)))
         except (OSError, ConfigError):
             return None
         return found if found.digest == folder.name else None
@@ -175,7 +175,7 @@ class Store:
     def _describe(self, environment: Environment) -> None:
         path = self.folder(environment) / _DESCRIPTION
         if self.described(path.parent) is None:
-            put(path, reading.canonical(environment.describe()).encode(), self.root)
+            put(path, validation.canonical(environment.describe()).encode(), self.root)
 
     def _complain(self, error: Exception) -> None:
         warn_unwritable(self.root, error)
@@ -194,7 +194,7 @@ def checked(path: Path) -> Entry:
     """Return the entry of a store's file; raises OSError, or ConfigError where it isn't the one it is named for."""
     found = Entry.read(path)
     if (found.key.digest, found.environment.digest) != (path.stem, path.parent.parent.name):
-        reading.refuse(f"{path} holds an entry of another key or environment")
+        validation.refuse(f"{path} holds an entry of another key or environment")
     return found
 
 
@@ -214,7 +214,7 @@ def _read(path: Path, *version: int) -> Entry | None:
     except FileNotFoundError:
         return None
     except (OSError, ConfigError) as error:
-        warn_once(f"{path} is not used: {reading.said(error)} `attncc cache verify` lists such files.", str(path))
+        warn_once(f"{path} is not used: {validation.said(error)} `attncc cache verify` lists such files.", str(path))
         return None
 
 

@@ -14,10 +14,10 @@ from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.ir.score import IDENTITY
 from attncc.planner.directions import check_direction
 from attncc.planner.plan import Plan
-from attncc.runtime import carried, executables, library, operators
+from attncc.runtime import executables, export, library, operators
 from attncc.runtime.arguments import Options, check_backend, offset_of, scale_of
 from attncc.runtime.executables import Case, Config
-from attncc.runtime.held_scores import HeldScore, warn_of_captured
+from attncc.runtime.score_module import ScoreModule, warn_of_captured
 
 Result = Tensor | tuple[Tensor, Tensor]
 
@@ -63,8 +63,8 @@ def attention(
 def _attended(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, options: Options) -> Result:
     query, key, value = options.checked(query, key, value)
     scale, call, weights = scale_of(options.scale, query), options.call(pattern), options.score.tensors
-    if carried.is_leaving():
-        tables, call = carried.written(call)
+    if export.is_exporting():
+        tables, call = export.exported(call)
         out, lse, _ = library.general_attention(query, key, value, weights, tables, scale, *call)
     elif options.is_composite:
         out, lse = operators.composite_attention(query, key, value, weights, scale, call)
@@ -86,7 +86,7 @@ class Attention(torch.nn.Module):
     def __init__(self, pattern: Pattern, options: Options, plan: Plan | None = None) -> None:
         super().__init__()
         self.pattern = pattern
-        self.score = HeldScore(options.score)
+        self.score = ScoreModule(options.score)
         self.plan = plan
         self._others = options[1:]
 

@@ -5,7 +5,7 @@ a program that torch.export has saved finds its operators in a process that has 
 
 `general_attention` is attention under a score: it takes two lists, of the score's weights and of tables, and returns
 the remainder of lse, too. All that costs every call time, so that attention without a score has an operator of its own.
-Patterns and scores are named by handle and key, or, for `general_attention`, written out (attncc.runtime.carried).
+Patterns and scores are named by handle and key, or, for `general_attention`, written out (attncc.runtime.export).
 """
 
 from __future__ import annotations

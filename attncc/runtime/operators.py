@@ -1,6 +1,6 @@
 """What attncc's operators compute, differentiable and opaque to torch.compile; attncc.runtime.library registers it.
 
-Patterns and scores are named by handle and key, or written out, with their tables beside them (attncc.runtime.carried).
+Patterns and scores are named by handle and key, or written out, with their tables beside them (attncc.runtime.export).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from attncc.backends.accumulation import accumulation_dtype
 from attncc.backends.base import Gradients, Saved
 from attncc.backends.logsum import LogSum
 from attncc.errors import AttnccError
-from attncc.runtime import carried
+from attncc.runtime import export
 from attncc.runtime.executables import Call, executable_for
 
 _OPERATORS = torch.ops.attncc
@@ -42,7 +42,7 @@ def general_attention(
 
     A list without tensors is None where a model that was compiled ahead of time calls.
     """
-    found, _alive = carried.living(Call(*call), tables or ())
+    found, _alive = export.resolved(Call(*call), tables or ())
     out, lse = executable_for(query, key, value, "forward", found).forward(query, key, value, weights or (), scale)
     return out, lse.value, lse.rest
 
@@ -65,7 +65,7 @@ def general_attention_backward(
 ) -> list[Tensor]:
     """Return the gradients by query, key and value, and, if they are wanted, by a score's weights."""
     saved = _saved(tensors)
-    found, _alive = carried.living(Call(*call), tables)
+    found, _alive = export.resolved(Call(*call), tables)
     d_query, d_key, d_value, d_weights = _gradients(saved, grad_out, grad_lse, scale, found, with_weights)
     return [d_query, d_key, d_value, *d_weights]
 
@@ -130,7 +130,7 @@ class _Attend(torch.autograd.Function):
         query, key, value, *weights = tensors
         ctx.save_for_backward(query, key, value, out, *lse, *weights)
         ctx.options = options
-        ctx.kept = carried.named(Call(*options[2:]))  # alive until the backward, which names them
+        ctx.kept = export.referents(Call(*options[2:]))  # alive until the backward, which names them
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*lse[1:])
         return out, *lse

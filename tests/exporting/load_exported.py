@@ -1,4 +1,4 @@
-"""Load the exports of test_carried.py in a separate process; print the error of each."""
+"""Load the exports of test_export.py in a separate process; print the error of each."""
 
 from __future__ import annotations
 

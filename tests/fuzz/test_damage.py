@@ -30,7 +30,7 @@ from attncc.backends.inputs import Inputs
 from attncc.backends.triton import BACKEND, aot, modules
 from attncc.backends.triton.package import Package
 from attncc.backends.triton.spec import Spec
-from attncc.configs import bundle, upkeep
+from attncc.configs import bundle, maintenance
 from attncc.configs.entry import Entry, about
 from attncc.configs.environment import Environment
 from attncc.configs.store import Store, user_store
@@ -100,7 +100,7 @@ def entry() -> Entry:
 
 
 def winner(folder: Path) -> Specimen:
-    """A tuned entry: attention is right, and upkeep finds a file that lookups ignore."""
+    """A tuned entry: attention is right, and maintenance finds a file that lookups ignore."""
     made, store = entry(), user_store()
     store.save(made)
     query, key, value = torch.randn(3, 1, 2, LENGTH, 16, generator=torch.Generator().manual_seed(0))
@@ -109,7 +109,7 @@ def winner(folder: Path) -> Specimen:
     def use() -> None:
         found = attncc.attention(query, key, value, CAUSAL, backend="torch")
         torch.testing.assert_close(found, expected)
-        assert len(list(store.entries())) + len(list(upkeep.damaged(store))) == 1
+        assert len(list(store.entries())) + len(list(maintenance.damaged(store))) == 1
 
     return Specimen(store.path(made.environment, made.key), use)
 
@@ -121,7 +121,7 @@ def environment(folder: Path) -> Specimen:
 
     def use() -> None:
         store.described(store.folder(made.environment))
-        upkeep.outdated(store)
+        maintenance.outdated(store)
         assert store.save(made)
         assert store.described(store.folder(made.environment)) == made.environment
 
@@ -137,7 +137,7 @@ def exported(folder: Path) -> Specimen:
         store = Store(folder / "imported")
         found = bundle.load(path, store)
         assert all(store.load(each.environment, each.key) == each for each in found.written)
-        assert not list(upkeep.damaged(store))
+        assert not list(maintenance.damaged(store))
 
     return Specimen(path, use)
 

@@ -14,8 +14,8 @@ import pytest
 
 import attncc
 from attncc.backends.inputs import Inputs
+from attncc.configs.maintenance import outdated
 from attncc.configs.store import user_store
-from attncc.configs.upkeep import outdated
 from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.simulation.choose import choose
 from attncc.distributed.simulation.scenario import Scenario

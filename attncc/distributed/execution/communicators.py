@@ -13,7 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from attncc.distributed.execution.agreement import CallSizes, check_same_sizes, check_same_weights
 from attncc.distributed.execution.channel import Channel, gathered_rows
 from attncc.errors import DistributedError
-from attncc.runtime.held_scores import HeldScore
+from attncc.runtime.score_module import ScoreModule
 
 #: What ranks may share, in the order in which tensors have it.
 DIMS = ("batch", "heads", "sequence")
@@ -120,7 +120,7 @@ class Communicators:
     def __init__(self, mesh: RankMesh, ulysses_degree: int, timeout: float | None) -> None:
         self.dims = {dim: Channel(group, timeout) for dim, group in mesh.groups.items()}
         self._compared: set[CallSizes] = set()
-        self._weighed: weakref.WeakSet[HeldScore] = weakref.WeakSet()
+        self._weighed: weakref.WeakSet[ScoreModule] = weakref.WeakSet()
         self.within: Channel | None = None
         self.between: Channel | None = None
         self._ulysses_degree, self._timeout, self._device = ulysses_degree, timeout, mesh.device
@@ -134,7 +134,7 @@ class Communicators:
             check_same_sizes(sizes, self.dims["sequence"], self._device)
             self._compared.add(sizes)
 
-    def compare_weights(self, score: HeldScore) -> None:
+    def compare_weights(self, score: ScoreModule) -> None:
         """Raise DistributedError on every rank of the mesh unless all have these weights. Collective.
 
         Those that were compared already aren't again: ranks change them alike.

@@ -44,8 +44,8 @@ from attncc.ir.tables import Array
 from attncc.planner.directions import DIRECTIONS
 from attncc.runtime.api import Result
 from attncc.runtime.arguments import Options, scale_of
-from attncc.runtime.carried import is_leaving
-from attncc.runtime.held_scores import HeldScore
+from attncc.runtime.export import is_exporting
+from attncc.runtime.score_module import ScoreModule
 
 #: Sizes of calls that a re-planned operator is prepared for: of a few microbatches, with and without gradients.
 MOST_SEEN = 4
@@ -80,7 +80,7 @@ class DistributedAttention(torch.nn.Module):
         communicators: Communicators,
         inputs: Inputs,
         options: Options,
-        score: HeldScore | None = None,
+        score: ScoreModule | None = None,
         seen: deque[tuple[CallSizes, torch.device]] | None = None,
     ) -> None:
         """Make it; `score` and `seen` are those of another one, whose weights and sizes of calls it shares."""
@@ -88,7 +88,7 @@ class DistributedAttention(torch.nn.Module):
         self.pattern, self.schedule, self.settings = pattern, schedule, settings
         self.mesh, self.sharing, self.nodes, self.communicators = mesh, sharing, nodes, communicators
         self.inputs, self.length = inputs, schedule.partition.chunking.length
-        self.score = HeldScore(options.score) if score is None else score
+        self.score = ScoreModule(options.score) if score is None else score
         self._others = options[1:]
         self._runs: dict[tuple[int, int, str], Run] = {}
         self._seen: deque[tuple[CallSizes, torch.device]] = deque(maxlen=MOST_SEEN) if seen is None else seen
@@ -124,7 +124,7 @@ class DistributedAttention(torch.nn.Module):
             DistributedError: Where an exchange fails or takes longer than the timeout; `rank` is the one to blame.
             ExportError: Under torch.export and torch.jit.trace.
         """
-        if is_leaving():
+        if is_exporting():
             refuse_export(self)
         found: Result = self._attended(query, key, value)
         return found
@@ -185,7 +185,7 @@ class DistributedAttention(torch.nn.Module):
     def __deepcopy__(self, memo: dict[int, object]) -> DistributedAttention:
         return self._remade(self.pattern, self.schedule, copy.deepcopy(self.score, memo))
 
-    def _remade(self, pattern: Pattern, schedule: Schedule, score: HeldScore) -> DistributedAttention:
+    def _remade(self, pattern: Pattern, schedule: Schedule, score: ScoreModule) -> DistributedAttention:
         """Return the same for another pattern, or on other weights."""
         options = Options(score(), *self._others)
         plan = self.settings, self.mesh, self.sharing, self.nodes, self.communicators, self.inputs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attncc._util.storage import warn_once
 from attncc.backends.inputs import Inputs
-from attncc.configs import reading
+from attncc.configs import validation
 from attncc.configs.environment import SCHEDULES, Environment
 from attncc.configs.key import Key
 from attncc.configs.lookup import find
@@ -92,7 +92,7 @@ def _tuned(
         try:
             sharing, settings = parsed(fixing(fixed) | dict(found.config), topology.count)
         except ConfigError as error:
-            warn_once(f"The configuration from {found.layer} is not used: {reading.said(error)}", found.text)
+            warn_once(f"The configuration from {found.layer} is not used: {validation.said(error)}", found.text)
             continue
         if sharing in sharings:
             return SettingsChoice(sharing, settings, "tuned", str(found))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from attncc._util.storage import ABANDONED, WRITING
 from attncc.configs.entry import Entry
+from attncc.configs.maintenance import damaged, outdated, removable
 from attncc.configs.store import Store
-from attncc.configs.upkeep import damaged, outdated, removable
 
 Make = Callable[..., Entry]
 

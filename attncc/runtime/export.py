@@ -31,12 +31,12 @@ from attncc.runtime.executables import Call
 MOST = 1024
 
 
-def is_leaving() -> bool:
+def is_exporting() -> bool:
     """Return whether what is called now is recorded to be saved: by torch.export, or by torch.jit.trace."""
     return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]
 
 
-def written(call: Call) -> tuple[list[Tensor], Call]:
+def exported(call: Call) -> tuple[list[Tensor], Call]:
     """Return the tables of a call as tensors, and the call with its pattern and score written out.
 
     Raises ExportError for what can't be written, and under torch.onnx.
@@ -117,12 +117,12 @@ def _tables(handle: str, key: str) -> list[TableData]:
     return [found[digest] for digest in sorted(found)]
 
 
-def named(call: Call) -> tuple[object, ...]:
+def referents(call: Call) -> tuple[object, ...]:
     """Return what a call names, nothing of what it has written out."""
     return () if codec.is_program(call.pattern) else (by_handle(call.pattern), by_key(call.score))
 
 
-def living(call: Call, tables: Sequence[Tensor]) -> tuple[Call, tuple[object, ...]]:
+def resolved(call: Call, tables: Sequence[Tensor]) -> tuple[Call, tuple[object, ...]]:
     """Return a call as this process has it, and what it names, for the caller to keep as long.
 
     What is written out is read when it is first seen, and tables are compared with their hashes. Raises ExportError for

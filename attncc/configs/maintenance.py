@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attncc._util.storage import abandoned, is_inside
-from attncc.configs import reading
+from attncc.configs import validation
 from attncc.configs.store import Store, checked
 from attncc.errors import ConfigError
 
@@ -28,7 +28,7 @@ def damaged(store: Store) -> Iterator[Damage]:
         except FileNotFoundError:  # another process has removed it
             continue
         except (OSError, ConfigError) as error:
-            yield Damage(path, reading.said(error))
+            yield Damage(path, validation.said(error))
 
 
 def removable(store: Store) -> list[Path]:

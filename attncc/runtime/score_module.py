@@ -17,7 +17,7 @@ from attncc.frontend.scores import Score
 _warned: set[tuple[str, str]] = set()
 
 
-class HeldScore(torch.nn.Module):
+class ScoreModule(torch.nn.Module):
     """A score whose weights are PyTorch's to change: each nn.Parameter is a parameter, another tensor a buffer.
 
     They stand under their own names, and each call reads what they are by then: after load_state_dict, to() or
