@@ -28,8 +28,10 @@ import attncc
 from attncc.backends.base import Saved
 from attncc.backends.device import architecture
 from attncc.backends.triton.config import DIRECTIONS, KERNELS, Blocks, KernelConfig
+from attncc.configs.encoding import encoded
 from attncc.ir.score import IDENTITY
-from attncc.runtime.executables import Call, encoded, executable_for
+from attncc.runtime.call import AttentionCall
+from attncc.runtime.executables import executable_for
 
 HEADS, LENGTH = 16, 16384
 PATTERNS = {"causal": attncc.load("causal"), "256-window": attncc.load("sliding_window", window=256)}
@@ -83,7 +85,7 @@ def call(candidate: Candidate, pattern: str, length: int = LENGTH) -> Callable[[
     """Return a call of the candidate's direction; all kernels but its own have their default blocks."""
     shape = (1, HEADS, length, candidate.head_dim)
     query, key, value, grad = (torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(4))
-    asked = Call(PATTERNS[pattern].handle, IDENTITY.key, 0, "triton", encoded(candidate.config))
+    asked = AttentionCall(PATTERNS[pattern].handle, IDENTITY.key, 0, "triton", encoded(candidate.config))
     direction = DIRECTIONS[candidate.kernel]
     found, scale = executable_for(query, key, value, direction, asked), candidate.head_dim**-0.5
     out, lse = found.forward(query, key, value, (), scale)

@@ -10,14 +10,15 @@ import torch
 
 import attncc
 from attncc.backends.inputs import Inputs
-from attncc.configs import memo
 from attncc.configs.entry import Entry, about
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
+from attncc.configs.lookup import looked_up
 from attncc.configs.store import user_store
 from attncc.measure.timing import Timing
 from attncc.planner.shape import Shape
-from attncc.runtime.executables import Call, executable_for
+from attncc.runtime.call import AttentionCall
+from attncc.runtime.executables import executable_for
 
 ROUNDS = 7
 CALLS = 2000
@@ -43,7 +44,7 @@ def tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tenso
 
 
 def _per_call(tensors: list[torch.Tensor], config: str) -> float:
-    call = Call(PATTERN.handle, "", 0, "torch", config)
+    call = AttentionCall(PATTERN.handle, "", 0, "torch", config)
     begin = time.perf_counter()
     for _ in range(CALLS):
         executable_for(*tensors, "forward", call)
@@ -52,8 +53,7 @@ def _per_call(tensors: list[torch.Tensor], config: str) -> float:
 
 def test_warm_lookup_takes_microseconds(benchmark, bar, tensors) -> None:
     inputs = Inputs(1, 8, 8, 64, 64, "fp32")
-    remembered = memo.remembered(PATTERN, "", Shape(4096, 4096), inputs, "forward", "torch", "cpu")
-    assert remembered.found.source == "exact"
+    assert looked_up(PATTERN, "", Shape(4096, 4096), inputs, "forward", "torch", "cpu").source == "exact"
     samples: list[float] = []
 
     def run() -> None:

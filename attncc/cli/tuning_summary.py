@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attncc.configs.lookup import OFF, SETTING, setting
+from attncc.configs.setting import OFF, SETTING, setting
 from attncc.planner.directions import BOTH
 from attncc.tune.evaluation import TIME, TRIALS
 from attncc.tune.result import TaskResult, TuningResult

@@ -9,14 +9,15 @@ from torch import Tensor
 
 from attncc import backends
 from attncc.backends.device import here, target_name
+from attncc.configs.encoding import Config
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.ir.score import IDENTITY
 from attncc.planner.directions import check_direction
 from attncc.planner.plan import Plan
 from attncc.runtime import executables, export, library, operators
-from attncc.runtime.arguments import Options, check_backend, offset_of, scale_of
-from attncc.runtime.executables import Case, Config
+from attncc.runtime.arguments import checked, scale_of
+from attncc.runtime.call import AttentionCall
 from attncc.runtime.score_module import ScoreModule, warn_of_captured
 
 Result = Tensor | tuple[Tensor, Tensor]
@@ -56,58 +57,70 @@ def attention(
     """
     chosen, bound = as_pattern(pattern), as_score(score, weights)
     warn_of_captured(bound, weights)
-    options = Options(bound, scale, enable_gqa, q_offset, return_lse, backend, executables.encoded(config))
-    return _attended(query, key, value, chosen, options)
+    call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse)
+    return _attended(query, key, value, call, bound)
 
 
-def _attended(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, options: Options) -> Result:
-    query, key, value = options.checked(query, key, value)
-    scale, call, weights = scale_of(options.scale, query), options.call(pattern), options.score.tensors
+def _attended(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score) -> Result:
+    query, key, value = checked(query, key, value, call, score)
+    scale, weights = scale_of(call.scale, query), score.tensors
     if export.is_exporting():
         tables, call = export.exported(call)
-        out, lse, _ = library.general_attention(query, key, value, weights, tables, scale, *call)
-    elif options.is_composite:
-        out, lse = operators.composite_attention(query, key, value, weights, scale, call)
+        out, lse, _ = library.general_attention(query, key, value, weights, tables, scale, *call.operands)
+    elif call.is_composite:
+        out, lse = operators.composite_attention(query, key, value, weights, scale, *call.operands)
     elif call.score != IDENTITY.key:
-        out, lse, _ = library.general_attention(query, key, value, weights, [], scale, *call)
+        out, lse, _ = library.general_attention(query, key, value, weights, [], scale, *call.operands)
     else:
-        out, lse = library.attention(query, key, value, scale, *call)
-    return (out, lse) if options.return_lse else out
+        out, lse = library.attention(query, key, value, scale, *call.operands)
+    return (out, lse) if call.return_lse else out
 
 
 class Attention(torch.nn.Module):
-    """A pattern with its options, as a module that is called with (query, key, value); made by `compile`.
+    """A pattern with the arguments of a call, as a module on (query, key, value); made by `compile`.
 
-    score: holds the score's weights, as parameters and buffers by their names. plan: what runs under the given
-    configuration, or under the default one: which one was tuned is known only with the tensors' sizes, so that each
-    call looks it up, as `attention` does; `planned` says what it comes to.
+    Which configuration was tuned is known only with the tensors' sizes, so that each call looks it up, as `attention`
+    does.
+
+    Attributes:
+        pattern: The pattern.
+        score: Holds the score's weights, as parameters and buffers by their names.
+        call: The arguments; its score is that of the weights that `compile` got.
+        plan: What runs under the given configuration, or under the default one; None without lengths.
     """
 
-    def __init__(self, pattern: Pattern, options: Options, plan: Plan | None = None) -> None:
+    def __init__(self, pattern: Pattern, call: AttentionCall, score: Score, plan: Plan | None = None) -> None:
         super().__init__()
         self.pattern = pattern
-        self.score = ScoreModule(options.score)
+        self.score = ScoreModule(score)
         self.plan = plan
-        self._others = options[1:]
+        self.call = call
 
-    @property
-    def options(self) -> Options:
-        """The options of a call, the score on the weights that the module has now."""
-        return Options(self.score(), *self._others)
+    def _on_weights(self) -> tuple[AttentionCall, Score]:
+        """Return the call and its score, on the weights that the module has now."""
+        score = self.score()
+        return self.call._replace(score=score.key), score
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
-        """Return `attention(query, key, value, pattern)` under the options."""
-        return _attended(query, key, value, self.pattern, self.options)
+        """Return `attention(query, key, value, pattern)` with the module's other arguments."""
+        return _attended(query, key, value, *self._on_weights())
 
     def planned(self, query: Tensor, key: Tensor, value: Tensor, direction: str = "forward") -> Plan:
-        """Return the plan that a call on such tensors runs now; `direction` is forward or backward.
+        """Return the plan that a call on such tensors runs now.
 
-        Raises what the call does.
+        Args:
+            query: (B, Hq, Nq, D).
+            key: (B, Hkv, Nk, D).
+            value: (B, Hkv, Nk, Dv).
+            direction: "forward" or "backward".
+
+        Raises:
+            AttnccError: What the call raises.
         """
         check_direction(direction)
-        options = self.options
-        query, key, value = options.checked(query, key, value)
-        return executables.running(query, key, value, direction, options.call(self.pattern))[0]
+        call, score = self._on_weights()
+        query, key, value = checked(query, key, value, call, score)
+        return executables.planned(query, key, value, direction, call)
 
     def extra_repr(self) -> str:
         """Return the pattern, for the printed module."""
@@ -138,13 +151,11 @@ def compile(
     `heads` and `batch` matter only to patterns and scores that depend on h or b. Options are those of `attention`.
     """
     chosen, bound = as_pattern(pattern), as_score(score, weights)
-    q_offset = offset_of(q_offset)
-    options = Options(bound, scale, enable_gqa, q_offset, return_lse, backend, executables.encoded(config))
+    call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse)
     if q_len is None:
-        return Attention(chosen, options)
-    check_backend(backend)
-    device, expression = here(), options.score.expression
-    shape = executables.shape_for(chosen, expression, q_len, kv_len, q_offset, heads, batch)
-    case = Case(chosen, expression, shape, backend or backends.preferred(device)[0], target_name(device))
-    plan, _ = executables.lowered(case, "forward", options.config)
-    return Attention(chosen, options, plan)
+        return Attention(chosen, call, bound)
+    device = here()
+    shape = executables.shape_for(chosen, bound.expression, q_len, kv_len, call.q_offset, heads, batch)
+    on_backend = call._replace(backend=call.backend or backends.preferred(device)[0])
+    plan, _ = executables.lowered(on_backend, shape, target_name(device), "forward")
+    return Attention(chosen, call, bound, plan)

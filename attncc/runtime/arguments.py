@@ -1,61 +1,32 @@
-"""Arguments of a call: its options, and what is checked of its tensors before anything is planned."""
+"""Arguments of a call: what is checked of its tensors before anything is planned."""
 
 from __future__ import annotations
 
 import math
 import numbers
-import operator
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch._C._functorch import is_gradtrackingtensor
 from torch.autograd.forward_ad import unpack_dual
 
-from attncc import backends
 from attncc._util.tracing import plain, shown
 from attncc.backends.accumulation import accumulation_dtype
-from attncc.errors import AttnccError, BackendError, ShapeError, TableError
-from attncc.frontend.patterns import Pattern
-from attncc.frontend.scores import PLAIN, Score
-from attncc.ir.symbols import MAX_POSITION
-from attncc.runtime.executables import Call
+from attncc.errors import AttnccError, ShapeError, TableError
+from attncc.frontend.scores import Score
+from attncc.runtime.call import AttentionCall
 
 
-class Options(NamedTuple):
-    """What a call says besides its tensors and its pattern, as attncc.attention has it.
-
-    A tuple, since torch.compile traces through the making of it. config: as executables.encoded gives it, since
-    the caller may change a mapping later.
-    """
-
-    score: Score = PLAIN
-    scale: float | None = None
-    enable_gqa: bool = False
-    q_offset: int = 0
-    return_lse: bool = False
-    backend: str | None = None
-    config: str = ""
-
-    def checked(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-        """Return the tensors as autocast has them; raises unless they, and a score's weights, fit together."""
-        check_types(query, key, value, self.backend)
-        if not self.is_composite:
-            check_transforms(query, key, value, *self.score.tensors)
-        query, key, value = autocast(query, key, value)
-        check_tensors(query, key, value, self.enable_gqa, self.q_offset)
-        check_weights(self.score.weights, query)
-        return [query, key, value]
-
-    @property
-    def is_composite(self) -> bool:
-        """Whether the call is made of torch's own operations; in a compiled graph it is the operator all the same."""
-        return not torch.compiler.is_compiling() and backends.is_composite(self.backend or "")
-
-    def call(self, pattern: Pattern) -> Call:
-        """Return how a pattern is called for under these options."""
-        return Call(pattern.handle, self.score.key, offset_of(self.q_offset), self.backend or "", self.config)
+def checked(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score) -> list[Tensor]:
+    """Return the tensors of a call as autocast has them; raises unless they, and the score's weights, fit together."""
+    check_types(query, key, value)
+    if not call.is_composite:
+        check_transforms(query, key, value, *score.tensors)
+    query, key, value = autocast(query, key, value)
+    check_tensors(query, key, value, call.enable_gqa)
+    check_weights(score.weights, query)
+    return [query, key, value]
 
 
 def check_transforms(*tensors: Tensor) -> None:
@@ -116,8 +87,8 @@ def check_scale(scale: object) -> None:
         )
 
 
-def check_types(query: object, key: object, value: object, backend: object) -> None:
-    """Raise ShapeError or BackendError for arguments that aren't strided tensors and a name."""
+def check_types(query: object, key: object, value: object) -> None:
+    """Raise ShapeError for arguments that aren't strided tensors."""
     for name, x in (("query", query), ("key", key), ("value", value)):
         if not isinstance(x, Tensor) or x.layout != torch.strided or x.is_nested:
             kind = _kind(x)
@@ -126,7 +97,6 @@ def check_types(query: object, key: object, value: object, backend: object) -> N
                 rule="query, key and value are strided tensors (B, H, N, D).",
                 fix="Convert it first, for example with .to_dense().",
             )
-    check_backend(backend)
 
 
 def _kind(x: object) -> str:
@@ -135,35 +105,11 @@ def _kind(x: object) -> str:
     return "nested tensor" if x.is_nested else f"tensor with layout {x.layout}"
 
 
-def check_backend(backend: object) -> None:
-    """Raise BackendError unless it is a name, or None."""
-    if not isinstance(backend, str | None):
-        raise BackendError(
-            f"backend={shown(backend)}.", rule="It is the name of a backend, or None.", fix="Write backend='torch'."
-        )
-
-
-def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool, q_offset: int) -> None:
+def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> None:
     """Raise ShapeError unless the tensors fit together."""
     _check_sizes(query, key, value)
     _check_elements(query, key, value)
     _check_heads(query.shape[1], key.shape[1], enable_gqa)
-    offset_of(q_offset)
-
-
-def offset_of(q_offset: Any) -> int:
-    """Return the position of the first query; raises ShapeError for what isn't one."""
-    try:
-        whole: Any = q_offset if isinstance(q_offset, int | torch.SymInt) else operator.index(q_offset)
-    except TypeError:
-        whole = MAX_POSITION
-    if isinstance(q_offset, bool) or not -MAX_POSITION < whole < MAX_POSITION:
-        raise ShapeError(
-            f"q_offset={shown(q_offset)}.",
-            rule="It is the position of the first query, an integer above -2^31 and below 2^31.",
-            fix="With a cache of n keys before the queries, give n.",
-        )
-    return whole  # type: ignore[no-any-return]  # under torch.compile it may stand for an integer
 
 
 def _check_sizes(query: Tensor, key: Tensor, value: Tensor) -> None:

@@ -2,137 +2,114 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import weakref
-from collections.abc import Mapping
-from functools import cache, lru_cache
-from typing import NamedTuple
+from functools import cache
 
 from torch import Tensor
 
 from attncc import backends
 from attncc._util import caching
 from attncc._util.storage import warn_once
-from attncc._util.tracing import constant, plain, shown
 from attncc.backends.base import Executable
 from attncc.backends.device import target_name
 from attncc.backends.empty import EMPTY
 from attncc.backends.inputs import Inputs
-from attncc.configs import memo
-from attncc.configs.lookup import Found
-from attncc.errors import AttnccError, BackendError, ConfigError
+from attncc.configs.encoding import DecodedConfig, decoded
+from attncc.configs.lookup import looked_up
+from attncc.configs.result import LookupResult
+from attncc.errors import AttnccError, BackendError
 from attncc.frontend.patterns import Pattern, by_handle
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.planner.checks import check_score, check_sizes
-from attncc.planner.options import PlanOptions, separated
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
+from attncc.runtime.call import AttentionCall
 
 LOG = logging.getLogger("attncc")
 
-Config = Mapping[str, object]
-#: (backend, direction, configuration) of what was found and couldn't be lowered.
+#: Calls whose executables are remembered, by what makes two calls alike; then forgotten all at once.
+MOST = 4096
+#: The executable, while it is kept elsewhere, and the look-up that its configuration is from, if there was one.
+_executables: dict[tuple[object, ...], tuple[weakref.ref[Executable], LookupResult | None]] = {}
+#: (backend, direction, configuration) of what was looked up and couldn't be lowered.
 _refused: set[tuple[str, str, str]] = set()
 
 
-class Call(NamedTuple):
-    """How a call wants its tensors attended: a tuple, since operators take these values one by one.
-
-    pattern: its handle. score: its key, "" for none. q_offset: position of the first query. backend: its name, "" for
-    the preferred one. config: as `encoded` gives it, "" for what was tuned.
-    """
-
-    pattern: str
-    score: str
-    q_offset: int
-    backend: str
-    config: str
-
-
-class Case(NamedTuple):
-    """What is lowered: a pattern under a score on a shape, by a backend for a target."""
-
-    pattern: Pattern
-    score: ScoreExpression
-    shape: Shape
-    backend: str
-    target: str
-
-
-class Known(NamedTuple):
-    """What ran such a call before, while it is kept elsewhere, and the look-up that it came from, if there was one."""
-
-    executable: weakref.ref[Executable]
-    tuned: memo.Remembered | None
-
-
-#: Calls that are remembered, by what makes two alike; then forgotten all at once.
-MOST = 4096
-_known: dict[tuple[object, ...], Known] = {}
-
-
-def executable_for(query: Tensor, key: Tensor, value: Tensor, direction: str, call: Call) -> Executable:
-    """Return what runs a direction of a call on these tensors; see `running`. Warm it takes microseconds."""
-    asked = (direction, call, query.shape, key.shape, value.shape, query.dtype, query.device)
-    if (known := _known.get(asked)) is not None and (known.tuned is None or known.tuned.holds()):
-        executable = known.executable()
-        if executable is not None:
+def executable_for(query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall) -> Executable:
+    """Return what runs a direction of a call on these tensors; see `planned`. Warm it takes microseconds."""
+    alike = (direction, call, query.shape, key.shape, value.shape, query.dtype, query.device)
+    tuned = None
+    if (remembered := _executables.get(alike)) is not None:
+        reference, tuned = remembered
+        if tuned is not None and not tuned.is_current:
+            tuned = None
+        elif (executable := reference()) is not None:
             return executable
-    _, executable, tuned = _running(query, key, value, direction, call)
-    if len(_known) >= MOST:
-        _known.clear()
-    _known[asked] = Known(weakref.ref(executable), tuned)
+    _, executable, tuned = _run(query, key, value, direction, call, tuned)
+    if len(_executables) >= MOST:
+        _executables.clear()
+    _executables[alike] = weakref.ref(executable), tuned
     return executable
 
 
-def running(query: Tensor, key: Tensor, value: Tensor, direction: str, call: Call) -> tuple[Plan, Executable]:
-    """Return the plan and what runs a direction, forward or backward, of a call on these tensors.
+def planned(query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall) -> Plan:
+    """Return the plan that runs a direction, forward or backward, of a call on these tensors.
 
     Without a backend it is the first preferred one that doesn't refuse; without a configuration it is what was tuned,
     as attncc.configs finds it. Raises BackendError, and what looking up and planning do.
     """
-    return _running(query, key, value, direction, call)[:2]
+    return _run(query, key, value, direction, call)[0]
 
 
-def _running(
-    query: Tensor, key: Tensor, value: Tensor, direction: str, call: Call
-) -> tuple[Plan, Executable, memo.Remembered | None]:
+def _run(
+    query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall, tuned: LookupResult | None = None
+) -> tuple[Plan, Executable, LookupResult | None]:
+    """Return the plan of a call, its executable, and the look-up of its configuration: `tuned`, or a new one."""
     pattern, score = by_handle(call.pattern), by_key(call.score)
     batch, heads, q_len, _ = query.shape
     shape = shape_for(pattern, score, q_len, key.shape[2], call.q_offset, max(1, heads), max(1, batch))
-    reasons = {}
-    for name in [call.backend] if call.backend else backends.preferred(query.device):
-        reasons[name] = backends.get(name).refuses(query, value)
-        if reasons[name] is None:
-            _log_choice(name, tuple(f"{other}: {reason}" for other, reason in reasons.items() if reason))
-            case = Case(pattern, score, shape, name, target_name(query.device))
-            if 0 in (batch, heads):  # nothing is computed, but what can't be planned is refused
-                return lowered(case, direction, call.config)[0], EMPTY, None
-            if call.config:
-                return *lowered(case, direction, call.config), None
-            inputs = Inputs.of(query, key, value)
-            tuned = memo.remembered(pattern, score.key, shape, inputs, direction, name, case.target)
-            return *_as_found(tuned.found, case, direction), tuned
+    call, target = call._replace(backend=_backend(query, value, call.backend)), target_name(query.device)
+    if 0 in (batch, heads):  # nothing is computed, but what can't be planned is refused
+        return lowered(call, shape, target, direction)[0], EMPTY, None
+    if call.config:
+        return *lowered(call, shape, target, direction), None
+    if tuned is None:
+        inputs = Inputs.of(query, key, value)
+        tuned = looked_up(pattern, score.key, shape, inputs, direction, call.backend, target)
+    return *_lowered_as_tuned(tuned, call, shape, target, direction), tuned
+
+
+def _backend(query: Tensor, value: Tensor, name: str) -> str:
+    """Return the named backend, or without a name the first preferred one, that takes such tensors."""
+    reasons: dict[str, str] = {}
+    for candidate in [name] if name else backends.preferred(query.device):
+        reason = backends.get(candidate).refuses(query, value)
+        if reason is None:
+            _log_choice(candidate, tuple(f"{other}: {reason}" for other, reason in reasons.items()))
+            return candidate
+        reasons[candidate] = reason
     raise BackendError(
         " ".join(f"Backend {name!r} refuses: {reason}." for name, reason in reasons.items()),
         fix="Name another backend, or convert the tensors.",
     )
 
 
-def _as_found(tuned: Found, case: Case, direction: str) -> tuple[Plan, Executable]:
-    """Lower under a configuration that was found; one that can't be is warned of once, and not used again."""
-    refused = (case.backend, direction, tuned.text)
-    if tuned.text and refused not in _refused:
-        try:
-            return lowered(case, direction, tuned.text)
-        except AttnccError as error:
-            problem = error.problem
-    without = lowered(case, direction, "")
-    if tuned.text and refused not in _refused:
-        _refused.add(refused)
-        warn_once(f"A configuration from {tuned.layer} is not used: {problem}", tuned.text)
+def _lowered_as_tuned(
+    tuned: LookupResult, call: AttentionCall, shape: Shape, target: str, direction: str
+) -> tuple[Plan, Executable]:
+    """Lower under a configuration that was looked up; one that can't be is warned of once, and not used again."""
+    refused = (call.backend, direction, tuned.text)
+    if not tuned.text or refused in _refused:
+        return lowered(call, shape, target, direction)
+    try:
+        return lowered(call._replace(config=tuned.text), shape, target, direction)
+    except AttnccError as error:
+        problem = error.problem
+    without = lowered(call, shape, target, direction)
+    _refused.add(refused)
+    warn_once(f"A configuration from {tuned.layer} is not used: {problem}", tuned.text)
     return without
 
 
@@ -160,61 +137,23 @@ def shape_for(
     return Shape.of(q_len, kv_len, q_offset, heads, batch).narrowed(free)
 
 
-def lowered(case: Case, direction: str, config: str) -> tuple[Plan, Executable]:
-    """Return the plan of a case, and its backend's executable; raises what they and the checks of the score raise.
+def lowered(call: AttentionCall, shape: Shape, target: str, direction: str) -> tuple[Plan, Executable]:
+    """Return the plan of a call, which names its backend, and the executable; nothing is looked up.
 
-    `direction` is `forward` or `backward`: their plans may differ. Executables run both.
+    `direction` is forward or backward: their plans may differ. Executables run both. Raises what planning, lowering and
+    the checks of the score raise.
     """
-    choice, rest = _parted(config, direction)
-    return _lowered(case, choice, rest)
+    pattern, score = by_handle(call.pattern), by_key(call.score)
+    return _lowered(pattern, score, shape, call.backend, target, decoded(call.config or "{}", direction))
 
 
 @caching.by_size(lambda lowered: lowered[0].size)
-def _lowered(case: Case, choice: PlanOptions, config: str) -> tuple[Plan, Executable]:
-    pattern, score, shape, backend, target = case
+def _lowered(
+    pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, target: str, config: DecodedConfig
+) -> tuple[Plan, Executable]:
     found = backends.get(backend)
-    plan = plan_for(pattern, shape, choice.tile(found.tile), target).preferring(choice.plan)
+    plan = plan_for(pattern, shape, config.planner.tile(found.tile), target).preferring(config.planner.plan)
     check_sizes(pattern.predicate, shape)
     check_score(score, pattern.predicate, shape)
     _log_dense(plan)
-    return plan, found.lower(plan, score, _decoded(config))
-
-
-@lru_cache(maxsize=1024)
-def _parted(config: str, direction: str) -> tuple[PlanOptions, str]:
-    """Return the planner's options, and what is the backend's as text."""
-    choice, rest = separated(_decoded(config), direction)
-    return choice, encoded(rest)
-
-
-def encoded(config: Config | None) -> str:
-    """Return a configuration as text, since an operator takes no mapping; "" is none, so that one is looked up."""
-    if config is None:
-        return ""
-    if not isinstance(config, Mapping):
-        raise ConfigError(
-            f"config={shown(config)}.",
-            rule="It is a mapping from names to values.",
-            fix="""For example {"forward.plan": "fused"}.""",
-        )
-    names = tuple(config)
-    return _encoded(names, *(plain(config[name]) for name in names))
-
-
-@constant
-def _encoded(names: tuple[str, ...], *values: object) -> str:
-    config = dict(zip(names, values, strict=True))
-    try:
-        return json.dumps(config, sort_keys=True)
-    except TypeError as error:
-        raise ConfigError(
-            f"config={config!r}: {error}.",
-            rule="Its values are numbers, texts, True or False.",
-            fix="""For example {"forward.plan": "fused"}.""",
-        ) from None
-
-
-@lru_cache(maxsize=1024)
-def _decoded(config: str) -> Mapping[str, object]:
-    decoded: dict[str, object] = json.loads(config) if config else {}
-    return decoded
+    return plan, found.lower(plan, score, config.backend)

@@ -8,7 +8,9 @@ from attncc import backends, targets
 from attncc.backends.device import here, target_name
 from attncc.backends.inputs import Inputs
 from attncc.configs.key import Key
-from attncc.configs.lookup import Found, Miss, find, why_miss
+from attncc.configs.lookup import find
+from attncc.configs.misses import Miss, why_miss
+from attncc.configs.result import LookupResult
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.planner.directions import BOTH, ways
@@ -21,7 +23,7 @@ class Explained:
     """What is found for one direction."""
 
     key: Key
-    found: Found
+    found: LookupResult
 
     def __str__(self) -> str:
         config = ", ".join(f"{name}={value}" for name, value in self.found.config.items())
@@ -100,5 +102,5 @@ def _runs_on(backend: str | None, target: str | None) -> tuple[str, str]:
     return backends.preferred_for(targets.target(place)), place
 
 
-def _found(key: Key) -> Found:
-    return find(key) if backends.is_tuned(key.backend) else Found()
+def _found(key: Key) -> LookupResult:
+    return find(key) if backends.is_tuned(key.backend) else LookupResult()

@@ -25,7 +25,7 @@ from attncc.frontend.patterns import Pattern, by_handle
 from attncc.ir import codec
 from attncc.ir.score import IDENTITY, ScoreExpression, by_key
 from attncc.ir.tables import TableData
-from attncc.runtime.executables import Call
+from attncc.runtime.call import AttentionCall
 
 #: Patterns and scores that are kept as they were read.
 MOST = 1024
@@ -36,7 +36,7 @@ def is_exporting() -> bool:
     return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]
 
 
-def exported(call: Call) -> tuple[list[Tensor], Call]:
+def exported(call: AttentionCall) -> tuple[list[Tensor], AttentionCall]:
     """Return the tables of a call as tensors, and the call with its pattern and score written out.
 
     Raises ExportError for what can't be written, and under torch.onnx.
@@ -117,12 +117,12 @@ def _tables(handle: str, key: str) -> list[TableData]:
     return [found[digest] for digest in sorted(found)]
 
 
-def referents(call: Call) -> tuple[object, ...]:
+def referents(call: AttentionCall) -> tuple[object, ...]:
     """Return what a call names, nothing of what it has written out."""
     return () if codec.is_program(call.pattern) else (by_handle(call.pattern), by_key(call.score))
 
 
-def resolved(call: Call, tables: Sequence[Tensor]) -> tuple[Call, tuple[object, ...]]:
+def resolved(call: AttentionCall, tables: Sequence[Tensor]) -> tuple[AttentionCall, tuple[object, ...]]:
     """Return a call as this process has it, and what it names, for the caller to keep as long.
 
     What is written out is read when it is first seen, and tables are compared with their hashes. Raises ExportError for

@@ -16,14 +16,16 @@ from attncc.backends.base import Gradients, Saved
 from attncc.backends.logsum import LogSum
 from attncc.errors import AttnccError
 from attncc.runtime import export
-from attncc.runtime.executables import Call, executable_for
+from attncc.runtime.call import AttentionCall
+from attncc.runtime.executables import executable_for
 
 _OPERATORS = torch.ops.attncc
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, *call: Any) -> tuple[Tensor, Tensor]:
-    """Return (out, lse), see attncc.backends.base.Executable; `call` are the fields of a Call."""
-    out, lse = executable_for(query, key, value, "forward", Call(*call)).forward(query, key, value, (), scale)
+def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, *operands: Any) -> tuple[Tensor, Tensor]:
+    """Return (out, lse), see attncc.backends.base.Executable; `operands` are those of an AttentionCall."""
+    executable = executable_for(query, key, value, "forward", AttentionCall(*operands))
+    out, lse = executable.forward(query, key, value, (), scale)
     return out, lse.value
 
 
@@ -34,7 +36,7 @@ def general_attention(
     weights: Sequence[Tensor] | None,
     tables: Sequence[Tensor] | None,
     scale: float,
-    *call: Any,
+    *operands: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return (out, lse, its remainder) under a score that looks `weights` up, if it has any.
 
@@ -42,15 +44,16 @@ def general_attention(
 
     A list without tensors is None where a model that was compiled ahead of time calls.
     """
-    found, _alive = export.resolved(Call(*call), tables or ())
-    out, lse = executable_for(query, key, value, "forward", found).forward(query, key, value, weights or (), scale)
+    call, _alive = export.resolved(AttentionCall(*operands), tables or ())
+    executable = executable_for(query, key, value, "forward", call)
+    out, lse = executable.forward(query, key, value, weights or (), scale)
     return out, lse.value, lse.rest
 
 
 def attention_backward(grad_out: Tensor, grad_lse: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients by query, key and value."""
-    saved, (scale, *call) = _saved(rest[:5]), rest[5:]
-    d_query, d_key, d_value, _ = _gradients(saved, grad_out, grad_lse, scale, Call(*call), False)
+    saved, (scale, *operands) = _saved(rest[:5]), rest[5:]
+    d_query, d_key, d_value, _ = _gradients(saved, grad_out, grad_lse, scale, AttentionCall(*operands), False)
     return d_query, d_key, d_value
 
 
@@ -61,12 +64,12 @@ def general_attention_backward(
     tables: Sequence[Tensor],
     with_weights: bool,
     scale: float,
-    *call: Any,
+    *operands: Any,
 ) -> list[Tensor]:
     """Return the gradients by query, key and value, and, if they are wanted, by a score's weights."""
     saved = _saved(tensors)
-    found, _alive = export.resolved(Call(*call), tables)
-    d_query, d_key, d_value, d_weights = _gradients(saved, grad_out, grad_lse, scale, found, with_weights)
+    call, _alive = export.resolved(AttentionCall(*operands), tables)
+    d_query, d_key, d_value, d_weights = _gradients(saved, grad_out, grad_lse, scale, call, with_weights)
     return [d_query, d_key, d_value, *d_weights]
 
 
@@ -77,7 +80,7 @@ def _saved(tensors: Sequence[Tensor]) -> Saved:
 
 
 def _gradients(
-    saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, call: Call, with_weights: bool
+    saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, call: AttentionCall, with_weights: bool
 ) -> Gradients:
     found = executable_for(saved.query, saved.key, saved.value, "backward", call)
     return found.backward(saved, grad_out, grad_lse, scale, with_weights)
@@ -117,8 +120,8 @@ def like_general_gradients(
     return [x.new_empty(x.shape) for x in wanted]
 
 
-class _Attend(torch.autograd.Function):
-    """Attention with its derivative: of (tables, scale, *call), query, key, value and a score's weights.
+class _AttentionFunction(torch.autograd.Function):
+    """Attention with its derivative: of (tables, scale, *operands), query, key, value and a score's weights.
 
     tables: None under `attention`, which takes no weights either. torch.library.register_autograd would do, but takes
     longer for a call than all else that the host does.
@@ -130,7 +133,7 @@ class _Attend(torch.autograd.Function):
         query, key, value, *weights = tensors
         ctx.save_for_backward(query, key, value, out, *lse, *weights)
         ctx.options = options
-        ctx.kept = export.referents(Call(*options[2:]))  # alive until the backward, which names them
+        ctx.kept = export.referents(AttentionCall(*options[2:]))  # alive until the backward, which names them
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*lse[1:])
         return out, *lse
@@ -158,7 +161,7 @@ def _below_autograd(options: tuple[Any, ...], query: Tensor, key: Tensor, value:
 
 def _differentiable(options: tuple[Any, ...], *tensors: Tensor) -> Any:
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-    return _Attend.apply(options, *tensors) if wanted else _below_autograd(options, *tensors)  # type: ignore[no-untyped-call]
+    return _AttentionFunction.apply(options, *tensors) if wanted else _below_autograd(options, *tensors)  # type: ignore[no-untyped-call]
 
 
 def differentiable_attention(query: Tensor, key: Tensor, value: Tensor, *options: Any) -> Any:
@@ -179,10 +182,11 @@ def differentiable_general_attention(
 
 
 def composite_attention(
-    query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float, call: Call
+    query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float, *operands: Any
 ) -> tuple[Tensor, Tensor]:
     """Return (out, lse) by a composite backend's own operations: autograd and torch's transforms go through them."""
-    out, lse = executable_for(query, key, value, "forward", call).forward(query, key, value, weights, scale)
+    executable = executable_for(query, key, value, "forward", AttentionCall(*operands))
+    out, lse = executable.forward(query, key, value, weights, scale)
     return out, lse.value
 
 

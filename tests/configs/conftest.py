@@ -10,7 +10,7 @@ import pytest
 
 import attncc
 from attncc.backends.inputs import Inputs
-from attncc.configs import layers, memo
+from attncc.configs import layers, lookup
 from attncc.configs.entry import Entry, about
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
@@ -26,7 +26,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("ATTNCC_CACHE", raising=False)
     monkeypatch.delenv("ATTNCC_CONFIG_PATH", raising=False)
-    monkeypatch.setattr(memo, "_logged", set())
+    monkeypatch.setattr(lookup, "_logged", set())
     monkeypatch.setattr(layers, "shipped", lambda: ())
 
 

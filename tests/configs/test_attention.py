@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import subprocess
 import sys
@@ -16,13 +17,14 @@ import torch
 import attncc
 from attncc._util.storage import CacheWarning
 from attncc.backends.inputs import Inputs
-from attncc.configs import memo
 from attncc.configs.entry import Entry
 from attncc.configs.key import Key
+from attncc.configs.lookup import looked_up
 from attncc.configs.store import Store
 from attncc.planner.shape import Shape
 from attncc.runtime import executables
-from attncc.runtime.executables import Call, executable_for
+from attncc.runtime.call import AttentionCall
+from attncc.runtime.executables import executable_for
 
 Make = Callable[..., Entry]
 STRIDED = attncc.load("strided", l=8)
@@ -36,7 +38,7 @@ def tensors(n: int = 64) -> list[torch.Tensor]:
 def plans(direction: str = "forward", n: int = 64, config: str = "") -> set[str]:
     """The names of the plans that a call runs, by default one without a configuration."""
     q, k, v = tensors(n)
-    found = executable_for(q, k, v, direction, Call(STRIDED.handle, "", 0, "torch", config))
+    found = executable_for(q, k, v, direction, AttentionCall(STRIDED.handle, "", 0, "torch", config))
     return {group.alternatives[0].name for group in found.plan.groups}
 
 
@@ -84,10 +86,10 @@ def _gradients() -> list[torch.Tensor]:
 def test_an_explicit_configuration_wins(store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save(entry())
 
-    def looked_up(*arguments: object) -> None:
+    def look_up(*arguments: object) -> None:
         raise AssertionError("looked up")
 
-    monkeypatch.setattr(memo, "remembered", looked_up)
+    monkeypatch.setattr(executables, "looked_up", look_up)
     q, k, v = tensors()
     attncc.attention(q, k, v, STRIDED, config={"forward.plan": "split"})
     attncc.attention(q, k, v, STRIDED, config={})
@@ -120,19 +122,24 @@ def test_a_warm_lookup_reads_no_files(store: Store, entry: Make, key: Key, monke
     store.save(entry())
     time.sleep(0.1)
     plans()
-    monkeypatch.setattr(memo, "find", None)
+    monkeypatch.setattr(executables, "looked_up", None)
     plans()
     monkeypatch.setenv("ATTNCC_CACHE", "strict")
     with pytest.raises(TypeError):
         plans()
 
 
-def test_the_memo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memo, "MOST", 4)
-    monkeypatch.setattr(memo, "_memo", {})
-    for batch in range(1, 10):
-        memo.remembered(STRIDED, "", Shape(64, 64), Inputs(batch, 2, 2, 8, 8, "fp32"), "forward", "torch", "cpu")
-        assert len(memo._memo) <= 4
+def test_an_executable_that_was_freed_is_lowered_without_a_new_look_up(
+    store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way = other_way()
+    store.save(entry(config={"forward.plan": way}))
+    time.sleep(0.1)
+    assert plans() == {way}
+    executables._lowered.cache_clear()
+    gc.collect()
+    monkeypatch.setattr(executables, "looked_up", None)
+    assert plans() == {way}
 
 
 BAD = {
@@ -185,8 +192,7 @@ def test_documents_with_other_contents_share_configurations(store: Store, entry:
     one, other = documents(16), documents(15)
     sizes = Inputs(2, 2, 2, 8, 8, "fp32")
     store.save(entry(key=Key.of(one, "", Shape(64, 64), sizes, "forward", "torch", "cpu")))
-    found = memo.remembered(other, "", Shape(64, 64), sizes, "forward", "torch", "cpu").found
-    assert found.source == "exact"
+    assert looked_up(other, "", Shape(64, 64), sizes, "forward", "torch", "cpu").source == "exact"
 
 
 def test_compiled_graphs_look_up_configurations_at_run_time(

@@ -13,7 +13,9 @@ from attncc.configs import layers
 from attncc.configs.entry import Entry
 from attncc.configs.key import Key
 from attncc.configs.layers import Layer
-from attncc.configs.lookup import Found, find, why_miss
+from attncc.configs.lookup import find
+from attncc.configs.misses import why_miss
+from attncc.configs.result import LookupResult
 from attncc.configs.store import Store
 from attncc.errors import ConfigError
 
@@ -21,7 +23,7 @@ Make = Callable[..., Entry]
 
 
 def test_an_empty_store_gives_the_default(key: Key) -> None:
-    assert find(key) == Found()
+    assert find(key) == LookupResult()
     assert str(find(key)) == "The default configuration: none was found."
     assert why_miss(key) == []
 
@@ -100,7 +102,7 @@ def test_strict_mode_takes_exact_matches_only(
 def test_off_mode_gives_the_default(store: Store, entry: Make, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save(entry())
     monkeypatch.setenv("ATTNCC_CACHE", "off")
-    assert find(key) == Found()
+    assert find(key) == LookupResult()
 
 
 def test_assert_mode_reports_differences(store: Store, entry: Make, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:

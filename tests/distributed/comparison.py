@@ -100,7 +100,7 @@ def check_bytes(op: Any, forward: list[int], backward: list[int]) -> None:
     """
     sizes, at = [op.mesh.size(dim) for dim in DIMS], [op.mesh.shard(dim) for dim in DIMS]
     sharing = replace(op.sharing, batch=sizes[0], heads=sizes[1])
-    lse = max(4, op.inputs.itemsize) * op.options.return_lse
+    lse = max(4, op.inputs.itemsize) * op.call.return_lse
     rank, ranks = int(np.ravel_multi_index(at, sizes)), int(np.prod(sizes))
     given = zip((forward, backward), ("forward", "backward"), op.flows(), strict=True)
     for counts, direction, folded in given:

@@ -31,7 +31,7 @@ from attncc.distributed.simulation import selection
 from attncc.distributed.topology import Topology
 from attncc.frontend.scores import Score, as_score
 from attncc.planner.search import plan_for
-from attncc.runtime.arguments import Options
+from attncc.runtime.call import AttentionCall
 from attncc.testing.oracle import Problem, Results, differentiated
 
 
@@ -96,7 +96,9 @@ def attended(
     rows = torch.from_numpy(schedule.partition.tokens(rank))
     batch, kv_heads = problem.key.shape[:2]
     own = localised(schedule, range(batch), range(kv_heads))
-    executables = TaskExecutables(pattern, Options(score), schedule.partition.chunking.length)
+    executables = TaskExecutables(
+        pattern, AttentionCall.of(pattern, score), score.expression, schedule.partition.chunking.length
+    )
     run = Run(RankTables.of(own, rank), executables, Channel(dist.group.WORLD))
     inputs = replace(Inputs.of(problem.query, problem.key, problem.value), scored=executables.scored)
     for _ in range(repeats):
@@ -189,9 +191,9 @@ def changed_configuration() -> None:
     """What the caller does to a configuration after compile() doesn't change what runs, nor what ranks compare."""
     config: dict[str, object] = {"forward.plan": "fused"}
     op = compiled(config=config)
-    before = op.options.call(op.pattern)
+    before = op.call
     config["forward.plan"] = "no such plan"
-    assert op.options.call(op.pattern) == before
+    assert op.call == before
     x = torch.randn(1, 1, len(op.positions()), 64)
     op(x, x, x)
 

@@ -47,7 +47,7 @@ class Model(torch.nn.Module):
 def copied_with_its_model() -> None:
     model = Model()
     other = copy.deepcopy(model)
-    assert other.attention.options.score.tensors[0] is other.slopes
+    assert other.attention.score().tensors[0] is other.slopes
     x = own(model.attention)
     assert torch.equal(other(x), model(x))
     with torch.no_grad():

@@ -1,10 +1,9 @@
-"""Arguments: shapes that agree, by changing each dimension in turn; scales, autocast and options."""
+"""Arguments: shapes that agree, by changing each dimension in turn; scales and autocast."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from torch.autograd import forward_ad
 import attncc
 from attncc.errors import AttnccError, ShapeError, TableError
 from attncc.runtime.arguments import (
-    Options,
     autocast,
     check_scale,
     check_tensors,
@@ -23,7 +21,6 @@ from attncc.runtime.arguments import (
     check_weights,
     scale_of,
 )
-from attncc.runtime.executables import encoded
 
 #: (B, H, N, D) of query, key and value; no two dimensions that have to agree are equal by chance.
 SIZES = {"query": (2, 4, 5, 8), "key": (2, 4, 7, 8), "value": (2, 4, 7, 6)}
@@ -38,15 +35,15 @@ def tensors(**changed: tuple[int, ...]) -> list[Tensor]:
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("dim", range(4))
 def test_dimensions_must_agree_unless_free(name: str, dim: int) -> None:
-    check_tensors(*tensors(), enable_gqa=True, q_offset=0)
+    check_tensors(*tensors(), enable_gqa=True)
     size = list(SIZES[name])
     size[dim] += 1
     changed = tensors(**{name: tuple(size)})
     if (name, dim) in FREE:
-        check_tensors(*changed, enable_gqa=True, q_offset=0)
+        check_tensors(*changed, enable_gqa=True)
         return
     with pytest.raises(ShapeError) as refused:
-        check_tensors(*changed, enable_gqa=True, q_offset=0)
+        check_tensors(*changed, enable_gqa=True)
     assert str(size[dim]) in refused.value.problem
     assert refused.value.rule
     assert refused.value.fix
@@ -58,37 +55,25 @@ def test_dimensions_must_agree_unless_free(name: str, dim: int) -> None:
 def test_grouped_heads_need_a_multiple_and_enable_gqa(heads: int, key_heads: int, grouped: bool) -> None:
     given = tensors(query=(2, heads, 5, 8), key=(2, key_heads, 7, 8), value=(2, key_heads, 7, 6))
     if heads == key_heads or (grouped and heads % key_heads == 0):
-        check_tensors(*given, enable_gqa=grouped, q_offset=0)
+        check_tensors(*given, enable_gqa=grouped)
     else:
         with pytest.raises(ShapeError, match=f"{heads} query heads on {key_heads} key heads"):
-            check_tensors(*given, enable_gqa=grouped, q_offset=0)
+            check_tensors(*given, enable_gqa=grouped)
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_every_size_but_the_head_size_may_be_zero(name: str) -> None:
     for dim in (0, 1, 2):
         nothing = {each: (*size[:dim], 0, *size[dim + 1 :]) for each, size in SIZES.items()}
-        check_tensors(*tensors(**nothing), enable_gqa=False, q_offset=0)
+        check_tensors(*tensors(**nothing), enable_gqa=False)
     empty = {each: (*size[:3], 0) for each, size in SIZES.items()}
     with pytest.raises(ShapeError, match="at least 1"):
-        check_tensors(*tensors(**empty), enable_gqa=False, q_offset=0)
+        check_tensors(*tensors(**empty), enable_gqa=False)
     for dim in (0, 1) if name != "query" else (0,):
         empty = list(SIZES[name])
         empty[dim] = 0
         with pytest.raises(ShapeError, match=r"agree|0 key heads"):
-            check_tensors(*tensors(**{name: tuple(empty)}), enable_gqa=True, q_offset=0)
-
-
-@pytest.mark.parametrize("offset", [-7, np.int64(3), np.int32(-1), torch.tensor(5)])
-def test_offsets_may_be_any_integer_type(offset: Any) -> None:
-    check_tensors(*tensors(), enable_gqa=False, q_offset=offset)
-    assert Options(q_offset=offset).call(attncc.load("causal")).q_offset == int(offset)
-
-
-@pytest.mark.parametrize("offset", [-(2**31), 2**31, 1.0, True, None, "0"])
-def test_offsets_must_be_positions(offset: object) -> None:
-    with pytest.raises(ShapeError, match="position of the first query"):
-        check_tensors(*tensors(), enable_gqa=False, q_offset=offset)  # type: ignore[arg-type]
+            check_tensors(*tensors(**{name: tuple(empty)}), enable_gqa=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -137,20 +122,3 @@ def test_weights_must_share_the_device_of_the_query() -> None:
     with pytest.raises(TableError, match="'slopes' are on meta, query on cpu"):
         check_weights(score.weights, torch.zeros(1))
     check_weights(score.weights, torch.zeros(1, device="meta"))
-
-
-def test_calls_differ_in_every_option_that_changes_execution() -> None:
-    causal = attncc.load("causal")
-    plain = Options()
-    others = [
-        plain._replace(q_offset=3),
-        plain._replace(backend="torch"),
-        plain._replace(config=encoded({"forward.plan": "fused"})),
-        plain._replace(score=attncc.alibi(slopes=torch.ones(4))),
-    ]
-    calls = [each.call(causal) for each in (plain, *others)]
-    assert len(set(calls)) == len(calls)
-    assert plain.call(causal) == calls[0]
-    assert plain.call(attncc.load("full")) not in calls
-    for same in (plain._replace(scale=0.5), plain._replace(return_lse=True), plain._replace(enable_gqa=True)):
-        assert same.call(causal) == calls[0]  # the executable doesn't depend on these

@@ -10,13 +10,14 @@ import torch
 
 import attncc
 from attncc.runtime import executables
-from attncc.runtime.executables import Call, executable_for
+from attncc.runtime.call import AttentionCall
+from attncc.runtime.executables import executable_for
 
 CAUSAL, WINDOW = attncc.load("causal"), attncc.load("sliding_window", window=3)
 
 
-def call(pattern: attncc.Pattern = CAUSAL, q_offset: int = 0) -> Call:
-    return Call(pattern.handle, "", q_offset, "torch", "")
+def call(pattern: attncc.Pattern = CAUSAL, q_offset: int = 0) -> AttentionCall:
+    return AttentionCall(pattern.handle, "", q_offset, "torch", "")
 
 
 def tensors(length: int = 20, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
@@ -25,7 +26,7 @@ def tensors(length: int = 20, dtype: torch.dtype = torch.float32) -> list[torch.
 
 def test_second_calls_need_no_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
     first = executable_for(*tensors(), "forward", call())
-    monkeypatch.setattr(executables, "_running", None)
+    monkeypatch.setattr(executables, "_run", None)
     assert executable_for(*tensors(), "forward", call()) is first
 
 
@@ -49,7 +50,7 @@ def test_executables_are_not_kept_alive() -> None:
 
 def test_the_number_of_calls_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executables, "MOST", 3)
-    executables._known.clear()
+    executables._executables.clear()
     for length in range(1, 12):
         executable_for(*tensors(length), "forward", call())
-        assert len(executables._known) <= 3
+        assert len(executables._executables) <= 3

@@ -158,8 +158,8 @@ def test_weights_of_a_module_become_parameters_of_the_program(strict: bool) -> N
 
 
 def operator_arguments() -> list[Any]:
-    x, call = inputs(), attncc.compile(window(reach=3)).options.call(window(reach=3))
-    return [x, x, x, [], [], 0.25, *call]
+    x, call = inputs(), attncc.compile(window(reach=3)).call
+    return [x, x, x, [], [], 0.25, *call.operands]
 
 
 @pytest.mark.parametrize("part", ["pattern", "score"])

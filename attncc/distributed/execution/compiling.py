@@ -11,6 +11,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from attncc import backends
 from attncc.backends.inputs import Inputs
+from attncc.configs.encoding import Config
 from attncc.distributed.execution.agreement import check_whole_weights
 from attncc.distributed.execution.communicators import Communicators, RankMesh
 from attncc.distributed.execution.operator import DistributedAttention
@@ -26,8 +27,9 @@ from attncc.errors import ConfigError, DistributedError
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.ir.tables import Array
-from attncc.runtime.arguments import Options, check_backend, check_scale
-from attncc.runtime.executables import Config, encoded
+from attncc.runtime.arguments import check_scale
+from attncc.runtime.call import AttentionCall
+from attncc.runtime.score_module import ScoreModule
 
 #: What options are, and how one is made.
 KINDS: dict[str, tuple[type, str]] = {
@@ -88,13 +90,13 @@ def compile(
         ShapeError, BackendError: For what a call would refuse; and what planning raises.
     """
     rank_mesh = RankMesh.of(mesh, group)
-    chosen = as_pattern(pattern)
-    options = Options(as_score(score, weights), scale, enable_gqa, 0, return_lse, backend, encoded(config))
+    chosen, bound = as_pattern(pattern), as_score(score, weights)
+    call = AttentionCall.of(chosen, bound, 0, backend, config, scale, enable_gqa, return_lse)
     given = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
-    inputs = replace(given, scored=not options.score.expression.is_identity)
+    inputs = replace(given, scored=not bound.expression.is_identity)
     _check_kinds(settings=settings, schedule=schedule, topology=topology)
-    check_whole_weights(options.score.weights)
-    _check_options(options)
+    check_whole_weights(bound.weights)
+    _check_call(call)
     if topology is not None:
         ranks, batches, groups = (rank_mesh.size(dim) for dim in ("sequence", "batch", "heads"))
         sharings = possible_sharings(ranks, inputs.kv_heads, batches, groups)
@@ -112,7 +114,8 @@ def compile(
         check_covers(made, problem)
     schedule_of(made, rank_mesh, inputs, sharing.ulysses_degree)
     communicators = Communicators(rank_mesh, sharing.ulysses_degree, timeout)
-    op = DistributedAttention(chosen, made, chosen_settings, rank_mesh, sharing, nodes, communicators, inputs, options)
+    plan = made, chosen_settings, rank_mesh, sharing, nodes, communicators, inputs
+    op = DistributedAttention(chosen, *plan, call, ScoreModule(bound))
     op.agreement.settle()
     communicators.open()
     return op
@@ -126,13 +129,12 @@ def _check_kinds(**given: object) -> None:
             raise ConfigError(f"{name}={value!r}.", rule=f"It is of attncc.distributed.{kind.__name__}.", fix=fix)
 
 
-def _check_options(options: Options) -> None:
+def _check_call(call: AttentionCall) -> None:
     """Raise, before anything is planned, what the first call would."""
-    if options.scale is not None:
-        check_scale(options.scale)
-    check_backend(options.backend)
-    if options.backend is not None:
-        backends.get(options.backend)
+    if call.scale is not None:
+        check_scale(call.scale)
+    if call.backend:
+        backends.get(call.backend)
 
 
 def _sharing(mesh: RankMesh, inputs: Inputs, ulysses_degree: int) -> Sharing:

@@ -39,11 +39,13 @@ from attncc.distributed.schedules.validation import check_schedule
 from attncc.errors import DistributedError, ShapeError
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.scores import Score
+from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import B, H
 from attncc.ir.tables import Array
 from attncc.planner.directions import DIRECTIONS
 from attncc.runtime.api import Result
-from attncc.runtime.arguments import Options, scale_of
+from attncc.runtime.arguments import checked, scale_of
+from attncc.runtime.call import AttentionCall
 from attncc.runtime.export import is_exporting
 from attncc.runtime.score_module import ScoreModule
 
@@ -65,6 +67,7 @@ class DistributedAttention(torch.nn.Module):
         sharing: How the ranks of a sequence group divide heads and tokens.
         nodes: The node of each part of the sequence, None if all are in one.
         communicators: What ranks exchange on.
+        call: The arguments of a call besides tensors.
         score: Holds the score's weights, as parameters and buffers by their names.
         agreement: The comparison of what ranks have made, before they exchange anything else.
     """
@@ -79,29 +82,23 @@ class DistributedAttention(torch.nn.Module):
         nodes: Array | None,
         communicators: Communicators,
         inputs: Inputs,
-        options: Options,
-        score: ScoreModule | None = None,
+        call: AttentionCall,
+        score: ScoreModule,
         seen: deque[tuple[CallSizes, torch.device]] | None = None,
     ) -> None:
-        """Make it; `score` and `seen` are those of another one, whose weights and sizes of calls it shares."""
+        """Make it; `seen` is that of another one, whose sizes of calls it shares."""
         super().__init__()
         self.pattern, self.schedule, self.settings = pattern, schedule, settings
         self.mesh, self.sharing, self.nodes, self.communicators = mesh, sharing, nodes, communicators
         self.inputs, self.length = inputs, schedule.partition.chunking.length
-        self.score = ScoreModule(options.score) if score is None else score
-        self._others = options[1:]
+        self.score = score
+        self.call = call
         self._runs: dict[tuple[int, int, str], Run] = {}
         self._seen: deque[tuple[CallSizes, torch.device]] = deque(maxlen=MOST_SEEN) if seen is None else seen
-        call = options.call(pattern)
-        facts = (pattern.key, call.score, inputs, options.scale, options.return_lse, mesh, sharing)
+        facts = (pattern.key, call.score, inputs, call.scale, call.return_lse, mesh, sharing)
         own = digest(schedule, (*facts, call.backend, call.config))
         channels, peers = list(communicators.dims.values()), mesh.size("sequence")
         self.agreement = Agreement(own, self._manifest, peers, channels, mesh.device)
-
-    @property
-    def options(self) -> Options:
-        """The options of a call, the score on the weights that there are now."""
-        return Options(self.score(), *self._others)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         """Return this rank's rows of attention over all tokens, as attncc.attention does, differentiable.
@@ -133,12 +130,11 @@ class DistributedAttention(torch.nn.Module):
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _attended(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         refuse_transforms()
-        options = self.options
-        score, return_lse = options.score, options.return_lse
-        query, key, value = options.checked(query, key, value)
+        score, return_lse = self.score(), self.call.return_lse
+        query, key, value = checked(query, key, value, self.call, score)
         self._check_shard(query, key, score)
         check_whole_weights(score.weights)
-        factor = scale_of(options.scale, query)
+        factor = scale_of(self.call.scale, query)
         self.agreement.settle()
         sizes = CallSizes.of(query, key, value, score.tensors)
         self.communicators.compare(sizes)
@@ -148,7 +144,7 @@ class DistributedAttention(torch.nn.Module):
         seen = CallSizes.of(query, key, value, score.tensors), query.device
         if seen not in self._seen:
             self._seen.append(seen)
-        run = self._run(query.shape[0], query.shape[1], options)
+        run = self._run(query.shape[0], query.shape[1], score.expression)
         out, lse = attend(replace(run, call=str(sizes)), query, key, value, score.tensors, factor)
         wanted = (out, lse) if return_lse else (out,)
         found = wanted if self._swap is None else self._swap.to_tokens(*wanted)
@@ -169,7 +165,7 @@ class DistributedAttention(torch.nn.Module):
         found = self._remade(chosen, made, self.score)
         found.agreement.prepare()
         for sizes, device in list(self._seen):
-            found._run(sizes.batch, sizes.heads, found.options).prepare(sizes, device)
+            found._run(sizes.batch, sizes.heads, found.score().expression).prepare(sizes, device)
         return found
 
     def check_weights(self) -> None:
@@ -187,9 +183,9 @@ class DistributedAttention(torch.nn.Module):
 
     def _remade(self, pattern: Pattern, schedule: Schedule, score: ScoreModule) -> DistributedAttention:
         """Return the same for another pattern, or on other weights."""
-        options = Options(score(), *self._others)
+        call = self.call._replace(pattern=pattern.handle, score=score().key)
         plan = self.settings, self.mesh, self.sharing, self.nodes, self.communicators, self.inputs
-        return DistributedAttention(pattern, schedule, *plan, options, score, self._seen)
+        return DistributedAttention(pattern, schedule, *plan, call, score, self._seen)
 
     def __reduce__(self) -> NoReturn:
         raise DistributedError(
@@ -249,7 +245,7 @@ class DistributedAttention(torch.nn.Module):
 
         Between the ranks of a sequence group, those of all shards of batch entries and heads added up.
         """
-        lse = max(4, self.inputs.itemsize) if self.options.return_lse else 0
+        lse = max(4, self.inputs.itemsize) if self.call.return_lse else 0
         by_direction = (steps(self.schedule, self.inputs, self.sharing, name, lse) for name in DIRECTIONS)
         ranks = self.mesh.size("sequence")
         forward, backward = ([step.flow.folded(ranks) for step in found] for found in by_direction)
@@ -300,16 +296,16 @@ class DistributedAttention(torch.nn.Module):
                 fix=f"Compile with a spread that divides {kv_heads}.",
             )
 
-    def _run(self, batch: int, heads: int, options: Options) -> Run:
+    def _run(self, batch: int, heads: int, expression: ScoreExpression) -> Run:
         """Return the run for `batch` batch entries and `heads` query heads on a rank; it keeps no weights."""
-        expression = options.score.expression
         wanted = batch, heads, expression.key
         if wanted not in self._runs:
             mesh, ulysses_degree = self.mesh, self.sharing.ulysses_degree
             share = mesh.shard("sequence") % ulysses_degree
             executables = TaskExecutables(
                 self.pattern,
-                options._replace(score=Score.of(expression)),
+                self.call,
+                expression,
                 self.length,
                 mesh.shard("batch") * batch,
                 (mesh.shard("heads") * ulysses_degree + share) * heads,

@@ -12,20 +12,21 @@ from attncc.distributed.execution.tables import RankTask
 from attncc.distributed.schedules.restriction import Restriction, restricted, restricted_score
 from attncc.frontend.patterns import Pattern
 from attncc.ir.score import ScoreExpression
-from attncc.runtime.arguments import Options
+from attncc.runtime.call import AttentionCall
 from attncc.runtime.executables import executable_for
 
 
 @dataclass(frozen=True, eq=False)
 class TaskExecutables:
-    """What the tasks of a rank compute: a pattern of `length` tokens, under the options of the call.
+    """What the tasks of a rank compute: a pattern of `length` tokens, under the score of the call.
 
     first_entry, first_head: the batch entry and query head that the rank's first ones are. A rank may have more
     tasks than the planner keeps plans for, so that their executables are kept here.
     """
 
     pattern: Pattern
-    options: Options
+    call: AttentionCall
+    score: ScoreExpression
     length: int
     first_entry: int = 0
     first_head: int = 0
@@ -35,7 +36,7 @@ class TaskExecutables:
     @property
     def scored(self) -> bool:
         """Whether there is a score, so that lse has a remainder, which travels with it."""
-        return not self.options.score.expression.is_identity
+        return not self.score.is_identity
 
     def executable(
         self, task: RankTask, subset: HeadSubset, direction: str, query: Tensor, key: Tensor, value: Tensor
@@ -45,7 +46,7 @@ class TaskExecutables:
         wanted = (task, subset, direction, query.dtype, query.device, sizes)
         if wanted not in self._executables:
             pattern, score = self._restrict(task, subset, query.shape[0], query.shape[1], key.shape[1])
-            call = self.options.call(pattern)._replace(score=score.key)
+            call = self.call._replace(pattern=pattern.handle, score=score.key)
             self._executables[wanted] = executable_for(query, key, value, direction, call)
         return self._executables[wanted]
 
@@ -59,6 +60,6 @@ class TaskExecutables:
             restriction = Restriction(
                 task.query_positions, task.key_positions, self.length, self.first_head + own, self.first_entry + entries
             )
-            score = restricted_score(self.options.score.expression, restriction)
+            score = restricted_score(self.score, restriction)
             self._restricted[wanted] = restricted(self.pattern, restriction), score
         return self._restricted[wanted]

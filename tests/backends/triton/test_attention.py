@@ -19,7 +19,8 @@ from attncc.backends.triton.launch import HeadShape
 from attncc.backends.triton.lower import Lowering
 from attncc.backends.triton.lowered_plan import LoweredPlan
 from attncc.ir.score import IDENTITY
-from attncc.runtime.executables import Call, executable_for
+from attncc.runtime.call import AttentionCall
+from attncc.runtime.executables import executable_for
 from attncc.testing.check import check_attention
 from attncc.testing.oracle import Problem
 
@@ -199,7 +200,7 @@ def test_lse_may_be_a_slice(device: str) -> None:
     pattern, whole = attncc.load("causal"), [torch.randn(2, 3, 24, 16) for _ in range(3)]
     rows = slice(5, 24)
     query, key, value = (x[:, :, rows] for x in whole)
-    call = Call(pattern.handle, IDENTITY.key, 0, "triton", "{}")
+    call = AttentionCall(pattern.handle, IDENTITY.key, 0, "triton", "{}")
     executable = executable_for(query, key, value, "forward", call)
     out, lse = executable.forward(query, key, value, (), 0.25)
     spaced = torch.randn(2, 3, 24)[:, :, rows]
