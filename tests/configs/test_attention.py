@@ -129,7 +129,7 @@ def test_a_warm_lookup_reads_no_files(store: Store, entry: Make, key: Key, monke
         plans()
 
 
-def test_an_executable_that_was_freed_is_lowered_without_a_new_look_up(
+def test_freed_executables_are_lowered_without_a_new_look_up(
     store: Store, entry: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     way = other_way()
