@@ -90,13 +90,13 @@ def number_of_tables(handle: str, key: str) -> int:
 def table(handle: str, key: str, number: int) -> Tensor:
     """Return one of these tables, the same tensor each time."""
     data = _tables(handle, key)[number]
-    if data not in _saved:
+    if data not in _constants:
         with _unrecorded():
-            _saved[data] = torch.from_numpy(np.array(data.data))
-    return _saved[data]
+            _constants[data] = torch.from_numpy(np.array(data.data))
+    return _constants[data]
 
 
-_saved: WeakKeyDictionary[TableData, Tensor] = WeakKeyDictionary()
+_constants: WeakKeyDictionary[TableData, Tensor] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -150,13 +150,13 @@ def _score(text: str, tables: codec.Tables) -> ScoreExpression:
 
 
 #: The tables that tensors hold, and the versions of the tensors: one that was changed since is read again.
-_read: Any = WeakTensorKeyDictionary()
+_data_of: Any = WeakTensorKeyDictionary()
 
 
 def _data(tensor: Tensor) -> TableData:
     version = None if tensor.is_inference() else tensor._version
-    known, found = _read.get(tensor, (None, None))
+    known, found = _data_of.get(tensor, (None, None))
     if found is None or version is None or known != version:
         found = TableData(tensor)
-        _read[tensor] = version, found
+        _data_of[tensor] = version, found
     return found  # type: ignore[no-any-return]
