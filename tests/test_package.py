@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import ModuleType
 from zipfile import ZipFile
 
 import pytest
@@ -26,11 +27,12 @@ def test_unknown_names_raise_attribute_errors() -> None:
         _ = attncc.atention  # type: ignore[attr-defined]
 
 
-def test_public_names_equal_those_of_the_stub() -> None:
+@pytest.mark.parametrize("package", [attncc, attncc.distributed])
+def test_public_names_equal_those_of_the_stub(package: ModuleType) -> None:
     """Each is imported as itself, which is how a stub exports a name."""
-    lines = (ROOT / "attncc" / "__init__.pyi").read_text().splitlines()
+    lines = Path(package.__file__ or "").with_suffix(".pyi").read_text().splitlines()
     exported = [found.group(1) for line in lines if (found := re.fullmatch(r"from \.[\w.]* import (\w+) as \1", line))]
-    assert sorted(exported) == sorted(attncc.__all__)
+    assert sorted(exported) == sorted(package.__all__)
     assert len(exported) == sum(line.startswith("from") for line in lines)
 
 
@@ -45,7 +47,12 @@ def test_the_wheel_includes_code_types_plugins_and_search_spaces(tmp_path: Path)
     subprocess.run(build, check=True, capture_output=True)
     [wheel] = tmp_path.glob("attncc-*.whl")
     names = set(ZipFile(wheel).namelist())
-    assert {"attncc/runtime/api.py", "attncc/__init__.pyi", "attncc/py.typed"} <= names
+    assert {
+        "attncc/runtime/api.py",
+        "attncc/__init__.pyi",
+        "attncc/distributed/__init__.pyi",
+        "attncc/py.typed",
+    } <= names
     assert {"attncc_basic/__init__.py", "attncc_sparse_transformer/__init__.py"} <= names
     assert any("search_spaces" in name for name in names)
     assert any(name.startswith("attncc/targets/") and name.endswith(".toml") for name in names)

@@ -35,21 +35,15 @@ def encoded(config: Config | None) -> str:
     """Return a configuration as text, "" for None; raises ConfigError for what isn't a mapping to plain values."""
     if config is None:
         return ""
+    example = """For example {"forward.plan": "fused"}."""
     if not isinstance(config, Mapping):
-        raise ConfigError(
-            f"config={config!r}.",
-            rule="It is a mapping from names to values.",
-            fix="""For example {"forward.plan": "fused"}.""",
-        )
+        raise ConfigError(f"config={config!r}.", rule="It is a mapping from names to values.", fix=example)
     try:
         names = tuple(sorted(config))
         return _encoded(names, *(config[name] for name in names))
     except TypeError as error:
-        raise ConfigError(
-            f"config={config!r}: {error}.",
-            rule="Its values are numbers, texts, True or False.",
-            fix="""For example {"forward.plan": "fused"}.""",
-        ) from None
+        rule = "Its values are numbers, texts, True or False."
+        raise ConfigError(f"config={config!r}: {error}.", rule=rule, fix=example) from None
 
 
 @constant

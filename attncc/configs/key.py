@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: What must be equal for one key's configuration to be tried under another.
 SAME = ("pattern", "score", "direction", "backend", "target", "dtype")
+#: Sizes of tensors, as attncc.backends.inputs.Inputs has them.
+SIZES = ("head_dim", "value_dim", "heads", "kv_heads", "batch")
 #: The weight of an octave of heads times batch entries, or of queries a key head: they fill the device, no more.
 HEADS_WEIGHT = 0.25
 
@@ -28,7 +30,7 @@ class Key:
     pattern: the outline of the predicate (attncc.ir.outline). density: log2 of the share of connected pairs, rounded,
     of a pattern with tables; None without, where the pattern and the lengths decide it. score: its key, "" for none.
     direction: one of DIRECTIONS, or BOTH. q_len, kv_len: in half octaves, round(2 log2 n). The rest is as it is in
-    attncc.backends.base.Inputs.
+    attncc.backends.inputs.Inputs.
 
     Raises ConfigError for a value that no key has.
     """
@@ -57,7 +59,7 @@ class Key:
         validation.member(self.direction, "direction", (*DIRECTIONS, BOTH))
         for name in ("backend", "target", "dtype"):
             validation.name(getattr(self, name), name)
-        for name in ("head_dim", "value_dim", "heads", "kv_heads", "batch"):
+        for name in SIZES:
             validation.integer(getattr(self, name), name, 1)
         for name in ("q_len", "kv_len"):
             validation.integer(getattr(self, name), name)
@@ -78,12 +80,7 @@ class Key:
             direction=direction,
             backend=backend,
             target=target,
-            dtype=inputs.dtype,
-            head_dim=inputs.head_dim,
-            value_dim=inputs.value_dim,
-            heads=inputs.heads,
-            kv_heads=inputs.kv_heads,
-            batch=inputs.batch,
+            **{name: getattr(inputs, name) for name in ("dtype", *SIZES)},
             q_len=half_octaves(shape.q_len),
             kv_len=half_octaves(shape.kv_len),
         )

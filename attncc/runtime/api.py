@@ -40,20 +40,36 @@ def attention(
 ) -> Result:
     """Return softmax attention of each query over the keys that `pattern` connects it to.
 
-    query: (B, Hq, Nq, D); key: (B, Hkv, Nk, D); value: (B, Hkv, Nk, Dv); one floating dtype and device. With
-    `enable_gqa`, Hq is a multiple of Hkv and query head h uses key head h // (Hq / Hkv). `scale` defaults to
-    1/sqrt(D); its size is at most 2^23, in float64 2^52. Query row r stands at position `q_offset + r`. `score` is
-    what becomes of the scaled scores before the softmax (see attncc.score), and `weights` are the tensors that it looks
-    up, by name: they get gradients, and may be others at each call. `backend` names a backend, with its `config`;
-    without one it is triton on a GPU and torch elsewhere (and on a GPU what triton refuses, which is logged). Without a
-    `config` the one that tuning has found is used, see attncc.explain_config; `config={}` is the default one.
+    Plans are kept for the last shapes: a second call plans nothing. A query without keys, or whose scores are all -inf,
+    gives out 0, lse -inf and zero gradients. Both results are differentiable.
 
-    Returns out, (B, Hq, Nq, Dv) in the query's dtype, and with `return_lse` also the natural-log sum of
-    exponentials, (B, Hq, Nq), float32 (float64 for float64); both are differentiable. A query without keys, or whose
-    scores are all -inf, gives out 0, lse -inf and zero gradients. Plans are kept for the last shapes: a second call
-    plans nothing.
+    Args:
+        query: (B, Hq, Nq, D), of one floating dtype and device with key and value.
+        key: (B, Hkv, Nk, D).
+        value: (B, Hkv, Nk, Dv).
+        pattern: A pattern, or a declared one that needs no parameters.
+        score: What becomes of the scaled scores before the softmax (see attncc.score); None leaves them as they are.
+        weights: The tensors that the score looks up, by name. They get gradients, and may be others at each call.
+        scale: The factor of the scores, by default 1/sqrt(D); its size is at most 2^23, in float64 2^52.
+        enable_gqa: Let Hq be a multiple of Hkv: query head h uses key head h // (Hq / Hkv).
+        q_offset: The position of the first query: row r stands at q_offset + r.
+        return_lse: Return lse beside out.
+        backend: A backend's name. By default triton on a GPU and torch elsewhere, and on a GPU for what triton refuses,
+            which is logged.
+        config: The backend's and the planner's options. By default what tuning has found (see attncc.explain_config);
+            {} asks for the default ones.
 
-    Raises ShapeError, BackendError, ConfigError, PatternError, ScoreError or TableError.
+    Returns:
+        out, (B, Hq, Nq, Dv) in the query's dtype; with `return_lse` (out, lse), lse being the natural-log sum of
+        exponentials, (B, Hq, Nq), float32 (float64 for float64).
+
+    Raises:
+        ShapeError: Tensors, scale or offset don't fit together.
+        BackendError: The backend is unknown or unavailable, or refuses the tensors.
+        ConfigError: The configuration is wrong, or ATTNCC_CACHE=assert finds none.
+        PatternError: `pattern` isn't a pattern, or can't be planned.
+        ScoreError: `score` isn't a score, lacks weights, or computes what isn't finite.
+        TableError: A table or weights don't fit the tensors.
     """
     chosen, bound = as_pattern(pattern), as_score(score, weights)
     warn_of_captured(bound, weights)
@@ -143,12 +159,32 @@ def compile(
     backend: str | None = None,
     config: Config | None = None,
 ) -> Attention:
-    """Return a module to be called with (query, key, value) for `pattern`; given `q_len`, plan and lower it now.
+    """Return a module on (query, key, value) for `pattern`; given `q_len`, plan and lower it now.
 
-    It holds the score's weights, given with the score or as `weights`: an nn.Parameter as a parameter, another tensor
-    as a buffer, under names such as `score.slopes`. What was tuned for the tensors' sizes is looked up by each call, as
-    in `attention` (see Attention.planned).
-    `heads` and `batch` matter only to patterns and scores that depend on h or b. Options are those of `attention`.
+    The module holds the score's weights under names such as `score.slopes`: an nn.Parameter as a parameter, another
+    tensor as a buffer. What was tuned for the tensors' sizes is looked up by each call, as in `attention` (see
+    Attention.planned).
+
+    Args:
+        pattern: A pattern, or a declared one that needs no parameters.
+        q_len: Queries; without them nothing is planned yet.
+        kv_len: Keys, by default q_offset + q_len.
+        heads: Query heads; they matter only to patterns and scores that depend on h.
+        batch: Batch entries; they matter only to patterns and scores that depend on b.
+        score: As in `attention`; its weights are given here.
+        weights: As in `attention`.
+        scale: As in `attention`.
+        enable_gqa: As in `attention`.
+        q_offset: As in `attention`.
+        return_lse: As in `attention`.
+        backend: As in `attention`.
+        config: As in `attention`.
+
+    Returns:
+        The module.
+
+    Raises:
+        AttnccError: What `attention` raises, but for what is wrong with tensors.
     """
     chosen, bound = as_pattern(pattern), as_score(score, weights)
     call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse)

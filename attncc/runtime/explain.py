@@ -20,7 +20,12 @@ from attncc.runtime.executables import shape_for
 
 @dataclass(frozen=True)
 class Explained:
-    """What is found for one direction."""
+    """The look-up of one direction.
+
+    Attributes:
+        key: What was looked up.
+        found: The configuration, and where it is from.
+    """
 
     key: Key
     found: LookupResult
@@ -34,13 +39,19 @@ class Explained:
         return why_miss(self.key, most=most) if backends.is_tuned(self.key.backend) else []
 
     def describe(self) -> dict[str, object]:
-        """Return it as JSON-able data."""
+        """Return the look-up as JSON-able data."""
         return {"key": self.key.describe(), "digest": self.key.digest, **self.found.describe()}
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is found for each direction; str() says it in sentences."""
+    """The look-ups of a pattern at a shape; str() says them in sentences.
+
+    Attributes:
+        pattern: The pattern.
+        shape: Its lengths, heads and batch entries, as far as it depends on them.
+        directions: The look-up of each direction.
+    """
 
     pattern: Pattern
     shape: Shape
@@ -51,7 +62,7 @@ class Explanation:
         return "\n".join([head, *map(str, self.directions)])
 
     def describe(self) -> dict[str, object]:
-        """Return it as JSON-able data."""
+        """Return the explanation as JSON-able data."""
         lengths = {"q_len": self.shape.q_len, "kv_len": self.shape.kv_len}
         found = {each.key.direction: each.describe() for each in self.directions}
         return {"pattern": repr(self.pattern), **lengths, "directions": found}
@@ -74,20 +85,41 @@ def explain_config(
     target: str | None = None,
     direction: str = BOTH,
 ) -> Explanation:
-    """Return which configuration `attention` would run with on such tensors, where it is from, and its speed-up.
+    """Return which configuration `attention` would run with, where it is from, and its speed-up. Nothing runs.
 
-    `kv_len` defaults to q_offset + q_len, `kv_heads` to heads, `value_dim` to head_dim; `dtype` is fp64, fp32, bf16 or
-    fp16. `backend` and `target` default to this machine's, `direction` (forward, backward or both) to
-    both. Nothing is run or tuned.
+    Args:
+        pattern: A pattern, or a declared one that needs no parameters.
+        q_len: Queries.
+        kv_len: Keys, by default q_offset + q_len.
+        heads: Query heads.
+        kv_heads: Key heads, by default as many.
+        head_dim: Elements of a query and a key.
+        value_dim: Elements of a value, by default head_dim.
+        batch: Batch entries.
+        dtype: "fp64", "fp32", "bf16" or "fp16".
+        score: A score on its weights, or None.
+        q_offset: The position of the first query.
+        backend: A backend's name, by default the one that `attention` prefers.
+        target: A target's name, by default this machine's.
+        direction: "forward", "backward" or "both".
 
-    Raises ShapeError, ConfigError, BackendError, PatternError or TableError.
+    Returns:
+        The explanation, with a part for each direction.
+
+    Raises:
+        ShapeError: Sizes that can't be.
+        ConfigError: An unknown direction or target, or what ATTNCC_CACHE says.
+        BackendError: An unknown backend.
+        PatternError: `pattern` isn't a pattern.
+        TableError: A table that doesn't fit the lengths.
     """
     chosen, expression = as_pattern(pattern), as_score(score).expression
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     shape = shape_for(chosen, expression, q_len, kv_len, q_offset, heads, batch)
     name, place = _runs_on(backend, target)
-    made = [Key.of(chosen, expression.key, shape, inputs, each, name, place) for each in ways(direction)]
-    return Explanation(chosen, shape, tuple(Explained(key, _found(key)) for key in made))
+    keys = [Key.of(chosen, expression.key, shape, inputs, each, name, place) for each in ways(direction)]
+    is_tuned = backends.is_tuned(name)
+    return Explanation(chosen, shape, tuple(Explained(key, find(key) if is_tuned else LookupResult()) for key in keys))
 
 
 def _runs_on(backend: str | None, target: str | None) -> tuple[str, str]:
@@ -100,7 +132,3 @@ def _runs_on(backend: str | None, target: str | None) -> tuple[str, str]:
     if place == target_name(device):
         return backends.preferred(device)[0], place
     return backends.preferred_for(targets.target(place)), place
-
-
-def _found(key: Key) -> LookupResult:
-    return find(key) if backends.is_tuned(key.backend) else LookupResult()

@@ -38,9 +38,7 @@ def general_attention(
     scale: float,
     *operands: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (out, lse, its remainder) under a score that looks `weights` up, if it has any.
-
-    What the call has written out looks `tables` up.
+    """Return (out, lse, its remainder) under a score that looks `weights` up; an exported call looks `tables` up.
 
     A list without tensors is None where a model that was compiled ahead of time calls.
     """
@@ -82,8 +80,8 @@ def _saved(tensors: Sequence[Tensor]) -> Saved:
 def _gradients(
     saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, call: AttentionCall, with_weights: bool
 ) -> Gradients:
-    found = executable_for(saved.query, saved.key, saved.value, "backward", call)
-    return found.backward(saved, grad_out, grad_lse, scale, with_weights)
+    executable = executable_for(saved.query, saved.key, saved.value, "backward", call)
+    return executable.backward(saved, grad_out, grad_lse, scale, with_weights)
 
 
 def like_outputs(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
@@ -128,12 +126,12 @@ class _AttentionFunction(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, options: tuple[Any, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
-        out, *lse = _below_autograd(options, *tensors)
+    def forward(ctx: Any, arguments: tuple[Any, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
+        out, *lse = _below_autograd(arguments, *tensors)
         query, key, value, *weights = tensors
         ctx.save_for_backward(query, key, value, out, *lse, *weights)
-        ctx.options = options
-        ctx.kept = export.referents(AttentionCall(*options[2:]))  # alive until the backward, which names them
+        ctx.arguments = arguments
+        ctx.named = export.referents(AttentionCall(*arguments[2:]))  # kept alive until the backward
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*lse[1:])
         return out, *lse
@@ -141,32 +139,32 @@ class _AttentionFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None, *of_rest: None) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
-        tables, *options = ctx.options
+        tables, *arguments = ctx.arguments
         grad_out = torch.zeros_like(tensors[3]) if grad_out is None else grad_out
         if tables is None:
-            return None, *_OPERATORS.attention_backward.default(grad_out, grad_lse, *tensors, *options)
+            return None, *_OPERATORS.attention_backward.default(grad_out, grad_lse, *tensors, *arguments)
         with_weights = any(ctx.needs_input_grad[4:])
         general = _OPERATORS.general_attention_backward.default
-        found = general(grad_out, grad_lse, tensors, tables, with_weights, *options)
-        return None, *found, *(() if with_weights else (None,) * len(ctx.needs_input_grad[4:]))
+        gradients = general(grad_out, grad_lse, tensors, tables, with_weights, *arguments)
+        return None, *gradients, *(() if with_weights else (None,) * len(ctx.needs_input_grad[4:]))
 
 
-def _below_autograd(options: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *weights: Tensor) -> Any:
-    tables, *rest = options
+def _below_autograd(arguments: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *weights: Tensor) -> Any:
+    tables, *rest = arguments
     with torch._C._AutoDispatchBelowADInplaceOrView():
         if tables is None:
             return _OPERATORS.attention.default(query, key, value, *rest)
         return _OPERATORS.general_attention.default(query, key, value, weights, tables, *rest)
 
 
-def _differentiable(options: tuple[Any, ...], *tensors: Tensor) -> Any:
+def _differentiable(arguments: tuple[Any, ...], *tensors: Tensor) -> Any:
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-    return _AttentionFunction.apply(options, *tensors) if wanted else _below_autograd(options, *tensors)  # type: ignore[no-untyped-call]
+    return _AttentionFunction.apply(arguments, *tensors) if wanted else _below_autograd(arguments, *tensors)  # type: ignore[no-untyped-call]
 
 
-def differentiable_attention(query: Tensor, key: Tensor, value: Tensor, *options: Any) -> Any:
+def differentiable_attention(query: Tensor, key: Tensor, value: Tensor, *arguments: Any) -> Any:
     """Return `attention`, with its derivative where that is wanted."""
-    return _differentiable((None, *options), query, key, value)
+    return _differentiable((None, *arguments), query, key, value)
 
 
 def differentiable_general_attention(
@@ -175,10 +173,10 @@ def differentiable_general_attention(
     value: Tensor,
     weights: Sequence[Tensor] | None,
     tables: Sequence[Tensor] | None,
-    *options: Any,
+    *arguments: Any,
 ) -> Any:
     """Return `general_attention`, with its derivative where that is wanted."""
-    return _differentiable((tables or (), *options), query, key, value, *(weights or ()))
+    return _differentiable((tables or (), *arguments), query, key, value, *(weights or ()))
 
 
 def composite_attention(
