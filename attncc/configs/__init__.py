@@ -1,1 +1,1 @@
-"""What is remembered of tuning, and how attention() finds it: keys, environments, entries, stores, layers, look-up."""
+"""Tuned configurations, and how attention() looks them up: keys, environments, entries, stores, layers, results."""

@@ -17,14 +17,14 @@ from attncc.errors import ConfigError
 FORMAT = 1
 MAX_BYTES = 64 << 20
 MAX_ENTRIES = 1 << 16
-#: Given a number of steps, or None, shows them as what it yields is called with the name of each.
+#: Shows a number of steps (None: unknown): the function that it yields is called with the name of each.
 Progress = Callable[[int | None], AbstractContextManager[Callable[[str], None]]]
 _RULE = "It is a file that `attncc cache export` wrote."
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of an import: entries written, those that the store kept its own of, and why others were refused."""
+    """The outcome of an import: entries written, entries that the store has better ones of, reasons of refusals."""
 
     written: tuple[Entry, ...]
     kept: tuple[Entry, ...]
@@ -32,15 +32,15 @@ class Imported:
 
 
 def content(entries: Iterable[Entry]) -> bytes:
-    """Return a bundle; raises ConfigError where it would be too large to be read again."""
+    """Return the content of a bundle; raises ConfigError where it would be too large to be read again."""
     described = [entry.describe() for entry in entries]
-    found = (json.dumps({"format": FORMAT, "entries": described}, indent=1, allow_nan=False) + "\n").encode()
-    if len(found) > MAX_BYTES or len(described) > MAX_ENTRIES:
+    text = (json.dumps({"format": FORMAT, "entries": described}, indent=1, allow_nan=False) + "\n").encode()
+    if len(text) > MAX_BYTES or len(described) > MAX_ENTRIES:
         validation.refuse(
-            f"The bundle has {len(described):,} entries and {len(found):,} bytes",
+            f"The bundle has {len(described):,} entries and {len(text):,} bytes",
             f"A bundle has at most {MAX_ENTRIES:,} and {MAX_BYTES:,}",
         )
-    return found
+    return text
 
 
 def save(entries: Iterable[Entry], path: Path, option: str = "FILE") -> None:
@@ -49,7 +49,7 @@ def save(entries: Iterable[Entry], path: Path, option: str = "FILE") -> None:
 
 
 def parsed(text: bytes) -> tuple[list[Entry], list[str]]:
-    """Return the entries of a bundle, and what is wrong with each that isn't one; raises ConfigError for no bundle."""
+    """Return a bundle's entries, and the problems of damaged ones; raises ConfigError for another text."""
     found = validation.record(validation.decoded(text), ("format", "entries"), "A bundle")
     if found["format"] != FORMAT:
         validation.refuse(f"format is {found['format']!r:.60}", f"This attncc reads bundles of format {FORMAT}.")
@@ -74,7 +74,7 @@ def load(path: Path, store: Store, progress: Progress = _silent) -> Imported:
     """Save the entries of a bundle in a store, under the names that their contents have.
 
     A measured entry is never replaced by a modelled one. `progress` shows reading, then writing entry by entry. Raises
-    ConfigError for a file that is no bundle, and for a store that can't be written to.
+    ConfigError for a file that isn't a bundle, and for a store that can't be written to.
     """
     storage.check_folder(store.root, "The store")
     with progress(None) as on_step:

@@ -1,4 +1,4 @@
-"""Entries: one tuned configuration, with what it was tuned for, how, and how sure it is."""
+"""Entries: one tuned configuration, with its key, its environment and its measurements."""
 
 from __future__ import annotations
 
@@ -33,12 +33,24 @@ _CONFIG_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 
 @dataclass(frozen=True)
 class Entry:
-    """A configuration that won.
+    """A configuration that won. Raises ConfigError for a value that no entry has.
 
-    seconds: of a call under the configuration ("best"), under the default one and of dense attention where they ran;
-    samples: what they are the medians of. mode: whether seconds were measured or predicted; expected_error: of a
-    prediction, relative. resources: of kernels. space: the hash of the search space. about, for people: the pattern's
-    repr, lengths, the score's repr, how many candidates there were. Raises ConfigError for a value that no entry has.
+    Attributes:
+        key: What the configuration is for.
+        environment: Where it was tuned.
+        config: The configuration.
+        mode: "measured" or "modelled".
+        seconds: Of a call under the configuration ("best"), under the default one, and of dense attention.
+        samples: The seconds whose medians these are.
+        resources: Registers, memory and so on of each kernel.
+        expected_error: The relative error of a prediction.
+        trials: Candidates that were tried.
+        effort: The name of the tuner's effort.
+        seed: Of the search.
+        space: The hash of the search space.
+        made: When, as ISO 8601 with its zone.
+        version: Of attncc.
+        about: For people: the pattern's repr, lengths, the score's repr, the number of candidates.
     """
 
     key: Key
@@ -76,7 +88,7 @@ class Entry:
         self._settle()
 
     def _settle(self) -> None:
-        """Keep copies, of the types that reading gives too, so that what is read equals what was written."""
+        """Copy values to the types that parsing gives, so that an entry equals the one that is read from its file."""
         for name in ("config", "about"):
             object.__setattr__(self, name, dict(getattr(self, name)))
         object.__setattr__(self, "seconds", {name: float(value) for name, value in self.seconds.items()})
@@ -120,7 +132,7 @@ class Entry:
 
     @cached_property
     def speedup(self) -> float | None:
-        """How many times faster than the default the configuration is, if that is known."""
+        """The default's time over the configuration's, if both are known."""
         best, default = self.seconds.get("best"), self.seconds.get("default")
         return default / best if best and default else None
 
@@ -132,18 +144,18 @@ class Entry:
 
     @property
     def pattern(self) -> str:
-        """What the pattern was called, and the score, if there was one."""
-        called = str(self.about.get("pattern", self.key.pattern[:12]))
-        return called + (f" under {self.about.get('score', self.key.score[:12])}" if self.key.score else "")
+        """The pattern's repr, with the score's if there is one."""
+        name = str(self.about.get("pattern", self.key.pattern[:12]))
+        return name + (f" under {self.about.get('score', self.key.score[:12])}" if self.key.score else "")
 
 
 _NAMES = tuple(each.name for each in fields(Entry))
 
 
 def about(pattern: object, q_len: int, kv_len: int, score: object = None) -> dict[str, object]:
-    """Return what an entry says to people of the pattern, the lengths and the score that it was tuned with."""
-    told: dict[str, object] = {"pattern": _printable(pattern), "q_len": q_len, "kv_len": kv_len}
-    return told if score is None else told | {"score": _printable(score)}
+    """Return the pattern, the lengths and the score that an entry was tuned with, for people."""
+    described: dict[str, object] = {"pattern": _printable(pattern), "q_len": q_len, "kv_len": kv_len}
+    return described if score is None else described | {"score": _printable(score)}
 
 
 def _printable(value: object) -> str:
@@ -152,7 +164,7 @@ def _printable(value: object) -> str:
 
 
 def check_config(config: Mapping[str, object], direction: str) -> None:
-    """Raise ConfigError unless names and values are such as a configuration's, the planner's those of its choices."""
+    """Raise ConfigError unless names and values are those of a configuration, and the planner takes its options."""
     for name, value in validation.mapping(config, "config", 64).items():
         if not _CONFIG_NAME.fullmatch(name):
             validation.refuse(f"config has a name {name!r:.60}", 'Names are such as "forward.plan".')
@@ -161,7 +173,7 @@ def check_config(config: Mapping[str, object], direction: str) -> None:
 
 
 def check_value(name: str, value: object) -> None:
-    """Raise ConfigError unless a value is such as a configuration's that can be remembered."""
+    """Raise ConfigError unless a value can be stored in a configuration."""
     if isinstance(value, str):
         validation.text(value, f"config {name}", 64)
     elif not isinstance(value, int) or abs(value) >= MAX_VALUE:

@@ -1,4 +1,4 @@
-"""Environments: everything but the key that a result depends on."""
+"""Environments: all that a tuned configuration depends on, but the key."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from attncc.machine_code import tools
 from attncc.machine_code.options import settings
 from attncc.targets import target as find_target
 
-#: What configurations of schedules name as their backend, and the files that they depend on.
+#: The backend of schedules' configurations, and the files that these depend on.
 SCHEDULES = "distributed"
 SCHEDULE_SOURCES = ("planner", "targets", "distributed")
-#: What differs between two machines with one installation.
+#: Fields that may differ between machines with one installation.
 PLACES = ("machine", "settings")
 
 Pairs = tuple[tuple[str, str], ...]
@@ -28,11 +28,16 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Environment:
-    """What runs a backend for a target.
+    """The code, packages and machine of a backend on a target. Raises ConfigError for a value that none has.
 
-    sources, facts: hashes of the planner's and the backend's code, and of what is known of the target. packages:
-    versions of what the backend runs on. machine: the processor and its threads, where they compute. settings:
-    environment variables that change kernels. Raises ConfigError for a value that no environment has.
+    Attributes:
+        backend: The backend's name, or SCHEDULES.
+        target: The target's name, or the topology's.
+        sources: The hash of the planner's and the backend's code.
+        facts: The hash of the target's facts.
+        packages: Versions of the packages that the backend runs on.
+        machine: The processor and its threads, where they compute.
+        settings: Environment variables that change kernels.
     """
 
     backend: str
@@ -72,7 +77,7 @@ class Environment:
 
     @classmethod
     def of_topology(cls, name: str, digest: str) -> Environment:
-        """Return the environment of schedules on the devices of a topology, of which `digest` says all that counts."""
+        """Return the environment of schedules on a topology; `digest` is a hash of its devices and links."""
         return cls(SCHEDULES, name, _sources(SCHEDULE_SOURCES), digest, _packages(("torch",)))
 
     @classmethod
@@ -82,15 +87,15 @@ class Environment:
 
     @classmethod
     def _of_record(cls, value: object) -> Environment:
-        found = validation.record(value, [field.name for field in fields(cls)], "environment")
+        record = validation.record(value, [field.name for field in fields(cls)], "environment")
         for name in ("packages", *PLACES):
-            entries = validation.mapping(found[name], name)
-            found[name] = tuple(sorted((key, validation.text(each, key, 4096)) for key, each in entries.items()))
-        return cls(**found)
+            pairs = validation.mapping(record[name], name)
+            record[name] = tuple(sorted((key, validation.text(text, key, 4096)) for key, text in pairs.items()))
+        return cls(**record)
 
     @cached_property
     def digest(self) -> str:
-        """What folders are named by: equal environments have equal digests, on every machine."""
+        """The name of the environment's folder: equal environments have equal digests, on every machine."""
         return validation.digest(self.describe())
 
     @cached_property
@@ -118,7 +123,7 @@ class Environment:
         return any(name.partition(".")[0] not in PLACES for name in differences)
 
     def _now(self) -> Environment:
-        """Return what this environment would be today; a topology may lie anywhere, and is taken to be as it was."""
+        """Return this environment as of today; a topology, whose file may lie anywhere, is assumed unchanged."""
         if self.backend == SCHEDULES:
             return Environment.of_topology(self.target, self.facts)
         return Environment.of(self.backend, self.target)
@@ -146,7 +151,7 @@ def flat(described: dict[str, Any]) -> dict[str, object]:
 def _sources(places: tuple[str, ...]) -> str:
     """Hash the contents of files and folders, relative to the folder of attncc or absolute, once a process."""
     package = Path(__file__).parents[1]
-    found = hashlib.sha256()
+    content_hash = hashlib.sha256()
     for place in places:
         path = package / place
         files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
@@ -154,17 +159,17 @@ def _sources(places: tuple[str, ...]) -> str:
             if "__pycache__" not in file.parts:
                 content = file.read_bytes()
                 name = file.relative_to(package if path.is_relative_to(package) else path.parent).as_posix()
-                found.update(f"{name} {len(content)}\n".encode() + content)
-    return found.hexdigest()[:32]
+                content_hash.update(f"{name} {len(content)}\n".encode() + content)
+    return content_hash.hexdigest()[:32]
 
 
 @cache
 def _packages(packages: tuple[str, ...], compiled_for: str = "") -> Pairs:
     """Return versions of packages, and of the assembler of kernels compiled for cuda."""
-    found = versions(packages)
+    installed = versions(packages)
     if compiled_for == "cuda":
-        found["ptxas"] = tools.release("ptxas")
-    return tuple(sorted(found.items()))
+        installed["ptxas"] = tools.release("ptxas")
+    return tuple(sorted(installed.items()))
 
 
 def _machine() -> Pairs:

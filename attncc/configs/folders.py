@@ -1,4 +1,4 @@
-"""The folders of this user's caches: what each holds, how much, and how they are emptied."""
+"""Cache folders of this user: their contents and sizes, and how they are emptied."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attncc._util.storage import CACHES, cache_folder, cache_root, is_inside
 
-#: What each cache holds, for people.
+#: The contents of each cache, for people.
 HOLDS: Mapping[str, str] = {
     "tuned": "what tuning has found, and its trials",
     "kernels": "generated Triton kernels",
@@ -18,7 +18,7 @@ HOLDS: Mapping[str, str] = {
     "templates": "compiled templates of kernels",
     "locks": "files that processes lock while they measure",
 }
-#: Those whose files may go at any time: what they held is made again, but for what was tuned.
+#: Caches whose files may be removed at any time: all but tuned configurations are made again.
 CLEARABLE = tuple(name for name in CACHES if name != "locks")
 
 
@@ -34,7 +34,7 @@ class Folder:
 
     @cached_property
     def sizes(self) -> dict[Path, int]:
-        """The bytes of each file; links inside are counted as links, and what they lead to isn't."""
+        """The bytes of each file; a link counts as itself, not as its target."""
         found = {}
         for path in self._files():
             try:
@@ -49,7 +49,7 @@ class Folder:
         return sum(self.sizes.values())
 
     def describe(self) -> dict[str, object]:
-        """Return it as JSON-able data."""
+        """Return the folder as JSON-able data."""
         return {"path": str(self.path), "holds": HOLDS[self.name], "files": len(self.sizes), "bytes": self.size}
 
     def clear(self) -> None:

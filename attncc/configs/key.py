@@ -1,4 +1,4 @@
-"""Keys: what a configuration was tuned for, as far as it matters to which one is best."""
+"""Keys: the properties of a call that decide which configuration is the best."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from attncc.frontend.patterns import Pattern
     from attncc.planner.shape import Shape
 
-#: What must be equal for one key's configuration to be tried under another.
+#: Fields that must be equal for one key's configuration to be tried under another.
 SAME = ("pattern", "score", "direction", "backend", "target", "dtype")
 #: Sizes of tensors, as attncc.backends.inputs.Inputs has them.
 SIZES = ("head_dim", "value_dim", "heads", "kv_heads", "batch")
@@ -25,14 +25,23 @@ HEADS_WEIGHT = 0.25
 
 @dataclass(frozen=True)
 class Key:
-    """What a configuration is for.
+    """The key of a configuration. Raises ConfigError for a value that no key has.
 
-    pattern: the outline of the predicate (attncc.ir.outline). density: log2 of the share of connected pairs, rounded,
-    of a pattern with tables; None without, where the pattern and the lengths decide it. score: its key, "" for none.
-    direction: one of DIRECTIONS, or BOTH. q_len, kv_len: in half octaves, round(2 log2 n). The rest is as it is in
-    attncc.backends.inputs.Inputs.
-
-    Raises ConfigError for a value that no key has.
+    Attributes:
+        pattern: The hash of the predicate's outline (attncc.ir.outline).
+        density: log2 of the share of connected pairs, rounded, of a pattern with tables; None without.
+        score: The score's key, "" for none.
+        direction: One of DIRECTIONS, or BOTH.
+        backend: The backend's name.
+        target: The target's name.
+        dtype: The element type's short name.
+        head_dim: Elements of a query and a key.
+        value_dim: Elements of a value.
+        heads: Query heads.
+        kv_heads: Key heads.
+        batch: Batch entries.
+        q_len: Queries in half octaves, round(2 log2 n).
+        kv_len: Keys in half octaves.
     """
 
     pattern: str
@@ -92,7 +101,7 @@ class Key:
 
     @cached_property
     def digest(self) -> str:
-        """What files are named by: equal keys have equal digests, in every process."""
+        """The name of the entry's file: equal keys have equal digests, in every process."""
         return validation.digest(self.describe())
 
     def describe(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Layers: where configurations are looked for, in order; nothing of a plugin is imported to find its own."""
+"""Layers: the places of configurations, in the order of look-up; no plugin is imported."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ _SHIPPED = Path(__file__).parent / "shipped"
 
 @dataclass(frozen=True)
 class Layer:
-    """One place: `kind` is "path", "user" or "shipped", `name` says to people which.
+    """One place of configurations.
 
-    Only the user's store is ever written; its entries must be of the environment at hand. What others hand out is used
-    although it was found in another one, and is read once in a process.
+    Only the user's store is written, and its entries must be of the present environment. Entries that others hand out
+    are used although they were tuned in another one, and are read once in a process.
+
+    Attributes:
+        kind: "path", "user" or "shipped".
+        name: The place, for people.
+        store: The entries.
     """
 
     kind: str
@@ -34,7 +39,7 @@ class Layer:
     store: Store
 
     def exact(self, environment: Environment, key: Key) -> Entry | None:
-        """Return the entry of a key: of this environment if there is one, or else the best of what is handed out."""
+        """Return the entry of a key: of this environment, or else the best that is handed out."""
         found = self.store.load(environment, key)
         if found is not None or self.kind == "user":
             return found
@@ -47,7 +52,7 @@ class Layer:
 
 
 def layers() -> tuple[Layer, ...]:
-    """Return the layers: the folders of ATTNCC_CONFIG_PATH, the user's store, what ships with plugins and attncc."""
+    """Return the layers: the folders of ATTNCC_CONFIG_PATH, the user's store, and those shipped."""
     named = [folder for folder in os.environ.get(PATH, "").split(os.pathsep) if folder]
     paths = [Layer("path", f"{folder} ({PATH})", Store(Path(folder))) for folder in named]
     return (*paths, Layer("user", "this user's cache", user_store()), *shipped())

@@ -30,7 +30,7 @@ _logged: set[tuple[str, str, str]] = set()
 def looked_up(
     pattern: Pattern, score_key: str, shape: Shape, inputs: Inputs, direction: str, backend: str, target: str
 ) -> LookupResult:
-    """Return what `find` finds for a call, with the state that it depends on; the log names it once.
+    """Return the configuration of a call (see `find`) with the state that it depends on; the log names it once.
 
     Environment variables of a compiler (TRITON_...) are no part of that state. Raises ConfigError.
     """
@@ -51,18 +51,18 @@ def find(key: Key, environment: Environment | None = None) -> LookupResult:
     if how == OFF:
         return LookupResult()
     here = environment or Environment.of(key.backend, key.target)
-    found = best_known(key, here) if how == NEAREST else _exact(key, here, layers())
-    if found is None and how == ASSERT:
+    result = best_known(key, here) if how == NEAREST else _exact(key, here, layers())
+    if result is None and how == ASSERT:
         raise ConfigError(
             f"There is no tuned configuration for {key.direction} {key.digest} on {key.target}.",
             rule=f"{SETTING}={ASSERT} forbids every other one. {_reasons(key, here)}",
             fix=f"Tune it, or import one (attncc cache import), or set {SETTING}={NEAREST}.",
         )
-    return found or LookupResult()
+    return result or LookupResult()
 
 
 def best_known(key: Key, environment: Environment) -> LookupResult | None:
-    """Return what the layers have for a key, or near it, whatever ATTNCC_CACHE says; the tuner begins with it."""
+    """Return the best configuration of all layers for a key, or near it; ATTNCC_CACHE isn't asked."""
     places = layers()
     return _exact(key, environment, places) or _nearest(key, environment, places)
 

@@ -1,4 +1,4 @@
-"""Upkeep of a store: which of its files are damaged, and which of its environments no longer exist."""
+"""Maintenance of a store: damaged files, and environments that no longer exist."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from attncc.errors import ConfigError
 
 @dataclass(frozen=True)
 class Damage:
-    """A file that isn't the entry that it is named for, and what is wrong with it."""
+    """A file that isn't the entry that it is named for, and the reason."""
 
     path: Path
     reason: str
 
 
 def damaged(store: Store) -> Iterator[Damage]:
-    """Yield the files that look-ups pass over."""
+    """Yield the files that look-ups ignore."""
     for path in store.files():
         try:
             checked(path)
@@ -32,7 +32,7 @@ def damaged(store: Store) -> Iterator[Damage]:
 
 
 def removable(store: Store) -> list[Path]:
-    """Return what is damaged inside a store, not where a link leads out of it, and what no process writes any more."""
+    """Return damaged files inside a store, none behind a link out of it, and files that no process writes any more."""
     return [*(each.path for each in damaged(store) if is_inside(each.path, store.root)), *abandoned()]
 
 

@@ -1,4 +1,4 @@
-"""Misses: the entries that come nearest to a key, and how they differ from what was looked up."""
+"""Misses: the entries nearest to a key, and how their keys and environments differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attncc.configs.result import described
 
 @dataclass(frozen=True)
 class Miss:
-    """An entry that a key didn't find: (wanted, there) of the fields of key and environment that differ."""
+    """An entry that isn't a key's: (wanted, there) of the fields of key and environment that differ."""
 
     entry: Entry
     layer: str
@@ -40,7 +40,7 @@ class Miss:
 
 
 def why_miss(key: Key, environment: Environment | None = None, most: int = 3) -> list[Miss]:
-    """Return the entries that come nearest to a key, of all layers and environments, and how they differ from it."""
+    """Return the entries nearest to a key, of all layers and environments, and how they differ from it."""
     here = environment or Environment.of(key.backend, key.target)
     pairs = [(entry, layer) for layer in layers() for entry in layer.store.entries()]
     pairs.sort(key=lambda pair: _strangeness(key, here, pair[0]))

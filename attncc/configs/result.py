@@ -1,4 +1,4 @@
-"""Results of look-ups: a configuration, where it is from, and whether that still holds."""
+"""Results of look-ups: a configuration, its source, and whether it is still current."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Store:
         return self.winners(environment) / _file_name(key)
 
     def trials(self, environment: Environment, name: str) -> Path | None:
-        """Return where the tuner may keep a file of this name, its folder made; None where the disk won't have it."""
+        """Return where the tuner may keep a file of this name, its folder made; None where it can't be made."""
         path = self.folder(environment) / "trials" / validation.name(name, "The name of a file of trials")
         try:
             make_folder(path.parent)
@@ -71,7 +71,7 @@ class Store:
     def save(self, entry: Entry) -> bool:
         """Write an entry and return whether it was written.
 
-        It isn't where it is modelled and a measured one is there, nor where the disk won't have it, which is warned of.
+        It isn't where it is modelled and a measured one is there, nor where it can't be written, which is warned of.
         Raises ConfigError for an entry too large to be read again.
         """
         return bool(self._save(entry.environment, [entry], lambda entry: None, durable=True))
@@ -79,7 +79,7 @@ class Store:
     def save_all(self, entries: Iterable[Entry], on_entry: Callable[[Entry], None] = lambda entry: None) -> list[Entry]:
         """Write many entries as `save` does each, and return those that were written; `on_entry` gets each before.
 
-        It doesn't wait for the disk: what a machine loses that is switched off is a miss, and can be saved again.
+        It doesn't wait for the disk: an entry that is lost when the power fails is a miss, and can be saved again.
         """
         batches: dict[Environment, list[list[Entry]]] = {}
         for entry in entries:
@@ -122,7 +122,7 @@ class Store:
             shutil.rmtree(folder)
 
     def entries(self, environment: Environment | None = None) -> Iterator[Entry]:
-        """Yield the entries of an environment, or of all; files that aren't their entries are warned of once."""
+        """Yield the entries of an environment, or of all; a file that isn't its entry is warned of once."""
         for path in self.files(environment):
             found = _entry(path)
             if found is not None:
@@ -139,7 +139,7 @@ class Store:
         return list(_children(self.root, lambda path: validation.is_digest(path.name) and path.is_dir()))
 
     def described(self, folder: Path) -> Environment | None:
-        """Return the environment that a folder says it is of, or None where it doesn't say, or isn't."""
+        """Return the environment that a folder describes, or None where the description is missing or another's."""
         try:
             found = Environment.parse(validation.decoded(read(folder / _DESCRIPTION, MAX_BYTES)))
         except (OSError, ConfigError):

@@ -1,4 +1,4 @@
-"""Reading files that anyone may have written: bounded, strictly typed, and never as code."""
+"""Validation of files that anyone may have written: bounded, strictly typed, and never run as code."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def decoded(text: bytes) -> object:
     try:
         return json.loads(text.decode(), parse_constant=_no_constant, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
-        refuse(f"It is no JSON: {str(error)[:200]}")
+        refuse(f"It isn't valid JSON: {str(error)[:200]}")
 
 
 def canonical(value: object) -> str:
-    """Return the one text of a JSON-able value."""
+    """Return the canonical text of a JSON-able value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -36,7 +36,7 @@ def is_digest(name: str) -> bool:
 
 
 def said(error: Exception) -> str:
-    """Return what is wrong with a file, in a line."""
+    """Return a file's problem in one line."""
     return " ".join(filter(None, (error.problem, error.rule))) if isinstance(error, ConfigError) else f"{error}."
 
 
@@ -113,7 +113,7 @@ def number(value: object, what: str) -> float:
 
 
 def refuse(problem: str, rule: str = "") -> NoReturn:
-    """Raise ConfigError for a value that isn't what a file of this kind holds."""
+    """Raise ConfigError for a value that files of this kind don't have."""
     raise ConfigError(f"{problem}.", rule=rule)
 
 
@@ -122,7 +122,7 @@ def _short(value: object) -> str:
 
 
 def _no_constant(value: str) -> NoReturn:
-    raise ValueError(f"{value} is no number")
+    raise ValueError(f"{value} isn't a number")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

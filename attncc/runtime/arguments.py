@@ -1,4 +1,4 @@
-"""Arguments of a call: what is checked of its tensors before anything is planned."""
+"""Arguments of a call: checks of its tensors, before anything is planned."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def checked(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, scor
 
 
 def check_transforms(*tensors: Tensor) -> None:
-    """Raise AttnccError under what an operator can't follow: forward mode, whose tangents it drops without a word, and
-    torch.func's reverse mode."""
+    """Raise AttnccError in forward mode, whose tangents an operator would drop, and in torch.func's reverse mode."""
     if any(unpack_dual(x).tangent is not None for x in tensors):  # type: ignore[no-untyped-call]
         raise AttnccError(
             "attncc.attention was differentiated in forward mode (torch.func.jvp, torch.autograd.forward_ad).",
@@ -57,7 +56,7 @@ def autocast(*tensors: Tensor) -> list[Tensor]:
 
 
 def scale_of(scale: float | None, query: Tensor) -> float:
-    """Return the scale that is meant; raises ShapeError unless the tensors' sums have digits for it."""
+    """Return the scale, 1/sqrt(D) for None; raises ShapeError unless the tensors' sums have digits for it."""
     if scale is None:
         return 1.0 / math.sqrt(query.shape[-1])
     check_scale(scale)

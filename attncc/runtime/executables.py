@@ -29,16 +29,16 @@ from attncc.runtime.call import AttentionCall
 
 LOG = logging.getLogger("attncc")
 
-#: Calls whose executables are remembered, by what makes two calls alike; then forgotten all at once.
+#: Calls that are remembered; then all are forgotten at once.
 MOST = 4096
-#: The executable, while it is kept elsewhere, and the look-up that its configuration is from, if there was one.
+#: By direction, call and tensors' sizes: the executable, and the look-up of its configuration, if there was one.
 _executables: dict[tuple[object, ...], tuple[weakref.ref[Executable], LookupResult | None]] = {}
-#: (backend, direction, configuration) of what was looked up and couldn't be lowered.
+#: (backend, direction, configuration) of look-ups that couldn't be lowered.
 _refused: set[tuple[str, str, str]] = set()
 
 
 def executable_for(query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall) -> Executable:
-    """Return what runs a direction of a call on these tensors; see `planned`. Warm it takes microseconds."""
+    """Return the executable of a direction of a call on these tensors; see `planned`. Warm it takes microseconds."""
     alike = (direction, call, query.shape, key.shape, value.shape, query.dtype, query.device)
     tuned = None
     if (remembered := _executables.get(alike)) is not None:
@@ -55,10 +55,10 @@ def executable_for(query: Tensor, key: Tensor, value: Tensor, direction: str, ca
 
 
 def planned(query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall) -> Plan:
-    """Return the plan that runs a direction, forward or backward, of a call on these tensors.
+    """Return the plan of a direction, forward or backward, of a call on these tensors.
 
-    Without a backend it is the first preferred one that doesn't refuse; without a configuration it is what was tuned,
-    as attncc.configs finds it. Raises BackendError, and what looking up and planning do.
+    Without a backend it is for the first preferred one that doesn't refuse, without a configuration under the tuned
+    one. Raises BackendError, and the errors of the look-up and of planning.
     """
     return _run(query, key, value, direction, call)[0]
 
@@ -82,7 +82,7 @@ def _run(
 
 
 def _backend(query: Tensor, value: Tensor, name: str) -> str:
-    """Return the named backend, or without a name the first preferred one, that takes such tensors."""
+    """Return the named backend, or without a name the first preferred one, that takes these tensors."""
     reasons: dict[str, str] = {}
     for candidate in [name] if name else backends.preferred(query.device):
         reason = backends.get(candidate).refuses(query, value)
@@ -121,7 +121,7 @@ def _log_choice(name: str, refusals: tuple[str, ...]) -> None:
 
 
 def _log_dense(plan: Plan) -> None:
-    """Say that a plan computes all pairs of some heads, which is a choice that was cheaper, or was asked for."""
+    """Say that a plan computes all pairs of some heads, since that is cheaper or was asked for."""
     if any(group.alternatives[0].name == "dense" for group in plan.groups):
         LOG.info("%r computes all pairs with a mask: no plan that skips tiles is predicted to be faster", plan)
 
@@ -140,8 +140,8 @@ def shape_for(
 def lowered(call: AttentionCall, shape: Shape, target: str, direction: str) -> tuple[Plan, Executable]:
     """Return the plan of a call, which names its backend, and the executable; nothing is looked up.
 
-    `direction` is forward or backward: their plans may differ. Executables run both. Raises what planning, lowering and
-    the checks of the score raise.
+    Plans of forward and backward may differ; an executable runs both. Raises the errors of planning, of lowering and of
+    the score's checks.
     """
     pattern, score = by_handle(call.pattern), by_key(call.score)
     return _lowered(pattern, score, shape, call.backend, target, decoded(call.config or "{}", direction))
@@ -151,9 +151,9 @@ def lowered(call: AttentionCall, shape: Shape, target: str, direction: str) -> t
 def _lowered(
     pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, target: str, config: DecodedConfig
 ) -> tuple[Plan, Executable]:
-    found = backends.get(backend)
-    plan = plan_for(pattern, shape, config.planner.tile(found.tile), target).preferring(config.planner.plan)
+    lowering = backends.get(backend)
+    plan = plan_for(pattern, shape, config.planner.tile(lowering.tile), target).preferring(config.planner.plan)
     check_sizes(pattern.predicate, shape)
     check_score(score, pattern.predicate, shape)
     _log_dense(plan)
-    return plan, found.lower(plan, score, config.backend)
+    return plan, lowering.lower(plan, score, config.backend)

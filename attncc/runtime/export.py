@@ -1,7 +1,7 @@
-"""Calls that leave the process, with torch.export for example: what they name is written out, tables come beside it.
+"""Export of calls: in a saved program, the texts of pattern and score stand in place of handle and key.
 
-In a process a call names its pattern by handle and its score by key. A program that is saved has their texts in that
-place (attncc.ir.codec), and their tables as tensors: constants of the program, which are found by their hashes again.
+The texts are those of attncc.ir.codec. Tables lie beside them as tensors, constants of the program, and are identified
+by their hashes.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from attncc.ir.score import IDENTITY, ScoreExpression, by_key
 from attncc.ir.tables import TableData
 from attncc.runtime.call import AttentionCall
 
-#: Patterns and scores that are kept as they were read.
+#: Patterns, and scores, that were read and are kept.
 MOST = 1024
 
 
 def is_exporting() -> bool:
-    """Return whether what is called now is recorded to be saved: by torch.export, or by torch.jit.trace."""
+    """Return whether torch.export or torch.jit.trace is recording, for a program that is saved."""
     return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]
 
 
 def exported(call: AttentionCall) -> tuple[list[Tensor], AttentionCall]:
-    """Return the tables of a call as tensors, and the call with its pattern and score written out.
+    """Return the tables of a call as tensors, and the call with the texts of its pattern and score.
 
-    Raises ExportError for what can't be written, and under torch.onnx.
+    Raises ExportError for a pattern or score that can't be written, and under torch.onnx.
     """
     check_format()
     pattern, score = call.pattern, call.score
@@ -61,14 +61,14 @@ def check_format() -> None:
 
 @constant
 def pattern_text(handle: str) -> str:
-    """Return a pattern as text, which has been read again."""
+    """Return the text of a pattern; raises ExportError unless it can be read again."""
     pattern = by_handle(handle)
     return _checked(pattern.program, _tables(handle, ""))
 
 
 @constant
 def score_text(key: str) -> str:
-    """Return a score as text, which has been read again, "" for the score as it is."""
+    """Return the text of a score, "" for none; raises ExportError unless it can be read again."""
     score = by_key(key)
     return "" if score is IDENTITY else _checked(score.program, score.tables)
 
@@ -82,7 +82,7 @@ def _checked(program: codec.Program, tables: Iterable[TableData]) -> str:
 
 @constant
 def number_of_tables(handle: str, key: str) -> int:
-    """Return how many different tables a pattern and a score look up."""
+    """Return the number of distinct tables that a pattern and a score look up."""
     return len(_tables(handle, key))
 
 
@@ -101,7 +101,7 @@ _constants: WeakKeyDictionary[TableData, Tensor] = WeakKeyDictionary()
 
 @contextmanager
 def _unrecorded() -> Iterator[None]:
-    """Make tensors that are constants of what is recorded around it."""
+    """Make tensors that are constants of the program that is being recorded."""
     state = torch._C._get_tracing_state()  # of torch.jit.trace
     torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
     try:
@@ -113,24 +113,24 @@ def _unrecorded() -> Iterator[None]:
 
 def _tables(handle: str, key: str) -> list[TableData]:
     parts = [*(subset.tables for subset in by_handle(handle).subsets), by_key(key).tables]
-    found = {data.digest: data for data in frozenset[TableData]().union(*parts)}
-    return [found[digest] for digest in sorted(found)]
+    by_digest = {data.digest: data for data in frozenset[TableData]().union(*parts)}
+    return [by_digest[digest] for digest in sorted(by_digest)]
 
 
 def referents(call: AttentionCall) -> tuple[object, ...]:
-    """Return what a call names, nothing of what it has written out."""
+    """Return the pattern and score that a call names; none for an exported call."""
     return () if codec.is_program(call.pattern) else (by_handle(call.pattern), by_key(call.score))
 
 
 def resolved(call: AttentionCall, tables: Sequence[Tensor]) -> tuple[AttentionCall, tuple[object, ...]]:
-    """Return a call as this process has it, and what it names, for the caller to keep as long.
+    """Return a call with handle and key, and the pattern and score that it names, for the caller to keep alive.
 
-    What is written out is read when it is first seen, and tables are compared with their hashes. Raises ExportError for
-    damaged texts and tables.
+    Texts are read when they are first seen, and tables are compared with their hashes. Raises ExportError for damaged
+    texts and tables.
     """
     if not codec.is_program(call.pattern):
         return call, ()
-    data = {found.digest: found for found in map(_data, tables)}
+    data = {table.digest: table for table in map(_data, tables)}
     pattern, score = _pattern(call.pattern, data), _score(call.score, data)
     return call._replace(pattern=pattern.handle, score=score.key), (pattern, score)
 
@@ -155,8 +155,8 @@ _data_of: Any = WeakTensorKeyDictionary()
 
 def _data(tensor: Tensor) -> TableData:
     version = None if tensor.is_inference() else tensor._version
-    known, found = _data_of.get(tensor, (None, None))
-    if found is None or version is None or known != version:
-        found = TableData(tensor)
-        _data_of[tensor] = version, found
-    return found  # type: ignore[no-any-return]
+    read_version, data = _data_of.get(tensor, (None, None))
+    if data is None or version is None or read_version != version:
+        data = TableData(tensor)
+        _data_of[tensor] = version, data
+    return data  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
-"""Registers attncc's operators as soon as torch is there, without importing it.
+"""Import hook: registers attncc's operators as soon as torch is imported, without importing it.
 
-Programs that torch has saved name operators, which it looks up when it loads them, before anything of attncc is called.
+A program that torch has saved names operators, and torch looks them up before anything of attncc is called.
 """
 
 from __future__ import annotations

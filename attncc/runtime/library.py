@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-#: What operators take, as their schemas say it; _CALL are the fields of attncc.runtime.executables.Call.
+#: Arguments in schemas; _CALL are the operands of attncc.runtime.call.AttentionCall.
 _TENSORS = "Tensor query, Tensor key, Tensor value"
 _LISTS = "Tensor[] weights, Tensor[] tables"
 _CALL = "str pattern, str score, SymInt q_offset, str backend, str config"
@@ -25,8 +25,11 @@ _GRADIENTS = "Tensor grad_out, Tensor? grad_lse"
 
 
 class _Operator(NamedTuple):
-    """An operator's name, which is that of its function in `operators`, what it takes and returns, what is like
-    its results on tensors without data, and what autograd sees: a function in place of it, or its backward."""
+    """An operator: its function in `operators` has its name.
+
+    takes, returns: its schema. like: the function for tensors without data. differentiable: the function that autograd
+    calls in its place; or backward: that of its derivative.
+    """
 
     name: str
     takes: str
@@ -72,12 +75,12 @@ def _function(name: str) -> Callable[..., Any]:
     """Return a function of attncc.runtime.operators, which is imported when it is first called."""
 
     @cache
-    def found() -> Callable[..., Any]:
+    def function() -> Callable[..., Any]:
         from attncc.runtime import operators
 
         return getattr(operators, name)  # type: ignore[no-any-return]
 
-    return lambda *arguments: found()(*arguments)
+    return lambda *arguments: function()(*arguments)
 
 
 def _hidden(function: Callable[..., Any]) -> Callable[..., Any]:

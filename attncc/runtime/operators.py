@@ -1,6 +1,6 @@
-"""What attncc's operators compute, differentiable and opaque to torch.compile; attncc.runtime.library registers it.
+"""The functions of attncc's operators, opaque to torch.compile; attncc.runtime.library registers them.
 
-Patterns and scores are named by handle and key, or written out, with their tables beside them (attncc.runtime.export).
+A call names pattern and score by handle and key, or holds their texts (attncc.runtime.export).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def general_attention(
 
 
 def attention_backward(grad_out: Tensor, grad_lse: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients by query, key and value."""
+    """Return the gradients of query, key and value."""
     saved, (scale, *operands) = _saved(rest[:5]), rest[5:]
     d_query, d_key, d_value, _ = _gradients(saved, grad_out, grad_lse, scale, AttentionCall(*operands), False)
     return d_query, d_key, d_value
@@ -64,7 +64,7 @@ def general_attention_backward(
     scale: float,
     *operands: Any,
 ) -> list[Tensor]:
-    """Return the gradients by query, key and value, and, if they are wanted, by a score's weights."""
+    """Return the gradients of query, key and value, and `with_weights` of the score's weights."""
     saved = _saved(tensors)
     call, _alive = export.resolved(AttentionCall(*operands), tables)
     d_query, d_key, d_value, d_weights = _gradients(saved, grad_out, grad_lse, scale, call, with_weights)
@@ -72,7 +72,7 @@ def general_attention_backward(
 
 
 def _saved(tensors: Sequence[Tensor]) -> Saved:
-    """Return what a forward left: query, key, value, out and lse, and under a score its remainder and the weights."""
+    """Return what a forward saved: query, key, value, out, lse, and under a score lse's remainder and the weights."""
     query, key, value, out, lse, *rest = tensors
     return Saved(query, key, value, rest[1:], out, LogSum(lse, *rest[:1]))
 
@@ -163,7 +163,7 @@ def _differentiable(arguments: tuple[Any, ...], *tensors: Tensor) -> Any:
 
 
 def differentiable_attention(query: Tensor, key: Tensor, value: Tensor, *arguments: Any) -> Any:
-    """Return `attention`, with its derivative where that is wanted."""
+    """Return `attention`, with its derivative where a gradient is required."""
     return _differentiable((None, *arguments), query, key, value)
 
 
@@ -175,7 +175,7 @@ def differentiable_general_attention(
     tables: Sequence[Tensor] | None,
     *arguments: Any,
 ) -> Any:
-    """Return `general_attention`, with its derivative where that is wanted."""
+    """Return `general_attention`, with its derivative where a gradient is required."""
     return _differentiable((tables or (), *arguments), query, key, value, *(weights or ()))
 
 
@@ -189,7 +189,7 @@ def composite_attention(
 
 
 def refuse_double_backward(ctx: Any, *gradients: Any) -> None:
-    """Raise AttnccError: the backward of a gradient."""
+    """Raise AttnccError: gradients have no derivative."""
     raise AttnccError(
         "The gradient of attention was differentiated again.",
         rule="Backends have first derivatives only, but for the reference, whose operations are torch's own.",
@@ -198,7 +198,7 @@ def refuse_double_backward(ctx: Any, *gradients: Any) -> None:
 
 
 def refuse_vmap(*arguments: Any) -> None:
-    """Raise AttnccError: a dimension that torch.vmap has mapped."""
+    """Raise AttnccError: operators can't be mapped by torch.vmap."""
     raise AttnccError(
         "attncc.attention was called under torch.vmap.",
         rule="Batch entries are the first dimension of query, key and value.",

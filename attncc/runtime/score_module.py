@@ -1,4 +1,4 @@
-"""Held scores: a score's weights as a module's parameters and buffers, and a warning of those that no module has."""
+"""Scores as modules: weights are parameters and buffers; a warning tells of parameters that no module holds."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from attncc._util.tracing import constant
 from attncc.errors import AttnccWarning, ScoreError
 from attncc.frontend.scores import Score
 
-#: (score, weights) that were warned of.
+#: (score, weights) that users have been warned of.
 _warned: set[tuple[str, str]] = set()
 
 
 class ScoreModule(torch.nn.Module):
-    """A score whose weights are PyTorch's to change: each nn.Parameter is a parameter, another tensor a buffer.
+    """A score whose weights PyTorch may replace: an nn.Parameter is a parameter, another tensor a buffer.
 
-    They stand under their own names, and each call reads what they are by then: after load_state_dict, to() or
-    to_empty(), under torch.func.functional_call, parametrizations and in replicas.
+    They have their own names, and each call reads the present ones: after load_state_dict, to() or to_empty(), under
+    torch.func.functional_call and parametrizations, and in replicas.
     """
 
     def __init__(self, score: Score) -> None:
         super().__init__()
-        assert score.tensors is not None  # or it says which are missing
+        assert score.tensors is not None  # raises for weights that are missing
         self._score = score.unbound()
         for name, tensor in score.weights.items():
             if hasattr(self, name):
@@ -41,11 +41,11 @@ class ScoreModule(torch.nn.Module):
                 self.register_buffer(name, tensor)
 
     def forward(self) -> Score:
-        """Return the score on the weights that there are now."""
+        """Return the score on the present weights."""
         return self._score.on([getattr(self, name) for name in self._score.template.names])
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is copied and pickled: as with a score, its expression, not what declared it."""
+        """Return the state of a copy or pickle: as a score's, it has the expression, not the declaration."""
         return {**self.__dict__, "_score": self().fixed().unbound()}
 
     def extra_repr(self) -> str:
@@ -54,7 +54,7 @@ class ScoreModule(torch.nn.Module):
 
 
 def warn_of_captured(score: Score, given: Mapping[str, Tensor] | None) -> None:
-    """Warn, once, where a score has a parameter that wasn't `given` at the call."""
+    """Warn once of a parameter that a score has captured, rather than been `given` at the call."""
     for name, tensor in score.weights.items():
         if name not in (given or ()) and isinstance(tensor, torch.nn.Parameter):
             _warn(score.name, name)

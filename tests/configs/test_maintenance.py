@@ -23,7 +23,7 @@ def test_damaged_files_are_listed(store: Store, entry: Make) -> None:
     path.write_bytes(b"{")
     [found] = damaged(store)
     assert found.path == path
-    assert "no JSON" in found.reason
+    assert "valid JSON" in found.reason
 
 
 def test_outdated_environments_are_listed(store: Store, entry: Make) -> None:
