@@ -60,7 +60,7 @@ class Store:
             check_inside(path, self.root)
             self._describe(environment)
         except OSError as error:
-            self._complain(error)
+            warn_unwritable(self.root, error)
             return None
         return path
 
@@ -164,7 +164,7 @@ class Store:
                         writer.put(_file_name(entry.key), content)
                         written.append(entry)
         except OSError as error:
-            self._complain(error)
+            warn_unwritable(self.root, error)
         return written
 
     def _is_outdone(self, entry: Entry) -> bool:
@@ -176,9 +176,6 @@ class Store:
         path = self.folder(environment) / _DESCRIPTION
         if self.described(path.parent) is None:
             put(path, validation.canonical(environment.describe()).encode(), self.root)
-
-    def _complain(self, error: Exception) -> None:
-        warn_unwritable(self.root, error)
 
 
 def user_store() -> Store:
