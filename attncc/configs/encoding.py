@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from attncc._util.tracing import constant
+from attncc._util.tracing import constant, plain, shown
 from attncc.errors import ConfigError
 from attncc.planner.options import PlanOptions, separated
 
 Config = Mapping[str, object]
+_EXAMPLE = """For example {"forward.plan": "fused"}."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,20 @@ def encoded(config: Config | None) -> str:
     """Return a configuration as text, "" for None; raises ConfigError for what isn't a mapping to plain values."""
     if config is None:
         return ""
-    example = """For example {"forward.plan": "fused"}."""
     if not isinstance(config, Mapping):
-        raise ConfigError(f"config={config!r}.", rule="It is a mapping from names to values.", fix=example)
-    try:
-        names = tuple(sorted(config))
-        return _encoded(names, *(config[name] for name in names))
-    except TypeError as error:
-        rule = "Its values are numbers, texts, True or False."
-        raise ConfigError(f"config={config!r}: {error}.", rule=rule, fix=example) from None
+        raise ConfigError(f"config={shown(config)}.", rule="It is a mapping from names to values.", fix=_EXAMPLE)
+    names = tuple(config)
+    return _encoded(names, *(plain(config[name]) for name in names))
 
 
 @constant
 def _encoded(names: tuple[str, ...], *values: object) -> str:
-    return json.dumps(dict(zip(names, values, strict=True)), sort_keys=True)
+    config = dict(zip(names, values, strict=True))
+    try:
+        return json.dumps(config, sort_keys=True)
+    except TypeError as error:
+        rule = "Its values are numbers, texts, True or False."
+        raise ConfigError(f"config={config!r}: {error}.", rule=rule, fix=_EXAMPLE) from None
 
 
 @lru_cache(maxsize=1024)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from attncc import backends
+from attncc._util.tracing import shown
 from attncc.configs.encoding import Config, encoded
 from attncc.errors import BackendError, ShapeError
 from attncc.frontend.patterns import Pattern
@@ -81,7 +82,7 @@ def check_backend(backend: object) -> None:
     """Raise BackendError unless it is a name, or None."""
     if not isinstance(backend, str | None):
         raise BackendError(
-            f"backend={backend!r}.", rule="It is the name of a backend, or None.", fix="Write backend='torch'."
+            f"backend={shown(backend)}.", rule="It is the name of a backend, or None.", fix="Write backend='torch'."
         )
 
 
@@ -93,7 +94,7 @@ def offset_of(q_offset: Any) -> int:
         whole = MAX_POSITION
     if isinstance(q_offset, bool) or not -MAX_POSITION < whole < MAX_POSITION:
         raise ShapeError(
-            f"q_offset={q_offset!r}.",
+            f"q_offset={shown(q_offset)}.",
             rule="It is the position of the first query, an integer above -2^31 and below 2^31.",
             fix="With a cache of n keys before the queries, give n.",
         )
