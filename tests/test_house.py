@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import layers
@@ -37,3 +40,40 @@ def test_the_reference_lists_every_public_name() -> None:
     modules = (attncc, attncc.distributed, attncc.targets, attncc.testing)
     names = {f"{module.__name__}.{name}" for module in modules for name in module.__all__}
     assert names - listed == {"attncc.__version__", "attncc.distributed", "attncc.targets"}
+
+
+def classes() -> Iterator[str]:
+    for source in SOURCES:
+        yield from (n.name for n in ast.walk(ast.parse(source.read_text("utf-8"))) if isinstance(n, ast.ClassDef))
+
+
+def glossary() -> list[tuple[str, str]]:
+    """Return (noun, where it is) of each row of the glossary."""
+    text = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+    rows = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in text.splitlines() if line.startswith("| ")]
+    return [(row[0], row[2] if len(row) > 2 else "") for row in rows if row[0] not in ("word", "---")]
+
+
+def test_no_two_classes_share_a_name() -> None:
+    assert [name for name, count in Counter(classes()).items() if count > 1] == []
+
+
+def test_the_glossary_has_each_noun_once() -> None:
+    nouns = Counter(noun for row, _ in glossary() for noun in re.split(r", |; ", row))
+    assert [noun for noun, count in nouns.items() if count > 1] == []
+
+
+def test_everything_in_the_glossary_exists() -> None:
+    names = set(classes())
+    for noun, where in glossary():
+        for name, path in re.findall(r"`([\w.]+)` in `([\w/.]+)`", where):
+            first = name.split(".")[0]
+            assert first in names or first in (ROOT / path).read_text("utf-8"), f"{noun}: {name} in {path}"
+        for path in re.findall(r"`(attncc/[\w/.]+)`", where):
+            assert (ROOT / path).exists(), f"{noun}: {path}"
+
+
+def test_the_glossary_names_the_class_of_every_package_face() -> None:
+    named = {name.split(".")[0] for _, where in glossary() for name in re.findall(r"`([\w.]+)` in ", where)}
+    public = {name for name in (*attncc.__all__, *attncc.distributed.__all__) if name[0].isupper()}
+    assert {name for name in public if not name.endswith("Error")} - named == set()

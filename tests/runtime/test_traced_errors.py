@@ -123,7 +123,7 @@ MADE = {
 
 
 @pytest.mark.parametrize(("call", "made", "kind"), MADE.values(), ids=MADE)
-def test_what_is_made_inside_of_a_graph_is_refused_with_its_fix(call: Any, made: Any, kind: type[AttnccError]) -> None:
+def test_a_declaration_inside_of_a_graph_is_refused_with_its_fix(call: Any, made: Any, kind: type[AttnccError]) -> None:
     def inside() -> Any:
         return call(**made())()
 
