@@ -18,8 +18,9 @@ from rich.progress import track
 
 import attncc
 from attncc._util.machine import machine, versions
-from attncc.tune.autotune import TuningRequest
+from attncc.tune.autotune import tasks_of
 from attncc.tune.measured import Policy, TimeTrial, measuring
+from attncc.tune.request import TuningRequest
 from attncc.tune.worker import Failure, Worker
 
 RECORDED = Path(__file__).parent / "sweeps" / "strided_forward.json"
@@ -31,7 +32,7 @@ ONCE = Policy(least=1, most=1)
 
 def main() -> None:
     """Record the sweep."""
-    (task,) = REQUEST.tasks
+    (task,) = tasks_of(REQUEST)
     ranking = task.ranking(REQUEST)
     points = [each.point for each in ranking.ranked]
     samples: dict[tuple[int, ...], list[float]] = {each: [] for each in points}

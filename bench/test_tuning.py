@@ -22,8 +22,9 @@ from sweep import RECORDED, REQUEST
 import attncc
 from attncc.configs.store import user_store
 from attncc.measure.timing import Timing, elapsed, take_turns
-from attncc.tune.autotune import TuningRequest
+from attncc.tune.autotune import tasks_of
 from attncc.tune.evaluation import Config, Outcome, best
+from attncc.tune.request import TuningRequest
 from attncc.tune.search import Limits, Search
 from attncc.tune.study import FINISHED, Study
 from attncc.tune.trial_log import storage
@@ -47,7 +48,7 @@ class Replay:
 
 
 def test_search_comes_near_the_best_of_a_sweep(bar) -> None:
-    (task,) = REQUEST.tasks
+    (task,) = tasks_of(REQUEST)
     replay, ranking = Replay(), task.ranking(REQUEST)
     counts = {name: len(values) for name, values in ranking.space.parameters.items()}
     trials = len(replay.seconds) // 4
@@ -176,4 +177,4 @@ def test_killed_searches_keep_their_trials(bar, cache: Path) -> None:
 def lists() -> dict[str, tuple[object, ...]]:
     """Return the parameters of the killed search."""
     request = TuningRequest(attncc.load("strided", l=64), 2048, direction="fwd", target="cpu")
-    return dict(request.tasks[0].ranking(request).space.parameters)
+    return dict(tasks_of(request)[0].ranking(request).space.parameters)

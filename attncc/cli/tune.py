@@ -15,7 +15,7 @@ from attncc.cli import options, output
 from attncc.cli.tuning_options import values_of, with_tuning_options
 
 if TYPE_CHECKING:
-    from attncc.tune.autotune import TuningRequest
+    from attncc.tune.request import TuningRequest
     from attncc.tune.result import TaskResult, TuningResult
 
 #: Candidates that a dry run lists.
@@ -48,7 +48,7 @@ def tune(
     """
 
     def request() -> TuningRequest:
-        from attncc.tune.autotune import TuningRequest
+        from attncc.tune.request import TuningRequest
 
         return TuningRequest(
             options.pattern_from(pattern, param),
@@ -81,14 +81,15 @@ def _tuned(
     Ranks of a world end together or not at all, so that signals do to each what they do without attncc.
     """
     from attncc.cli.tuning_watch import heeding, watching
+    from attncc.tune.autotune import answer
     from attncc.tune.result import TuningResult
 
     if is_rank and not is_first:
-        return request().answered(), 0
+        return answer(request()), 0
     with watching(_printed(as_json)) as watch:
         try:
             with nullcontext() if is_rank else heeding(watch):
-                tuned = request().answered(watch)
+                tuned = answer(request(), watch)
         except KeyboardInterrupt:
             tuned = TuningResult(watch.results, is_cancelled=True)
     return tuned, 128 + (watch.signal or signal.SIGINT) if tuned.is_cancelled else 0
@@ -132,12 +133,13 @@ def _show_space(request: Callable[[], TuningRequest], as_json: bool) -> None:
     from attncc.cli.progress import progress
     from attncc.cli.tuning_view import space_of
     from attncc.planner.directions import SHORT_NAMES
+    from attncc.tune.autotune import tasks_of
 
     described = {}
     with progress() as on_step:
         on_step("loading")
         asked = request()
-        for task in asked.tasks:
+        for task in tasks_of(asked):
             on_step(f"{task.direction}: planning, and ranking the configurations")
             described[SHORT_NAMES[task.direction]] = task.ranking(asked).describe(LISTED)
     if as_json:

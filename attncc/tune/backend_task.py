@@ -32,8 +32,8 @@ from attncc.tune.task import OnStep, TuningTask
 from attncc.tune.tunables import Candidate, Tunables, backend_default, backend_tunables
 
 if TYPE_CHECKING:
-    from attncc.tune.autotune import TuningRequest
     from attncc.tune.evaluation import Config, Evaluator
+    from attncc.tune.request import TuningRequest
     from attncc.tune.search import RankedCandidate, Ranking
 
 #: By mode and level.

@@ -38,8 +38,8 @@ from attncc.tune.task import OnStep, TuningTask
 from attncc.tune.tunables import Candidate, Tunables, Value
 
 if TYPE_CHECKING:
-    from attncc.tune.autotune import TuningRequest
     from attncc.tune.ranks import Ranks
+    from attncc.tune.request import TuningRequest
     from attncc.tune.search import Ranking
 
 #: By mode and level. Modelled trials are simulations; measured ones are the fastest of these, which all ranks run.

@@ -19,9 +19,10 @@ from attncc.frontend.scores import PLAIN, Score
 from attncc.planner.directions import BY_SHORT_NAME
 from attncc.planner.shape import Shape
 from attncc.tune import modelled
-from attncc.tune.autotune import TuningRequest
+from attncc.tune.autotune import tasks_of
 from attncc.tune.backend_task import BackendTask
 from attncc.tune.measured import CheckErrors, Policy, TimeTrial, measuring
+from attncc.tune.request import TuningRequest
 
 CAUSAL = attncc.load("causal")
 ALIBI = attncc.alibi(slopes=attncc.alibi_slopes(2))
@@ -43,7 +44,7 @@ def learned() -> Score:
 
 
 def task_of(score: Score | None, direction: str = "fwd", **choices: Any) -> BackendTask:
-    (task,) = TuningRequest(CAUSAL, 64, score=score, **{**SMALL, "direction": direction, **choices}).tasks
+    (task,) = tasks_of(TuningRequest(CAUSAL, 64, score=score, **{**SMALL, "direction": direction, **choices}))
     return task
 
 

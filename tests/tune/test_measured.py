@@ -11,7 +11,7 @@ import attncc
 from attncc.measure.accuracy import Accuracy
 from attncc.measure.dense import DenseTiming
 from attncc.tune import measured
-from attncc.tune.autotune import TuningRequest
+from attncc.tune.autotune import tasks_of
 from attncc.tune.measured import (
     LEAST_LIMIT,
     LEAST_OVERRUN,
@@ -24,6 +24,7 @@ from attncc.tune.measured import (
     TimeRound,
     TimeTrial,
 )
+from attncc.tune.request import TuningRequest
 from attncc.tune.worker import Failure
 
 DEFAULT = {"forward.segment": 4}
@@ -61,7 +62,7 @@ class Bench:
     def __init__(self, answer: Callable[[Bench, Any], Any], left: float = 1000.0) -> None:
         self.now, self.left = 0.0, left
         FakeWorker.answer = staticmethod(lambda question: answer(self, question))  # type: ignore[assignment]
-        (task,) = TuningRequest(attncc.load("causal"), 64, target="cpu", direction="fwd").tasks
+        (task,) = tasks_of(TuningRequest(attncc.load("causal"), 64, target="cpu", direction="fwd"))
         self.steps: list[str] = []
         self.evaluate = DeviceEvaluator(task, DEFAULT, 0, Policy(), ["cpu"], lambda: self.left, self.steps.append)
         self.worker: Any = self.evaluate._workers[0]
