@@ -36,7 +36,11 @@ class Constraint:
         """Return whether a candidate, with the facts, keeps the rule; raises ConfigError."""
         value = self.expression(names)
         if not isinstance(value, bool):
-            raise ConfigError(f"{self.where}: rule {self.rule!r} is {value!r}.", rule="A rule is True or False.")
+            raise ConfigError(
+                f"{self.where}: rule {self.rule!r} is {value!r}.",
+                rule="A rule is True or False.",
+                fix="Compare two values in it, as in `tile_m <= 128`.",
+            )
         return value
 
 

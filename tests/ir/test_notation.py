@@ -10,7 +10,7 @@ from attncc.ir.notation import condition, connectivity
 from attncc.ir.symbols import I, J
 
 i, j = Index.of(I), Index.of(J)
-ids = Table([0, 1], "ids")
+ids = Table([3, 1, 4, 1, 5, 9, 2, 6], "ids")  # equal tables are one, under the name of the first
 
 
 @pytest.mark.parametrize(
