@@ -60,7 +60,9 @@ Parameters = Annotated[
 ]
 ScoreName = Annotated[
     str | None,
-    typer.Option("--score", metavar="SCORE", help="alibi, softcap, t5_bias, or file.py:name."),
+    typer.Option(
+        "--score", metavar="SCORE", help="One of attncc's, such as alibi, softcap or t5_bias, or file.py:name."
+    ),
 ]
 ScoreParameters = Annotated[
     list[str] | None,

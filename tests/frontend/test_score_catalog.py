@@ -32,7 +32,7 @@ def mine(tmp_path: Path) -> Path:
 
 
 def test_shipped_scores_load_by_name() -> None:
-    assert names() == ["alibi", "t5_bias", "softcap"]
+    assert {"alibi", "t5_bias", "softcap"} <= set(names())
     assert named("softcap", ["cap=2.5"]) == attncc.softcap(cap=2.5)
 
 

@@ -16,10 +16,10 @@ from attncc.backends.base import Gradients, Saved
 from attncc.backends.logsum import LogSum
 from attncc.backends.merge import merge, put
 from attncc.backends.torch.config import Config, Tiling
+from attncc.backends.torch.group_scores import GroupScore
 from attncc.backends.torch.kernels import ItemGradients, TileKernel, kernel_for
 from attncc.backends.torch.lower import TileSchedule, schedule
 from attncc.backends.torch.masks import Additive
-from attncc.backends.torch.scores import GroupScore
 from attncc.backends.torch.selection import Selection
 from attncc.backends.torch.tile_batch import TileBatch
 from attncc.ir.score import ScoreExpression

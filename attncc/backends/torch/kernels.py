@@ -19,7 +19,7 @@ from attncc.backends.accumulation import accumulation_dtype, sums_like
 from attncc.backends.base import Saved
 from attncc.backends.logsum import LogSum, softmax_sums
 from attncc.backends.scoring import ScoredBlock
-from attncc.backends.torch.scores import PartScore
+from attncc.backends.torch.group_scores import PartScore
 
 #: Of query, key and value.
 ItemGradients = tuple[Tensor, Tensor, Tensor]
