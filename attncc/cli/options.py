@@ -61,7 +61,7 @@ Parameters = Annotated[
 ScoreName = Annotated[
     str | None,
     typer.Option(
-        "--score", metavar="SCORE", help="One of attncc's, such as alibi, softcap or t5_bias, or file.py:name."
+        "--score", metavar="SCORE", help="A name, such as alibi, softcap or t5_bias, or file.py:name."
     ),
 ]
 ScoreParameters = Annotated[
