@@ -60,9 +60,7 @@ Parameters = Annotated[
 ]
 ScoreName = Annotated[
     str | None,
-    typer.Option(
-        "--score", metavar="SCORE", help="A name, such as alibi, softcap or t5_bias, or file.py:name."
-    ),
+    typer.Option("--score", metavar="SCORE", help="A name, such as alibi, softcap or t5_bias, or file.py:name."),
 ]
 ScoreParameters = Annotated[
     list[str] | None,
