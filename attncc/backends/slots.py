@@ -98,14 +98,15 @@ class Slots:
 
     def take(self, x: Tensor, dim: int = 1) -> Tensor:
         """Return the rows of x, (L,) or (T, L) in place of `dim`: a view if the slots are affine, else a copy."""
-        before, after = x.shape[:dim], x.shape[dim + 1 :]
+        sizes = list(x.shape)
+        sizes[dim : dim + 1] = self.shape
         if self.index is not None:
             taken = x.index_select(dim, self._flat(x))
-            return taken if len(self.shape) == 1 else taken.reshape(*before, *self.shape, *after)
-        strides = x.stride()
-        own = tuple(step * strides[dim] for step in self.steps)
-        offset = x.storage_offset() + self.base * strides[dim]
-        return x.as_strided((*before, *self.shape, *after), (*strides[:dim], *own, *strides[dim + 1 :]), offset)
+            return taken if len(self.shape) == 1 else taken.reshape(sizes)
+        strides = list(x.stride())
+        step = strides[dim]
+        strides[dim : dim + 1] = [each * step for each in self.steps]
+        return x.as_strided(sizes, strides, x.storage_offset() + self.base * step)
 
     def put(self, x: Tensor, part: Tensor, dim: int = 1) -> None:
         """Write `part`, as `take` returns it, to the rows of x; the rows are distinct."""

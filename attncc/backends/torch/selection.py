@@ -7,22 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from attncc.backends.head_subset import Chosen, HeadSubset
+from attncc.backends.head_subset import HeadSubset
 from attncc.ir.tables import Array
 from attncc.planner.passes import Group
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Batch entries and query heads of a group (None: all), and the key heads that these use.
+    """Heads of a group, with their batch entries.
 
     Query-side tensors (B, Hq, N, ...) are folded to (X, G, N, ...) and key-side ones to (X, N, ...), where the G
     query heads of a row of X share its keys.
+
+    Attributes:
+        queries: The query heads.
+        keys: The key heads that these use.
+        group_size: G.
     """
 
-    batches: Chosen
-    heads: Chosen
-    key_heads: Chosen
+    queries: HeadSubset
+    keys: HeadSubset
     group_size: int
 
     @classmethod
@@ -30,18 +34,10 @@ class Selection:
         """Return the selection of a group; heads picked one by one use their key heads one by one."""
         sharing = query_heads // key_heads
         if group.heads is None:
-            return cls(group.batches, None, None, sharing)
-        return cls(group.batches, group.heads, tuple(head // sharing for head in group.heads), 1)
-
-    @property
-    def queries(self) -> HeadSubset:
-        """The query heads."""
-        return HeadSubset(self.batches, self.heads)
-
-    @property
-    def keys(self) -> HeadSubset:
-        """The key heads."""
-        return HeadSubset(self.batches, self.key_heads)
+            every = HeadSubset(group.batches)
+            return cls(every, every, sharing)
+        used = tuple(head // sharing for head in group.heads)
+        return cls(HeadSubset(group.batches, group.heads), HeadSubset(group.batches, used), 1)
 
     def members(self, batch: int, heads: int) -> tuple[Array, Array]:
         """Return the batch entry of each row of X, (X,), and its query heads, (X, G), out of `batch` and `heads`."""
