@@ -107,10 +107,9 @@ class PluginGroup(Generic[Content]):
         installed = self.plugins()
         answering = [plugin for plugin in installed if plugin.answers_to(reference)]
         if not answering:
-            off = f" It isn't one of those that are left out: {DISABLED}={os.environ[DISABLED]}." if _disabled() else ""
             raise PluginError(
                 f"Unknown plugin {reference!r}.",
-                rule=f"A plugin is found by the name of its entry point.{off}",
+                rule=f"A plugin is found by the name of its entry point.{left_out()}",
                 fix=nearest(reference, [plugin.reference for plugin in installed]),
             )
         return answering
@@ -189,6 +188,11 @@ def _broken(plugin: Plugin, error: BaseException, trace: str) -> Loaded[Content]
 def _disabled() -> list[str]:
     """Return the references of ATTNCC_DISABLED_PLUGINS."""
     return [text.strip() for text in os.environ.get(DISABLED, "").split(",") if text.strip()]
+
+
+def left_out() -> str:
+    """Return a sentence on ATTNCC_DISABLED_PLUGINS for a rule of what must be installed, "" where it isn't set."""
+    return f" It isn't one of those that are left out: {DISABLED}={os.environ[DISABLED]}." if _disabled() else ""
 
 
 def _told_apart(namesakes: list[Plugin]) -> list[Plugin]:

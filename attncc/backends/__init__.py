@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attncc._util.entry_points import Plugin, PluginGroup
+from attncc._util.entry_points import Plugin, PluginGroup, left_out
 from attncc.backends.base import ANY_DEVICE, Backend
 from attncc.errors import BackendError, PluginError, nearest
 
@@ -51,12 +51,16 @@ def names() -> list[str]:
 def check(name: str) -> None:
     """Raise BackendError unless there is a backend of this name; none is imported."""
     if not isinstance(name, str) or name not in _installed():
-        lost = "attncc's own are missing: install it anew." if not _installed() else ""
         raise BackendError(
             f"Unknown backend {name!r}.",
-            rule="A backend is found by the name of its entry point in the group attncc.backends.",
-            fix=lost or nearest(name, _installed()),
+            rule=f"A backend is found by the name of its entry point in the group attncc.backends.{left_out()}",
+            fix=_missing() or nearest(name, _installed()),
         )
+
+
+def _missing() -> str:
+    """Return what to do where not even attncc's own backends are installed, "" elsewhere."""
+    return "" if _installed() or left_out() else "attncc's own are missing: install it anew."
 
 
 @cache
@@ -94,8 +98,9 @@ def _require(device_type: str, preferring: list[str]) -> list[str]:
     if not preferring:
         raise BackendError(
             f"No backend prefers tensors on a device of type {device_type!r}.",
-            rule="A backend that runs without being named is installed, available, and names the type of its devices.",
-            fix="Run `attncc doctor` for all backends, and name one.",
+            rule="A backend that runs without being named is installed, available, and names the type of its devices."
+            + left_out(),
+            fix=_missing() or "Run `attncc doctor` for all backends, and name one.",
         )
     return preferring
 
