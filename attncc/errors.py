@@ -23,6 +23,10 @@ class AttnccWarning(UserWarning):
         super().__init__(printable(message))
 
 
+class RenamedWarning(AttnccWarning, FutureWarning):
+    """A name of an earlier version was used; it still works."""
+
+
 class AttnccError(Exception):
     """Base of all attncc errors.
 

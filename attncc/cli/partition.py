@@ -61,6 +61,7 @@ def partition(
     from attncc._util.storage import check_file
     from attncc.backends.inputs import ITEMSIZES, Inputs
     from attncc.cli import partition_view
+    from attncc.distributed.schedules.settings import current_name
     from attncc.distributed.simulation.scenario import Scenario
     from attncc.distributed.topology import Topology
     from attncc.visualization import schedule_png as picture
@@ -75,7 +76,7 @@ def partition(
     scenario = Scenario(
         options.pattern_from(pattern, param), seq_len, inputs, devices, ways(BY_SHORT_NAME[direction]), slack
     )
-    given = {"partition": partition, "unit": unit, "stages": stages, "route": route}
+    given = {"partition": partition and current_name(partition), "unit": unit, "stages": stages, "route": route}
     fixed = {name: value for name, value in given.items() if value is not None}
     begin = time.perf_counter()
     with progress() as on_step:

@@ -87,3 +87,11 @@ def test_topologies_are_listed() -> None:
     assert (rows["64xh100"]["devices"], rows["64xh100"]["nodes"], rows["64xh100"]["links"]) == (64, 8, 128)
     assert rows["gloo"]["targets"] == ["cpu"]
     assert "4 x RTX 4090" in " ".join(run("topologies").stdout.split())
+
+
+def test_an_old_name_of_a_partition_is_warned_of_once_in_a_line() -> None:
+    done = run(*CAUSAL, "--topology", "8xh100", "--ranks", "2", "--partition", "striped", "--json")
+    assert json.loads(done.stdout)["chosen"]["partition"] == "cyclic"
+    assert [line for line in done.stderr.splitlines() if "striped" in line] == [
+        "warning: The partition 'striped' is called 'cyclic' now."
+    ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.partition import Partition
+from attncc.errors import RenamedWarning
 from attncc.ir.tables import Array
 from attncc.planner.order import order_by
 
@@ -107,5 +108,5 @@ class Schedule:
     @property
     def lanes(self) -> tuple[HeadClassSchedule, ...]:
         """The head classes, under the name that they had."""
-        warnings.warn("Schedule.lanes is called head_classes now.", FutureWarning, stacklevel=2)
+        warnings.warn(RenamedWarning("Schedule.lanes is called head_classes now."), stacklevel=2)
         return self.head_classes

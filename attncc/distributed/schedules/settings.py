@@ -5,12 +5,21 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
-from attncc.errors import ConfigError, nearest
+from attncc.errors import ConfigError, RenamedWarning, nearest
 
 PARTITIONS = ("contiguous", "balanced", "zigzag", "block_cyclic", "cyclic", "classes", "longest_first", "hypergraph")
 ROUTES = ("direct", "tree", "ring")
 #: Names that partitions had, and theirs now.
 RENAMED = {"strided": "block_cyclic", "striped": "cyclic"}
+
+
+def current_name(partition: str) -> str:
+    """Return the present name of a partition, with a warning for a name that it had."""
+    if partition not in list(RENAMED):
+        return partition
+    current = RENAMED[partition]
+    warnings.warn(RenamedWarning(f"The partition {partition!r} is called {current!r} now."), stacklevel=4)
+    return current
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,7 @@ class Settings:
     spread: int = 1
 
     def __post_init__(self) -> None:
-        if self.partition in list(RENAMED):
-            current = RENAMED[self.partition]
-            warnings.warn(f"The partition {self.partition!r} is called {current!r} now.", FutureWarning, stacklevel=3)
-            object.__setattr__(self, "partition", current)
+        object.__setattr__(self, "partition", current_name(self.partition))
         for name, names in (("partition", PARTITIONS), ("route", ROUTES)):
             value = getattr(self, name)
             if value not in names:
