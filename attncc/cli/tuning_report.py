@@ -39,9 +39,10 @@ def _plots(result: TaskResult) -> dict[str, str]:
     study = _study(result)
     if len(study.trials) < 3:
         return {}
+    from matplotlib import rc_context
     from optuna.visualization import matplotlib as plots
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), rc_context():  # Optuna sets a style for the whole process
         warnings.simplefilter("ignore")  # of an interface that may change, and of axes with one value
         return {title: _svg(axes) for title, axes in _drawn(plots, study).items()}
 

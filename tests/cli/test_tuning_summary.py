@@ -10,7 +10,8 @@ import pytest
 import attncc
 from attncc.cli.tuning_summary import summary
 from attncc.configs.entry import Entry, about
-from attncc.tune.autotune import TuningRequest
+from attncc.tune.autotune import tasks_of
+from attncc.tune.request import TuningRequest
 from attncc.tune.result import TaskResult, TuningResult
 
 STRIDED = attncc.load("strided", l=16)
@@ -26,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def result(
     direction: str, seconds: dict[str, float], *, trials: int = 40, ended: str = "exhausted", **others: Any
 ) -> TaskResult:
-    (task,) = TuningRequest(STRIDED, 16384, target="cpu", direction=direction).tasks
+    (task,) = tasks_of(TuningRequest(STRIDED, 16384, target="cpu", direction=direction))
     config = {f"{task.direction}.{name}": value for name, value in others.pop("config", {}).items()}
     told = about(STRIDED, 16384, 16384) | {"candidates": 40} | others.pop("about", {})
     entry = Entry(task.key, task.environment, config, "measured", seconds, trials=trials, effort="quick", about=told)

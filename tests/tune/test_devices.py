@@ -10,10 +10,11 @@ import torch
 
 import attncc
 from attncc.tune import measured
-from attncc.tune.autotune import TuningRequest
+from attncc.tune.autotune import tasks_of
 from attncc.tune.backend_task import BackendTask
 from attncc.tune.devices import alike
 from attncc.tune.measured import CheckErrors, DeviceEvaluator, Policy, TimeRound, TimeTrial
+from attncc.tune.request import TuningRequest
 
 KINDS = ("h100", "a100", "h100", "h100")
 
@@ -59,7 +60,7 @@ def telling(task: BackendTask, seed: int) -> Callable[[Any], Any]:
 def on_three(monkeypatch: pytest.MonkeyPatch) -> DeviceEvaluator:
     monkeypatch.setattr(measured, "measuring", telling)
     monkeypatch.setattr("attncc.tune.devices._identity", lambda device: device)
-    (task,) = TuningRequest(attncc.load("causal"), 64, target="cpu", direction="fwd").tasks
+    (task,) = tasks_of(TuningRequest(attncc.load("causal"), 64, target="cpu", direction="fwd"))
     devices = ["cuda:1", "cuda:2", "cuda:3"]
     return DeviceEvaluator(task, {"forward.segment": 0}, 0, Policy(), devices, lambda: 60.0, lambda step: None)
 

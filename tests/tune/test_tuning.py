@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 import torch
 
@@ -21,11 +22,12 @@ from attncc.cli import tuning_report
 from attncc.configs.store import user_store
 from attncc.errors import ConfigError, ShapeError
 from attncc.tune import measured
-from attncc.tune.autotune import TuningRequest
+from attncc.tune.autotune import tasks_of
 from attncc.tune.devices import located
 from attncc.tune.evaluation import Finals
 from attncc.tune.listener import Listener
 from attncc.tune.measured import measuring
+from attncc.tune.request import TuningRequest
 
 STRIDED = attncc.load("strided", l=16)
 SMALL: dict[str, Any] = {"heads": 2, "head_dim": 16, "trials": 3, "target": "cpu", "budget": 240.0}
@@ -199,7 +201,9 @@ def test_tuning_succeeds_with_an_unwritable_cache(cache: Path) -> None:
 
 def test_reports_include_plots(tmp_path: Path) -> None:
     found = tuned(direction="fwd", trials=6)
+    style = dict(matplotlib.rcParams)
     tuning_report.write(found, tmp_path / "report.html")
+    assert dict(matplotlib.rcParams) == style
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") >= 2
     assert "Importance" in page
@@ -243,9 +247,9 @@ def test_the_local_device_is_the_default_target() -> None:
 
 def test_both_directions_make_two_jobs() -> None:
     request = TuningRequest(STRIDED, 256, heads=4, kv_heads=2, direction="both", target="cpu")
-    assert [task.direction for task in request.tasks] == ["forward", "backward"]
+    assert [task.direction for task in tasks_of(request)] == ["forward", "backward"]
     assert request.budget is None
-    assert request.tasks[0].allowance(request).seconds == 75.0  # over both
+    assert tasks_of(request)[0].allowance(request).seconds == 75.0  # over both
 
 
 def test_tiny_budgets_give_an_answer_that_more_time_extends() -> None:
