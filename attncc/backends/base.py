@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from attncc.errors import ConfigError
+from attncc.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -251,4 +251,8 @@ class Backend(ABC):
             BackendError: The inputs don't suit the backend.
             ConfigError: `config` has an unknown key or a bad value.
         """
-        raise NotImplementedError(self.name)
+        raise BackendError(
+            f"Backend {self.name!r} has no kernels that can be compiled for {target.name}.",
+            rule="A backend that `compiles` lowers its kernels for GPUs that aren't here.",
+            fix="Tune it where it runs, or leave --backend out.",
+        )

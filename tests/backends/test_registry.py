@@ -15,6 +15,7 @@ import attncc
 from attncc import backends, targets
 from attncc._util.entry_points import DISABLED, PluginWarning
 from attncc.backends.base import ANY_DEVICE, Backend
+from attncc.backends.inputs import Inputs
 from attncc.errors import BackendError
 
 Install = Callable[..., None]
@@ -140,3 +141,10 @@ def test_without_metadata_the_error_says_to_install(monkeypatch: pytest.MonkeyPa
         backends.check("torch")
     with pytest.raises(BackendError, match="install it anew"):
         backends.preferred(torch.device("cpu"))
+
+
+def test_a_backend_that_compiles_nothing_refuses_to_lower_kernels() -> None:
+    backend, inputs = backends.known("reference"), Inputs(1, 1, 1, 16, 16, "fp32")
+    plan = attncc.plan(attncc.load("causal"), 16)
+    with pytest.raises(BackendError, match="no kernels that can be compiled for h100"):
+        backend.lower_kernels(plan, None, {}, inputs, targets.target("h100"), False)
