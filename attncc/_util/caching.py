@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
 from cachetools import LRUCache, cached
+from cachetools.keys import hashkey
 from sympy.core.cache import clear_cache
 
 Arguments = ParamSpec("Arguments")
@@ -38,15 +39,20 @@ def algebra(most: int) -> Callable[[Callable[Arguments, Result]], Callable[Argum
     return decorate
 
 
-def by_size(size: Callable[[Any], int]) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Keep the last results of a function (decorator), as many as stand for POSITIONS in all, MOST of them."""
+def by_size(
+    size: Callable[[Any], int], key: Callable[..., Hashable] = hashkey
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Keep the last results of a function (decorator), as many as stand for POSITIONS in all, MOST of them.
+
+    size: what a result stands for. key: what arguments are known by, by default themselves.
+    """
 
     def weight(result: object) -> int:
         return min(max(size(result), POSITIONS // MOST), POSITIONS // FEWEST)
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         found: LRUCache[Hashable, Result] = LRUCache(POSITIONS, weight)
-        return cached(found, lock=Lock(), info=True)(function)
+        return cached(found, key, Lock(), info=True)(function)
 
     return decorate
 

@@ -26,7 +26,7 @@ from attncc.ir.predicate import FALSE, TRUE, Comparator
 from attncc.ir.quotient import quotient
 from attncc.ir.remainder import Mod
 from attncc.ir.symbols import B, H
-from attncc.ir.tables import Read, TableData, TableSymbol
+from attncc.ir.tables import Placeholder, Read, TableData, TableSymbol
 
 
 class Index(Symbolic):
@@ -218,20 +218,21 @@ class Table(TableData):
 
     def __getitem__(self, key: object) -> Any:
         indices = tuple(index_of(part) for part in (key if isinstance(key, tuple) else (key,)))
-        extra = self.data.ndim - len(indices)
+        extra = self.ndim - len(indices)
         if extra not in (0, 1, 2):
             raise PatternError(
                 f"Table {self.name!r} of shape {self.data.shape} was looked up with {len(indices)} indices.",
                 rule="The indices address the last dimensions; (B, ...) or (B, H, ...) may stand in front.",
                 fix=f"Use {self.data.ndim} indices, or a table with fewer dimensions.",
             )
-        leading = [
-            Index.of(sympy.S.Zero if size == 1 else s)
-            for size, s in zip(self.data.shape[:extra], (B, H)[:extra], strict=True)
-        ]
+        leading = [Index.of(sympy.S.Zero if self.is_shared(axis) else s) for axis, s in enumerate((B, H)[:extra])]
         symbol = TableSymbol(self)
         value = _apply(lambda *parts: Read(symbol, *parts), *leading, *indices)
         return Flag(value) if self.is_boolean else value
+
+
+class TablePlaceholder(Placeholder, Table):
+    """What a declared function gets in place of a table, once for all tables of its rank and kind."""
 
 
 def minimum(a: object, b: object) -> Any:

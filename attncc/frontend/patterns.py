@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
+from attncc._util import caching
 from attncc._util.tracing import plain, shown
-from attncc.errors import ExportError, PatternError, refuse_traced
+from attncc.errors import AttnccError, ExportError, PatternError, refuse_traced
 from attncc.frontend.declarations import Declaration
-from attncc.frontend.language import Index, Table
+from attncc.frontend.language import Index, Table, TablePlaceholder
+from attncc.frontend.templates import PatternTemplate, Tables, derived, joined, put
 from attncc.ir.codec import Program, fingerprint
 from attncc.ir.condition import Condition, predicate_of
 from attncc.ir.normal import comparison, digest, normalised
 from attncc.ir.predicate import Predicate, conjunction, disjunction
 from attncc.ir.remainder import Mod
-from attncc.ir.size import check_pattern
 from attncc.ir.symbols import BY_NAME, H, I, J
+from attncc.ir.tables import TableData, UnboundError
 
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
 
@@ -28,23 +31,47 @@ class Pattern:
     Patterns combine with `&`, `|` and `~`.
 
     Attributes:
-        subsets: The predicate of each set.
+        template: The predicate of each set, with placeholders for tables.
+        tables: The tables that take their places, by the numbers of the placeholders.
         name: What the pattern is called in messages and pictures.
         parameters: The values that the declared function was called with.
         handle: A hash under a name, by which compiled graphs refer to the pattern.
     """
 
-    def __init__(self, subsets: Sequence[Predicate], name: str, parameters: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        subsets: Sequence[Predicate] | PatternTemplate,
+        name: str,
+        parameters: Mapping[str, Any] | None = None,
+        tables: Sequence[TableData] = (),
+    ) -> None:
         check_untraced(name)
-        self.subsets = tuple(subsets)
-        check_pattern(disjunction(self.subsets))
+        self.template = subsets if isinstance(subsets, PatternTemplate) else PatternTemplate(subsets)
+        self.tables = tuple(tables)
         self.name = name
         self.parameters = dict(parameters or {})
         #: Names what this pattern is, for compiled graphs that can only carry strings. A graph of another process, from
         #: a cache or a file, names the same pattern or, where it isn't there, none.
-        self.handle = f"{name}#{fingerprint(self.program)}"
+        self.handle = f"{name}#{self._fingerprint}"
         first = _registry.setdefault(self.handle, self)
         self._first = None if first is self else first  # which the handle finds, so that it lives as long
+
+    @property
+    def _fingerprint(self) -> str:
+        if not self.tables:
+            return fingerprint(self.program)
+        parts = [self.template.fingerprint, *(table.digest for table in self.tables)]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
+
+    @cached_property
+    def bound(self) -> Tables:
+        """The tables that are looked up, by the symbols of the template's placeholders."""
+        return self.template.bound(self.tables)
+
+    @cached_property
+    def subsets(self) -> tuple[Predicate, ...]:
+        """The predicate of each set, with the tables in it."""
+        return tuple(put(subset, self.bound) for subset in self.template.subsets)
 
     @property
     def program(self) -> Program:
@@ -65,22 +92,27 @@ class Pattern:
     @cached_property
     def predicate(self) -> Predicate:
         """The union of the subsets in normal form. Equal keys mean equal predicates, free symbols included."""
-        return normalised(disjunction(self.subsets))
+        return normalised(disjunction(self.subsets)) if self.tables else self.template.predicate
 
     @cached_property
     def key(self) -> str:
         """SHA-256 of the predicate, in every process; equal sets have equal keys as far as the normal form tells."""
         return digest(self.predicate)
 
+    @cached_property
+    def looked_up(self) -> frozenset[TableData]:
+        """The tables that the predicate looks up."""
+        return frozenset(self.bound.values()) if self.tables else self.template.predicate.tables
+
     def union(self) -> Pattern:
         """Return the pattern in which every head sees all subsets (Child et al. 2019, section 4.2, merged heads)."""
         check_untraced(f"{self.name}.union()")
-        return Pattern([self.predicate], self.name, self.parameters)
+        return self._derived(_united, self.name, self.parameters)
 
     def heads(self) -> Pattern:
         """Return the pattern in which head h sees subset h mod p (Child et al. 2019, section 4.2)."""
         check_untraced(f"{self.name}.heads()")
-        return _by_head(self.subsets, f"{self.name}.heads()", self.parameters)
+        return self._derived(_turned, f"{self.name}.heads()", self.parameters)
 
     def layers(self, n: int) -> Pattern:
         """Return subset n mod p, for residual block n (Child et al. 2019, section 4.2, interleaved).
@@ -97,30 +129,35 @@ class Pattern:
                 rule="It takes the number of a residual block, an integer.",
                 fix="For the first block write .layers(0).",
             )
-        return Pattern([self.subsets[n % len(self.subsets)]], f"{self.name}.layers({n})", self.parameters)
+        subset = self.template.subsets[n % len(self.template.subsets)]
+        return Pattern([subset], f"{self.name}.layers({n})", self.parameters, self.tables)
 
     def causal(self) -> Pattern:
         """Return the pattern without the keys after each query: j <= i in every subset."""
         check_untraced(f"{self.name}.causal()")
-        past = comparison("ge", I - J)
-        return Pattern([subset & past for subset in self.subsets], f"{self.name}.causal()", self.parameters)
+        return self._derived(_without_future, f"{self.name}.causal()", self.parameters)
+
+    def _derived(
+        self, change: Callable[[PatternTemplate], Sequence[Predicate]], name: str, parameters: Mapping[str, Any]
+    ) -> Pattern:
+        return Pattern(derived(self.template, change), name, parameters, self.tables)
 
     def __and__(self, other: Pattern | PatternFactory) -> Pattern:
         check_untraced(f"{self.name} & ...")
         right = as_pattern(other)
-        return Pattern([self.predicate & right.predicate], f"({self.name} & {right.name})")
+        return _joined([self, right], _both, f"({self.name} & {right.name})")
 
     def __or__(self, other: Pattern | PatternFactory) -> Pattern:
         check_untraced(f"{self.name} | ...")
         right = as_pattern(other)
-        return Pattern([self.predicate | right.predicate], f"({self.name} | {right.name})")
+        return _joined([self, right], _either, f"({self.name} | {right.name})")
 
     def __invert__(self) -> Pattern:
-        return Pattern([~self.predicate], f"~{self.name}")
+        return self._derived(_others, f"~{self.name}", {})
 
     def __reduce__(self) -> tuple[object, ...]:
         """A copy, in this process or another one, has the same handle."""
-        return Pattern, (self.subsets, self.name, self.parameters)
+        return Pattern, (self.template, self.name, self.parameters, self.tables)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pattern) and (self is other or self.key == other.key)
@@ -152,7 +189,16 @@ class PatternFactory(Declaration):
         """Return the pattern for these parameters; raises ParameterError, TableError or PatternError."""
         check_untraced(self.name)
         checked = self.checked(values)
-        result = self.evaluated(checked)
+        tables = {name: value for name, value in checked.items() if isinstance(value, Table)}
+        others = tuple(item for item in checked.items() if item[0] not in tables)
+        template = _template(self, others, tuple(map(_kind, tables.values()))) if tables else None
+        if template is None:
+            return Pattern(self.subsets(checked), self.name, checked)
+        return Pattern(template, self.name, checked, tuple(tables.values()))
+
+    def subsets(self, parameters: Mapping[str, Any]) -> list[Predicate]:
+        """Return the predicates that the function makes of checked parameters; raises PatternError."""
+        result = self.evaluated(parameters)
         subsets = result if isinstance(result, tuple | list) else (result,)
         if not subsets or not all(isinstance(subset, Condition | bool) for subset in subsets):
             raise PatternError(
@@ -160,7 +206,30 @@ class PatternFactory(Declaration):
                 rule="A pattern returns one comparison, or a tuple of them, one for each subset.",
                 fix="Return the predicate, as in `return (j <= i) & (i - j < window)`.",
             )
-        return Pattern([predicate_of(subset) for subset in subsets], self.name, checked)
+        return [predicate_of(subset) for subset in subsets]
+
+
+#: Of a table: its name, whether each of its dimensions has size 1, and whether it is boolean.
+Kind = tuple[str, tuple[bool, ...], bool]
+
+
+def _kind(table: Table) -> Kind:
+    return table.name, tuple(map(table.is_shared, range(table.ndim))), table.is_boolean
+
+
+@caching.algebra(1024)
+def _template(
+    factory: PatternFactory, others: tuple[tuple[str, Any], ...], kinds: tuple[Kind, ...]
+) -> PatternTemplate | None:
+    """Return the template of a declared pattern for all tables of these kinds; None where it asks for their entries.
+
+    None, too, where the function refuses: it does so again with the tables, and then its error names them.
+    """
+    placeholders = {name: TablePlaceholder(name, n, shared, boolean) for n, (name, shared, boolean) in enumerate(kinds)}
+    try:
+        return PatternTemplate(factory.subsets({**dict(others), **placeholders}))
+    except (UnboundError, AttnccError):
+        return None
 
 
 def pattern(function: Callable[..., Any]) -> PatternFactory:
@@ -197,7 +266,7 @@ def per_head(patterns: Sequence[Pattern | PatternFactory]) -> Pattern:
             rule="It takes one pattern for each head, at least one.",
             fix="Write per_head([first, second]).",
         )
-    return _by_head([p.predicate for p in chosen], f"per_head([{', '.join(p.name for p in chosen)}])", {})
+    return _joined(chosen, _by_head, f"per_head([{', '.join(p.name for p in chosen)}])")
 
 
 def as_pattern(value: object) -> Pattern:
@@ -243,7 +312,43 @@ def by_handle(handle: str) -> Pattern:
     return found
 
 
-def _by_head(predicates: Sequence[Predicate], name: str, parameters: Mapping[str, Any]) -> Pattern:
+def _united(template: PatternTemplate) -> list[Predicate]:
+    return [template.predicate]
+
+
+def _turned(template: PatternTemplate) -> list[Predicate]:
+    return [_by_head(*template.subsets)]
+
+
+def _without_future(template: PatternTemplate) -> list[Predicate]:
+    past = comparison("ge", I - J)
+    return [subset & past for subset in template.subsets]
+
+
+def _others(template: PatternTemplate) -> list[Predicate]:
+    return [~template.predicate]
+
+
+def _both(*predicates: Predicate) -> Predicate:
+    return conjunction(predicates)
+
+
+def _either(*predicates: Predicate) -> Predicate:
+    return disjunction(predicates)
+
+
+def _by_head(*predicates: Predicate) -> Predicate:
     turn = Mod(H, len(predicates))
     parts = [conjunction([comparison("eq", turn - m), predicate]) for m, predicate in enumerate(predicates)]
-    return Pattern([disjunction(parts)], name, parameters)
+    return disjunction(parts)
+
+
+def _joined(patterns: Sequence[Pattern], join: Callable[..., Predicate], name: str) -> Pattern:
+    """Return the join of patterns; a table that several of them look up is one table of the result."""
+    numbers: dict[str, int] = {}
+    tables = {table.digest: table for p in patterns for table in p.tables}
+    for digest_of in tables:
+        numbers[digest_of] = len(numbers)
+    own = tuple(tuple(numbers[table.digest] for table in p.tables) for p in patterns)
+    template = joined(tuple(p.template for p in patterns), own, join)
+    return Pattern(template, name, None, tuple(tables.values()))

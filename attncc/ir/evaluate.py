@@ -9,79 +9,127 @@ are (it checks that, too), but not where what repeats is looked at beyond them.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import reduce
 from typing import Any
 
 import numpy as np
 import sympy
 
+from attncc._util import caching
 from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.bits import MAX_SHIFT, Bitwise, LeftShift, RightShift
 from attncc.ir.predicate import And, Atom, Comparator, Connective, Constant, Predicate
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.tables import Read, TableData
 
-Environment = Mapping[sympy.Symbol, Any]
+Environment = Mapping[sympy.Basic, Any]
+#: What an expression or predicate is compiled to.
+Evaluator = Callable[[Environment], Any]
 
 
 def evaluate(expr: sympy.Expr, env: Environment) -> Any:
-    """Return the value of `expr`: an int, or an int64 array of the environment's kind."""
-    match expr:
-        case sympy.Integer():
-            return int(expr)
-        case sympy.Symbol():
-            return env[expr]
-        case sympy.Add():
-            return reduce(operator.add, _arguments(expr, env))
-        case sympy.Mul():
-            return reduce(operator.mul, _arguments(expr, env))
-        case sympy.Pow():
-            return evaluate(expr.base, env) ** int(expr.exp)
-        case sympy.Mod():
-            dividend, modulus = _arguments(expr, env)
-            return dividend % _clip(modulus, 1)
-        case sympy.floor() | FloorDiv():
-            numerator, denominator = floor_quotient(expr)
-            return evaluate(numerator, env) // _clip(evaluate(denominator, env), 1)
-        case sympy.Min():
-            return reduce(lambda a, b: _choose(a < b, a, b), _arguments(expr, env))
-        case sympy.Max():
-            return reduce(lambda a, b: _choose(a > b, a, b), _arguments(expr, env))
-        case sympy.Abs():
-            return abs(evaluate(expr.args[0], env))
-        case Bitwise():
-            return reduce(type(expr).function, _arguments(expr, env))
-        case LeftShift() | RightShift():
-            number, by = _arguments(expr, env)
-            shift = operator.lshift if isinstance(expr, LeftShift) else operator.rshift
-            return shift(number, _clip(by, 0, MAX_SHIFT))
-        case Read():
-            return _look_up(expr.table, [evaluate(index, env) for index in expr.indices])
-    raise TypeError(f"no evaluation rule for {type(expr).__name__}")
+    """Return the value of `expr`: an int, or an int64 array of the environment's kind.
+
+    A placeholder is looked up in the environment, too, which has the table in its place.
+    """
+    return evaluator(expr)(env)
 
 
 def evaluate_predicate(predicate: Predicate, env: Environment) -> Any:
     """Return where `predicate` holds: a bool array of the environment's kind (or a bool, if nothing is an array)."""
-    return _evaluated(predicate, env, dict.fromkeys(predicate.shared))
+    return _Evaluation(env, predicate.shared).of(predicate)
 
 
-def _evaluated(predicate: Predicate, env: Environment, kept: dict[Predicate, Any]) -> Any:
-    """Evaluate a predicate; `kept` has the value, once there is one, of each part that occurs again."""
-    match predicate:
-        case Constant():
-            return predicate.value
-        case Atom():
-            return _related(evaluate(predicate.expr, env), predicate.relation)
-        case Connective():
-            if (known := kept.get(predicate)) is not None:
-                return known
-            join = operator.and_ if isinstance(predicate, And) else operator.or_
-            value = reduce(join, (_evaluated(arg, env, kept) for arg in predicate.args))
-            if predicate in kept:
-                kept[predicate] = value
-            return value
-    raise TypeError(f"no evaluation rule for {type(predicate).__name__}")
+@caching.algebra(4096)
+def evaluator(expr: sympy.Expr) -> Evaluator:
+    """Return a function of an environment: the expression is walked once, however often it is evaluated."""
+    match expr:
+        case sympy.Integer():
+            value = int(expr)
+            return lambda env: value
+        case sympy.Symbol():
+            return operator.itemgetter(expr)
+        case sympy.Add():
+            return _folded(operator.add, expr)
+        case sympy.Mul():
+            return _folded(operator.mul, expr)
+        case sympy.Pow():
+            base, exponent = evaluator(expr.base), int(expr.exp)
+            return lambda env: base(env) ** exponent
+        case sympy.Mod():
+            return _divided(operator.mod, *expr.args)
+        case sympy.floor() | FloorDiv():
+            return _divided(operator.floordiv, *floor_quotient(expr))
+        case sympy.Min():
+            return _folded(lambda a, b: _choose(a < b, a, b), expr)
+        case sympy.Max():
+            return _folded(lambda a, b: _choose(a > b, a, b), expr)
+        case sympy.Abs():
+            (of,) = _arguments(expr)
+            return lambda env: abs(of(env))
+        case Bitwise():
+            return _folded(type(expr).function, expr)
+        case LeftShift() | RightShift():
+            number, by = _arguments(expr)
+            shift = operator.lshift if isinstance(expr, LeftShift) else operator.rshift
+            return lambda env: shift(number(env), _clip(by(env), 0, MAX_SHIFT))
+        case Read():
+            return _read(expr)
+    raise TypeError(f"no evaluation rule for {type(expr).__name__}")
+
+
+def _arguments(expr: sympy.Expr) -> list[Evaluator]:
+    return [evaluator(arg) for arg in expr.args]
+
+
+def _folded(combine: Callable[[Any, Any], Any], expr: sympy.Expr) -> Evaluator:
+    """Return what combines the arguments from the left."""
+    first, *others = _arguments(expr)
+
+    def value(env: Environment) -> Any:
+        found = first(env)
+        for other in others:
+            found = combine(found, other(env))
+        return found
+
+    return value
+
+
+def _divided(divide: Callable[[Any, Any], Any], numerator: sympy.Expr, denominator: sympy.Expr) -> Evaluator:
+    of, by = evaluator(numerator), evaluator(denominator)
+    return lambda env: divide(of(env), _clip(by(env), 1))
+
+
+def _read(expr: Read) -> Evaluator:
+    symbol, indices = expr.args[0], [evaluator(index) for index in expr.indices]
+    if expr.table.is_placeholder:
+        return lambda env: _look_up(env[symbol], [index(env) for index in indices])
+    return lambda env: _look_up(symbol.table, [index(env) for index in indices])
+
+
+class _Evaluation:
+    """One evaluation of a predicate, with the values of the parts that occur in it more than once."""
+
+    def __init__(self, env: Environment, shared: Collection[Predicate]) -> None:
+        self.env, self.shared = env, shared
+        self.kept: dict[Predicate, Any] = {}
+
+    def of(self, predicate: Predicate) -> Any:
+        match predicate:
+            case Atom():
+                return _related(evaluator(predicate.expr)(self.env), predicate.relation)
+            case Constant():
+                return predicate.value
+            case Connective():
+                if predicate in self.kept:
+                    return self.kept[predicate]
+                join = operator.and_ if isinstance(predicate, And) else operator.or_
+                value = reduce(join, map(self.of, predicate.args))
+                if predicate in self.shared:
+                    self.kept[predicate] = value
+                return value
+        raise TypeError(f"no evaluation rule for {type(predicate).__name__}")
 
 
 def _related(value: Any, relation: Comparator) -> Any:
@@ -92,10 +140,6 @@ def _related(value: Any, relation: Comparator) -> Any:
             return value == 0
         case "ne":
             return value != 0
-
-
-def _arguments(expr: sympy.Expr, env: Environment) -> list[Any]:
-    return [evaluate(arg, env) for arg in expr.args]
 
 
 def _choose(condition: Any, yes: Any, no: Any) -> Any:
@@ -109,6 +153,8 @@ def _choose(condition: Any, yes: Any, no: Any) -> Any:
 
 
 def _look_up(table: TableData, indices: list[Any]) -> Any:
+    if len(indices) == 1 and isinstance(indices[0], np.ndarray):
+        return table.data.take(indices[0], mode="clip").astype(np.int64, copy=False)
     clipped = [_clip(index, 0, size - 1) for index, size in zip(indices, table.data.shape, strict=True)]
     if all(isinstance(index, int) for index in clipped):
         return int(table.data[tuple(clipped)])
@@ -118,8 +164,7 @@ def _look_up(table: TableData, indices: list[Any]) -> Any:
     )
     if on_torch is not None:
         return table.on(on_torch.device)[tuple(clipped)]
-    values = table.data[tuple(clipped)]
-    return values.astype(np.int64)
+    return table.data[tuple(clipped)].astype(np.int64, copy=False)
 
 
 def _clip(value: Any, least: int, most: int | None = None) -> Any:

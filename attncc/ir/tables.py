@@ -26,6 +26,9 @@ class TableData:
     Raises TableError for floats, objects, empty tables and more than four dimensions.
     """
 
+    #: Whether the entries aren't known yet (see Placeholder).
+    is_placeholder = False
+
     def __init__(self, data: Any, name: str = "table") -> None:
         refuse_traced(
             TableError,
@@ -64,6 +67,15 @@ class TableData:
     def __reduce__(self) -> tuple[object, ...]:
         """A copy in another process has what it needs made anew."""
         return TableData, (self.data, self.name)
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self.data.ndim
+
+    def is_shared(self, axis: int) -> bool:
+        """Whether a dimension in front of the indices is the same for all batch entries or heads, of size 1."""
+        return self.data.shape[axis] == 1
 
     @cached_property
     def digest(self) -> str:
@@ -105,6 +117,65 @@ class TableData:
 
     def __repr__(self) -> str:
         return f"Table({self.name!r}, shape={self.data.shape})"
+
+
+class UnboundError(BaseException):
+    """The entries of a placeholder were asked for.
+
+    Not an Exception, so that a declaration that asks doesn't take it for an error of its own.
+    """
+
+
+class Placeholder(TableData):
+    """A table of a template: its rank and kind are known, its entries are not.
+
+    `shared` says which of the dimensions have size 1. Raises UnboundError where the entries are asked for.
+    """
+
+    is_placeholder = True
+
+    def __init__(self, name: str, number: int, shared: tuple[bool, ...], is_boolean: bool) -> None:
+        self.name, self.number, self.shared, self.is_boolean = name, number, shared, is_boolean
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.name, self.number, self.shared, self.is_boolean)
+
+    def numbered(self, number: int) -> Placeholder:
+        """Return the placeholder under another number."""
+        return type(self)(self.name, number, self.shared, self.is_boolean)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shared)
+
+    def is_shared(self, axis: int) -> bool:
+        return self.shared[axis]
+
+    @property
+    def data(self) -> Array:  # type: ignore[override]
+        raise UnboundError(f"The entries of table {self.name!r} aren't known yet.")
+
+    @cached_property
+    def digest(self) -> str:
+        """What takes the place of the contents' hash: everything that is known."""
+        return f"placeholder_{self.number}_{self.name}_{self.ndim}{'b' if self.is_boolean else ''}"
+
+    @property
+    def pyramid(self) -> AnyEntries:  # type: ignore[override]
+        """Bounds of all entries that a table may have."""
+        return AnyEntries(*((0, 1) if self.is_boolean else (-(1 << 63), (1 << 63) - 1)))
+
+
+class AnyEntries:
+    """The pyramid of entries that aren't known: their least and greatest value, with unbounded arithmetic."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most = least, most
+
+    def bounds(self, box: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+        """Return the same bounds for every box."""
+        shape = np.broadcast_shapes(*(np.shape(end) for ends in box for end in ends))
+        return np.full(shape, self.least, object), np.full(shape, self.most, object)
 
 
 class Pyramid:

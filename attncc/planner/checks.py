@@ -9,6 +9,7 @@ from decimal import Decimal
 import sympy
 
 from attncc.errors import PatternError, TableError
+from attncc.frontend.patterns import Pattern
 from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.bits import MAX_SHIFT, LeftShift, RightShift
 from attncc.ir.comparisons import Conjunction, implied
@@ -46,6 +47,11 @@ def check(predicate: Predicate, shape: Shape) -> None:
         _check_arithmetic(atom.expr, limits)
     if predicate.tables:
         _check_reads(predicate, Clause({}), limits, set())
+
+
+def check_bound(pattern: Pattern, shape: Shape) -> None:
+    """Raise what `check` does for a pattern's predicate, which is made only where the template leaves a doubt."""
+    check(pattern.predicate, shape)
 
 
 def check_sizes(predicate: Predicate, shape: Shape) -> None:

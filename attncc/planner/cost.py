@@ -28,6 +28,12 @@ def exact_seconds(work: Pass, target: Target, *, merges: bool) -> float:
     return _seconds(work, work.tiles, work.tiles.num_partial, target, merges)
 
 
+def listed(keys: int, target: Target) -> float:
+    """Return the predicted time of one query on so many keys that were listed."""
+    arithmetic = keys * 4 * HEAD_DIM / target.flops
+    return arithmetic + (2 * keys + 2) * HEAD_DIM * ITEMSIZE / target.bandwidth + target.launch
+
+
 def _seconds(work: Pass, tiles: Tiles, partial: int, target: Target, merges: bool) -> float:
     visited, share = tiles.visited, partial / tiles.num_tiles if tiles.num_tiles else 0.0
     rows = work.rows.size

@@ -83,8 +83,13 @@ def hull(several: Sequence[KeyRanges]) -> KeyRanges:
 
 def everything(rows: int, cols: int) -> KeyRanges:
     """Return the key ranges with which every query sees every key."""
+    return constant(rows, cols, 0, cols)
+
+
+def constant(rows: int, cols: int, start: int, stop: int) -> KeyRanges:
+    """Return the key ranges with which every query sees the same key slots."""
 
     def edges(slots: Array) -> Edges:
-        return np.zeros(slots.shape, np.int64), np.full(slots.shape, cols, np.int64)
+        return np.full(slots.shape, start, np.int64), np.full(slots.shape, stop, np.int64)
 
     return KeyRanges(rows, cols, edges, monotone=True)

@@ -10,7 +10,7 @@ from attncc.errors import ConfigError, nearest
 from attncc.planner.directions import DIRECTIONS
 
 #: Ways to run a predicate, as the planner names them; `cheapest` is the one that its cost model ranks first.
-WAYS = ("cheapest", "split", "fused", "mixed", "dense")
+WAYS = ("cheapest", "split", "fused", "mixed", "dense", "listed")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,15 +24,21 @@ class Pass:
 
     `predicate` is in the absolute query position i (row + q_offset) and key position j. Query slot r sees the
     key slots of `key_ranges`, as far as `residual` (None: always) holds for their positions. Without `skips` all of
-    its tiles are PARTIAL: none is looked at, so that the pass computes every pair and masks it.
+    its tiles are PARTIAL: none is looked at, so that the pass computes every pair and masks it. `stated` is the
+    predicate, or what makes it when it is asked for: running the pass doesn't need it.
     """
 
-    predicate: Predicate
+    stated: Predicate | Callable[[], Predicate]
     layout: Layout
     q_offset: int
     block_m: int
     block_n: int
     skips: bool = True
+
+    @cached_property
+    def predicate(self) -> Predicate:
+        """Where the pass connects pairs."""
+        return self.stated if isinstance(self.stated, Predicate) else self.stated()
 
     @property
     def rows(self) -> Axis:

@@ -42,7 +42,7 @@ class Plan:
     @property
     def size(self) -> int:
         """Positions and entries of tables that it stands for: what it takes to keep it grows with them."""
-        tables = sum(table.data.size for table in self.pattern.predicate.tables)
+        tables = sum(table.data.size for table in self.pattern.looked_up)
         return self.shape.q_len + self.shape.kv_len + tables
 
     def members(self, group: Group) -> int:

@@ -78,14 +78,24 @@ def relate(clause: Clause, kv_len: int) -> Relation:
     return Relation(conjunction(query), conjunction(key), tuple(joins), tuple(bands), conjunction(residual))
 
 
+def simple_bands(clause: Clause) -> tuple[Band, ...]:
+    """Return the bands of a clause whose key is j itself, whatever the lengths."""
+    parts = ((span, split_sum(span.form, I, J)) for span in clause.spans.values() if not span.holes)
+    return tuple(
+        _limited(span, *both, 1 if both[1] == J else -1) for span, both in parts if both and both[1] in (J, -J)
+    )
+
+
 def _band(span: Span, kv_len: int) -> Band | None:
     parts = split_sum(span.form, I, J)
     if parts is None or span.holes:
         return None
-    f, g = parts
-    turn = _direction_of_key(g, kv_len)
-    if turn is None:
-        return None
+    turn = _direction_of_key(parts[1], kv_len)
+    return None if turn is None else _limited(span, *parts, turn)
+
+
+def _limited(span: Span, f: sympy.Expr, g: sympy.Expr, turn: int) -> Band:
+    """Return the band of a span of f + g, g rising in j, or falling where `turn` isn't above 0."""
     low = None if span.low is None else span.low - f
     high = None if span.high is None else span.high - f
     if turn > 0:

@@ -11,16 +11,19 @@ import numpy as np
 from attncc._util import caching
 from attncc.errors import ConfigError
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.templates import Tables, bound_clause, put
 from attncc.ir.interval import NEVER, verdict
 from attncc.ir.normal import Clause, TooManyClausesError, digest
 from attncc.ir.predicate import TRUE, Predicate, disjunction
 from attncc.ir.symbols import B, H, I, J
 from attncc.planner import cost
 from attncc.planner.axis import Axis
-from attncc.planner.checks import check
+from attncc.planner.checks import check_bound
 from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.key_ranges import hull
 from attncc.planner.layout import Layout, dense_layout, lay_out
+from attncc.planner.listing import listed
+from attncc.planner.members import grouped
 from attncc.planner.passes import Alternative, Group, Pass
 from attncc.planner.plan import Plan
 from attncc.planner.relation import relate
@@ -76,18 +79,33 @@ def plan(
     return plan_for(as_pattern(pattern), Shape.of(q_len, kv_len, q_offset, heads, batch), tile, target)
 
 
-@caching.by_size(lambda plan: plan.size)
+def _by_handle(pattern: Pattern, *rest: object) -> tuple[object, ...]:
+    return pattern.handle if pattern.tables else pattern.key, *rest
+
+
+@caching.by_size(lambda plan: plan.size, _by_handle)
 def plan_for(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> Plan:
     """Return the plan for a shape, as `plan` does; the last ones are kept."""
-    check(pattern.predicate, shape)
-    groups = tuple(
-        Group(batches, heads, _alternatives(predicate, shape, tile, find_target(target)))
-        for batches, heads, predicate in shared(pattern.predicate, shape)
-    )
-    free = pattern.predicate.free
+    check_bound(pattern, shape)
+    template = pattern.template.predicate
+    groups = _groups(pattern, shape, tile, find_target(target))
+    free = template.free
     leading = ((shape.batch,) if B in free else ()) + ((shape.heads,) if H in free else ())
     mask_shape = (*leading, shape.q_len, shape.kv_len)
     return Plan(pattern, shape, *tile, target, groups, mask_shape)
+
+
+def _groups(pattern: Pattern, shape: Shape, tile: Tile, target: Target) -> tuple[Group, ...]:
+    """Return the groups of heads that share a predicate, with the ways to run it."""
+    template, tables = pattern.template.predicate, pattern.bound
+    if shape.q_len == 1 and shape.kv_len and (found := listed(template, tables, shape, tile, target)) is not None:
+        return found
+    if any(symbol.table.ndim > 1 for symbol in tables) and {B, H} & template.free:
+        template, tables = pattern.predicate, {}  # entries and heads with equal tables share a group
+    return tuple(
+        Group(batches, heads, _alternatives(predicate, tables, shape, tile, target))
+        for batches, heads, predicate in shared(template, shape)
+    )
 
 
 def _reduced(plan: Plan) -> tuple[object, ...]:
@@ -121,24 +139,25 @@ Shared = tuple[tuple[int, ...] | None, tuple[int, ...] | None, Predicate]
 
 def shared(predicate: Predicate, shape: Shape) -> list[Shared]:
     """Return (batches, heads, predicate) for the groups that share a specialised predicate."""
-    by_batch, by_head = B in predicate.free, H in predicate.free
-    found: dict[tuple[tuple[int, ...] | None, str], tuple[list[int], Predicate]] = {}
-    for b in range(shape.batch if by_batch else 1):
-        heads: dict[str, tuple[list[int], Predicate]] = {}
-        for h in range(shape.heads if by_head else 1):
-            special = specialise(predicate, shape, b, h)
-            heads.setdefault(digest(special), ([], special))[0].append(h)
-        for key, (members, special) in heads.items():
-            found.setdefault((tuple(members) if by_head else None, key), ([], special))[0].append(b)
-    return [(tuple(bs) if by_batch else None, heads, special) for (heads, _), (bs, special) in found.items()]
+
+    def special(batch: int, head: int) -> tuple[str, Predicate]:
+        found = specialise(predicate, shape, batch, head)
+        return digest(found), found
+
+    by_entry, by_head = B in predicate.free, H in predicate.free
+    found = grouped(shape.batch, shape.heads, by_entry, by_head, special)
+    return [(*members, predicate) for members, predicate in found]
 
 
-def _alternatives(predicate: Predicate, shape: Shape, tile: Tile, target: Target) -> tuple[Alternative, ...]:
+def _alternatives(
+    template: Predicate, tables: Tables, shape: Shape, tile: Tile, target: Target
+) -> tuple[Alternative, ...]:
     """Return the ways to run a predicate, cheapest first; there is always at least one."""
     if not shape.q_len or not shape.kv_len:
         return (Alternative("empty", (), 0.0),)
+    predicate = put(template, tables)
     try:
-        pieces = possible_clauses(predicate, shape)
+        pieces = possible_clauses(template, shape, tables)
     except TooManyClausesError as error:
         note = f"{error} It is kept whole: one pass evaluates it for each pair."
         ways = [("fused", [_fused(predicate, [Clause({})], shape, tile)])]
@@ -182,12 +201,14 @@ def _mixtures(
         yield "mixed", [_fused(union, natural, shape, tile), *moved]
 
 
-def possible_clauses(predicate: Predicate, shape: Shape) -> list[Clause]:
+def possible_clauses(predicate: Predicate, shape: Shape, tables: Tables | None = None) -> list[Clause]:
     """Return disjoint clauses that cover a predicate, without those that no pair of the shape can satisfy.
 
-    Raises TooManyClausesError if the expansion is too long to be useful.
+    Clauses are made of the predicate with its placeholders, which tables then replace. Raises TooManyClausesError if
+    the expansion is too long to be useful.
     """
-    return [piece for piece in disjoint_clauses(predicate) if _possible(piece, shape)]
+    pieces = (bound_clause(piece, tables or {}) for piece in disjoint_clauses(predicate))
+    return [piece for piece in pieces if piece is not None and _possible(piece, shape)]
 
 
 def layouts(piece: Clause, shape: Shape) -> Iterator[Layout]:

@@ -186,7 +186,7 @@ class _GroupRun:
 
 def _schedules(plan: Plan, tiling: Tiling) -> Schedules:
     rows = plan.shape.q_len
-    return tuple((group, schedule(group.passes, rows, tiling, group.simplest.passes)) for group in plan.groups)
+    return tuple((group, schedule(group.passes, rows, tiling, lambda: group.simplest.passes)) for group in plan.groups)
 
 
 def _stacked(part: TileBatch, x: Tensor, heads: list[int]) -> Tensor:

@@ -7,7 +7,7 @@ takes the key tiles that the plan found PARTIAL with a mask, and long FULL runs 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,27 +37,30 @@ class TileSchedule:
     covered: bool
 
 
-def schedule(passes: tuple[Pass, ...], q_len: int, tiling: Tiling, told_by: tuple[Pass, ...] = ()) -> TileSchedule:
+def schedule(
+    passes: tuple[Pass, ...], q_len: int, tiling: Tiling, told_by: Callable[[], tuple[Pass, ...]] = tuple
+) -> TileSchedule:
     """Return the tile batches of disjoint passes over `q_len` query rows.
 
     Args:
         passes: The passes to run, in order.
         q_len: The number of query rows.
         tiling: How to cut items.
-        told_by: Passes of the same pairs whose key ranges tell best which keys no query sees; by default `passes`.
+        told_by: Gives passes of the same pairs whose key ranges tell best which keys no query sees, if that is asked;
+            by default `passes`.
     """
     touched = np.zeros(q_len, bool)
     stored = np.zeros(q_len, bool)
-    used = _used_keys(told_by or passes)
+    parts = [tiles for part in passes for tiles in _parted(_tile_batches(part, tiling))]
+    used = _used_keys(told_by() or passes) if any(tiles.mask is not None for tiles in parts) else None
     tile_batches = []
-    for part in passes:
-        for tiles in _parted(_tile_batches(part, tiling)):
-            rows = tiles.rows.rows()
-            first = not touched[rows].any()
-            touched[rows] = True
-            if first:
-                stored[rows] = True
-            tile_batches.append(replace(tiles, first=first, unused=_unused(tiles, used)))
+    for tiles in parts:
+        rows = tiles.rows.rows()
+        first = not touched[rows].any()
+        touched[rows] = True
+        if first:
+            stored[rows] = True
+        tile_batches.append(replace(tiles, first=first, unused=_unused(tiles, used)))
     return TileSchedule(tuple(tile_batches), bool(stored.all()))
 
 
@@ -89,7 +92,8 @@ def _parted(tile_batches: Iterable[TileBatch]) -> Iterator[TileBatch]:
     In a sorted layout these are the items of one class, whose rows lie a stride apart.
     """
     for tiles in tile_batches:
-        runs = _runs(tiles) if tiles.rows.index is not None or tiles.cols.index is not None else []
+        gathered = tiles.rows.index is not None or tiles.cols.index is not None
+        runs = _runs(tiles) if gathered and tiles.rows.items > 1 else []
         views = [_as_views(tiles.chunk(*run)) for run in runs]
         yield from views if views and all(map(_is_view, views)) else [tiles]
 
@@ -121,11 +125,25 @@ def _tile_batches(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
 
 
 def _under_key_ranges(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
+    if part.rows.size == 1:
+        yield from _of_one_row(part)
+        return
     start, stop = part.key_ranges.bounds()
     found, rest = segments(start, stop, tiling.segment)
     yield from _mask_free(found, part)
     for tile_rows in _tiles(rest, tiling.query_tile):
         yield from _masked(tile_rows, start, stop, part, tiling)
+
+
+def _of_one_row(part: Pass) -> Iterator[TileBatch]:
+    """The item of a single query, which sees all keys of its key range."""
+    ends = part.key_ranges.at(np.zeros(1, np.int64))
+    start, stop = (int(end[0]) for end in ends)
+    if start < stop:
+        keys = Slots((1, stop - start), start, (0, 1)) if part.cols.order is None else None
+        yield TileBatch(
+            _slots(part.rows, np.zeros((1, 1), np.int64)), keys or _slots(part.cols, np.arange(start, stop)[None])
+        )
 
 
 def _mask_free(found: list[Segment], part: Pass) -> Iterator[TileBatch]:

@@ -1,0 +1,104 @@
+"""Templates: what patterns are but for the entries of their tables, as a prepared statement is but for its values.
+
+A declared pattern is made into a template once for all tables of a rank and kind; a Pattern is a template and the
+tables that take the places of its placeholders. What planning finds out about a template holds for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import sympy
+
+from attncc._util import caching
+from attncc.ir.codec import Program, fingerprint
+from attncc.ir.normal import Clause, comparison, normalised
+from attncc.ir.predicate import Predicate, disjunction
+from attncc.ir.size import check_pattern
+from attncc.ir.tables import Placeholder, TableData, TableSymbol
+
+#: The tables in the places of a template's placeholders, by the symbols of these.
+Tables = dict[TableSymbol, TableData]
+
+
+class PatternTemplate:
+    """The subsets of a pattern, with placeholders where tables are looked up that aren't known yet.
+
+    Raises PatternError if it is too large to be planned.
+    """
+
+    def __init__(self, subsets: Sequence[Predicate]) -> None:
+        self.subsets = tuple(subsets)
+        check_pattern(disjunction(self.subsets))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return PatternTemplate, (self.subsets,)
+
+    @cached_property
+    def predicate(self) -> Predicate:
+        """The union of the subsets in normal form."""
+        return normalised(disjunction(self.subsets))
+
+    @cached_property
+    def placeholders(self) -> tuple[TableSymbol, ...]:
+        """The symbols of the placeholders that are looked up, by their numbers."""
+        tables = frozenset[TableData]().union(*(subset.tables for subset in self.subsets))
+        return tuple(map(TableSymbol, sorted((t for t in tables if isinstance(t, Placeholder)), key=_number)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the subsets, the same in every process."""
+        return fingerprint(Program("pattern", "", self.subsets))
+
+    def bound(self, tables: Sequence[TableData]) -> Tables:
+        """Return the tables of a pattern that are looked up, by the placeholders that stand for them."""
+        return {symbol: tables[symbol.table.number] for symbol in self.placeholders}
+
+
+def _number(placeholder: Placeholder) -> int:
+    return placeholder.number
+
+
+@caching.algebra(1024)
+def derived(template: PatternTemplate, change: Callable[[PatternTemplate], Sequence[Predicate]]) -> PatternTemplate:
+    """Return what becomes of a template; asking again with the same function gives the same one."""
+    return PatternTemplate(change(template))
+
+
+@caching.algebra(1024)
+def joined(
+    templates: tuple[PatternTemplate, ...], numbers: tuple[tuple[int, ...], ...], join: Callable[..., Predicate]
+) -> PatternTemplate:
+    """Return the join of several templates' predicates, whose placeholders get these numbers."""
+    return PatternTemplate([join(*(_renumbered(t, to) for t, to in zip(templates, numbers, strict=True)))])
+
+
+def _renumbered(template: PatternTemplate, numbers: tuple[int, ...]) -> Predicate:
+    """Return a template's predicate with placeholder n as placeholder numbers[n]."""
+    return put(template.predicate, {s: s.table.numbered(numbers[s.table.number]) for s in template.placeholders})
+
+
+def put(predicate: Predicate, tables: Tables) -> Predicate:
+    """Return a predicate with tables in the places of its placeholders."""
+    if not tables:
+        return predicate
+    symbols = {symbol: TableSymbol(table) for symbol, table in tables.items()}
+    return predicate.map(lambda atom: comparison(atom.relation, _put(atom.expr, symbols)))
+
+
+def bound_clause(clause: Clause, tables: Tables) -> Clause | None:
+    """Return a clause with tables in the places of its placeholders; None where it is shown to be empty then."""
+    if not tables:
+        return clause
+    symbols = {symbol: TableSymbol(table) for symbol, table in tables.items()}
+    found: Clause | None = Clause({})
+    for form, span in clause.spans.items():
+        own = _put(form, symbols)
+        found = found and found.meet(Clause({own: replace(span, form=own)}))
+    return found
+
+
+def _put(expr: sympy.Expr, symbols: dict[TableSymbol, TableSymbol]) -> sympy.Expr:
+    return expr.xreplace(symbols)
