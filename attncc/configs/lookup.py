@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from attncc import backends
 from attncc.backends.inputs import Inputs
+from attncc.configs.density import rough_density
 from attncc.configs.entry import Entry
 from attncc.configs.environment import Environment
-from attncc.configs.key import Key
+from attncc.configs.key import Key, half_octaves
 from attncc.configs.layers import Layer, layers
 from attncc.configs.misses import why_miss
 from attncc.configs.result import LookupResult
@@ -23,6 +24,10 @@ from attncc.planner.shape import Shape
 LOG = logging.getLogger("attncc")
 #: Octaves up to which another key's configuration is better than the default.
 REACH = 2.0
+#: Look-ups that are remembered; then all are forgotten at once.
+MOST = 1024
+#: By what decides a key, tables by their rough density alone.
+_known: dict[tuple[object, ...], LookupResult] = {}
 #: (digest of a key, source, layer) that the log has named.
 _logged: set[tuple[str, str, str]] = set()
 
@@ -32,10 +37,25 @@ def looked_up(
 ) -> LookupResult:
     """Return the configuration of a call (see `find`) with the state that it depends on; the log names it once.
 
-    Environment variables of a compiler (TRITON_...) are no part of that state. Raises ConfigError.
+    What was found holds for all lengths in a half octave, and for all tables of about one density. Environment
+    variables of a compiler (TRITON_...) are no part of that state. Raises ConfigError.
     """
     if not backends.is_tuned(backend) or setting() == OFF:
         return LookupResult(state=state(""))
+    lengths = half_octaves(shape.q_len), half_octaves(shape.kv_len), rough_density(pattern, shape)
+    alike = pattern.template.fingerprint, lengths, score_key, inputs, direction, backend, target
+    known = _known.get(alike)
+    if known is not None and known.is_current:
+        return known
+    if len(_known) >= MOST:
+        _known.clear()
+    _known[alike] = found = _newly_found(pattern, score_key, shape, inputs, direction, backend, target)
+    return found
+
+
+def _newly_found(
+    pattern: Pattern, score_key: str, shape: Shape, inputs: Inputs, direction: str, backend: str, target: str
+) -> LookupResult:
     key = Key.of(pattern, score_key, shape, inputs, direction, backend, target)
     environment = Environment.of(backend, target)
     folder = str(user_store().winners(environment))

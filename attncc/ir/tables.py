@@ -92,7 +92,12 @@ class TableData:
     @cached_property
     def largest(self) -> int:
         """The largest absolute value of an entry."""
-        return max(abs(int(self.data.min())), abs(int(self.data.max())))
+        return max(map(abs, self.range))
+
+    @cached_property
+    def range(self) -> tuple[int, int]:
+        """The least and the greatest entry."""
+        return int(self.data.min()), int(self.data.max())
 
     def on(self, device: Any) -> Any:
         """Return the table as an int64 torch tensor on `device` (cached per device)."""
@@ -129,16 +134,30 @@ class UnboundError(BaseException):
 class Placeholder(TableData):
     """A table of a template: its rank and kind are known, its entries are not.
 
-    `shared` says which of the dimensions have size 1. Raises UnboundError where the entries are asked for.
+    `shared` says which of the dimensions have size 1, `least` and `most` are bounds of the entries. Raises UnboundError
+    where the entries are asked for.
     """
 
     is_placeholder = True
 
-    def __init__(self, name: str, number: int, shared: tuple[bool, ...], is_boolean: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        shared: tuple[bool, ...],
+        is_boolean: bool,
+        least: int = -(1 << 63),
+        most: int = (1 << 63) - 1,
+    ) -> None:
         self.name, self.number, self.shared, self.is_boolean = name, number, shared, is_boolean
+        self.least, self.most = (max(least, 0), min(most, 1)) if is_boolean else (least, most)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.name, self.number, self.shared, self.is_boolean)
+        return type(self), (self.name, self.number, self.shared, self.is_boolean, self.least, self.most)
+
+    def within(self, least: int, most: int) -> Placeholder:
+        """Return the placeholder for tables whose entries are known to be from `least` to `most`."""
+        return type(self)(self.name, self.number, self.shared, self.is_boolean, least, most)
 
     def numbered(self, number: int) -> Placeholder:
         """Return the placeholder under another number."""
@@ -158,12 +177,18 @@ class Placeholder(TableData):
     @cached_property
     def digest(self) -> str:
         """What takes the place of the contents' hash: everything that is known."""
-        return f"placeholder_{self.number}_{self.name}_{self.ndim}{'b' if self.is_boolean else ''}"
+        kind = f"{self.ndim}{'b' if self.is_boolean else ''}"
+        return f"placeholder_{self.number}_{self.name}_{kind}_{self.least}_{self.most}"
+
+    @property
+    def largest(self) -> int:  # type: ignore[override]
+        """A bound of the absolute value of an entry."""
+        return max(abs(self.least), abs(self.most))
 
     @property
     def pyramid(self) -> AnyEntries:  # type: ignore[override]
         """Bounds of all entries that a table may have."""
-        return AnyEntries(*((0, 1) if self.is_boolean else (-(1 << 63), (1 << 63) - 1)))
+        return AnyEntries(self.least, self.most)
 
 
 class AnyEntries:

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import sympy
 
+from attncc._util import caching
 from attncc.errors import PatternError, TableError
 from attncc.frontend.patterns import Pattern
 from attncc.ir.arithmetic import floor_quotient
@@ -21,8 +22,8 @@ from attncc.ir.notation import expression
 from attncc.ir.predicate import And, Atom, Connective, Predicate, conjunction
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.score import ScoreExpression
-from attncc.ir.symbols import NK, NQ, B, H, I, J
-from attncc.ir.tables import Read
+from attncc.ir.symbols import MAX_POSITION, NK, NQ, B, H, I, J
+from attncc.ir.tables import Read, TableSymbol
 from attncc.planner.shape import Shape
 
 #: Parts under guards that are looked at one by one.
@@ -50,28 +51,82 @@ def check(predicate: Predicate, shape: Shape) -> None:
 
 
 def check_bound(pattern: Pattern, shape: Shape) -> None:
-    """Raise what `check` does for a pattern's predicate, which is made only where the template leaves a doubt."""
-    check(pattern.predicate, shape)
+    """Raise what `check` does for a pattern's predicate.
+
+    Most patterns are shown to be right by their template, for all lengths and tables up to the next powers of two.
+    """
+    if not shape.q_len or not shape.kv_len:
+        return
+    if not (_fits(pattern, shape) and _is_exact(pattern.template.predicate, *_rounded(pattern, shape))):
+        check(pattern.predicate, shape)
 
 
-def check_sizes(predicate: Predicate, shape: Shape) -> None:
+def check_sizes(pattern: Pattern, shape: Shape) -> None:
     """Raise TableError unless tables that differ by batch entry or head have one entry for each, and no more."""
     expected = {B: ("batch entries", shape.batch), H: ("heads", shape.heads)}
-    for read in {read for atom in predicate.atoms for read in atom.expr.atoms(Read)}:
-        for index, size in zip(read.indices, read.table.data.shape, strict=True):
+    for read in reads_of(pattern.template.predicate):
+        table = pattern.bound.get(read.args[0], read.table)
+        for index, size in zip(read.indices, table.data.shape, strict=True):
             what, number = expected.get(index, ("", size))
             if size != number:
                 raise TableError(
-                    f"Table {read.table.name!r} has {size} {what}, the tensors have {number}.",
+                    f"Table {table.name!r} has {size} {what}, the tensors have {number}.",
                     rule="A table that differs by batch entry or head has one entry for each of them.",
                     fix="Slice the table, or give the dimension size 1 to share it.",
                 )
 
 
-def check_score(score: ScoreExpression, predicate: Predicate, shape: Shape) -> None:
+@caching.algebra(1024)
+def reads_of(predicate: Predicate) -> tuple[Read, ...]:
+    """Return the look-ups of a predicate."""
+    return tuple({read for atom in predicate.atoms for read in atom.expr.atoms(Read)})
+
+
+def _fits(pattern: Pattern, shape: Shape) -> bool:
+    """Return whether every look-up of a table, by a symbol or a number, lies inside of it wherever it stands."""
+    limits = limits_of(shape)
+    for read in reads_of(pattern.template.predicate):
+        table = pattern.bound.get(read.args[0], read.table)
+        for index, size in zip(read.indices, table.data.shape, strict=True):
+            low, high = limits.get(index) or ((int(index),) * 2 if index.is_Integer else (-1, 0))
+            if low < 0 or high >= size:
+                return False
+    return True
+
+
+def _rounded(pattern: Pattern, shape: Shape) -> tuple[Shape, tuple[tuple[TableSymbol, int, int], ...]]:
+    """Return lengths, offset and the ranges of tables, rounded away from 0 to powers of two."""
+    last = shape.q_offset + shape.q_len - 1
+    first, last = min(_power(shape.q_offset), 0), max(_power(last), 0)
+    ends = ((symbol, *map(_power, table.range)) for symbol, table in pattern.bound.items())
+    return Shape(last - first + 1, _power(shape.kv_len), first, shape.heads, shape.batch), tuple(ends)
+
+
+def _power(value: int) -> int:
+    """Return the next power of two, away from 0, but MAX_POSITION - 1 for what reaches that."""
+    found = 1 << (abs(value) - 1).bit_length() if value else 0
+    found = min(found, MAX_POSITION - 1) if abs(value) < MAX_POSITION else found
+    return found if value >= 0 else -found
+
+
+@caching.algebra(4096)
+def _is_exact(template: Predicate, shape: Shape, ends: tuple[tuple[TableSymbol, int, int], ...]) -> bool:
+    """Return whether the arithmetic of a template is shown to fit 64 bits, tables being within their ends."""
+    if {NQ, NK} & template.free:
+        return False
+    known = {symbol: TableSymbol(symbol.table.within(least, most)) for symbol, least, most in ends}
+    try:
+        for atom in template.atoms:
+            _check_arithmetic(atom.expr.xreplace(known), limits_of(shape))
+    except PatternError:
+        return False
+    return True
+
+
+def check_score(score: ScoreExpression, pattern: Pattern, shape: Shape) -> None:
     """Raise what `check` does for a score's index expressions, conditions, and look-ups of tables and weights.
 
-    Only pairs that `predicate` connects count, and in a choice only those that its branch is for.
+    Only pairs that the pattern connects count, and in a choice only those that its branch is for.
     """
     limits = limits_of(shape)
     if not shape.q_len or not shape.kv_len:
@@ -82,7 +137,7 @@ def check_score(score: ScoreExpression, predicate: Predicate, shape: Shape) -> N
         for atom in condition.atoms:
             _check_arithmetic(atom.expr, limits)
     if score.lookups or score.tables:
-        _check_branch(score.expr, _clauses(predicate), limits)
+        _check_branch(score.expr, _clauses(pattern.predicate), limits)
 
 
 def limits_of(shape: Shape) -> Limits:

@@ -133,7 +133,7 @@ def shape_for(
 
     Without `kv_len` the keys end where the queries do.
     """
-    free = pattern.predicate.free | score.free
+    free = pattern.template.predicate.free | score.free
     return Shape.of(q_len, kv_len, q_offset, heads, batch).narrowed(free)
 
 
@@ -147,13 +147,17 @@ def lowered(call: AttentionCall, shape: Shape, target: str, direction: str) -> t
     return _lowered(pattern, score, shape, call.backend, target, decoded(call.config or "{}", direction))
 
 
-@caching.by_size(lambda lowered: lowered[0].size)
+def _by_handle(pattern: Pattern, score: ScoreExpression, *rest: object) -> tuple[object, ...]:
+    return pattern.handle, score.key, *rest
+
+
+@caching.by_size(lambda lowered: lowered[0].size, _by_handle)
 def _lowered(
     pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, target: str, config: DecodedConfig
 ) -> tuple[Plan, Executable]:
     lowering = backends.get(backend)
     plan = plan_for(pattern, shape, config.planner.tile(lowering.tile), target).preferring(config.planner.plan)
-    check_sizes(pattern.predicate, shape)
-    check_score(score, pattern.predicate, shape)
+    check_sizes(pattern, shape)
+    check_score(score, pattern, shape)
     _log_dense(plan)
     return plan, lowering.lower(plan, score, config.backend)
