@@ -42,10 +42,10 @@ class PatternTemplate:
         return normalised(disjunction(self.subsets))
 
     @cached_property
-    def placeholders(self) -> tuple[TableSymbol, ...]:
-        """The symbols of the placeholders that are looked up, by their numbers."""
+    def placeholders(self) -> dict[TableSymbol, Placeholder]:
+        """The placeholders that are looked up, by their symbols."""
         tables = frozenset[TableData]().union(*(subset.tables for subset in self.subsets))
-        return tuple(map(TableSymbol, sorted((t for t in tables if isinstance(t, Placeholder)), key=_number)))
+        return {TableSymbol(table): table for table in tables if isinstance(table, Placeholder)}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -54,11 +54,7 @@ class PatternTemplate:
 
     def bound(self, tables: Sequence[TableData]) -> Tables:
         """Return the tables of a pattern that are looked up, by the placeholders that stand for them."""
-        return {symbol: tables[symbol.table.number] for symbol in self.placeholders}
-
-
-def _number(placeholder: Placeholder) -> int:
-    return placeholder.number
+        return {symbol: tables[placeholder.number] for symbol, placeholder in self.placeholders.items()}
 
 
 @caching.algebra(1024)
@@ -77,7 +73,8 @@ def joined(
 
 def _renumbered(template: PatternTemplate, numbers: tuple[int, ...]) -> Predicate:
     """Return a template's predicate with placeholder n as placeholder numbers[n]."""
-    return put(template.predicate, {s: s.table.numbered(numbers[s.table.number]) for s in template.placeholders})
+    own = template.placeholders.items()
+    return put(template.predicate, {symbol: table.numbered(numbers[table.number]) for symbol, table in own})
 
 
 def put(predicate: Predicate, tables: Tables) -> Predicate:

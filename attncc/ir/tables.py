@@ -75,7 +75,7 @@ class TableData:
 
     def is_shared(self, axis: int) -> bool:
         """Whether a dimension in front of the indices is the same for all batch entries or heads, of size 1."""
-        return self.data.shape[axis] == 1
+        return bool(self.data.shape[axis] == 1)
 
     @cached_property
     def digest(self) -> str:
@@ -181,7 +181,7 @@ class Placeholder(TableData):
         return f"placeholder_{self.number}_{self.name}_{kind}_{self.least}_{self.most}"
 
     @property
-    def largest(self) -> int:  # type: ignore[override]
+    def largest(self) -> int:
         """A bound of the absolute value of an entry."""
         return max(abs(self.least), abs(self.most))
 

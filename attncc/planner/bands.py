@@ -30,9 +30,18 @@ def key_values(band: Band, cols: Axis) -> Array | None:
 def first_at_least(limit: Array, band: Band, values: Array | None, cols: Axis) -> Array:
     """Return the first key slot whose key expression reaches `limit`, `cols.size` or more if none does."""
     if values is not None:
-        return np.searchsorted(values, limit)
+        return _sought(values, limit)
     least, most = (int(evaluate(band.key, {J: position})) for position in (0, max(cols.size - 1, 0)))
     return np.maximum(_first(band.key, np.clip(limit, least, most + 1)), 0)
+
+
+def _sought(values: Array, limit: Array) -> Array:
+    """Search for each limit among ascending values; where equal limits follow each other, for one of them."""
+    opens = np.flatnonzero(limit[1:] != limit[:-1]) + 1
+    if 2 * len(opens) > len(limit):
+        return np.searchsorted(values, limit)
+    begin = np.concatenate([np.zeros(min(len(limit), 1), np.int64), opens])
+    return np.repeat(np.searchsorted(values, limit[begin]), np.diff(begin, append=len(limit)))
 
 
 def _is_invertible(key: sympy.Expr) -> bool:

@@ -23,7 +23,7 @@ from attncc.ir.predicate import And, Atom, Connective, Predicate, conjunction
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import MAX_POSITION, NK, NQ, B, H, I, J
-from attncc.ir.tables import Read, TableSymbol
+from attncc.ir.tables import Placeholder, Read, TableSymbol
 from attncc.planner.shape import Shape
 
 #: Parts under guards that are looked at one by one.
@@ -94,12 +94,16 @@ def _fits(pattern: Pattern, shape: Shape) -> bool:
     return True
 
 
-def _rounded(pattern: Pattern, shape: Shape) -> tuple[Shape, tuple[tuple[TableSymbol, int, int], ...]]:
+#: Placeholders, with bounds of the entries of the tables that take their places.
+Ends = tuple[tuple[Placeholder, int, int], ...]
+
+
+def _rounded(pattern: Pattern, shape: Shape) -> tuple[Shape, Ends]:
     """Return lengths, offset and the ranges of tables, rounded away from 0 to powers of two."""
-    last = shape.q_offset + shape.q_len - 1
-    first, last = min(_power(shape.q_offset), 0), max(_power(last), 0)
-    ends = ((symbol, *map(_power, table.range)) for symbol, table in pattern.bound.items())
-    return Shape(last - first + 1, _power(shape.kv_len), first, shape.heads, shape.batch), tuple(ends)
+    first, last = min(_power(shape.q_offset), 0), max(_power(shape.q_offset + shape.q_len - 1), 0)
+    ranges = ((table, pattern.bound[symbol].range) for symbol, table in pattern.template.placeholders.items())
+    ends = tuple((table, _power(least), _power(most)) for table, (least, most) in ranges)
+    return Shape(last - first + 1, _power(shape.kv_len), first, shape.heads, shape.batch), ends
 
 
 def _power(value: int) -> int:
@@ -110,11 +114,11 @@ def _power(value: int) -> int:
 
 
 @caching.algebra(4096)
-def _is_exact(template: Predicate, shape: Shape, ends: tuple[tuple[TableSymbol, int, int], ...]) -> bool:
+def _is_exact(template: Predicate, shape: Shape, ends: Ends) -> bool:
     """Return whether the arithmetic of a template is shown to fit 64 bits, tables being within their ends."""
     if {NQ, NK} & template.free:
         return False
-    known = {symbol: TableSymbol(symbol.table.within(least, most)) for symbol, least, most in ends}
+    known = {TableSymbol(table): TableSymbol(table.within(least, most)) for table, least, most in ends}
     try:
         for atom in template.atoms:
             _check_arithmetic(atom.expr.xreplace(known), limits_of(shape))

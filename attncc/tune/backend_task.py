@@ -77,7 +77,7 @@ class BackendTask(TuningTask):
             score=score.on([x.detach().requires_grad_(x.requires_grad) for x in score.tensors]),
             mode=mode,
         )
-        check_score(task.score.expression, task.pattern.predicate, task.planned_shape)
+        check_score(task.score.expression, task.pattern, task.planned_shape)
         return [task, *(replace(task, direction=each) for each in others)]
 
     def __getstate__(self) -> dict[str, object]:

@@ -107,11 +107,11 @@ def test_tables_must_match_heads_and_batch_entries(heads: int, batch: int) -> No
     def by_head(i, j, h, b, *, ids: attncc.Table):
         return ids[b, h, i] == ids[b, h, j]
 
-    predicate = by_head(ids=np.zeros((1, 3, 13), int) + np.arange(13) % 2).predicate
-    check_sizes(predicate, SHAPE)  # one batch entry, three heads
+    pattern = by_head(ids=np.zeros((1, 3, 13), int) + np.arange(13) % 2)
+    check_sizes(pattern, SHAPE)  # one batch entry, three heads
     wrong = "3 heads, the tensors have" if heads != 3 else "1 batch entries, the tensors have 2"
     with pytest.raises(TableError, match=wrong):
-        check_sizes(predicate, Shape(9, 12, 4, heads, batch))
+        check_sizes(pattern, Shape(9, 12, 4, heads, batch))
 
 
 @attncc.score
@@ -134,15 +134,15 @@ def score_of(factory, size: int, far: int) -> Score:
 
 
 def test_branches_and_patterns_guard_lookups_of_a_score() -> None:
-    causal, everything = attncc.load("causal").predicate, attncc.load("full").predicate
+    causal, everything = attncc.load("causal"), attncc.load("full")
     for size, far in itertools.product(range(1, 14), repeat=2):
         enough = size >= min(far, 13)
-        for made, predicate in ((biased, causal), (otherwise, causal), (doubly, everything)):
+        for made, pattern in ((biased, causal), (otherwise, causal), (doubly, everything)):
             expression = score_of(made, size, far).expression
             if enough:
-                check_score(expression, predicate, SHAPE)
+                check_score(expression, pattern, SHAPE)
                 continue
             with pytest.raises(TableError, match="Weights 'table'"):
-                check_score(expression, predicate, SHAPE)
+                check_score(expression, pattern, SHAPE)
     with pytest.raises(TableError, match="runs from -"):
         check_score(score_of(biased, 13, 13).expression, everything, SHAPE)

@@ -185,8 +185,11 @@ class _GroupRun:
 
 
 def _schedules(plan: Plan, tiling: Tiling) -> Schedules:
-    rows = plan.shape.q_len
-    return tuple((group, schedule(group.passes, rows, tiling, lambda: group.simplest.passes)) for group in plan.groups)
+    return tuple((group, _scheduled(group, plan.shape.q_len, tiling)) for group in plan.groups)
+
+
+def _scheduled(group: Group, rows: int, tiling: Tiling) -> TileSchedule:
+    return schedule(group.passes, rows, tiling, lambda: group.simplest.passes)
 
 
 def _stacked(part: TileBatch, x: Tensor, heads: list[int]) -> Tensor:

@@ -117,7 +117,7 @@ def lower(
     """
     shape, widest = _shape(inputs), max(inputs.head_dim, inputs.value_dim)
     if score is not None:
-        check_score(score, plan.pattern.predicate, replace(plan.shape, heads=inputs.heads, batch=inputs.batch))
+        check_score(score, plan.pattern, replace(plan.shape, heads=inputs.heads, batch=inputs.batch))
     lowering = Lowering.on(
         gpu.arch,
         gpu.multiprocessors,

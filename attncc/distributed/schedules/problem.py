@@ -72,7 +72,7 @@ class PartitioningProblem:
                 rule="All rows of query, key, value, output and their gradients fit in half of a device's memory.",
                 fix="Share the sequence among more ranks, or divide batch entries or heads.",
             )
-        check_sizes(self.pattern.predicate, self.shape)
+        check_sizes(self.pattern, self.shape)
 
     @property
     def shape(self) -> Shape:
