@@ -12,7 +12,7 @@ from attncc.backends.device import placed
 from attncc.ir.tables import Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Slots:
     """Positions along an axis, in an array of shape (L,), or (T, L): L rows for each of T work items.
 
@@ -84,8 +84,10 @@ class Slots:
         return rows if len(self.shape) == 1 else rows + np.arange(self.items)[:, None] * self.item_step
 
     def are_all(self, length: int) -> bool:
-        """Return whether these are the positions 0 .. length-1, in order."""
-        return self.index is None and (self.shape, self.base) == ((length,), 0)
+        """Return whether these are the positions 0 .. length-1, in order, one item's after the other's."""
+        in_item = self.index is None and (self.length == 1 or self.row_step == 1)
+        in_order = in_item and self.base == 0 and (self.items == 1 or self.item_step == self.length)
+        return in_order and self.items * self.length == length
 
     @property
     def disjoint(self) -> bool:
@@ -96,16 +98,23 @@ class Slots:
         outer = (self.items - 1) * self.item_step
         return self.items == 1 or inner < self.item_step or (self.item_step > 0 and outer < self.row_step)
 
-    def take(self, x: Tensor, dim: int = 1) -> Tensor:
-        """Return the rows of x, (L,) or (T, L) in place of `dim`: a view if the slots are affine, else a copy."""
-        sizes = list(x.shape)
-        sizes[dim : dim + 1] = self.shape
+    def take(self, x: Tensor, dim: int = 1, items: int | None = None) -> Tensor:
+        """Return the rows of x, (L,) or (T, L) in place of `dim`: a view if the slots are affine, else a copy.
+
+        items: Where T goes instead, a dimension of x up to `dim`.
+        """
+        front = dim if items is None else items
         if self.index is not None:
+            sizes = list(x.shape)
+            sizes[dim : dim + 1] = self.shape
             taken = x.index_select(dim, self._flat(x))
-            return taken if len(self.shape) == 1 else taken.reshape(sizes)
-        strides = list(x.stride())
+            return taken if len(self.shape) == 1 else taken.reshape(sizes).movedim(dim, front)
+        sizes, strides = list(x.shape), list(x.stride())
         step = strides[dim]
-        strides[dim : dim + 1] = [each * step for each in self.steps]
+        sizes[dim], strides[dim] = self.shape[-1], self.steps[-1] * step
+        if len(self.shape) > 1:
+            sizes.insert(front, self.shape[0])
+            strides.insert(front, self.steps[0] * step)
         return x.as_strided(sizes, strides, x.storage_offset() + self.base * step)
 
     def put(self, x: Tensor, part: Tensor, dim: int = 1) -> None:

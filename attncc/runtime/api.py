@@ -18,6 +18,7 @@ from attncc.planner.plan import Plan
 from attncc.runtime import executables, export, library, operators
 from attncc.runtime.arguments import checked, scale_of
 from attncc.runtime.call import AttentionCall
+from attncc.runtime.eager import is_eager
 from attncc.runtime.score_module import ScoreModule, warn_of_captured
 
 Result = Tensor | tuple[Tensor, Tensor]
@@ -78,17 +79,19 @@ def attention(
 
 
 def _attended(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score) -> Result:
-    query, key, value = checked(query, key, value, call, score)
-    scale, weights = scale_of(call.scale, query), score.tensors
+    tensors = checked(query, key, value, call, score)
+    scale, weights = scale_of(call.scale, tensors[0]), score.tensors
     if export.is_exporting():
         tables, call = export.exported(call)
-        out, lse, _ = library.general_attention(query, key, value, weights, tables, scale, *call.operands)
+        out, lse, _ = library.general_attention(*tensors, weights, tables, scale, *call.operands)
     elif call.is_composite:
-        out, lse = operators.composite_attention(query, key, value, weights, scale, *call.operands)
+        out, lse = operators.composite_attention(*tensors, weights, scale, *call.operands)
     elif call.score != IDENTITY.key:
-        out, lse, _ = library.general_attention(query, key, value, weights, [], scale, *call.operands)
+        general = library.eager_general_attention if is_eager(*tensors, *weights) else library.general_attention
+        out, lse, _ = general(*tensors, weights, [], scale, *call.operands)
     else:
-        out, lse = library.attention(query, key, value, scale, *call.operands)
+        plain = library.eager_attention if is_eager(*tensors) else library.attention
+        out, lse = plain(*tensors, scale, *call.operands)
     return (out, lse) if call.return_lse else out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,17 +16,20 @@ from attncc.backends.accumulation import accumulation_dtype
 from attncc.errors import AttnccError, ShapeError, TableError
 from attncc.frontend.scores import Score
 from attncc.runtime.call import AttentionCall
+from attncc.runtime.eager import is_watched
+
+QueryKeyValue = tuple[Tensor, Tensor, Tensor]
 
 
-def checked(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score) -> list[Tensor]:
+def checked(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score) -> QueryKeyValue:
     """Return the tensors of a call as autocast has them; raises unless they, and the score's weights, fit together."""
     check_types(query, key, value)
-    if not call.is_composite:
+    if is_watched() and not call.is_composite:
         check_transforms(query, key, value, *score.tensors)
     query, key, value = autocast(query, key, value)
     check_tensors(query, key, value, call.enable_gqa)
     check_weights(score.weights, query)
-    return [query, key, value]
+    return query, key, value
 
 
 def check_transforms(*tensors: Tensor) -> None:
@@ -46,11 +49,11 @@ def check_transforms(*tensors: Tensor) -> None:
         )
 
 
-def autocast(*tensors: Tensor) -> list[Tensor]:
+def autocast(*tensors: Tensor) -> Sequence[Tensor]:
     """Cast as autocast does for scaled_dot_product_attention: all but float64 to the region's dtype."""
     device = tensors[0].device.type
     if device == "meta" or not torch.is_autocast_enabled(device):
-        return list(tensors)
+        return tensors
     dtype = torch.get_autocast_dtype(device)
     return [x if x.dtype == torch.float64 else x.to(dtype) for x in tensors]
 
@@ -89,7 +92,7 @@ def check_scale(scale: object) -> None:
 def check_types(query: object, key: object, value: object) -> None:
     """Raise ShapeError for arguments that aren't strided tensors."""
     for name, x in (("query", query), ("key", key), ("value", value)):
-        if not isinstance(x, Tensor) or x.layout != torch.strided or x.is_nested:
+        if not isinstance(x, Tensor) or x.layout is not torch.strided or x.is_nested:
             kind = _kind(x)
             raise ShapeError(
                 f"{name} is a {kind}.",

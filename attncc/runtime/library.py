@@ -114,3 +114,6 @@ for _operator in _OPERATORS:
 
 attention = torch.ops.attncc.attention.default
 general_attention = torch.ops.attncc.general_attention.default
+#: The same without the way through torch's dispatcher, for tensors that are eager (attncc.runtime.eager).
+eager_attention = _hidden(_function("eager_attention"))
+eager_general_attention = _hidden(_function("eager_general_attention"))

@@ -5,8 +5,9 @@ A call names pattern and score by handle and key, or holds their texts (attncc.r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,9 +18,8 @@ from attncc.backends.logsum import LogSum
 from attncc.errors import AttnccError
 from attncc.runtime import export
 from attncc.runtime.call import AttentionCall
+from attncc.runtime.eager import is_eager
 from attncc.runtime.executables import executable_for
-
-_OPERATORS = torch.ops.attncc
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, *operands: Any) -> tuple[Tensor, Tensor]:
@@ -118,8 +118,21 @@ def like_general_gradients(
     return [x.new_empty(x.shape) for x in wanted]
 
 
+class Functions(NamedTuple):
+    """The functions that a call is made of: torch's operators, or what they compute, which takes the same arguments."""
+
+    attention: Callable[..., tuple[Tensor, Tensor]]
+    general_attention: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    attention_backward: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    general_attention_backward: Callable[..., list[Tensor]]
+
+
+OPERATORS = Functions(*(getattr(torch.ops.attncc, name).default for name in Functions._fields))
+EAGER = Functions(attention, general_attention, attention_backward, general_attention_backward)
+
+
 class _AttentionFunction(torch.autograd.Function):
-    """Attention with its derivative: of (tables, scale, *operands), query, key, value and a score's weights.
+    """Attention with its derivative: of (functions, tables, scale, *operands), query, key, value and a score's weights.
 
     tables: None under `attention`, which takes no weights either. torch.library.register_autograd would do, but takes
     longer for a call than all else that the host does.
@@ -131,7 +144,7 @@ class _AttentionFunction(torch.autograd.Function):
         query, key, value, *weights = tensors
         ctx.save_for_backward(query, key, value, out, *lse, *weights)
         ctx.arguments = arguments
-        ctx.named = export.referents(AttentionCall(*arguments[2:]))  # kept alive until the backward
+        ctx.named = export.referents(AttentionCall(*arguments[3:]))  # kept alive until the backward
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*lse[1:])
         return out, *lse
@@ -139,22 +152,26 @@ class _AttentionFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None, *of_rest: None) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
-        tables, *arguments = ctx.arguments
+        functions, tables, *arguments = ctx.arguments
         grad_out = torch.zeros_like(tensors[3]) if grad_out is None else grad_out
-        if tables is None:
-            return None, *_OPERATORS.attention_backward.default(grad_out, grad_lse, *tensors, *arguments)
+        grads = (grad_out,) if grad_lse is None else (grad_out, grad_lse)
+        if torch.is_grad_enabled() or not is_eager(*grads):  # operators refuse to be differentiated again
+            functions = OPERATORS
         with_weights = any(ctx.needs_input_grad[4:])
-        general = _OPERATORS.general_attention_backward.default
-        gradients = general(grad_out, grad_lse, tensors, tables, with_weights, *arguments)
+        with torch._C._AutoDispatchBelowADInplaceOrView() if functions is EAGER else nullcontext():
+            if tables is None:
+                return None, *functions.attention_backward(grad_out, grad_lse, *tensors, *arguments)
+            general = functions.general_attention_backward
+            gradients = general(grad_out, grad_lse, tensors, tables, with_weights, *arguments)
         return None, *gradients, *(() if with_weights else (None,) * len(ctx.needs_input_grad[4:]))
 
 
 def _below_autograd(arguments: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *weights: Tensor) -> Any:
-    tables, *rest = arguments
+    functions, tables, *rest = arguments
     with torch._C._AutoDispatchBelowADInplaceOrView():
         if tables is None:
-            return _OPERATORS.attention.default(query, key, value, *rest)
-        return _OPERATORS.general_attention.default(query, key, value, weights, tables, *rest)
+            return functions.attention(query, key, value, *rest)
+        return functions.general_attention(query, key, value, weights, tables, *rest)
 
 
 def _differentiable(arguments: tuple[Any, ...], *tensors: Tensor) -> Any:
@@ -164,7 +181,12 @@ def _differentiable(arguments: tuple[Any, ...], *tensors: Tensor) -> Any:
 
 def differentiable_attention(query: Tensor, key: Tensor, value: Tensor, *arguments: Any) -> Any:
     """Return `attention`, with its derivative where a gradient is required."""
-    return _differentiable((None, *arguments), query, key, value)
+    return _differentiable((OPERATORS, None, *arguments), query, key, value)
+
+
+def eager_attention(query: Tensor, key: Tensor, value: Tensor, *arguments: Any) -> Any:
+    """Return the same without an operator, for tensors that are eager (attncc.runtime.eager)."""
+    return _differentiable((EAGER, None, *arguments), query, key, value)
 
 
 def differentiable_general_attention(
@@ -176,7 +198,14 @@ def differentiable_general_attention(
     *arguments: Any,
 ) -> Any:
     """Return `general_attention`, with its derivative where a gradient is required."""
-    return _differentiable((tables or (), *arguments), query, key, value, *(weights or ()))
+    return _differentiable((OPERATORS, tables or (), *arguments), query, key, value, *(weights or ()))
+
+
+def eager_general_attention(
+    query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], tables: Sequence[Tensor], *arguments: Any
+) -> Any:
+    """Return the same without an operator, for tensors that are eager."""
+    return _differentiable((EAGER, tables, *arguments), query, key, value, *weights)
 
 
 def composite_attention(

@@ -103,7 +103,7 @@ def test_other_scales_are_refused_with_a_fix(scale: object) -> None:
 
 def test_autocast_converts_everything_but_double_precision() -> None:
     given = [torch.zeros(2, dtype=each) for each in (torch.float32, torch.float16, torch.float64)]
-    assert autocast(*given) == given
+    assert list(autocast(*given)) == given
     with torch.autocast("cpu", torch.bfloat16):
         assert [x.dtype for x in autocast(*given)] == [torch.bfloat16, torch.bfloat16, torch.float64]
         meta = torch.zeros(2, device="meta")

@@ -1,9 +1,9 @@
-"""Execution: the tile batches of each group of heads run one after the other, and merge by log-sum-exp."""
+"""Execution: the launches of each group of heads run one after the other, and merge by log-sum-exp."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,32 +18,25 @@ from attncc.backends.merge import merge, put
 from attncc.backends.torch.config import Config, Tiling
 from attncc.backends.torch.group_scores import GroupScore
 from attncc.backends.torch.kernels import ItemGradients, TileKernel, kernel_for
+from attncc.backends.torch.launches import GroupLaunches, TileLaunch
 from attncc.backends.torch.lower import TileSchedule, schedule
 from attncc.backends.torch.masks import Additive
 from attncc.backends.torch.selection import Selection
-from attncc.backends.torch.tile_batch import TileBatch
 from attncc.ir.score import ScoreExpression
 from attncc.planner.passes import Group
 from attncc.planner.plan import Plan
 
-Schedules = tuple[tuple[Group, TileSchedule], ...]
+#: Numbers of batch entries and heads that an executable keeps its launches for.
+MOST_SIZES = 16
 
 
 @dataclass(frozen=True, eq=False)
 class TorchExecutable:
-    """A plan with its schedules, made when first needed; see attncc.backends.base.Executable for shapes."""
+    """A plan with its launches, made when first needed; see attncc.backends.base.Executable for shapes."""
 
     plan: Plan
     score: ScoreExpression
     config: Config
-
-    @cached_property
-    def _forward_schedules(self) -> Schedules:
-        return _schedules(self.plan, self.config.forward)
-
-    @cached_property
-    def _backward_schedules(self) -> Schedules:
-        return _schedules(self.plan, self.config.backward)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
@@ -51,19 +44,20 @@ class TorchExecutable:
         """Return (out, lse)."""
         value_dim = value.shape[-1]
         query, key, value = _one_head_size(query, key, value)
-        out = query.new_empty(*query.shape[:-1], value.shape[-1])
-        lse = LogSum.room(query, remainder=not self.score.is_identity)
-        for group, tile_batches in self._forward_schedules:
-            selection = Selection.of(group, query.shape[1], key.shape[1])
-            run = self._run(tile_batches, self.config.forward, selection, query, weights, (), scale)
-            q, k, v = selection.query_side(query), selection.key_side(key), selection.key_side(value)
-            part_out, part_lse = run.forward(q, k, v)
+        rows, results = query.shape[:-1], None
+        for group in self._launches("forward", query, key):
+            selection = group.selection
+            score = self._score(weights, (), selection, query)
+            sides = selection.query_side(query), selection.key_side(key), selection.key_side(value)
+            out, lse = _forward(group, *sides, score, scale)
             if selection.everything:
-                out, lse = part_out.reshape(out.shape), part_lse.map(lambda x: x.reshape(query.shape[:-1]))
-            else:
-                for whole, part in zip((out, *lse.tensors), (part_out, *part_lse.tensors), strict=True):
-                    selection.store_query_side(whole, part)
-        return out[..., :value_dim].contiguous(), lse
+                results = out.reshape(query.shape), lse.map(lambda x: x.reshape(rows))
+                break
+            results = results or _room(query, remainder=score is not None)
+            for whole, part in zip((results[0], *results[1].tensors), (out, *lse.tensors), strict=True):
+                selection.store_query_side(whole, part)
+        assert results is not None  # a plan has a group for every head
+        return _cut(results[0], value_dim), results[1]
 
     def backward(
         self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
@@ -73,21 +67,21 @@ class TorchExecutable:
         d_weights = [sums_like(x, dtype) for x in saved.weights if with_weights]
         padded, grad_out = _padded(saved, grad_out, grad_lse)
         found = self._gradients(padded, grad_out, d_weights, scale)
-        d_query, d_key, d_value = (x[..., :dim].to(dtype).contiguous() for x, dim in zip(found, dims, strict=True))
+        d_query, d_key, d_value = (_cut(x.to(dtype), dim) for x, dim in zip(found, dims, strict=True))
         typed = [sums.to(x.dtype) for sums, x in zip(d_weights, saved.weights, strict=False)]
         return Gradients(d_query, d_key, d_value, typed)
 
     def _gradients(self, saved: Saved, grad_out: Tensor, d_weights: Sequence[Tensor], scale: float) -> ItemGradients:
-        """Return the gradients in the accumulation dtype, (B, H, N, D) with D as padded; add to those of weights."""
+        """Return the gradients (B, H, N, D), with D as padded; add to those of weights."""
         query, key, value = saved.query, saved.key, saved.value
         sums: ItemGradients | None = None
-        for group, tile_batches in self._backward_schedules:
-            selection = Selection.of(group, query.shape[1], key.shape[1])
-            run = self._run(tile_batches, self.config.backward, selection, query, saved.weights, d_weights, scale)
+        for group in self._launches("backward", query, key):
+            selection = group.selection
+            score = self._score(saved.weights, d_weights, selection, query)
             q, do, o = (selection.query_side(x) for x in (query, grad_out, saved.out))
             s = saved.lse.map(selection.query_side)
             k, v = selection.key_side(key), selection.key_side(value)
-            d_query, d_key, d_value = run.backward(Saved(q, k, v, (), o, s), do)
+            d_query, d_key, d_value = _backward(group, Saved(q, k, v, (), o, s), do, score, scale)
             if selection.everything:
                 return d_query.reshape(query.shape), d_key.reshape(key.shape), d_value.reshape(value.shape)
             sums = sums or (sums_like(query), sums_like(key), sums_like(value))
@@ -97,118 +91,140 @@ class TorchExecutable:
         assert sums is not None  # a plan has a group for every head
         return sums
 
-    def _run(
-        self,
-        tile_batches: TileSchedule,
-        tiling: Tiling,
-        selection: Selection,
-        query: Tensor,
-        weights: Sequence[Tensor],
-        sums: Sequence[Tensor],
-        scale: float,
-    ) -> _GroupRun:
-        score = None
-        if not self.score.is_identity:
-            score = GroupScore.of(self.score, weights, sums, self.plan.shape, selection, query)
-        return _GroupRun(tile_batches, query.device, score, scale, tiling.chunk)
+    def _launches(self, direction: str, query: Tensor, key: Tensor) -> tuple[GroupLaunches, ...]:
+        """Return the launches of each group of heads; those of the last numbers of heads and batch entries are kept."""
+        sizes = direction, *query.shape[:2], key.shape[1]
+        if (found := self._kept.get(sizes)) is None:
+            if len(self._kept) >= MOST_SIZES:
+                self._kept.clear()
+            found = self._kept[sizes] = tuple(self._made(*sizes))
+        return found
+
+    def _made(self, direction: str, batch: int, heads: int, key_heads: int) -> Iterator[GroupLaunches]:
+        forward = direction == "forward"
+        schedules, tiling = (
+            (self._forward_schedules, self.config.forward)
+            if forward
+            else (self._backward_schedules, self.config.backward)
+        )
+        for group, tiles in zip(self.plan.groups, schedules, strict=True):
+            selection = Selection.of(group, heads, key_heads)
+            leading = len(selection.members(batch, heads)[0])
+            yield GroupLaunches.of(tiles, selection, leading, tiling.chunk, self.plan.shape, not self.score.is_identity)
+
+    @cached_property
+    def _forward_schedules(self) -> list[TileSchedule]:
+        return _schedules(self.plan, self.config.forward)
+
+    @cached_property
+    def _backward_schedules(self) -> list[TileSchedule]:
+        return _schedules(self.plan, self.config.backward)
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, int, int, int], tuple[GroupLaunches, ...]]:
+        return {}
+
+    def _score(
+        self, weights: Sequence[Tensor], sums: Sequence[Tensor], selection: Selection, query: Tensor
+    ) -> GroupScore | None:
+        if self.score.is_identity:
+            return None
+        return GroupScore.of(self.score, weights, sums, self.plan.shape, selection, query)
 
 
-@dataclass(frozen=True)
-class _GroupRun:
-    """One group's schedule on folded tensors: queries (X, G, N, D), keys (X, N, D), values (X, N, Dv)."""
-
-    schedule: TileSchedule
-    device: torch.device
-    score: GroupScore | None
-    scale: float
-    chunk: int
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, LogSum]:
-        out, lse = self._accumulators(query, value)
-        for tiles in self.schedule.tile_batches:
-            for part in tiles.chunks(self.chunk // query.shape[0]):
-                mask = _additive(part, query)
-                k, v = part.keys(key), part.keys(value)
-                for kernel, heads in self._kernels(part, query.shape[1]):
-                    seen = mask and mask.for_heads(len(heads))
-                    o, s = kernel.forward(_stacked(part, query, heads), k, v, _bias(seen), part.causal, self.scale)
-                    o, s = _without_empty_rows(o, s, seen)
-                    by_head = zip(*(_unstacked(part, x) for x in (o, *s.tensors)), strict=True)
-                    for g, (o_g, *s_g) in zip(heads, by_head, strict=True):
-                        whole = LogSum(*(x[:, g] for x in lse.tensors))
-                        (put if tiles.first else merge)(part.rows, out[:, g], whole, o_g, LogSum(*s_g))
-        return out.to(query.dtype), lse
-
-    def _accumulators(self, query: Tensor, value: Tensor) -> tuple[Tensor, LogSum]:
-        dtype = accumulation_dtype(query.dtype)
-        kept = query.dtype if all(tiles.first for tiles in self.schedule.tile_batches) else dtype
-        out = torch.empty(*query.shape[:-1], value.shape[-1], dtype=kept, device=query.device)
-        lse = LogSum.room(query, remainder=self.score is not None)
-        if not self.schedule.covered:
-            out.zero_()
-            lse = LogSum.of_nothing(lse.value, remainder=self.score is not None)
-        return out, lse
-
-    def backward(self, saved: Saved, grad_out: Tensor) -> ItemGradients:
-        sums = sums_like(saved.query), sums_like(saved.key), sums_like(saved.value)
-        lse = saved.lse.value
-        lse = lse.masked_fill(lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
-        saved = replace(saved, lse=saved.lse._replace(value=lse))
-        for tiles in self.schedule.tile_batches:
-            for part in tiles.chunks(self.chunk // len(lse)):
-                self._backward_part(part, saved, grad_out, sums)
-        return sums
-
-    def _backward_part(self, part: TileBatch, saved: Saved, grad_out: Tensor, sums: ItemGradients) -> None:
-        mask = _additive(part, saved.query)
-        k, v = part.keys(saved.key), part.keys(saved.value)
-        for kernel, heads in self._kernels(part, saved.query.shape[1]):
-            q, o, do = (_stacked(part, x, heads) for x in (saved.query, saved.out, grad_out))
-            s = LogSum(*(_stacked(part, x, heads) for x in saved.lse.tensors))
-            seen = mask and mask.for_heads(len(heads))
-            q, o, do = (_zero_where_empty(x, seen) for x in (q, o, do))
-            dq, dk, dv = kernel.backward(Saved(q, k, v, (), o, s), do, _bias(seen), part.causal, self.scale)
-            for g, dq_g in zip(heads, _unstacked(part, dq), strict=True):
-                (part.rows.put if part.first else part.rows.add)(sums[0][:, g], dq_g)
-            part.cols.add(sums[1], dk)
-            part.cols.add(sums[2], dv)
-
-    def _kernels(self, part: TileBatch, group: int) -> list[tuple[TileKernel, list[int]]]:
-        """Return (kernel, heads) that cover the `group` query heads that share keys.
-
-        Heads that run together are rows of one item, which reads its keys once.
-        """
-        if self.score is not None:
-            return [(kernel_for(self.device, score), [g]) for g, score in enumerate(self.score.on(part))]
-        kernel = kernel_for(self.device)
-        return [(kernel, [g]) for g in range(group)] if part.causal else [(kernel, list(range(group)))]
-
-
-def _schedules(plan: Plan, tiling: Tiling) -> Schedules:
-    return tuple((group, _scheduled(group, plan.shape.q_len, tiling)) for group in plan.groups)
+def _schedules(plan: Plan, tiling: Tiling) -> list[TileSchedule]:
+    return [_scheduled(group, plan.shape.q_len, tiling) for group in plan.groups]
 
 
 def _scheduled(group: Group, rows: int, tiling: Tiling) -> TileSchedule:
     return schedule(group.passes, rows, tiling, lambda: group.simplest.passes)
 
 
-def _stacked(part: TileBatch, x: Tensor, heads: list[int]) -> Tensor:
-    """Return the part's rows of some heads of x (X, G, N, ...) below each other, (X, T, heads * L, ...)."""
-    taken = [part.rows.take(x[:, g]) for g in heads]
-    return taken[0] if len(taken) == 1 else torch.cat(taken, 2)
+def _forward(
+    group: GroupLaunches, query: Tensor, key: Tensor, value: Tensor, score: GroupScore | None, scale: float
+) -> tuple[Tensor, LogSum]:
+    """Return (out, lse) of a group: of folded tensors, queries (X, G, N, D), keys (X, N, D) and values (X, N, Dv).
+
+    out is (X, G, ..., Dv) and lse (X, G, ...): rows may lie in items.
+    """
+    if group.rows_at_once:
+        out, lse = _results(group.launches[0], query, key, value, score, scale)
+        return group.launches[0].by_head(out), lse.map(group.launches[0].by_head)
+    out, lse = _accumulators(group, query, value, remainder=score is not None)
+    for launch in group.launches:
+        part_out, part_lse = _results(launch, query, key, value, score, scale)
+        into = put if launch.tiles.first else merge
+        own = launch.of_heads(out), lse.map(launch.of_heads)
+        into(launch.tiles.rows, *own, launch.by_head(part_out), part_lse.map(launch.by_head), dim=2)
+    return out.to(query.dtype), lse
 
 
-def _unstacked(part: TileBatch, x: Tensor) -> tuple[Tensor, ...]:
-    """Undo `_stacked`: return (X, T, L, ...) of each head."""
-    return torch.split(x, part.rows.length, 2)
+def _results(
+    launch: TileLaunch, query: Tensor, key: Tensor, value: Tensor, score: GroupScore | None, scale: float
+) -> tuple[Tensor, LogSum]:
+    """Return (out, lse) of a launch's items, (X, T, heads * L, Dv) and (X, T, heads * L)."""
+    tiles, mask = launch.tiles, launch.mask(query)
+    sides = launch.rows(query), tiles.keys(key), tiles.keys(value)
+    found = _kernel(launch, query.device, score).forward(*sides, _bias(mask), tiles.causal, scale)
+    return _without_empty_rows(*found, mask)
 
 
-def _additive(part: TileBatch, query: Tensor) -> Additive | None:
-    return None if part.mask is None else part.mask.additive(query.device, query.dtype)
+def _accumulators(group: GroupLaunches, query: Tensor, value: Tensor, *, remainder: bool) -> tuple[Tensor, LogSum]:
+    """Return room for the results of all rows, of no key where some rows have none."""
+    dtype = accumulation_dtype(query.dtype) if group.merges else query.dtype
+    out = torch.empty(*query.shape[:-1], value.shape[-1], dtype=dtype, device=query.device)
+    lse = LogSum.room(query, remainder=remainder)
+    return (out, lse) if group.covered else (out.zero_(), LogSum.of_nothing(lse.value, remainder=remainder))
+
+
+def _backward(
+    group: GroupLaunches, saved: Saved, grad_out: Tensor, score: GroupScore | None, scale: float
+) -> ItemGradients:
+    """Return the gradients of a group's folded tensors; that of queries is (X, G, ..., D), as `_forward` has them."""
+    lse = saved.lse.value
+    lse = lse.masked_fill(lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
+    saved = replace(saved, lse=saved.lse._replace(value=lse))
+    if group.keys_at_once:
+        d_query, d_key, d_value = _item_gradients(group.launches[0], saved, grad_out, score, scale)
+        return group.launches[0].by_head(d_query), d_key, d_value
+    sums = sums_like(saved.query), sums_like(saved.key), sums_like(saved.value)
+    for launch in group.launches:
+        rows, cols = launch.tiles.rows, launch.tiles.cols
+        d_query, d_key, d_value = _item_gradients(launch, saved, grad_out, score, scale)
+        (rows.put if launch.tiles.first else rows.add)(launch.of_heads(sums[0]), launch.by_head(d_query), 2)
+        cols.add(sums[1], d_key)
+        cols.add(sums[2], d_value)
+    return sums
+
+
+def _item_gradients(
+    launch: TileLaunch, saved: Saved, grad_out: Tensor, score: GroupScore | None, scale: float
+) -> ItemGradients:
+    """Return the gradients of a launch's items."""
+    tiles, mask = launch.tiles, launch.mask(saved.query)
+    q, o, do = (_zero_where_empty(launch.rows(x), mask) for x in (saved.query, saved.out, grad_out))
+    items = Saved(q, tiles.keys(saved.key), tiles.keys(saved.value), (), o, saved.lse.map(launch.rows))
+    return _kernel(launch, saved.query.device, score).backward(items, do, _bias(mask), tiles.causal, scale)
+
+
+def _kernel(launch: TileLaunch, device: torch.device, score: GroupScore | None) -> TileKernel:
+    if score is None:
+        return kernel_for(device)
+    return kernel_for(device, score.on(launch.tiles, launch.first_head))
 
 
 def _bias(mask: Additive | None) -> Tensor | None:
     return None if mask is None else mask.bias
+
+
+def _room(query: Tensor, *, remainder: bool) -> tuple[Tensor, LogSum]:
+    """Return room for (out, lse) of all heads."""
+    return torch.empty_like(query, memory_format=torch.contiguous_format), LogSum.room(query, remainder=remainder)
+
+
+def _cut(x: Tensor, size: int) -> Tensor:
+    """Return rows of `size` elements out of padded ones, contiguous."""
+    return (x if x.shape[-1] == size else x[..., :size]).contiguous()
 
 
 def _one_head_size(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -222,8 +238,8 @@ def _padded(saved: Saved, grad_out: Tensor, grad_lse: Tensor | None) -> tuple[Sa
     """Return what the forward left and the gradient of out, with one head size and the gradient of lse in them."""
     grad_out, value, out = _with_lse_gradient(grad_out, grad_lse, saved.value, saved.out)
     query, key, value = _one_head_size(saved.query, saved.key, value)
-    grad_out, out = (pad(x, (0, value.shape[-1] - x.shape[-1])) for x in (grad_out, out))
-    return replace(saved, query=query, key=key, value=value, out=out), grad_out
+    saved = replace(saved, query=query, key=key, value=value, out=_rows_of(out, value.shape[-1]))
+    return saved, _rows_of(grad_out, value.shape[-1])
 
 
 def _rows_of(x: Tensor, size: int) -> Tensor:

@@ -45,8 +45,8 @@ class GroupScore:
         on_device = (torch.as_tensor(x, device=query.device) for x in (batches, heads))
         return cls(expression, weights, sums, shape, *on_device)
 
-    def on(self, part: TileBatch) -> list[PartScore]:
-        """Return the score of a part, for each of the query heads that share keys.
+    def on(self, part: TileBatch, head: int) -> PartScore:
+        """Return the score of a part, for one of the query heads that share keys.
 
         Along diagonals it is evaluated once for all items, if they are translations of one another.
         """
@@ -55,11 +55,8 @@ class GroupScore:
         first = part.chunk(0, 1) if along else part
         rows, cols = (placed(x.rows(), self.heads.device) for x in (first.rows, first.cols))
         query, key = (rows + self.shape.q_offset).unsqueeze(2), cols.unsqueeze(1)
-        lengths = {NQ: self.shape.q_len, NK: self.shape.kv_len}
-        return [
-            PartScore(self.expression, self.weights, self.sums, query, key, self.batches, heads, lengths, diagonal)
-            for heads in self.heads.unbind(1)
-        ]
+        lengths, heads = {NQ: self.shape.q_len, NK: self.shape.kv_len}, self.heads[:, head]
+        return PartScore(self.expression, self.weights, self.sums, query, key, self.batches, heads, lengths, diagonal)
 
 
 @dataclass(frozen=True, eq=False)

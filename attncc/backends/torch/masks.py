@@ -145,16 +145,21 @@ class Mask:
         key = None if self.key is None else self.key[part]
         return Mask(self.start[part], self.stop[part], self.key_slot[part], self.residual, query, key, (self, part))
 
-    def additive(self, device: torch.device, dtype: torch.dtype) -> Additive:
-        """Return the mask as 0 where a key is seen and -inf elsewhere; a small one for all items is kept as that."""
-        if self.part_of or not self.shared or self.pairs > MOST_ADDITIVE:
-            return self._hidden(device).additive(dtype)
-        if (device, dtype) not in self._additive:
-            self._additive[device, dtype] = self._looked_at(device).additive(dtype)
-        return self._additive[device, dtype]
+    def additive(self, device: torch.device, dtype: torch.dtype, heads: int = 1) -> Additive:
+        """Return the mask as 0 where a key is seen and -inf elsewhere, of items whose rows are those of `heads` heads.
+
+        A small one for all items is kept as that.
+        """
+        wanted = device, dtype, heads
+        if wanted in self._additive:
+            return self._additive[wanted]
+        if self.part_of or not self.shared or self.pairs * heads > MOST_ADDITIVE:
+            return self._hidden(device).additive(dtype).for_heads(heads)
+        self._additive[wanted] = self._looked_at(device).additive(dtype).for_heads(heads)
+        return self._additive[wanted]
 
     @cached_property
-    def _additive(self) -> dict[tuple[torch.device, torch.dtype], Additive]:
+    def _additive(self) -> dict[tuple[torch.device, torch.dtype, int], Additive]:
         return {}
 
     def _hidden(self, device: torch.device) -> Hidden:
