@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 def as_planned(case: Case) -> np.ndarray:
     """Return the mask with batch and head dimensions only where the pattern depends on them."""
-    free = {symbol.name for symbol in case.pattern.predicate.free}
+    free = {symbol.name for symbol in case.pattern.free}
     mask = case.mask if "b" in free else case.mask[:1]
     mask = mask if "h" in free else mask[:, :1]
     kept = [n for n, name in ((mask.shape[0], "b"), (mask.shape[1], "h")) if name in free]
@@ -76,7 +76,7 @@ def test_attention_and_gradients_agree_with_the_oracle(
 
 def _for_heads(case: Case, heads: int) -> torch.Tensor:
     """Return the mask for `heads` heads: those beyond the drawn ones are evaluated by the reference."""
-    if "h" not in {symbol.name for symbol in case.pattern.predicate.free} or heads == case.heads:
+    if "h" not in {symbol.name for symbol in case.pattern.free} or heads == case.heads:
         return torch.from_numpy(np.ascontiguousarray(case.mask if heads == case.heads else case.mask[:, :1]))
     found = dense_mask(case.pattern, case.q_len, case.kv_len, q_offset=case.q_offset, heads=heads, batch=case.batch)
     return found if found.ndim == 4 else found.unsqueeze(0)

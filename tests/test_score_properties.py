@@ -21,7 +21,7 @@ CONFIGS = [None, {f"{side}.{name}": size for side in ("forward", "backward") for
 
 
 def check(case: Case, backend: str, config, data: st.DataObject) -> None:
-    by_head = "h" in {symbol.name for symbol in case.pattern.predicate.free}
+    by_head = "h" in {symbol.name for symbol in case.pattern.free}
     group = 1 if by_head else data.draw(st.sampled_from([1, 2]))
     drawn = data.draw(score_cases(case, case.heads * group))
     problem = Problem.drawn(

@@ -234,6 +234,12 @@ class Table(TableData):
 class TablePlaceholder(Placeholder, Table):
     """What a declared function gets in place of a table, once for all tables of its rank and kind."""
 
+    @classmethod
+    def of(cls, table: TableData, number: int) -> TablePlaceholder:
+        """Return the placeholder of a number for tables like this one."""
+        shared = tuple(map(table.is_shared, range(table.ndim)))
+        return cls(table.name, number, shared, table.is_boolean)
+
 
 def minimum(a: object, b: object) -> Any:
     """Return the smaller of two index expressions, or of two numbers."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
+import sympy
+
 from attncc._util import caching
 from attncc._util.tracing import plain, shown
 from attncc.errors import AttnccError, ExportError, PatternError, refuse_traced
@@ -36,6 +38,7 @@ class Pattern:
         name: What the pattern is called in messages and pictures.
         parameters: The values that the declared function was called with.
         handle: A hash under a name, by which compiled graphs refer to the pattern.
+        in_graphs: The template's handle, by which compiled graphs refer to a pattern with tables; else None.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Pattern:
         #: Names what this pattern is, for compiled graphs that can only carry strings. A graph of another process, from
         #: a cache or a file, names the same pattern or, where it isn't there, none.
         self.handle = f"{name}#{self._fingerprint}"
+        self.in_graphs = self.template.handle if self.tables else None
         first = _registry.setdefault(self.handle, self)
         self._first = None if first is self else first  # which the handle finds, so that it lives as long
 
@@ -98,6 +102,11 @@ class Pattern:
     def key(self) -> str:
         """SHA-256 of the predicate, in every process; equal sets have equal keys as far as the normal form tells."""
         return digest(self.predicate)
+
+    @property
+    def free(self) -> frozenset[sympy.Symbol]:
+        """The symbols that the pattern depends on, whatever its tables hold."""
+        return self.template.predicate.free
 
     @cached_property
     def looked_up(self) -> frozenset[TableData]:

@@ -13,6 +13,7 @@ from functools import cached_property
 import sympy
 
 from attncc._util import caching
+from attncc.errors import PatternError
 from attncc.ir.codec import Program, fingerprint
 from attncc.ir.normal import Clause, comparison, normalised
 from attncc.ir.predicate import Predicate, disjunction
@@ -21,6 +22,12 @@ from attncc.ir.tables import Placeholder, TableData, TableSymbol
 
 #: The tables in the places of a template's placeholders, by the symbols of these.
 Tables = dict[TableSymbol, TableData]
+
+
+#: The end of a template's handle.
+_MARK = "?"
+#: Templates that graphs of torch.compile name by handle.
+_in_graphs: dict[str, PatternTemplate] = {}
 
 
 class PatternTemplate:
@@ -32,6 +39,13 @@ class PatternTemplate:
     def __init__(self, subsets: Sequence[Predicate]) -> None:
         self.subsets = tuple(subsets)
         check_pattern(disjunction(self.subsets))
+
+    @cached_property
+    def handle(self) -> str:
+        """Names the template for compiled graphs, which take the tables as inputs; the name keeps it alive."""
+        handle = f"{self.fingerprint}{_MARK}"
+        _in_graphs.setdefault(handle, self)
+        return handle
 
     def __reduce__(self) -> tuple[object, ...]:
         return PatternTemplate, (self.subsets,)
@@ -55,6 +69,22 @@ class PatternTemplate:
     def bound(self, tables: Sequence[TableData]) -> Tables:
         """Return the tables of a pattern that are looked up, by the placeholders that stand for them."""
         return {symbol: tables[placeholder.number] for symbol, placeholder in self.placeholders.items()}
+
+
+def is_template(handle: str) -> bool:
+    """Return whether a handle names a template."""
+    return handle.endswith(_MARK)
+
+
+def template_of(handle: str) -> PatternTemplate:
+    """Return the template of a handle; raises PatternError for one of another process."""
+    if handle not in _in_graphs:
+        raise PatternError(
+            f"The template {handle!r:.80} isn't known in this process.",
+            rule="A compiled graph names the template of its pattern, which is made where the graph is.",
+            fix="Compile the model in this process, or save it with torch.export, which writes the pattern down.",
+        )
+    return _in_graphs[handle]
 
 
 @caching.algebra(1024)

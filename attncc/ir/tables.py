@@ -60,7 +60,9 @@ class TableData:
             )
         self.name = name
         self.is_boolean = array.dtype.kind == "b"
-        self.data: Array = np.array(array, dtype=bool if self.is_boolean else np.int64, order="C")
+        #: The entries for torch, which warns of arrays that can't be written to; nothing writes to them.
+        self.entries: Array = np.array(array, dtype=bool if self.is_boolean else np.int64, order="C")
+        self.data: Array = self.entries.view()
         self.data.flags.writeable = False
         caching.count_table(4 * self.data.nbytes)  # with its pyramid, and copies on devices
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import sympy
 
 from attncc._util import caching
 from attncc.errors import ConfigError
@@ -104,7 +105,7 @@ def _groups(pattern: Pattern, shape: Shape, tile: Tile, target: Target) -> tuple
         template, tables = pattern.predicate, {}  # entries and heads with equal tables share a group
     return tuple(
         Group(batches, heads, _alternatives(predicate, tables, shape, tile, target))
-        for batches, heads, predicate in shared(template, shape)
+        for batches, heads, predicate in shared(template, shape, pattern.free)
     )
 
 
@@ -137,14 +138,18 @@ def _check_tile(tile: Tile) -> None:
 Shared = tuple[tuple[int, ...] | None, tuple[int, ...] | None, Predicate]
 
 
-def shared(predicate: Predicate, shape: Shape) -> list[Shared]:
-    """Return (batches, heads, predicate) for the groups that share a specialised predicate."""
+def shared(predicate: Predicate, shape: Shape, free: Collection[sympy.Symbol] | None = None) -> list[Shared]:
+    """Return (batches, heads, predicate) for the groups that share a specialised predicate.
+
+    Batch entries and heads are told apart where b and h are among `free`, by default what the predicate depends on.
+    """
 
     def special(batch: int, head: int) -> tuple[str, Predicate]:
         found = specialise(predicate, shape, batch, head)
         return digest(found), found
 
-    by_entry, by_head = B in predicate.free, H in predicate.free
+    free = predicate.free if free is None else free
+    by_entry, by_head = B in free, H in free
     found = grouped(shape.batch, shape.heads, by_entry, by_head, special)
     return [(*members, predicate) for members, predicate in found]
 

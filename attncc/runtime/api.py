@@ -75,10 +75,10 @@ def attention(
     chosen, bound = as_pattern(pattern), as_score(score, weights)
     warn_of_captured(bound, weights)
     call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse)
-    return _attended(query, key, value, call, bound)
+    return _attended(query, key, value, call, bound, chosen)
 
 
-def _attended(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score) -> Result:
+def _attended(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score, pattern: Pattern) -> Result:
     tensors = checked(query, key, value, call, score)
     scale, weights = scale_of(call.scale, tensors[0]), score.tensors
     if export.is_exporting():
@@ -86,6 +86,9 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, sc
         out, lse, _ = library.general_attention(*tensors, weights, tables, scale, *call.operands)
     elif call.is_composite:
         out, lse = operators.composite_attention(*tensors, weights, scale, *call.operands)
+    elif call.is_template:
+        tables = [torch.from_numpy(table.entries) for table in pattern.tables]
+        out, lse, _ = library.general_attention(*tensors, weights, tables, scale, *call.operands)
     elif call.score != IDENTITY.key:
         general = library.eager_general_attention if is_eager(*tensors, *weights) else library.general_attention
         out, lse, _ = general(*tensors, weights, [], scale, *call.operands)
@@ -122,7 +125,7 @@ class Attention(torch.nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         """Return `attention(query, key, value, pattern)` with the module's other arguments."""
-        return _attended(query, key, value, *self._on_weights())
+        return _attended(query, key, value, *self._on_weights(), self.pattern)
 
     def planned(self, query: Tensor, key: Tensor, value: Tensor, direction: str = "forward") -> Plan:
         """Return the plan that a call on such tensors runs now.

@@ -13,6 +13,7 @@ from attncc.configs.encoding import Config, encoded
 from attncc.errors import BackendError, ShapeError
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
+from attncc.frontend.templates import is_template
 from attncc.ir.symbols import MAX_POSITION
 
 #: What operators take of a call, in the order of their schemas: handles and texts, constants of a graph, and q_offset.
@@ -26,7 +27,8 @@ class AttentionCall(NamedTuple):
     so that whoever makes a call keeps them alive; q_offset alone is a value of a graph's run time.
 
     Attributes:
-        pattern: The pattern's handle, or its program where it was exported (attncc.runtime.export).
+        pattern: The pattern's handle, that of its template in compiled graphs, or its program where it was exported
+            (attncc.runtime.export).
         score: The key of the score's expression, "" for none, or its program.
         q_offset: The position of the first query.
         backend: The backend's name, "" for the preferred one.
@@ -65,7 +67,13 @@ class AttentionCall(NamedTuple):
         check_backend(backend)
         text = encoded(config)  # now, since the caller may change the mapping later
         offset = offset_of(q_offset)
-        return cls(pattern.handle, score.key, offset, backend or "", text, scale, enable_gqa, return_lse)
+        named = pattern.handle if pattern.in_graphs is None or not _is_recorded() else pattern.in_graphs
+        return cls(named, score.key, offset, backend or "", text, scale, enable_gqa, return_lse)
+
+    @property
+    def is_template(self) -> bool:
+        """Whether the call names a template, whose tables are inputs of the graph that is recorded."""
+        return is_template(self.pattern)
 
     @property
     def operands(self) -> Operands:
@@ -76,6 +84,11 @@ class AttentionCall(NamedTuple):
     def is_composite(self) -> bool:
         """Whether the call is made of torch's own operations; in a compiled graph it is the operator all the same."""
         return not torch.compiler.is_compiling() and backends.is_composite(self.backend)
+
+
+def _is_recorded() -> bool:
+    """Return whether torch.compile records a graph for this process."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
 
 
 def check_backend(backend: object) -> None:

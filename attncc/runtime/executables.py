@@ -133,7 +133,7 @@ def shape_for(
 
     Without `kv_len` the keys end where the queries do.
     """
-    free = pattern.template.predicate.free | score.free
+    free = pattern.free | score.free
     return Shape.of(q_len, kv_len, q_offset, heads, batch).narrowed(free)
 
 

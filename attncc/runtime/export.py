@@ -22,6 +22,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from attncc._util.tracing import constant
 from attncc.errors import ExportError
 from attncc.frontend.patterns import Pattern, by_handle
+from attncc.frontend.templates import is_template, template_of
 from attncc.ir import codec
 from attncc.ir.score import IDENTITY, ScoreExpression, by_key
 from attncc.ir.tables import TableData
@@ -119,7 +120,11 @@ def _tables(handle: str, key: str) -> list[TableData]:
 
 def referents(call: AttentionCall) -> tuple[object, ...]:
     """Return the pattern and score that a call names; none for an exported call."""
-    return () if codec.is_program(call.pattern) else (by_handle(call.pattern), by_key(call.score))
+    return (
+        ()
+        if codec.is_program(call.pattern) or is_template(call.pattern)
+        else (by_handle(call.pattern), by_key(call.score))
+    )
 
 
 def resolved(call: AttentionCall, tables: Sequence[Tensor]) -> tuple[AttentionCall, tuple[object, ...]]:
@@ -128,6 +133,10 @@ def resolved(call: AttentionCall, tables: Sequence[Tensor]) -> tuple[AttentionCa
     Texts are read when they are first seen, and tables are compared with their hashes. Raises ExportError for damaged
     texts and tables.
     """
+    if is_template(call.pattern):
+        template = template_of(call.pattern)
+        pattern = Pattern(template, "traced", None, [_data(x) for x in tables])
+        return call._replace(pattern=pattern.handle), (pattern,)
     if not codec.is_program(call.pattern):
         return call, ()
     data = {table.digest: table for table in map(_data, tables)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from attncc.errors import PatternError
-from attncc.frontend.language import Index, Table, maximum, minimum, where
+from attncc.frontend.language import Index, Table, TablePlaceholder, maximum, minimum, where
 from attncc.frontend.patterns import Pattern
 from attncc.ir.condition import predicate_of
 from attncc.ir.symbols import NK, NQ, B, H, I, J
@@ -335,8 +335,16 @@ def cases(draw: st.DrawFn) -> Case:
     heads, batch = draw(st.integers(1, 3)), draw(st.integers(1, 2))
     subsets = draw(st.lists(conditions(positions(q_len, kv_len, q_offset)), min_size=1, max_size=3))
     names = numeric(q_len, kv_len, q_offset, heads, batch)
+    tables: list[Table] = []
+
+    def placeholder(data: Any) -> TablePlaceholder:
+        """A template's placeholder for a table, which is bound to it when the pattern is made."""
+        tables.append(Table(data, f"table_{len(tables)}"))
+        return TablePlaceholder.of(tables[-1], len(tables) - 1)
+
+    symbolic = replace(SYMBOLIC, table=placeholder)
     try:
-        pattern = Pattern([predicate_of(subset.build(SYMBOLIC)) for subset in subsets], "drawn")
+        pattern = Pattern([predicate_of(subset.build(symbolic)) for subset in subsets], "drawn", None, tables)
     except PatternError as error:
         if "cases" in error.problem:  # a nest of `where` that attncc refuses
             reject()

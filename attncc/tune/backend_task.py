@@ -102,7 +102,7 @@ class BackendTask(TuningTask):
     @cached_property
     def planned_shape(self) -> Shape:
         """The shape with heads and batch entries counted only where the pattern or the score depends on them."""
-        free = self.pattern.predicate.free | self.score.expression.free
+        free = self.pattern.free | self.score.expression.free
         heads, batch = self.shape.heads if H in free else 1, self.shape.batch if B in free else 1
         return replace(self.shape, heads=heads, batch=batch)
 

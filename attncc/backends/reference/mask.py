@@ -42,13 +42,13 @@ def mask_rows(pattern: Pattern, shape: Shape, rows: Tensor) -> Tensor:
         J: torch.arange(shape.kv_len, device=device).view(1, 1, 1, -1),
     }
     holds = torch.as_tensor(evaluate_predicate(predicate, {**axes, NQ: shape.q_len, NK: shape.kv_len}), device=device)
-    leading = [shape.batch if B in predicate.free else 1, shape.heads if H in predicate.free else 1]
+    leading = [shape.batch if B in pattern.free else 1, shape.heads if H in pattern.free else 1]
     full = holds.expand(*leading, len(rows), shape.kv_len)
-    kept = [axis for axis, symbol in enumerate((B, H)) if symbol in predicate.free]
+    kept = [axis for axis, symbol in enumerate((B, H)) if symbol in pattern.free]
     return full.reshape([leading[axis] for axis in kept] + [len(rows), shape.kv_len]).contiguous()
 
 
 def as_broadcast(mask: Tensor, pattern: Pattern) -> Tensor:
     """Return a dense mask so that it broadcasts against scores, (B, H, R, kv_len)."""
-    free = pattern.predicate.free
+    free = pattern.free
     return mask.unsqueeze(1) if B in free and H not in free else mask

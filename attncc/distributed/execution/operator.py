@@ -277,7 +277,7 @@ class DistributedAttention(torch.nn.Module):
         """Raise ShapeError unless the tensors are this rank's shard."""
         shard = self.mesh.shard("sequence")
         tokens = int(self.sharing.tokens(self.schedule.partition.counts)[shard])
-        free = self.pattern.predicate.free | score.expression.free
+        free = self.pattern.free | score.expression.free
         batch = len(self.mesh.part("batch", self.inputs.batch)) if B in free else query.shape[0]
         heads = len(self.mesh.part("heads", self.inputs.heads)) if H in free else query.shape[1]
         kv_heads = len(self.mesh.part("heads", self.inputs.kv_heads)) if H in free else key.shape[1]

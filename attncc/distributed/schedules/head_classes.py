@@ -31,7 +31,7 @@ class HeadClass:
 
 def head_classes(pattern: Pattern, length: int, inputs: Inputs) -> tuple[HeadClass, ...]:
     """Return the classes of a pattern over `length` tokens; a pattern without b and h has one."""
-    shape = Shape.of(length, heads=inputs.heads, batch=inputs.batch).narrowed(pattern.predicate.free)
+    shape = Shape.of(length, heads=inputs.heads, batch=inputs.batch).narrowed(pattern.free)
     groups = shared(pattern.predicate, shape)
     number = np.zeros((inputs.batch, inputs.kv_heads, inputs.group), np.int64)
     of_head = number.reshape(inputs.batch, inputs.heads)

@@ -99,7 +99,7 @@ def _plan(
     queries, keys = chunking.tokens(task.queries), chunking.tokens(task.keys)
     pattern = _restricted(scenario, head_class, Restriction(queries, keys, scenario.length))
     sizes = _sizes(head_class, local)
-    shape = Shape(len(queries), len(keys), 0, sizes.heads, sizes.batch).narrowed(pattern.predicate.free)
+    shape = Shape(len(queries), len(keys), 0, sizes.heads, sizes.batch).narrowed(pattern.free)
     return plan_for(pattern, shape, _backend(target).tile, target)
 
 

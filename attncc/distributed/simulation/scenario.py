@@ -72,7 +72,7 @@ class Scenario:
     def plan(self) -> Plan:
         """The plan for one device; its predicted cost is divided among the ranks by their pairs."""
         whole = Shape.of(self.length, heads=self.inputs.heads, batch=self.inputs.batch)
-        shape = whole.narrowed(self.pattern.predicate.free)
+        shape = whole.narrowed(self.pattern.free)
         return plan_for(self.pattern, shape, TILE, self.topology.targets[0])
 
     @cached_property

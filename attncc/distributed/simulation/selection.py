@@ -120,7 +120,7 @@ def key_of(
     pattern: Pattern, length: int, inputs: Inputs, topology: Topology, direction: str, mesh: Fixed | None = None
 ) -> Key:
     """Return what a winner is remembered under; `direction` is one of DIRECTIONS, or BOTH."""
-    shape = Shape.of(length, heads=inputs.heads, batch=inputs.batch).narrowed(pattern.predicate.free)
+    shape = Shape.of(length, heads=inputs.heads, batch=inputs.batch).narrowed(pattern.free)
     return Key.of(pattern, IDENTITY.key, shape, inputs, direction, SCHEDULES, _name(topology, mesh))
 
 

@@ -32,7 +32,7 @@ def few(test):
 
 def group_of(case: Case, data: st.DataObject) -> int:
     """Draw how many query heads share a key head; a pattern by head has the heads that its mask has."""
-    by_head = "h" in {symbol.name for symbol in case.pattern.predicate.free}
+    by_head = "h" in {symbol.name for symbol in case.pattern.free}
     return 1 if by_head else data.draw(st.sampled_from([1, 2]))
 
 
