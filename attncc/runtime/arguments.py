@@ -16,16 +16,21 @@ from attncc.backends.accumulation import accumulation_dtype
 from attncc.errors import AttnccError, ShapeError, TableError
 from attncc.frontend.scores import Score
 from attncc.runtime.call import AttentionCall
+from attncc.runtime.sinks import check_sink
 
 
-def checked(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score) -> list[Tensor]:
-    """Return the tensors of a call as autocast has them; raises unless they, and the score's weights, fit together."""
+def checked(
+    query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score, sink: object = None
+) -> list[Tensor]:
+    """Return query, key and value as autocast has them; raises unless they fit together, with weights and sink."""
     check_types(query, key, value)
     if not call.is_composite:
         check_transforms(query, key, value, *score.tensors)
     query, key, value = autocast(query, key, value)
     check_tensors(query, key, value, call.enable_gqa)
     check_weights(score.weights, query)
+    if sink is not None:
+        check_sink(sink, query)
     return [query, key, value]
 
 
