@@ -52,5 +52,6 @@ from .proof import verify as verify
 from .runtime.api import attention as attention
 from .runtime.api import compile as compile
 from .runtime.explain import explain_config as explain_config
+from .runtime.merging import merge as merge
 from .tune.autotune import autotune as autotune
 from .version import __version__ as __version__

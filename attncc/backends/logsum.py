@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -60,6 +61,11 @@ class LogSum(NamedTuple):
         shifted = scores - self.value.masked_fill(self.value == -math.inf, math.inf).unsqueeze(-1)
         return torch.exp(shifted if self.remainder is None else shifted - self.remainder.unsqueeze(-1))
 
+    def over(self, level: Tensor) -> Tensor:
+        """Return exp(this - level), of a finite level."""
+        shifted = self.value - level
+        return torch.exp(shifted if self.remainder is None else shifted + self.remainder)
+
     def masked(self, rows: Tensor) -> LogSum:
         """Return the same, but of no score where `rows` is True."""
         remainder = None if self.remainder is None else self.remainder.masked_fill(rows, 0.0)
@@ -75,8 +81,21 @@ class LogSum(NamedTuple):
             return torch.sigmoid(difference), LogSum(torch.logaddexp(self.value, other.value))
         peak = torch.maximum(self.value, other.value)
         level = peak.masked_fill(peak == -math.inf, 0.0)
-        parts = [torch.exp((each.value - level) + each.rest) for each in (self, other)]
-        return torch.sigmoid(difference + (other.rest - self.rest)), LogSum.of(peak, parts[0] + parts[1])
+        total = self.over(level) + other.over(level)
+        return torch.sigmoid(difference + (other.rest - self.rest)), LogSum.of(peak, total)
+
+
+def shares(sums: Sequence[LogSum]) -> tuple[list[Tensor], Tensor]:
+    """Return the share of each of some sums in all of them together, and the logarithm of these, differentiable.
+
+    Remainders are constants. Of rows without any score the shares are 0, the logarithm is -inf, and gradients are 0.
+    """
+    peak = reduce(torch.maximum, [each.value.detach() for each in sums])
+    empty = peak == -math.inf
+    level = peak.masked_fill(empty, 0.0)
+    parts = [each.over(level) for each in sums]
+    total = reduce(torch.add, parts).masked_fill(empty, 1.0)
+    return [part / total for part in parts], (level + torch.log(total)).masked_fill(empty, -math.inf)
 
 
 def softmax_sums(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:

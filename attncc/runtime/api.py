@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attncc import backends
 from attncc.backends.device import here, target_name
+from attncc.backends.logsum import LogSum
 from attncc.configs.encoding import Config
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.scores import Score, ScoreFactory, as_score
@@ -20,6 +21,7 @@ from attncc.runtime.arguments import checked, scale_of
 from attncc.runtime.call import AttentionCall
 from attncc.runtime.eager import is_eager
 from attncc.runtime.score_module import ScoreModule, warn_of_captured
+from attncc.runtime.sinks import check_kind, with_sink
 
 Result = Tensor | tuple[Tensor, Tensor]
 
@@ -32,6 +34,7 @@ def attention(
     *,
     score: Score | ScoreFactory | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    sink: Tensor | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     q_offset: int = 0,
@@ -42,7 +45,7 @@ def attention(
     """Return softmax attention of each query over the keys that `pattern` connects it to.
 
     Plans are kept for the last shapes: a second call plans nothing. A query without keys, or whose scores are all -inf,
-    gives out 0, lse -inf and zero gradients. Both results are differentiable.
+    gives out 0, lse -inf (with a sink: the sink) and zero gradients. Both results are differentiable.
 
     Args:
         query: (B, Hq, Nq, D), of one floating dtype and device with key and value.
@@ -51,6 +54,9 @@ def attention(
         pattern: A pattern, or a declared one that needs no parameters.
         score: What becomes of the scaled scores before the softmax (see attncc.score); None leaves them as they are.
         weights: The tensors that the score looks up, by name. They get gradients, and may be others at each call.
+        sink: A learned logit for each query head, (Hq,), of any floating dtype: one more term of the softmax, whose
+            value is 0 (gpt-oss). It may be (B, Hq) or (B, Hq, Nq), too, or a number, (); sizes of 1 are repeated. 0 is
+            the softmax with 1 in its denominator, and -inf is no sink.
         scale: The factor of the scores, by default 1/sqrt(D); its size is at most 2^23, in float64 2^52.
         enable_gqa: Let Hq be a multiple of Hkv: query head h uses key head h // (Hq / Hkv).
         q_offset: The position of the first query: row r stands at q_offset + r.
@@ -62,10 +68,10 @@ def attention(
 
     Returns:
         out, (B, Hq, Nq, Dv) in the query's dtype; with `return_lse` (out, lse), lse being the natural-log sum of
-        exponentials, (B, Hq, Nq), float32 (float64 for float64).
+        exponentials, the sink's included, (B, Hq, Nq), float32 (float64 for float64).
 
     Raises:
-        ShapeError: Tensors, scale or offset don't fit together.
+        ShapeError: Tensors, sink, scale or offset don't fit together.
         BackendError: The backend is unknown or unavailable, or refuses the tensors.
         ConfigError: The configuration is wrong, or ATTNCC_CACHE=assert finds none.
         PatternError: `pattern` isn't a pattern, or can't be planned.
@@ -75,26 +81,36 @@ def attention(
     chosen, bound = as_pattern(pattern), as_score(score, weights)
     warn_of_captured(bound, weights)
     call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse)
-    return _attended(query, key, value, call, bound, chosen)
+    return _attended(query, key, value, call, chosen, bound, sink)
 
 
-def _attended(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score, pattern: Pattern) -> Result:
-    tensors = checked(query, key, value, call, score)
+def _attended(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    call: AttentionCall,
+    pattern: Pattern,
+    score: Score,
+    sink: Tensor | None,
+) -> Result:
+    tensors = checked(query, key, value, call, score, sink)
     scale, weights = scale_of(call.scale, tensors[0]), score.tensors
     if export.is_exporting():
         tables, call = export.exported(call)
-        out, lse, _ = library.general_attention(*tensors, weights, tables, scale, *call.operands)
+        out, lse, *rest = library.general_attention(*tensors, weights, tables, scale, *call.operands)
     elif call.is_composite:
-        out, lse = operators.composite_attention(*tensors, weights, scale, *call.operands)
+        out, lse, *rest = operators.composite_attention(*tensors, weights, scale, *call.operands)
     elif call.is_template:
         tables = [torch.from_numpy(table.entries) for table in pattern.tables]
-        out, lse, _ = library.general_attention(*tensors, weights, tables, scale, *call.operands)
+        out, lse, *rest = library.general_attention(*tensors, weights, tables, scale, *call.operands)
     elif call.score != IDENTITY.key:
         general = library.eager_general_attention if is_eager(*tensors, *weights) else library.general_attention
-        out, lse, _ = general(*tensors, weights, [], scale, *call.operands)
+        out, lse, *rest = general(*tensors, weights, [], scale, *call.operands)
     else:
         plain = library.eager_attention if is_eager(*tensors) else library.attention
-        out, lse = plain(*tensors, scale, *call.operands)
+        out, lse, *rest = plain(*tensors, scale, *call.operands)
+    if sink is not None:
+        out, lse = with_sink(out, LogSum(lse, *rest), sink)
     return (out, lse) if call.return_lse else out
 
 
@@ -107,14 +123,23 @@ class Attention(torch.nn.Module):
     Attributes:
         pattern: The pattern.
         score: Holds the score's weights, as parameters and buffers by their names.
+        sink: The sink, a parameter or buffer; None for none.
         call: The arguments; its score is that of the weights that `compile` got.
         plan: What runs under the given configuration, or under the default one; None without lengths.
     """
 
-    def __init__(self, pattern: Pattern, call: AttentionCall, score: Score, plan: Plan | None = None) -> None:
+    sink: Tensor | None
+
+    def __init__(
+        self, pattern: Pattern, call: AttentionCall, score: Score, sink: Tensor | None, plan: Plan | None = None
+    ) -> None:
         super().__init__()
         self.pattern = pattern
         self.score = ScoreModule(score)
+        if sink is None or isinstance(sink, torch.nn.Parameter):
+            self.sink = sink
+        else:
+            self.register_buffer("sink", sink)
         self.plan = plan
         self.call = call
 
@@ -125,7 +150,8 @@ class Attention(torch.nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         """Return `attention(query, key, value, pattern)` with the module's other arguments."""
-        return _attended(query, key, value, *self._on_weights(), self.pattern)
+        call, score = self._on_weights()
+        return _attended(query, key, value, call, self.pattern, score, self.sink)
 
     def planned(self, query: Tensor, key: Tensor, value: Tensor, direction: str = "forward") -> Plan:
         """Return the plan that a call on such tensors runs now.
@@ -141,7 +167,7 @@ class Attention(torch.nn.Module):
         """
         check_direction(direction)
         call, score = self._on_weights()
-        query, key, value = checked(query, key, value, call, score)
+        query, key, value = checked(query, key, value, call, score, self.sink)
         return executables.planned(query, key, value, direction, call)
 
     def extra_repr(self) -> str:
@@ -158,6 +184,7 @@ def compile(
     batch: int = 1,
     score: Score | ScoreFactory | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    sink: Tensor | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     q_offset: int = 0,
@@ -167,9 +194,9 @@ def compile(
 ) -> Attention:
     """Return a module on (query, key, value) for `pattern`; given `q_len`, plan and lower it now.
 
-    The module holds the score's weights under names such as `score.slopes`: an nn.Parameter as a parameter, another
-    tensor as a buffer. What was tuned for the tensors' sizes is looked up by each call, as in `attention` (see
-    Attention.planned).
+    The module holds the score's weights under names such as `score.slopes`, and the sink as `sink`: an nn.Parameter as
+    a parameter, another tensor as a buffer. What was tuned for the tensors' sizes is looked up by each call, as in
+    `attention` (see Attention.planned).
 
     Args:
         pattern: A pattern, or a declared one that needs no parameters.
@@ -179,6 +206,7 @@ def compile(
         batch: Batch entries; they matter only to patterns and scores that depend on b.
         score: As in `attention`; its weights are given here.
         weights: As in `attention`.
+        sink: As in `attention`.
         scale: As in `attention`.
         enable_gqa: As in `attention`.
         q_offset: As in `attention`.
@@ -194,10 +222,12 @@ def compile(
     """
     chosen, bound = as_pattern(pattern), as_score(score, weights)
     call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse)
+    if sink is not None:
+        check_kind(sink)
     if q_len is None:
-        return Attention(chosen, call, bound)
+        return Attention(chosen, call, bound, sink)
     device = here()
     shape = executables.shape_for(chosen, bound.expression, q_len, kv_len, call.q_offset, heads, batch)
     on_backend = call._replace(backend=call.backend or backends.preferred(device)[0])
     plan, _ = executables.lowered(on_backend, shape, target_name(device), "forward")
-    return Attention(chosen, call, bound, plan)
+    return Attention(chosen, call, bound, sink, plan)

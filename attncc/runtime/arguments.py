@@ -17,18 +17,23 @@ from attncc.errors import AttnccError, ShapeError, TableError
 from attncc.frontend.scores import Score
 from attncc.runtime.call import AttentionCall
 from attncc.runtime.eager import is_watched
+from attncc.runtime.sinks import check_sink
 
 QueryKeyValue = tuple[Tensor, Tensor, Tensor]
 
 
-def checked(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score) -> QueryKeyValue:
-    """Return the tensors of a call as autocast has them; raises unless they, and the score's weights, fit together."""
+def checked(
+    query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score, sink: object = None
+) -> QueryKeyValue:
+    """Return query, key and value as autocast has them; raises unless they fit together, with weights and sink."""
     check_types(query, key, value)
     if is_watched() and not call.is_composite:
         check_transforms(query, key, value, *score.tensors)
     query, key, value = autocast(query, key, value)
     check_tensors(query, key, value, call.enable_gqa)
     check_weights(score.weights, query)
+    if sink is not None:
+        check_sink(sink, query)
     return query, key, value
 
 

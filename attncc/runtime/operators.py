@@ -210,11 +210,14 @@ def eager_general_attention(
 
 def composite_attention(
     query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float, *operands: Any
-) -> tuple[Tensor, Tensor]:
-    """Return (out, lse) by a composite backend's own operations: autograd and torch's transforms go through them."""
+) -> tuple[Tensor, ...]:
+    """Return (out, lse), and lse's remainder if it has one, by a composite backend's own operations.
+
+    Autograd and torch's transforms go through them.
+    """
     executable = executable_for(query, key, value, "forward", AttentionCall(*operands))
     out, lse = executable.forward(query, key, value, weights, scale)
-    return out, lse.value
+    return out, *lse.tensors
 
 
 def refuse_double_backward(ctx: Any, *gradients: Any) -> None:

@@ -28,6 +28,8 @@ from attncc.planner.plan import Plan
 
 #: Numbers of batch entries and heads that an executable keeps its launches for.
 MOST_SIZES = 16
+#: Head sizes that the gradient of lse extends are multiples of it: products of odd sizes take half as long again.
+VECTOR = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,12 +254,13 @@ def _rows_of(x: Tensor, size: int) -> Tensor:
 def _with_lse_gradient(
     grad_out: Tensor, grad_lse: Tensor | None, value: Tensor, out: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Append a column that adds -grad_lse to delta = rowsum(dO * O) and nothing to dO V^T."""
+    """Append a column that adds -grad_lse to delta = rowsum(dO * O) and nothing to dO V^T, and pad value further."""
     if grad_lse is None:
         return grad_out, value, out
     ones = torch.ones_like(grad_out[..., :1])
     minus = -grad_lse.to(out.dtype).unsqueeze(-1)
-    return torch.cat([grad_out, ones], -1), pad(value, (0, 1)), torch.cat([out, minus], -1)
+    columns = VECTOR - value.shape[-1] % VECTOR
+    return torch.cat([grad_out, ones], -1), pad(value, (0, columns)), torch.cat([out, minus], -1)
 
 
 def _zero_where_empty(x: Tensor, mask: Additive | None) -> Tensor:
