@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
@@ -14,6 +15,8 @@ from attncc._util import caching
 from attncc.errors import TableError, refuse_traced
 
 Array = np.ndarray[Any, np.dtype[Any]]
+#: Entries of a run on average, at least: with fewer it is faster to look at each entry.
+SHORTEST = 4
 
 
 class TableData:
@@ -96,10 +99,15 @@ class TableData:
         """The largest absolute value of an entry."""
         return max(map(abs, self.range))
 
-    @cached_property
+    @property
     def range(self) -> tuple[int, int]:
         """The least and the greatest entry."""
-        return int(self.data.min()), int(self.data.max())
+        return self.pyramid.whole
+
+    @cached_property
+    def runs(self) -> Runs | None:
+        """Where a table of one dimension goes on as it did, None where that is seldom."""
+        return Runs.of(self.data) if self.ndim == 1 and not self.is_boolean else None
 
     def on(self, device: Any) -> Any:
         """Return the table as an int64 torch tensor on `device` (cached per device)."""
@@ -124,6 +132,23 @@ class TableData:
 
     def __repr__(self) -> str:
         return f"Table({self.name!r}, shape={self.data.shape})"
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Parts of an array, each from an index in `first`, in which entries grow by `slope`, 0 or 1, at each step."""
+
+    first: Array
+    slope: int
+
+    @classmethod
+    def of(cls, data: Array) -> Runs | None:
+        """Return the runs of an array (N,): of equal entries, or of consecutive numbers; None if both are short."""
+        for slope in (0, 1):
+            opens = np.flatnonzero(data[1:] - slope != data[:-1]) if slope else np.flatnonzero(data[1:] != data[:-1])
+            if SHORTEST * len(opens) <= len(data):
+                return cls(np.concatenate([np.zeros(1, np.int64), opens + 1]), slope)
+        return None
 
 
 class UnboundError(BaseException):
@@ -215,16 +240,30 @@ class Pyramid:
 
     def __init__(self, low: Array, high: Array | None = None) -> None:
         """Keep the data and what is made of it in its own type: a table of booleans is large enough in bytes."""
-        self.levels: list[tuple[Array, Array]] = [(low, low if high is None else high)]
-        while max(self.levels[-1][0].shape) > 1:
-            low, high = self.levels[-1]
-            self.levels.append((_halve(low, np.minimum), _halve(high, np.maximum)))
+        self.low, self.high = low, low if high is None else high
+
+    @cached_property
+    def levels(self) -> list[tuple[Array, Array]]:
+        """Minima and maxima of blocks, from those of one entry to that of all of them."""
+        low, high = self.low, self.high
+        found = [(low, high)]
+        while max(low.shape) > 1:
+            low, high = _halve(low, np.minimum), _halve(high, np.maximum)
+            found.append((low, high))
+        return found
+
+    @cached_property
+    def whole(self) -> tuple[int, int]:
+        """The least and the greatest entry."""
+        return int(self.low.min()), int(self.high.max())
 
     def bounds(self, box: list[tuple[Array, Array]]) -> tuple[Array, Array]:
         """Return sound (low, high) of the data over each box, given inclusive index ranges per dimension."""
-        shape = self.levels[0][0].shape
+        shape = self.low.shape
         clipped = [np.clip(end, 0, n - 1) for ends, n in zip(box, shape, strict=True) for end in ends]
         parts = np.broadcast_arrays(*(np.asarray(part, np.int64) for part in clipped))
+        if all(np.all(part == end) for part, end in zip(parts, (e for n in shape for e in (0, n - 1)), strict=True)):
+            return np.full(parts[0].shape, self.whole[0]), np.full(parts[0].shape, self.whole[1])
         lows, highs = [p.ravel() for p in parts[0::2]], [p.ravel() for p in parts[1::2]]
         extent = np.maximum.reduce([hi - lo for lo, hi in zip(lows, highs, strict=True)])
         level = np.minimum(_floor_log2(np.maximum(extent, 0) + 1), len(self.levels) - 1)

@@ -10,6 +10,7 @@ from attncc.ir.evaluate import evaluate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis
+from attncc.planner.pieces import Pieces, pieces_of
 from attncc.planner.relation import Band
 
 
@@ -33,6 +34,20 @@ def first_at_least(limit: Array, band: Band, values: Array | None, cols: Axis) -
         return _sought(values, limit)
     least, most = (int(evaluate(band.key, {J: position})) for position in (0, max(cols.size - 1, 0)))
     return np.maximum(_first(band.key, np.clip(limit, least, most + 1)), 0)
+
+
+def first_piece_at_least(limit: Pieces, beyond: int, band: Band, cols: int) -> Pieces | None:
+    """Return what `first_at_least` does for limits in pieces, plus `beyond`, over the keys 0 .. cols-1 in their order.
+
+    None where it isn't known in pieces.
+    """
+    if band.key == J:
+        return Pieces(limit.length, limit.first, limit.base + beyond, limit.slope)
+    keys = pieces_of(band.key, J, cols)
+    if keys is None or keys.slope.any():
+        return None
+    opens = np.append(keys.first, cols)
+    return limit.mapped(lambda base: opens[np.searchsorted(keys.base, base + beyond)])
 
 
 def _sought(values: Array, limit: Array) -> Array:

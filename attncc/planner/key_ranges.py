@@ -10,6 +10,7 @@ import numpy as np
 
 from attncc.ir.tables import Array, Pyramid
 from attncc.planner.axis import chunks, listable
+from attncc.planner.pieces import Pieces, together
 
 Edges = tuple[Array, Array]
 
@@ -19,13 +20,15 @@ class KeyRanges:
     """Query slot r sees key slots start(r) <= c < stop(r) and no others.
 
     `edges` maps query slots to (start, stop), 0 <= start <= stop <= cols; `monotone` says that both are known to
-    be nondecreasing, so that the first and the last row of a block bound all rows between them.
+    be nondecreasing, so that the first and the last row of a block bound all rows between them. `pieces` are both,
+    with the same breakpoints, where they are known as pieces.
     """
 
     rows: int
     cols: int
     edges: Callable[[Array], Edges]
     monotone: bool
+    pieces: tuple[Pieces, Pieces] | None = None
 
     def at(self, slots: Array) -> Edges:
         """Return (start, stop) of the given query slots, int64."""
@@ -42,6 +45,9 @@ class KeyRanges:
     @cached_property
     def nnz(self) -> int:
         """Number of (query, key) pairs within the key ranges."""
+        if self.pieces is not None:
+            (start, stop), rows = self.pieces, np.diff(self.pieces[0].first, append=self.rows)
+            return int((rows * (stop.base - start.base + stop.ends - start.ends) // 2).sum())
         return sum(int((stop - start).sum()) for start, stop in map(self.at, chunks(self.rows)))
 
     def hull(self, first: Array, last: Array) -> tuple[Array, Array, Array, Array]:
@@ -66,6 +72,15 @@ def tabulated(start: Array, stop: Array, cols: int) -> KeyRanges:
     stop = np.maximum(start, stop)
     monotone = bool(np.all(start[1:] >= start[:-1]) and np.all(stop[1:] >= stop[:-1]))
     return KeyRanges(len(start), cols, lambda slots: (start[slots], stop[slots]), monotone)
+
+
+def in_pieces(start: Pieces, stop: Pieces, cols: int) -> KeyRanges:
+    """Return the key ranges between two functions of the rows, as far as the first is below the second."""
+    none, all_keys = Pieces.constant(start.length, 0), Pieces.constant(start.length, cols)
+    start = start.larger(none).smaller(all_keys)
+    start, stop = together(start, stop.smaller(all_keys).larger(start))
+    monotone = start.rises and stop.rises
+    return KeyRanges(start.length, cols, lambda slots: (start.at(slots), stop.at(slots)), monotone, (start, stop))
 
 
 def hull(several: Sequence[KeyRanges]) -> KeyRanges:

@@ -16,12 +16,13 @@ from attncc.ir.predicate import TRUE, Predicate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis, listed
-from attncc.planner.bands import first_at_least, key_values, limits, rises
+from attncc.planner.bands import first_at_least, first_piece_at_least, key_values, limits, rises
 from attncc.planner.classes import CLASSES, classes_of
 from attncc.planner.cycle import Cycle
-from attncc.planner.key_ranges import Edges, KeyRanges, everything, tabulated
+from attncc.planner.key_ranges import Edges, KeyRanges, everything, in_pieces, tabulated
 from attncc.planner.order import order_by
 from attncc.planner.periods import cycles
+from attncc.planner.pieces import Pieces, pieces_of
 from attncc.planner.relation import Band, Relation
 from attncc.planner.shape import Shape
 
@@ -108,7 +109,11 @@ def _filtered(axis: Axis, condition: Predicate, symbol: sympy.Symbol, offset: in
 
 
 def _banded(bands: tuple[Band, ...], rows: Axis, cols: Axis, offset: int) -> KeyRanges:
-    """The key ranges without classes: closed forms, evaluated only for the rows that are asked for."""
+    """The key ranges without classes: pieces, or closed forms that are evaluated only for the rows asked for."""
+    if not rises(bands) and rows.order is None and cols.order is None and rows.size:
+        pieces = _in_pieces(bands, rows.size, cols.size, offset)
+        if pieces is not None:
+            return pieces
     keys = [key_values(band, cols) for band in bands]
 
     def edges(slots: Array) -> Edges:
@@ -126,6 +131,21 @@ def _banded(bands: tuple[Band, ...], rows: Axis, cols: Axis, offset: int) -> Key
     if rises(bands) and rows.kind != "sorted":
         return KeyRanges(rows.size, cols.size, edges, monotone=True)
     return tabulated(*KeyRanges(rows.size, cols.size, edges, monotone=False).bounds(), cols.size)
+
+
+def _in_pieces(bands: tuple[Band, ...], rows: int, cols: int, offset: int) -> KeyRanges | None:
+    """The key ranges of bands whose limits are few pieces, in natural order; None where some aren't."""
+    start, stop = Pieces.constant(rows, 0), Pieces.constant(rows, cols)
+    for band in bands:
+        for limit, beyond in ((band.low, 0), (band.high, 1)):
+            if limit is None:
+                continue
+            values = pieces_of(limit, I, rows, offset)
+            found = None if values is None else first_piece_at_least(values, beyond, band, cols)
+            if found is None:
+                return None
+            start, stop = (start, stop.smaller(found)) if beyond else (start.larger(found), stop)
+    return in_pieces(start, stop, cols)
 
 
 def _sorted_by(classes: Array) -> Array:

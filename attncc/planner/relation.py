@@ -21,6 +21,7 @@ from attncc.ir.span import Span
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Read
 from attncc.planner.axis import listed
+from attncc.planner.pieces import pieces_of
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,10 @@ def _direction_of_key(key: sympy.Expr, kv_len: int) -> int | None:
     shown = direction(key, J)
     if shown is not None or not key.has(Read):
         return shown
+    pieces = pieces_of(key, J, kv_len) if kv_len else None
+    for turn in (1, -1):
+        if pieces is not None and (pieces if turn > 0 else -pieces).rises:
+            return turn
     steps = np.diff(evaluate(key, {J: listed(kv_len)}))
     if np.all(steps >= 0):
         return 1

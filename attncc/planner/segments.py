@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncc.ir.tables import Array
+from attncc.planner.order import ranges
+from attncc.planner.pieces import Pieces
 
 #: Kinds of step from one row to the next: both edges stay, or the stop grows by one, or anything else.
 OTHER, FLAT, RAMP = 0, 1, 2
@@ -49,6 +51,19 @@ def segments(start: Array, stop: Array, shortest: int) -> tuple[list[Segment], A
         for k, b, n in zip(kinds[chosen], begin[chosen], length[chosen], strict=True)
     ]
     return found, rows[np.cumsum(taken[:-1]) == 0]
+
+
+def segments_of(start: Pieces, stop: Pieces, shortest: int) -> tuple[list[Segment], Array]:
+    """Return what `segments` does for key ranges in pieces, which have the same breakpoints."""
+    rows = np.diff(start.first, append=start.length)
+    some = (stop.base > start.base) | (stop.ends > start.ends)
+    alike = (start.slope == 0) & ((stop.slope == 0) | (stop.slope == 1)) & (stop.base > start.base)
+    chosen = alike & (rows >= shortest)
+    kinds = np.where(stop.slope == 0, FLAT, RAMP)
+    columns = (kinds, start.first, rows, start.base, stop.base - start.base)
+    found = [Segment(*row) for row in np.column_stack(columns)[chosen].tolist()]
+    others = np.flatnonzero(some & ~chosen)
+    return found, ranges(start.first[others], rows[others])
 
 
 def _steps(rows: Array, start: Array, stop: Array) -> Array:

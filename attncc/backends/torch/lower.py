@@ -20,7 +20,7 @@ from attncc.ir.tables import Array
 from attncc.planner.axis import Axis
 from attncc.planner.order import ranges
 from attncc.planner.passes import Pass
-from attncc.planner.segments import RAMP, Segment, segments
+from attncc.planner.segments import RAMP, Segment, segments, segments_of
 
 #: The most runs that a gathered batch is parted into; each is a call of its own.
 MOST_RUNS = 16
@@ -128,11 +128,15 @@ def _under_key_ranges(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
     if part.rows.size == 1:
         yield from _of_one_row(part)
         return
-    start, stop = part.key_ranges.bounds()
-    found, rest = segments(start, stop, tiling.segment)
+    if part.key_ranges.pieces is not None:
+        found, rest = segments_of(*part.key_ranges.pieces, tiling.segment)
+    else:
+        found, rest = segments(*part.key_ranges.bounds(), tiling.segment)
     yield from _mask_free(found, part)
-    for tile_rows in _tiles(rest, tiling.query_tile):
-        yield from _masked(tile_rows, start, stop, part, tiling)
+    if len(rest):
+        start, stop = part.key_ranges.bounds()
+        for tile_rows in _tiles(rest, tiling.query_tile):
+            yield from _masked(tile_rows, start, stop, part, tiling)
 
 
 def _of_one_row(part: Pass) -> Iterator[TileBatch]:
