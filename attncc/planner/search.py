@@ -19,7 +19,7 @@ from attncc.ir.predicate import TRUE, Predicate, disjunction
 from attncc.ir.symbols import B, H, I, J
 from attncc.planner import cost
 from attncc.planner.axis import Axis
-from attncc.planner.checks import check_bound
+from attncc.planner.checks import check_bound, reads_of
 from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.key_ranges import hull
 from attncc.planner.layout import Layout, dense_layout, lay_out
@@ -29,7 +29,7 @@ from attncc.planner.passes import Alternative, Group, Pass
 from attncc.planner.plan import Plan
 from attncc.planner.relation import relate
 from attncc.planner.shape import Shape
-from attncc.planner.specialise import specialise
+from attncc.planner.specialise import read_is_plain, specialise
 from attncc.targets import Target
 from attncc.targets import target as find_target
 
@@ -101,8 +101,8 @@ def _groups(pattern: Pattern, shape: Shape, tile: Tile, target: Target) -> tuple
     template, tables = pattern.template.predicate, pattern.bound
     if shape.q_len == 1 and shape.kv_len and (found := listed(template, tables, shape, tile, target)) is not None:
         return found
-    if any(symbol.table.ndim > 1 for symbol in tables) and {B, H} & template.free:
-        template, tables = pattern.predicate, {}  # entries and heads with equal tables share a group
+    if any(not read_is_plain(read) or read.free_symbols & {B, H} for read in reads_of(template)):
+        template, tables = pattern.predicate, {}  # entries are put in, so that heads with equal ones share a group
     return tuple(
         Group(batches, heads, _alternatives(predicate, tables, shape, tile, target))
         for batches, heads, predicate in shared(template, shape, pattern.free)
