@@ -63,7 +63,7 @@ class Pattern:
     @property
     def _fingerprint(self) -> str:
         if not self.tables:
-            return fingerprint(self.program)
+            return _of_program(self.template, self.name)
         parts = [self.template.fingerprint, *(table.digest for table in self.tables)]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
@@ -200,7 +200,7 @@ class PatternFactory(Declaration):
         checked = self.checked(values)
         tables = {name: value for name, value in checked.items() if isinstance(value, Table)}
         others = tuple(item for item in checked.items() if item[0] not in tables)
-        template = _template(self, others, tuple(map(_kind, tables.values()))) if tables else None
+        template = _template(self, others, tuple(map(_kind, tables.values())))
         if template is None:
             return Pattern(self.subsets(checked), self.name, checked)
         return Pattern(template, self.name, checked, tuple(tables.values()))
@@ -216,6 +216,11 @@ class PatternFactory(Declaration):
                 fix="Return the predicate, as in `return (j <= i) & (i - j < window)`.",
             )
         return [predicate_of(subset) for subset in subsets]
+
+
+@caching.algebra(1024)
+def _of_program(template: PatternTemplate, name: str) -> str:
+    return fingerprint(Program("pattern", name, template.subsets))
 
 
 #: Of a table: its name, whether each of its dimensions has size 1, and whether it is boolean.

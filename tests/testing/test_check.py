@@ -56,8 +56,8 @@ def test_right_plans_pass() -> None:
         (replace(attncc.plan(CAUSAL, LENGTH), groups=()), "nnz 0"),
         (with_pass(with_runs(lambda tiles: replace(tiles, full=np.ones_like(tiles.full)))), "is FULL and lacks pairs"),
         (with_pass(with_runs(lambda tiles: tiles.select(slice(1, None)))), "is EMPTY and has pairs"),
-        (with_pass(lambda work: replace(work, predicate=(~CAUSAL).predicate)), "nnz 4950"),
-        (with_pass(lambda work: replace(work, predicate=comparison("ge", J - I))), "covers other pairs"),
+        (with_pass(lambda work: replace(work, stated=(~CAUSAL).predicate)), "nnz 4950"),
+        (with_pass(lambda work: replace(work, stated=comparison("ge", J - I))), "covers other pairs"),
     ],
 )
 def test_wrong_plans_are_detected(made: Plan, says: str) -> None:
