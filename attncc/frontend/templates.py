@@ -6,6 +6,7 @@ tables that take the places of its placeholders. What planning finds out about a
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -26,8 +27,7 @@ Tables = dict[TableSymbol, TableData]
 
 #: The end of a template's handle.
 _MARK = "?"
-#: Templates that graphs of torch.compile name by handle.
-_in_graphs: dict[str, PatternTemplate] = {}
+_registry: weakref.WeakValueDictionary[str, PatternTemplate] = weakref.WeakValueDictionary()
 
 
 class PatternTemplate:
@@ -42,9 +42,9 @@ class PatternTemplate:
 
     @cached_property
     def handle(self) -> str:
-        """Names the template for compiled graphs, which take the tables as inputs; the name keeps it alive."""
+        """Names the template for compiled graphs, which take the tables as inputs."""
         handle = f"{self.fingerprint}{_MARK}"
-        _in_graphs.setdefault(handle, self)
+        self._first = _registry.setdefault(handle, self)  # which the handle finds, so that it lives as long
         return handle
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -78,13 +78,14 @@ def is_template(handle: str) -> bool:
 
 def template_of(handle: str) -> PatternTemplate:
     """Return the template of a handle; raises PatternError for one of another process."""
-    if handle not in _in_graphs:
+    found = _registry.get(handle)
+    if found is None:
         raise PatternError(
             f"The template {handle!r:.80} isn't known in this process.",
             rule="A compiled graph names the template of its pattern, which is made where the graph is.",
             fix="Compile the model in this process, or save it with torch.export, which writes the pattern down.",
         )
-    return _in_graphs[handle]
+    return found
 
 
 @caching.algebra(1024)
