@@ -87,10 +87,10 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, sc
     elif call.is_composite:
         out, lse = operators.composite_attention(*tensors, weights, scale, *call.operands)
     elif call.score != IDENTITY.key:
-        general = library.eager_general_attention if is_eager(*tensors, *weights) else library.general_attention
+        general = operators.eager_general_attention if is_eager(*tensors, *weights) else library.general_attention
         out, lse, _ = general(*tensors, weights, [], scale, *call.operands)
     else:
-        plain = library.eager_attention if is_eager(*tensors) else library.attention
+        plain = operators.eager_attention if is_eager(*tensors) else library.attention
         out, lse = plain(*tensors, scale, *call.operands)
     return (out, lse) if call.return_lse else out
 
