@@ -151,7 +151,8 @@ class _AttentionFunction(torch.autograd.Function):
         ctx.arguments = arguments
         ctx.named = export.referents(AttentionCall(*arguments[3:]))  # kept alive until the backward
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*lse[1:])
+        if len(lse) > 1:
+            ctx.mark_non_differentiable(*lse[1:])
         return out, *lse
 
     @staticmethod
@@ -162,13 +163,13 @@ class _AttentionFunction(torch.autograd.Function):
         grads = (grad_out,) if grad_lse is None else (grad_out, grad_lse)
         if torch.is_grad_enabled() or not is_eager(*grads):  # operators refuse to be differentiated again
             functions = OPERATORS
-        with_weights = any(ctx.needs_input_grad[4:])
         with torch._C._AutoDispatchBelowADInplaceOrView() if functions is EAGER else nullcontext():
             if tables is None:
                 return None, *functions.attention_backward(grad_out, grad_lse, *tensors, *arguments)
+            for_weights = ctx.needs_input_grad[4:]
             general = functions.general_attention_backward
-            gradients = general(grad_out, grad_lse, tensors, tables, with_weights, *arguments)
-        return None, *gradients, *(() if with_weights else (None,) * len(ctx.needs_input_grad[4:]))
+            gradients = general(grad_out, grad_lse, tensors, tables, any(for_weights), *arguments)
+        return None, *gradients, *(() if any(for_weights) else (None,) * len(for_weights))
 
 
 def _below_autograd(arguments: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *weights: Tensor) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from operator import methodcaller
 
@@ -75,9 +75,8 @@ class TorchExecutable:
         for group in self._backward_launches.on(query, key):
             selection = group.selection
             score = self._score(saved.weights, d_weights, selection, query)
-            q, do, o = (selection.query_side(x) for x in (query, grad_out, saved.out))
-            s = saved.lse.map(selection.query_side)
-            k, v = selection.key_side(key), selection.key_side(value)
+            q, o, do = selection.query_side(query), selection.query_side(saved.out), selection.query_side(grad_out)
+            k, v, s = selection.key_side(key), selection.key_side(value), saved.lse.map(selection.query_side)
             d_query, d_key, d_value = _backward(group, Saved(q, k, v, (), o, s), do, score, scale)
             if selection.everything:
                 return d_query.reshape_as(query), d_key.reshape_as(key), d_value.reshape_as(value)
@@ -113,12 +112,13 @@ def _forward(
     """
     if group.rows_at_once:
         [launch] = group.launches
-        found = _results(launch, query, key, value, score, scale)
-        return found if launch.heads == 1 else _by_head(launch, *found)
+        out, lse = _results(launch, query, key, value, score, scale)
+        return launch.in_order(out), lse.map(launch.in_order)
     out, lse = _accumulators(group, query, value, remainder=score is not None)
     for launch in group.launches:
         own = launch.of_heads(out), lse.map(launch.of_heads)
-        part = _by_head(launch, *_results(launch, query, key, value, score, scale))
+        part_out, part_lse = _results(launch, query, key, value, score, scale)
+        part = launch.by_head(part_out), part_lse.map(launch.by_head)
         (put if launch.tiles.first else merge)(launch.tiles.rows, *own, *part, dim=2)
     return out.to(query.dtype), lse
 
@@ -146,19 +146,12 @@ def _backward(
     group: GroupLaunches, saved: Saved, grad_out: Tensor, score: GroupScore | None, scale: float
 ) -> ItemGradients:
     """Return the gradients of a group's tensors, whose shapes are as `_forward` has them."""
-    lse = saved.lse.value
-    lse = lse.masked_fill(lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
-    saved = replace(saved, lse=saved.lse._replace(value=lse))
     if group.keys_at_once:
         [launch] = group.launches
         d_query, d_key, d_value = _item_gradients(launch, saved, grad_out, score, scale)
-        return launch.by_head(d_query), d_key, d_value
-    folded, sharing = group.selection.folded, group.selection.group_size
-    sums = (
-        sums_like(folded(saved.query, sharing)),
-        sums_like(saved.key.flatten(0, 1)),
-        sums_like(saved.value.flatten(0, 1)),
-    )
+        return launch.in_order(d_query), d_key, d_value
+    query, key, value = group.selection.folded(saved.query), saved.key.flatten(0, 1), saved.value.flatten(0, 1)
+    sums = sums_like(query), sums_like(key), sums_like(value)
     for launch in group.launches:
         rows, cols = launch.tiles.rows, launch.tiles.cols
         d_query, d_key, d_value = _item_gradients(launch, saved, grad_out, score, scale)
@@ -182,10 +175,6 @@ def _kernel(launch: TileLaunch, device: torch.device, score: GroupScore | None) 
     if score is None:
         return kernel_for(device)
     return kernel_for(device, score.on(launch.tiles, launch.first_head))
-
-
-def _by_head(launch: TileLaunch, out: Tensor, lse: LogSum) -> tuple[Tensor, LogSum]:
-    return launch.by_head(out), lse.map(launch.by_head)
 
 
 def _bias(mask: Additive | None) -> Tensor | None:
@@ -213,8 +202,10 @@ def _padded(saved: Saved, grad_out: Tensor, grad_lse: Tensor | None) -> tuple[Sa
     """Return what the forward left and the gradient of out, with one head size and the gradient of lse in them."""
     grad_out, value, out = _with_lse_gradient(grad_out, grad_lse, saved.value, saved.out)
     query, key, value = _one_head_size(saved.query, saved.key, value)
-    saved = replace(saved, query=query, key=key, value=value, out=_rows_of(out, value.shape[-1]))
-    return saved, _rows_of(grad_out, value.shape[-1])
+    out, grad_out = _rows_of(out, value.shape[-1]), _rows_of(grad_out, value.shape[-1])
+    # exp(score - inf) = 0 on rows without keys
+    lse = saved.lse._replace(value=saved.lse.value.nan_to_num(math.nan, math.inf, math.inf))
+    return Saved(query, key, value, saved.weights, out, lse), grad_out
 
 
 def _rows_of(x: Tensor, size: int) -> Tensor:

@@ -56,7 +56,8 @@ class TileLaunch:
     def _items(self, x: Tensor, slots: Slots, sharing: int, first_head: int, heads: int) -> Tensor:
         """Return some of each `sharing` heads at `slots`: one view of x if the slots are affine."""
         if slots.index is not None:
-            return slots.take(self.selection.folded(x, sharing).narrow(1, first_head, heads), 2, items=1).flatten(2, 3)
+            folded = x.reshape(self.selection.leading, sharing, *x.shape[2:])
+            return slots.take(folded.narrow(1, first_head, heads), 2, items=1).flatten(2, 3)
         sizes, strides = list(x.shape), list(x.stride())
         by_batch, by_head, by_row, *_ = strides
         leading = by_batch if self.selection.key_heads == 1 else by_head * sharing
@@ -75,6 +76,10 @@ class TileLaunch:
         if self.heads == 1:
             return x.unsqueeze(1)
         return x.view(*x.shape[:2], self.heads, self.tiles.rows.length, *x.shape[3:]).transpose(1, 2)
+
+    def in_order(self, x: Tensor) -> Tensor:
+        """Return items' rows with their elements in the order of (X, heads, T, L, ...), in whatever shape; a view."""
+        return x if self.heads == 1 else self.by_head(x)
 
     def mask(self, like: Tensor) -> Additive | None:
         """Return the mask on the device and in the dtype of a tensor."""

@@ -63,9 +63,9 @@ class Selection:
         by_batch, by_head, *_ = x.stride()
         return x if by_batch == by_head * x.shape[1] or 1 in (x.shape[0], self.key_heads) else x.contiguous()
 
-    def folded(self, x: Tensor, sharing: int) -> Tensor:
-        """Return what `query_side` or `key_side` returned as (X, sharing, N, ...)."""
-        return x.reshape(self.leading, sharing, *x.shape[2:])
+    def folded(self, x: Tensor) -> Tensor:
+        """Return what `query_side` returned as (X, G, N, ...), a view."""
+        return x.reshape(self.leading, self.group_size, *x.shape[2:])
 
     @cached_property
     def everything(self) -> bool:
