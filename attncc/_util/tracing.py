@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from attncc.errors import for_dynamo, is_dynamo_waiting, run_by_dynamo
@@ -29,6 +29,23 @@ def constant(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
             if not is_dynamo_waiting():
                 raise
             raise for_dynamo(error) from error
+
+    return call
+
+
+def hidden(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let torch.compile not look into a function (decorator).
+
+    Saying so imports torch._dynamo, which takes seconds: only a process that has it anyway does.
+    """
+
+    @cache
+    def disabled() -> Callable[Arguments, Result]:
+        return sys.modules["torch"].compiler.disable(function)  # type: ignore[no-any-return]
+
+    @wraps(function)
+    def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        return (disabled() if "torch._dynamo" in sys.modules else function)(*arguments, **named)
 
     return call
 

@@ -49,9 +49,9 @@ class HeadSubset:
 
     def take(self, x: Tensor) -> Tensor:
         """Return the subset of x (B, H, ...): a view where entries and heads are evenly spaced, else a copy."""
-        for dim, some in enumerate((self.entries, self.heads)):
-            x = x if some is None else _slots(some).take(x, dim)
-        return x
+        if self.entries is not None:
+            x = _slots(self.entries).take(x, 0)
+        return x if self.heads is None else _slots(self.heads).take(x, 1)
 
     def put(self, x: Tensor, part: Tensor, *, accumulate: bool = False) -> None:
         """Write `part`, its heads in order, to its place in x (B, H, N, ...), or add it; heads may repeat then."""

@@ -54,7 +54,8 @@ class LogSum(NamedTuple):
 
     def map(self, function: Callable[[Tensor], Tensor]) -> LogSum:
         """Return the same rows as a function takes them from each tensor."""
-        return LogSum(*map(function, self.tensors))
+        value, remainder = self
+        return LogSum(function(value), None if remainder is None else function(remainder))
 
     def weights(self, scores: Tensor) -> Tensor:
         """Return exp(score - this) of scores (..., rows, keys); rows without any score have weights of 0."""

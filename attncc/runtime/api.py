@@ -104,10 +104,10 @@ def _attended(
         tables = [torch.from_numpy(table.entries) for table in pattern.tables]
         out, lse, *rest = library.general_attention(*tensors, weights, tables, scale, *call.operands)
     elif call.score != IDENTITY.key:
-        general = library.eager_general_attention if is_eager(*tensors, *weights) else library.general_attention
+        general = operators.eager_general_attention if is_eager(*tensors, *weights) else library.general_attention
         out, lse, *rest = general(*tensors, weights, [], scale, *call.operands)
     else:
-        plain = library.eager_attention if is_eager(*tensors) else library.attention
+        plain = operators.eager_attention if is_eager(*tensors) else library.attention
         out, lse, *rest = plain(*tensors, scale, *call.operands)
     if sink is not None:
         out, lse = with_sink(out, LogSum(lse, *rest), sink)

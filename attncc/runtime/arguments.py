@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,6 +57,8 @@ def check_transforms(*tensors: Tensor) -> None:
 
 def autocast(*tensors: Tensor) -> Sequence[Tensor]:
     """Cast as autocast does for scaled_dot_product_attention: all but float64 to the region's dtype."""
+    if not torch._C._is_any_autocast_enabled():
+        return tensors
     device = tensors[0].device.type
     if device == "meta" or not torch.is_autocast_enabled(device):
         return tensors
@@ -96,14 +99,17 @@ def check_scale(scale: object) -> None:
 
 def check_types(query: object, key: object, value: object) -> None:
     """Raise ShapeError for arguments that aren't strided tensors."""
-    for name, x in (("query", query), ("key", key), ("value", value)):
-        if not isinstance(x, Tensor) or x.layout is not torch.strided or x.is_nested:
-            kind = _kind(x)
-            raise ShapeError(
-                f"{name} is a {kind}.",
-                rule="query, key and value are strided tensors (B, H, N, D).",
-                fix="Convert it first, for example with .to_dense().",
-            )
+    if not (_is_strided(query) and _is_strided(key) and _is_strided(value)):
+        name, x = next(item for item in _named(query, key, value) if not _is_strided(item[1]))
+        raise ShapeError(
+            f"{name} is a {_kind(x)}.",
+            rule="query, key and value are strided tensors (B, H, N, D).",
+            fix="Convert it first, for example with .to_dense().",
+        )
+
+
+def _is_strided(x: object) -> bool:
+    return isinstance(x, Tensor) and x.layout is torch.strided and not x.is_nested
 
 
 def _kind(x: object) -> str:
@@ -126,7 +132,8 @@ def _check_sizes(query: Tensor, key: Tensor, value: Tensor) -> None:
             rule="All three are (B, H, N, D) with D of at least 1.",
             fix="Add the dimensions that are missing, as in x[None].",
         )
-    if key.shape[:3] != value.shape[:3] or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
+    (batch, _, _, dim), (key_batch, heads, keys, key_dim), (*of_values, _) = query.shape, key.shape, value.shape
+    if batch != key_batch or dim != key_dim or of_values != [batch, heads, keys]:
         raise ShapeError(
             f"{_shapes(query, key, value)}.",
             rule="query is (B, Hq, Nq, D), key (B, Hkv, Nk, D) and value (B, Hkv, Nk, Dv): B, D, Hkv and Nk agree.",
@@ -152,9 +159,11 @@ def _check_elements(query: Tensor, key: Tensor, value: Tensor) -> None:
 
 
 def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
-    return ", ".join(
-        f"{name} {tuple(map(plain, x.shape))}" for name, x in (("query", query), ("key", key), ("value", value))
-    )
+    return ", ".join(f"{name} {tuple(map(plain, x.shape))}" for name, x in _named(query, key, value))
+
+
+def _named(query: Any, key: Any, value: Any) -> Iterator[tuple[str, Any]]:
+    yield from (("query", query), ("key", key), ("value", value))
 
 
 def check_weights(weights: Mapping[str, Tensor], query: Tensor) -> None:

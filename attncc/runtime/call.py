@@ -93,7 +93,7 @@ def _is_recorded() -> bool:
 
 def check_backend(backend: object) -> None:
     """Raise BackendError unless it is a name, or None."""
-    if not isinstance(backend, str | None):
+    if not (backend is None or isinstance(backend, str)):
         raise BackendError(
             f"backend={shown(backend)}.", rule="It is the name of a backend, or None.", fix="Write backend='torch'."
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -19,10 +17,7 @@ def is_eager(*tensors: Tensor) -> bool:
     modes and the transforms of torch.func, and for tensors that aren't ordinary ones, such as fake tensors and
     instances of subclasses.
     """
-    if is_watched():
-        return False
-    others = ~_keys(tensors[0].device)
-    return not any(type(x) not in _TYPES or torch._C._dispatch_keys(x).raw_repr() & others for x in tensors)
+    return not is_watched() and all(map(_is_ordinary, tensors))
 
 
 def is_watched() -> bool:
@@ -37,10 +32,6 @@ def is_watched() -> bool:
     )
 
 
-@cache
-def _keys(device: torch.device) -> int:
-    """Return the dispatch keys of an ordinary tensor on a device as bits; none for tensors without data."""
-    if device.type == "meta":
-        return 0
-    with torch.inference_mode(False):
-        return torch._C._dispatch_keys(torch.empty(0, device=device)).raw_repr()
+def _is_ordinary(x: Tensor) -> bool:
+    wrapped = torch._C._functorch.is_legacy_batchedtensor(x) or torch._is_functional_tensor(x)
+    return type(x) in _TYPES and not x.is_meta and not wrapped

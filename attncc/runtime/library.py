@@ -10,12 +10,13 @@ Patterns and scores are named by handle and key, or, for `general_attention`, wr
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
 import torch
+
+from attncc._util.tracing import hidden
 
 #: Arguments in schemas; _CALL are the operands of attncc.runtime.call.AttentionCall.
 _TENSORS = "Tensor query, Tensor key, Tensor value"
@@ -83,28 +84,12 @@ def _function(name: str) -> Callable[..., Any]:
     return lambda *arguments: function()(*arguments)
 
 
-def _hidden(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that torch.compile doesn't look into.
-
-    Saying so imports torch._dynamo, which takes seconds: only a process that has it anyway does.
-    """
-
-    @cache
-    def disabled() -> Callable[..., Any]:
-        return torch.compiler.disable(function)  # type: ignore[no-untyped-call,no-any-return]
-
-    def call(*arguments: Any) -> Any:
-        return (disabled() if "torch._dynamo" in sys.modules else function)(*arguments)
-
-    return call
-
-
 #: Operators of torch.library.custom_op would check every result against every input, which takes as long as the rest.
 _LIBRARY = torch.library.Library("attncc", "DEF")  # type: ignore[no-untyped-call]
 for _operator in _OPERATORS:
     _name, _takes, _returns = _operator[:3]
     _LIBRARY.define(f"{_name}({_takes}) -> {_returns}", tags=torch.Tag.pt2_compliant_tag)  # type: ignore[no-untyped-call]
-    _LIBRARY.impl(_name, _hidden(_function(_name)), "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(_name, hidden(_function(_name)), "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     _LIBRARY.impl(_name, _function(_operator.like), "Meta")  # type: ignore[no-untyped-call]
     torch.library.register_vmap(f"attncc::{_name}", _function("refuse_vmap"), lib=_LIBRARY)
     if _operator.differentiable:
@@ -114,6 +99,3 @@ for _operator in _OPERATORS:
 
 attention = torch.ops.attncc.attention.default
 general_attention = torch.ops.attncc.general_attention.default
-#: The same without the way through torch's dispatcher, for tensors that are eager (attncc.runtime.eager).
-eager_attention = _hidden(_function("eager_attention"))
-eager_general_attention = _hidden(_function("eager_general_attention"))

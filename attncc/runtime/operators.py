@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from attncc._util.tracing import hidden
 from attncc.backends.accumulation import accumulation_dtype
 from attncc.backends.base import Gradients, Saved
 from attncc.backends.logsum import LogSum
@@ -118,6 +120,9 @@ def like_general_gradients(
     return [x.new_empty(x.shape) for x in wanted]
 
 
+_requires_grad = attrgetter("requires_grad")
+
+
 class Functions(NamedTuple):
     """The functions that a call is made of: torch's operators, or what they compute, which takes the same arguments."""
 
@@ -146,7 +151,8 @@ class _AttentionFunction(torch.autograd.Function):
         ctx.arguments = arguments
         ctx.named = export.referents(AttentionCall(*arguments[3:]))  # kept alive until the backward
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*lse[1:])
+        if len(lse) > 1:
+            ctx.mark_non_differentiable(*lse[1:])
         return out, *lse
 
     @staticmethod
@@ -157,13 +163,13 @@ class _AttentionFunction(torch.autograd.Function):
         grads = (grad_out,) if grad_lse is None else (grad_out, grad_lse)
         if torch.is_grad_enabled() or not is_eager(*grads):  # operators refuse to be differentiated again
             functions = OPERATORS
-        with_weights = any(ctx.needs_input_grad[4:])
         with torch._C._AutoDispatchBelowADInplaceOrView() if functions is EAGER else nullcontext():
             if tables is None:
                 return None, *functions.attention_backward(grad_out, grad_lse, *tensors, *arguments)
+            for_weights = ctx.needs_input_grad[4:]
             general = functions.general_attention_backward
-            gradients = general(grad_out, grad_lse, tensors, tables, with_weights, *arguments)
-        return None, *gradients, *(() if with_weights else (None,) * len(ctx.needs_input_grad[4:]))
+            gradients = general(grad_out, grad_lse, tensors, tables, any(for_weights), *arguments)
+        return None, *gradients, *(() if any(for_weights) else (None,) * len(for_weights))
 
 
 def _below_autograd(arguments: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *weights: Tensor) -> Any:
@@ -175,8 +181,9 @@ def _below_autograd(arguments: tuple[Any, ...], query: Tensor, key: Tensor, valu
 
 
 def _differentiable(arguments: tuple[Any, ...], *tensors: Tensor) -> Any:
-    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-    return _AttentionFunction.apply(arguments, *tensors) if wanted else _below_autograd(arguments, *tensors)  # type: ignore[no-untyped-call]
+    if torch.is_grad_enabled() and any(map(_requires_grad, tensors)):
+        return _AttentionFunction.apply(arguments, *tensors)  # type: ignore[no-untyped-call]
+    return _below_autograd(arguments, *tensors)
 
 
 def differentiable_attention(query: Tensor, key: Tensor, value: Tensor, *arguments: Any) -> Any:
@@ -184,6 +191,7 @@ def differentiable_attention(query: Tensor, key: Tensor, value: Tensor, *argumen
     return _differentiable((OPERATORS, None, *arguments), query, key, value)
 
 
+@hidden
 def eager_attention(query: Tensor, key: Tensor, value: Tensor, *arguments: Any) -> Any:
     """Return the same without an operator, for tensors that are eager (attncc.runtime.eager)."""
     return _differentiable((EAGER, None, *arguments), query, key, value)
@@ -201,6 +209,7 @@ def differentiable_general_attention(
     return _differentiable((OPERATORS, tables or (), *arguments), query, key, value, *(weights or ()))
 
 
+@hidden
 def eager_general_attention(
     query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], tables: Sequence[Tensor], *arguments: Any
 ) -> Any:

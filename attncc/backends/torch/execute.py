@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from operator import methodcaller
 
 import torch
 from torch import Tensor
@@ -15,19 +16,15 @@ from attncc.backends.accumulation import accumulation_dtype, sums_like
 from attncc.backends.base import Gradients, Saved
 from attncc.backends.logsum import LogSum
 from attncc.backends.merge import merge, put
-from attncc.backends.torch.config import Config, Tiling
+from attncc.backends.torch.config import Config
 from attncc.backends.torch.group_scores import GroupScore
 from attncc.backends.torch.kernels import ItemGradients, TileKernel, kernel_for
-from attncc.backends.torch.launches import GroupLaunches, TileLaunch
-from attncc.backends.torch.lower import TileSchedule, schedule
+from attncc.backends.torch.launches import GroupLaunches, PlanLaunches, TileLaunch
 from attncc.backends.torch.masks import Additive
 from attncc.backends.torch.selection import Selection
 from attncc.ir.score import ScoreExpression
-from attncc.planner.passes import Group
 from attncc.planner.plan import Plan
 
-#: Numbers of batch entries and heads that an executable keeps its launches for.
-MOST_SIZES = 16
 #: Head sizes that the gradient of lse extends are multiples of it: products of odd sizes take half as long again.
 VECTOR = 8
 
@@ -44,32 +41,33 @@ class TorchExecutable:
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
     ) -> tuple[Tensor, LogSum]:
         """Return (out, lse)."""
-        value_dim = value.shape[-1]
+        of_values = value
         query, key, value = _one_head_size(query, key, value)
-        rows, results = query.shape[:-1], None
-        for group in self._launches("forward", query, key):
+        whole: tuple[Tensor, LogSum] | None = None
+        for group in self._forward_launches.on(query, key):
             selection = group.selection
             score = self._score(weights, (), selection, query)
             sides = selection.query_side(query), selection.key_side(key), selection.key_side(value)
             out, lse = _forward(group, *sides, score, scale)
             if selection.everything:
-                results = out.reshape(query.shape), lse.map(lambda x: x.reshape(rows))
+                batch, heads, rows, _ = query.shape
+                whole = out.reshape_as(query), lse.map(methodcaller("reshape", batch, heads, rows))
                 break
-            results = results or _room(query, remainder=score is not None)
-            for whole, part in zip((results[0], *results[1].tensors), (out, *lse.tensors), strict=True):
-                selection.store_query_side(whole, part)
-        assert results is not None  # a plan has a group for every head
-        return _cut(results[0], value_dim), results[1]
+            whole = whole or _room(query, remainder=score is not None)
+            for x, part in zip((whole[0], *whole[1].tensors), (out, *lse.tensors), strict=True):
+                selection.store_query_side(x, part)
+        assert whole is not None  # a plan has a group for every head
+        return _cut(whole[0], of_values), whole[1]
 
     def backward(
         self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
     ) -> Gradients:
         """Return the gradients of query, key and value, and of the weights."""
-        dims, dtype = (saved.query.shape[-1], saved.key.shape[-1], saved.value.shape[-1]), saved.query.dtype
+        query, key, value, dtype = saved.query, saved.key, saved.value, saved.query.dtype
         d_weights = [sums_like(x, dtype) for x in saved.weights if with_weights]
         padded, grad_out = _padded(saved, grad_out, grad_lse)
-        found = self._gradients(padded, grad_out, d_weights, scale)
-        d_query, d_key, d_value = (_cut(x.to(dtype), dim) for x, dim in zip(found, dims, strict=True))
+        sums = self._gradients(padded, grad_out, d_weights, scale)
+        d_query, d_key, d_value = (_cut(x, like).to(dtype) for x, like in zip(sums, (query, key, value), strict=True))
         typed = [sums.to(x.dtype) for sums, x in zip(d_weights, saved.weights, strict=False)]
         return Gradients(d_query, d_key, d_value, typed)
 
@@ -77,15 +75,14 @@ class TorchExecutable:
         """Return the gradients (B, H, N, D), with D as padded; add to those of weights."""
         query, key, value = saved.query, saved.key, saved.value
         sums: ItemGradients | None = None
-        for group in self._launches("backward", query, key):
+        for group in self._backward_launches.on(query, key):
             selection = group.selection
             score = self._score(saved.weights, d_weights, selection, query)
-            q, do, o = (selection.query_side(x) for x in (query, grad_out, saved.out))
-            s = saved.lse.map(selection.query_side)
-            k, v = selection.key_side(key), selection.key_side(value)
+            q, o, do = selection.query_side(query), selection.query_side(saved.out), selection.query_side(grad_out)
+            k, v, s = selection.key_side(key), selection.key_side(value), saved.lse.map(selection.query_side)
             d_query, d_key, d_value = _backward(group, Saved(q, k, v, (), o, s), do, score, scale)
             if selection.everything:
-                return d_query.reshape(query.shape), d_key.reshape(key.shape), d_value.reshape(value.shape)
+                return d_query.reshape_as(query), d_key.reshape_as(key), d_value.reshape_as(value)
             sums = sums or (sums_like(query), sums_like(key), sums_like(value))
             selection.store_query_side(sums[0], d_query)
             selection.add_key_side(sums[1], d_key)
@@ -93,38 +90,13 @@ class TorchExecutable:
         assert sums is not None  # a plan has a group for every head
         return sums
 
-    def _launches(self, direction: str, query: Tensor, key: Tensor) -> tuple[GroupLaunches, ...]:
-        """Return the launches of each group of heads; those of the last numbers of heads and batch entries are kept."""
-        sizes = direction, *query.shape[:2], key.shape[1]
-        if (found := self._kept.get(sizes)) is None:
-            if len(self._kept) >= MOST_SIZES:
-                self._kept.clear()
-            found = self._kept[sizes] = tuple(self._made(*sizes))
-        return found
-
-    def _made(self, direction: str, batch: int, heads: int, key_heads: int) -> Iterator[GroupLaunches]:
-        forward = direction == "forward"
-        schedules, tiling = (
-            (self._forward_schedules, self.config.forward)
-            if forward
-            else (self._backward_schedules, self.config.backward)
-        )
-        for group, tiles in zip(self.plan.groups, schedules, strict=True):
-            selection = Selection.of(group, heads, key_heads)
-            leading = len(selection.members(batch, heads)[0])
-            yield GroupLaunches.of(tiles, selection, leading, tiling.chunk, self.plan.shape, not self.score.is_identity)
+    @cached_property
+    def _forward_launches(self) -> PlanLaunches:
+        return PlanLaunches(self.plan, self.config.forward, not self.score.is_identity)
 
     @cached_property
-    def _forward_schedules(self) -> list[TileSchedule]:
-        return _schedules(self.plan, self.config.forward)
-
-    @cached_property
-    def _backward_schedules(self) -> list[TileSchedule]:
-        return _schedules(self.plan, self.config.backward)
-
-    @cached_property
-    def _kept(self) -> dict[tuple[str, int, int, int], tuple[GroupLaunches, ...]]:
-        return {}
+    def _backward_launches(self) -> PlanLaunches:
+        return PlanLaunches(self.plan, self.config.backward, not self.score.is_identity)
 
     def _score(
         self, weights: Sequence[Tensor], sums: Sequence[Tensor], selection: Selection, query: Tensor
@@ -134,30 +106,23 @@ class TorchExecutable:
         return GroupScore.of(self.score, weights, sums, self.plan.shape, selection, query)
 
 
-def _schedules(plan: Plan, tiling: Tiling) -> list[TileSchedule]:
-    return [_scheduled(group, plan.shape.q_len, tiling) for group in plan.groups]
-
-
-def _scheduled(group: Group, rows: int, tiling: Tiling) -> TileSchedule:
-    return schedule(group.passes, rows, tiling, lambda: group.simplest.passes)
-
-
 def _forward(
     group: GroupLaunches, query: Tensor, key: Tensor, value: Tensor, score: GroupScore | None, scale: float
 ) -> tuple[Tensor, LogSum]:
-    """Return (out, lse) of a group: of folded tensors, queries (X, G, N, D), keys (X, N, D) and values (X, N, Dv).
+    """Return (out, lse) of a group: of queries (B, Hq, N, D), keys (B, Hkv, N, D) and values (B, Hkv, N, Dv).
 
-    out is (X, G, ..., Dv) and lse (X, G, ...): rows may lie in items.
+    Of the shapes of out and lse only the order of their elements is settled: they may be folded, and rows in items.
     """
     if group.rows_at_once:
-        out, lse = _results(group.launches[0], query, key, value, score, scale)
-        return group.launches[0].by_head(out), lse.map(group.launches[0].by_head)
+        [launch] = group.launches
+        out, lse = _results(launch, query, key, value, score, scale)
+        return launch.in_order(out), lse.map(launch.in_order)
     out, lse = _accumulators(group, query, value, remainder=score is not None)
     for launch in group.launches:
-        part_out, part_lse = _results(launch, query, key, value, score, scale)
-        into = put if launch.tiles.first else merge
         own = launch.of_heads(out), lse.map(launch.of_heads)
-        into(launch.tiles.rows, *own, launch.by_head(part_out), part_lse.map(launch.by_head), dim=2)
+        part_out, part_lse = _results(launch, query, key, value, score, scale)
+        part = launch.by_head(part_out), part_lse.map(launch.by_head)
+        (put if launch.tiles.first else merge)(launch.tiles.rows, *own, *part, dim=2)
     return out.to(query.dtype), lse
 
 
@@ -166,30 +131,30 @@ def _results(
 ) -> tuple[Tensor, LogSum]:
     """Return (out, lse) of a launch's items, (X, T, heads * L, Dv) and (X, T, heads * L)."""
     tiles, mask = launch.tiles, launch.mask(query)
-    sides = launch.rows(query), tiles.keys(key), tiles.keys(value)
+    sides = launch.rows(query), launch.keys(key), launch.keys(value)
     found = _kernel(launch, query.device, score).forward(*sides, _bias(mask), tiles.causal, scale)
     return _without_empty_rows(*found, mask)
 
 
 def _accumulators(group: GroupLaunches, query: Tensor, value: Tensor, *, remainder: bool) -> tuple[Tensor, LogSum]:
-    """Return room for the results of all rows, of no key where some rows have none."""
+    """Return room for the results of all rows, (X, G, N, Dv) and (X, G, N), of no key where some rows have none."""
+    rows = group.selection.leading, group.selection.group_size, query.shape[2]
     dtype = accumulation_dtype(query.dtype) if group.merges else query.dtype
-    out = torch.empty(*query.shape[:-1], value.shape[-1], dtype=dtype, device=query.device)
-    lse = LogSum.room(query, remainder=remainder)
+    out = torch.empty(*rows, value.shape[-1], dtype=dtype, device=query.device)
+    lse = LogSum.room(out, remainder=remainder)
     return (out, lse) if group.covered else (out.zero_(), LogSum.of_nothing(lse.value, remainder=remainder))
 
 
 def _backward(
     group: GroupLaunches, saved: Saved, grad_out: Tensor, score: GroupScore | None, scale: float
 ) -> ItemGradients:
-    """Return the gradients of a group's folded tensors; that of queries is (X, G, ..., D), as `_forward` has them."""
-    lse = saved.lse.value
-    lse = lse.masked_fill(lse == -math.inf, math.inf)  # exp(score - inf) = 0 on rows without keys
-    saved = replace(saved, lse=saved.lse._replace(value=lse))
+    """Return the gradients of a group's tensors, whose shapes are as `_forward` has them."""
     if group.keys_at_once:
-        d_query, d_key, d_value = _item_gradients(group.launches[0], saved, grad_out, score, scale)
-        return group.launches[0].by_head(d_query), d_key, d_value
-    sums = sums_like(saved.query), sums_like(saved.key), sums_like(saved.value)
+        [launch] = group.launches
+        d_query, d_key, d_value = _item_gradients(launch, saved, grad_out, score, scale)
+        return launch.in_order(d_query), d_key, d_value
+    query, key, value = group.selection.folded(saved.query), saved.key.flatten(0, 1), saved.value.flatten(0, 1)
+    sums = sums_like(query), sums_like(key), sums_like(value)
     for launch in group.launches:
         rows, cols = launch.tiles.rows, launch.tiles.cols
         d_query, d_key, d_value = _item_gradients(launch, saved, grad_out, score, scale)
@@ -205,7 +170,7 @@ def _item_gradients(
     """Return the gradients of a launch's items."""
     tiles, mask = launch.tiles, launch.mask(saved.query)
     q, o, do = (_zero_where_empty(launch.rows(x), mask) for x in (saved.query, saved.out, grad_out))
-    items = Saved(q, tiles.keys(saved.key), tiles.keys(saved.value), (), o, saved.lse.map(launch.rows))
+    items = Saved(q, launch.keys(saved.key), launch.keys(saved.value), (), o, saved.lse.map(launch.rows))
     return _kernel(launch, saved.query.device, score).backward(items, do, _bias(mask), tiles.causal, scale)
 
 
@@ -224,24 +189,26 @@ def _room(query: Tensor, *, remainder: bool) -> tuple[Tensor, LogSum]:
     return torch.empty_like(query, memory_format=torch.contiguous_format), LogSum.room(query, remainder=remainder)
 
 
-def _cut(x: Tensor, size: int) -> Tensor:
-    """Return rows of `size` elements out of padded ones, contiguous."""
+def _cut(x: Tensor, like: Tensor) -> Tensor:
+    """Return rows as long as another tensor's out of padded ones, contiguous."""
+    size = like.shape[-1]
     return (x if x.shape[-1] == size else x[..., :size]).contiguous()
 
 
 def _one_head_size(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Pad with zeros to one head size, as the flash op wants it: neither scores nor outputs change."""
     size = max(query.shape[-1], value.shape[-1])
-    q, k, v = (_rows_of(x, size) for x in (query, key, value))
-    return q, k, v
+    return _rows_of(query, size), _rows_of(key, size), _rows_of(value, size)
 
 
 def _padded(saved: Saved, grad_out: Tensor, grad_lse: Tensor | None) -> tuple[Saved, Tensor]:
     """Return what the forward left and the gradient of out, with one head size and the gradient of lse in them."""
     grad_out, value, out = _with_lse_gradient(grad_out, grad_lse, saved.value, saved.out)
     query, key, value = _one_head_size(saved.query, saved.key, value)
-    saved = replace(saved, query=query, key=key, value=value, out=_rows_of(out, value.shape[-1]))
-    return saved, _rows_of(grad_out, value.shape[-1])
+    out, grad_out = _rows_of(out, value.shape[-1]), _rows_of(grad_out, value.shape[-1])
+    # exp(score - inf) = 0 on rows without keys
+    lse = saved.lse._replace(value=saved.lse.value.nan_to_num(math.nan, math.inf, math.inf))
+    return Saved(query, key, value, saved.weights, out, lse), grad_out
 
 
 def _rows_of(x: Tensor, size: int) -> Tensor:

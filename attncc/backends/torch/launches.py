@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
-from attncc.backends.torch.lower import TileSchedule
+from attncc.backends.device import placed
+from attncc.backends.slots import Slots
+from attncc.backends.torch.config import Tiling
+from attncc.backends.torch.lower import TileSchedule, schedule
 from attncc.backends.torch.masks import Additive
 from attncc.backends.torch.selection import Selection
 from attncc.backends.torch.tile_batch import TileBatch
+from attncc.planner.passes import Group
+from attncc.planner.plan import Plan
 from attncc.planner.shape import Shape
+
+#: Numbers of batch entries and heads that launches are kept for.
+MOST_SIZES = 16
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -22,11 +31,13 @@ class TileLaunch:
 
     Attributes:
         tiles: The items.
+        selection: The group's heads and batch entries.
         first_head: The first of the heads.
         heads: The number of heads.
     """
 
     tiles: TileBatch
+    selection: Selection
     first_head: int
     heads: int
 
@@ -35,14 +46,41 @@ class TileLaunch:
         return x if self.heads == x.shape[1] else x.narrow(1, self.first_head, self.heads)
 
     def rows(self, x: Tensor) -> Tensor:
-        """Return the items' rows of x (X, G, N, ...), as (X, T, heads * L, ...)."""
-        return self.tiles.rows.take(self.of_heads(x), 2, items=1).flatten(2, 3)
+        """Return the items' rows of x (B, Hq, N, ...), which folds, as (X, T, heads * L, ...)."""
+        return self._items(x, self.tiles.rows, self.selection.group_size, self.first_head, self.heads)
+
+    def keys(self, x: Tensor) -> Tensor:
+        """Return the items' keys or values of x (B, Hkv, N, D), which folds, as (X, T, M, D); 0 where none is seen."""
+        taken, unused = self._items(x, self.tiles.cols, 1, 0, 1), self.tiles.unused
+        return taken if unused is None else taken.masked_fill(placed(unused, x.device).unsqueeze(-1), 0.0)
+
+    def _items(self, x: Tensor, slots: Slots, sharing: int, first_head: int, heads: int) -> Tensor:
+        """Return some of each `sharing` heads at `slots`: one view of x if the slots are affine."""
+        if slots.index is not None:
+            folded = x.reshape(self.selection.leading, sharing, *x.shape[2:])
+            return slots.take(folded.narrow(1, first_head, heads), 2, items=1).flatten(2, 3)
+        sizes, strides = list(x.shape), list(x.stride())
+        by_batch, by_head, by_row, *_ = strides
+        leading = by_batch if self.selection.key_heads == 1 else by_head * sharing
+        (items, length), (by_item, step) = slots.shape, slots.steps
+        base = x.storage_offset() + by_head * first_head + by_row * slots.base
+        if heads == 1:
+            sizes[:3] = self.selection.leading, items, length
+            strides[:3] = leading, by_row * by_item, by_row * step
+            return x.as_strided(sizes, strides, base)
+        sizes[:3] = self.selection.leading, items, heads, length
+        strides[:3] = leading, by_row * by_item, by_head, by_row * step
+        return x.as_strided(sizes, strides, base).flatten(2, 3)
 
     def by_head(self, x: Tensor) -> Tensor:
         """Return items' rows (X, T, heads * L, ...) as (X, heads, T, L, ...), a view."""
         if self.heads == 1:
             return x.unsqueeze(1)
         return x.view(*x.shape[:2], self.heads, self.tiles.rows.length, *x.shape[3:]).transpose(1, 2)
+
+    def in_order(self, x: Tensor) -> Tensor:
+        """Return items' rows with their elements in the order of (X, heads, T, L, ...), in whatever shape; a view."""
+        return x if self.heads == 1 else self.by_head(x)
 
     def mask(self, like: Tensor) -> Additive | None:
         """Return the mask on the device and in the dtype of a tensor."""
@@ -72,27 +110,64 @@ class GroupLaunches:
 
     @classmethod
     def of(
-        cls, schedule: TileSchedule, selection: Selection, leading: int, chunk: int, shape: Shape, one_head: bool
+        cls, schedule: TileSchedule, selection: Selection, chunk: int, shape: Shape, *, one_head: bool
     ) -> GroupLaunches:
         """Return the launches of a schedule.
 
         Args:
             schedule: The tile batches.
             selection: The group's heads and batch entries.
-            leading: X, the number of rows into which the selection folds batch entries and key heads.
             chunk: Scores that are computed at a time, at least those of an item.
             shape: The numbers of queries and keys.
-            one_head: Whether each launch is for one head, as a score is.
+            one_head: Whether each launch is for one query head, as under a score.
         """
-        launches = tuple(_launches(schedule, selection.group_size, chunk // max(1, leading), one_head))
+        launches = tuple(_launches(schedule, selection, chunk // max(1, selection.leading), one_head))
         rows_at_once = len(launches) == 1 and launches[0].tiles.rows.are_all(shape.q_len)
         keys_at_once = rows_at_once and launches[0].tiles.cols.are_all(shape.kv_len)
         merges = not all(launch.tiles.first for launch in launches)
         return cls(selection, launches, schedule.covered, merges, rows_at_once, keys_at_once)
 
 
-def _launches(schedule: TileSchedule, group_size: int, budget: int, one_head: bool) -> Iterator[TileLaunch]:
+def _launches(schedule: TileSchedule, selection: Selection, budget: int, one_head: bool) -> Iterator[TileLaunch]:
+    sharing = selection.group_size
     for tiles in schedule.tile_batches:
-        heads = 1 if one_head or tiles.causal else group_size
+        heads = 1 if one_head or tiles.causal else sharing
         for part in tiles.chunks(budget):
-            yield from (TileLaunch(part, first, heads) for first in range(0, group_size, heads))
+            yield from (TileLaunch(part, selection, first, heads) for first in range(0, sharing, heads))
+
+
+@dataclass(frozen=True, eq=False)
+class PlanLaunches:
+    """The launches of a plan in one direction; `one_head` is that of GroupLaunches.of."""
+
+    plan: Plan
+    tiling: Tiling
+    one_head: bool
+
+    def on(self, query: Tensor, key: Tensor) -> tuple[GroupLaunches, ...]:
+        """Return the launches of each group of heads on tensors (B, H, N, D); those of the last B and H are kept."""
+        batch, heads, *_ = query.shape
+        sizes = batch, heads, key.shape[1]
+        if (found := self._kept.get(sizes)) is None:
+            if len(self._kept) >= MOST_SIZES:
+                self._kept.clear()
+            found = self._kept[sizes] = tuple(self._made(*sizes))
+        return found
+
+    def _made(self, batch: int, heads: int, key_heads: int) -> Iterator[GroupLaunches]:
+        for group, tiles in zip(self.plan.groups, self._schedules, strict=True):
+            selection = Selection.of(group, batch, heads, key_heads)
+            yield GroupLaunches.of(tiles, selection, self.tiling.chunk, self.plan.shape, one_head=self.one_head)
+
+    @cached_property
+    def _schedules(self) -> list[TileSchedule]:
+        rows = self.plan.shape.q_len
+        return [_scheduled(group, rows, self.tiling) for group in self.plan.groups]
+
+    @cached_property
+    def _kept(self) -> dict[tuple[int, int, int], tuple[GroupLaunches, ...]]:
+        return {}
+
+
+def _scheduled(group: Group, rows: int, tiling: Tiling) -> TileSchedule:
+    return schedule(group.passes, rows, tiling, lambda: group.simplest.passes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -16,28 +17,33 @@ from attncc.planner.passes import Group
 class Selection:
     """Heads of a group, with their batch entries.
 
-    Query-side tensors (B, Hq, N, ...) are folded to (X, G, N, ...) and key-side ones to (X, N, ...), where the G
-    query heads of a row of X share its keys.
+    Query-side tensors (B, Hq, N, ...) fold to (X, G, N, ...) and key-side ones to (X, N, ...), where the G query heads
+    of a row of X share its keys.
 
     Attributes:
         queries: The query heads.
         keys: The key heads that these use.
+        key_heads: The number of these.
+        leading: X.
         group_size: G.
     """
 
     queries: HeadSubset
     keys: HeadSubset
+    key_heads: int
+    leading: int
     group_size: int
 
     @classmethod
-    def of(cls, group: Group, query_heads: int, key_heads: int) -> Selection:
+    def of(cls, group: Group, batch: int, query_heads: int, key_heads: int) -> Selection:
         """Return the selection of a group; heads picked one by one use their key heads one by one."""
-        sharing = query_heads // key_heads
+        sharing, entries = query_heads // key_heads, batch if group.batches is None else len(group.batches)
         if group.heads is None:
             every = HeadSubset(group.batches)
-            return cls(every, every, sharing)
-        used = tuple(head // sharing for head in group.heads)
-        return cls(HeadSubset(group.batches, group.heads), HeadSubset(group.batches, used), 1)
+            return cls(every, every, key_heads, entries * key_heads, sharing)
+        used = HeadSubset(group.batches, tuple(head // sharing for head in group.heads))
+        chosen = HeadSubset(group.batches, group.heads)
+        return cls(chosen, used, len(group.heads), entries * len(group.heads), 1)
 
     def members(self, batch: int, heads: int) -> tuple[Array, Array]:
         """Return the batch entry of each row of X, (X,), and its query heads, (X, G), out of `batch` and `heads`."""
@@ -46,16 +52,22 @@ class Selection:
         return np.repeat(entries, len(shared)), np.tile(shared, (len(entries), 1))
 
     def query_side(self, x: Tensor) -> Tensor:
-        """Return the selected part of x (B, Hq, N, ...) as (X, G, N, ...); a view where strides allow."""
-        part = self.queries.take(x)
-        shared = part.shape[0] * part.shape[1] // self.group_size
-        return part.reshape(shared, self.group_size, *part.shape[2:])
+        """Return the selected part of x (B, Hq, N, ...), which folds without a copy; a view where strides allow."""
+        return self._folding(self.queries.take(x))
 
     def key_side(self, x: Tensor) -> Tensor:
-        """Return the selected part of x (B, Hkv, N, ...) as (X, N, ...); a view where strides allow."""
-        return self.keys.take(x).flatten(0, 1)
+        """Return the selected part of x (B, Hkv, N, ...), which folds without a copy; a view where strides allow."""
+        return self._folding(self.keys.take(x))
 
-    @property
+    def _folding(self, x: Tensor) -> Tensor:
+        by_batch, by_head, *_ = x.stride()
+        return x if by_batch == by_head * x.shape[1] or 1 in (x.shape[0], self.key_heads) else x.contiguous()
+
+    def folded(self, x: Tensor) -> Tensor:
+        """Return what `query_side` returned as (X, G, N, ...), a view."""
+        return x.reshape(self.leading, self.group_size, *x.shape[2:])
+
+    @cached_property
     def everything(self) -> bool:
         """Whether all heads of all batch entries are selected."""
         return self.queries.everything

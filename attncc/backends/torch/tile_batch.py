@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
-from attncc.backends.device import placed
 from attncc.backends.slots import Slots
 from attncc.backends.torch.masks import Mask
 from attncc.ir.tables import Array
@@ -55,8 +52,3 @@ class TileBatch:
         unused = None if unused is None else unused[first:last]
         rows, cols = self.rows.chunk(first, last), self.cols.chunk(first, last)
         return replace(self, rows=rows, cols=cols, mask=mask, unused=unused)
-
-    def keys(self, x: Tensor) -> Tensor:
-        """Return the items' rows of keys or values x (X, N, D), as (X, T, M, D): 0 at keys that no query sees."""
-        taken = self.cols.take(x)
-        return taken if self.unused is None else taken.masked_fill(placed(self.unused, x.device).unsqueeze(-1), 0.0)
