@@ -41,7 +41,7 @@ def test_tables_of_one_rank_and_kind_share_a_template() -> None:
     assert alike(ids=[True, False]).template is not first.template
 
 
-def test_what_is_made_of_patterns_shares_a_template_too() -> None:
+def test_patterns_made_of_others_share_a_template() -> None:
     causal = attncc.load("causal")
     first, second = ((alike(ids=ids) & causal).causal() for ids in ([0, 1], [1, 1]))
     assert first.template.predicate == second.template.predicate
