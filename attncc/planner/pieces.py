@@ -52,7 +52,8 @@ class Pieces:
     @property
     def rises(self) -> bool:
         """Whether the function is nondecreasing."""
-        return bool(np.all(self.slope >= 0) and np.all(self.base[1:] >= self.ends[:-1]))
+        ends = self.ends
+        return bool(np.all(ends >= self.base) and np.all(self.base[1:] >= ends[:-1]))
 
     def cut(self, first: Array) -> Pieces:
         """Return the same function with further breakpoints, ascending, among which its own are."""
