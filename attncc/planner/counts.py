@@ -79,7 +79,8 @@ def _related(predicate: Predicate, shape: Shape) -> Relation | None:
 def _layouts(relation: Relation, shape: Shape) -> Iterator[Layout]:
     """Yield the layout with the keys in natural order, and that of all its parts if it differs."""
     joins = [comparison("eq", join.query - join.key) for join in relation.joins]
-    residual = conjunction([relation.key_filter, *joins, relation.residual])
-    yield lay_out(replace(relation, key_filter=TRUE, joins=(), residual=residual), shape)
-    if joins or relation.key_filter != TRUE:
+    ordering = TRUE if relation.ordering is None else relation.ordering.predicate()
+    residual = conjunction([relation.key_filter, *joins, ordering, relation.residual])
+    yield lay_out(replace(relation, key_filter=TRUE, joins=(), residual=residual, ordering=None), shape)
+    if joins or relation.ordering is not None or relation.key_filter != TRUE:
         yield lay_out(relation, shape)

@@ -12,7 +12,7 @@ import numpy as np
 import sympy
 
 from attncc.ir.evaluate import evaluate, evaluate_predicate
-from attncc.ir.predicate import TRUE, Predicate
+from attncc.ir.predicate import TRUE, Predicate, conjunction
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis, listed
@@ -54,6 +54,8 @@ def lay_out(relation: Relation, shape: Shape) -> Layout:
 
     Filters and joins that repeat along both axes are laid out in closed form, others by listing positions.
     """
+    if relation.ordering is not None:
+        return _ordered(relation, relation.ordering, shape)
     residual = None if relation.residual == TRUE else relation.residual
     if not relation.joins and relation.query_filter == relation.key_filter == TRUE:
         query, key = Axis(shape.q_len), Axis(shape.kv_len)
@@ -76,6 +78,21 @@ def _listed(relation: Relation, shape: Shape, residual: Predicate | None) -> Lay
     rows, cols = rows.reordered(query_order), cols.reordered(key_order)
     classes = query_class[query_order], key_class[key_order]
     return Layout(rows, cols, _segmented(relation.bands, *classes, rows, cols, shape.q_offset), residual)
+
+
+def _ordered(relation: Relation, ordering: Band, shape: Shape) -> Layout:
+    """The layout of a clause whose keys are sorted by a value, and its queries by the limits of that."""
+    rows = _filtered(Axis(shape.q_len), relation.query_filter, I, shape.q_offset)
+    cols = _filtered(Axis(shape.kv_len), relation.key_filter, J, 0)
+    values = np.broadcast_to(np.asarray(evaluate(ordering.key, {J: cols.places}), np.int64), cols.size)
+    low, high = (limit for limit in limits(ordering, rows.places + shape.q_offset) if limit is not None)
+    row_order, col_order = _sorted_by(low), _sorted_by(values)
+    ascending = values[col_order]
+    start = np.searchsorted(ascending, low[row_order])
+    stop = np.searchsorted(ascending, high[row_order], side="right")
+    residual = conjunction([relation.residual, *(band.predicate() for band in relation.bands)])
+    rows, cols = rows.reordered(row_order), cols.reordered(col_order)
+    return Layout(rows, cols, tabulated(start, stop, cols.size), None if residual == TRUE else residual)
 
 
 def _cyclic(bands: tuple[Band, ...], rows: Cycle, cols: Cycle, offset: int) -> KeyRanges:

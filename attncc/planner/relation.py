@@ -7,14 +7,14 @@ has to be evaluated for each pair.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import sympy
 
 from attncc.ir.arithmetic import direction, split_sum
 from attncc.ir.evaluate import evaluate
-from attncc.ir.normal import Clause
+from attncc.ir.normal import Clause, comparison
 from attncc.ir.predicate import TRUE, Predicate, conjunction
 from attncc.ir.remainder import Mod
 from attncc.ir.span import Span
@@ -40,20 +40,31 @@ class Band:
     low: sympy.Expr | None
     high: sympy.Expr | None
 
+    def predicate(self) -> Predicate:
+        """Return the band as comparisons."""
+        below = TRUE if self.low is None else comparison("ge", self.key - self.low)
+        return below & (TRUE if self.high is None else comparison("ge", self.high - self.key))
+
 
 @dataclass(frozen=True)
 class Relation:
-    """A clause sorted into its relational parts; their conjunction is the clause."""
+    """A clause sorted into its relational parts; their conjunction is the clause.
+
+    `ordering` is a band whose key is a table's value, in any order, such as the buckets next to one's own: it is one
+    range of keys where these are sorted by the value. Bands of positions then have no ranges, and are evaluated.
+    """
 
     query_filter: Predicate
     key_filter: Predicate
     joins: tuple[Join, ...]
     bands: tuple[Band, ...]
     residual: Predicate
+    ordering: Band | None = None
 
     def in_natural_order(self, clause: Clause) -> Relation:
         """Return the relation that moves and drops nothing: filters and joins are left to the residual."""
-        if not self.joins and self.query_filter == self.key_filter == self.residual == TRUE:
+        filters = self.query_filter == self.key_filter == self.residual == TRUE
+        if not self.joins and self.ordering is None and filters:
             return self
         return Relation(TRUE, TRUE, (), self.bands, clause.predicate())
 
@@ -64,7 +75,7 @@ def relate(clause: Clause, kv_len: int) -> Relation:
     key: list[Predicate] = []
     joins: list[Join] = []
     bands: list[Band] = []
-    residual: list[Predicate] = []
+    rest: list[Span] = []
     for span in clause.sorted_spans:
         if J not in span.form.free_symbols:
             query.append(span.predicate())
@@ -75,8 +86,23 @@ def relate(clause: Clause, kv_len: int) -> Relation:
         elif join := _join(span):
             joins.append(join)
         else:
-            residual.append(span.predicate())
-    return Relation(conjunction(query), conjunction(key), tuple(joins), tuple(bands), conjunction(residual))
+            rest.append(span)
+    ordering = None if joins else next(filter(_is_ordering, rest), None)
+    residual = conjunction(span.predicate() for span in rest if span is not ordering)
+    found = Relation(conjunction(query), conjunction(key), tuple(joins), tuple(bands), residual)
+    return found if ordering is None else replace(found, ordering=_limited(ordering, *_parts(ordering), 1))
+
+
+def _is_ordering(span: Span) -> bool:
+    """Return whether a span is a band of values that tables have at the keys, with two ends: few keys, if sorted."""
+    parts = None if span.holes or span.low is None or span.high is None else split_sum(span.form, I, J)
+    return parts is not None and parts[1].has(Read)
+
+
+def _parts(span: Span) -> tuple[sympy.Expr, sympy.Expr]:
+    parts = split_sum(span.form, I, J)
+    assert parts is not None
+    return parts
 
 
 def simple_bands(clause: Clause) -> tuple[Band, ...]:
