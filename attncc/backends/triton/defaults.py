@@ -11,13 +11,13 @@ from typing import Any
 
 #: Serves GPUs that no table is near to, and the interpreter.
 ANY = "any"
-HEAD_DIMS = (64, 128, 256)
+HEAD_DIMS = (64, 128, 256, 576)
 MAX_HEAD_DIM = HEAD_DIMS[-1]
 BITS = (16, 32)
 
 
 def blocks(arch: str, head_dim: int, itemsize: int) -> Mapping[str, list[int]]:
-    """Return [block_m, block_n, num_warps, num_stages] by kernel, for head sizes up to 256 and bytes of an element.
+    """Return [block_m, block_n, num_warps, num_stages] by kernel, for head sizes up to 576 and bytes of an element.
 
     `arch` is an architecture as drivers name it ("sm_90", "gfx942:sramecc+"), or "any".
     """

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from attncc.backends.head_chunks import power_of_two
 from attncc.backends.triton.config import Blocks, KernelConfig
 from attncc.backends.triton.launch import HeadShape, Launch
-from attncc.backends.triton.pack_gqa import GridHeads, packed_rows, power_of_two
+from attncc.backends.triton.pack_gqa import GridHeads
 from attncc.backends.triton.spec import Spec, pipelines_pairs
 from attncc.backends.triton.tile_scheduler import longest, schedule, transposed
 from attncc.backends.triton.tiled_pass import TiledPass
@@ -53,12 +54,14 @@ class Lowering:
 
     def forward(self, work: Pass, heads: GridHeads, *, opens: bool) -> Iterator[Launch]:
         """Return the launches of the forward kernel; `opens`: it is the first to write its rows, and writes all."""
-        height, blocks = packed_rows(work.rows.size, heads), self.config.forward
-        if height is None:
-            tiled = self._tiled(work, self._spec("forward", work), blocks, heads)
-        else:  # tiles of the pass are those of one head; the kernel's hold the same rows of all heads
-            blocks = replace(blocks, block_m=power_of_two(work.rows.size))
-            tiled = self._tiled(work, replace(self._spec("forward", work), packed=True), blocks, heads)
+        rows, blocks, spec = work.rows.size, self.config.forward, self._spec("forward", work)
+        packs = heads.packed(rows, blocks.block_m)
+        if packs is None:
+            tiled = self._tiled(work, spec, blocks, heads)
+        else:  # tiles of the pass are those of one head; the kernel's hold the same rows of all heads of a pack
+            blocks = replace(blocks, block_m=power_of_two(rows))
+            tiled = self._tiled(work, replace(spec, packed=True), blocks, packs)
+            height = max(16, power_of_two(rows * packs.group_size))
             tiled = replace(tiled, blocks=replace(tiled.blocks, block_m=height))
         return self._scheduled(tiled, tiled.work.tiles, opens)
 
@@ -96,11 +99,10 @@ class Lowering:
             wide=_is_wide(work, self.score),
             signed=work.q_offset < 0,
             far=self.far,
-            padded_head=self.shape.padded_head,
-            padded_value=self.shape.padded_value,
             score=self.score,
             remainder=self.score is not None,
             unpipelined=self.unpipelined,
+            **self.shape.chunking,
         )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from attncc.backends.head_chunks import padded
 from attncc.backends.triton.config import Blocks
-from attncc.backends.triton.launch import HeadShape, Launch, width
+from attncc.backends.triton.launch import HeadShape, Launch
 from attncc.backends.triton.pack_gqa import GridHeads
 from attncc.backends.triton.spec import Spec
 from attncc.backends.triton.tile_scheduler import WorkItems
@@ -122,7 +123,7 @@ class TiledPass:
         if self.spec.holds_keys:
             blocks, axis = replace(blocks, block_m=blocks.block_n), self.work.cols
         blocks = replace(blocks, num_warps=_join_warps(spec, blocks.block_m, shape), num_stages=1)
-        spec = replace(spec, padded_head=shape.padded_head, padded_value=shape.padded_value)
+        spec = replace(spec, **shape.chunking)
         numbers = {"rows": axis.size, "parts_per_head": len(split.items), "group_size": self.numbers["group_size"]}
         arrays = {**self.arrays, "split_tiles": split.tiles}
         return Launch(spec, shape, blocks, self.heads, len(split.tiles), arrays, numbers, writes)
@@ -131,5 +132,5 @@ class TiledPass:
 def _join_warps(spec: Spec, rows: int, shape: HeadShape) -> int:
     """Return the warps that join a split tile of `rows` rows: `merge` holds two tiles at a time, `add` one."""
     if spec.kernel == "merge":
-        return min(16, max(4, rows * width(shape.value_dim) // MERGED_BY_WARP))
-    return min(16, max(1, rows * width(shape.head_dim) // ADDED_BY_WARP))
+        return min(16, max(4, rows * padded(shape.value_dim) // MERGED_BY_WARP))
+    return min(16, max(1, rows * padded(shape.head_dim) // ADDED_BY_WARP))

@@ -16,7 +16,7 @@ from attncc.targets import gpu
 
 
 @pytest.mark.parametrize("arch", [*defaults.architectures(), defaults.ANY])
-@pytest.mark.parametrize("head_dim", [1, 64, 65, 128, 129, 256])
+@pytest.mark.parametrize("head_dim", [1, 64, 65, 128, 129, 256, 257, 576])
 @pytest.mark.parametrize("itemsize", [2, 4])
 def test_each_entry_is_a_valid_configuration(arch: str, head_dim: int, itemsize: int) -> None:
     found = KernelConfig.default(arch, head_dim, itemsize)

@@ -1,0 +1,29 @@
+"""Head sizes as kernels hold them: chunks of columns, each a power of two."""
+
+from __future__ import annotations
+
+#: The largest head size that is always one chunk.
+WHOLE = 256
+
+
+def power_of_two(number: int) -> int:
+    """Return the least power of two that is at least `number`, for numbers from 1."""
+    return 1 << (number - 1).bit_length()
+
+
+def chunks(head_dim: int) -> tuple[int, ...]:
+    """Return the powers of two, at least 16, whose sum a head size is padded to.
+
+    It is one up to WHOLE. A larger size is cut into the largest power of two that it holds and the rest, as kernels for
+    latent attention do with 576 = 512 + 64: padded to 1,024, tiles would leave no room for anything else.
+    """
+    whole = max(16, power_of_two(head_dim))
+    first = whole // 2
+    if head_dim <= WHOLE or head_dim > first + first // 2:
+        return (whole,)
+    return first, max(16, power_of_two(head_dim - first))
+
+
+def padded(head_dim: int) -> int:
+    """Return how many columns a head size is padded to."""
+    return sum(chunks(head_dim))
