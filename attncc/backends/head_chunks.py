@@ -24,6 +24,12 @@ def chunks(head_dim: int) -> tuple[int, ...]:
     return first, max(16, power_of_two(head_dim - first))
 
 
+def begins_with(head_dim: int, value_dim: int) -> bool:
+    """Return whether chunks of the first `value_dim` columns of a head are among its own chunks."""
+    own, of_value = chunks(head_dim), chunks(value_dim)
+    return value_dim == head_dim or (own[: len(of_value)] == of_value and sum(of_value) == value_dim)
+
+
 def padded(head_dim: int) -> int:
     """Return how many columns a head size is padded to."""
     return sum(chunks(head_dim))

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from attncc.backends.accumulation import accumulation_dtype, sums_like
 from attncc.backends.base import Gradients, Saved
+from attncc.backends.latent import is_view_of_key
 from attncc.backends.logsum import LogSum
 from attncc.backends.merge import merge, put
 from attncc.backends.torch.config import Config, Tiling
@@ -209,7 +210,13 @@ def _bias(mask: Additive | None) -> Tensor | None:
 
 
 def _one_head_size(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pad with zeros to one head size, as the flash op wants it: neither scores nor outputs change."""
+    """Pad with zeros to one head size, as the flash op wants it: neither scores nor outputs change.
+
+    A value that is a view of its key has the key's other columns in place of zeros, and isn't copied: outputs of these
+    are cut off, and the gradients that meet them are 0.
+    """
+    if is_view_of_key(value, key):
+        value = key
     size = max(query.shape[-1], value.shape[-1])
     q, k, v = (_rows_of(x, size) for x in (query, key, value))
     return q, k, v

@@ -102,6 +102,7 @@ def lower(
     config: Mapping[str, object] | None = None,
     score: ScoreExpression | None = None,
     weighted: bool = False,
+    latent: bool = False,
 ) -> LoweredPlan:
     """Lower a plan for a GPU and inputs of these sizes: its kernels, and their launches.
 
@@ -109,6 +110,7 @@ def lower(
         config: Choices that differ from the GPU's defaults; see attncc.backends.triton.config.
         score: The expression in the place of the scores.
         weighted: Whether the gradients of the score's weights are wanted, too.
+        latent: Whether values are the first columns of their keys, in the same memory; see attncc.backends.latent.
 
     Raises:
         BackendError: The backend doesn't take the dtype or a head size.
@@ -125,6 +127,7 @@ def lower(
         config or {},
         score=score,
         weighted=weighted and score is not None and bool(score.lookups),
+        latent=latent,
         far=max(plan.shape.q_len, plan.shape.kv_len) * widest >= NARROW,
     )
     return LoweredPlan(plan, lowering, inputs.batch, inputs.heads, inputs.kv_heads, torch.device("cpu"))

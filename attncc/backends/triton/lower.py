@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from attncc.backends.head_chunks import power_of_two
+from attncc.backends.head_chunks import begins_with, power_of_two
 from attncc.backends.triton.config import Blocks, KernelConfig
 from attncc.backends.triton.launch import HeadShape, Launch
 from attncc.backends.triton.pack_gqa import GridHeads
@@ -33,6 +33,7 @@ class Lowering:
     processors: int
     score: ScoreExpression | None = None  # stands in the place of the scores
     weighted: bool = False  # the gradients of its weights are wanted
+    latent: bool = False  # values are the first columns of their keys
     far: bool = False  # a head's rows reach beyond 2^31 elements
     unpipelined: bool = False  # see Spec
 
@@ -47,10 +48,12 @@ class Lowering:
         score: ScoreExpression | None,
         weighted: bool,
         far: bool,
+        latent: bool = False,
     ) -> Lowering:
         """Return the lowering for an architecture, with its default configuration but for the choices in `config`."""
         default = KernelConfig.default(arch, max(shape.head_dim, shape.value_dim), shape.itemsize)
-        return cls(shape, default.changed(config), processors, score, weighted, far, not pipelines_pairs(arch))
+        chosen, unpipelined = default.changed(config), not pipelines_pairs(arch)
+        return cls(shape, chosen, processors, score, weighted, latent, far, unpipelined)
 
     def forward(self, work: Pass, heads: GridHeads, *, opens: bool) -> Iterator[Launch]:
         """Return the launches of the forward kernel; `opens`: it is the first to write its rows, and writes all."""
@@ -99,6 +102,7 @@ class Lowering:
             wide=_is_wide(work, self.score),
             signed=work.q_offset < 0,
             far=self.far,
+            latent=self.latent and begins_with(self.shape.head_dim, self.shape.value_dim),
             score=self.score,
             remainder=self.score is not None,
             unpipelined=self.unpipelined,

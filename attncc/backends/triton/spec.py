@@ -55,6 +55,7 @@ class Spec:
     grad_lse: bool = False  # lse has a gradient
     atomic: bool = False  # dQ and weights' gradients are added up along the way, with atomics
     of_keys: bool = False  # the rows of an `add` kernel are keys
+    latent: bool = False  # values are the first columns of their keys, and one tile serves as both
     score: ScoreExpression | None = None  # stands in the place of the scores
     weighted: bool = False  # the gradients of its weights are wanted
     remainder: bool = False  # lse comes with the remainder of its rounding, as under a score; see LogSum
