@@ -11,8 +11,8 @@ def power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def chunks(head_dim: int) -> tuple[int, ...]:
-    """Return the powers of two, at least 16, whose sum a head size is padded to.
+def chunks(head_dim: int, most: int = 512) -> tuple[int, ...]:
+    """Return the powers of two, from 16 to `most`, whose sum a head size is padded to.
 
     It is one up to WHOLE. A larger size is cut into the largest power of two that it holds and the rest, as kernels for
     latent attention do with 576 = 512 + 64: padded to 1,024, tiles would leave no room for anything else.
@@ -20,8 +20,10 @@ def chunks(head_dim: int) -> tuple[int, ...]:
     whole = max(16, power_of_two(head_dim))
     first = whole // 2
     if head_dim <= WHOLE or head_dim > first + first // 2:
-        return (whole,)
-    return first, max(16, power_of_two(head_dim - first))
+        found: tuple[int, ...] = (whole,)
+    else:
+        found = first, max(16, power_of_two(head_dim - first))
+    return tuple(min(size, most) for size in found for _ in range(max(1, size // most)))
 
 
 def begins_with(head_dim: int, value_dim: int) -> bool:

@@ -29,13 +29,24 @@ class HeadShape:
     value_dim: int  # elements of a row of values
     itemsize: int  # bytes of an element
     group_size: int  # query heads that share a key head
+    widest: int = 512  # columns of the largest chunk of a head
+
+    @property
+    def head_chunks(self) -> tuple[int, ...]:
+        """The columns of each chunk of queries and keys."""
+        return chunks(self.head_dim, self.widest)
+
+    @property
+    def value_chunks(self) -> tuple[int, ...]:
+        """The columns of each chunk of values."""
+        return chunks(self.value_dim, self.widest)
 
     @property
     def chunking(self) -> HeadChunking:
         """How kernels cut heads into chunks."""
         return {
-            "head_chunks": len(chunks(self.head_dim)),
-            "value_chunks": len(chunks(self.value_dim)),
+            "head_chunks": len(self.head_chunks),
+            "value_chunks": len(self.value_chunks),
             "padded_head": self.head_dim != padded(self.head_dim),
             "padded_value": self.value_dim != padded(self.value_dim),
         }
@@ -79,8 +90,8 @@ class Launch:
             "BLOCK_N": self.blocks.block_n,
             "PRECISION": precision,
         }
-        for of_head, size in ((self.spec.head, self.shape.head_dim), (self.spec.value, self.shape.value_dim)):
-            constants |= {chunk.block: columns for chunk, columns in zip(of_head, chunks(size), strict=True)}
+        for of_head, sizes in ((self.spec.head, self.shape.head_chunks), (self.spec.value, self.shape.value_chunks)):
+            constants |= {chunk.block: size for chunk, size in zip(of_head, sizes, strict=True)}
         return {name: constants[name] for name in self.spec.constants}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attncc.backends.head_chunks import padded
+from attncc.backends.head_chunks import WHOLE, padded, power_of_two
 from attncc.backends.triton.config import Blocks
 from attncc.backends.triton.launch import HeadShape, Launch
 from attncc.backends.triton.pack_gqa import GridHeads
@@ -118,7 +118,10 @@ class TiledPass:
             yield self._join(add, split, of_values if name == "DV" else self.shape, {"Grad": name})
 
     def _join(self, spec: Spec, split: WorkItems, shape: HeadShape, writes: Mapping[str, str]) -> Launch:
-        """`add` and `merge` know one kind of rows: those of the kernel's tiles."""
+        """`add` and `merge` know one kind of rows: those of the kernel's tiles, of which they hold two at a time."""
+        shape = replace(
+            shape, widest=WHOLE
+        )  # a chunk of a part comes after the other: for two whole ones no room is left
         blocks, axis = self.blocks, self.work.rows
         if self.spec.holds_keys:
             blocks, axis = replace(blocks, block_m=blocks.block_n), self.work.cols
@@ -132,5 +135,7 @@ class TiledPass:
 def _join_warps(spec: Spec, rows: int, shape: HeadShape) -> int:
     """Return the warps that join a split tile of `rows` rows: `merge` holds two tiles at a time, `add` one."""
     if spec.kernel == "merge":
-        return min(16, max(4, rows * padded(shape.value_dim) // MERGED_BY_WARP))
-    return min(16, max(1, rows * padded(shape.head_dim) // ADDED_BY_WARP))
+        least, enough = 4, rows * padded(shape.value_dim) // MERGED_BY_WARP
+    else:
+        least, enough = 1, rows * padded(shape.head_dim) // ADDED_BY_WARP
+    return min(16, max(least, power_of_two(enough + 1) // 2))
