@@ -125,8 +125,8 @@ def test_default_configurations_fit_every_target(bar, target: str, head_dim: int
     check_resources(bar, target, f"D={head_dim} {dtype}", sources)
 
 
-#: Kernels of wide heads that spill on a target, of all that are compiled for it: a few registers of a step.
-SPILLING: dict[str, int] = {}
+#: Kernels of wide heads that spill on a target: a form of the key gradient, 11 registers.
+SPILLING = {"gfx942": 1, "gfx950": 1}
 
 
 @pytest.mark.timeout(1800)

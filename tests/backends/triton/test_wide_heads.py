@@ -10,11 +10,11 @@ import attncc
 from attncc.backends.head_chunks import WHOLE, begins_with, chunks, padded
 from attncc.backends.inputs import Inputs
 from attncc.backends.reference.mask import as_broadcast, dense_mask
-from attncc.backends.triton import aot, lower
+from attncc.backends.triton import BACKEND, aot, lower
 from attncc.backends.triton.defaults import MAX_HEAD_DIM
 from attncc.backends.triton.modules import render
 from attncc.backends.triton.pack_gqa import GridHeads
-from attncc.targets import gpu
+from attncc.targets import gpu, target
 from attncc.testing.check import check_attention
 from attncc.testing.oracle import Problem
 
@@ -49,6 +49,14 @@ def test_values_of_a_key_are_whole_chunks_of_it(head_dim: int, value_dim: int, w
 def test_wide_heads_agree_with_the_oracle(head_dim: int, value_dim: int, dtype: torch.dtype, poisoned) -> None:
     sizes = {"heads": 2, "kv_heads": 1, "head_dim": head_dim, "value_dim": value_dim}
     check(STRIDED, 33, 33, {**SMALL, **SPLIT}, dtype=dtype, **sizes)
+
+
+def test_wide_heads_that_fit_no_blocks_are_refused() -> None:
+    plan, inputs = attncc.plan(CAUSAL, 256, target="rtx4090"), Inputs.given(1, 1, None, 576, 512, "fp32")
+    with pytest.raises(attncc.BackendError, match=r"fp32 fit sm_89 with head sizes 1 to 256"):
+        aot.lower(plan, gpu("rtx4090"), inputs)
+    with pytest.raises(attncc.ConfigError, match=r"heads to 256 in fp32 on sm_89"):
+        BACKEND.default(inputs, target("rtx4090"))
 
 
 def test_atomic_gradients_of_wide_heads_agree_with_the_oracle() -> None:
