@@ -18,12 +18,12 @@ def chunks(head_dim: int, most: int = 512) -> tuple[int, ...]:
     latent attention do with 576 = 512 + 64: padded to 1,024, tiles would leave no room for anything else.
     """
     whole = max(16, power_of_two(head_dim))
+    if head_dim <= WHOLE:
+        return (whole,)
     first = whole // 2
-    if head_dim <= WHOLE or head_dim > first + first // 2:
-        found: tuple[int, ...] = (whole,)
-    else:
-        found = first, max(16, power_of_two(head_dim - first))
-    return tuple(min(size, most) for size in found for _ in range(max(1, size // most)))
+    rest = max(16, power_of_two(head_dim - first))
+    sizes = (whole,) if rest == first else (first, rest)
+    return tuple(min(size, most) for size in sizes for _ in range(max(1, size // most)))
 
 
 def begins_with(head_dim: int, value_dim: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attncc.backends.head_chunks import WHOLE, padded, power_of_two
+from attncc.backends.head_chunks import padded, power_of_two
 from attncc.backends.triton.config import Blocks
 from attncc.backends.triton.launch import HeadShape, Launch
 from attncc.backends.triton.pack_gqa import GridHeads
@@ -16,8 +16,11 @@ from attncc.backends.triton.tile_scheduler import WorkItems
 from attncc.ir.tables import Array
 from attncc.planner.passes import Pass
 
-#: Elements of a split tile that a warp merges, and that it adds up. With 1,024 to add up, Triton 3.7 takes stack.
-MERGED_BY_WARP, ADDED_BY_WARP = 1024, 2048
+#: Elements of a split tile and of a part of it that a warp merges, and of one that it adds up. With 1,024 to add up,
+#: Triton 3.7 takes stack.
+MERGED_BY_WARP, ADDED_BY_WARP = 2048, 2048
+#: Columns of the largest chunk of a wide part: all of it beside its tile would leave no registers.
+JOINED = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +121,8 @@ class TiledPass:
             yield self._join(add, split, of_values if name == "DV" else self.shape, {"Grad": name})
 
     def _join(self, spec: Spec, split: WorkItems, shape: HeadShape, writes: Mapping[str, str]) -> Launch:
-        """`add` and `merge` know one kind of rows: those of the kernel's tiles, of which they hold two at a time."""
-        shape = replace(
-            shape, widest=WHOLE
-        )  # a chunk of a part comes after the other: for two whole ones no room is left
+        """`add` and `merge` know one kind of rows: those of the kernel's tiles."""
+        shape = replace(shape, widest=JOINED)
         blocks, axis = self.blocks, self.work.rows
         if self.spec.holds_keys:
             blocks, axis = replace(blocks, block_m=blocks.block_n), self.work.cols
@@ -133,9 +134,9 @@ class TiledPass:
 
 
 def _join_warps(spec: Spec, rows: int, shape: HeadShape) -> int:
-    """Return the warps that join a split tile of `rows` rows: `merge` holds two tiles at a time, `add` one."""
+    """Return the warps that join a split tile of `rows` rows: `merge` holds it and a chunk of a part, `add` less."""
     if spec.kernel == "merge":
-        least, enough = 4, rows * padded(shape.value_dim) // MERGED_BY_WARP
+        least, enough = 4, rows * (padded(shape.value_dim) + shape.value_chunks[0]) // MERGED_BY_WARP
     else:
         least, enough = 1, rows * padded(shape.head_dim) // ADDED_BY_WARP
     return min(16, max(least, power_of_two(enough + 1) // 2))
