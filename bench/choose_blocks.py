@@ -2,7 +2,8 @@
 
     python bench/choose_blocks.py sm_90 --head-dim 64 --head-dim 128 --dtype fp16
 
-prints the entries of attncc/backends/triton/defaults.toml. For each kernel it looks for the blocks with the least
+prints the entries of attncc/backends/triton/defaults.toml; those of wide heads come from `--head-dim 576 --value-dim
+512` with blocks to try, as in `--among 64,32,8`. For each kernel it looks for the blocks with the least
 predicted time over six patterns, whose kernels take neither stack nor spills and stay within the target's limits. What
 is compiled is kept in the kernel cache, so that an interrupted run resumes.
 
@@ -57,6 +58,7 @@ class Task:
     arch: str
     kernel: str
     head_dim: int
+    value_dim: int
     dtype: str
 
     @property
@@ -64,8 +66,14 @@ class Task:
         return gpu(self.arch)
 
     @property
-    def itemsize(self) -> int:
-        return Inputs.given(1, 1, None, self.head_dim, None, self.dtype).itemsize
+    def inputs(self) -> Inputs:
+        return Inputs.given(1, 1, None, self.head_dim, self.value_dim, self.dtype)
+
+    @property
+    def sums(self) -> int:
+        """Columns of the kernel's accumulators."""
+        keys, values = self.head_dim, self.value_dim
+        return {"forward": values, "query_gradient": keys, "key_gradient": keys + values}[self.kernel]
 
 
 @dataclass(frozen=True)
@@ -94,9 +102,8 @@ def candidates(task: Task, stages: int) -> Iterator[Blocks]:
     """Return the blocks to try: whose accumulators fit the registers, with at least half of a product's rows a warp."""
     for m, n, warps in itertools.product((32, 64, 128), (32, 64, 128), (4, 8)):
         rows, cols = (n, m) if task.kernel == "key_gradient" else (m, n)
-        sums = 2 if task.kernel == "key_gradient" else 1
         scores = 1 if task.kernel == "forward" else 2
-        held = rows * (sums * task.head_dim + scores * cols) / (warps * task.gpu.warp_size)
+        held = rows * (task.sums + scores * cols) / (warps * task.gpu.warp_size)
         if rows >= 8 * warps and 32 <= held <= SHARE * task.gpu.registers_per_thread:
             yield Blocks(m, n, warps, stages)
 
@@ -108,10 +115,9 @@ def plan(name: str, arch: str) -> Plan:
 
 def cases(task: Task, blocks: Blocks, names: Sequence[str] = ORDER) -> Iterator[Case]:
     """Return the launches of the kernel over patterns."""
-    inputs = Inputs.given(1, 1, None, task.head_dim, None, task.dtype)
     for name in names:
         config = {f"{task.kernel}.{key}": value for key, value in asdict(blocks).items()}
-        lowered = aot.lower(plan(name, task.arch), task.gpu, inputs, config=config)
+        lowered = aot.lower(plan(name, task.arch), task.gpu, task.inputs, config=config)
         for launch in lowered.launches("forward" if task.kernel == "forward" else "backward"):
             if launch.spec.kernel == task.kernel:
                 visited = (float(tiles.sum()) * launch.grid_heads for tiles in demand.visited(launch))
@@ -164,6 +170,7 @@ def _note(task: Task, candidate: Candidate, text: str) -> None:
 def main(
     arch: str,
     head_dim: Annotated[list[int], typer.Option()],
+    value_dim: Annotated[int | None, typer.Option(help="The head size by default.")] = None,
     dtype: Annotated[str, typer.Option()] = "fp16",
     kernel: Annotated[list[str] | None, typer.Option()] = None,
     stages: Annotated[int, typer.Option()] = 2,
@@ -175,13 +182,13 @@ def main(
     with Compilers(gpu(arch), 1, LIMIT_SECONDS) as compilers:
         for size in head_dim:
             for name in kernel or [name for name, each in SIGNATURES.items() if each.products]:
-                task = Task(arch, name, size, dtype)
+                task = Task(arch, name, size, value_dim or size, dtype)
                 found = None
                 for number in range(stages, 0, -1):
                     tried = [Blocks(*each, number) for each in named] or candidates(task, number)
                     found = found or choose(task, tried, pattern or ORDER, compilers)
                 shown = f"[{', '.join(map(str, astuple(found)[:4]))}]" if found else "none fits"
-                print(f"{arch} {8 * task.itemsize} bits, {size}: {name} = {shown}", flush=True)
+                print(f"{arch} {8 * task.inputs.itemsize} bits, {size}: {name} = {shown}", flush=True)
 
 
 if __name__ == "__main__":

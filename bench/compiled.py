@@ -101,13 +101,27 @@ def bigbird(i: attncc.Index, j: attncc.Index, *, chosen: attncc.Table) -> attncc
 
 
 def kernels(
-    name: str, target: str, dtype: str, head_dim: int, length: int, forward: Blocks | None = None
+    name: str,
+    target: str,
+    dtype: str,
+    head_dim: int,
+    length: int,
+    forward: Blocks | None = None,
+    value_dim: int | None = None,
 ) -> list[tuple[Variant, Source]]:
     """Return the kernels of a pattern, forward and backward; by default in the backend's own blocks."""
     config = {f"forward.{key}": value for key, value in asdict(forward).items()} if forward else {}
     made = attncc.plan(patterns(length)[name], length, tile=BACKEND.tile, target=target)
-    lowered = aot.lower(made, gpu(target), Inputs.given(1, 1, None, head_dim, None, dtype), config=config)
+    lowered = aot.lower(made, gpu(target), Inputs.given(1, 1, None, head_dim, value_dim, dtype), config=config)
     return [(each, each.unnamed_source) for each in variants(lowered, dtype)]
+
+
+def decoding(target: str, dtype: str, latent: int = 576, value_dim: int = 512) -> list[tuple[Variant, Source]]:
+    """Return the kernels of a step of latent attention, for 128 query heads on one key head whose value is its view."""
+    made = attncc.plan(attncc.load("causal"), 1, 8192, q_offset=8191, tile=BACKEND.tile, target=target)
+    inputs = Inputs.given(1, 128, 1, latent, value_dim, dtype)
+    lowered = aot.lower(made, gpu(target), inputs, latent=True)
+    return [(each, each.unnamed_source) for each in variants(lowered, dtype, backward=False)]
 
 
 @cache

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from compiled import BLOCKS, dense, forward, kernels, patterns, predicted
+from compiled import BLOCKS, decoding, dense, forward, kernels, patterns, predicted
 
 import attncc
 from attncc.machine_code.compiled import Compiled
 from attncc.machine_code.compiler import compile_all
 from attncc.machine_code.instructions import Mix, OpKind
 from attncc.machine_code.loops import full_and_partial, main_loops
+from attncc.machine_code.source import Source
 from attncc.targets import gpu
 
 TARGETS = ("rtx4090", "rtx5090", "a100", "h100", "b200", "b300", "mi300x", "mi355x")
@@ -121,13 +122,32 @@ def test_default_configurations_fit_every_target(bar, target: str, head_dim: int
     """Every kernel of six patterns, forward and backward, compiles to code without stack, within the limits."""
     listed = (kernels(name, target, dtype, head_dim, 4096) for name in patterns(4096))
     sources = list({source: variant for each in listed for variant, source in each})
+    check_resources(bar, target, f"D={head_dim} {dtype}", sources)
+
+
+#: Kernels of wide heads that spill on a target: the forward of sm_89's blocks, and a form of the key gradient; 15
+#: instructions at most.
+SPILLING = {"sm_120": 8, "gfx942": 1}
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("target", TARGETS)
+def test_kernels_of_wide_heads_fit_every_target(bar, target: str) -> None:
+    """The same with D = 576 and Dv = 512, and a step of latent attention: docs/triton.md."""
+    listed = [kernels(name, target, "bf16", 576, 4096, value_dim=512) for name in patterns(4096)]
+    sources = list({source: variant for each in (*listed, decoding(target, "bf16")) for variant, source in each})
+    check_resources(bar, target, "D=576, Dv=512 bf16", sources, spilling=SPILLING.get(gpu(target).arch, 0))
+
+
+def check_resources(bar, target: str, sizes: str, sources: list[Source], spilling: int = 0) -> None:
+    """Compile kernels; bars on those beyond the target's limits, and on those with a stack."""
     found = compile_all(sources, gpu(target), workers=os.cpu_count() or 1)
     taken = {source: compiled.resources for source, compiled in zip(sources, found, strict=True)}
     beyond = [f"{s.name}: {r.excess(gpu(target))}" for s, r in taken.items() if r.excess(gpu(target))]
     stacked = [f"{s.name}: {r.stack} B, {r.spills} spills" for s, r in taken.items() if r.stack or r.spills]
-    what = f"{gpu(target).arch} D={head_dim} {dtype}, {len(found)} kernels of six patterns:"
+    what = f"{gpu(target).arch} {sizes}, {len(found)} kernels of six patterns:"
     bar(f"{what} beyond the limits", len(beyond), "at most 0 kernels", "; ".join(beyond))
-    bar(f"{what} with stack or spills", len(stacked), "at most 0 kernels", "; ".join(stacked))
+    bar(f"{what} with stack or spills", len(stacked), f"at most {spilling} kernels", "; ".join(stacked))
 
 
 def test_compiled_kernels_load_from_the_cache(bar, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 from attncc.backends.choices import Value
+from attncc.backends.head_chunks import padded
 from attncc.backends.inputs import Inputs
 from attncc.planner.options import WAYS
 from attncc.planner.passes import Group, Pass
@@ -61,8 +62,8 @@ def facts(plan: Plan, inputs: Inputs, target: Target) -> dict[str, object]:
         "q_len": plan.shape.q_len,
         "kv_len": plan.shape.kv_len,
         **{name: getattr(inputs, name) for name in _SIZES[2:]},
-        "padded_head": _padded(inputs.head_dim),
-        "padded_value": _padded(inputs.value_dim),
+        "padded_head": padded(inputs.head_dim),
+        "padded_value": padded(inputs.value_dim),
         "ways": tuple(ways),
         "near_ways": tuple(way for way in ways if _seconds(plan, way) <= NEAR * _seconds(plan, WAYS[0])),
         "exact_ways": tuple(way for way in ways if any(work.residual is None for work in passes[way])),
@@ -99,10 +100,6 @@ def _seconds(plan: Plan, way: str) -> float:
 def _distinct(passes: Iterable[Pass]) -> list[Pass]:
     """Return each pass once: several ways may share it, and several groups don't."""
     return list({id(work): work for work in passes}.values())
-
-
-def _padded(size: int) -> int:
-    return max(16, 1 << (size - 1).bit_length())
 
 
 def _of(target: Target) -> Mapping[str, Value | float]:

@@ -137,3 +137,26 @@ def test_overlapping_strided_rows_get_every_contribution(row_step: int, item_ste
     slots.add(found, part)
     wanted.index_add_(1, torch.as_tensor(slots.rows().ravel()), part.flatten(1, 2))
     torch.testing.assert_close(found, wanted)
+
+
+def test_a_value_that_is_a_view_of_its_key_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key = torch.randn(1, 4, 30, 48), torch.randn(1, 1, 30, 48)
+    pattern = attncc.load("strided", l=4)
+    wanted = attncc.attention(query, key, key[..., :40].contiguous(), pattern, enable_gqa=True, backend="torch")
+    monkeypatch.setattr("attncc.backends.torch.execute.pad", None)
+    found = attncc.attention(query, key, key[..., :40], pattern, enable_gqa=True, backend="torch")
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("with_lse", [False, True])
+def test_gradients_of_a_key_and_its_view_add_up(with_lse: bool) -> None:
+    query, key = (torch.randn(2, heads, 70, 24, dtype=torch.float64, requires_grad=True) for heads in (4, 2))
+
+    def gradients(backend: str) -> tuple[torch.Tensor, ...]:
+        out, lse = attncc.attention(
+            query, key, key[..., :16], attncc.load("strided", l=8), enable_gqa=True, return_lse=True, backend=backend
+        )
+        return torch.autograd.grad(out.sin().sum() + with_lse * lse.sin().sum(), (query, key))
+
+    for found, wanted in zip(gradients("torch"), gradients("reference"), strict=True):
+        torch.testing.assert_close(found, wanted)

@@ -119,7 +119,7 @@ BAD = {
     "dtype": (["bench", "strided", "--dtype", "fp12"], "fp32"),
     "tile": (["plan", "strided", "--tile", "3", "4"], "powers of two"),
     "unknown target": (["compile", "causal", "--target", "h10", "--out", "x"], "Did you mean 'h100'"),
-    "head size": (["compile", "causal", "--head-dim", "257", "--out", "x"], "1 to 256"),
+    "head size": (["compile", "causal", "--head-dim", "577", "--out", "x"], "1 to 576"),
     "stage of another compiler": (["inspect", "causal", "--stage", "sass", "--target", "mi300x"], "Ask for amdgcn"),
     "kernel": (["inspect", "causal", "--kernel", "froward"], "Did you mean 'forward'"),
     "config": (["inspect", "causal", "-c", "forward"], "KEY=VALUE"),

@@ -132,7 +132,7 @@ def test_defaults_name_every_parameter() -> None:
 
 @pytest.mark.parametrize(
     "inputs",
-    [Inputs(1, 1, 1, 64, 64, "fp64"), Inputs(1, 1, 1, 512, 64, "bf16"), Inputs(1, 1, 1, 64, 512, "bf16")],
+    [Inputs(1, 1, 1, 64, 64, "fp64"), Inputs(1, 1, 1, 577, 64, "bf16"), Inputs(1, 1, 1, 64, 577, "bf16")],
 )
 def test_unsupported_inputs_have_no_defaults(inputs: Inputs) -> None:
     with pytest.raises(ConfigError, match="with head size"):

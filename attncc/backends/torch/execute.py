@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from attncc.backends.accumulation import accumulation_dtype, sums_like
 from attncc.backends.base import Gradients, Saved
+from attncc.backends.latent import is_view_of_key
 from attncc.backends.logsum import LogSum
 from attncc.backends.merge import merge, put
 from attncc.backends.torch.config import Config
@@ -196,7 +197,13 @@ def _cut(x: Tensor, like: Tensor) -> Tensor:
 
 
 def _one_head_size(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pad with zeros to one head size, as the flash op wants it: neither scores nor outputs change."""
+    """Pad with zeros to one head size, as the flash op wants it: neither scores nor outputs change.
+
+    A value that is a view of its key has the key's other columns in place of zeros, and isn't copied: outputs of these
+    are cut off, and the gradients that meet them are 0.
+    """
+    if is_view_of_key(value, key):
+        value = key
     size = max(query.shape[-1], value.shape[-1])
     return _rows_of(query, size), _rows_of(key, size), _rows_of(value, size)
 

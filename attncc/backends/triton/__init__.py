@@ -98,14 +98,14 @@ class TritonBackend(Backend):
 
     def refuses(self, query: Tensor, value: Tensor) -> str | None:
         """Return why the backend doesn't take the tensors: their dtype, head size or device; None if it does."""
-        from attncc.backends.triton import interpreter
-        from attncc.backends.triton.defaults import MAX_HEAD_DIM
+        from attncc.backends.device import architecture
+        from attncc.backends.triton import defaults, interpreter
 
         if str(query.dtype) not in DTYPES:
             return f"it computes in {', '.join(DTYPES)}, not in {query.dtype}"
-        largest = max(query.shape[-1], value.shape[-1])
-        if largest > MAX_HEAD_DIM:
-            return f"its head sizes are 1 to {MAX_HEAD_DIM}, not {largest}"
+        arch, head_dim = architecture(query.device) or defaults.ANY, max(query.shape[-1], value.shape[-1])
+        if head_dim > (largest := defaults.largest(arch, query.element_size())):
+            return f"its head sizes on {arch} in {query.dtype} are 1 to {largest}, not {head_dim}"
         if query.device.type != "cuda" and not interpreter.is_on():
             return f"it runs on GPUs, not on {query.device} (unless TRITON_INTERPRET=1)"
         return None
@@ -121,16 +121,18 @@ class TritonBackend(Backend):
         """Return the default blocks of a target; raises ConfigError for inputs that have none."""
         from attncc.backends.choices import values
         from attncc.backends.triton.config import KernelConfig
-        from attncc.backends.triton.defaults import ANY, BITS, MAX_HEAD_DIM
+        from attncc.backends.triton.defaults import ANY, BITS, largest
 
-        head_dim = max(inputs.head_dim, inputs.value_dim)
-        if head_dim > MAX_HEAD_DIM or 8 * inputs.itemsize > max(BITS):
+        arch = target.gpu.arch if target.gpu else ANY
+        head_dim, is_known = max(inputs.head_dim, inputs.value_dim), 8 * inputs.itemsize <= max(BITS)
+        if not is_known or head_dim > largest(arch, inputs.itemsize):
+            most = f" to {largest(arch, inputs.itemsize)} in {inputs.dtype} on {arch}" if is_known else ""
             raise ConfigError(
                 f"{inputs.dtype} with head size {head_dim}.",
-                rule=f"triton takes elements of {' or '.join(map(str, BITS))} bits, heads to {MAX_HEAD_DIM}.",
+                rule=f"triton takes elements of {' or '.join(map(str, BITS))} bits, and heads{most}.",
                 fix="Tune another backend.",
             )
-        return values(KernelConfig.default(target.gpu.arch if target.gpu else ANY, head_dim, inputs.itemsize))
+        return values(KernelConfig.default(arch, head_dim, inputs.itemsize))
 
     def check(self, config: Mapping[str, object]) -> None:
         """Raise ConfigError for an unknown key or bad value."""

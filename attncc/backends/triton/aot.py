@@ -9,7 +9,7 @@ import torch
 
 from attncc.backends.inputs import Inputs
 from attncc.backends.triton.config import KernelConfig
-from attncc.backends.triton.defaults import MAX_HEAD_DIM
+from attncc.backends.triton.defaults import largest
 from attncc.backends.triton.launch import HeadShape, Launch
 from attncc.backends.triton.lower import NARROW, Lowering
 from attncc.backends.triton.lowered_plan import LoweredPlan
@@ -102,6 +102,7 @@ def lower(
     config: Mapping[str, object] | None = None,
     score: ScoreExpression | None = None,
     weighted: bool = False,
+    latent: bool = False,
 ) -> LoweredPlan:
     """Lower a plan for a GPU and inputs of these sizes: its kernels, and their launches.
 
@@ -109,13 +110,14 @@ def lower(
         config: Choices that differ from the GPU's defaults; see attncc.backends.triton.config.
         score: The expression in the place of the scores.
         weighted: Whether the gradients of the score's weights are wanted, too.
+        latent: Whether values are the first columns of their keys, in the same memory; see attncc.backends.latent.
 
     Raises:
         BackendError: The backend doesn't take the dtype or a head size.
         ConfigError: `config` has an unknown key or a bad value.
         TableError, PatternError: The score doesn't suit the lengths.
     """
-    shape, widest = _shape(inputs), max(inputs.head_dim, inputs.value_dim)
+    shape, widest = _shape(inputs, gpu), max(inputs.head_dim, inputs.value_dim)
     if score is not None:
         check_score(score, plan.pattern, replace(plan.shape, heads=inputs.heads, batch=inputs.batch))
     lowering = Lowering.on(
@@ -125,12 +127,13 @@ def lower(
         config or {},
         score=score,
         weighted=weighted and score is not None and bool(score.lookups),
+        latent=latent,
         far=max(plan.shape.q_len, plan.shape.kv_len) * widest >= NARROW,
     )
     return LoweredPlan(plan, lowering, inputs.batch, inputs.heads, inputs.kv_heads, torch.device("cpu"))
 
 
-def _shape(inputs: Inputs) -> HeadShape:
+def _shape(inputs: Inputs, gpu: Gpu) -> HeadShape:
     """Return the sizes that kernels are generated for; raises BackendError for those that they aren't."""
     if inputs.dtype not in DTYPES:
         raise BackendError(
@@ -138,12 +141,13 @@ def _shape(inputs: Inputs) -> HeadShape:
             rule=f"Kernels are generated for {', '.join(DTYPES)}.",
             fix=nearest(inputs.dtype, DTYPES),
         )
+    most = largest(gpu.arch, inputs.itemsize)
     for size in (inputs.head_dim, inputs.value_dim):
-        if size > MAX_HEAD_DIM:
+        if size > most:
             raise BackendError(
                 f"Head size {size}.",
-                rule=f"Kernels are generated for head sizes 1 to {MAX_HEAD_DIM}.",
-                fix="Use more heads of a smaller size.",
+                rule=f"Kernels in {inputs.dtype} fit {gpu.arch} with head sizes 1 to {most}.",
+                fix="Use more heads of a smaller size, or 16-bit inputs where these are 32-bit ones.",
             )
     return HeadShape(inputs.head_dim, inputs.value_dim, inputs.itemsize, inputs.group)
 

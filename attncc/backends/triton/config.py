@@ -47,7 +47,7 @@ class KernelConfig:
 
     @classmethod
     def default(cls, arch: str, head_dim: int, itemsize: int) -> KernelConfig:
-        """Return the configuration of an architecture ("sm_90"; "any" suits all) for head sizes up to 256.
+        """Return the configuration of an architecture ("sm_90"; "any" suits all) for head sizes up to 576.
 
         `itemsize` is in bytes, of an element of the inputs. Where it was chosen, its kernels take neither stack nor
         spills and stay within the limits; see defaults.toml.

@@ -11,20 +11,23 @@ from typing import Any
 
 #: Serves GPUs that no table is near to, and the interpreter.
 ANY = "any"
-HEAD_DIMS = (64, 128, 256)
-MAX_HEAD_DIM = HEAD_DIMS[-1]
+#: The largest head size of any architecture.
+MAX_HEAD_DIM = 576
 BITS = (16, 32)
 
 
 def blocks(arch: str, head_dim: int, itemsize: int) -> Mapping[str, list[int]]:
-    """Return [block_m, block_n, num_warps, num_stages] by kernel, for head sizes up to 256 and bytes of an element.
+    """Return [block_m, block_n, num_warps, num_stages] by kernel, for a head size up to `largest`.
 
-    `arch` is an architecture as drivers name it ("sm_90", "gfx942:sramecc+"), or "any".
+    `arch` is an architecture as drivers name it ("sm_90", "gfx942:sramecc+"), or "any"; `itemsize` is in bytes.
     """
-    size = next(each for each in HEAD_DIMS if head_dim <= each)
-    bits = next(each for each in BITS if 8 * itemsize <= each)
-    found: Mapping[str, list[int]] = _file()[table_of(arch)][f"{bits}-bit"][str(size)]
-    return found
+    sizes = _by_size(arch, itemsize)
+    return sizes[next(size for size in sorted(sizes) if head_dim <= size)]
+
+
+def largest(arch: str, itemsize: int) -> int:
+    """Return the largest head size that an architecture has blocks for: those of larger ones would not fit."""
+    return max(_by_size(arch, itemsize))
 
 
 def architectures() -> tuple[str, ...]:
@@ -41,6 +44,13 @@ def table_of(arch: str) -> str:
     line, place = _place(name)
     older = [known for known in architectures() if _place(known)[0] == line and _place(known)[1] < place]
     return max(older, key=_place, default=ANY)
+
+
+@cache
+def _by_size(arch: str, itemsize: int) -> Mapping[int, Mapping[str, list[int]]]:
+    """Return blocks by the head size that they serve up to."""
+    bits = next(each for each in BITS if 8 * itemsize <= each)
+    return {int(size): found for size, found in _file()[table_of(arch)][f"{bits}-bit"].items()}
 
 
 def _place(arch: str) -> tuple[str, int]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from attncc.backends.triton.launch import Launch, width
+from attncc.backends.head_chunks import padded
+from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.spec import Spec
 from attncc.ir.tables import Array
 from attncc.machine_code.instructions import Mix, OpKind
@@ -116,7 +117,7 @@ def expected(launch: Launch, gpu: Gpu) -> tuple[Mix, Resources]:
     rows = launch.tile_rows
     others = blocks.block_m if spec.holds_keys else blocks.block_n
     scores = rows * others / lanes * max(1, _ROWS_OF_WARP * blocks.num_warps / rows)
-    keys, values = width(shape.head_dim), width(shape.value_dim)
+    keys, values = padded(shape.head_dim), padded(shape.value_dim)
     counts = {
         OpKind.SPECIAL: scores,
         OpKind.FP32: 2 * scores + rows * values / lanes if is_forward else 3 * scores,

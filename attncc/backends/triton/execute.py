@@ -13,6 +13,7 @@ from torch import Tensor
 
 from attncc.backends.base import Gradients, Saved
 from attncc.backends.device import architecture, processors
+from attncc.backends.latent import is_view_of_key
 from attncc.backends.logsum import LogSum
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.bound import LOG_2_E, BoundLaunches
@@ -96,20 +97,21 @@ class TritonExecutable:
         """Return the launches for tensors of this kind, which are lowered once."""
         key, value = others[:2]
         far = any(x.shape[2] * x.stride(2) >= NARROW for x in (query, *others))
-        kind = (query.shape, key.shape, value.shape, query.dtype, query.device, weighted, far)
+        latent = is_view_of_key(value, key)
+        kind = (query.shape, key.shape, value.shape, query.dtype, query.device, weighted, far, latent)
         if kind not in self._bound:
-            self._bound[kind] = BoundLaunches(self._lowered(query, key, value, weighted, far))
+            self._bound[kind] = BoundLaunches(
+                self._lowered(query, key, value, weighted=weighted, far=far, latent=latent)
+            )
         return self._bound[kind]
 
-    def _lowered(self, query: Tensor, key: Tensor, value: Tensor, weighted: bool, far: bool) -> LoweredPlan:
+    def _lowered(self, query: Tensor, key: Tensor, value: Tensor, **choices: bool) -> LoweredPlan:
         if interpreter.is_on():
             interpreter.prepare()
         batch, heads, _, head_dim = query.shape
         shape = HeadShape(head_dim, value.shape[-1], query.element_size(), heads // key.shape[1])
         arch, score = architecture(query.device) or ANY, None if self.score.is_identity else self.score
-        lowering = Lowering.on(
-            arch, processors(query.device), shape, self.config, score=score, weighted=weighted, far=far
-        )
+        lowering = Lowering.on(arch, processors(query.device), shape, self.config, score=score, **choices)
         return LoweredPlan(self.plan, lowering, batch, heads, key.shape[1], query.device)
 
 

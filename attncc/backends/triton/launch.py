@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
+from attncc.backends.head_chunks import chunks, padded
 from attncc.backends.triton.config import Blocks
-from attncc.backends.triton.pack_gqa import GridHeads, power_of_two
+from attncc.backends.triton.pack_gqa import GridHeads
 from attncc.backends.triton.spec import Spec
+
+
+class HeadChunking(TypedDict):
+    """The fields of a Spec that say how rows are cut into chunks."""
+
+    head_chunks: int
+    value_chunks: int
+    padded_head: bool
+    padded_value: bool
 
 
 @dataclass(frozen=True)
@@ -19,16 +29,27 @@ class HeadShape:
     value_dim: int  # elements of a row of values
     itemsize: int  # bytes of an element
     group_size: int  # query heads that share a key head
+    widest: int = 512  # columns of the largest chunk of a head
 
     @property
-    def padded_head(self) -> bool:
-        """Whether BLOCK_D is more than the head size."""
-        return self.head_dim != width(self.head_dim)
+    def head_chunks(self) -> tuple[int, ...]:
+        """The columns of each chunk of queries and keys."""
+        return chunks(self.head_dim, self.widest)
 
     @property
-    def padded_value(self) -> bool:
-        """Whether BLOCK_DV is more than the value head size."""
-        return self.value_dim != width(self.value_dim)
+    def value_chunks(self) -> tuple[int, ...]:
+        """The columns of each chunk of values."""
+        return chunks(self.value_dim, self.widest)
+
+    @property
+    def chunking(self) -> HeadChunking:
+        """How kernels cut heads into chunks."""
+        return {
+            "head_chunks": len(self.head_chunks),
+            "value_chunks": len(self.value_chunks),
+            "padded_head": self.head_dim != padded(self.head_dim),
+            "padded_value": self.value_dim != padded(self.value_dim),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +86,13 @@ class Launch:
         constants: dict[str, int | str] = {
             "HEAD_DIM": self.shape.head_dim,
             "VALUE_DIM": self.shape.value_dim,
-            "BLOCK_D": width(self.shape.head_dim),
-            "BLOCK_DV": width(self.shape.value_dim),
             "BLOCK_M": self.blocks.block_m,
             "BLOCK_N": self.blocks.block_n,
             "PRECISION": precision,
         }
-        return {name: constants[name] for name in self.spec.signature.constants}
+        for of_head, sizes in ((self.spec.head, self.shape.head_chunks), (self.spec.value, self.shape.value_chunks)):
+            constants |= {chunk.block: size for chunk, size in zip(of_head, sizes, strict=True)}
+        return {name: constants[name] for name in self.spec.constants}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +103,3 @@ class Phase:
     writes: tuple[str, ...]  # the results, by the names that Launch.writes has for them
     covers: bool = True  # each row is written by a launch that doesn't read it first; else results begin as of no key
     once: bool = True  # no row is written twice: results have the inputs' dtype
-
-
-def width(head_dim: int) -> int:
-    """Return the power of two, at least 16, that a head size is padded to."""
-    return max(16, power_of_two(head_dim))

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from attncc.backends.head_chunks import begins_with, power_of_two
 from attncc.backends.triton.config import Blocks, KernelConfig
 from attncc.backends.triton.launch import HeadShape, Launch
-from attncc.backends.triton.pack_gqa import GridHeads, packed_rows, power_of_two
+from attncc.backends.triton.pack_gqa import GridHeads
 from attncc.backends.triton.spec import Spec, pipelines_pairs
 from attncc.backends.triton.tile_scheduler import longest, schedule, transposed
 from attncc.backends.triton.tiled_pass import TiledPass
@@ -32,6 +33,7 @@ class Lowering:
     processors: int
     score: ScoreExpression | None = None  # stands in the place of the scores
     weighted: bool = False  # the gradients of its weights are wanted
+    latent: bool = False  # values are the first columns of their keys
     far: bool = False  # a head's rows reach beyond 2^31 elements
     unpipelined: bool = False  # see Spec
 
@@ -46,19 +48,23 @@ class Lowering:
         score: ScoreExpression | None,
         weighted: bool,
         far: bool,
+        latent: bool = False,
     ) -> Lowering:
         """Return the lowering for an architecture, with its default configuration but for the choices in `config`."""
         default = KernelConfig.default(arch, max(shape.head_dim, shape.value_dim), shape.itemsize)
-        return cls(shape, default.changed(config), processors, score, weighted, far, not pipelines_pairs(arch))
+        chosen, unpipelined = default.changed(config), not pipelines_pairs(arch)
+        return cls(shape, chosen, processors, score, weighted, latent, far, unpipelined)
 
     def forward(self, work: Pass, heads: GridHeads, *, opens: bool) -> Iterator[Launch]:
         """Return the launches of the forward kernel; `opens`: it is the first to write its rows, and writes all."""
-        height, blocks = packed_rows(work.rows.size, heads), self.config.forward
-        if height is None:
-            tiled = self._tiled(work, self._spec("forward", work), blocks, heads)
-        else:  # tiles of the pass are those of one head; the kernel's hold the same rows of all heads
-            blocks = replace(blocks, block_m=power_of_two(work.rows.size))
-            tiled = self._tiled(work, replace(self._spec("forward", work), packed=True), blocks, heads)
+        rows, blocks, spec = work.rows.size, self.config.forward, self._spec("forward", work)
+        packs = heads.packed(rows, blocks.block_m)
+        if packs is None:
+            tiled = self._tiled(work, spec, blocks, heads)
+        else:  # tiles of the pass are those of one head; the kernel's hold the same rows of all heads of a pack
+            blocks = replace(blocks, block_m=power_of_two(rows))
+            tiled = self._tiled(work, replace(spec, packed=True), blocks, packs)
+            height = max(16, power_of_two(rows * packs.group_size))
             tiled = replace(tiled, blocks=replace(tiled.blocks, block_m=height))
         return self._scheduled(tiled, tiled.work.tiles, opens)
 
@@ -96,11 +102,11 @@ class Lowering:
             wide=_is_wide(work, self.score),
             signed=work.q_offset < 0,
             far=self.far,
-            padded_head=self.shape.padded_head,
-            padded_value=self.shape.padded_value,
+            latent=self.latent and begins_with(self.shape.head_dim, self.shape.value_dim),
             score=self.score,
             remainder=self.score is not None,
             unpipelined=self.unpipelined,
+            **self.shape.chunking,
         )
 
 

@@ -105,7 +105,7 @@ class LoweredPlan:
     def _delta(self, *, grad_lse: bool) -> Phase:
         shape, heads = self.lowering.shape, GridHeads(self.batch * self.heads, self.batch * self.kv_heads)
         remainder = self.lowering.score is not None
-        spec = Spec("delta", padded_value=shape.padded_value, grad_lse=grad_lse, remainder=remainder)
+        spec = Spec("delta", grad_lse=grad_lse, remainder=remainder, **shape.chunking)
         count = -(-self.plan.shape.q_len // DELTA.block_m)
         return Phase((Launch(spec, shape, DELTA, heads, count, {}, {}, {}),), ())
 

@@ -1,4 +1,4 @@
-"""Grouped-query attention: the heads that grids count, and tiles that hold all query heads of a key head."""
+"""Grouped-query attention: the heads that grids count, and tiles that hold several query heads of a key head."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncc.ir.tables import Array
+from attncc.planner.order import ranges
 from attncc.planner.passes import Group
-
-#: Rows of the largest tile that holds those of several heads.
-PACKED_ROWS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,9 +16,9 @@ class GridHeads:
     """The heads of all batch entries that a pass is for."""
 
     queries: int  # query heads: kernels over query tiles run their programs once for each
-    keys: int  # key heads that these use: kernels over key tiles run once for each
+    keys: int  # key heads that these use, or packs: kernels over key tiles or over packs run once for each
     listed: Array | None = None  # query heads as batch entry * heads + head, (queries,) int32; None for all
-    kv_groups: Array | None = None  # rows (first, last + 1) of `listed` that share a key head, (keys, 2) int32
+    kv_groups: Array | None = None  # rows (first, last + 1) of `listed`, those of a key head or pack, (keys, 2) int32
 
     @classmethod
     def of(cls, group: Group, batch: int, heads: int, kv_heads: int) -> GridHeads:
@@ -40,7 +38,7 @@ class GridHeads:
 
     @property
     def group_size(self) -> int:
-        """The most query heads of the subset that share a key head."""
+        """The most query heads of a key head, or of a pack."""
         if self.kv_groups is None:
             return self.queries // self.keys
         return int(np.diff(self.kv_groups).max())
@@ -51,17 +49,24 @@ class GridHeads:
         arrays = {"head_subset": self.listed, "kv_groups": self.kv_groups}
         return {name: array for name, array in arrays.items() if array is not None}
 
+    def packed(self, rows: int, most: int) -> GridHeads | None:
+        """Return the heads in packs: as many that share a key head as have `rows` each in a tile of `most` rows.
 
-def packed_rows(rows: int, heads: GridHeads) -> int | None:
-    """Return the height of one tile that holds `rows` of all heads that share a key head, so that keys are read once.
+        Each pack reads its keys once. Return None where a tile has room for the rows of one head only.
+        """
+        size = min(self.group_size, most // max(1, rows))
+        if size < 2:
+            return None
+        return self if size == self.group_size else self._cut(size)
 
-    It is None where nothing is gained, or the tile would be too large.
-    """
-    if heads.group_size == 1 or power_of_two(rows) * heads.group_size > PACKED_ROWS:
-        return None
-    return max(16, power_of_two(rows * heads.group_size))
-
-
-def power_of_two(number: int) -> int:
-    """Return the least power of two that is at least `number`, for numbers from 1."""
-    return 1 << (number - 1).bit_length()
+    def _cut(self, size: int) -> GridHeads:
+        """Return the heads in groups of at most `size` that share a key head."""
+        listed, groups = self.listed, self.kv_groups
+        if listed is None or groups is None:
+            listed, first = np.arange(self.queries, dtype=np.int32), np.arange(self.keys) * self.group_size
+            groups = np.column_stack([first, first + self.group_size])
+        begin, end = groups.T
+        count = -(-(end - begin) // size)
+        first = np.repeat(begin, count) + size * ranges(0, count)
+        last = np.minimum(first + size, np.repeat(end, count))
+        return GridHeads(self.queries, len(first), listed, np.column_stack([first, last]).astype(np.int32))

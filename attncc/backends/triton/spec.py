@@ -19,6 +19,18 @@ from attncc.ir.tables import Read, TableData
 
 
 @dataclass(frozen=True)
+class Chunk:
+    """Some of the columns of a head's rows, as many as a power of two, which a kernel holds in tiles of their own."""
+
+    suffix: str  # of the names of its tiles: none, or the number of a later chunk
+    columns: str  # name of the vector of its columns
+    block: str  # name of the constant that is their number
+    before: str  # the sum of the constants of the chunks before it
+    size: str  # name of the constant that is the head size
+    padded: bool  # it has more columns than the head has left for it
+
+
+@dataclass(frozen=True)
 class Spec:
     """One kernel of one pass."""
 
@@ -33,14 +45,17 @@ class Spec:
     gather_rows: bool = False  # positions of query slots are read from an array
     gather_cols: bool = False  # the same of key slots
     head_subset: bool = False  # heads are picked from a list of (batch entry * heads + query head)
-    packed: bool = False  # a tile holds the rows of all query heads that share a key head
+    packed: bool = False  # a tile holds the rows of several query heads that share a key head
     continues: bool = False  # earlier results are read and added to
     split: bool = False  # results go to a workspace, one part an item
-    padded_head: bool = False  # the head size is not a power of two
+    head_chunks: int = 1  # chunks that a row of queries and keys is cut into
+    value_chunks: int = 1  # the same of values
+    padded_head: bool = False  # the chunks have more columns than the head
     padded_value: bool = False  # the same of values' heads
     grad_lse: bool = False  # lse has a gradient
     atomic: bool = False  # dQ and weights' gradients are added up along the way, with atomics
     of_keys: bool = False  # the rows of an `add` kernel are keys
+    latent: bool = False  # values are the first columns of their keys, and one tile serves as both
     score: ScoreExpression | None = None  # stands in the place of the scores
     weighted: bool = False  # the gradients of its weights are wanted
     remainder: bool = False  # lse comes with the remainder of its rounding, as under a score; see LogSum
@@ -73,6 +88,22 @@ class Spec:
     def sums(self) -> tuple[WeightsGradient, ...]:
         """The gradients of weights of which each program leaves sums of its own; see weight_sums."""
         return () if self.atomic else self.gradients
+
+    @cached_property
+    def head(self) -> tuple[Chunk, ...]:
+        """The chunks of queries and keys."""
+        return _chunks("offs_d", "BLOCK_D", "HEAD_DIM", self.head_chunks, self.padded_head)
+
+    @cached_property
+    def value(self) -> tuple[Chunk, ...]:
+        """The chunks of values."""
+        return _chunks("offs_dv", "BLOCK_DV", "VALUE_DIM", self.value_chunks, self.padded_value)
+
+    @cached_property
+    def constants(self) -> tuple[str, ...]:
+        """Names of the compile-time constants, those of later chunks last."""
+        later = (chunk for chunk in self.head[1:] + self.value[1:] if chunk.size in self.signature.constants)
+        return (*self.signature.constants, *(chunk.block for chunk in later))
 
     @property
     def in_order(self) -> bool:
@@ -191,7 +222,17 @@ class Spec:
     @cached_property
     def arguments(self) -> tuple[str, ...]:
         """Names of all arguments, in their order."""
-        return (*self.pointers, *self.strides, *self.numbers, *self.signature.constants)
+        return (*self.pointers, *self.strides, *self.numbers, *self.constants)
+
+
+def _chunks(columns: str, block: str, size: str, count: int, padded: bool) -> tuple[Chunk, ...]:
+    """Return the chunks of a head size; only the last one may be padded."""
+    suffixes = ["", *(str(number) for number in range(2, count + 1))]
+    blocks = [block + suffix for suffix in suffixes]
+    return tuple(
+        Chunk(suffix, columns + suffix, own, " + ".join(blocks[:number]), size, padded and number == count - 1)
+        for number, (suffix, own) in enumerate(zip(suffixes, blocks, strict=True))
+    )
 
 
 def pipelines_pairs(arch: str) -> bool:

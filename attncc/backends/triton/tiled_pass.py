@@ -7,16 +7,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from attncc.backends.head_chunks import padded, power_of_two
 from attncc.backends.triton.config import Blocks
-from attncc.backends.triton.launch import HeadShape, Launch, width
+from attncc.backends.triton.launch import HeadShape, Launch
 from attncc.backends.triton.pack_gqa import GridHeads
 from attncc.backends.triton.spec import Spec
 from attncc.backends.triton.tile_scheduler import WorkItems
 from attncc.ir.tables import Array
 from attncc.planner.passes import Pass
 
-#: Elements of a split tile that a warp merges, and that it adds up. With 1,024 to add up, Triton 3.7 takes stack.
-MERGED_BY_WARP, ADDED_BY_WARP = 1024, 2048
+#: Elements of a split tile and of a part of it that a warp merges, and of one that it adds up. With 1,024 to add up,
+#: Triton 3.7 takes stack.
+MERGED_BY_WARP, ADDED_BY_WARP = 2048, 2048
+#: Columns of the largest chunk of a wide part: all of it beside its tile would leave no registers.
+JOINED = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,18 +122,21 @@ class TiledPass:
 
     def _join(self, spec: Spec, split: WorkItems, shape: HeadShape, writes: Mapping[str, str]) -> Launch:
         """`add` and `merge` know one kind of rows: those of the kernel's tiles."""
+        shape = replace(shape, widest=JOINED)
         blocks, axis = self.blocks, self.work.rows
         if self.spec.holds_keys:
             blocks, axis = replace(blocks, block_m=blocks.block_n), self.work.cols
         blocks = replace(blocks, num_warps=_join_warps(spec, blocks.block_m, shape), num_stages=1)
-        spec = replace(spec, padded_head=shape.padded_head, padded_value=shape.padded_value)
+        spec = replace(spec, **shape.chunking)
         numbers = {"rows": axis.size, "parts_per_head": len(split.items), "group_size": self.numbers["group_size"]}
         arrays = {**self.arrays, "split_tiles": split.tiles}
         return Launch(spec, shape, blocks, self.heads, len(split.tiles), arrays, numbers, writes)
 
 
 def _join_warps(spec: Spec, rows: int, shape: HeadShape) -> int:
-    """Return the warps that join a split tile of `rows` rows: `merge` holds two tiles at a time, `add` one."""
+    """Return the warps that join a split tile of `rows` rows: `merge` holds it and a chunk of a part, `add` less."""
     if spec.kernel == "merge":
-        return min(16, max(4, rows * width(shape.value_dim) // MERGED_BY_WARP))
-    return min(16, max(1, rows * width(shape.head_dim) // ADDED_BY_WARP))
+        least, enough = 4, rows * (padded(shape.value_dim) + shape.value_chunks[0]) // MERGED_BY_WARP
+    else:
+        least, enough = 1, rows * padded(shape.head_dim) // ADDED_BY_WARP
+    return min(16, max(least, power_of_two(enough + 1) // 2))
