@@ -52,6 +52,8 @@ def first_piece_at_least(limit: Pieces, beyond: int, band: Band, cols: int) -> P
 
 def _sought(values: Array, limit: Array) -> Array:
     """Search for each limit among ascending values; where equal limits follow each other, for one of them."""
+    if limit.ndim != 1:
+        return _sought(values, limit.ravel()).reshape(limit.shape)
     opens = np.flatnonzero(limit[1:] != limit[:-1]) + 1
     if 2 * len(opens) > len(limit):
         return np.searchsorted(values, limit)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy
+import torch
 
+import attncc
 from attncc.ir.evaluate import evaluate
 from attncc.ir.symbols import I, J
 from attncc.planner.axis import Axis
 from attncc.planner.bands import first_at_least, key_values, limits, rises
 from attncc.planner.relation import Band
+from attncc.testing.check import check_attention, check_plan
+from attncc.testing.oracle import Problem
 
 
 @pytest.mark.parametrize("key", [J, 3 * J, J // 4, 2 * (J // 4) + 5, (3 * J - 7) // 5, sympy.Min(J, 20)])
@@ -38,3 +42,18 @@ def test_rising_bands_are_recognised() -> None:
     assert rises((Band(J, I - 5, I), Band(J, None, 2 * I // 3)))
     assert rises((Band(J, None, 7 * I**0),))
     assert not rises((Band(J, I - 5, 10 - I),))
+
+
+@attncc.pattern
+def below(i, j, *, least: attncc.Table):
+    return (j <= i) | (i < least[j + 1])
+
+
+def test_limits_of_several_tiles_are_sought_at_once() -> None:
+    """Items of rows (T, L) ask for their limits together; a table's values are ascending, and the limits have runs."""
+    least = np.repeat(np.arange(33), 4)[:130]
+    pattern = below(least=least)
+    mask = attncc.dense_mask(pattern, 128)
+    problem = Problem.drawn(128, 128, heads=1, kv_heads=1, dtype=torch.float32)
+    check_attention(pattern, mask, problem)
+    check_plan(attncc.plan(pattern, 128, tile=(16, 16)), mask.numpy())
