@@ -90,7 +90,7 @@ def check_types(query: object, key: object, value: object) -> None:
     """Raise ShapeError for arguments that aren't strided tensors."""
     for name, x in (("query", query), ("key", key), ("value", value)):
         if not isinstance(x, Tensor) or x.layout != torch.strided or x.is_nested:
-            kind = _kind(x)
+            kind = kind_of(x)
             raise ShapeError(
                 f"{name} is a {kind}.",
                 rule="query, key and value are strided tensors (B, H, N, D).",
@@ -98,7 +98,8 @@ def check_types(query: object, key: object, value: object) -> None:
             )
 
 
-def _kind(x: object) -> str:
+def kind_of(x: object) -> str:
+    """Return what something is, for a message."""
     if not isinstance(x, Tensor):
         return type(x).__name__
     return "nested tensor" if x.is_nested else f"tensor with layout {x.layout}"
