@@ -41,9 +41,10 @@ class Documents:
         check_untraced()
         self.cu_seqlens_q = _ends(cu_seqlens_q, "cu_seqlens_q")
         self.cu_seqlens_k = self.cu_seqlens_q if cu_seqlens_k is None else _ends(cu_seqlens_k, "cu_seqlens_k")
-        if len(self.cu_seqlens_q) != len(self.cu_seqlens_k):
+        q, k = len(self.cu_seqlens_q), len(self.cu_seqlens_k)
+        if q != k:
             raise ShapeError(
-                f"cu_seqlens_q is of {len(self.cu_seqlens_q) - 1} documents, cu_seqlens_k of {len(self) - 1}.",
+                f"cu_seqlens_q has {q} entries, cu_seqlens_k {k}.",
                 rule="Both have an entry for each document, and one more.",
                 fix="Repeat an entry for a document that has no queries, or no keys.",
             )

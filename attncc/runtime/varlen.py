@@ -112,8 +112,9 @@ def _documents_of(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor | None) -> Document
 
 @by_version
 def _content(tensor: Tensor) -> Content:
-    """Return what a tensor holds; raises TableError for what can't be read."""
+    """Return what a tensor holds, integers as int64; raises TableError for what can't be read."""
     array = as_array(tensor)
+    array = array.astype(np.int64) if array.dtype.kind in "iu" else array
     return array.tobytes(), array.dtype.str, array.shape
 
 

@@ -220,7 +220,7 @@ def test_ends_that_are_none_are_refused(ends, problem: str) -> None:
 
 
 def test_queries_and_keys_are_of_as_many_documents() -> None:
-    with pytest.raises(ShapeError, match="2 documents, cu_seqlens_k of 1"):
+    with pytest.raises(ShapeError, match="3 entries, cu_seqlens_k 2"):
         attncc.Documents([0, 1, 2], [0, 2])
 
 
