@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -88,28 +88,23 @@ class Documents:
             ScoreError: `score` isn't a score.
         """
         own = as_score(score)
-        return Score(InDocuments(own.template, self.packing), own.weights, own.name, own.parameters)
+        return Score(InDocuments(own.template, self), own.weights, own.name, own.parameters)
 
-    @cached_property
-    def packing(self) -> Packing:
-        """What the symbols of a document are in the packed sequence."""
+    def packing(self, free: Collection[sympy.Symbol]) -> Packing:
+        """Return what the symbols of a document are in the packed sequence: i, j, and those of `free`."""
         n_q, n_k = np.diff(self.cu_seqlens_q), np.diff(self.cu_seqlens_k)
-        of_query, of_key = (np.repeat(np.arange(len(self)), lengths) for lengths in (n_q, n_k))
         start, end = self.cu_seqlens_k[:-1], self.cu_seqlens_k[1:]
-        shift = end - self.cu_seqlens_q[1:]
-        standing = np.arange(self.q_len) + (shift - start)[of_query]
-        first = _looked_up("start", start[of_query], I)
-        last = _looked_up("end", end[of_query], I) - 1
-
-        def lengths(document: Array, symbol: sympy.Symbol) -> dict[sympy.Symbol, sympy.Expr]:
-            found = {B: ("document", document), NQ: ("n_q", n_q[document]), NK: ("n_k", n_k[document])}
-            return {each: _looked_up(name, values, symbol) for each, (name, values) in found.items()}
-
+        shift = np.where(n_k > 0, end - self.cu_seqlens_q[1:], start)
+        alike = {B: ("document", np.arange(len(self))), NQ: ("n_q", n_q), NK: ("n_k", n_k)}
+        used = {symbol: column for symbol, column in alike.items() if symbol in free}
+        first, last = _looked_up("start", start, I, n_q), _looked_up("end", end, I, n_q) - 1
+        query = {symbol: _looked_up(*column, I, n_q) for symbol, column in used.items()}
+        key = {symbol: _looked_up(*column, J, n_k) for symbol, column in used.items()}
         return Packing(
-            query=lengths(of_query, I) | {I: _looked_up("position", np.where(n_k[of_query] > 0, standing, 0), I)},
-            key=lengths(of_key, J) | {J: _looked_up("position", np.arange(self.kv_len) - start[of_key], J)},
+            query={I: _looked_up("position", shift - start, I, n_q, step=n_k > 0), **query},
+            key={J: _looked_up("position", -start, J, n_k, step=n_k > 0), **key},
             start=first,
-            shift=_looked_up("shift", shift[of_query], I),
+            shift=_looked_up("shift", shift, I, n_q),
             gaps=(1 - int(n_q.max(initial=1)), int(n_k.max(initial=1)) - 1),
             together=comparison("ge", J - first) & comparison("ge", last - J),
         )
@@ -132,7 +127,8 @@ def check_untraced() -> None:
 @caching.by_size(lambda pattern: sum(table.data.size for table in pattern.predicate.tables))
 def _packed(documents: Documents, pattern: Pattern) -> Pattern:
     _check_tables(pattern, len(documents))
-    return Pattern([documents.packing.predicate(pattern.predicate)], f"packed({pattern.name})", pattern.parameters)
+    own = pattern.predicate
+    return Pattern([documents.packing(own.free).predicate(own)], f"packed({pattern.name})", pattern.parameters)
 
 
 def _check_tables(pattern: Pattern, number: int) -> None:
@@ -147,11 +143,17 @@ def _check_tables(pattern: Pattern, number: int) -> None:
                 )
 
 
-def _looked_up(name: str, values: Array, symbol: sympy.Symbol) -> sympy.Expr:
-    """Return values[symbol] as an expression: a number where all are equal, which gives plans in closed form."""
-    if len(np.unique(values)) > 1:
-        return Read(TableSymbol(TableData(values, name)), symbol)
-    return sympy.Integer(int(values[0]) if len(values) else 0)
+def _looked_up(name: str, values: Array, symbol: sympy.Symbol, lengths: Array, step: Array | None = None) -> sympy.Expr:
+    """Return what each document has a value for, which rises by its `step` with each position, as an expression.
+
+    It is a number where it is the same at all positions, which gives plans in closed form.
+    """
+    at = np.repeat(values, lengths)
+    if step is not None:
+        at = at + np.repeat(step, lengths) * np.arange(len(at))
+    if not len(at):
+        return sympy.S.Zero
+    return sympy.Integer(int(at[0])) if (at == at[0]).all() else Read(TableSymbol(TableData(at, name)), symbol)
 
 
 def _ends(given: Any, name: str) -> Array:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import sympy
 
 from attncc._util import caching
 from attncc._util.tracing import constant
@@ -105,22 +107,28 @@ class Chained:
         return _chained_key(self.first.traced_key(shapes[:own]), self.second.traced_key(shapes[own:]), own)
 
 
+class Packer(Protocol):
+    """What packs documents (attncc.frontend.documents)."""
+
+    def packing(self, free: Collection[sympy.Symbol]) -> Packing: ...
+
+
 @dataclass(frozen=True)
 class InDocuments:
-    """A score of the positions in documents that are packed."""
+    """A score of the positions inside packed documents."""
 
     own: Template
-    packing: Packing
+    documents: Packer
 
     @property
     def names(self) -> tuple[str, ...]:
         return self.own.names
 
     def expression(self, shapes: Shapes) -> ScoreExpression:
-        return _in_documents(self.own.expression(shapes), self.packing)
+        return _in_documents(self.own.expression(shapes), self.documents)
 
     def traced_key(self, shapes: Shapes) -> str:
-        return _in_documents_key(self.own.traced_key(shapes), self.packing)
+        return _in_documents_key(self.own.traced_key(shapes), self.documents)
 
 
 @caching.algebra(256)
@@ -136,8 +144,8 @@ def _chained(first: ScoreExpression, second: ScoreExpression, slots: int) -> Sco
 
 
 @caching.algebra(256)
-def _in_documents(own: ScoreExpression, packing: Packing) -> ScoreExpression:
-    return ScoreExpression(packing.real(own.expr))
+def _in_documents(own: ScoreExpression, documents: Packer) -> ScoreExpression:
+    return ScoreExpression(documents.packing(own.free).real(own.expr))
 
 
 def _moved(read: Lookup, slots: int) -> Lookup:
@@ -157,8 +165,8 @@ def _chained_key(first: str, second: str, slots: int) -> str:
 
 
 @constant
-def _in_documents_key(own: str, packing: Packing) -> str:
-    return _key_in_graph(_in_documents(by_key(own), packing))
+def _in_documents_key(own: str, documents: Packer) -> str:
+    return _key_in_graph(_in_documents(by_key(own), documents))
 
 
 def _key_in_graph(expression: ScoreExpression) -> str:

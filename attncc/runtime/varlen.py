@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 from torch import Tensor
 
-from attncc._util import caching
 from attncc._util.tracing import shown
 from attncc.configs.encoding import Config
 from attncc.errors import ShapeError
@@ -118,7 +118,7 @@ def _content(tensor: Tensor) -> Content:
     return array.tobytes(), array.dtype.str, array.shape
 
 
-@caching.by_size(lambda documents: documents.q_len + documents.kv_len)
+@lru_cache(maxsize=64)
 def _documents(cu_seqlens_q: Content, cu_seqlens_k: Content) -> Documents:
     contents = (cu_seqlens_q, cu_seqlens_k)
     return Documents(*(np.frombuffer(data, dtype).reshape(shape) for data, dtype, shape in contents))
@@ -139,7 +139,7 @@ def _check_tensors(documents: Documents, q: Tensor, k: Tensor, v: Tensor) -> Non
 
 def _check_longest(name: str, most: object, cu_seqlens: Array) -> None:
     """Raise ShapeError for a largest length, if it is given, that some document exceeds."""
-    longest = int(np.diff(cu_seqlens).max(initial=0))
+    longest = 0 if most is None else int(np.diff(cu_seqlens).max(initial=0))
     if most is not None and (not isinstance(most, int) or most < longest):
         raise ShapeError(
             f"{name}={shown(most)}, and the longest document has {longest:,}.",

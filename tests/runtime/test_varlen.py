@@ -14,6 +14,7 @@ from torch import Tensor
 
 import attncc
 from attncc.errors import AttnccError, ScoreError, ShapeError, TableError
+from attncc.frontend import documents
 from attncc.runtime import varlen
 from attncc.testing.check import check_attention
 from attncc.testing.oracle import Problem
@@ -225,7 +226,8 @@ def test_gradients_come_after_documents_have_been_forgotten() -> None:
     inputs = drawn()
     cu_q, cu_k = map(ends, LENGTHS)
     out = attncc.varlen_attention(*inputs, cu_q, cu_k, CAUSAL, score=attncc.alibi(slopes=SLOPES))
-    varlen._documents.cache.clear()
+    varlen._documents.cache_clear()
+    documents._packed.cache.clear()
     del cu_q, cu_k
     assert all(x.isfinite().all() for x in torch.autograd.grad(out.sum(), inputs))
 
