@@ -45,7 +45,7 @@ def varlen_attention(
 
     The arguments are those of FlashAttention's flash_attn_varlen_func (Dao 2023), and documents are aligned as there:
     the last query of each stands at the position of its last key. The pattern and the score see a document's own i, j,
-    n_q and n_k; their b is the document's number. Pairs of different documents take neither time nor memory.
+    n_q and n_k; their b is the document's number. Tiles between documents are skipped, and nothing is padded.
 
     The documents of the last calls are kept, with what was made of them; tensors `cu_seqlens` are read once, until
     they are changed in place. On a GPU, reading them waits for it.
