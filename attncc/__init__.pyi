@@ -24,6 +24,7 @@ from .frontend.biases import t5_buckets as t5_buckets
 from .frontend.catalog import factory as factory
 from .frontend.catalog import load as load
 from .frontend.declarations import Bounds as Bounds
+from .frontend.documents import Documents as Documents
 from .frontend.language import Index as Index
 from .frontend.language import Table as Table
 from .frontend.language import maximum as maximum
@@ -53,5 +54,6 @@ from .runtime.api import attention as attention
 from .runtime.api import compile as compile
 from .runtime.explain import explain_config as explain_config
 from .runtime.merging import merge as merge
+from .runtime.varlen import varlen_attention as varlen_attention
 from .tune.autotune import autotune as autotune
 from .version import __version__ as __version__

@@ -148,12 +148,15 @@ class Slots:
 
 
 def _gathered(x: Tensor, dim: int, index: Tensor) -> Tensor:
-    """Return `x.index_select(dim, index)`, which is slow where x isn't contiguous, as a cut of a key cache isn't.
+    """Return `x.index_select(dim, index)`, which is slow where x isn't contiguous.
 
-    There rows are taken from a view of all of them instead, where they lie whole rows apart.
+    Rows of a transposed tensor lie together for all heads. In a cut of a key cache they lie whole rows apart: there
+    they are taken from a view of all of them.
     """
-    step = x.stride(dim)
-    if dim == 0 or x.is_contiguous() or step == 0 or any(stride % step for stride in x.stride()[:dim]):
+    step, outer = x.stride(dim), x.movedim(dim, 0)
+    if outer.is_contiguous():
+        return outer.index_select(0, index).movedim(0, dim)
+    if x.is_contiguous() or step == 0 or any(stride % step for stride in x.stride()[:dim]):
         return x.index_select(dim, index)
     leading, inner = x.shape[:dim], x.shape[dim + 1 :]
     first = torch.zeros((1,) * dim, dtype=torch.int64, device=x.device)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import sympy
 
 from attncc._util import caching
 from attncc._util.tracing import constant
 from attncc.errors import ScoreError
 from attncc.ir.functions import Lookup, WeightsSymbol
+from attncc.ir.packing import Packing
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import SCORE
 
@@ -104,6 +107,30 @@ class Chained:
         return _chained_key(self.first.traced_key(shapes[:own]), self.second.traced_key(shapes[own:]), own)
 
 
+class Packer(Protocol):
+    """What packs documents (attncc.frontend.documents)."""
+
+    def packing(self, free: Collection[sympy.Symbol]) -> Packing: ...
+
+
+@dataclass(frozen=True)
+class InDocuments:
+    """A score of the positions inside packed documents."""
+
+    own: Template
+    documents: Packer
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.own.names
+
+    def expression(self, shapes: Shapes) -> ScoreExpression:
+        return _in_documents(self.own.expression(shapes), self.documents)
+
+    def traced_key(self, shapes: Shapes) -> str:
+        return _in_documents_key(self.own.traced_key(shapes), self.documents)
+
+
 @caching.algebra(256)
 def _declared(builder: Builder, parameters: tuple[tuple[str, Any], ...], shapes: Shapes) -> ScoreExpression:
     return builder.built(dict(parameters), shapes)
@@ -114,6 +141,11 @@ def _chained(first: ScoreExpression, second: ScoreExpression, slots: int) -> Sco
     """Return the second expression on the first one's result, its weights behind the first one's `slots`."""
     moved = {read: _moved(read, slots) for read in second.lookups}
     return ScoreExpression(second.expr.xreplace(moved).xreplace({SCORE: first.expr}))
+
+
+@caching.algebra(256)
+def _in_documents(own: ScoreExpression, documents: Packer) -> ScoreExpression:
+    return ScoreExpression(documents.packing(own.free).real(own.expr))
 
 
 def _moved(read: Lookup, slots: int) -> Lookup:
@@ -130,6 +162,11 @@ def _declared_key(builder: Builder, names: tuple[str, ...], shapes: Shapes, *val
 @constant
 def _chained_key(first: str, second: str, slots: int) -> str:
     return _key_in_graph(_chained(by_key(first), by_key(second), slots))
+
+
+@constant
+def _in_documents_key(own: str, documents: Packer) -> str:
+    return _key_in_graph(_in_documents(by_key(own), documents))
 
 
 def _key_in_graph(expression: ScoreExpression) -> str:

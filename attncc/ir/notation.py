@@ -132,21 +132,17 @@ def _span(span: Span) -> str:
     holes = [f"{shown} ≠ {hole}" for hole in sorted(span.holes)]
     if span.value is not None:
         return _equation(form, span.value)
-    if form == I - J:
-        return " ∧ ".join([_band(low, high)] * (low is not None or high is not None) + holes)
+    if J not in (form + J).free_symbols:
+        return " ∧ ".join([_band(form + J, low, high)] * (low is not None or high is not None) + holes)
     bounds = (f"{low} ≤ " if low is not None else "") + shown + (f" ≤ {high}" if high is not None else "")
     return " ∧ ".join([bounds] * (low is not None or high is not None) + holes)
 
 
-def _band(low: int | None, high: int | None) -> str:
-    """`low <= i - j <= high` read as bounds of j."""
-    left = f"{_shifted(high)} ≤ " if high is not None else ""
-    right = f" ≤ {_shifted(low)}" if low is not None else ""
+def _band(query: sympy.Expr, low: int | None, high: int | None) -> str:
+    """`low <= query - j <= high` read as bounds of j."""
+    left = f"{expression(query - high)} ≤ " if high is not None else ""
+    right = f" ≤ {expression(query - low)}" if low is not None else ""
     return f"{left}j{right}"
-
-
-def _shifted(offset: int) -> str:
-    return "i" if offset == 0 else f"i − {offset}" if offset > 0 else f"i + {-offset}"
 
 
 def _equation(form: sympy.Expr, value: int) -> str:

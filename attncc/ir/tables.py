@@ -42,7 +42,7 @@ class TableData:
         )
         if isinstance(data, TableData):
             data = data.data
-        array = _to_numpy(data)
+        array = as_array(data)
         if array.size == 0 or not 1 <= array.ndim <= 4:
             raise TableError(
                 f"Table {name!r} has shape {array.shape}.",
@@ -306,7 +306,8 @@ def _floor_log2(x: Array) -> Array:
     return exponent
 
 
-def _to_numpy(data: Any) -> Array:
+def as_array(data: Any) -> Array:
+    """Return an array, a list or a tensor on any device as an array; raises TableError for what is none."""
     try:
         if hasattr(data, "detach"):  # a tensor, on any device
             data = data.detach().cpu().numpy()

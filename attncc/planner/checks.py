@@ -247,20 +247,29 @@ def _check_reads(
         for read in predicate.expr.atoms(Read):
             _check_read(read, guard, limits)
     elif isinstance(predicate, Connective):
+        siblings = [arg for arg in predicate.args if isinstance(arg, Atom) and _can_guard(arg, limits)]
         for arg in predicate.args:
-            others = predicate.args if len(seen) <= MAX_GUARDED else ()
-            siblings = [s for s in others if s is not arg and isinstance(s, Atom)]
             inner: Clause | None = guard
-            for sibling in siblings:
-                inner = inner and _guarded(inner, sibling if isinstance(predicate, And) else sibling.negated())
+            for sibling in siblings if len(seen) <= MAX_GUARDED else ():
+                if sibling is not arg:
+                    inner = inner and _guarded(inner, sibling if isinstance(predicate, And) else sibling.negated())
             _check_reads(arg, inner, limits, seen)
+
+
+def _can_guard(atom: Atom, limits: Limits) -> bool:
+    """Return whether no look-up of a comparison needs a guard itself, since two of them might guard each other."""
+    box: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in limits.items()}
+    for read in atom.expr.atoms(Read):
+        for index, size in zip(read.indices, read.table.data.shape, strict=True):
+            low, high = bounds(index, box)
+            if low[0] < 0 or high[0] >= size:
+                return False
+    return True
 
 
 def _guarded(guard: Clause, sibling: Predicate) -> Clause | None:
     """Return the guard with a sibling comparison added, or None if both can't hold."""
     assert isinstance(sibling, Atom)
-    if sibling.expr.has(Read):
-        return guard
     spans = spans_of(sibling)
     if len(spans) != 1:
         return None

@@ -102,7 +102,7 @@ def check_types(query: object, key: object, value: object) -> None:
     if not (_is_strided(query) and _is_strided(key) and _is_strided(value)):
         name, x = next(item for item in _named(query, key, value) if not _is_strided(item[1]))
         raise ShapeError(
-            f"{name} is a {_kind(x)}.",
+            f"{name} is a {kind_of(x)}.",
             rule="query, key and value are strided tensors (B, H, N, D).",
             fix="Convert it first, for example with .to_dense().",
         )
@@ -112,7 +112,8 @@ def _is_strided(x: object) -> bool:
     return isinstance(x, Tensor) and x.layout is torch.strided and not x.is_nested
 
 
-def _kind(x: object) -> str:
+def kind_of(x: object) -> str:
+    """Return what something is, for a message."""
     if not isinstance(x, Tensor):
         return type(x).__name__
     return "nested tensor" if x.is_nested else f"tensor with layout {x.layout}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,7 +16,6 @@ import torch
 from cachetools import LRUCache, cached
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from attncc._util.tracing import constant
 from attncc.errors import ExportError
@@ -27,6 +25,7 @@ from attncc.ir import codec
 from attncc.ir.score import IDENTITY, ScoreExpression, by_key
 from attncc.ir.tables import TableData
 from attncc.runtime.call import AttentionCall
+from attncc.runtime.versions import by_version
 
 #: Patterns, and scores, that were read and are kept.
 MOST = 1024
@@ -158,14 +157,7 @@ def _score(text: str, tables: codec.Tables) -> ScoreExpression:
     return ScoreExpression.of(codec.read(text, "score", tables)) if text else IDENTITY
 
 
-#: The tables that tensors hold, and the versions of the tensors: one that was changed since is read again.
-_data_of: Any = WeakTensorKeyDictionary()
-
-
+@by_version
 def _data(tensor: Tensor) -> TableData:
-    version = None if tensor.is_inference() else tensor._version
-    read_version, data = _data_of.get(tensor, (None, None))
-    if data is None or version is None or read_version != version:
-        data = TableData(tensor)
-        _data_of[tensor] = version, data
-    return data  # type: ignore[no-any-return]
+    """Return the table that a tensor holds."""
+    return TableData(tensor)

@@ -109,7 +109,7 @@ def _members(group: Group, mask: Array) -> list[Array]:
     picked = mask if group.batches is None else mask[list(group.batches)]
     if group.heads is not None:
         picked = picked[..., list(group.heads), :, :]
-    return list(picked.reshape(-1, *mask.shape[-2:]))
+    return list(picked.reshape(int(np.prod(picked.shape[:-2], dtype=np.int64)), *mask.shape[-2:]))
 
 
 def _dense(work: Pass, made: Plan) -> Array:

@@ -27,7 +27,7 @@ from attncc.frontend.weights import Weights
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import SCORE
 from attncc.testing.oracle import Formula
-from attncc.testing.strategies import SYMBOLIC, Case, Drawn, conditions, expressions, numeric
+from attncc.testing.strategies import SYMBOLIC, Case, Drawn, Interpretation, conditions, expressions
 
 #: Sizes of the dimensions of weights, by number of dimensions.
 SHAPES = ((), (1,), (5,), (11,), (3, 8), (2, 3, 4))
@@ -211,7 +211,7 @@ def score_cases(draw: st.DrawFn, case: Case, heads: int) -> ScoreCase:
         drawn = _applied("({} + {})", lambda f, a, b: a + b, _shifted(drawn), masking)
     else:
         drawn = draw(_scores(within, shapes))
-    return ScoreCase(_symbolic(drawn, weights), str(drawn), weights, _formula(drawn, case, heads))
+    return ScoreCase(_symbolic(drawn, weights), str(drawn), weights, _formula(drawn, case.names(heads)))
 
 
 def _shifted(drawn: DrawnReal) -> DrawnReal:
@@ -235,9 +235,7 @@ def _symbolic(drawn: DrawnReal, tensors: Sequence[Tensor]) -> Score:
         raise
 
 
-def _formula(drawn: DrawnReal, case: Case, heads: int) -> Formula:
-    names = numeric(case.q_len, case.kv_len, case.q_offset, heads, case.batch)
-
+def _formula(drawn: DrawnReal, names: Interpretation) -> Formula:
     def formula(scores: Tensor, weights: Sequence[Tensor]) -> Tensor:
         def integer(index: Drawn) -> Any:
             return _Converted(torch.as_tensor(np.asarray(index.build(names))), scores.dtype)

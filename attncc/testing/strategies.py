@@ -74,6 +74,10 @@ class Case:
         """What covers the positions of queries and keys."""
         return positions(self.q_len, self.kv_len, self.q_offset)
 
+    def names(self, heads: int) -> Interpretation:
+        """Return numpy's interpretation for as many heads."""
+        return numeric(self.q_len, self.kv_len, self.q_offset, heads, self.batch)
+
 
 def positions(q_len: int, kv_len: int, q_offset: int) -> range:
     """Return what covers the positions of queries, also without the offset, and keys.

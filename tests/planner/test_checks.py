@@ -69,6 +69,19 @@ def test_other_parts_of_a_union_guard_a_lookup() -> None:
     assert not accepted((j >= 6) | (table[j] == 1))
 
 
+def test_a_comparison_whose_own_lookups_stay_inside_guards_a_lookup() -> None:
+    shift, table = Table(np.arange(13) % 3), Table([0, 1, 1, 0, 1])
+    gap = i + shift[i] - j
+    assert accepted((gap >= 0) & (gap < 5) & (table[gap] == 1))
+    assert not accepted((gap >= 0) & (gap < 6) & (table[gap] == 1))
+
+
+def test_comparisons_dont_guard_one_another() -> None:
+    table = Table([0, 1, 1, 0, 1])
+    assert not accepted((table[i] >= 1) & (table[table[i] + i] == 1))
+    assert not accepted((table[i] == i) & (table[j] == j) & (table[table[i]] == table[table[j]]))
+
+
 def test_checks_of_many_parts_are_conservative(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit a check refuses more, never less."""
     guarded = (j < 5) & (Table([0, 1, 1, 0, 1])[j] == 1)

@@ -1,0 +1,148 @@
+"""varlen_attention(): attention inside documents of several lengths that are laid end to end, without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+from torch import Tensor
+
+from attncc._util.tracing import shown
+from attncc.configs.encoding import Config
+from attncc.errors import ShapeError
+from attncc.frontend.documents import RULE, Documents, check_untraced
+from attncc.frontend.patterns import Pattern, PatternFactory
+from attncc.frontend.scores import Score, ScoreFactory
+from attncc.ir.tables import Array, as_array
+from attncc.runtime.api import Result, attention
+from attncc.runtime.arguments import kind_of
+from attncc.runtime.versions import by_version
+
+#: What a tensor holds: its bytes, the name of their type, and its shape.
+Content = tuple[bytes, str, tuple[int, ...]]
+
+
+def varlen_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor | None,
+    pattern: Pattern | PatternFactory,
+    *,
+    max_seqlen_q: int | None = None,
+    max_seqlen_k: int | None = None,
+    score: Score | ScoreFactory | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    return_lse: bool = False,
+    backend: str | None = None,
+    config: Config | None = None,
+) -> Result:
+    """Return softmax attention inside each of B packed documents, over the keys that `pattern` connects a query to.
+
+    The arguments are those of FlashAttention's flash_attn_varlen_func (Dao 2023), and documents are aligned as there:
+    the last query of each stands at the position of its last key. The pattern and the score see a document's own i, j,
+    n_q and n_k; their b is the document's number. Tiles between documents are skipped, and nothing is padded.
+
+    The documents of the last calls are kept, with what was made of them; tensors `cu_seqlens` are read once, until
+    they are changed in place. On a GPU, reading them waits for it.
+
+    Args:
+        q: (Tq, Hq, D), the queries of all documents, of one floating dtype and device with k and v.
+        k: (Tk, Hkv, D), the keys of all documents.
+        v: (Tk, Hkv, Dv).
+        cu_seqlens_q: (B + 1,), integers on any device: document d has queries cu_seqlens_q[d] to
+            cu_seqlens_q[d + 1] - 1.
+        cu_seqlens_k: The same of keys; None where they are those of queries, as in training.
+        pattern: A pattern, or a declared one that needs no parameters.
+        max_seqlen_q: A length that no document's queries exceed, which is checked; it isn't needed.
+        max_seqlen_k: The same of keys.
+        score: As in `attention`, of a document's own positions.
+        weights: As in `attention`.
+        scale: As in `attention`.
+        enable_gqa: As in `attention`.
+        return_lse: Return lse beside out.
+        backend: As in `attention`.
+        config: As in `attention`.
+
+    Returns:
+        out, (Tq, Hq, Dv) in q's dtype, a view of a tensor with heads first; with `return_lse` (out, lse), lse being
+        (Hq, Tq), float32 (float64 for float64).
+
+    Raises:
+        ShapeError: `cu_seqlens` aren't ends of documents, or don't fit the tensors.
+        TableError: `cu_seqlens` can't be read, or a table has an entry for each of some other number of documents.
+        AttnccError: What `attention` raises.
+    """
+    documents = _documents_of(cu_seqlens_q, cu_seqlens_k)
+    _check_tensors(documents, q, k, v)
+    _check_longest("max_seqlen_q", max_seqlen_q, documents.cu_seqlens_q)
+    _check_longest("max_seqlen_k", max_seqlen_k, documents.cu_seqlens_k)
+    query, key, value = (x.transpose(0, 1).unsqueeze(0) for x in (q, k, v))
+    result = attention(
+        query,
+        key,
+        value,
+        documents.pattern(pattern),
+        score=None if score is None else documents.score(score),
+        weights=weights,
+        scale=scale,
+        enable_gqa=enable_gqa,
+        return_lse=return_lse,
+        backend=backend,
+        config=config,
+    )
+    out, lse = result if isinstance(result, tuple) else (result, None)
+    out = out.squeeze(0).transpose(0, 1)
+    return out if lse is None else (out, lse.squeeze(0))
+
+
+def _documents_of(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor | None) -> Documents:
+    """Return the documents of `cu_seqlens`, the same ones for the same values."""
+    check_untraced()
+    for name, x in (("cu_seqlens_q", cu_seqlens_q), ("cu_seqlens_k", cu_seqlens_k)):
+        if not isinstance(x, Tensor) and (x is not None or name == "cu_seqlens_q"):
+            raise ShapeError(f"{name} is a {type(x).__name__}.", rule=RULE, fix="Write torch.tensor(...).")
+    queries = _content(cu_seqlens_q)
+    return _documents(queries, queries if cu_seqlens_k is None else _content(cu_seqlens_k))
+
+
+@by_version
+def _content(tensor: Tensor) -> Content:
+    """Return what a tensor holds, integers as int64; raises TableError for what can't be read."""
+    array = as_array(tensor)
+    array = array.astype(np.int64) if array.dtype.kind in "iu" else array
+    return array.tobytes(), array.dtype.str, array.shape
+
+
+@lru_cache(maxsize=64)
+def _documents(cu_seqlens_q: Content, cu_seqlens_k: Content) -> Documents:
+    contents = (cu_seqlens_q, cu_seqlens_k)
+    return Documents(*(np.frombuffer(data, dtype).reshape(shape) for data, dtype, shape in contents))
+
+
+def _check_tensors(documents: Documents, q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Raise ShapeError unless the tensors hold the documents' tokens."""
+    for name, x, tokens in (("q", q, documents.q_len), ("k", k, documents.kv_len), ("v", v, documents.kv_len)):
+        if not isinstance(x, Tensor) or x.is_nested or x.ndim != 3 or x.shape[0] != tokens:
+            given = f"has shape {tuple(x.shape)}" if isinstance(x, Tensor) and not x.is_nested else f"is a {kind_of(x)}"
+            raise ShapeError(
+                f"{name} {given}, and the documents have {tokens:,} {'queries' if name == 'q' else 'keys'}.",
+                rule="q is (Tq, Hq, D), k (Tk, Hkv, D) and v (Tk, Hkv, Dv), for the last entries Tq and Tk of "
+                "cu_seqlens_q and cu_seqlens_k.",
+                fix="Tokens come before heads: of one document (1, H, N, D) they are x[0].transpose(0, 1).",
+            )
+
+
+def _check_longest(name: str, most: object, cu_seqlens: Array) -> None:
+    """Raise ShapeError for a largest length, if it is given, that some document exceeds."""
+    longest = 0 if most is None else int(np.diff(cu_seqlens).max(initial=0))
+    if most is not None and (not isinstance(most, int) or most < longest):
+        raise ShapeError(
+            f"{name}={shown(most)}, and the longest document has {longest:,}.",
+            rule="No document is longer than that.",
+            fix="Leave it out: documents are as long as cu_seqlens says.",
+        )
