@@ -277,7 +277,7 @@ def test_longest_lengths_may_be_given() -> None:
         ({"score": 3}, ScoreError, "3"),
     ],
 )
-def test_what_fits_no_documents_is_refused(changed, kind: type[AttnccError], problem: str) -> None:
+def test_tensors_that_fit_no_documents_are_refused(changed, kind: type[AttnccError], problem: str) -> None:
     q, k, v = (x.detach() for x in drawn(dtype=torch.float32))
     cu_q, cu_k = map(ends, LENGTHS)
     given = {"q": q, "k": k, "v": v, "cu_seqlens_q": cu_q, "cu_seqlens_k": cu_k, "pattern": CAUSAL} | changed
