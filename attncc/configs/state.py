@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 
 from attncc._util import storage
 from attncc._util.machine import threads
@@ -12,6 +13,8 @@ from attncc.configs.setting import SETTING
 
 #: Variables that decide what a look-up gives.
 _VARIABLES = (SETTING, PATH, storage.ENVIRONMENT)
+#: Their names as os.environ holds them.
+_HELD = tuple(map(os.environ.encodekey, _VARIABLES))
 #: Nanoseconds in which a folder may change twice without its time changing: a tick of the file system's clock.
 TICK = 50_000_000
 
@@ -20,13 +23,19 @@ State = tuple[object, ...]
 
 def state(folder: str) -> State:
     """Return when a folder of winners last changed ("" for none), torch's threads, and environment variables."""
-    return _changed(folder), threads(), *map(os.environ.get, _VARIABLES)
+    return _changed(folder), threads(), *_environment()
 
 
 def settled_state(folder: str) -> State:
     """Return the state, or an empty one, which never recurs, while the folder may change again within one tick."""
     found = state(folder)
     return () if time.time_ns() - _changed(folder) < TICK else found
+
+
+def _environment() -> Iterable[str | bytes | None]:
+    """Return the variables; from what os.environ looks them up in, since it raises errors for those that aren't set."""
+    held = getattr(os.environ, "_data", None)
+    return map(os.environ.get, _VARIABLES) if held is None else map(held.get, _HELD)
 
 
 def _changed(folder: str) -> int:

@@ -263,7 +263,7 @@ def as_score(value: object, weights: Mapping[str, Any] | None = None) -> Score:
 
 
 def _shapes(tensors: Iterable[Any]) -> Shapes:
-    return tuple(tuple(map(plain, x.shape)) for x in tensors)
+    return tuple([tuple(map(plain, x.shape)) for x in tensors])
 
 
 def _checked(made: Score) -> Score:

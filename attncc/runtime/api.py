@@ -17,7 +17,7 @@ from attncc.ir.score import IDENTITY
 from attncc.planner.directions import check_direction
 from attncc.planner.plan import Plan
 from attncc.runtime import executables, export, library, operators
-from attncc.runtime.arguments import checked, scale_of
+from attncc.runtime.arguments import check_kinds, checked, fitting, scale_of
 from attncc.runtime.call import AttentionCall
 from attncc.runtime.eager import is_eager
 from attncc.runtime.score_module import ScoreModule, warn_of_captured
@@ -93,9 +93,13 @@ def _attended(
     score: Score,
     sink: Tensor | None,
 ) -> Result:
-    tensors = checked(query, key, value, call, score, sink)
-    scale, weights = scale_of(call.scale, tensors[0]), score.tensors
-    if export.is_exporting():
+    weights = score.tensors
+    eager = is_eager(query, key, value, *weights)
+    if not eager:
+        check_kinds(query, key, value, call, score)
+    tensors = fitting(query, key, value, call, score, sink)
+    scale = scale_of(call.scale, tensors[0])
+    if not eager and export.is_exporting():
         tables, call = export.exported(call)
         out, lse, *rest = library.general_attention(*tensors, weights, tables, scale, *call.operands)
     elif call.is_composite:
@@ -104,10 +108,10 @@ def _attended(
         tables = [torch.from_numpy(table.entries) for table in pattern.tables]
         out, lse, *rest = library.general_attention(*tensors, weights, tables, scale, *call.operands)
     elif call.score != IDENTITY.key:
-        general = operators.eager_general_attention if is_eager(*tensors, *weights) else library.general_attention
+        general = operators.eager_general_attention if eager else library.general_attention
         out, lse, *rest = general(*tensors, weights, [], scale, *call.operands)
     else:
-        plain = operators.eager_attention if is_eager(*tensors) else library.attention
+        plain = operators.eager_attention if eager else library.attention
         out, lse, *rest = plain(*tensors, scale, *call.operands)
     if sink is not None:
         out, lse = with_sink(out, LogSum(lse, *rest), sink)

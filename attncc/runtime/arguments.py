@@ -17,19 +17,28 @@ from attncc.backends.accumulation import accumulation_dtype
 from attncc.errors import AttnccError, ShapeError, TableError
 from attncc.frontend.scores import Score
 from attncc.runtime.call import AttentionCall
-from attncc.runtime.eager import is_watched
 from attncc.runtime.sinks import check_sink
 
 QueryKeyValue = tuple[Tensor, Tensor, Tensor]
 
 
-def checked(
+def checked(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score) -> QueryKeyValue:
+    """Return the tensors of a call as autocast has them; raises unless they are plain ones that fit together."""
+    check_kinds(query, key, value, call, score)
+    return fitting(query, key, value, call, score)
+
+
+def check_kinds(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score) -> None:
+    """Raise ShapeError for what isn't a strided tensor, and AttnccError under transforms; eager tensors pass anyway."""
+    check_types(query, key, value)
+    if not call.is_composite:
+        check_transforms(query, key, value, *score.tensors)
+
+
+def fitting(
     query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score, sink: object = None
 ) -> QueryKeyValue:
     """Return query, key and value as autocast has them; raises unless they fit together, with weights and sink."""
-    check_types(query, key, value)
-    if is_watched() and not call.is_composite:
-        check_transforms(query, key, value, *score.tensors)
     query, key, value = autocast(query, key, value)
     check_tensors(query, key, value, call.enable_gqa)
     check_weights(score.weights, query)
@@ -99,17 +108,13 @@ def check_scale(scale: object) -> None:
 
 def check_types(query: object, key: object, value: object) -> None:
     """Raise ShapeError for arguments that aren't strided tensors."""
-    if not (_is_strided(query) and _is_strided(key) and _is_strided(value)):
-        name, x = next(item for item in _named(query, key, value) if not _is_strided(item[1]))
-        raise ShapeError(
-            f"{name} is a {kind_of(x)}.",
-            rule="query, key and value are strided tensors (B, H, N, D).",
-            fix="Convert it first, for example with .to_dense().",
-        )
-
-
-def _is_strided(x: object) -> bool:
-    return isinstance(x, Tensor) and x.layout is torch.strided and not x.is_nested
+    for name, x in _named(query, key, value):
+        if not isinstance(x, Tensor) or x.layout != torch.strided or x.is_nested:
+            raise ShapeError(
+                f"{name} is a {kind_of(x)}.",
+                rule="query, key and value are strided tensors (B, H, N, D).",
+                fix="Convert it first, for example with .to_dense().",
+            )
 
 
 def kind_of(x: object) -> str:

@@ -101,6 +101,8 @@ def check_backend(backend: object) -> None:
 
 def offset_of(q_offset: Any) -> int:
     """Return the position of the first query; raises ShapeError for what isn't one."""
+    if type(q_offset) is int and -MAX_POSITION < q_offset < MAX_POSITION:
+        return q_offset
     try:
         whole: Any = q_offset if isinstance(q_offset, int | torch.SymInt) else operator.index(q_offset)
     except TypeError:

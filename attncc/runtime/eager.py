@@ -33,5 +33,6 @@ def is_watched() -> bool:
 
 
 def _is_ordinary(x: Tensor) -> bool:
-    wrapped = torch._C._functorch.is_legacy_batchedtensor(x) or torch._is_functional_tensor(x)
-    return type(x) in _TYPES and not x.is_meta and not wrapped
+    if type(x) not in _TYPES or x.layout is not torch.strided or x.is_nested or x.is_meta:
+        return False
+    return not torch._C._functorch.is_legacy_batchedtensor(x)

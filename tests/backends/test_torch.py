@@ -15,6 +15,7 @@ from attncc.backends.merge import merge
 from attncc.backends.slots import Slots
 from attncc.backends.torch.config import Tiling
 from attncc.backends.torch.kernels import FlashCPU, Written
+from attncc.backends.torch.launches import GroupLaunches, PlanLaunches
 from attncc.backends.torch.lower import schedule
 
 ROWS = {
@@ -159,4 +160,61 @@ def test_gradients_of_a_key_and_its_view_add_up(with_lse: bool) -> None:
         return torch.autograd.grad(out.sin().sum() + with_lse * lse.sin().sum(), (query, key))
 
     for found, wanted in zip(gradients("torch"), gradients("reference"), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def launches(pattern: attncc.Pattern, q_len: int, kv_len: int, *heads: int, **shape: int) -> GroupLaunches:
+    plan = attncc.plan(pattern, q_len, kv_len, tile=(64, 64), **shape)
+    query, key = (torch.empty(2, count, 1, 8) for count in heads)
+    [group] = PlanLaunches(plan, Tiling(), one_head=False).on(query, key)
+    return group
+
+
+def test_one_launch_computes_short_causal_attention_at_once() -> None:
+    found = launches(attncc.load("causal"), 40, 40, 3, 3)
+    assert (found.rows_at_once, found.keys_at_once, len(found.launches)) == (True, True, 1)
+    grouped = launches(attncc.load("causal"), 40, 40, 6, 3)
+    assert (grouped.rows_at_once, len(grouped.launches)) == (False, 2), "a causal launch is for one head"
+
+
+def test_one_launch_computes_a_decoding_step_at_once() -> None:
+    found = launches(attncc.load("sliding_window", window=16), 1, 100, 6, 3, q_offset=99)
+    assert (found.rows_at_once, found.keys_at_once, len(found.launches)) == (True, False, 1)
+    assert found.launches[0].heads == 2
+    assert found.launches[0].tiles.cols.rows().tolist() == [list(range(84, 100))]
+
+
+def test_launches_are_kept_for_the_last_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attncc.backends.torch.launches.MOST_SIZES", 3)
+    plan = PlanLaunches(attncc.plan(attncc.load("causal"), 8), Tiling(), one_head=False)
+    for batch in range(1, 9):
+        x = torch.empty(batch, 2, 8, 4)
+        assert plan.on(x, x) is plan.on(x, x)
+        assert len(plan._kept) <= 3
+
+
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "positions before heads": lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
+    "batch last": lambda x: x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
+    "part of more heads": lambda x: torch.cat([x, x], 1)[:, : x.shape[1]],
+    "part of more rows": lambda x: torch.cat([x, x], 2)[:, :, : x.shape[2]],
+}
+
+
+@pytest.mark.parametrize("heads", [(1, 1), (4, 4), (4, 2), (2, 1)], ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["causal", "sliding_window", "strided", "fixed", "heads"])
+def test_layouts_of_tensors_change_nothing(name: str, layout: str, heads: tuple[int, int]) -> None:
+    pattern = attncc.load("strided", l=8).heads() if name == "heads" else attncc.load(name)
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(3, count, 70, 8, generator=generator) for count in (heads[0], heads[1], heads[1])]
+
+    def results(chosen: str) -> list[torch.Tensor]:
+        leaves = [LAYOUTS[chosen](x).requires_grad_() for x in inputs]
+        out, lse = attncc.attention(*leaves, pattern, enable_gqa=True, return_lse=True, backend="torch")
+        return [out, lse, *torch.autograd.grad(out.square().sum() + lse.sum(), leaves)]
+
+    for found, wanted in zip(results(layout), results("contiguous"), strict=True):
+        assert found.is_contiguous()
         torch.testing.assert_close(found, wanted)

@@ -93,18 +93,20 @@ class TorchExecutable:
 
     @cached_property
     def _forward_launches(self) -> PlanLaunches:
-        return PlanLaunches(self.plan, self.config.forward, not self.score.is_identity)
+        return PlanLaunches(self.plan, self.config.forward, self._scored)
 
     @cached_property
     def _backward_launches(self) -> PlanLaunches:
-        return PlanLaunches(self.plan, self.config.backward, not self.score.is_identity)
+        return PlanLaunches(self.plan, self.config.backward, self._scored)
+
+    @cached_property
+    def _scored(self) -> bool:
+        return not self.score.is_identity
 
     def _score(
         self, weights: Sequence[Tensor], sums: Sequence[Tensor], selection: Selection, query: Tensor
     ) -> GroupScore | None:
-        if self.score.is_identity:
-            return None
-        return GroupScore.of(self.score, weights, sums, self.plan.shape, selection, query)
+        return GroupScore.of(self.score, weights, sums, self.plan.shape, selection, query) if self._scored else None
 
 
 def _forward(
@@ -202,9 +204,12 @@ def _one_head_size(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, T
     A value that is a view of its key has the key's other columns in place of zeros, and isn't copied: outputs of these
     are cut off, and the gradients that meet them are 0.
     """
+    size, of_values = query.shape[-1], value.shape[-1]
+    if size == of_values and query.stride(-1) == key.stride(-1) == value.stride(-1) == 1:
+        return query, key, value
     if is_view_of_key(value, key):
         value = key
-    size = max(query.shape[-1], value.shape[-1])
+    size = max(size, value.shape[-1])
     return _rows_of(query, size), _rows_of(key, size), _rows_of(value, size)
 
 

@@ -59,6 +59,8 @@ class TileLaunch:
         if slots.index is not None:
             folded = x.reshape(self.selection.leading, sharing, *x.shape[2:])
             return slots.take(folded.narrow(1, first_head, heads), 2, items=1).flatten(2, 3)
+        if sharing == 1 and slots.shape == (1, x.shape[2]):  # one item of all rows, which as_strided would view, too
+            return x.reshape(self.selection.leading, *slots.shape, *x.shape[3:])
         sizes, strides = list(x.shape), list(x.stride())
         by_batch, by_head, by_row, *_ = strides
         leading = by_batch if self.selection.key_heads == 1 else by_head * sharing

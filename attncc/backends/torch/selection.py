@@ -53,15 +53,11 @@ class Selection:
 
     def query_side(self, x: Tensor) -> Tensor:
         """Return the selected part of x (B, Hq, N, ...), which folds without a copy; a view where strides allow."""
-        return self._folding(self.queries.take(x))
+        return _folding(x if self.everything else self.queries.take(x), self.key_heads)
 
     def key_side(self, x: Tensor) -> Tensor:
         """Return the selected part of x (B, Hkv, N, ...), which folds without a copy; a view where strides allow."""
-        return self._folding(self.keys.take(x))
-
-    def _folding(self, x: Tensor) -> Tensor:
-        by_batch, by_head, *_ = x.stride()
-        return x if by_batch == by_head * x.shape[1] or 1 in (x.shape[0], self.key_heads) else x.contiguous()
+        return _folding(x if self.everything else self.keys.take(x), self.key_heads)
 
     def folded(self, x: Tensor) -> Tensor:
         """Return what `query_side` returned as (X, G, N, ...), a view."""
@@ -79,3 +75,9 @@ class Selection:
     def add_key_side(self, x: Tensor, part: Tensor) -> None:
         """Add part (X, N, ...) to its place in x (B, Hkv, N, ...)."""
         self.keys.put(x, part, accumulate=True)
+
+
+def _folding(x: Tensor, key_heads: int) -> Tensor:
+    """Return x (B, H, N, ...), as a copy if its heads of all batch entries aren't evenly spaced."""
+    by_batch, by_head, *_ = x.stride()
+    return x if by_batch == by_head * x.shape[1] or x.shape[0] == 1 or key_heads == 1 else x.contiguous()
