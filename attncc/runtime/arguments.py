@@ -22,10 +22,12 @@ from attncc.runtime.sinks import check_sink
 QueryKeyValue = tuple[Tensor, Tensor, Tensor]
 
 
-def checked(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score) -> QueryKeyValue:
-    """Return the tensors of a call as autocast has them; raises unless they are plain ones that fit together."""
+def checked(
+    query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score, sink: object = None
+) -> QueryKeyValue:
+    """Return query, key and value as autocast has them; raises unless they are plain ones that fit together."""
     check_kinds(query, key, value, call, score)
-    return fitting(query, key, value, call, score)
+    return fitting(query, key, value, call, score, sink)
 
 
 def check_kinds(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, score: Score) -> None:
