@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import sympy
 
+from attncc.ir import lists
 from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.bits import MAX_SHIFT, Bitwise, LeftShift, RightShift
+from attncc.ir.lists import IsMember
 from attncc.ir.predicate import And, Atom, Comparator, Connective, Constant, Predicate
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.tables import Read, TableData
@@ -56,8 +58,11 @@ def evaluate(expr: sympy.Expr, env: Environment) -> Any:
             number, by = _arguments(expr, env)
             shift = operator.lshift if isinstance(expr, LeftShift) else operator.rshift
             return shift(number, _clip(by, 0, MAX_SHIFT))
+        case IsMember():
+            *row, value = (evaluate(arg, env) for arg in expr.args[1:])
+            return _sought(expr, row, value)
         case Read():
-            return _look_up(expr.table, [evaluate(index, env) for index in expr.indices])
+            return _look_up(expr, [evaluate(index, env) for index in expr.indices])
     raise TypeError(f"no evaluation rule for {type(expr).__name__}")
 
 
@@ -108,18 +113,28 @@ def _choose(condition: Any, yes: Any, no: Any) -> Any:
     return torch.where(condition, yes, no)
 
 
-def _look_up(table: TableData, indices: list[Any]) -> Any:
-    clipped = [_clip(index, 0, size - 1) for index, size in zip(indices, table.data.shape, strict=True)]
+def _look_up(read: Read, indices: list[Any]) -> Any:
+    clipped = _clipped(read, indices)
+    found = _beside(read.table, clipped)[clipped]
     if all(isinstance(index, int) for index in clipped):
-        return int(table.data[tuple(clipped)])
-    on_torch = next(
-        (x for x in clipped if hasattr(x, "device") and not isinstance(x, np.ndarray | np.generic)),
-        None,
-    )
-    if on_torch is not None:
-        return table.on(on_torch.device)[tuple(clipped)]
-    values = table.data[tuple(clipped)]
-    return values.astype(np.int64)
+        return int(found)
+    return found.astype(np.int64) if isinstance(found, np.ndarray | np.generic) else found
+
+
+def _sought(member: IsMember, row: list[Any], value: Any) -> Any:
+    clipped = _clipped(member, row)
+    found = lists.contains(_beside(member.table, (*clipped, value)), clipped, value)
+    return int(found) if all(isinstance(part, int) for part in (*clipped, value)) else found
+
+
+def _clipped(read: Read, indices: list[Any]) -> tuple[Any, ...]:
+    return tuple(_clip(index, 0, size - 1) for index, size in zip(indices, read.shape, strict=True))
+
+
+def _beside(table: TableData, values: tuple[Any, ...]) -> Any:
+    """Return the entries, on the device of what they are looked up by."""
+    on_torch = next((x for x in values if hasattr(x, "device") and not isinstance(x, np.ndarray | np.generic)), None)
+    return table.on(on_torch.device) if on_torch is not None else table.data
 
 
 def _clip(value: Any, least: int, most: int | None = None) -> Any:

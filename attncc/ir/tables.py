@@ -78,6 +78,15 @@ class TableData:
         return Pyramid(self.data)
 
     @cached_property
+    def row_pyramid(self) -> Pyramid:
+        """The least and the greatest number in each row of lists, whose dimensions in front are laid end to end.
+
+        Between those of an empty row there is no number.
+        """
+        rows = self.data.reshape(-1, self.data.shape[-1])
+        return Pyramid(np.where(rows < 0, np.iinfo(np.int64).max, rows).min(-1), rows.max(-1))
+
+    @cached_property
     def largest(self) -> int:
         """The largest absolute value of an entry."""
         return max(abs(int(self.data.min())), abs(int(self.data.max())))
@@ -231,4 +240,11 @@ class Read(sympy.Function):  # type: ignore[misc]
 
     @property
     def indices(self) -> tuple[sympy.Expr, ...]:
+        """The indices that stay inside the table."""
         return tuple(self.args[1:])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The entries along the axis of each index."""
+        sizes: tuple[int, ...] = self.table.data.shape
+        return sizes

@@ -14,6 +14,7 @@ from attncc.ir.bits import MAX_SHIFT, LeftShift, RightShift
 from attncc.ir.comparisons import Conjunction, implied
 from attncc.ir.functions import AsReal, Choice, ConditionSymbol, Lookup
 from attncc.ir.interval import Range, bounds, exactly
+from attncc.ir.lists import IsMember
 from attncc.ir.magnitude import LIMIT, magnitude
 from attncc.ir.normal import Clause, TooManyClausesError, clauses, spans_of
 from attncc.ir.notation import expression
@@ -52,11 +53,11 @@ def check_sizes(predicate: Predicate, shape: Shape) -> None:
     """Raise TableError unless tables that differ by batch entry or head have one entry for each, and no more."""
     expected = {B: ("batch entries", shape.batch), H: ("heads", shape.heads)}
     for read in {read for atom in predicate.atoms for read in atom.expr.atoms(Read)}:
-        for index, size in zip(read.indices, read.table.data.shape, strict=True):
+        for index, size in zip(read.indices, read.shape, strict=True):
             what, number = expected.get(index, ("", size))
             if size != number:
                 raise TableError(
-                    f"Table {read.table.name!r} has {size} {what}, the tensors have {number}.",
+                    f"{_described(read)[0]} {size} {what}, the tensors have {number}.",
                     rule="A table that differs by batch entry or head has one entry for each of them.",
                     fix="Slice the table, or give the dimension size 1 to share it.",
                 )
@@ -222,7 +223,8 @@ def _check_read(read: Read | Lookup, guard: Clause, limits: Limits) -> None:
 
 def _described(read: Read | Lookup) -> tuple[str, tuple[int, ...]]:
     if isinstance(read, Read):
-        return f"Table {read.table.name!r} has", read.table.data.shape
+        kind = "Lists {!r} have" if isinstance(read, IsMember) else "Table {!r} has"
+        return kind.format(read.table.name), read.shape
     return f"Weights {read.weights.label!r} have", read.weights.shape
 
 

@@ -225,6 +225,7 @@ def _reaches(work: Pass) -> bool:
 def _cheapest_layout(piece: Clause, shape: Shape, tile: Tile, target: Target) -> Pass:
     """Lay a clause out sorted and compacted, or in natural order with the joins evaluated: whichever is cheaper."""
     passes = [Pass(piece.predicate(), layout, shape.q_offset, *tile) for layout in layouts(piece, shape)]
+    passes = [cost.fitted(work, target) for work in passes]
     return min(passes, key=lambda work: cost.seconds(work, target, merges=True))
 
 
