@@ -78,6 +78,20 @@ class TableData:
         return Pyramid(self.data)
 
     @cached_property
+    def number_listed(self) -> int:
+        """How many entries are True, or of lists how many aren't negative."""
+        return int(np.count_nonzero(self._listed))
+
+    @cached_property
+    def listed(self) -> tuple[Array, ...]:
+        """Where these entries are, an array for each dimension."""
+        return np.nonzero(self._listed)
+
+    @property
+    def _listed(self) -> Array:
+        return self.data if self.is_boolean else self.data >= 0
+
+    @cached_property
     def row_pyramid(self) -> Pyramid:
         """The least and the greatest number in each row of lists, whose dimensions in front are laid end to end.
 

@@ -26,7 +26,7 @@ from attncc.planner.order import opens, order_by, ranges
 from attncc.planner.tiles import Tiles, from_boxes
 
 #: Pairs of tiles that entries are written out to at a time, and in all; beyond that the layout is bisected.
-CHUNK, MOST = 1 << 22, 1 << 26
+CHUNK, MOST = 1 << 22, 1 << 24
 #: True entries of a boolean table up to which they are listed; one by pairs of positions has more.
 MOST_TRUE = 1 << 20
 
@@ -71,9 +71,9 @@ def membership(layout: Layout, offset: int) -> Membership | None:
 
 def _listed(residual: Predicate) -> Read | None:
     """Return the look-up of a residual whose entries list its pairs, that with the fewest entries."""
-    found = {read: _entries(read) for part in _parts(residual) if (read := _read(part)) is not None}
-    listed = {read: number for read, number in found.items() if isinstance(read, IsMember) or number <= MOST_TRUE}
-    return min(listed, key=lambda read: (listed[read], str(read)), default=None)
+    reads = [read for part in _parts(residual) if (read := _read(part)) is not None]
+    few = [read for read in reads if read.table.number_listed <= (MOST if isinstance(read, IsMember) else MOST_TRUE)]
+    return min(few, key=lambda read: (read.table.number_listed, str(read)), default=None)
 
 
 def _parts(residual: Predicate) -> Sequence[Predicate]:
@@ -89,18 +89,10 @@ def _read(part: Predicate) -> Read | None:
     return read if apart and {I, J} <= read.free_symbols else None
 
 
-def _entries(read: Read) -> int:
-    data = read.table.data
-    return int(np.count_nonzero(data >= 0 if isinstance(read, IsMember) else data))
-
-
 def _coordinates(read: Read) -> tuple[Array, ...]:
     """Return, for each axis of a look-up, where its entries are: those of lists by row and number."""
-    data = read.table.data
-    if not isinstance(read, IsMember):
-        return np.nonzero(data)
-    places = np.nonzero(data >= 0)
-    return (*places[:-1], data[places])
+    places = read.table.listed
+    return (*places[:-1], read.table.data[places]) if isinstance(read, IsMember) else places
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,7 +113,7 @@ def test_misuse_is_refused(name: str) -> None:
         ([[0, 1], [2]], "can't be read as a table"),
     ],
 )
-def test_what_is_no_lists_is_refused(data: object, says: str) -> None:
+def test_other_data_is_refused(data: object, says: str) -> None:
     with pytest.raises(TableError, match=says):
         listed(blocks=data)
 

@@ -222,7 +222,7 @@ def test_small_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     check_plan(attncc.plan(attncc.Pattern(pattern.subsets, "in chunks"), Q, K, tile=(4, 8)), right)
 
 
-def test_what_mixes_positions_is_bisected() -> None:
+def test_numbers_of_both_positions_are_bisected() -> None:
     """A number that depends on both positions has no classes; the answer is the same."""
 
     @attncc.pattern
