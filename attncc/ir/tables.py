@@ -77,19 +77,24 @@ class TableData:
         """Minima and maxima over aligned power-of-two blocks, for interval look-ups."""
         return Pyramid(self.data)
 
-    @cached_property
-    def number_listed(self) -> int:
-        """How many entries are True, or of lists how many aren't negative."""
-        return int(np.count_nonzero(self._listed))
+    def number_of(self, value: int | None) -> int:
+        """Return how many entries are a number; None: how many aren't negative, as the entries of lists. It is kept."""
+        kept: dict[int | None, int] = self.__dict__.setdefault("_numbers", {})
+        if value not in kept:
+            kept[value] = int(np.count_nonzero(self._where(value)))
+        return kept[value]
 
-    @cached_property
-    def listed(self) -> tuple[Array, ...]:
-        """Where these entries are, an array for each dimension."""
-        return np.nonzero(self._listed)
+    def places_of(self, value: int | None) -> tuple[Array, ...]:
+        """Return where these entries are, an array for each dimension; the last ones that were asked for are kept."""
+        kept: tuple[int | None, tuple[Array, ...]] | None = self.__dict__.get("_places")
+        if kept is None or kept[0] != value:
+            kept = self.__dict__["_places"] = value, np.nonzero(self._where(value))
+        return kept[1]
 
-    @property
-    def _listed(self) -> Array:
-        return self.data if self.is_boolean else self.data >= 0
+    def _where(self, value: int | None) -> Array:
+        if value is None:
+            return self.data >= 0
+        return self.data if self.is_boolean and value == 1 else self.data == value
 
     @cached_property
     def row_pyramid(self) -> Pyramid:

@@ -2,7 +2,7 @@
 
 It is a semi-join. Query slots have classes (the rows of lists that they look up), and so have key slots (the numbers
 that are sought). An entry of a list is a query class with a key class, and stands for all pairs of slots of these. A
-look-up of a boolean table by blocks, `mask[i // 64, j // 64]`, is the same: its True entries are listed.
+look-up of a table by blocks, `mask[i // 64, j // 64]`, is the same: its True entries are listed.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from attncc.planner.tiles import Tiles, from_boxes
 
 #: Pairs of tiles that entries are written out to at a time, and in all; beyond that the layout is bisected.
 CHUNK, MOST = 1 << 22, 1 << 24
-#: True entries of a boolean table up to which they are listed; one by pairs of positions has more.
-MOST_TRUE = 1 << 20
+#: Entries of a table up to which those of a value are listed; one by pairs of positions has more.
+MOST_EQUAL = 1 << 20
 
 
 def tiles(layout: Layout, offset: int, block_m: int, block_n: int) -> Tiles:
@@ -52,12 +52,13 @@ def is_listed(layout: Layout) -> bool:
 
 def membership(layout: Layout, offset: int) -> Membership | None:
     """Return the membership in a layout's residual that has the fewest entries, if there is one."""
-    read = None if layout.residual is None else _listed(layout.residual)
-    if read is None or layout.residual is None:
+    listing = None if layout.residual is None else _listed(layout.residual)
+    if listing is None or layout.residual is None:
         return None
-    rest = conjunction(part for part in _parts(layout.residual) if _read(part) != read)
+    read = listing.read
+    rest = conjunction(part for part in _parts(layout.residual) if _listing(part) != listing)
     query, key = _Classes.of(layout.rows.size), _Classes.of(layout.cols.size)
-    for number, (axis, entries) in enumerate(zip(read.args[1:], _coordinates(read), strict=True)):
+    for number, (axis, entries) in enumerate(zip(read.args[1:], listing.coordinates, strict=True)):
         by_query = J not in axis.free_symbols
         env = {I: layout.rows.places + offset} if by_query else {J: layout.cols.places}
         places = np.asarray(evaluate(axis, env), np.int64)
@@ -69,30 +70,48 @@ def membership(layout: Layout, offset: int) -> Membership | None:
     return Membership(layout, others, offset, query.slots, key.slots, query.entries[order], key.entries[order])
 
 
-def _listed(residual: Predicate) -> Read | None:
-    """Return the look-up of a residual whose entries list its pairs, that with the fewest entries."""
-    reads = [read for part in _parts(residual) if (read := _read(part)) is not None]
-    few = [read for read in reads if read.table.number_listed <= (MOST if isinstance(read, IsMember) else MOST_TRUE)]
-    return min(few, key=lambda read: (read.table.number_listed, str(read)), default=None)
+def _listed(residual: Predicate) -> _Listing | None:
+    """Return the comparison of a residual whose entries list its pairs, that with the fewest entries."""
+    found = [listing for part in _parts(residual) if (listing := _listing(part)) is not None]
+    few = [listing for listing in found if listing.number <= (MOST if listing.value is None else MOST_EQUAL)]
+    return min(few, key=lambda listing: (listing.number, str(listing.read)), default=None)
 
 
 def _parts(residual: Predicate) -> Sequence[Predicate]:
     return tuple(residual.args) if isinstance(residual, And) else (residual,)
 
 
-def _read(part: Predicate) -> Read | None:
-    """Return the look-up that a comparison wants to be 1: a membership or a flag, whose axes depend on i or on j."""
-    read = part.expr + 1 if isinstance(part, Atom) and part.relation == "eq" else None
-    if not isinstance(read, Read) or not (isinstance(read, IsMember) or read.table.is_boolean):
+def _listing(part: Predicate) -> _Listing | None:
+    """Return a comparison as what lists its pairs, if it is a membership, or a table's entry with a value.
+
+    Each axis has to depend on i or on j alone.
+    """
+    if not isinstance(part, Atom) or part.relation != "eq":
+        return None
+    constant, read = part.expr.as_coeff_Add()
+    if not isinstance(read, Read) or (isinstance(read, IsMember) and constant != -1):
         return None
     apart = all(not {I, J} <= axis.free_symbols for axis in read.args[1:])
-    return read if apart and {I, J} <= read.free_symbols else None
+    value = None if isinstance(read, IsMember) else -int(constant)
+    return _Listing(read, value) if apart and {I, J} <= read.free_symbols else None
 
 
-def _coordinates(read: Read) -> tuple[Array, ...]:
-    """Return, for each axis of a look-up, where its entries are: those of lists by row and number."""
-    places = read.table.listed
-    return (*places[:-1], read.table.data[places]) if isinstance(read, IsMember) else places
+class _Listing(NamedTuple):
+    """A look-up that equals a value, or, None, a membership."""
+
+    read: Read
+    value: int | None
+
+    @property
+    def number(self) -> int:
+        """Entries for which it holds."""
+        return self.read.table.number_of(self.value)
+
+    @property
+    def coordinates(self) -> tuple[Array, ...]:
+        """For each axis of the look-up, where these entries are: those of lists by row and number."""
+        places = self.read.table.places_of(self.value)
+        return places if self.value is not None else (*places[:-1], self.read.table.data[places])
 
 
 @dataclass(frozen=True, eq=False)

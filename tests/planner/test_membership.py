@@ -54,6 +54,11 @@ def laid_out(i, j, *, blocks: attncc.Table):
     return blocks[i // BLOCK, j // BLOCK]
 
 
+@attncc.pattern
+def numbered(i, j, *, blocks: attncc.Table):
+    return blocks[i // BLOCK, j // BLOCK] == 3
+
+
 def drawn(rows: int, size: int, most: int, *leading: int, seed: int = 0) -> np.ndarray:
     """Lists with repeated entries, with none (-1 and -2), and beyond the last."""
     return np.random.default_rng(seed).integers(-2, most + 2, (*leading, rows, size))
@@ -93,6 +98,9 @@ CASES = {
     "BigBird": (big_bird(blocks=BLOCKS), NEAR | (I < BLOCK) | (J < BLOCK) | ONE),
     "a table": (laid_out(blocks=np.random.default_rng(3).random((ROWS, COLS)) < 0.2), None),
 }
+LAYOUT = np.random.default_rng(4).integers(0, 5, (ROWS, COLS))
+CASES["a number in a table"] = (numbered(blocks=LAYOUT), LAYOUT[I // BLOCK, J // BLOCK] == 3)
+CASES["no table"] = (~CASES["a table"][0], ~CASES["a table"][0].parameters["blocks"].data[I // BLOCK, J // BLOCK])
 CASES["a table"] = (CASES["a table"][0], CASES["a table"][0].parameters["blocks"].data[I // BLOCK, J // BLOCK])
 
 
