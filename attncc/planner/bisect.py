@@ -28,8 +28,11 @@ CHUNK = 64
 _QUARTERS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
 
 
-def bisect(layout: Layout, offset: int, block_m: int, block_n: int) -> Tiles:
-    """Return the runs of a layout with a residual; `offset` is the position of query row 0."""
+def bisect(layout: Layout, offset: int, block_m: int, block_n: int, *, looks: bool = True) -> Tiles:
+    """Return the runs of a layout with a residual; `offset` is the position of query row 0.
+
+    looks: Whether tiles that intervals leave undecided are looked at; else they are PARTIAL.
+    """
     grid = TileGrid(layout, offset, block_m, block_n)
     found = [np.empty((0, 4), np.int64)]
     side = 1 << max(0, (max(grid.query_tiles, grid.key_tiles, 1) - 1).bit_length())
@@ -43,7 +46,7 @@ def bisect(layout: Layout, offset: int, block_m: int, block_n: int) -> Tiles:
             break
         side //= 2
         live = (live[:, None, :] + _QUARTERS * side).reshape(-1, 2)
-    undecided = grid.looked_at(live) if side == 1 else np.full(len(live), SOMETIMES)
+    undecided = grid.looked_at(live) if side == 1 and looks else np.full(len(live), SOMETIMES)
     found.append(_boxes(live[undecided == ALWAYS], side, full=True))
     found.append(_boxes(live[undecided == SOMETIMES], side, full=False))
     rows, cols = layout.rows.size, layout.cols.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attncc.planner.bisect import bisect
 from attncc.planner.passes import Pass
 from attncc.planner.tiles import Tiles
 from attncc.targets import Target
@@ -24,6 +25,14 @@ def seconds(work: Pass, target: Target, *, merges: bool) -> float:
     hull = work.hull
     known = work.residual is None or work.is_listed
     return _seconds(work, hull, hull.num_partial if known else hull.num_tiles, target, merges)
+
+
+def bounded_seconds(work: Pass, target: Target, *, merges: bool) -> float:
+    """Return the predicted time as `seconds` does, with the tiles that intervals leave, a closer bound."""
+    if work.residual is None or work.is_listed:
+        return seconds(work, target, merges=merges)
+    tiles = bisect(work.layout, work.q_offset, work.block_m, work.block_n, looks=False)
+    return _seconds(work, tiles, tiles.num_partial, target, merges)
 
 
 def fitted(work: Pass, target: Target) -> Pass:
