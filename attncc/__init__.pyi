@@ -30,6 +30,7 @@ from .frontend.language import Table as Table
 from .frontend.language import maximum as maximum
 from .frontend.language import minimum as minimum
 from .frontend.language import where as where
+from .frontend.lists import Lists as Lists
 from .frontend.patterns import Pattern as Pattern
 from .frontend.patterns import PatternFactory as PatternFactory
 from .frontend.patterns import pattern as pattern

@@ -19,6 +19,7 @@ from attncc._util.storage import opened
 from attncc.errors import AttnccError, ParameterError, PatternError, PluginError, TableError, nearest, told
 from attncc.frontend.declarations import Declaration, Parameter
 from attncc.frontend.language import Table
+from attncc.frontend.lists import Lists
 from attncc.frontend.patterns import Pattern, PatternFactory, check_untraced
 from attncc.frontend.plugins import PATTERNS, patterns_of
 from attncc.frontend.weights import Weights
@@ -124,8 +125,8 @@ def parse_parameters(owner: Declaration, texts: Sequence[str]) -> dict[str, Any]
 
 
 def _parsed(parameter: Parameter, text: str) -> Any:
-    if parameter.type is Table:
-        return _parsed_table(parameter.name, text)
+    if parameter.type in (Table, Lists):
+        return _parsed_table(parameter, text)
     if parameter.type is Weights:
         return _loaded_weights(text) if text.startswith("@") else _drawn(parameter.name, text)
     if parameter.type is bool and text.lower() in ("true", "false"):
@@ -141,17 +142,19 @@ def _parsed(parameter: Parameter, text: str) -> Any:
         ) from None
 
 
-def _parsed_table(name: str, text: str) -> Table:
+def _parsed_table(parameter: Parameter, text: str) -> Any:
+    name = parameter.name
     if text.startswith("@"):
-        return Table(_loaded(text, "a table", "integers or booleans"), name)
+        return parameter.checked(_loaded(text, "a table", "integers or booleans"))
     try:
-        return Table([int(entry) for entry in text.split(",")], name)
+        rows = [[int(entry) for entry in row.split(",")] for row in text.split(";")]
     except ValueError:
         raise ParameterError(
             f"{name}={text}.",
-            rule="A table is a list of integers, or a file.",
+            rule="A table is a list of integers, lists are several with ; between them, and either may be a file.",
             fix=f"Write {name}=0,0,1,1 or {name}=@{name}.npy.",
         ) from None
+    return parameter.checked(rows[0] if parameter.type is Table and len(rows) == 1 else rows)
 
 
 def _drawn(name: str, text: str) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Self
 from attncc._util.tracing import constant, shown
 from attncc.errors import AttnccError, ParameterError, PatternError, nearest, told
 from attncc.frontend.language import Table
+from attncc.frontend.lists import Lists
 from attncc.frontend.weights import Weights, check_weights
 
 REQUIRED = inspect.Parameter.empty
@@ -32,7 +33,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a declaration: its type (int, float, bool, Table or Weights), default and limits."""
+    """One parameter of a declaration: its type (int, float, bool, Table, Lists or Weights), default and limits."""
 
     name: str
     type: type
@@ -46,8 +47,8 @@ class Parameter:
 
     def checked(self, value: Any) -> Any:
         """Return `value` as the function gets it, or raise ParameterError or TableError."""
-        if self.type is Table:
-            return Table(value, name=self.name)
+        if self.type in (Table, Lists):
+            return self.type(value, name=self.name)
         if self.type is Weights:
             return check_weights(value, self.name)
         if self.type is bool and isinstance(value, bool):

@@ -134,7 +134,7 @@ def _packed(documents: Documents, pattern: Pattern) -> Pattern:
 def _check_tables(pattern: Pattern, number: int) -> None:
     """Raise TableError for a table that has an entry for each document, but of another number of documents."""
     for read in {read for atom in pattern.predicate.atoms for read in atom.expr.atoms(Read)}:
-        for index, size in zip(read.indices, read.table.data.shape, strict=True):
+        for index, size in zip(read.indices, read.shape, strict=True):
             if index == B and size != number:
                 raise TableError(
                     f"Table {read.table.name!r} has {size} batch entries, and there are {number} documents.",

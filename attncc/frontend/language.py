@@ -21,6 +21,7 @@ from attncc.ir.bits import MAX_SHIFT, BitOr, BitXor, LeftShift, RightShift, mask
 from attncc.ir.cases import Cases
 from attncc.ir.condition import Condition, RealCondition, Symbolic, condition_of, predicate_of, refuse_as_number
 from attncc.ir.functions import AsReal, Choice
+from attncc.ir.lists import IsMember
 from attncc.ir.notation import expression
 from attncc.ir.predicate import FALSE, TRUE, Comparator
 from attncc.ir.quotient import quotient
@@ -80,12 +81,12 @@ class Index(Symbolic):
     __radd__, __rmul__ = __add__, __mul__
 
     def __floordiv__(self, other: object) -> Index:
-        return _apply(quotient, self, _divisor(other, "//"))
+        return applied(quotient, self, _divisor(other, "//"))
 
     def __mod__(self, other: object) -> Index:
         for _, expr in self.cases:
             size.check_dividend(expr)
-        return _apply(Mod, self, _divisor(other, "%"))
+        return applied(Mod, self, _divisor(other, "%"))
 
     def __rfloordiv__(self, other: object) -> Index:
         return index_of(other) // self
@@ -94,13 +95,13 @@ class Index(Symbolic):
         return index_of(other) % self
 
     def __neg__(self) -> Index:
-        return _apply(lambda a: -a, self)
+        return applied(lambda a: -a, self)
 
     def __pos__(self) -> Index:
         return self
 
     def __abs__(self) -> Index:
-        return _apply(sympy.Abs, self)
+        return applied(sympy.Abs, self)
 
     def __truediv__(self, other: object) -> Real:
         return Real(self.real()) / other
@@ -115,19 +116,19 @@ class Index(Symbolic):
                 rule="Powers are integers from 0 to 4, or from -4 where a real number is wanted.",
                 fix="Write a product, or attncc.sqrt in a score.",
             )
-        return _apply(lambda a: a**exponent, self) if exponent >= 0 else Real(self.real()) ** exponent
+        return applied(lambda a: a**exponent, self) if exponent >= 0 else Real(self.real()) ** exponent
 
     def __rpow__(self, base: object) -> Real:
         return base ** Real(self.real())
 
     def __and__(self, other: object) -> Index:
-        return _apply(_masked, self, other)
+        return applied(_masked, self, other)
 
     def __or__(self, other: object) -> Index:
-        return _apply(BitOr, self, other)
+        return applied(BitOr, self, other)
 
     def __xor__(self, other: object) -> Index:
-        return _apply(BitXor, self, other)
+        return applied(BitXor, self, other)
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
@@ -135,10 +136,10 @@ class Index(Symbolic):
         return -self - 1
 
     def __lshift__(self, other: object) -> Index:
-        return _apply(LeftShift, self, _shift(other, "<<"))
+        return applied(LeftShift, self, _shift(other, "<<"))
 
     def __rshift__(self, other: object) -> Index:
-        return _apply(RightShift, self, _shift(other, ">>"))
+        return applied(RightShift, self, _shift(other, ">>"))
 
     def __rlshift__(self, other: object) -> Index:
         return index_of(other) << self
@@ -163,6 +164,22 @@ class Index(Symbolic):
 
     def __ne__(self, other: object) -> Condition:  # type: ignore[override]
         return Real(self.real()) != other if is_real(other) else _compare("ne", self - index_of(other))
+
+    def isin(self, row: ListRow) -> Flag:
+        """Return whether the number is in a row of lists, as in `(j // 64).isin(blocks[i // 64])`.
+
+        Raises:
+            PatternError: For anything but a row of `attncc.Lists`.
+        """
+        if not isinstance(row, ListRow):
+            raise PatternError(
+                f"isin({_told(row)}).",
+                rule="It takes a row of lists: a parameter annotated with attncc.Lists, with an index.",
+                fix="Write (j // 64).isin(blocks[i // 64]) for `*, blocks: attncc.Lists`; an entry of an attncc.Table "
+                "is compared with ==.",
+            )
+        lists = TableSymbol(row.lists)
+        return Flag(applied(lambda *args: IsMember(lists, *args), *row.indices, self))
 
     def __index__(self) -> NoReturn:
         raise PatternError(
@@ -217,17 +234,8 @@ class Table(TableData):
     """
 
     def __getitem__(self, key: object) -> Any:
-        indices = tuple(index_of(part) for part in (key if isinstance(key, tuple) else (key,)))
-        extra = self.ndim - len(indices)
-        if extra not in (0, 1, 2):
-            raise PatternError(
-                f"Table {self.name!r} of shape {self.data.shape} was looked up with {len(indices)} indices.",
-                rule="The indices address the last dimensions; (B, ...) or (B, H, ...) may stand in front.",
-                fix=f"Use {self.data.ndim} indices, or a table with fewer dimensions.",
-            )
-        leading = [Index.of(sympy.S.Zero if self.is_shared(axis) else s) for axis, s in enumerate((B, H)[:extra])]
         symbol = TableSymbol(self)
-        value = _apply(lambda *parts: Read(symbol, *parts), *leading, *indices)
+        value = applied(lambda *parts: Read(symbol, *parts), *addressed(self, self.ndim, key))
         return Flag(value) if self.is_boolean else value
 
 
@@ -241,14 +249,34 @@ class TablePlaceholder(Placeholder, Table):
         return cls(table.name, number, shared, table.is_boolean)
 
 
+class ListRow:
+    """A row of lists: what `isin` takes, and nothing else."""
+
+    def __init__(self, lists: TableData, indices: list[Index]) -> None:
+        self.lists, self.indices = lists, indices
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise PatternError(
+            f"A row of lists {self.lists.name!r} was used as a number.",
+            rule="A row holds several entries, of which a pattern asks whether a number is among them.",
+            fix=f"Write (j // 64).isin({self.lists.name}[i // 64]); annotate a parameter with attncc.Table to look one "
+            "entry up.",
+        )
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __getitem__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __floordiv__ = __mod__ = __neg__ = _refuse
+    __bool__ = __iter__ = __len__ = __index__ = __and__ = __or__ = __xor__ = __invert__ = _refuse
+    __hash__ = None  # type: ignore[assignment]
+
+
 def minimum(a: object, b: object) -> Any:
     """Return the smaller of two index expressions, or of two numbers."""
-    return smaller(a, b) if is_real(a) or is_real(b) else _apply(partial(size.extremum, sympy.Min), a, b)
+    return smaller(a, b) if is_real(a) or is_real(b) else applied(partial(size.extremum, sympy.Min), a, b)
 
 
 def maximum(a: object, b: object) -> Any:
     """Return the larger of two index expressions, or of two numbers."""
-    return larger(a, b) if is_real(a) or is_real(b) else _apply(partial(size.extremum, sympy.Max), a, b)
+    return larger(a, b) if is_real(a) or is_real(b) else applied(partial(size.extremum, sympy.Max), a, b)
 
 
 def where(condition: object, yes: Any, no: Any) -> Any:
@@ -276,6 +304,8 @@ def index_of(value: object) -> Index:
         return value
     if _is_condition(value):
         refuse_as_number()
+    if isinstance(value, ListRow):
+        value._refuse()
     try:
         return Index.of(sympy.Integer(operator.index(value)))  # type: ignore[arg-type]
     except (TypeError, PatternError):
@@ -286,12 +316,16 @@ def index_of(value: object) -> Index:
         ) from None
 
 
+def _told(value: object) -> str:
+    return repr(value) if isinstance(value, TableData) else f"a {type(value).__name__}"
+
+
 def _is_condition(value: object) -> bool:
     return isinstance(value, Condition | bool)
 
 
-def _apply(function: Callable[..., sympy.Expr], *values: object) -> Index:
-    """Apply `function` to every combination of cases."""
+def applied(function: Callable[..., sympy.Expr], *values: object) -> Index:
+    """Return a function of index expressions, applied to every combination of their cases."""
     return Index(cases.applied(function, *(index_of(value).cases for value in values)))
 
 
@@ -299,7 +333,7 @@ def _arithmetic(function: Callable[[Any, Any], Any], a: object, b: object) -> An
     """Apply an operator to two indices, or, if one of them has left the integers, to two real expressions."""
     if is_real(a) or is_real(b):
         return Real(function(real_of(a), real_of(b)))
-    return _apply(function, a, b)
+    return applied(function, a, b)
 
 
 def _compare(relation: Comparator, difference: Index) -> Condition:
@@ -310,6 +344,21 @@ def _masked(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
     for part in (a, b):
         size.check_dividend(part)
     return masked(a, b)
+
+
+def addressed(table: TableData, axes: int, key: object) -> list[Index]:
+    """Return the indices of a look-up along the first axes of a table; batch entry and head stand in front."""
+    indices = [index_of(part) for part in (key if isinstance(key, tuple) else (key,))]
+    extra = axes - len(indices)
+    if extra not in (0, 1, 2):
+        raise PatternError(
+            f"{type(table).__name__} {table.name!r} of shape {table.data.shape} was looked up with {len(indices)} "
+            "indices.",
+            rule="The indices address the last dimensions; (B, ...) or (B, H, ...) may stand in front.",
+            fix=f"Use {axes} indices, or fewer dimensions.",
+        )
+    leading = (sympy.S.Zero if table.is_shared(axis) else symbol for axis, symbol in enumerate((B, H)[:extra]))
+    return [*map(Index.of, leading), *indices]
 
 
 def _divisor(value: object, sign: str) -> Index:

@@ -15,6 +15,7 @@ from attncc._util.tracing import plain, shown
 from attncc.errors import AttnccError, ExportError, PatternError, refuse_traced
 from attncc.frontend.declarations import Declaration
 from attncc.frontend.language import Index, Table, TablePlaceholder
+from attncc.frontend.lists import Lists
 from attncc.frontend.templates import PatternTemplate, Tables, derived, joined, put
 from attncc.ir.codec import Program, fingerprint
 from attncc.ir.condition import Condition, predicate_of
@@ -192,7 +193,7 @@ class PatternFactory(Declaration):
     error = PatternError
     returns = "conditions on positions"
     known_symbols: ClassVar[Mapping[str, Index]] = {name: Index.of(symbol) for name, symbol in BY_NAME.items()}
-    known_types = (int, bool, Table)
+    known_types = (int, bool, Table, Lists)
 
     def __call__(self, **values: Any) -> Pattern:
         """Return the pattern for these parameters; raises ParameterError, TableError or PatternError."""
@@ -251,8 +252,8 @@ def pattern(function: Callable[..., Any]) -> PatternFactory:
 
     Args:
         function: Names the symbols that it uses among i, j, h, b, n_q, n_k. Every other parameter is annotated with
-            int, bool or `attncc.Table`; an int may have limits, `Annotated[int, Bounds(minimum=1)]`. The function
-            returns one condition, or a tuple of them, one for each subset A^(m).
+            int, bool, `attncc.Table` or `attncc.Lists`; an int may have limits, `Annotated[int, Bounds(minimum=1)]`.
+            The function returns one condition, or a tuple of them, one for each subset A^(m).
 
     Returns:
         The declared pattern, to be called with its parameters.

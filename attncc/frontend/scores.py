@@ -12,6 +12,7 @@ from attncc._util.tracing import is_tracing, plain, shown
 from attncc.errors import PatternError, ScoreError, nearest
 from attncc.frontend.declarations import Declaration
 from attncc.frontend.language import Index, Table
+from attncc.frontend.lists import Lists
 from attncc.frontend.real import Real, real_of
 from attncc.frontend.score_templates import Chained, Declared, Fixed, Shapes, Template
 from attncc.frontend.weights import Weights, check_weights
@@ -185,7 +186,7 @@ class ScoreFactory(Declaration):
         SCORE.name: Real(SCORE),
         **{name: Index.of(symbol) for name, symbol in BY_NAME.items()},
     }
-    known_types = (int, float, bool, Table, Weights)
+    known_types = (int, float, bool, Table, Lists, Weights)
 
     def __call__(self, **values: Any) -> Score:
         """Return the score for these parameters; weights that are left out are given when it is used.
@@ -226,9 +227,9 @@ def score(function: Callable[..., Any]) -> ScoreFactory:
 
     Args:
         function: Names the symbols that it uses among score (scale * <q_i, k_j>), i, j, h, b, n_q, n_k. Every other
-            parameter is annotated with int, float, bool, `attncc.Table` (integers) or `attncc.Weights` (a
-            floating-point tensor, with gradient). The function returns what takes the score's place or, if it doesn't
-            name `score`, a bias that is added to it. A result of -inf masks the pair.
+            parameter is annotated with int, float, bool, `attncc.Table` (integers), `attncc.Lists` (rows of integers)
+            or `attncc.Weights` (a floating-point tensor, with gradient). The function returns what takes the score's
+            place or, if it doesn't name `score`, a bias that is added to it. A result of -inf masks the pair.
 
     Returns:
         The declared score, to be called with its parameters.

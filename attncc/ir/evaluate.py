@@ -17,8 +17,10 @@ import numpy as np
 import sympy
 
 from attncc._util import caching
+from attncc.ir import lists
 from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.bits import MAX_SHIFT, Bitwise, LeftShift, RightShift
+from attncc.ir.lists import IsMember
 from attncc.ir.predicate import And, Atom, Comparator, Connective, Constant, Predicate
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.tables import Read, TableData
@@ -74,6 +76,9 @@ def evaluator(expr: sympy.Expr) -> Evaluator:
             number, by = _arguments(expr)
             shift = operator.lshift if isinstance(expr, LeftShift) else operator.rshift
             return lambda env: shift(number(env), _clip(by(env), 0, MAX_SHIFT))
+        case IsMember():
+            *row, sought = map(evaluator, expr.args[1:])
+            return lambda env: _sought(expr.table, [index(env) for index in row], sought(env))
         case Read():
             return _read(expr)
     raise TypeError(f"no evaluation rule for {type(expr).__name__}")
@@ -155,16 +160,23 @@ def _choose(condition: Any, yes: Any, no: Any) -> Any:
 def _look_up(table: TableData, indices: list[Any]) -> Any:
     if len(indices) == 1 and isinstance(indices[0], np.ndarray):
         return table.data.take(indices[0], mode="clip").astype(np.int64, copy=False)
-    clipped = [_clip(index, 0, size - 1) for index, size in zip(indices, table.data.shape, strict=True)]
+    clipped = tuple(_clip(index, 0, size - 1) for index, size in zip(indices, table.data.shape, strict=True))
+    found = _beside(table, clipped)[clipped]
     if all(isinstance(index, int) for index in clipped):
-        return int(table.data[tuple(clipped)])
-    on_torch = next(
-        (x for x in clipped if hasattr(x, "device") and not isinstance(x, np.ndarray | np.generic)),
-        None,
-    )
-    if on_torch is not None:
-        return table.on(on_torch.device)[tuple(clipped)]
-    return table.data[tuple(clipped)].astype(np.int64, copy=False)
+        return int(found)
+    return found.astype(np.int64, copy=False) if isinstance(found, np.ndarray | np.generic) else found
+
+
+def _sought(table: TableData, row: list[Any], value: Any) -> Any:
+    clipped = tuple(_clip(index, 0, size - 1) for index, size in zip(row, table.data.shape, strict=False))
+    found = lists.contains(_beside(table, (*clipped, value)), clipped, value)
+    return int(found) if all(isinstance(part, int) for part in (*clipped, value)) else found
+
+
+def _beside(table: TableData, values: tuple[Any, ...]) -> Any:
+    """Return the entries, on the device of what they are looked up by."""
+    on_torch = next((x for x in values if hasattr(x, "device") and not isinstance(x, np.ndarray | np.generic)), None)
+    return table.on(on_torch.device) if on_torch is not None else table.data
 
 
 def _clip(value: Any, least: int, most: int | None = None) -> Any:

@@ -12,9 +12,10 @@ from functools import reduce
 import numpy as np
 import sympy
 
-from attncc.ir import bits
+from attncc.ir import bits, lists
 from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.bits import Bitwise, LeftShift, RightShift
+from attncc.ir.lists import IsMember
 from attncc.ir.predicate import And, Atom, Connective, Constant, Predicate
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.symbols import MAX_POSITION
@@ -65,6 +66,9 @@ def bounds(expr: sympy.Expr, box: Box) -> Range:
             return bits.left_shifted(*(bounds(arg, box) for arg in expr.args))
         case RightShift():
             return bits.right_shifted(*(bounds(arg, box) for arg in expr.args))
+        case IsMember():
+            *row, number = (bounds(arg, box) for arg in expr.args[1:])
+            return lists.bounds(expr.table, row, number)
         case Read():
             return expr.table.pyramid.bounds([bounds(index, box) for index in expr.indices])
     raise TypeError(f"no interval rule for {type(expr).__name__}")

@@ -10,6 +10,7 @@ import sympy
 from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.bits import MAX_SHIFT, Bitwise, LeftShift
 from attncc.ir.interval import bounds, exactly
+from attncc.ir.lists import IsMember
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.tables import Read
 
@@ -40,6 +41,8 @@ def magnitude(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> int:
         case LeftShift():
             number, by = expr.args
             return max(magnitude(number, largest) << _most(by, largest), magnitude(by, largest))
+        case IsMember():
+            return max(1, *(magnitude(arg, largest) for arg in expr.args[1:]))
         case Read():
             entries: int = expr.table.largest
             return max([entries, *(magnitude(index, largest) for index in expr.indices)])

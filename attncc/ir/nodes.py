@@ -17,6 +17,7 @@ from typing import Any
 import sympy
 
 from attncc.ir import bits, comparisons, functions, size
+from attncc.ir.lists import IsMember, is_canonical
 from attncc.ir.predicate import FALSE, TRUE, And, Atom, Constant, Or, conjunction, disjunction
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.remainder import Mod
@@ -204,6 +205,11 @@ def _check_power(base: sympy.Expr, exponent: sympy.Integer) -> None:
         raise MalformedError(f"{base!s:.60} is raised to the power {exponent!s:.60}")
 
 
+def _check_lists(symbol: TableSymbol, *indices: sympy.Expr) -> None:
+    if not is_canonical(symbol.table.data):
+        raise MalformedError(f"the rows of {symbol.table.name!r:.40} aren't lists, which ascend")
+
+
 def _check_remainder(dividend: sympy.Expr, divisor: sympy.Expr) -> None:
     size.check_dividend(dividend)
 
@@ -236,6 +242,13 @@ NODES = (
     function("shl", bits.LeftShift, Sort.INDEX, 2),
     function("shr", bits.RightShift, Sort.INDEX, 2),
     Node("read", Read, Read, looks_up(Sort.TABLE, lambda symbol: symbol.table.data.ndim, INTEGRAL)),
+    Node(
+        "member",
+        IsMember,
+        IsMember,
+        looks_up(Sort.TABLE, lambda symbol: symbol.table.data.ndim, INTEGRAL),  # the row's indices, and the number
+        check=_check_lists,
+    ),
     # Real numbers.
     Node("real", functions.AsReal, functions.AsReal, takes(Sort.INDEX, gives=Sort.REAL)),
     Node(

@@ -6,10 +6,12 @@ import sympy
 from sympy.printing.str import StrPrinter
 
 from attncc.ir.arithmetic import floor_quotient
+from attncc.ir.lists import IsMember
 from attncc.ir.normal import Clause, TooManyClausesError, clauses
 from attncc.ir.predicate import And, Atom, Connective, Constant, Predicate
 from attncc.ir.span import Span
 from attncc.ir.symbols import I, J
+from attncc.ir.tables import Read
 
 _SIGN = {"ge": "≥", "eq": "=", "ne": "≠"}
 _FUNCTIONS = {"Logarithm": "log", "Smaller": "min", "Larger": "max", "Sign": "sign"}
@@ -22,7 +24,10 @@ _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class _Printer(StrPrinter):  # type: ignore[misc]
-    """sympy's line printer with the signs of the papers: ⌊x / m⌋, x mod m, |x|, table[x]; bits as Python has them."""
+    """sympy's line printer with the signs of the papers: ⌊x / m⌋, x mod m, |x|, table[x], x ∈ lists[y].
+
+    Bits are written as Python has them.
+    """
 
     printmethod = "_notation"  # which no node has: a condition as it reads, not the hash that stands for it
 
@@ -44,7 +49,10 @@ class _Printer(StrPrinter):  # type: ignore[misc]
 
     def _print_Read(self, expr: sympy.Expr) -> str:
         indices = ", ".join(self._print(index) for index in expr.indices)
-        return f"{expr.table.name}[{indices}]"
+        return f"{expr.table.name}[{indices}]" if indices else str(expr.table.name)
+
+    def _print_IsMember(self, expr: IsMember) -> str:
+        return f"[{self._print(expr.value)} ∈ {self._print_Read(expr)}]"
 
     def _print_AsReal(self, expr: sympy.Expr) -> str:
         inner = self._print(expr.args[0])
@@ -146,6 +154,9 @@ def _band(query: sympy.Expr, low: int | None, high: int | None) -> str:
 
 
 def _equation(form: sympy.Expr, value: int) -> str:
+    if isinstance(form, IsMember):
+        sign = "∈" if value else "∉"
+        return f"{expression(form.value)} {sign} {expression(Read(*form.args[:-1]))}"
     if value == 0 and isinstance(form, sympy.Add) and len(form.args) == 2:
         plus = [term for term in form.args if not term.could_extract_minus_sign()]
         if len(plus) == 1:

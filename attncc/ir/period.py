@@ -67,7 +67,7 @@ def _growth(expr: sympy.Expr, along: Direction, modulus: int) -> Growth | None:
         case sympy.Min() | sympy.Max():
             return _extremum([_growth(arg, along, 0) for arg in expr.args])
         case Read():
-            return _constant(common(period(index, along) for index in expr.indices))
+            return _constant(common(period(arg, along) for arg in expr.args[1:]))
     return _constant(common(period(arg, along) for arg in expr.args))
 
 

@@ -94,6 +94,34 @@ class TableData:
         """Minima and maxima over aligned power-of-two blocks, for interval look-ups."""
         return Pyramid(self.data)
 
+    def number_of(self, value: int | None) -> int:
+        """Return how many entries are a number; None: how many aren't negative, as the entries of lists. It is kept."""
+        kept: dict[int | None, int] = self.__dict__.setdefault("_numbers", {})
+        if value not in kept:
+            kept[value] = int(np.count_nonzero(self._where(value)))
+        return kept[value]
+
+    def places_of(self, value: int | None) -> tuple[Array, ...]:
+        """Return where these entries are, an array for each dimension; the last ones that were asked for are kept."""
+        kept: tuple[int | None, tuple[Array, ...]] | None = self.__dict__.get("_places")
+        if kept is None or kept[0] != value:
+            kept = self.__dict__["_places"] = value, np.nonzero(self._where(value))
+        return kept[1]
+
+    def _where(self, value: int | None) -> Array:
+        if value is None:
+            return self.data >= 0
+        return self.data if self.is_boolean and value == 1 else self.data == value
+
+    @cached_property
+    def row_pyramid(self) -> Pyramid:
+        """The least and the greatest number in each row of lists, whose dimensions in front are laid end to end.
+
+        Between those of an empty row there is no number.
+        """
+        rows = self.data.reshape(-1, self.data.shape[-1])
+        return Pyramid(np.where(rows < 0, np.iinfo(np.int64).max, rows).min(-1), rows.max(-1))
+
     @cached_property
     def largest(self) -> int:
         """The largest absolute value of an entry."""
@@ -369,4 +397,11 @@ class Read(sympy.Function):  # type: ignore[misc]
 
     @property
     def indices(self) -> tuple[sympy.Expr, ...]:
+        """The indices that stay inside the table."""
         return tuple(self.args[1:])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The entries along the axis of each index."""
+        sizes: tuple[int, ...] = self.table.data.shape
+        return sizes

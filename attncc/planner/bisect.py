@@ -28,9 +28,12 @@ CHUNK = 64
 _QUARTERS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
 
 
-def bisect(layout: Layout, offset: int, block_m: int, block_n: int) -> Tiles:
-    """Return the runs of a layout with a residual; `offset` is the position of query row 0."""
-    grid = _Grid(layout, offset, block_m, block_n)
+def bisect(layout: Layout, offset: int, block_m: int, block_n: int, *, looks: bool = True) -> Tiles:
+    """Return the runs of a layout with a residual; `offset` is the position of query row 0.
+
+    looks: Whether tiles that intervals leave undecided are looked at; else they are PARTIAL.
+    """
+    grid = TileGrid(layout, offset, block_m, block_n)
     found = [np.empty((0, 4), np.int64)]
     side = 1 << max(0, (max(grid.query_tiles, grid.key_tiles, 1) - 1).bit_length())
     live = np.zeros((1, 2), np.int64)
@@ -43,7 +46,7 @@ def bisect(layout: Layout, offset: int, block_m: int, block_n: int) -> Tiles:
             break
         side //= 2
         live = (live[:, None, :] + _QUARTERS * side).reshape(-1, 2)
-    undecided = grid.looked_at(live) if side == 1 else np.full(len(live), SOMETIMES)
+    undecided = grid.looked_at(live) if side == 1 and looks else np.full(len(live), SOMETIMES)
     found.append(_boxes(live[undecided == ALWAYS], side, full=True))
     found.append(_boxes(live[undecided == SOMETIMES], side, full=False))
     rows, cols = layout.rows.size, layout.cols.size
@@ -54,7 +57,7 @@ def _boxes(corners: Array, side: int, *, full: bool) -> Array:
     return np.column_stack([corners, np.full(len(corners), side), np.full(len(corners), full)]).astype(np.int64)
 
 
-class _Grid:
+class TileGrid:
     """The tile grid of one layout, with verdicts over boxes of tiles."""
 
     def __init__(self, layout: Layout, offset: int, block_m: int, block_n: int) -> None:
@@ -83,6 +86,12 @@ class _Grid:
             J: self.layout.cols.span(first[:, 1], last[:, 1]),
         }
         return np.minimum(stairs, verdict(self.layout.residual, box))
+
+    def areas(self, corners: Array) -> Array:
+        """Return the pairs of single tiles, connected or not; those at the ends of the axes have fewer."""
+        sides = np.minimum(self.sizes - corners * self.block, self.block)
+        found: Array = sides.prod(axis=1)
+        return found
 
     def looked_at(self, corners: Array) -> Array:
         """Return the verdict on single tiles by evaluating their elements, SOMETIMES beyond the budget."""
@@ -119,9 +128,14 @@ class _Grid:
         return holds, exists
 
 
+def chunks(corners: Array) -> Iterator[Array]:
+    """Yield single tiles in parts that are looked at together."""
+    yield from (corners[first : first + CHUNK] for first in range(0, len(corners), CHUNK))
+
+
 def count(layout: Layout, offset: int, tiles: Tiles) -> int:
     """Return the exact number of pairs of a layout with a residual: FULL tiles by area, PARTIAL ones by element."""
-    grid = _Grid(layout, offset, tiles.block_m, tiles.block_n)
+    grid = TileGrid(layout, offset, tiles.block_m, tiles.block_n)
     height = np.minimum(tiles.block_m, layout.rows.size - tiles.query_tile * tiles.block_m)
     area = int((height * (tiles.stop - tiles.start))[tiles.full].sum()) * tiles.block_n
     return area + sum(int(grid.holding(corners).sum()) for corners in tiles.chunks(CHUNK, full=False))
@@ -129,7 +143,7 @@ def count(layout: Layout, offset: int, tiles: Tiles) -> int:
 
 def pairs(layout: Layout, offset: int, tiles: Tiles) -> Iterator[tuple[Array, Array]]:
     """Yield the pairs of a layout with a residual as (query slots, key slots), a chunk of tiles at a time."""
-    grid = _Grid(layout, offset, tiles.block_m, tiles.block_n)
+    grid = TileGrid(layout, offset, tiles.block_m, tiles.block_n)
     for chunk in itertools.chain(tiles.chunks(CHUNK, full=True), tiles.chunks(CHUNK, full=False)):
         tile, row, col = np.nonzero(grid.holding(chunk))
         if len(tile):

@@ -16,6 +16,7 @@ from attncc.ir.bits import MAX_SHIFT, LeftShift, RightShift
 from attncc.ir.comparisons import Conjunction, implied
 from attncc.ir.functions import AsReal, Choice, ConditionSymbol, Lookup
 from attncc.ir.interval import Range, bounds, exactly
+from attncc.ir.lists import IsMember
 from attncc.ir.magnitude import LIMIT, magnitude
 from attncc.ir.normal import Clause, TooManyClausesError, clauses, spans_of
 from attncc.ir.notation import expression
@@ -23,7 +24,7 @@ from attncc.ir.predicate import And, Atom, Connective, Predicate, conjunction
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import MAX_POSITION, NK, NQ, B, H, I, J
-from attncc.ir.tables import Placeholder, Read, TableSymbol
+from attncc.ir.tables import Placeholder, Read, TableData, TableSymbol
 from attncc.planner.shape import Shape
 
 #: Parts under guards that are looked at one by one.
@@ -66,11 +67,11 @@ def check_sizes(pattern: Pattern, shape: Shape) -> None:
     expected = {B: ("batch entries", shape.batch), H: ("heads", shape.heads)}
     for read in reads_of(pattern.template.predicate):
         table = pattern.bound.get(read.args[0], read.table)
-        for index, size in zip(read.indices, table.data.shape, strict=True):
+        for index, size in zip(read.indices, table.data.shape, strict=False):
             what, number = expected.get(index, ("", size))
             if size != number:
                 raise TableError(
-                    f"Table {table.name!r} has {size} {what}, the tensors have {number}.",
+                    f"{_title(read, table)} {size} {what}, the tensors have {number}.",
                     rule="A table that differs by batch entry or head has one entry for each of them.",
                     fix="Slice the table, or give the dimension size 1 to share it.",
                 )
@@ -87,7 +88,7 @@ def _fits(pattern: Pattern, shape: Shape) -> bool:
     limits = limits_of(shape)
     for read in reads_of(pattern.template.predicate):
         table = pattern.bound.get(read.args[0], read.table)
-        for index, size in zip(read.indices, table.data.shape, strict=True):
+        for index, size in zip(read.indices, table.data.shape, strict=False):
             low, high = limits.get(index) or ((int(index),) * 2 if index.is_Integer else (-1, 0))
             if low < 0 or high >= size:
                 return False
@@ -260,7 +261,7 @@ def _can_guard(atom: Atom, limits: Limits) -> bool:
     """Return whether no look-up of a comparison needs a guard itself, since two of them might guard each other."""
     box: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in limits.items()}
     for read in atom.expr.atoms(Read):
-        for index, size in zip(read.indices, read.table.data.shape, strict=True):
+        for index, size in zip(read.indices, read.shape, strict=True):
             low, high = bounds(index, box)
             if low[0] < 0 or high[0] >= size:
                 return False
@@ -296,8 +297,12 @@ def _check_read(read: Read | Lookup, guard: Clause, limits: Limits) -> None:
 
 def _described(read: Read | Lookup) -> tuple[str, tuple[int, ...]]:
     if isinstance(read, Read):
-        return f"Table {read.table.name!r} has", read.table.data.shape
+        return _title(read, read.table), read.shape
     return f"Weights {read.weights.label!r} have", read.weights.shape
+
+
+def _title(read: Read, table: TableData) -> str:
+    return f"Lists {table.name!r} have" if isinstance(read, IsMember) else f"Table {table.name!r} has"
 
 
 def _narrowed(symbol: sympy.Symbol, ends: tuple[int, int], guard: Clause) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attncc.planner.bisect import bisect
 from attncc.planner.passes import Pass
 from attncc.planner.tiles import Tiles
 from attncc.targets import Target
@@ -11,6 +12,8 @@ HEAD_DIM = 64
 ITEMSIZE = 4
 #: Calls that share the evaluation of a mask which is kept between them; there may be more, and there may be one.
 CALLS = 10
+#: The smallest blocks that a listed pass is given, of queries and of keys; smaller ones are slower, however they fit.
+LEAST_M, LEAST_N = 32, 16
 
 
 def seconds(work: Pass, target: Target, *, merges: bool) -> float:
@@ -20,7 +23,31 @@ def seconds(work: Pass, target: Target, *, merges: bool) -> float:
     an alternative that then loses would cost more than it tells.
     """
     hull = work.hull
-    return _seconds(work, hull, hull.num_partial if work.residual is None else hull.num_tiles, target, merges)
+    known = work.residual is None or work.is_listed
+    return _seconds(work, hull, hull.num_partial if known else hull.num_tiles, target, merges)
+
+
+def bounded_seconds(work: Pass, target: Target, *, merges: bool) -> float:
+    """Return the predicted time as `seconds` does, with the tiles that intervals leave, a closer bound."""
+    if work.residual is None or work.is_listed:
+        return seconds(work, target, merges=merges)
+    tiles = bisect(work.layout, work.q_offset, work.block_m, work.block_n, looks=False)
+    return _seconds(work, tiles, tiles.num_partial, target, merges)
+
+
+def fitted(work: Pass, target: Target) -> Pass:
+    """Return a listed pass in its own blocks or, where that is cheaper, in smaller ones: lists of blocks fill these.
+
+    Other passes are returned as they are: their tiles cost more to find.
+    """
+    best = work
+    while best.is_listed and best.hull.num_partial:
+        sides = (max(min(LEAST_M, best.block_m), best.block_m // 2), max(min(LEAST_N, best.block_n), best.block_n // 2))
+        finer = best.tiled(*sides)
+        if finer is best or seconds(finer, target, merges=True) >= seconds(best, target, merges=True):
+            break
+        best = finer
+    return best
 
 
 def exact_seconds(work: Pass, target: Target, *, merges: bool) -> float:
@@ -39,7 +66,7 @@ def _seconds(work: Pass, tiles: Tiles, partial: int, target: Target, merges: boo
     rows = work.rows.size
     arithmetic = visited * 4 * HEAD_DIM / target.flops
     masks = arithmetic * (target.masked - 1) * share
-    predicate = 0.0 if work.residual is None else visited / target.elements
+    predicate = 0.0 if work.residual is None else visited * share / target.elements
     if visited <= target.kept:
         predicate /= CALLS
     keys = visited / tiles.block_m * 2 * HEAD_DIM * ITEMSIZE * target.reread

@@ -17,7 +17,7 @@ def notes(predicate: Predicate, shape: Shape) -> tuple[str, ...]:
     reads = {read for atom in predicate.atoms for read in atom.expr.atoms(Read)}
     reached: dict[tuple[str, int, int], int] = {}
     for read in reads:
-        for axis, (index, size) in enumerate(zip(read.indices, read.table.data.shape, strict=True)):
+        for axis, (index, size) in enumerate(zip(read.indices, read.shape, strict=True)):
             if index.free_symbols & {I, J} and not index.has(Read):
                 place = read.table.name, axis, size
                 box = {s: (exactly(low), exactly(high)) for s, (low, high) in limits_of(shape).items()}

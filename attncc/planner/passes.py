@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from attncc.ir.predicate import Predicate
-from attncc.planner import bisect, counts, diagonals, tiles
+from attncc.planner import counts, diagonals, membership, tiles
 from attncc.planner.axis import Axis
 from attncc.planner.key_ranges import KeyRanges
 from attncc.planner.layout import Layout
@@ -73,9 +73,16 @@ class Pass:
     def _tilings(self) -> dict[tuple[int, int], Pass]:
         return {}  # not an LRU cache: a backward lowers in a thread of autograd's, beside those of other devices
 
+    @property
+    def is_listed(self) -> bool:
+        """Whether the entries of lists, or of a boolean table, say which tiles there are: they cost little to find."""
+        return self.skips and membership.is_listed(self.layout)
+
     @cached_property
     def hull(self) -> Tiles:
-        """Runs that cover the key ranges, whatever the residual."""
+        """Runs that cover the key ranges, whatever the residual; of a listed pass its tiles."""
+        if self.is_listed:
+            return self.tiles
         return tiles.from_key_ranges(self.key_ranges, self.block_m, self.block_n)
 
     @cached_property
@@ -85,7 +92,7 @@ class Pass:
             return tiles.all_partial(self.rows.size, self.cols.size, self.block_m, self.block_n)
         if self.residual is None:
             return self.hull
-        return bisect.bisect(self.layout, self.q_offset, self.block_m, self.block_n)
+        return membership.tiles(self.layout, self.q_offset, self.block_m, self.block_n)
 
     @cached_property
     def nnz(self) -> int:
@@ -97,12 +104,12 @@ class Pass:
             return self.key_ranges.nnz
         shape = Shape(self.rows.length, self.cols.length, self.q_offset)
         by_residues = counts.count(self.predicate, shape, self.key_ranges.nnz)
-        return bisect.count(self.layout, self.q_offset, self.tiles) if by_residues is None else by_residues
+        return membership.count(self.layout, self.q_offset, self.tiles) if by_residues is None else by_residues
 
     @property
     def is_looked_at(self) -> bool:
         """Whether counting its pairs takes a look at some: at a period of them, or at those of its PARTIAL tiles."""
-        return self.residual is not None and not diagonals.applies(self.predicate)
+        return self.residual is not None and not self.is_listed and not diagonals.applies(self.predicate)
 
 
 @dataclass(frozen=True, eq=False)

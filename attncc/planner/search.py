@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -179,14 +179,18 @@ def _ranked(
     """Return the ways, and the dense one where that differs, cheapest first.
 
     What the others visit is bounded, and may seem to be more than all pairs: before the dense one wins, it is compared
-    with what the best of them does visit. It comes last where there are too many tiles to look at.
+    with what the best of them does visit. It comes last where there are too many tiles to look at. What a listed pass
+    visits is known, so that the others' bounds are closer beside one.
     """
-    best, *others = sorted((_priced(*way, target) for way in ways), key=lambda way: way.seconds)
+    compared = shape.q_len * shape.kv_len <= MOST_COMPARED
+    listed = any(work.is_listed for _, passes in ways for work in passes)
+    price = cost.bounded_seconds if listed and compared else cost.seconds
+    best, *others = sorted((_priced(*way, target, price) for way in ways), key=lambda way: way.seconds)
     if predicate == TRUE:
         return [best, *others]
     dense = _exactly("dense", [_dense(predicate, shape, tile)], target)
     if dense.seconds < best.seconds:
-        if shape.q_len * shape.kv_len > MOST_COMPARED:
+        if not compared:
             return [best, *others, dense]
         best = _exactly(best.name, best.passes, target)
     return sorted([best, *others, dense], key=lambda way: way.seconds)
@@ -251,6 +255,7 @@ def _reaches(work: Pass) -> bool:
 def _cheapest_layout(piece: Clause, shape: Shape, tile: Tile, target: Target) -> Pass:
     """Lay a clause out sorted and compacted, or in natural order with the joins evaluated: whichever is cheaper."""
     passes = [Pass(piece.predicate(), layout, shape.q_offset, *tile) for layout in layouts(piece, shape)]
+    passes = [cost.fitted(work, target) for work in passes]
     return min(passes, key=lambda work: cost.seconds(work, target, merges=True))
 
 
@@ -272,6 +277,6 @@ def _exactly(name: str, passes: Sequence[Pass], target: Target) -> Alternative:
     return Alternative(name, tuple(passes), total)
 
 
-def _priced(name: str, passes: list[Pass], target: Target) -> Alternative:
-    total = sum(cost.seconds(work, target, merges=number > 0) for number, work in enumerate(passes))
+def _priced(name: str, passes: list[Pass], target: Target, price: Callable[..., float] = cost.seconds) -> Alternative:
+    total = sum(price(work, target, merges=number > 0) for number, work in enumerate(passes))
     return Alternative(name, tuple(passes), total)

@@ -43,11 +43,11 @@ def _sliced(read: Read) -> sympy.Expr:
         constants.append(int(index))
     if not constants:
         return read
-    key = tuple(min(max(c, 0), size - 1) for c, size in zip(constants, read.table.data.shape, strict=False))
-    rest = read.indices[len(key) :]
+    key = tuple(min(max(c, 0), size - 1) for c, size in zip(constants, read.shape, strict=False))
+    rest = read.args[1 + len(key) :]
     if not rest:
         return sympy.Integer(int(read.table.data[key]))
-    return Read(_slice(read.table, key), *rest)
+    return read.func(_slice(read.table, key), *rest)
 
 
 @caching.algebra(1024)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from attncc.errors import PatternError
 from attncc.frontend.language import Index, Table, TablePlaceholder, maximum, minimum, where
+from attncc.frontend.lists import Lists
 from attncc.frontend.patterns import Pattern
 from attncc.ir.condition import predicate_of
 from attncc.ir.symbols import NK, NQ, B, H, I, J
@@ -39,6 +40,7 @@ class Interpretation:
     maximum: Callable[..., Any]
     where: Callable[..., Any]
     table: Callable[[Array], Any]
+    is_in: Callable[[Any, Array, Any], Any]  # a number, lists, and the row of them
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ SYMBOLIC = Interpretation(
     maximum=maximum,
     where=where,
     table=Table,
+    is_in=lambda number, lists, row: number.isin(Lists(lists)[row]),
 )
 
 
@@ -105,7 +108,14 @@ def numeric(q_len: int, kv_len: int, q_offset: int, heads: int, batch: int) -> I
     """Return numpy's interpretation: positions as int64 arrays that broadcast to (batch, heads, q_len, kv_len)."""
     axes = np.ix_(np.arange(batch), np.arange(heads), np.arange(q_len) + q_offset, np.arange(kv_len))
     b, h, i, j = axes
-    return Interpretation(i, j, h, b, np.int64(q_len), np.int64(kv_len), np.minimum, np.maximum, np.where, np.asarray)
+    lengths = np.int64(q_len), np.int64(kv_len)
+    return Interpretation(i, j, h, b, *lengths, np.minimum, np.maximum, np.where, np.asarray, _is_in)
+
+
+def _is_in(number: Array, lists: Array, row: Array) -> Array:
+    number = np.asarray(number)
+    found: Array = (number >= 0) & (number[..., None] == lists[row]).any(-1)
+    return found
 
 
 _COMPARISONS = {
@@ -189,6 +199,19 @@ def _look_ups(draw: st.DrawFn, within: range) -> Drawn:
     blocks = -(-length // block)
     data = draw(_tables((blocks, blocks), 3))
     return _looked_up(data, *(_with_number(x, "//", block, operator.floordiv) for x in (i, j)))
+
+
+@st.composite
+def _memberships(draw: st.DrawFn, within: range) -> Drawn:
+    """Draw whether a number is in a list: blocks of keys by blocks of queries, or anything by either position."""
+    block = draw(st.sampled_from([1, 8, 16, 50]))
+    i, j = (_with_number(_place(name, within), "//", block, operator.floordiv) for name in "ij")
+    row, number = draw(st.sampled_from([(i, j), (i, j), (j, i), (i, draw(expressions(within, 1)))]))
+    rows = -(-len(within) // block)
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    lists = rng.integers(-2, rows + 2, (rows, draw(st.integers(1, 5))))
+    text = f"{number}.isin(lists(shape={lists.shape}, {lists.ravel()[:6].tolist()}...)[{row}])"
+    return Drawn(text, lambda names: names.is_in(number.build(names), lists, row.build(names)))
 
 
 @st.composite
@@ -299,7 +322,8 @@ def conditions(draw: st.DrawFn, within: range, depth: int = 3) -> Drawn:
     """Draw a condition on positions `within` a range."""
     if depth == 0 or draw(st.integers(0, 3)) == 0:
         kinds = ["band", "causal", "join", "compare", "filter"]
-        match draw(st.sampled_from([*kinds, *kinds, "flag", "flag == 1", "constant", "fraction"])):
+        others = ["flag", "flag == 1", "constant", "fraction", "membership", "membership"]
+        match draw(st.sampled_from([*kinds, *kinds, *others])):
             case "band":
                 return draw(_bands())
             case "causal":
@@ -310,6 +334,8 @@ def conditions(draw: st.DrawFn, within: range, depth: int = 3) -> Drawn:
                 return draw(_flags(within))
             case "flag == 1":
                 return _with_number(draw(_flags(within)), "==", draw(st.integers(0, 1)), operator.eq)
+            case "membership":
+                return draw(_memberships(within))
             case "constant":
                 data = draw(_tables((3,), 2))
                 looked_up = Drawn(f"table({data.tolist()})[1]", lambda names: names.table(data)[1])

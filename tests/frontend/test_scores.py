@@ -115,7 +115,7 @@ def _infinite(score, i):
 @pytest.mark.parametrize(
     ("function", "says"),
     [
-        (_with_float_table, "int, float, bool, attncc.Table or attncc.Weights"),
+        (_with_float_table, "int, float, bool, attncc.Table, attncc.Lists or attncc.Weights"),
         (_branching, "attncc.where"),
         (_raising, "raised NameError"),
         (_conditional, "A comparison was used as a number"),

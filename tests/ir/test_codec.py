@@ -174,6 +174,25 @@ def test_long_texts_are_refused_unparsed() -> None:
         read(" " * (codec.MAX_BYTES + 1), "pattern", {})
 
 
+@attncc.pattern
+def listed(i, j, *, blocks: attncc.Lists):
+    return (j // 8).isin(blocks[i // 8]) | ~(i // 4).isin(blocks[j // 8])
+
+
+def test_memberships_round_trip() -> None:
+    made = listed(blocks=[[3, 1, -1], [0, 0, 7]])
+    assert_read_back(made.program, made.predicate.tables)
+
+
+@pytest.mark.parametrize("data", [[[3, 1]], [[1, 1]], [[True, False]], [[-7, 2]]])
+def test_rows_that_do_not_ascend_are_no_lists(data: list[list[int]]) -> None:
+    """A search in them would miss entries."""
+    table = TableData(data, "blocks")
+    text = nodes(["table", "blocks", table.digest], *SYMBOLS, ["member", 0, 1, 2], ["ge", 3])
+    with pytest.raises(ExportError, match="aren't lists"):
+        read(text, "pattern", {table.digest: table})
+
+
 TABLED = attncc.load("document", ids=[0, 0, 1, 2]).causal()
 TEXT = written(TABLED.program)
 

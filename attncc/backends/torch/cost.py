@@ -11,6 +11,7 @@ import numpy as np
 from attncc.backends.inputs import Inputs
 from attncc.backends.torch.batch_shape import BatchShape, RowAccess, batch_shapes
 from attncc.backends.torch.config import Tiling
+from attncc.backends.torch.tile_batch import COPIED
 from attncc.errors import ConfigError
 from attncc.planner.passes import Group
 from attncc.planner.plan import Plan
@@ -108,7 +109,8 @@ class _Counter:
     @property
     def _step(self) -> int:
         """Items of a chunk."""
-        return min(self.shape.items, max(1, self.chunk // self.leading // self.pairs))
+        chunk = self.chunk // (COPIED if self.shape.cols.gathered else 1)
+        return min(self.shape.items, max(1, chunk // self.leading // self.pairs))
 
     def _spilled(self) -> float:
         """Bytes of results that leave the caches before they are read again; larger chunks spill more."""

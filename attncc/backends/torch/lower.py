@@ -2,7 +2,7 @@
 
 Within exact key ranges, rows in a run whose start stays and whose stop stays or grows by one a row need no mask:
 they are rectangles and causal triangles. All other rows are cut into tiles with a mask. Under a residual, a tile
-takes the key tiles that the plan found PARTIAL with a mask, and long FULL runs without one.
+takes the key tiles that the plan found PARTIAL with a mask, and FULL ones without where there are no others or many.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from attncc.planner.axis import Axis
 from attncc.planner.order import ranges
 from attncc.planner.passes import Pass
 from attncc.planner.segments import RAMP, Segment, segments, segments_of
+from attncc.planner.tiles import Tiles
 
 #: The most runs that a gathered batch is parted into; each is a call of its own.
 MOST_RUNS = 16
@@ -238,10 +239,22 @@ def _tiled_by_plan(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
         rows = np.arange(tile * found.block_m, min((tile + 1) * found.block_m, found.rows))
         keys = np.arange(first, int(found.stop[run]) * found.block_n)
         yield TileBatch(_slots(part.rows, rows[None]), _slots(part.cols, keys[None]))
-    yield from _bundles(part, ~long, tiling)
+    free = ~long & _mask_free_runs(found, ~long, tiling.core)
+    yield from _bundles(part, free, tiling, masked=False)
+    yield from _bundles(part, ~long & ~free, tiling, masked=True)
 
 
-def _bundles(part: Pass, chosen: Array, tiling: Tiling) -> Iterator[TileBatch]:
+def _mask_free_runs(found: Tiles, chosen: Array, core: int) -> Array:
+    """Return which FULL runs make an item without a mask: those of a query tile that has no others, or many keys."""
+    keys = np.where(chosen, (found.stop - found.start) * found.block_n, 0)
+    of_full, of_partial = (
+        np.bincount(found.query_tile, keys * kind)[found.query_tile] for kind in (found.full, ~found.full)
+    )
+    free: Array = found.full & ((of_partial == 0) | (of_full >= core))
+    return free
+
+
+def _bundles(part: Pass, chosen: Array, tiling: Tiling, *, masked: bool) -> Iterator[TileBatch]:
     found = part.tiles
     row, col = found.in_runs(chosen).T
     opens = np.flatnonzero(np.diff(row, prepend=-1))
@@ -256,16 +269,19 @@ def _bundles(part: Pass, chosen: Array, tiling: Tiling) -> Iterator[TileBatch]:
     for (_, rows, tiles), members in pieces.items():  # the items of one batch have distinct rows
         query_tile, first_tile = np.array(members).T
         key_tiles = col[first_tile[:, None] + np.arange(tiles)]
-        yield from _bundle(part, query_tile, key_tiles, rows)
+        yield from _bundle(part, query_tile, key_tiles, rows, masked=masked)
 
 
-def _bundle(part: Pass, query_tile: Array, key_tiles: Array, rows: int) -> Iterator[TileBatch]:
+def _bundle(part: Pass, query_tile: Array, key_tiles: Array, rows: int, *, masked: bool) -> Iterator[TileBatch]:
     """Items of `rows` query slots of each query tile on the key tiles (T, count) listed for it, by common masks."""
     found = part.tiles
     query = query_tile[:, None] * found.block_m + np.arange(rows)
     key = (key_tiles[:, :, None] * found.block_n + np.arange(found.block_n)).reshape(len(key_tiles), -1)
     key = key[:, : (key < found.cols).sum(1).max()]  # the ragged key tile comes last
     inside = np.minimum(key, found.cols - 1)
+    if not masked:
+        yield TileBatch(_slots(part.rows, query), _slots(part.cols, inside))
+        return
     start, stop = part.key_ranges.at(query)
     positions = part.rows.at(query) + part.q_offset, part.cols.at(inside)
     mask = Mask(start, stop, np.where(key < found.cols, key, -1), part.residual, *positions)

@@ -9,6 +9,10 @@ from attncc.backends.slots import Slots
 from attncc.backends.torch.masks import Mask
 from attncc.ir.tables import Array
 
+#: How many times smaller the parts of a batch are that gathers its keys: memory for copies that is small stays with the
+#: process, while each large piece comes anew from the system, which takes as long as the copy several times over.
+COPIED = 4
+
 
 @dataclass(frozen=True, eq=False)
 class TileBatch:
@@ -41,8 +45,8 @@ class TileBatch:
         return self.rows.index is None and self.cols.index is None and self.rows.item_step == self.cols.item_step
 
     def chunks(self, budget: int) -> Iterator[TileBatch]:
-        """Yield parts of at most `budget` scores, or one item."""
-        step = max(1, budget // max(1, self.scores))
+        """Yield parts of at most `budget` scores, or one item; of fewer where keys are copied."""
+        step = max(1, budget // (1 if self.cols.index is None else COPIED) // max(1, self.scores))
         for first in range(0, self.rows.items, step):
             yield self.chunk(first, min(first + step, self.rows.items))
 

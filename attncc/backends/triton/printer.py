@@ -15,6 +15,7 @@ from sympy.printing.str import StrPrinter
 from attncc.errors import BackendError
 from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.bits import MAX_SHIFT, LeftShift, RightShift
+from attncc.ir.lists import IsMember
 from attncc.ir.predicate import And, Atom, Constant, Or, Predicate
 from attncc.ir.symbols import I
 from attncc.ir.tables import Read, TableData
@@ -125,6 +126,11 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
     def _print_Read(self, expr: Read) -> str:
         place = self.place(expr.indices, expr.table.data.shape)
         return f"tl.load({self.tables[expr.table.digest]} + {place})"
+
+    def _print_IsMember(self, expr: IsMember) -> str:
+        size = expr.table.data.shape[-1]
+        row = f"{self.tables[expr.table.digest]} + ({self.place(expr.indices, expr.shape)}) * {size}"
+        return f"is_member({row}, {self._print(expr.value)}, {size}, {size.bit_length()})"
 
     def place(self, indices: Sequence[sympy.Expr], shape: Sequence[int]) -> str:
         """Return the offset of an entry, clipped: outside its table it only stands where a guard is false.

@@ -12,6 +12,7 @@ from attncc.backends.triton.printer import TritonPrinter, named_tables
 from attncc.backends.triton.scores import PrintedScore, ScorePrinter, WeightsGradient, printed
 from attncc.backends.triton.signature import SIGNATURES, Signature, strides_of
 from attncc.ir.functions import Lookup
+from attncc.ir.lists import IsMember
 from attncc.ir.predicate import Predicate
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, H, I, J
@@ -76,6 +77,13 @@ class Spec:
     def printed(self) -> PrintedScore | None:
         """The score as Triton source."""
         return None if self.score is None else printed(self.score, ScorePrinter(self.tables, signed=self.signed))
+
+    @property
+    def seeks(self) -> bool:
+        """Whether the residual or the score asks for a membership, so that the module has a search of lists."""
+        score = [self.score.expr] if self.score else []
+        predicates = [*(self.score.predicates if self.score else ()), *([self.residual] if self.residual else [])]
+        return any(expr.has(IsMember) for expr in (*score, *(atom.expr for each in predicates for atom in each.atoms)))
 
     @cached_property
     def gradients(self) -> tuple[WeightsGradient, ...]:

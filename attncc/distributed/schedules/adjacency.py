@@ -13,7 +13,7 @@ from attncc.errors import PlanError
 from attncc.ir.normal import Clause, TooManyClausesError
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
-from attncc.planner import bisect
+from attncc.planner import membership
 from attncc.planner.axis import Axis
 from attncc.planner.layout import Layout
 from attncc.planner.order import opens, ranges
@@ -216,7 +216,7 @@ def _breaks(unit: Array, low: Array, high: Array) -> Array:
 
 def _tiles(layout: Layout, chunking: Chunking, pairs: Array | None) -> Strip:
     """Return the strip of a layout in natural order: its tiles, of the size of units, that aren't proved EMPTY."""
-    found = bisect.bisect(layout, 0, chunking.size, chunking.size)
+    found = membership.tiles(layout, 0, chunking.size, chunking.size)
     length = found.stop - found.start
     area = length * float(chunking.size * chunking.size)
     if pairs is not None:

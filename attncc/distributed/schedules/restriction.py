@@ -17,6 +17,7 @@ from attncc.frontend.patterns import Pattern
 from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.evaluate import evaluate
 from attncc.ir.functions import AsReal, ConditionSymbol, Lookup
+from attncc.ir.lists import IsMember
 from attncc.ir.normal import comparison
 from attncc.ir.predicate import Atom, Predicate
 from attncc.ir.quotient import quotient
@@ -118,11 +119,13 @@ def _restricted_read(read: Read, restriction: Restriction) -> sympy.Expr:
             indices.append(index if len(rows) > 1 else sympy.Integer(0))
         else:
             indices.append(_index(index, data.shape[axis], restriction))
+    table = TableSymbol(read.table if data is read.table.data else TableData(data, read.table.name))
+    if isinstance(read, IsMember):
+        return IsMember(table, *indices, _restricted(read.value, restriction))
     if all(index.is_Integer for index in indices):
         at = (min(max(int(index), 0), size - 1) for index, size in zip(indices, data.shape, strict=True))
         return sympy.Integer(int(data[tuple(at)]))
-    table = read.table if data is read.table.data else TableData(data, read.table.name)
-    return Read(TableSymbol(table), *indices)
+    return Read(table, *indices)
 
 
 def _index(index: sympy.Expr, size: int, restriction: Restriction) -> sympy.Expr:

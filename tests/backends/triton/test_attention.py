@@ -46,6 +46,12 @@ def blocks(i, j, *, chosen: attncc.Table):
     return (chosen[i // 16, j // 16] == 1) & (j <= i) | (i - j < 16) & (j <= i)
 
 
+@attncc.pattern
+def listed(i, j, *, keys: attncc.Lists, routed: attncc.Lists):
+    """Blocks that a list names, also where none is named, and keys one by one."""
+    return (j // 16).isin(routed[i // 16]) | (j.isin(keys[i]) & ~(j % 5).isin(routed[i // 16]))
+
+
 def _patterns(length: int) -> dict[str, attncc.Pattern]:
     random = np.random.default_rng(length)
     count = -(-length // 16)
@@ -59,6 +65,9 @@ def _patterns(length: int) -> dict[str, attncc.Pattern]:
         "document": attncc.load("document", ids=documents),
         "document by batch entry": attncc.load("document", ids=np.stack([documents, np.zeros_like(documents)])),
         "table": blocks(chosen=random.integers(0, 2, (count, count))),
+        "lists": listed(
+            keys=random.integers(-1, length, (700, 5)), routed=random.integers(-2, 2 * count, (2, 1, -(-700 // 16), 3))
+        ),
         "empty rows": sparse_rows(),
         "per head": attncc.per_head([attncc.load("causal"), sparse_rows(), attncc.load("prefix", length=9)]),
     }
@@ -72,6 +81,8 @@ def check(pattern: attncc.Pattern, q_len: int, kv_len: int | None = None, *, q_o
 
 
 NAMES = list(_patterns(16))
+#: Those whose tables differ by batch entry.
+BY_BATCH = ("document by batch entry", "lists")
 COMBINED = list(itertools.product(LENGTHS, HEAD_DIMS))
 #: Short sequences keep the interpreter quick; each pattern has tiles of all classes at this length.
 SHORT = 49
@@ -83,7 +94,7 @@ def test_lengths_and_head_sizes_agree_with_the_oracle(length: int, head_dim: int
     name, group, dtype = NAMES[number % len(NAMES)], GROUPS[number % 3], DTYPES[number // 3 % 3]
     kv_heads = 1 if group > 1 else 2
     sizes = {"heads": kv_heads * group, "kv_heads": kv_heads, "head_dim": head_dim, "value_dim": head_dim}
-    check(_patterns(length)[name], length, batch=2 if "batch" in name else 1, dtype=dtype, **sizes)
+    check(_patterns(length)[name], length, batch=2 if name in BY_BATCH else 1, dtype=dtype, **sizes)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -34,7 +34,13 @@ def language(tables: dict[str, np.ndarray]) -> dict[str, object]:
     pointers = {name: _Pointer(data.astype(np.int64).ravel()) for name, data in tables.items()}
     functions = SimpleNamespace(minimum=np.minimum, maximum=np.maximum, abs=np.abs, load=lambda at: at.entries())
     functions.int64, functions.cast = np.int64, lambda x, dtype: np.asarray(x).astype(dtype).view(Truncated)
-    return {"tl": functions, **pointers}
+    return {"tl": functions, "is_member": _is_member, **pointers}
+
+
+def _is_member(row: _Pointer, number: np.ndarray, size: int, steps: int) -> np.ndarray:
+    assert 1 << steps > size
+    entries = np.stack([(row + n).entries() for n in range(size)], axis=-1)
+    return (((entries == np.asarray(number)[..., None]).any(-1) & (number >= 0)) * 1).view(Truncated)
 
 
 class _Pointer:

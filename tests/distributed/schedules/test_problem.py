@@ -41,6 +41,12 @@ def dilated(i: attncc.Index, j: attncc.Index, *, dilation: int) -> attncc.Condit
     return (i - j) % dilation == 0
 
 
+@attncc.pattern
+def listed(i: attncc.Index, j: attncc.Index, *, blocks: attncc.Lists) -> attncc.Condition:
+    """Blocks of 8 keys that a list names."""
+    return (j // 8).isin(blocks[i // 8])
+
+
 def dense(pattern, length, batch, head):
     """The mask of one head, bool (length, length)."""
     mask = attncc.dense_mask(pattern, length, heads=INPUTS.heads, batch=INPUTS.batch).numpy()
@@ -57,7 +63,18 @@ def members(head_class: HeadClassSchedule):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("length", "ranks"), [(64, 4), (61, 3), (5, 8)])
 def test_every_pair_is_computed_once(name, settings, length, ranks):
-    pattern = patterns(length)[name]
+    check_computed_once(patterns(length)[name], settings, length, ranks)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize(("length", "ranks"), [(64, 4), (61, 3)])
+def test_every_pair_of_a_membership_is_computed_once(settings, length, ranks):
+    blocks = np.random.default_rng(0).integers(-1, 10, (INPUTS.batch, INPUTS.heads, 8, 2))
+    check_computed_once(listed(blocks=blocks), settings, length, ranks)
+    check_computed_once(listed(blocks=blocks[0, 0]).causal(), settings, length, ranks)
+
+
+def check_computed_once(pattern, settings, length, ranks):
     problem = PartitioningProblem(pattern, length, ranks, INPUTS, np.arange(ranks) // 2)
     schedule = problem.schedule(settings)
     owned = np.concatenate([schedule.partition.tokens(rank) for rank in range(ranks)])
