@@ -23,11 +23,12 @@ from attncc.ir.condition import Condition, RealCondition, Symbolic, condition_of
 from attncc.ir.functions import AsReal, Choice
 from attncc.ir.lists import IsMember
 from attncc.ir.notation import expression
+from attncc.ir.placeholders import Placeholder
 from attncc.ir.predicate import FALSE, TRUE, Comparator
 from attncc.ir.quotient import quotient
 from attncc.ir.remainder import Mod
 from attncc.ir.symbols import B, H
-from attncc.ir.tables import Placeholder, Read, TableData, TableSymbol
+from attncc.ir.tables import Read, TableData, TableSymbol
 
 
 class Index(Symbolic):

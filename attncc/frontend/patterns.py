@@ -20,10 +20,11 @@ from attncc.frontend.templates import PatternTemplate, Tables, derived, joined, 
 from attncc.ir.codec import Program, fingerprint
 from attncc.ir.condition import Condition, predicate_of
 from attncc.ir.normal import comparison, digest, normalised
+from attncc.ir.placeholders import UnboundError
 from attncc.ir.predicate import Predicate, conjunction, disjunction
 from attncc.ir.remainder import Mod
 from attncc.ir.symbols import BY_NAME, H, I, J
-from attncc.ir.tables import TableData, UnboundError
+from attncc.ir.tables import TableData
 
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
 

@@ -17,9 +17,10 @@ from attncc._util import caching
 from attncc.errors import PatternError
 from attncc.ir.codec import Program, fingerprint
 from attncc.ir.normal import Clause, comparison, normalised
+from attncc.ir.placeholders import Placeholder
 from attncc.ir.predicate import Predicate, disjunction
 from attncc.ir.size import check_pattern
-from attncc.ir.tables import Placeholder, TableData, TableSymbol
+from attncc.ir.tables import TableData, TableSymbol
 
 #: The tables in the places of a template's placeholders, by the symbols of these.
 Tables = dict[TableSymbol, TableData]

@@ -20,11 +20,12 @@ from attncc.ir.lists import IsMember
 from attncc.ir.magnitude import LIMIT, magnitude
 from attncc.ir.normal import Clause, TooManyClausesError, clauses, spans_of
 from attncc.ir.notation import expression
+from attncc.ir.placeholders import Placeholder
 from attncc.ir.predicate import And, Atom, Connective, Predicate, conjunction
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import MAX_POSITION, NK, NQ, B, H, I, J
-from attncc.ir.tables import Placeholder, Read, TableData, TableSymbol
+from attncc.ir.tables import Read, TableData, TableSymbol
 from attncc.planner.shape import Shape
 
 #: Parts under guards that are looked at one by one.
