@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,14 @@ import sympy
 
 from attncc._util import caching
 from attncc.errors import ShapeError, TableError, refuse_traced
+from attncc.frontend.language import TablePlaceholder
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.score_templates import InDocuments
 from attncc.frontend.scores import Score, ScoreFactory, as_score
+from attncc.frontend.templates import PatternTemplate, put
 from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
+from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import MAX_POSITION, NK, NQ, B, I, J
 from attncc.ir.tables import Array, Read, TableData, TableSymbol, as_array
 
@@ -92,22 +95,28 @@ class Documents:
 
     def packing(self, free: Collection[sympy.Symbol]) -> Packing:
         """Return what the symbols of a document are in the packed sequence: i, j, and those of `free`."""
+        columns = self.columns(free)
+        return _packing({at: _looked_up(column, at) for at, column in columns.items()}, self.gaps)
+
+    def columns(self, free: Collection[sympy.Symbol]) -> Columns:
+        """Return what a document's symbols are at each query (in i) and key (in j): numbers where they are the same."""
         n_q, n_k = np.diff(self.cu_seqlens_q), np.diff(self.cu_seqlens_k)
         start, end = self.cu_seqlens_k[:-1], self.cu_seqlens_k[1:]
         shift = np.where(n_k > 0, end - self.cu_seqlens_q[1:], start)
-        alike = {B: ("document", np.arange(len(self))), NQ: ("n_q", n_q), NK: ("n_k", n_k)}
-        used = {symbol: column for symbol, column in alike.items() if symbol in free}
-        first, last = _looked_up("start", start, I, n_q), _looked_up("end", end, I, n_q) - 1
-        query = {symbol: _looked_up(*column, I, n_q) for symbol, column in used.items()}
-        key = {symbol: _looked_up(*column, J, n_k) for symbol, column in used.items()}
-        return Packing(
-            query={I: _looked_up("position", shift - start, I, n_q, step=n_k > 0), **query},
-            key={J: _looked_up("position", -start, J, n_k, step=n_k > 0), **key},
-            start=first,
-            shift=_looked_up("shift", shift, I, n_q),
-            gaps=(1 - int(n_q.max(initial=1)), int(n_k.max(initial=1)) - 1),
-            together=comparison("ge", J - first) & comparison("ge", last - J),
-        )
+        alike = {B: np.arange(len(self)), NQ: n_q, NK: n_k}
+        used = {symbol: values for symbol, values in alike.items() if symbol in free}
+        of_query = {"start": start, "end": end, "shift": shift, **{_NAMES[s]: values for s, values in used.items()}}
+        found = {(name, I): _column(values, n_q) for name, values in of_query.items()}
+        found |= {(_NAMES[s], J): _column(values, n_k) for s, values in used.items()}
+        found["position", I] = _column(shift - start, n_q, step=n_k > 0)
+        found["position", J] = _column(-start, n_k, step=n_k > 0)
+        return found
+
+    @property
+    def gaps(self) -> tuple[int, int]:
+        """The least and the greatest difference between the position of a query and that of a key."""
+        n_q, n_k = np.diff(self.cu_seqlens_q), np.diff(self.cu_seqlens_k)
+        return 1 - int(n_q.max(initial=1)), int(n_k.max(initial=1)) - 1
 
     def __repr__(self) -> str:
         return f"Documents({len(self)} of {self.q_len:,} queries and {self.kv_len:,} keys)"
@@ -124,36 +133,89 @@ def check_untraced() -> None:
     )
 
 
-@caching.by_size(lambda pattern: sum(table.data.size for table in pattern.predicate.tables))
+#: The columns' names of a document's symbols.
+_NAMES = {B: "document", NQ: "n_q", NK: "n_k"}
+#: What is looked up: a name, and by i or by j.
+Place = tuple[str, sympy.Symbol]
+Columns = dict[Place, Array | int]
+
+
+@caching.by_size(lambda pattern: sum(table.data.size for table in pattern.looked_up))
 def _packed(documents: Documents, pattern: Pattern) -> Pattern:
+    """Return a pattern of packed documents: its template is that of all documents with the same numbers in it."""
     _check_tables(pattern, len(documents))
-    own = pattern.predicate
-    return Pattern([documents.packing(own.free).predicate(own)], f"packed({pattern.name})", pattern.parameters)
+    columns = documents.columns(pattern.free)
+    numbers = tuple((at, column if isinstance(column, int) else None) for at, column in columns.items())
+    gaps = documents.gaps if _looks_gaps_up(pattern.template.predicate) else None
+    template, used = _packed_template(pattern.template, len(pattern.tables), numbers, gaps)
+    tables = [*pattern.tables, *(TableData(columns[at], at[0]) for at in used)]
+    return Pattern(template, f"packed({pattern.name})", pattern.parameters, tables)
+
+
+@caching.algebra(256)
+def _packed_template(
+    own: PatternTemplate, tables: int, numbers: tuple[tuple[Place, int | None], ...], gaps: tuple[int, int] | None
+) -> tuple[PatternTemplate, tuple[Place, ...]]:
+    """Return the template of a packed pattern, and the columns that are its tables, after the pattern's own."""
+    stand_ins = {at: TablePlaceholder(at[0], tables + n, (False,), False) for n, (at, _) in enumerate(numbers)}
+    symbols = {at: TableSymbol(table) for at, table in stand_ins.items()}
+    values = {at: Read(symbols[at], at[1]) if number is None else sympy.Integer(number) for at, number in numbers}
+    predicate = _packing(values, gaps or (0, 0)).predicate(own.predicate)
+    known = {table.digest for table in predicate.tables}
+    used = tuple(at for at, table in stand_ins.items() if table.digest in known)
+    places = {symbols[at]: stand_ins[at].numbered(tables + n) for n, at in enumerate(used)}
+    return PatternTemplate([put(predicate, places)]), used
+
+
+def _looks_gaps_up(predicate: Predicate) -> bool:
+    """Return whether a table is looked up by both positions, which has entries for the gaps that there are only."""
+    return any({I, J} <= read.free_symbols for atom in predicate.atoms for read in atom.expr.atoms(Read))
+
+
+def _packing(values: Mapping[Place, sympy.Expr], gaps: tuple[int, int]) -> Packing:
+    names = {symbol: name for symbol, name in _NAMES.items() if (name, I) in values}
+    start, last = values["start", I], values["end", I] - 1
+    return Packing(
+        query={I: values["position", I], **{symbol: values[name, I] for symbol, name in names.items()}},
+        key={J: values["position", J], **{symbol: values[name, J] for symbol, name in names.items()}},
+        start=start,
+        shift=values["shift", I],
+        gaps=gaps,
+        together=comparison("ge", J - start) & comparison("ge", last - J),
+    )
 
 
 def _check_tables(pattern: Pattern, number: int) -> None:
     """Raise TableError for a table that has an entry for each document, but of another number of documents."""
-    for read in {read for atom in pattern.predicate.atoms for read in atom.expr.atoms(Read)}:
-        for index, size in zip(read.indices, read.shape, strict=True):
+    for read in {read for atom in pattern.template.predicate.atoms for read in atom.expr.atoms(Read)}:
+        table = pattern.bound.get(read.args[0], read.table)
+        for index, size in zip(read.indices, table.data.shape, strict=False):
             if index == B and size != number:
                 raise TableError(
-                    f"Table {read.table.name!r} has {size} batch entries, and there are {number} documents.",
+                    f"Table {table.name!r} has {size} batch entries, and there are {number} documents.",
                     rule="The batch entries of a packed sequence are its documents.",
                     fix="Give one entry for each document, or give the dimension size 1 to share it.",
                 )
 
 
-def _looked_up(name: str, values: Array, symbol: sympy.Symbol, lengths: Array, step: Array | None = None) -> sympy.Expr:
-    """Return what each document has a value for, which rises by its `step` with each position, as an expression.
+def _column(values: Array, lengths: Array, step: Array | None = None) -> Array | int:
+    """Return what each document has a value for, which rises by its `step` with each position, at all positions.
 
-    It is a number where it is the same at all positions, which gives plans in closed form.
+    It is a number where it is the same at all of them, which gives plans in closed form.
     """
     at = np.repeat(values, lengths)
     if step is not None:
         at = at + np.repeat(step, lengths) * np.arange(len(at))
     if not len(at):
-        return sympy.S.Zero
-    return sympy.Integer(int(at[0])) if (at == at[0]).all() else Read(TableSymbol(TableData(at, name)), symbol)
+        return 0
+    return int(at[0]) if (at == at[0]).all() else at
+
+
+def _looked_up(column: Array | int, at: Place) -> sympy.Expr:
+    name, symbol = at
+    if isinstance(column, int):
+        return sympy.Integer(column)
+    return Read(TableSymbol(TableData(column, name)), symbol)
 
 
 def _ends(given: Any, name: str) -> Array:

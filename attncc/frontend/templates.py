@@ -7,7 +7,7 @@ tables that take the places of its placeholders. What planning finds out about a
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -23,7 +23,7 @@ from attncc.ir.size import check_pattern
 from attncc.ir.tables import TableData, TableSymbol
 
 #: The tables in the places of a template's placeholders, by the symbols of these.
-Tables = dict[TableSymbol, TableData]
+Tables = Mapping[TableSymbol, TableData]
 
 
 #: The end of a template's handle.

@@ -96,16 +96,17 @@ def _fits(pattern: Pattern, shape: Shape) -> bool:
     return True
 
 
+#: Symbols, with their least and greatest value.
+Rounded = tuple[tuple[sympy.Symbol, int, int], ...]
 #: Placeholders, with bounds of the entries of the tables that take their places.
 Ends = tuple[tuple[Placeholder, int, int], ...]
 
 
-def _rounded(pattern: Pattern, shape: Shape) -> tuple[Shape, Ends]:
-    """Return lengths, offset and the ranges of tables, rounded away from 0 to powers of two."""
-    first, last = min(_power(shape.q_offset), 0), max(_power(shape.q_offset + shape.q_len - 1), 0)
+def _rounded(pattern: Pattern, shape: Shape) -> tuple[Rounded, Ends]:
+    """Return the limits of symbols and the ranges of tables, rounded away from 0 to powers of two."""
+    limits = ((symbol, min(_power(low), 0), max(_power(high), 0)) for symbol, (low, high) in limits_of(shape).items())
     ranges = ((table, pattern.bound[symbol].range) for symbol, table in pattern.template.placeholders.items())
-    ends = tuple((table, _power(least), _power(most)) for table, (least, most) in ranges)
-    return Shape(last - first + 1, _power(shape.kv_len), first, shape.heads, shape.batch), ends
+    return tuple(limits), tuple((table, _power(least), _power(most)) for table, (least, most) in ranges)
 
 
 def _power(value: int) -> int:
@@ -116,14 +117,15 @@ def _power(value: int) -> int:
 
 
 @caching.algebra(4096)
-def _is_exact(template: Predicate, shape: Shape, ends: Ends) -> bool:
+def _is_exact(template: Predicate, rounded: Rounded, ends: Ends) -> bool:
     """Return whether the arithmetic of a template is shown to fit 64 bits, tables being within their ends."""
     if {NQ, NK} & template.free:
         return False
+    limits = {symbol: (low, high) for symbol, low, high in rounded}
     known = {TableSymbol(table): TableSymbol(table.within(least, most)) for table, least, most in ends}
     try:
         for atom in template.atoms:
-            _check_arithmetic(atom.expr.xreplace(known), limits_of(shape))
+            _check_arithmetic(atom.expr.xreplace(known), limits)
     except PatternError:
         return False
     return True

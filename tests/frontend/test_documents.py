@@ -227,3 +227,28 @@ def test_queries_and_keys_are_of_as_many_documents() -> None:
 def test_tables_by_batch_entry_have_one_for_each_document() -> None:
     with pytest.raises(TableError, match="5 batch entries, and there are 2 documents"):
         documents_of([3, 4], [3, 4]).pattern(labelled(ids=LABELS))
+
+
+def test_documents_share_the_template_of_a_pattern() -> None:
+    window = attncc.load("sliding_window", window=3)
+    first, second = (attncc.Documents(ends).pattern(window) for ends in ([0, 3, 9, 14], [0, 5, 6, 21]))
+    assert first.template is second.template
+    assert first.handle != second.handle
+    own = attncc.load("document", ids=np.arange(8) // 3)
+    assert attncc.Documents([0, 4, 12]).pattern(own).template is attncc.Documents([0, 7, 9]).pattern(own).template
+
+
+@attncc.pattern
+def named_alike(i, j, *, start: attncc.Table, unused: attncc.Table):
+    """A parameter with the name of a column."""
+    return (start[i] <= j) & (j <= i)
+
+
+def test_parameters_may_have_the_names_of_columns() -> None:
+    start = np.array([0, 0, 1, 1, 2, 2, 3, 0])
+    pattern = attncc.Documents([0, 3, 8]).pattern(named_alike(unused=[5], start=start))
+    wanted = np.zeros((8, 8), bool)
+    for first, last in ((0, 3), (3, 8)):
+        i, j = np.indices((last - first,) * 2)
+        wanted[first:last, first:last] = (start[i] <= j) & (j <= i)
+    np.testing.assert_array_equal(attncc.dense_mask(pattern, 8).numpy(), wanted)

@@ -159,3 +159,22 @@ def test_branches_and_patterns_guard_lookups_of_a_score() -> None:
                 check_score(expression, pattern, SHAPE)
     with pytest.raises(TableError, match="runs from -"):
         check_score(score_of(biased, 13, 13).expression, everything, SHAPE)
+
+
+@pytest.mark.parametrize(("q_len", "q_offset"), [(1, 2 - (1 << 31)), (1, (1 << 31) - 2), (3, -1), (5, -5)])
+def test_patterns_are_checked_at_both_ends_of_positions(q_len: int, q_offset: int) -> None:
+    window = attncc.load("sliding_window", window=4)
+    made = attncc.plan(window, q_len, 8, q_offset=q_offset)
+    wanted = attncc.dense_mask(window, q_len, 8, q_offset=q_offset)
+    assert made.nnz == int(wanted.sum())
+
+
+def test_products_that_leave_64_bits_are_refused_at_the_length_at_which_they_do() -> None:
+    @attncc.pattern
+    def large(i, j, *, ids: attncc.Table):
+        return ids[i] * j * j < 5
+
+    pattern = large(ids=[1 << 40] * 4096)
+    assert attncc.plan(pattern, 64, 2048).nnz == 64
+    with pytest.raises(PatternError, match="reach"):
+        attncc.plan(pattern, 64, 4096)

@@ -83,3 +83,17 @@ def test_a_module_holds_its_pattern() -> None:
     module = attncc.compile(documents(24, 3))
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
     check(lambda q, k, v, _: compiled(q, k, v).sin(), 24, module.pattern)
+
+
+def test_other_packed_documents_need_no_graph() -> None:
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+
+    @torch.compile(fullgraph=True, backend=counter)
+    def block(q, k, v, pattern):
+        return attncc.attention(q, k, v, pattern).sin()
+
+    window = attncc.load("sliding_window", window=5)
+    for ends in ([0, 3, 9, 24], [0, 11, 13, 24], [0, 1, 2, 24]):
+        check(block, 24, attncc.Documents(ends).pattern(window))
+    assert counter.frame_count == 1
