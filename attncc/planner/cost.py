@@ -12,7 +12,7 @@ HEAD_DIM = 64
 ITEMSIZE = 4
 #: Calls that share the evaluation of a mask which is kept between them; there may be more, and there may be one.
 CALLS = 10
-#: The smallest blocks that a listed pass is given, of queries and of keys; smaller ones are slower, however they fit.
+#: The smallest blocks of queries and keys that an enumerated pass is given; smaller ones are slower, however they fit.
 LEAST_M, LEAST_N = 32, 16
 
 
@@ -23,25 +23,25 @@ def seconds(work: Pass, target: Target, *, merges: bool) -> float:
     an alternative that then loses would cost more than it tells.
     """
     hull = work.hull
-    known = work.residual is None or work.is_listed
+    known = work.residual is None or work.is_enumerated
     return _seconds(work, hull, hull.num_partial if known else hull.num_tiles, target, merges)
 
 
 def bounded_seconds(work: Pass, target: Target, *, merges: bool) -> float:
     """Return the predicted time as `seconds` does, with the tiles that intervals leave, a closer bound."""
-    if work.residual is None or work.is_listed:
+    if work.residual is None or work.is_enumerated:
         return seconds(work, target, merges=merges)
     tiles = bisect(work.layout, work.q_offset, work.block_m, work.block_n, looks=False)
     return _seconds(work, tiles, tiles.num_partial, target, merges)
 
 
 def fitted(work: Pass, target: Target) -> Pass:
-    """Return a listed pass in its own blocks or, where that is cheaper, in smaller ones: lists of blocks fill these.
+    """Return an enumerated pass in its own blocks, or in smaller ones that lists of blocks fill, where that is cheaper.
 
     Other passes are returned as they are: their tiles cost more to find.
     """
     best = work
-    while best.is_listed and best.hull.num_partial:
+    while best.is_enumerated and best.hull.num_partial:
         sides = (max(min(LEAST_M, best.block_m), best.block_m // 2), max(min(LEAST_N, best.block_n), best.block_n // 2))
         finer = best.tiled(*sides)
         if finer is best or seconds(finer, target, merges=True) >= seconds(best, target, merges=True):

@@ -45,7 +45,7 @@ def count(layout: Layout, offset: int, tiles: Tiles) -> int:
     return bisect.count(layout, offset, tiles) if found is None else found.count(tiles)
 
 
-def is_listed(layout: Layout) -> bool:
+def is_enumerated(layout: Layout) -> bool:
     """Return whether the residual of a layout holds only for pairs that the entries of a table list."""
     return layout.residual is not None and _listed(layout.residual) is not None
 

@@ -74,14 +74,14 @@ class Pass:
         return {}  # not an LRU cache: a backward lowers in a thread of autograd's, beside those of other devices
 
     @property
-    def is_listed(self) -> bool:
+    def is_enumerated(self) -> bool:
         """Whether the entries of lists, or of a boolean table, say which tiles there are: they cost little to find."""
-        return self.skips and membership.is_listed(self.layout)
+        return self.skips and membership.is_enumerated(self.layout)
 
     @cached_property
     def hull(self) -> Tiles:
-        """Runs that cover the key ranges, whatever the residual; of a listed pass its tiles."""
-        if self.is_listed:
+        """Runs that cover the key ranges, whatever the residual; of an enumerated pass its tiles."""
+        if self.is_enumerated:
             return self.tiles
         return tiles.from_key_ranges(self.key_ranges, self.block_m, self.block_n)
 
@@ -109,7 +109,7 @@ class Pass:
     @property
     def is_looked_at(self) -> bool:
         """Whether counting its pairs takes a look at some: at a period of them, or at those of its PARTIAL tiles."""
-        return self.residual is not None and not self.is_listed and not diagonals.applies(self.predicate)
+        return self.residual is not None and not self.is_enumerated and not diagonals.applies(self.predicate)
 
 
 @dataclass(frozen=True, eq=False)

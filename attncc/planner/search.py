@@ -179,12 +179,12 @@ def _ranked(
     """Return the ways, and the dense one where that differs, cheapest first.
 
     What the others visit is bounded, and may seem to be more than all pairs: before the dense one wins, it is compared
-    with what the best of them does visit. It comes last where there are too many tiles to look at. What a listed pass
-    visits is known, so that the others' bounds are closer beside one.
+    with what the best of them does visit. It comes last where there are too many tiles to look at. What an enumerated
+    pass visits is known, so that the others' bounds are closer beside one.
     """
     compared = shape.q_len * shape.kv_len <= MOST_COMPARED
-    listed = any(work.is_listed for _, passes in ways for work in passes)
-    price = cost.bounded_seconds if listed and compared else cost.seconds
+    enumerated = any(work.is_enumerated for _, passes in ways for work in passes)
+    price = cost.bounded_seconds if enumerated and compared else cost.seconds
     best, *others = sorted((_priced(*way, target, price) for way in ways), key=lambda way: way.seconds)
     if predicate == TRUE:
         return [best, *others]

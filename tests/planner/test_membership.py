@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import attncc
 from attncc.planner import membership as module
 from attncc.planner.bisect import TileGrid
-from attncc.planner.membership import is_listed
+from attncc.planner.membership import is_enumerated
 from attncc.planner.tiles import FULL
 from attncc.testing.check import check_attention, check_plan
 from attncc.testing.oracle import Problem
@@ -191,7 +191,7 @@ def test_long_sequences_are_planned_and_counted_without_a_look_at_pairs(monkeypa
     assert made.nnz == sum(len(set(row)) for row in lists.tolist()) * 64 * 64
     assert sum(map(len, looked_at)) == 0
     future = attncc.plan(blocks_of_64(lists=lists).causal(), length)
-    assert future.all_passes()[0].is_listed
+    assert future.all_passes()[0].is_enumerated
     assert future.nnz == sum(_causal(row, set(entries)) for row, entries in enumerate(lists.tolist()))
     assert sum(map(len, looked_at)) < 1 << 12  # tiles on the diagonal
 
@@ -240,4 +240,4 @@ def test_numbers_of_both_positions_are_bisected() -> None:
     gaps = drawn(ROWS, 6, 40)
     made = attncc.plan(steps(gaps=gaps), Q, K, tile=(16, 16))
     check_plan(made, np.array([[i - j >= 0 and i - j in gaps[i // BLOCK] for j in range(K)] for i in range(Q)]))
-    assert not any(is_listed(work.layout) for work in made.all_passes())
+    assert not any(is_enumerated(work.layout) for work in made.all_passes())
