@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -202,7 +203,8 @@ class PatternFactory(Declaration):
         checked = self.checked(values)
         tables = {name: value for name, value in checked.items() if isinstance(value, Table)}
         others = tuple(item for item in checked.items() if item[0] not in tables)
-        template = _template(self, others, tuple(map(_kind, tables.values())))
+        kinds = tuple(map(_kind, tables.values()))
+        template = _template(self, others, kinds, _surroundings(self.function)) if tables else None
         if template is None:
             return Pattern(self.subsets(checked), self.name, checked)
         return Pattern(template, self.name, checked, tuple(tables.values()))
@@ -233,13 +235,26 @@ def _kind(table: Table) -> Kind:
     return table.name, tuple(map(table.is_shared, range(table.ndim))), table.is_boolean
 
 
+def _surroundings(function: Callable[..., Any]) -> tuple[object, ...]:
+    """Return the globals and closed-over variables that a function names: numbers by value, else which object it is."""
+    names = getattr(getattr(function, "__code__", None), "co_names", ())
+    seen = [getattr(function, "__globals__", {}).get(name) for name in names]
+    cells = getattr(function, "__closure__", None) or ()
+    seen += inspect.getclosurevars(function).nonlocals.values() if cells else []
+    return tuple(value if isinstance(value, int | float | str) else id(value) for value in seen)
+
+
 @caching.algebra(1024)
 def _template(
-    factory: PatternFactory, others: tuple[tuple[str, Any], ...], kinds: tuple[Kind, ...]
+    factory: PatternFactory,
+    others: tuple[tuple[str, Any], ...],
+    kinds: tuple[Kind, ...],
+    surroundings: tuple[object, ...],
 ) -> PatternTemplate | None:
     """Return the template of a declared pattern for all tables of these kinds; None where it asks for their entries.
 
     None, too, where the function refuses: it does so again with the tables, and then its error names them.
+    `surroundings` tell whether the function may return something else than before.
     """
     placeholders = {name: TablePlaceholder(name, n, shared, boolean) for n, (name, shared, boolean) in enumerate(kinds)}
     try:

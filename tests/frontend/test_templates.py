@@ -94,3 +94,26 @@ def test_equal_sets_are_equal_whether_bound_or_not() -> None:
     unbound = attncc.Pattern([alike(ids=table).predicate], "unbound")
     assert bound == unbound
     assert hash(bound) == hash(unbound)
+
+
+FAR = 2
+
+
+@attncc.pattern
+def near(i, j, *, ids: attncc.Table):
+    return (ids[i] == ids[j]) & (i - j < FAR)
+
+
+def test_variables_that_change_give_other_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    def declared(far: int) -> attncc.PatternFactory:
+        @attncc.pattern
+        def closed(i, j, *, ids: attncc.Table):
+            return (ids[i] == ids[j]) & (i - j < far)
+
+        return closed
+
+    i, j = np.indices((8, 8))
+    for far in (2, 5):
+        monkeypatch.setitem(globals(), "FAR", far)
+        for pattern in (near(ids=[0] * 8), declared(far)(ids=[0] * 8)):
+            np.testing.assert_array_equal(mask(pattern), i - j < far)

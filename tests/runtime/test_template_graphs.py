@@ -25,6 +25,18 @@ def inputs(length: int) -> list[torch.Tensor]:
     return [torch.randn(1, 2, length, 8, requires_grad=True) for _ in range(3)]
 
 
+def compiled():
+    """Return attention in a graph, and the counter of its graphs."""
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+
+    @torch.compile(fullgraph=True, backend=counter)
+    def block(q, k, v, pattern):
+        return attncc.attention(q, k, v, pattern).sin()
+
+    return block, counter
+
+
 def check(block, length: int, pattern: attncc.Pattern, **options: object) -> None:
     tensors = inputs(length)
     found, wanted = block(*tensors, pattern), attncc.attention(*tensors, pattern, **options).sin()
@@ -35,13 +47,7 @@ def check(block, length: int, pattern: attncc.Pattern, **options: object) -> Non
 
 
 def test_new_tables_and_lengths_need_two_graphs() -> None:
-    torch._dynamo.reset()
-    counter = CompileCounterWithBackend("aot_eager")
-
-    @torch.compile(fullgraph=True, backend=counter)
-    def block(q, k, v, pattern):
-        return attncc.attention(q, k, v, pattern).sin()
-
+    block, counter = compiled()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for length in (24, 31, 48, 17):
@@ -51,13 +57,7 @@ def test_new_tables_and_lengths_need_two_graphs() -> None:
 
 
 def test_other_templates_need_other_graphs() -> None:
-    torch._dynamo.reset()
-    counter = CompileCounterWithBackend("aot_eager")
-
-    @torch.compile(fullgraph=True, backend=counter)
-    def block(q, k, v, pattern):
-        return attncc.attention(q, k, v, pattern).sin()
-
+    block, counter = compiled()
     window = attncc.load("sliding_window", window=5)
     for pattern in (documents(24, 0), documents(24, 1) & window, documents(24, 2) & window, window):
         check(block, 24, pattern)
@@ -81,18 +81,12 @@ def test_a_score_stands_beside_the_tables(backend: str) -> None:
 def test_a_module_holds_its_pattern() -> None:
     torch._dynamo.reset()
     module = attncc.compile(documents(24, 3))
-    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
-    check(lambda q, k, v, _: compiled(q, k, v).sin(), 24, module.pattern)
+    in_graph = torch.compile(module, fullgraph=True, backend="aot_eager")
+    check(lambda q, k, v, _: in_graph(q, k, v).sin(), 24, module.pattern)
 
 
 def test_other_packed_documents_need_no_graph() -> None:
-    torch._dynamo.reset()
-    counter = CompileCounterWithBackend("aot_eager")
-
-    @torch.compile(fullgraph=True, backend=counter)
-    def block(q, k, v, pattern):
-        return attncc.attention(q, k, v, pattern).sin()
-
+    block, counter = compiled()
     window = attncc.load("sliding_window", window=5)
     for ends in ([0, 3, 9, 24], [0, 11, 13, 24], [0, 1, 2, 24]):
         check(block, 24, attncc.Documents(ends).pattern(window))
