@@ -97,13 +97,13 @@ def own_mask(documents: attncc.Documents, pattern: attncc.Pattern, heads: int) -
         n_q, n_k = ends_q[d + 1] - ends_q[d], ends_k[d + 1] - ends_k[d]
         if n_q and n_k:
             own = attncc.dense_mask(pattern, n_q, n_k, q_offset=n_k - n_q, heads=heads, batch=len(documents)).numpy()
-            free = {symbol.name for symbol in pattern.predicate.free}
+            free = {symbol.name for symbol in pattern.free}
             mask[:, ends_q[d] : ends_q[d + 1], ends_k[d] : ends_k[d + 1]] = own[d] if "b" in free else own
     return mask
 
 
 def as_planned(mask: np.ndarray, packed: attncc.Pattern) -> np.ndarray:
-    return mask if "h" in {symbol.name for symbol in packed.predicate.free} else mask[0]
+    return mask if "h" in {symbol.name for symbol in packed.free} else mask[0]
 
 
 @pytest.mark.parametrize("documents", [UNEQUAL, documents_of([6] * 5, [6] * 5)], ids=str)
@@ -122,6 +122,18 @@ def test_packed_plans_cover_exactly_the_mask(case: PackedCase, tile: tuple[int, 
     assert {symbol.name for symbol in packed.predicate.free} <= {"i", "j", "h"}
     made = attncc.plan(packed, case.documents.q_len, case.documents.kv_len, heads=case.heads, tile=tile)
     check_plan(made, as_planned(case.mask[0], packed))
+
+
+def test_masks_and_plans_have_the_dimensions_of_a_template_whatever_its_tables_hold() -> None:
+    @attncc.pattern
+    def seeming(i, j, h):
+        return abs(i * (h % 2) % 1 - i) < 2  # for documents of two tokens this holds in every head
+
+    packed = documents_of([2], [2]).pattern(seeming())
+    assert "h" not in {symbol.name for symbol in packed.predicate.free}
+    mask = attncc.dense_mask(packed, 2, heads=3).numpy()
+    assert mask.shape == (3, 2, 2)
+    check_plan(attncc.plan(packed, 2, heads=3), mask)
 
 
 @pytest.mark.parametrize(("n_q", "n_k"), [([], []), ([0], [0]), ([3], [0]), ([0, 0], [5, 2]), ([2, 0], [0, 4])])
