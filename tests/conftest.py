@@ -71,11 +71,13 @@ def install_backends(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., 
 
     monkeypatch.setattr("attncc._util.entry_points.entry_points", entry_points)
     monkeypatch.setattr(backends.BACKENDS, "_results", {})
+    monkeypatch.setattr(backends.BACKENDS, "_scan", None)
     yield install
     _forget_backends()
 
 
 def _forget_backends() -> None:
+    backends.BACKENDS._scan = None
     for function in vars(backends).values():
         if hasattr(function, "cache_clear"):
             function.cache_clear()

@@ -6,8 +6,10 @@ doctor` shows the traceback, and a request for the plugin by name raises the err
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -87,12 +89,20 @@ class PluginGroup(Generic[Content]):
         self.name = name
         self._rule, self._content = rule, content
         self._results: dict[Plugin, Loaded[Content]] = {}
+        self._scan: tuple[object, list[Plugin]] | None = None
 
     def plugins(self) -> list[Plugin]:
         """Return the installed plugins that aren't disabled, sorted by name; nothing is imported.
 
-        A warning names plugins that share a name, once, with the references that tell them apart.
+        A warning names plugins that share a name, once, with the references that tell them apart. Metadata is read
+        again where a package was installed or removed since.
         """
+        state = _disabled(), _folders()
+        if self._scan is None or self._scan[0] != state:
+            self._scan = state, self._scanned()
+        return self._scan[1]
+
+    def _scanned(self) -> list[Plugin]:
         by_name: dict[str, list[Plugin]] = {}
         for entry in sorted(self.entries(), key=lambda entry: (entry.name, entry.value)):
             plugin, others = _described(entry), by_name.setdefault(entry.name, [])
@@ -188,6 +198,15 @@ def _broken(plugin: Plugin, error: BaseException, trace: str) -> Loaded[Content]
 def _disabled() -> list[str]:
     """Return the references of ATTNCC_DISABLED_PLUGINS."""
     return [text.strip() for text in os.environ.get(DISABLED, "").split(",") if text.strip()]
+
+
+def _folders() -> list[tuple[str, int]]:
+    """Return the folders that packages are found in, each with the time of its last change: an install is one."""
+    found = []
+    for path in sys.path:
+        with contextlib.suppress(OSError):
+            found.append((path, os.stat(path).st_mtime_ns))
+    return found
 
 
 def left_out() -> str:

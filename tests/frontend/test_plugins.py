@@ -276,6 +276,7 @@ def test_an_entry_point_may_name_one_pattern(installed, monkeypatch: pytest.Monk
     lone = EntryPoint("lone", "fake_single:lone", PATTERNS.name)
     number = EntryPoint("number", "fake_single:number", PATTERNS.name)
     monkeypatch.setattr(entry_points, "entry_points", lambda group: [lone, number])
+    monkeypatch.setattr(PATTERNS, "_scan", None)
     assert catalog.factory("lone:lone").name == "lone"
     with pytest.warns(entry_points.PluginWarning), pytest.raises(PluginError, match="names a int"):
         catalog.factory("number:lone")
@@ -300,9 +301,23 @@ def test_interrupts_during_import_propagate(installed) -> None:
         catalog.factories()
 
 
+def test_metadata_is_read_again_only_after_an_install(twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    twins(left=["twin"])
+    for _ in range(2):  # Python's folder of bytecode appears with the first
+        catalog.load("twin")
+    scans = []
+    monkeypatch.setattr(entry_points, "entry_points", lambda group: scans.append(group) or [])
+    catalog.load("twin")
+    assert scans == []
+    monkeypatch.undo()
+    with pytest.raises(PatternError):
+        catalog.load("twin")  # its folder is no longer on the path
+
+
 def test_malformed_entry_points_are_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = EntryPoint("odd", "no module: at all", PATTERNS.name)
     monkeypatch.setattr(entry_points, "entry_points", lambda group: [odd])
+    monkeypatch.setattr(PATTERNS, "_scan", None)
     with pytest.warns(entry_points.PluginWarning), pytest.raises(PluginError, match="names 'no module: at all'"):
         catalog.factory("odd:any")
 
