@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from attncc.errors import AttnccError, ExportError, PatternError, refuse_traced
 from attncc.frontend.declarations import Declaration
 from attncc.frontend.language import Index, Table, TablePlaceholder
 from attncc.frontend.lists import Lists
+from attncc.frontend.surroundings import surroundings
 from attncc.frontend.templates import PatternTemplate, Tables, derived, joined, put
 from attncc.ir.codec import Program, fingerprint
 from attncc.ir.condition import Condition, predicate_of
@@ -204,7 +204,7 @@ class PatternFactory(Declaration):
         tables = {name: value for name, value in checked.items() if isinstance(value, Table)}
         others = tuple(item for item in checked.items() if item[0] not in tables)
         kinds = tuple(map(_kind, tables.values()))
-        template = _template(self, others, kinds, _surroundings(self.function)) if tables else None
+        template = _template(self, others, kinds) if tables else None
         if template is None:
             return Pattern(self.subsets(checked), self.name, checked)
         return Pattern(template, self.name, checked, tuple(tables.values()))
@@ -235,27 +235,28 @@ def _kind(table: Table) -> Kind:
     return table.name, tuple(map(table.is_shared, range(table.ndim))), table.is_boolean
 
 
-def _surroundings(function: Callable[..., Any]) -> tuple[object, ...]:
-    """Return the globals and closed-over variables that a function names: numbers by value, else which object it is."""
-    names = getattr(getattr(function, "__code__", None), "co_names", ())
-    seen = [getattr(function, "__globals__", {}).get(name) for name in names]
-    cells = getattr(function, "__closure__", None) or ()
-    seen += inspect.getclosurevars(function).nonlocals.values() if cells else []
-    return tuple(value if isinstance(value, int | float | str) else id(value) for value in seen)
-
-
-@caching.algebra(1024)
 def _template(
-    factory: PatternFactory,
-    others: tuple[tuple[str, Any], ...],
-    kinds: tuple[Kind, ...],
-    surroundings: tuple[object, ...],
+    factory: PatternFactory, others: tuple[tuple[str, Any], ...], kinds: tuple[Kind, ...]
 ) -> PatternTemplate | None:
     """Return the template of a declared pattern for all tables of these kinds; None where it asks for their entries.
 
     None, too, where the function refuses: it does so again with the tables, and then its error names them.
-    `surroundings` tell whether the function may return something else than before.
     """
+    read = surroundings(factory.function)
+    return _made(factory, others, kinds) if read is None else _kept(factory, others, kinds, read)
+
+
+@caching.algebra(1024)
+def _kept(
+    factory: PatternFactory, others: tuple[tuple[str, Any], ...], kinds: tuple[Kind, ...], read: Hashable
+) -> PatternTemplate | None:
+    """Return the template that a function makes in surroundings from which it reads this."""
+    return _made(factory, others, kinds)
+
+
+def _made(
+    factory: PatternFactory, others: tuple[tuple[str, Any], ...], kinds: tuple[Kind, ...]
+) -> PatternTemplate | None:
     placeholders = {name: TablePlaceholder(name, n, shared, boolean) for n, (name, shared, boolean) in enumerate(kinds)}
     try:
         return PatternTemplate(factory.subsets({**dict(others), **placeholders}))

@@ -10,6 +10,7 @@ import torch
 
 import attncc
 from attncc.errors import PatternError
+from attncc.frontend.surroundings import surroundings
 from attncc.frontend.templates import template_of
 
 
@@ -117,3 +118,55 @@ def test_variables_that_change_give_other_templates(monkeypatch: pytest.MonkeyPa
         monkeypatch.setitem(globals(), "FAR", far)
         for pattern in (near(ids=[0] * 8), declared(far)(ids=[0] * 8)):
             np.testing.assert_array_equal(mask(pattern), i - j < far)
+
+
+class Settings:
+    far = 2
+
+
+FARS = {"far": 2}
+
+
+def gap(i, j):
+    return i - j if any(i is each for each in (i, j)) else FAR
+
+
+def limit():
+    return FAR
+
+
+def of_helper(i, j):
+    return gap(i, j) < limit()
+
+
+def of_class(i, j):
+    return i - j < Settings.far
+
+
+def of_dictionary(i, j):
+    return i - j < FARS["far"]
+
+
+def of_inner(i, j):
+    return i - j < next(FAR for _ in range(1))
+
+
+@pytest.mark.parametrize("condition", [of_helper, of_class, of_dictionary, of_inner], ids=lambda f: f.__name__)
+def test_templates_follow_all_that_a_function_reads(condition, monkeypatch: pytest.MonkeyPatch) -> None:
+    @attncc.pattern
+    def declared(i, j, *, ids: attncc.Table):
+        return (ids[i] == ids[j]) & condition(i, j)
+
+    i, j = np.indices((8, 8))
+    for far in (2, 5):
+        monkeypatch.setitem(globals(), "FAR", far)
+        monkeypatch.setattr(Settings, "far", far)
+        monkeypatch.setitem(FARS, "far", far)
+        np.testing.assert_array_equal(mask(declared(ids=[0] * 8)), i - j < far)
+
+
+def test_functions_that_read_what_may_change_unseen_have_no_surroundings() -> None:
+    assert surroundings(of_helper) == surroundings(of_helper)
+    assert surroundings(of_dictionary) is None
+    assert surroundings(near.function) is not None
+    assert surroundings(attncc.load("document", ids=[0]).template.placeholders) is None

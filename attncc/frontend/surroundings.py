@@ -1,0 +1,82 @@
+"""Surroundings: what a declared function reads besides its parameters, so that what was made of it may be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from functools import lru_cache
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+
+import numpy as np
+
+#: Types of values that are known by their type and value.
+_PLAIN = (bool, int, float, complex, str, bytes, range, np.generic, type(None))
+#: Packages whose functions, classes and modules stay as they are.
+_SETTLED = frozenset({"attncc", "builtins", "itertools", "math", "numpy", "operator", "torch", "typing"})
+
+
+class _UnknownError(Exception):
+    """A function reads what can change without a sign of it."""
+
+
+def surroundings(function: object) -> Hashable | None:
+    """Return what a function reads of globals, closed-over variables and their attributes, and so do those it calls.
+
+    Equal results mean that it returns the same for equal arguments. None where it reads what may have changed without
+    a sign of it, as a list or an object does.
+    """
+    try:
+        return _known(function, (), frozenset())
+    except _UnknownError:
+        return None
+
+
+def _known(value: object, names: tuple[str, ...], inside: frozenset[int]) -> Hashable:
+    """Return what a value is known by, to code that reads attributes of these names.
+
+    `inside` are the ids of the functions, modules and classes that are being looked at.
+    """
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    if isinstance(value, tuple):
+        return tuple(_known(each, names, inside) for each in value)
+    if _is_settled(value) or id(value) in inside:
+        return id(value)
+    inside |= {id(value)}
+    if isinstance(value, FunctionType):
+        read = tuple(_known(each, _names(value.__code__), inside) for each in _read(value))
+        return value.__code__, read
+    if isinstance(value, ModuleType | type):
+        attributes = ((name, getattr(value, name)) for name in names if hasattr(value, name))
+        return id(value), tuple((name, _known(each, names, inside)) for name, each in attributes)
+    raise _UnknownError
+
+
+def _is_settled(value: object) -> bool:
+    if isinstance(value, BuiltinFunctionType | np.ufunc):
+        return True
+    where = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+    described = isinstance(value, FunctionType | ModuleType | type)
+    return described and isinstance(where, str) and where.partition(".")[0] in _SETTLED
+
+
+def _read(function: FunctionType) -> Iterator[object]:
+    """Yield the values of the variables that a function reads, and that functions inside of it do."""
+    variables = function.__globals__
+    yield from (variables.get(name) for name in _names(function.__code__))
+    yield from (_content(cell) for cell in function.__closure__ or ())
+    yield function.__defaults__
+    yield from (function.__kwdefaults__ or {}).values()
+
+
+def _content(cell: object) -> object:
+    try:
+        return cell.cell_contents  # type: ignore[attr-defined]  # the type has no public name
+    except ValueError:  # nothing yet
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _names(code: CodeType) -> tuple[str, ...]:
+    """Return the names of globals and attributes in a function's code, and in that of functions inside of it."""
+    inner = (name for each in code.co_consts if isinstance(each, CodeType) for name in _names(each))
+    return (*code.co_names, *inner)
