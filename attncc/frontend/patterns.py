@@ -204,7 +204,7 @@ class PatternFactory(Declaration):
         tables = {name: value for name, value in checked.items() if isinstance(value, Table)}
         others = tuple(item for item in checked.items() if item[0] not in tables)
         kinds = tuple(map(_kind, tables.values()))
-        template = _template(self, others, kinds) if tables else None
+        template = _template(self, others, kinds, surroundings(self.function)) if tables else None
         if template is None:
             return Pattern(self.subsets(checked), self.name, checked)
         return Pattern(template, self.name, checked, tuple(tables.values()))
@@ -235,28 +235,15 @@ def _kind(table: Table) -> Kind:
     return table.name, tuple(map(table.is_shared, range(table.ndim))), table.is_boolean
 
 
+@caching.algebra(1024)
 def _template(
-    factory: PatternFactory, others: tuple[tuple[str, Any], ...], kinds: tuple[Kind, ...]
+    factory: PatternFactory, others: tuple[tuple[str, Any], ...], kinds: tuple[Kind, ...], read: Hashable
 ) -> PatternTemplate | None:
     """Return the template of a declared pattern for all tables of these kinds; None where it asks for their entries.
 
-    None, too, where the function refuses: it does so again with the tables, and then its error names them.
+    None, too, where the function refuses: it does so again with the tables, and then its error names them. `read` are
+    the function's surroundings.
     """
-    read = surroundings(factory.function)
-    return _made(factory, others, kinds) if read is None else _kept(factory, others, kinds, read)
-
-
-@caching.algebra(1024)
-def _kept(
-    factory: PatternFactory, others: tuple[tuple[str, Any], ...], kinds: tuple[Kind, ...], read: Hashable
-) -> PatternTemplate | None:
-    """Return the template that a function makes in surroundings from which it reads this."""
-    return _made(factory, others, kinds)
-
-
-def _made(
-    factory: PatternFactory, others: tuple[tuple[str, Any], ...], kinds: tuple[Kind, ...]
-) -> PatternTemplate | None:
     placeholders = {name: TablePlaceholder(name, n, shared, boolean) for n, (name, shared, boolean) in enumerate(kinds)}
     try:
         return PatternTemplate(factory.subsets({**dict(others), **placeholders}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import sympy
 from attncc._util import caching
 from attncc._util.tracing import constant
 from attncc.errors import ScoreError
+from attncc.frontend.surroundings import surroundings
 from attncc.ir.functions import Lookup, WeightsSymbol
 from attncc.ir.packing import Packing
 from attncc.ir.score import ScoreExpression, by_key
@@ -37,7 +38,10 @@ class Template(Protocol):
 
 
 class Builder(Protocol):
-    """What makes expressions of parameters and shapes: a declared score."""
+    """What makes expressions of parameters and shapes, by its function: a declared score."""
+
+    @property
+    def function(self) -> Callable[..., Any]: ...
 
     def built(self, parameters: Mapping[str, Any], shapes: Shapes) -> ScoreExpression: ...
 
@@ -51,7 +55,7 @@ class Declared:
     parameters: tuple[tuple[str, Any], ...]
 
     def expression(self, shapes: Shapes) -> ScoreExpression:
-        return _declared(self.builder, self.parameters, shapes)
+        return _declared(self.builder, self.parameters, shapes, surroundings(self.builder.function))
 
     def traced_key(self, shapes: Shapes) -> str:
         names, values = [name for name, _ in self.parameters], [value for _, value in self.parameters]
@@ -132,7 +136,10 @@ class InDocuments:
 
 
 @caching.algebra(256)
-def _declared(builder: Builder, parameters: tuple[tuple[str, Any], ...], shapes: Shapes) -> ScoreExpression:
+def _declared(
+    builder: Builder, parameters: tuple[tuple[str, Any], ...], shapes: Shapes, read: Hashable
+) -> ScoreExpression:
+    """Return the expression that a function makes; `read` are its surroundings."""
     return builder.built(dict(parameters), shapes)
 
 
@@ -156,7 +163,7 @@ def _moved(read: Lookup, slots: int) -> Lookup:
 @constant
 def _declared_key(builder: Builder, names: tuple[str, ...], shapes: Shapes, *values: Any) -> str:
     """See Declared.traced_key: torch.compile takes objects as arguments of their own only."""
-    return _key_in_graph(_declared(builder, tuple(zip(names, values, strict=True)), shapes))
+    return _key_in_graph(Declared(builder, names, tuple(zip(names, values, strict=True))).expression(shapes))
 
 
 @constant

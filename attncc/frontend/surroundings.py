@@ -18,16 +18,16 @@ class _UnknownError(Exception):
     """A function reads what can change without a sign of it."""
 
 
-def surroundings(function: object) -> Hashable | None:
+def surroundings(function: object) -> Hashable:
     """Return what a function reads of globals, closed-over variables and their attributes, and so do those it calls.
 
-    Equal results mean that it returns the same for equal arguments. None where it reads what may have changed without
-    a sign of it, as a list or an object does.
+    Equal results mean that it returns the same for equal arguments. A result equals no other where the function reads
+    what may change without a sign of it, as a list or an object does.
     """
     try:
         return _known(function, (), frozenset())
     except _UnknownError:
-        return None
+        return object()
 
 
 def _known(value: object, names: tuple[str, ...], inside: frozenset[int]) -> Hashable:

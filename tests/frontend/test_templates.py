@@ -165,8 +165,19 @@ def test_templates_follow_all_that_a_function_reads(condition, monkeypatch: pyte
         np.testing.assert_array_equal(mask(declared(ids=[0] * 8)), i - j < far)
 
 
-def test_functions_that_read_what_may_change_unseen_have_no_surroundings() -> None:
-    assert surroundings(of_helper) == surroundings(of_helper)
-    assert surroundings(of_dictionary) is None
-    assert surroundings(near.function) is not None
-    assert surroundings(attncc.load("document", ids=[0]).template.placeholders) is None
+def test_functions_that_read_what_may_change_unseen_have_surroundings_that_equal_no_others() -> None:
+    for known in (of_helper, of_class, of_inner, near.function):
+        assert surroundings(known) == surroundings(known)
+    assert surroundings(of_dictionary) != surroundings(of_dictionary)
+
+
+def test_scores_follow_all_that_a_function_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    @attncc.score
+    def declared(score):
+        return score * limit()
+
+    keys = set()
+    for far in (2, 5, 2):
+        monkeypatch.setitem(globals(), "FAR", far)
+        keys.add(declared().key)
+    assert len(keys) == 2
