@@ -62,9 +62,9 @@ def layers() -> tuple[Layer, ...]:
 def shipped() -> tuple[Layer, ...]:
     """Return the folders `configs` of plugins' packages, and attncc's own."""
     found: dict[Path, Layer] = {}
-    for entry in sorted(PATTERNS.entries(), key=lambda entry: entry.name):
-        for folder in _folders(entry):
-            found.setdefault(folder, Layer("shipped", f"plugin {entry.name}", Store(folder)))
+    for plugin in PATTERNS.installed():
+        for folder in _folders(plugin.entry):
+            found.setdefault(folder, Layer("shipped", f"plugin {plugin.name}", Store(folder)))
     return (*found.values(), Layer("shipped", "attncc", Store(_SHIPPED)))
 
 
