@@ -239,8 +239,9 @@ def _normal(distribution: str) -> str:
 
 def _origin(distribution: Distribution | None) -> tuple[str, str]:
     """Return the name and the version of a distribution, whose files may lack either."""
-    metadata = {} if distribution is None else distribution.metadata
-    return metadata.get("Name") or "unknown distribution", metadata.get("Version") or "unknown version"
+    metadata = None if distribution is None else distribution.metadata
+    name, version = (metadata[field] if metadata and field in metadata else "" for field in ("Name", "Version"))
+    return name or "unknown distribution", version or "unknown version"
 
 
 def _search_path() -> tuple[object, ...]:

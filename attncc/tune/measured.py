@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,12 +22,10 @@ from attncc.measure.workload import DTYPES
 from attncc.planner.directions import FORWARD
 from attncc.proof import causality
 from attncc.runtime.api import attention
+from attncc.tune.device_task import DeviceTask
 from attncc.tune.devices import alone
 from attncc.tune.evaluation import Config, Evaluator, Finals, Outcome, ahead
 from attncc.tune.worker import Failure, Worker
-
-if TYPE_CHECKING:
-    from attncc.tune.backend_task import BackendTask
 
 #: Look-ups are off where configurations are measured, and kernels are compiled, not interpreted.
 ENVIRONMENT = {"ATTNCC_CACHE": "off"}
@@ -58,7 +56,7 @@ class DeviceEvaluator(Evaluator):
 
     def __init__(
         self,
-        task: BackendTask,
+        task: DeviceTask,
         default: Config,
         seed: int,
         policy: Policy,
@@ -275,7 +273,7 @@ class CheckErrors:
         return accuracy(attend, query, key, value, bench.task.pattern, bench.task.shape, score=score)
 
 
-def measuring(task: BackendTask, seed: int) -> Callable[[Measurement], Any]:
+def measuring(task: DeviceTask, seed: int) -> Callable[[Measurement], Any]:
     """Set a worker up; return what answers its questions."""
     bench = Bench(task, seed)
     return lambda question: question.answer(bench)
@@ -289,7 +287,7 @@ class Bench:
         warm: Calls of configurations that were called before.
     """
 
-    def __init__(self, task: BackendTask, seed: int) -> None:
+    def __init__(self, task: DeviceTask, seed: int) -> None:
         self.task = task
         self.device = torch.device(task.device)
         self.tensors = _tensors(task, seed)
@@ -340,7 +338,7 @@ def _without_gradients(attend: Callable[..., Any], *inputs: Tensor) -> Any:
         return attend(*inputs)
 
 
-def _tensors(task: BackendTask, seed: int) -> list[Tensor]:
+def _tensors(task: DeviceTask, seed: int) -> list[Tensor]:
     """Return query, key, value and the output's gradient, from a normal distribution."""
     generator = torch.Generator().manual_seed(seed)
     inputs, shape = task.inputs, task.shape
