@@ -253,9 +253,9 @@ def _kept_mode(path: Path | str) -> int | None:
 def write(path: Path, content: bytes) -> None:
     """Write a file; raises OSError.
 
-    A regular file is written in one step, so that a reader sees all of it or nothing; it gets the mode of the one that
-    it replaces, or what the umask leaves, and what a link names is written in place of the link. A device, a pipe and
-    this process's own output are written straight into.
+    A regular file is written in one step, so that a reader sees all of it or nothing. It gets the mode of the file that
+    it replaces, or what the umask leaves. What a link names is written in place of the link. A device, a pipe and this
+    process's own output are written straight into.
     """
     found = _found(path)
     descriptor = None if found is None else _own(found)

@@ -1,7 +1,7 @@
 """Normal form: comparisons in lowest terms, predicates as unions of clauses, and the canonical digest.
 
-A clause is a conjunction of spans, one per form; a form is an integer expression without constant term or common
-factor and with a positive leading coefficient, so that two comparisons of the same quantity always meet in one span.
+A clause is a conjunction of spans, one per form; a form is an integer expression without constant term or common factor
+and with a positive leading coefficient. So two comparisons of the same quantity always meet in one span.
 """
 
 from __future__ import annotations

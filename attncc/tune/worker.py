@@ -43,9 +43,9 @@ class Failure:
 class Worker:
     """A process that calls `setup(*arguments)` once, and then what that returned with each question.
 
-    A crash, a hang or an abort of a compiler takes that process down and nothing else, and the next question goes to a
-    new one. `setup` is a function of a module that can be imported. `environment` holds variables that the process
-    sees in place of its parent's. It runs no code of the parent's main module, as multiprocessing's would.
+    A crash, a hang or an abort of a compiler takes that process down and nothing else. The next question goes to a new
+    one. `setup` is a function of a module that can be imported. `environment` holds variables that the process sees in
+    place of its parent's. It runs no code of the parent's main module, as multiprocessing's would.
     """
 
     def __init__(

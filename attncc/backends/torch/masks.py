@@ -91,8 +91,8 @@ class Mask:
     def parted(self) -> Iterator[tuple[Array, Mask]]:
         """Yield items (T,) with the mask that serves them: those that are translations of one another share one.
 
-        They are whole periods of the residual apart along the diagonal, so the residual is the same for all of
-        them, and their key ranges hide the same keys. Where few items are alike, each gets a mask of its own.
+        They are whole periods of the residual apart along the diagonal, so the residual is the same for all of them.
+        Their key ranges hide the same keys. Where few items are alike, each gets a mask of its own.
         """
         parts = self._alike()
         if len(parts) < len(self.start) and len(parts) <= MOST_PARTS:

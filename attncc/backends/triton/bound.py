@@ -1,7 +1,7 @@
 """Bound launches: kernels with all arguments in place but those that differ from call to call.
 
-Launching costs the host some tens of microseconds, as long as a GPU takes for a short sequence, so that a call fills in
-its tensors, their strides and the scale, and nothing else.
+Launching costs the host some tens of microseconds, as long as a GPU takes for a short sequence. So a call fills in its
+tensors, their strides and the scale, and nothing else.
 """
 
 from __future__ import annotations

@@ -84,8 +84,8 @@ def compile(
         A module that holds the score's weights, as that of attncc.compile does.
 
     Raises:
-        DistributedError: For a mesh that doesn't fit, a schedule that can't be run, a timeout that isn't a number of
-            seconds, weights that are sharded, and ranks that differ.
+        DistributedError: For a mesh that doesn't fit, a schedule that can't be run, or a timeout that isn't a number of
+            seconds. Also for sharded weights, and for ranks that differ.
         ConfigError: For options of another kind, and a spread that doesn't divide ranks and key heads.
         ShapeError, BackendError: For what a call would refuse; and what planning raises.
     """

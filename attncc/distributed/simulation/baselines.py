@@ -1,6 +1,6 @@
 """Baselines: published ways to distribute attention, under the same simulation as schedules.
 
-They run the same block-sparse kernels at the same cost of a pair, and compute only the pairs of the pattern, on the
+They run the same block-sparse kernels at the same cost of a pair. They compute only the pairs of the pattern, on the
 ranks where their strategy has them. Published implementations are dense or causal: this favours them. What they send
 doesn't depend on the pattern. A transfer overlaps with computing wherever the strategy allows it.
 """

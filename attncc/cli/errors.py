@@ -1,4 +1,4 @@
-"""A run of the command line: its streams, its warnings, and what becomes of errors."""
+"""Errors of the command line: messages on stderr, objects on stdout under --json, and exit statuses."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import sys
 import warnings
 from typing import Any, TextIO
 
+from rich.panel import Panel
+from rich.text import Text
 from typer.main import get_command
 
 from attncc.cli.app import app
 from attncc.cli.encoding import spell
-from attncc.cli.output import note, report_error, show_json
+from attncc.cli.output import PlainConsole, note, show_json
 from attncc.cli.wording import command_of, of_options
 from attncc.errors import AttnccError, AttnccWarning, printable, told
 
@@ -50,6 +52,15 @@ def _report(error: AttnccError) -> None:
     said = of_options(error, command_of(get_command(app), sys.argv[1:]))
     report_error(said)
     _report_json(said)
+
+
+def report_error(error: AttnccError) -> None:
+    """Print an error: the problem, then the rule and the fix."""
+    text = Text(error.problem, style="bold")
+    for line in (error.rule, error.fix):
+        if line:
+            text.append(f"\n{line}", style="not bold")
+    PlainConsole(stderr=True).print(Panel(text, title="error", title_align="left", border_style="red"))
 
 
 def _report_json(error: AttnccError) -> None:
