@@ -70,7 +70,7 @@ def check_cache() -> None:
         raise ConfigError(
             problem,
             rule="Caches are used where nobody else could have written what is in them.",
-            fix=f"Take the others' permission (chmod go-w), or set {ENVIRONMENT} to a folder of your own.",
+            fix=f"Take the permission from the others (chmod go-w), or set {ENVIRONMENT} to a folder of your own.",
         )
 
 
@@ -234,7 +234,7 @@ def _is_abandoned(path: Path) -> bool:
 def _regular(path: Path, found: os.stat_result) -> os.stat_result:
     if not stat.S_ISREG(found.st_mode):
         raise ConfigError(
-            f"{path} is no regular file.",
+            f"{path} isn't a regular file.",
             rule="What attncc reads is a file of known size: no device, pipe or folder.",
             fix="Copy it to a file first.",
         )

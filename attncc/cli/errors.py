@@ -96,7 +96,9 @@ def _unexpected(error: Exception) -> AttnccError:
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return AttnccError(
-            f"The disk is full: {error}.", rule="What a command writes must fit.", fix="Make room, or write elsewhere."
+            f"The disk is full: {error}.",
+            rule="There must be room for what a command writes.",
+            fix="Make room, or write elsewhere.",
         )
     return AttnccError(
         f"{told(error)}.",

@@ -238,7 +238,7 @@ def check_same_weights(weights: Mapping[str, Tensor], channels: Sequence[Channel
         differing = outliers({row[0]: row[slot] for row in rows})
         if differing:
             raise DistributedError(
-                f"The weights {name!r} of the score are others on {named(differing)}.",
+                f"The weights {name!r} of the score differ on {named(differing)}.",
                 rule="All ranks have the same weights, each the whole of them, in one type.",
                 fix="Broadcast them from one rank before the first step, and add up their gradients in each.",
             )

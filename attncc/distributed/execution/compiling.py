@@ -126,7 +126,7 @@ def _check_kinds(**given: object) -> None:
     for name, value in given.items():
         kind, fix = KINDS[name]
         if value is not None and not isinstance(value, kind):
-            raise ConfigError(f"{name}={value!r}.", rule=f"It is of attncc.distributed.{kind.__name__}.", fix=fix)
+            raise ConfigError(f"{name}={value!r}.", rule=f"It is an attncc.distributed.{kind.__name__}.", fix=fix)
 
 
 def _check_call(call: AttentionCall) -> None:
@@ -145,7 +145,7 @@ def _sharing(mesh: RankMesh, inputs: Inputs, ulysses_degree: int) -> Sharing:
     if ranks % ulysses_degree:
         raise ConfigError(
             f"spread={ulysses_degree} on {ranks} ranks that share a sequence.",
-            rule="They fall into groups of that many neighbours.",
+            rule="The ranks are divided into groups of that many neighbours.",
             fix=f"Choose a spread that divides {ranks}.",
         )
     found = Sharing(heads=mesh.size("heads"), parts=ranks // ulysses_degree, ulysses_degree=ulysses_degree)
@@ -176,6 +176,6 @@ def _check_fits(schedule: Schedule, length: int, parts: int) -> None:
     if (partition.chunking.length, partition.ranks) != (length, parts):
         raise DistributedError(
             f"The schedule is for {partition.chunking.length} tokens on {partition.ranks} ranks.",
-            rule=f"Here are {length} tokens on {parts} ranks.",
+            rule=f"This attention has {length} tokens on {parts} ranks.",
             fix="Plan one for these, or give settings in its place.",
         )

@@ -91,7 +91,7 @@ def _check_dims(x: object, *dims: int | None) -> None:
     """Raise ShapeError unless x is a tensor that has these dimensions, each once."""
     if not isinstance(x, Tensor):
         raise ShapeError(
-            f"A {type(x).__name__} for a tensor.",
+            f"A {type(x).__name__} was given for a tensor.",
             rule="Tensors are cut into shards.",
             fix="Convert it first, for example with torch.as_tensor.",
         )

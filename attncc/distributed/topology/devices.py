@@ -159,7 +159,7 @@ class Topology:
 def _check_graph(graph: nx.Graph) -> None:
     if graph.is_directed() or graph.is_multigraph():
         raise TopologyError(
-            f"{type(graph).__name__} for a topology.",
+            f"A {type(graph).__name__} was given for a topology.",
             rule="It is an undirected networkx.Graph.",
             fix="Convert it, for example with networkx.Graph(graph).",
         )
