@@ -9,7 +9,7 @@ import typer
 
 from attncc.cli import cache_folders, entries, options, output
 from attncc.cli.progress import progress
-from attncc.errors import ConfigError
+from attncc.errors import ConfigError, check_known
 from attncc.planner.directions import BY_SHORT_NAME
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def show(
         return
     from attncc.runtime.explain import explain_config
 
-    options.one_of("--direction", direction, BY_SHORT_NAME)
+    check_known("direction", direction, BY_SHORT_NAME)
     explained = explain_config(
         options.pattern_from(what, param),
         seq_len,

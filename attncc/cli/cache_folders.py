@@ -9,7 +9,7 @@ import typer
 
 from attncc._util.storage import ENVIRONMENT, cache_root, check_cache
 from attncc.cli import options, output
-from attncc.errors import ConfigError
+from attncc.errors import ConfigError, check_known
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,7 +52,7 @@ def clear(
 
     check_cache()
     for name in names or ():
-        options.one_of("cache", name, CLEARABLE)
+        check_known("cache", name, CLEARABLE)
     found = [each for each in folders(tuple(names or CLEARABLE)) if each.sizes]
     if not as_json:
         title = "would be removed" if dry_run else "to be removed"

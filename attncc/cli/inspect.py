@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from attncc.cli import kernels, options, output
-from attncc.errors import ConfigError, nearest
+from attncc.errors import ConfigError, check_known, nearest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +45,7 @@ def inspect(
     """
     from attncc.backends.inputs import Inputs
 
-    options.one_of("--stage", stage, STAGES)
+    check_known("stage", stage, STAGES)
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     chosen, scored = options.pattern_from(pattern, param), options.score_from(score, score_param, heads)
     lowered = kernels.lowered(chosen, scored, seq_len, inputs, target, config)
