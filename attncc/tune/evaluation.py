@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
+from attncc._util.closing import Closing
 from attncc.tune.space import Point
 
 Config = Mapping[str, object]
@@ -97,7 +96,7 @@ def reasons(outcomes: Sequence[Outcome]) -> Counter[str]:
     return Counter(outcome.reason for outcome in outcomes if outcome.seconds is None and not outcome.is_late)
 
 
-class Evaluator(ABC):
+class Evaluator(Closing, ABC):
     """Tries configurations, `batch` at a time; a context manager that owns what they run on."""
 
     batch = 1
@@ -112,14 +111,3 @@ class Evaluator(ABC):
 
         dense: dense attention takes part, too. rounds: fewer are run where `left` says that there is no time.
         """
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:  # noqa: B027  # most own nothing
-        """End what configurations run on."""

@@ -18,7 +18,7 @@ from attncc.frontend.scores import Score
 from attncc.measure.accuracy import Accuracy, accuracy
 from attncc.measure.dense import DenseTiming, DenseWorkload
 from attncc.measure.timing import elapsed
-from attncc.measure.workload import DTYPES
+from attncc.measure.workload import drawn
 from attncc.planner.directions import FORWARD
 from attncc.proof import causality
 from attncc.runtime.api import attention
@@ -290,7 +290,7 @@ class Bench:
     def __init__(self, task: DeviceTask, seed: int) -> None:
         self.task = task
         self.device = torch.device(task.device)
-        self.tensors = _tensors(task, seed)
+        self.tensors = drawn(task.inputs, task.shape.q_len, task.shape.kv_len, seed, task.device)
         self.score = task.score.on(
             [x.to(self.device).detach().requires_grad_(x.requires_grad) for x in task.score.tensors]
         )
@@ -336,17 +336,3 @@ class Bench:
 def _without_gradients(attend: Callable[..., Any], *inputs: Tensor) -> Any:
     with torch.no_grad():
         return attend(*inputs)
-
-
-def _tensors(task: DeviceTask, seed: int) -> list[Tensor]:
-    """Return query, key, value and the output's gradient, from a normal distribution."""
-    generator = torch.Generator().manual_seed(seed)
-    inputs, shape = task.inputs, task.shape
-    sizes = [
-        (inputs.heads, shape.q_len, inputs.head_dim),
-        (inputs.kv_heads, shape.kv_len, inputs.head_dim),
-        (inputs.kv_heads, shape.kv_len, inputs.value_dim),
-        (inputs.heads, shape.q_len, inputs.value_dim),
-    ]
-    drawn = (torch.randn(inputs.batch, *size, generator=generator, device="cpu") for size in sizes)
-    return [x.to(task.device, DTYPES[inputs.dtype]) for x in drawn]

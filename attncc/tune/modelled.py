@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from multiprocessing.connection import wait
-from types import TracebackType
 from typing import Any
 
+from attncc._util.closing import Closing
 from attncc.backends import known
 from attncc.backends.base import LoweredKernels
 from attncc.errors import AttnccError, ConfigError
@@ -125,7 +125,7 @@ def _dense(task: DeviceTask) -> DeviceTask:
     return replace(task, pattern=(causal if is_causal else full)())
 
 
-class Compilers:
+class Compilers(Closing):
     """Workers that compile for a GPU side by side: a compiler that hangs or crashes costs the kernel that it was at.
 
     A context manager: the processes start with the first kernel that isn't in the cache, and end with the block.
@@ -149,14 +149,6 @@ class Compilers:
         self.slowest = 0.0
         self.late: set[Source] = set()
         self._workers = [Worker(compiling, (gpu,), {"TRITON_INTERPRET": "0"}) for _ in range(workers)]
-
-    def __enter__(self) -> Compilers:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the processes."""

@@ -22,7 +22,7 @@ from attncc.distributed.schedules.sharing import Sharing
 from attncc.distributed.simulation.scenario import Scenario
 from attncc.distributed.simulation.selection import parsed
 from attncc.errors import AttnccError, ConfigError
-from attncc.measure.workload import DTYPES
+from attncc.measure.workload import drawn
 from attncc.tune.evaluation import Config, Evaluator, Finals, Outcome
 from attncc.tune.task import OnStep
 
@@ -126,21 +126,10 @@ class Ranks:
 
     def _tensors(self, op: DistributedAttention) -> list[Tensor]:
         """Return this rank's query, key, value and gradient of the output, random."""
-        inputs, mesh = self._scenario.inputs, op.mesh
-        batch, tokens = inputs.batch // mesh.size("batch"), len(op.positions())
-        generator = torch.Generator(self._device).manual_seed(self._seed + dist.get_rank())
-
-        def drawn(heads: int, size: int) -> Tensor:
-            shape = batch, heads // mesh.size("heads"), tokens, size
-            values = torch.randn(shape, generator=generator, device=self._device, dtype=torch.float32)
-            return values.to(DTYPES[inputs.dtype]).requires_grad_()
-
-        sizes = [
-            (inputs.heads, inputs.head_dim),
-            (inputs.kv_heads, inputs.head_dim),
-            (inputs.kv_heads, inputs.value_dim),
-        ]
-        return [*(drawn(*each) for each in sizes), drawn(inputs.heads, inputs.value_dim).detach()]
+        mesh, tokens = op.mesh, len(op.positions())
+        local = Sharing(mesh.size("batch"), mesh.size("heads")).local(self._scenario.inputs)
+        *leaves, gradient = drawn(local, tokens, tokens, self._seed + dist.get_rank(), self._device)
+        return [*(x.requires_grad_() for x in leaves), gradient]
 
     def _seconds(self, op: DistributedAttention, tensors: Sequence[Tensor]) -> float:
         *leaves, gradient = tensors

@@ -62,7 +62,7 @@ class Ranking:
 
     def describe(self, most: int) -> dict[str, Any]:
         """Return the space as JSON-able data, with the `most` best by prediction."""
-        removed, _ = self.space.removed(self.facts)
+        removed = self.space.removed(self.facts)
         return {
             "size": self.space.size,
             "feasible": len(self.ranked),
