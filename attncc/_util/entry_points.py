@@ -31,8 +31,9 @@ _warned: set[str] = set()
 class Plugin:
     """One entry point: its name, the module that it names, and the distribution that it came with.
 
-    reference: what it is asked for by: its name; where several have that, `distribution/name`, and where these are of
-    one distribution, `module/name`.
+    Attributes:
+        reference: What it is asked for by: its name; where several have that, `distribution/name`, and where these are
+            of one distribution, `module/name`.
     """
 
     name: str

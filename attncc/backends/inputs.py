@@ -20,8 +20,11 @@ _NAMES = {"torch.float64": "fp64", "torch.float32": "fp32", "torch.bfloat16": "b
 class Inputs:
     """Sizes of query (batch, heads, Nq, head_dim), key (batch, kv_heads, Nk, head_dim), value (..., Nk, value_dim).
 
-    dtype: of all three, a name in ITEMSIZES. scored: there is a score, so that lse has a remainder. The lengths are
-    the plan's. Raises ShapeError for sizes that can't be.
+    The lengths are the plan's. Raises ShapeError for sizes that can't be.
+
+    Attributes:
+        dtype: Of all three, a name in ITEMSIZES.
+        scored: There is a score, so that lse has a remainder.
     """
 
     batch: int

@@ -17,8 +17,9 @@ WAYS = ("cheapest", "split", "fused", "mixed", "dense", "listed")
 class PlanOptions:
     """How one direction is planned.
 
-    plan: which of the plan's alternatives runs; heads whose plan has none of that name run their cheapest.
-    tile_m, tile_n: query and key positions of a tile, powers of two; 0 leaves it to the backend.
+    Attributes:
+        plan: Which of the plan's alternatives runs; heads whose plan has none of that name run their cheapest.
+        tile_m, tile_n: Query and key positions of a tile, powers of two; 0 leaves it to the backend.
     """
 
     plan: str = WAYS[0]

@@ -28,7 +28,8 @@ TIME, TRIALS, EXHAUSTED, CANCELLED = "time", "trials", "exhausted", "cancelled"
 class Outcome:
     """Seconds of a configuration, with the samples that they are the median of; or the reason why there are none.
 
-    `is_late`: it had no time to end, so that nothing is known of it.
+    Attributes:
+        is_late: It had no time to end, so that nothing is known of it.
     """
 
     seconds: float | None
@@ -42,8 +43,10 @@ class Outcome:
 class Finals:
     """Seconds of the contestants, round by round; `samples[0]` are the default's, `dense` those of dense attention.
 
-    errors: why a challenger was refused, by its index. dense_length: the queries that dense attention was timed at,
-    where they are fewer than the task's, and its seconds are scaled.
+    Attributes:
+        errors: Why a challenger was refused, by its index.
+        dense_length: The queries that dense attention was timed at, where they are fewer than the task's, and its
+            seconds are scaled.
     """
 
     samples: tuple[tuple[float, ...], ...]
@@ -109,5 +112,7 @@ class Evaluator(Closing, ABC):
     def finals(self, contestants: Sequence[Config], *, dense: bool, rounds: int, left: Callable[[], float]) -> Finals:
         """Let the contestants, the default first, compete; raises ConfigError where that can't be brought to an end.
 
-        dense: dense attention takes part, too. rounds: fewer are run where `left` says that there is no time.
+        Args:
+            dense: Dense attention takes part, too.
+            rounds: Fewer are run where `left` says that there is no time.
         """

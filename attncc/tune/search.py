@@ -79,8 +79,10 @@ class Ranking:
 class Search:
     """A search over the feasible candidates of a space. `ended` says afterwards why it ended.
 
-    first: candidates to try before all others: the default, seeds, the winner of a similar task. ranked: all feasible
-    ones, by prediction. required: how many of the first ones are tried even where no time is left.
+    Attributes:
+        first: Candidates to try before all others: the default, seeds, the winner of a similar task.
+        ranked: All feasible ones, by prediction.
+        required: How many of the first ones are tried even where no time is left.
     """
 
     space: Space

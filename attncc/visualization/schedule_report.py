@@ -53,8 +53,10 @@ class DirectionTraffic:
 class BaselineSummary:
     """A baseline in all directions of the scenario together.
 
-    seconds: the makespan, None where it isn't possible. busiest, total: bytes that the busiest rank, and all ranks,
-    receive. note: how it was set up, or why it isn't possible.
+    Attributes:
+        seconds: The makespan, None where it isn't possible.
+        busiest, total: Bytes that the busiest rank, and all ranks, receive.
+        note: How it was set up, or why it isn't possible.
     """
 
     name: str

@@ -75,8 +75,13 @@ class Hidden:
 class Mask:
     """For T items of L query rows and M keys: key slots inside [start, stop), and the residual.
 
-    start, stop: (T, L); key_slot: (T, M), -1 for padding; query, key: absolute positions (T, L) and (T, M), for
-    the residual. A mask that is the same for all items has T = 1. `part_of`: the mask that this is some items of.
+    A mask that is the same for all items has T = 1.
+
+    Attributes:
+        start, stop: (T, L).
+        key_slot: (T, M), -1 for padding.
+        query, key: Absolute positions (T, L) and (T, M), for the residual.
+        part_of: The mask that this is some items of.
     """
 
     start: Array

@@ -52,7 +52,8 @@ def unshard(
 ) -> Tensor:
     """Return the whole tensor on every rank; `positions` are those of each rank of the sequence, which `own` is one of.
 
-    channels: by dimension of the mesh.
+    Args:
+        channels: By dimension of the mesh.
     """
     _check_dims(x, batch, heads, sequence)
     if sequence is not None and x.shape[sequence] != len(positions[own]):

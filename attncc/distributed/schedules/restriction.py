@@ -30,8 +30,10 @@ from attncc.ir.tables import Array, Read, TableData, TableSymbol
 class Restriction:
     """The positions, heads and batch entries that the rows of a task's tensors stand for.
 
-    queries, keys: positions, int64. length: of the whole sequence. heads, entries: query heads and batch entries,
-    int64, None where slot s stands for s itself.
+    Attributes:
+        queries, keys: Positions, int64.
+        length: Of the whole sequence.
+        heads, entries: Query heads and batch entries, int64, None where slot s stands for s itself.
     """
 
     queries: Array

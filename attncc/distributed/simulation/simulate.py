@@ -39,9 +39,11 @@ def makespan(
 ) -> Timeline:
     """Return the timeline of sequence groups that run side by side and share links.
 
-    seconds_per_pair: by target, for the whole of it: a device with a `share` of its target takes longer; launch:
-    seconds a task takes whatever its size, by target. Groups may have different numbers of steps. Raises TopologyError
-    if a device isn't there, or has two ranks.
+    Groups may have different numbers of steps. Raises TopologyError if a device isn't there, or has two ranks.
+
+    Args:
+        seconds_per_pair: By target, for the whole of it: a device with a `share` of its target takes longer.
+        launch: Seconds a task takes whatever its size, by target.
     """
     _check(groups, topology)
     pair, task = _rates(topology, seconds_per_pair, launch)
