@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from attncc.measure.comparison import Comparison
-    from attncc.measure.timing import Timing
 
 PHASES = ("forward", "backward", "forward + backward")
 
@@ -68,7 +67,9 @@ def _report(found: Comparison) -> list[RenderableType]:
     from attncc.planner.dense import verdict
 
     said = [line for phase in PHASES[:2] if (line := verdict(found.speedup(phase), "took", phase))]
-    return [output.facts(repr(found.plan.pattern), about), "", _timings(found), *said, "", _errors(found)]
+    errors = {name: f"{error:.1e}" for name, error in found.errors.items()}
+    off = output.facts("largest error against float64, on sampled queries", errors)
+    return [output.facts(repr(found.plan.pattern), about), "", _timings(found), *said, "", off]
 
 
 def _timings(found: Comparison) -> RenderableType:
@@ -76,17 +77,9 @@ def _timings(found: Comparison) -> RenderableType:
     columns = [names[who] for who in found.timings] + ["speed-up"] * ("dense" in found.timings)
     made = output.table("", "", *columns, numbers=tuple(columns))
     for phase in PHASES:
-        times = [_timing(phases[phase]) for phases in found.timings.values()]
+        timings = [phases[phase] for phases in found.timings.values()]
+        times = [f"{output.seconds(timing.median)} ± {timing.spread:.0%}" for timing in timings]
         speedup = found.speedup(phase)
         made.add_row(phase, *times, *([] if speedup is None else [f"{speedup:.1f} x"]))
     made.add_row("peak memory", *(output.quantity(found.memory[who], "B") for who in found.timings))
     return made
-
-
-def _timing(timing: Timing) -> str:
-    return f"{output.seconds(timing.median)} ± {timing.spread:.0%}"
-
-
-def _errors(found: Comparison) -> RenderableType:
-    rows = {name: f"{error:.1e}" for name, error in found.errors.items()}
-    return output.facts("largest error against float64, on sampled queries", rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -182,9 +182,9 @@ def _structure(predicate: Predicate, hashes: dict[Predicate, str]) -> str:
     return text
 
 
-def simplified(predicate: Predicate) -> Predicate:
-    """Return `predicate` with comparisons in lowest terms again, after a substitution."""
-    return predicate.map(lambda atom: comparison(atom.relation, atom.expr))
+def rewritten(predicate: Predicate, change: Callable[[sympy.Expr], sympy.Expr] = lambda expr: expr) -> Predicate:
+    """Return a predicate whose expressions are changed, its comparisons in lowest terms again."""
+    return predicate.map(lambda atom: comparison(atom.relation, change(atom.expr)))
 
 
 def _clause(span: Span) -> Clause:

@@ -95,7 +95,8 @@ def check_attention(
     out, lse = run(*leaves[:3])
     found = differentiated(out, lse, leaves, problem)
     exact, plain = (dense(x, mask, formula).items() for x in (problem.to(torch.float64), problem))
-    where = f"{pattern!r}, {_sizes(problem)}, q_offset {q_offset}" + (f", score {score.expression}" if score else "")
+    sizes = f"query {tuple(problem.query.shape)}, key {tuple(problem.key.shape)}, {problem.query.dtype}"
+    where = f"{pattern!r}, {sizes}, q_offset {q_offset}" + (f", score {score.expression}" if score else "")
     for (name, value), (_, wanted), (_, yardstick) in zip(found.items(), exact, plain, strict=True):
         # Roundings of sums over rows add up as a random walk does. Dense attention may have none: the softmax of
         # a single key is exactly 1.
@@ -143,7 +144,3 @@ def _check_close(name: str, found: Tensor, wanted: Tensor, yardstick: Tensor, ro
     floor = 16 * rounded * roundings * torch.finfo(found.dtype).eps * max(1.0, size)
     limit = 2 * float(allowance.max()) + floor
     assert float(error.max()) <= limit, f"{where}: {name} is off by {float(error.max()):.2e}, allowed {limit:.2e}"
-
-
-def _sizes(problem: Problem) -> str:
-    return f"query {tuple(problem.query.shape)}, key {tuple(problem.key.shape)}, {problem.query.dtype}"

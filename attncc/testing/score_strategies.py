@@ -27,7 +27,7 @@ from attncc.frontend.weights import Weights
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import SCORE
 from attncc.testing.oracle import Formula
-from attncc.testing.strategies import SYMBOLIC, Case, Drawn, Interpretation, conditions, expressions
+from attncc.testing.strategies import SYMBOLIC, Case, Drawn, Interpretation, binary, conditions, expressions
 
 #: Sizes of the dimensions of weights, by number of dimensions.
 SHAPES = ((), (1,), (5,), (11,), (3, 8), (2, 3, 4))
@@ -126,17 +126,13 @@ def _look_ups(draw: st.DrawFn, within: range, shapes: Sequence[tuple[int, ...]])
     """Draw a look-up of one of the weights, at indices that stay inside it."""
     slot = draw(st.integers(0, len(shapes) - 1))
     indices = [(draw(expressions(within, 1)), size) for size in shapes[slot]]
-    bounded = [_modulo(index, size) for index, size in indices]
+    bounded = [binary(index, "%", size) for index, size in indices]
 
     def build(names: RealInterpretation) -> Any:
         parts = tuple(names.integer(index) for index in bounded)
         return names.weights[slot][parts[0] if len(parts) == 1 else parts]
 
     return Drawn(f"weights_{slot}[{', '.join(map(str, bounded))}]", build)
-
-
-def _modulo(index: Drawn, size: int) -> Drawn:
-    return Drawn(f"({index} % {size})", lambda names: index.build(names) % size)
 
 
 @st.composite

@@ -132,7 +132,7 @@ def _symbol(name: str) -> Drawn:
     return Drawn(name, operator.attrgetter(name))
 
 
-def _binary(a: Drawn | float, sign: str, b: Drawn | float) -> Drawn:
+def binary(a: Drawn | float, sign: str, b: Drawn | float) -> Drawn:
     """An operator between drawn expressions or numbers."""
     left, right = (x if isinstance(x, Drawn) else _number(x) for x in (a, b))
     return Drawn(f"({left} {sign} {right})", lambda names: _OPERATORS[sign](left.build(names), right.build(names)))
@@ -159,14 +159,14 @@ def _looked_up(data: Array, *indices: Drawn) -> Drawn:
 def _place(name: str, within: range) -> Drawn:
     """A position as the index of a table that has an entry for each of them."""
     symbol = _symbol(name)
-    return symbol if within.start == 0 else _binary(symbol, "+", -within.start)
+    return symbol if within.start == 0 else binary(symbol, "+", -within.start)
 
 
 @st.composite
 def _divisors(draw: st.DrawFn) -> Drawn:
     """Draw a divisor that depends on a position, a head or a length, and is positive."""
-    names = [_symbol("j"), _symbol("h"), _symbol("n_k"), _binary(_symbol("i"), "%", 5)]
-    return _binary(1, "+", draw(st.sampled_from(names)))
+    names = [_symbol("j"), _symbol("h"), _symbol("n_k"), binary(_symbol("i"), "%", 5)]
+    return binary(1, "+", draw(st.sampled_from(names)))
 
 
 @st.composite
@@ -192,19 +192,19 @@ def _look_ups(draw: st.DrawFn, within: range) -> Drawn:
     length = len(within)
     if draw(st.booleans()):
         data = draw(_tables((length,), draw(st.integers(1, 6))))
-        gap = _absolute(_binary(_symbol("i"), "-", _symbol("j")))
+        gap = _absolute(binary(_symbol("i"), "-", _symbol("j")))
         return _looked_up(data, draw(st.sampled_from([i, j, gap])))
     block = draw(st.sampled_from([8, 16, 50]))
     blocks = -(-length // block)
     data = draw(_tables((blocks, blocks), 3))
-    return _looked_up(data, *(_binary(x, "//", block) for x in (i, j)))
+    return _looked_up(data, *(binary(x, "//", block) for x in (i, j)))
 
 
 @st.composite
 def _memberships(draw: st.DrawFn, within: range) -> Drawn:
     """Draw whether a number is in a list: blocks of keys by blocks of queries, or anything by either position."""
     block = draw(st.sampled_from([1, 8, 16, 50]))
-    i, j = (_binary(_place(name, within), "//", block) for name in "ij")
+    i, j = (binary(_place(name, within), "//", block) for name in "ij")
     row, number = draw(st.sampled_from([(i, j), (i, j), (j, i), (i, draw(expressions(within, 1)))]))
     rows = -(-len(within) // block)
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
@@ -225,20 +225,20 @@ def expressions(draw: st.DrawFn, within: range, depth: int) -> Drawn:
     kind = draw(st.sampled_from([*kinds, "by position", "flag", "mask", "bits", "shift", "shift by"]))
     match kind:
         case "gap":
-            return _binary(_symbol("i"), "-", _symbol("j"))
+            return binary(_symbol("i"), "-", _symbol("j"))
         case "+":
-            return _binary(a, draw(st.sampled_from("+-")), draw(expressions(within, depth - 1)))
+            return binary(a, draw(st.sampled_from("+-")), draw(expressions(within, depth - 1)))
         case "number":
-            return _binary(a, "+", draw(st.integers(-60, 60)))
+            return binary(a, "+", draw(st.integers(-60, 60)))
         case "*":
-            return _binary(a, "*", draw(st.integers(-3, 3)))
+            return binary(a, "*", draw(st.integers(-3, 3)))
         case "//":
-            return _binary(a, "//", draw(number))
+            return binary(a, "//", draw(number))
         case "%":
-            return _binary(a, "%", draw(number))
+            return binary(a, "%", draw(number))
         case "% %":
-            b = _binary(draw(expressions(within, depth - 1)), "%", draw(number))
-            return _binary(_binary(a, "*", b), "%", draw(number))
+            b = binary(draw(expressions(within, depth - 1)), "%", draw(number))
+            return binary(binary(a, "*", b), "%", draw(number))
         case "abs":
             return _absolute(a)
         case "extremum":
@@ -252,18 +252,18 @@ def expressions(draw: st.DrawFn, within: range, depth: int) -> Drawn:
         case "table":
             return draw(_look_ups(within))
         case "by position":
-            return _binary(a, draw(_DIVISIONS), draw(_divisors()))
+            return binary(a, draw(_DIVISIONS), draw(_divisors()))
         case "flag":
-            return _binary(a, "+", _binary(draw(_flags(within)), "*", draw(number)))
+            return binary(a, "+", binary(draw(_flags(within)), "*", draw(number)))
         case "mask":
-            return _binary(a, draw(_LOGIC), draw(st.integers(-16, 300)))
+            return binary(a, draw(_LOGIC), draw(st.integers(-16, 300)))
         case "bits":
-            return _binary(a, draw(_LOGIC), draw(expressions(within, depth - 1)))
+            return binary(a, draw(_LOGIC), draw(expressions(within, depth - 1)))
         case "shift":
-            return _binary(a, draw(_SHIFTS), draw(st.integers(0, 5)))
+            return binary(a, draw(_SHIFTS), draw(st.integers(0, 5)))
         case "shift by":
             sign, bits = draw(_SHIFTS), draw(expressions(within, depth - 1))
-            return _binary(a, sign, _binary(bits, "%", draw(st.integers(1, 5))))
+            return binary(a, sign, binary(bits, "%", draw(st.integers(1, 5))))
     return draw(leaves)
 
 
@@ -279,9 +279,9 @@ def _fractions(draw: st.DrawFn, within: range) -> Drawn:
     """Draw a comparison of fractions with powers of two below, which numpy's floating point is exact for."""
 
     def divided() -> Drawn:
-        return _binary(draw(expressions(within, 1)), "/", draw(st.sampled_from([2, 4, 8])))
+        return binary(draw(expressions(within, 1)), "/", draw(st.sampled_from([2, 4, 8])))
 
-    return _binary(_absolute(_binary(divided(), "-", divided())), draw(_COMPARISONS), draw(st.integers(-20, 60)) / 8)
+    return binary(_absolute(binary(divided(), "-", divided())), draw(_COMPARISONS), draw(st.integers(-20, 60)) / 8)
 
 
 @st.composite
@@ -291,19 +291,19 @@ def _joins(draw: st.DrawFn, within: range) -> Drawn:
     modulus = draw(st.sampled_from([2, 3, 5, 8, 16, 33, 64]))
     match draw(st.sampled_from(["mod", "gap", "block", "table", "by position"])):
         case "gap":
-            gap = _binary(_binary(i, "-", j), "%", modulus)
-            return _binary(gap, "==", draw(st.integers(0, modulus - 1)))
+            gap = binary(binary(i, "-", j), "%", modulus)
+            return binary(gap, "==", draw(st.integers(0, modulus - 1)))
         case "by position":
-            divided = _binary(draw(st.sampled_from([i, j])), draw(_DIVISIONS), draw(_divisors()))
-            return _binary(divided, "==", draw(st.integers(0, 2)))
+            divided = binary(draw(st.sampled_from([i, j])), draw(_DIVISIONS), draw(_divisors()))
+            return binary(divided, "==", draw(st.integers(0, 2)))
         case "block":
-            sides = [_binary(x, "//", modulus) for x in (i, j)]
+            sides = [binary(x, "//", modulus) for x in (i, j)]
         case "table":
             data = draw(_tables((len(within),), draw(st.integers(1, 9))))
             sides = [_looked_up(data, _place(name, within)) for name in "ij"]
         case _:
-            sides = [_binary(x, "%", modulus) for x in (i, j)]
-    return _binary(sides[0], "==", sides[1])
+            sides = [binary(x, "%", modulus) for x in (i, j)]
+    return binary(sides[0], "==", sides[1])
 
 
 @st.composite
@@ -316,31 +316,31 @@ def conditions(draw: st.DrawFn, within: range, depth: int = 3) -> Drawn:
             case "band":
                 return draw(_bands())
             case "causal":
-                return _binary(_symbol("j"), "<=", _symbol("i"))
+                return binary(_symbol("j"), "<=", _symbol("i"))
             case "join":
                 return draw(_joins(within))
             case "flag":
                 return draw(_flags(within))
             case "flag == 1":
-                return _binary(draw(_flags(within)), "==", draw(st.integers(0, 1)))
+                return binary(draw(_flags(within)), "==", draw(st.integers(0, 1)))
             case "membership":
                 return draw(_memberships(within))
             case "constant":
                 data = draw(_tables((3,), 2))
                 looked_up = Drawn(f"table({data.tolist()})[1]", lambda names: names.table(data)[1])
-                return _binary(looked_up, ">", 0)
+                return binary(looked_up, ">", 0)
             case "fraction":
                 return draw(_fractions(within))
             case "compare":
                 left = draw(expressions(within, 1))
-                return _binary(left, draw(_COMPARISONS), draw(expressions(within, min(depth, 2))))
-        filtered = _binary(_symbol(draw(st.sampled_from("ij"))), "%", draw(st.integers(2, 40)))
-        return _binary(filtered, draw(_COMPARISONS), draw(st.integers(0, 12)))
+                return binary(left, draw(_COMPARISONS), draw(expressions(within, min(depth, 2))))
+        filtered = binary(_symbol(draw(st.sampled_from("ij"))), "%", draw(st.integers(2, 40)))
+        return binary(filtered, draw(_COMPARISONS), draw(st.integers(0, 12)))
     a = draw(conditions(within, depth - 1))
     sign = draw(st.sampled_from(["&", "&", "|", "|", "^", "~"]))
     if sign == "~":
         return Drawn(f"~{a}", lambda names: ~a.build(names))
-    return _binary(a, sign, draw(conditions(within, depth - 1)))
+    return binary(a, sign, draw(conditions(within, depth - 1)))
 
 
 @st.composite

@@ -17,7 +17,6 @@ from attncc.frontend.scores import as_score
 from attncc.planner.checks import check_score
 from attncc.planner.directions import BY_SHORT_NAME, ways
 from attncc.planner.options import separated
-from attncc.planner.passes import Alternative
 from attncc.planner.shape import Shape
 from attncc.targets import target as find_target
 from attncc.tune import devices
@@ -83,9 +82,10 @@ class BackendTask(DeviceTask):
     def about(self, config: Mapping[str, object]) -> dict[str, object]:
         """Return what people want to read beside the key: the pattern, its lengths, and what runs."""
         planners, _ = separated(config, self.direction)
-        passes = [_named(group.alternatives[0]) for group in self.plan.preferring(planners.plan).groups]
+        ways = [group.alternatives[0] for group in self.plan.preferring(planners.plan).groups]
+        plans = [f"{way.name} ({' + '.join(each.layout.kind for each in way.passes)})" for way in ways]
         said = about(self.pattern, self.shape.q_len, self.shape.kv_len, None if self.is_plain else self.score)
-        return said | {"plan": "; ".join(dict.fromkeys(passes))}
+        return said | {"plan": "; ".join(dict.fromkeys(plans))}
 
     @property
     def efforts(self) -> Efforts:
@@ -146,10 +146,6 @@ class BackendTask(DeviceTask):
 
         names = devices.alike(self.device, self.target, options.workers)
         return DeviceEvaluator(self, self.default, options.seed, Policy(), names, left, on_step)
-
-
-def _named(alternative: Alternative) -> str:
-    return f"{alternative.name} ({' + '.join(each.layout.kind for each in alternative.passes)})"
 
 
 def _distinct_first(ranked: Sequence[RankedCandidate]) -> list[RankedCandidate]:

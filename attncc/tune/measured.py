@@ -326,13 +326,8 @@ class Bench:
         """Return a call of the task's direction on query, key, value and gradient; a backward's forward runs now."""
         *inputs, grad = tensors
         if self.task.direction == FORWARD:
-            return partial(_without_gradients, attend, *inputs)
+            return partial(torch.no_grad()(attend), *inputs)
         leaves = [x.detach().requires_grad_() for x in inputs]
         out = attend(*leaves)
         wanted = [*leaves, *(x for x in weights if x.requires_grad)]
         return lambda: torch.autograd.grad(out, wanted, grad, retain_graph=True)
-
-
-def _without_gradients(attend: Callable[..., Any], *inputs: Tensor) -> Any:
-    with torch.no_grad():
-        return attend(*inputs)

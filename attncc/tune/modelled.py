@@ -84,11 +84,11 @@ class ModelEvaluator(Evaluator):
     def _outcomes(self, task: DeviceTask, configs: Sequence[Config]) -> list[Outcome]:
         kernels = [_lowered(task, config) for config in configs]
         sources = [[] if isinstance(each, str) else list(each.sources(task.direction)) for each in kernels]
-        compiled = self._compilers.compile((source for each in sources for source in each), self._tell)
+        compiled = self._compilers.compile(
+            (source for each in sources for source in each),
+            lambda done, count: self._on_step(f"compiling for {task.target}: {done} of {count} kernels"),
+        )
         return [self._outcome(task, *each, compiled) for each in zip(kernels, sources, strict=True)]
-
-    def _tell(self, done: int, count: int) -> None:
-        self._on_step(f"compiling for {self._task.target}: {done} of {count} kernels")
 
     def _outcome(
         self, task: DeviceTask, kernels: LoweredKernels | str, sources: list[Source], results: Mapping[Source, Result]

@@ -18,8 +18,8 @@ from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.evaluate import evaluate
 from attncc.ir.functions import AsReal, ConditionSymbol, Lookup
 from attncc.ir.lists import IsMember
-from attncc.ir.normal import comparison
-from attncc.ir.predicate import Atom, Predicate
+from attncc.ir.normal import rewritten
+from attncc.ir.predicate import Predicate
 from attncc.ir.quotient import quotient
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
@@ -67,10 +67,7 @@ def restricted_score(score: ScoreExpression, restriction: Restriction) -> ScoreE
 
 
 def _restricted_predicate(predicate: Predicate, restriction: Restriction) -> Predicate:
-    def change(atom: Atom) -> Predicate:
-        return comparison(atom.relation, _restricted(atom.expr, restriction))
-
-    return predicate.map(change)
+    return rewritten(predicate, lambda expr: _restricted(expr, restriction))
 
 
 def _restricted_real(expr: sympy.Expr, restriction: Restriction) -> sympy.Expr:
