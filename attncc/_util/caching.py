@@ -53,8 +53,8 @@ def by_size(
         return min(max(size(result), POSITIONS // MOST), POSITIONS // FEWEST)
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        found: LRUCache[Hashable, Result] = LRUCache(POSITIONS, weight)
-        return cached(found, key, Lock(), info=True)(function)
+        kept: LRUCache[Hashable, Result] = LRUCache(POSITIONS, weight)
+        return cached(kept, key, Lock(), info=True)(function)
 
     return decorate
 

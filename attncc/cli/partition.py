@@ -80,14 +80,14 @@ def partition(
     fixed = {name: value for name, value in given.items() if value is not None}
     begin = time.perf_counter()
     with progress() as on_step:
-        found = report(scenario, _sharings(devices, spread), on_step, fixed)
+        result = report(scenario, _sharings(devices, spread), on_step, fixed)
     elapsed = time.perf_counter() - begin
     if png is not None:
-        picture.save(found, png)
+        picture.save(result, png)
     if as_json:
-        output.show_json({**found.describe(), "chosen_in_s": elapsed, "png": png and str(png)})
+        output.show_json({**result.describe(), "chosen_in_s": elapsed, "png": png and str(png)})
     else:
-        output.show(*partition_view.rendered(found, elapsed), *([] if png is None else ["", f"saved {png}"]))
+        output.show(*partition_view.rendered(result, elapsed), *([] if png is None else ["", f"saved {png}"]))
 
 
 def _sharings(devices: Topology, spread: int | None) -> list[Sharing] | None:
