@@ -138,10 +138,10 @@ def _parsed(text: str) -> Environment:
 
 def flat(described: dict[str, Any]) -> dict[str, object]:
     """Return a described environment without nesting, names such as "packages.torch"."""
-    found: dict[str, object] = {}
+    names: dict[str, object] = {}
     for name, value in described.items():
-        found |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
-    return found
+        names |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return names
 
 
 @cache

@@ -183,8 +183,8 @@ def parsed(name: str, facts: Mapping[str, Any]) -> Target:
     """Return the target of a TOML file; rates of the planner that a GPU's file doesn't state follow from the others."""
     gpu = _gpu(facts["gpu"]) if "gpu" in facts else None
     rates = (_derived(gpu) if gpu else {}) | dict(facts["planner"])
-    found = facts.get("library")
-    library = found and Library(found["cache"], Costs(**found["forward"]), Costs(**found["backward"]))
+    costs = facts.get("library")
+    library = costs and Library(costs["cache"], Costs(**costs["forward"]), Costs(**costs["backward"]))
     return Target(name=name, title=facts["title"], device=facts.get("device", ""), gpu=gpu, library=library, **rates)
 
 

@@ -57,14 +57,14 @@ def gpu(name: str) -> Gpu:
     Raises:
         ConfigError: If there is none, or it is a CPU.
     """
-    found = target(name)
-    if found.gpu is None:
+    device = target(name)
+    if device.gpu is None:
         raise ConfigError(
             f"Target {name!r} is not a GPU.",
             rule="Kernels are compiled for GPUs.",
             fix=f"Choose one of {', '.join(known.name for known in _gpus())}.",
         )
-    return found.gpu
+    return device.gpu
 
 
 def for_device(device_name: str, arch: str) -> Target:

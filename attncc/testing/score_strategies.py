@@ -167,17 +167,17 @@ def _scores(draw: st.DrawFn, within: range, shapes: Sequence[tuple[int, ...]]) -
     depth = draw(st.integers(0, 2))
     if draw(st.booleans()):
         added = draw(_reals(within, shapes, depth, with_score=False))
-        found = _applied("({} + {})", lambda f, a, b: a + b, _SCORE, added)
+        drawn = _applied("({} + {})", lambda f, a, b: a + b, _SCORE, added)
     else:
         inner = draw(_reals(within, shapes, depth + 1, with_score=True))
-        found = _applied("9 * tanh({} / 9)", lambda f, a: 9 * f.tanh(a / 9), inner)
+        drawn = _applied("9 * tanh({} / 9)", lambda f, a: 9 * f.tanh(a / 9), inner)
     if draw(st.integers(0, 3)) == 0:
         condition = draw(conditions(within, 1))
         return Drawn(
-            f"where({condition}, {found}, -inf)",
-            lambda w: w.functions.where(w.condition(condition), found.build(w), -math.inf),
+            f"where({condition}, {drawn}, -inf)",
+            lambda w: w.functions.where(w.condition(condition), drawn.build(w), -math.inf),
         )
-    return found
+    return drawn
 
 
 @st.composite

@@ -114,8 +114,8 @@ def numeric(q_len: int, kv_len: int, q_offset: int, heads: int, batch: int) -> I
 
 def _is_in(number: Array, lists: Array, row: Array) -> Array:
     number = np.asarray(number)
-    found: Array = (number >= 0) & (number[..., None] == lists[row]).any(-1)
-    return found
+    listed: Array = (number >= 0) & (number[..., None] == lists[row]).any(-1)
+    return listed
 
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
