@@ -44,17 +44,15 @@ def by_size(
 ) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
     """Keep the last results of a function (decorator), as many as stand for POSITIONS in all, MOST of them.
 
-    Args:
-        size: What a result stands for.
-        key: What arguments are known by, by default themselves.
+    size: what a result stands for. key: what arguments are known by, by default themselves.
     """
 
     def weight(result: object) -> int:
         return min(max(size(result), POSITIONS // MOST), POSITIONS // FEWEST)
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        kept: LRUCache[Hashable, Result] = LRUCache(POSITIONS, weight)
-        return cached(kept, key, Lock(), info=True)(function)
+        found: LRUCache[Hashable, Result] = LRUCache(POSITIONS, weight)
+        return cached(found, key, Lock(), info=True)(function)
 
     return decorate
 

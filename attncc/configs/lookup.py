@@ -49,8 +49,8 @@ def looked_up(
         return known
     if len(_known) >= MOST:
         _known.clear()
-    _known[alike] = result = _newly_found(pattern, score_key, shape, inputs, direction, backend, target)
-    return result
+    _known[alike] = found = _newly_found(pattern, score_key, shape, inputs, direction, backend, target)
+    return found
 
 
 def _newly_found(

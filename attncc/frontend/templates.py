@@ -16,7 +16,7 @@ import sympy
 from attncc._util import caching
 from attncc.errors import PatternError
 from attncc.ir.codec import Program, fingerprint
-from attncc.ir.normal import Clause, normalised, rewritten
+from attncc.ir.normal import Clause, comparison, normalised
 from attncc.ir.placeholders import Placeholder
 from attncc.ir.predicate import Predicate, disjunction
 from attncc.ir.size import check_pattern
@@ -114,7 +114,7 @@ def put(predicate: Predicate, tables: Tables) -> Predicate:
     if not tables:
         return predicate
     symbols = {symbol: TableSymbol(table) for symbol, table in tables.items()}
-    return rewritten(predicate, lambda expr: _put(expr, symbols))
+    return predicate.map(lambda atom: comparison(atom.relation, _put(atom.expr, symbols)))
 
 
 def bound_clause(clause: Clause, tables: Tables) -> Clause | None:

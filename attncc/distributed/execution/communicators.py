@@ -112,11 +112,9 @@ class RankMesh:
 class Communicators:
     """The channels of a rank of a mesh, each exchange on them within `timeout` seconds, or the group's own limit.
 
-    Attributes:
-        ulysses_degree: Neighbours of the sequence that swap it for heads.
-        dims: By dimension of the mesh.
-        within: Between those neighbours; None where a rank is alone, or before `open`.
-        between: To the ranks of other parts that have the same share of heads; None as `within` is.
+    ulysses_degree: neighbours of the sequence that swap it for heads. dims: by dimension of the mesh. within: between
+    those neighbours, between: to the ranks of other parts that have the same share of heads; None where a rank is
+    alone, or before `open`.
     """
 
     def __init__(self, mesh: RankMesh, ulysses_degree: int, timeout: float | None) -> None:

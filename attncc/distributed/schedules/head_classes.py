@@ -20,9 +20,8 @@ from attncc.planner.shape import Shape
 class HeadClass:
     """Heads of batch entries that see alike.
 
-    Attributes:
-        members: (batch entry, key head) pairs, int64 (M, 2), or None for all `count` of them.
-        predicates: Of the query heads of a member, each with the number of heads that have it.
+    members: (batch entry, key head) pairs, int64 (M, 2), or None for all `count` of them. predicates: of the query
+    heads of a member, each with the number of heads that have it.
     """
 
     members: Array | None

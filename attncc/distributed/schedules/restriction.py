@@ -18,8 +18,8 @@ from attncc.ir.arithmetic import floor_quotient
 from attncc.ir.evaluate import evaluate
 from attncc.ir.functions import AsReal, ConditionSymbol, Lookup
 from attncc.ir.lists import IsMember
-from attncc.ir.normal import rewritten
-from attncc.ir.predicate import Predicate
+from attncc.ir.normal import comparison
+from attncc.ir.predicate import Atom, Predicate
 from attncc.ir.quotient import quotient
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
@@ -30,10 +30,8 @@ from attncc.ir.tables import Array, Read, TableData, TableSymbol
 class Restriction:
     """The positions, heads and batch entries that the rows of a task's tensors stand for.
 
-    Attributes:
-        queries, keys: Positions, int64.
-        length: Of the whole sequence.
-        heads, entries: Query heads and batch entries, int64, None where slot s stands for s itself.
+    queries, keys: positions, int64. length: of the whole sequence. heads, entries: query heads and batch entries,
+    int64, None where slot s stands for s itself.
     """
 
     queries: Array
@@ -67,7 +65,10 @@ def restricted_score(score: ScoreExpression, restriction: Restriction) -> ScoreE
 
 
 def _restricted_predicate(predicate: Predicate, restriction: Restriction) -> Predicate:
-    return rewritten(predicate, lambda expr: _restricted(expr, restriction))
+    def change(atom: Atom) -> Predicate:
+        return comparison(atom.relation, _restricted(atom.expr, restriction))
+
+    return predicate.map(change)
 
 
 def _restricted_real(expr: sympy.Expr, restriction: Restriction) -> sympy.Expr:

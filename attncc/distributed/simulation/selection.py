@@ -36,9 +36,7 @@ _OWN = tuple(each.name for each in fields(Settings) if each.name != "spread")
 class SettingsChoice:
     """How ranks share what there is, the settings, and what said so.
 
-    Attributes:
-        layer: `given`, `tuned`, `simulated` or `default`.
-        text: The same for people.
+    layer: `given`, `tuned`, `simulated` or `default`; text: the same for people.
     """
 
     sharing: Sharing
@@ -58,15 +56,11 @@ def settings_for(
 ) -> SettingsChoice:
     """Return the settings for self-attention over `length` tokens, and which layer they are from.
 
-    The layers are `settings`, if they are given. With a topology they are the winner of `attncc tune --topology` for
-    this pattern, sizes and devices, if it shares in one of these ways, and then the fastest in simulation. Winners for
-    both directions come before those of a forward alone, and winners for this mesh before those for any. Without a
-    topology there are the defaults.
+    sharings: how the ranks may share what there is, the usual way first; all have one number of batch and head shards.
+    The layers: `settings`; with a topology the winner of `attncc tune --topology` for this pattern, sizes and devices
+    (of a forward with its backward, else of a forward alone; for this mesh, else for any), if it shares in one of these
+    ways, and else the fastest in simulation; without a topology, the defaults.
     Raises TopologyError for another number of devices than ranks, and what planning and ATTNCC_CACHE=assert raise.
-
-    Args:
-        sharings: How the ranks may share what there is, the usual way first; all have one number of batch and head
-            shards.
     """
     sharings = list(sharings)
     if settings is not None:
