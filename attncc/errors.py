@@ -148,6 +148,13 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f"Known: {', '.join(names)}." if names else ""
 
 
+def check_known(name: str, value: object, known: Iterable[str], error: type[AttnccError] = ConfigError) -> None:
+    """Raise an error unless a value is one of those known."""
+    names = tuple(known)
+    if value not in names:
+        raise error(f"{name}={value!r}.", rule=f"It is one of {', '.join(names)}.", fix=nearest(value, names))
+
+
 def printable(text: object) -> str:
     """Return a text with its escapes, control characters and direction marks spelled out, as in \\x1b.
 

@@ -10,7 +10,7 @@ import pytest
 
 import attncc
 from attncc import errors
-from attncc.errors import AttnccError, nearest
+from attncc.errors import AttnccError, ShapeError, check_known, nearest
 
 PACKAGE = Path(attncc.__file__).parent
 KINDS = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, AttnccError)}
@@ -52,3 +52,9 @@ def test_errors_read_as_problem_rule_and_fix() -> None:
     error = AttnccError("tile=3.", rule="It is a power of two.", fix="Use 4.")
     assert str(error) == "tile=3.\nIt is a power of two.\nUse 4."
     assert str(AttnccError("tile=3.", fix="Use 4.")) == "tile=3.\nUse 4."
+
+
+def test_unknown_values_are_refused_with_the_nearest_name() -> None:
+    check_known("direction", "fwd", ("fwd", "bwd"))
+    with pytest.raises(ShapeError, match=r"direction='fwf'.\nIt is one of fwd, bwd.\nDid you mean 'fwd'\?"):
+        check_known("direction", "fwf", ("fwd", "bwd"), ShapeError)

@@ -6,7 +6,6 @@ doctor` shows the traceback, and a request for the plugin by name raises the err
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import sys
@@ -32,8 +31,9 @@ _warned: set[str] = set()
 class Plugin:
     """One entry point: its name, the module that it names, and the distribution that it came with.
 
-    reference: what it is asked for by: its name; where several have that, `distribution/name`, and where these are of
-    one distribution, `module/name`.
+    Attributes:
+        reference: What it is asked for by: its name; where several have that, `distribution/name`, and where these are
+            of one distribution, `module/name`.
     """
 
     name: str
@@ -91,21 +91,23 @@ class PluginGroup(Generic[Content]):
         self._results: dict[Plugin, Loaded[Content]] = {}
         self._scan: tuple[object, list[Plugin]] | None = None
 
+    def installed(self) -> list[Plugin]:
+        """Return all plugins, disabled or not, sorted by name; they are read again once sys.path has changed."""
+        state = _search_path()
+        if self._scan is None or self._scan[0] != state:
+            entries = sorted(self._entries(), key=lambda entry: (entry.name, entry.value))
+            origins = {entry.dist: _origin(entry.dist) for entry in entries}
+            self._scan = state, [Plugin(each.name, each.value, *origins[each.dist], each) for each in entries]
+        return self._scan[1]
+
     def plugins(self) -> list[Plugin]:
         """Return the installed plugins that aren't disabled, sorted by name; nothing is imported.
 
-        A warning names plugins that share a name, once, with the references that tell them apart. Metadata is read
-        again where a package was installed or removed since.
+        A warning names plugins that share a name, once, with the references that tell them apart.
         """
-        state = _disabled(), _folders()
-        if self._scan is None or self._scan[0] != state:
-            self._scan = state, self._scanned()
-        return self._scan[1]
-
-    def _scanned(self) -> list[Plugin]:
         by_name: dict[str, list[Plugin]] = {}
-        for entry in sorted(self.entries(), key=lambda entry: (entry.name, entry.value)):
-            plugin, others = _described(entry), by_name.setdefault(entry.name, [])
+        for plugin in self.installed():
+            others = by_name.setdefault(plugin.name, [])
             if all((other.module, other.origin) != (plugin.module, plugin.origin) for other in others):
                 others.append(plugin)
         off = _disabled()
@@ -148,7 +150,7 @@ class PluginGroup(Generic[Content]):
             raise PluginError(result.failure, fix="Run `attncc plugins doctor` for the traceback.") from result.error
         return result.content
 
-    def entries(self) -> list[EntryPoint]:
+    def _entries(self) -> list[EntryPoint]:
         """Return the entry points; a distribution whose metadata can't be read is left out, with a warning."""
         try:
             return list(entry_points(group=self.name))
@@ -200,15 +202,6 @@ def _disabled() -> list[str]:
     return [text.strip() for text in os.environ.get(DISABLED, "").split(",") if text.strip()]
 
 
-def _folders() -> list[tuple[str, int]]:
-    """Return the folders that packages are found in, each with the time of its last change: an install is one."""
-    found = []
-    for path in sys.path:
-        with contextlib.suppress(OSError):
-            found.append((path, os.stat(path).st_mtime_ns))
-    return found
-
-
 def left_out() -> str:
     """Return a sentence on ATTNCC_DISABLED_PLUGINS for a rule of what must be installed, "" where it isn't set."""
     return f" It isn't one of those that are left out: {DISABLED}={os.environ[DISABLED]}." if _disabled() else ""
@@ -245,8 +238,20 @@ def _normal(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def _described(entry: EntryPoint) -> Plugin:
-    distribution = entry.dist
-    name = (distribution and distribution.name) or "unknown distribution"  # files of a distribution may lack its name
-    version = (distribution and distribution.version) or "unknown version"
-    return Plugin(entry.name, entry.value, name, version, entry)
+def _origin(distribution: Distribution | None) -> tuple[str, str]:
+    """Return the name and the version of a distribution, whose files may lack either."""
+    metadata = None if distribution is None else distribution.metadata
+    name, version = (metadata[field] if metadata and field in metadata else "" for field in ("Name", "Version"))
+    return name or "unknown distribution", version or "unknown version"
+
+
+def _search_path() -> tuple[object, ...]:
+    """Return the folders that distributions are found in, with the times at which they changed."""
+    return tuple((place, _changed(place or os.curdir)) for place in sys.path)
+
+
+def _changed(place: str) -> int:
+    try:
+        return os.stat(place).st_mtime_ns
+    except OSError:  # Python passes over what isn't there
+        return 0

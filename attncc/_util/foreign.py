@@ -37,12 +37,12 @@ def timeout() -> float:
     """Return the seconds of ATTNCC_PLUGIN_TIMEOUT; raises ConfigError for what is no number of seconds."""
     text = os.environ.get(TIMEOUT) or str(DEFAULT_TIMEOUT)
     try:
-        found = float(text)
+        seconds = float(text)
     except ValueError:
-        found = -1.0
-    if not 0 <= found < threading.TIMEOUT_MAX:
+        seconds = -1.0
+    if not 0 <= seconds < threading.TIMEOUT_MAX:
         raise ConfigError(f"{TIMEOUT}={text!r}.", rule="It is a number of seconds, or 0 for no limit.", fix="Unset it.")
-    return found
+    return seconds
 
 
 @contextmanager

@@ -102,8 +102,8 @@ def _self() -> dict[str, object]:
 def _described(holder: Path) -> str:
     """Return who holds a lock, as far as it says so."""
     try:
-        found = json.loads(read(holder, _LARGEST))
-        said = {name: printable(found[name]) for name in ("pid", "host", "command", "since")}
+        holding = json.loads(read(holder, _LARGEST))
+        said = {name: printable(holding[name]) for name in ("pid", "host", "command", "since")}
     except (OSError, ConfigError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"
     return "process {pid} on {host} ({command}, since {since})".format(**said)

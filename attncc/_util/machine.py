@@ -42,10 +42,10 @@ def devices() -> dict[str, str]:
     """Return the devices that torch sees, with a name each."""
     import torch
 
-    found = {"cpu": f"{torch.get_num_threads()} threads"}
+    names = {"cpu": f"{torch.get_num_threads()} threads"}
     if torch.cuda.is_available():
-        found |= {f"cuda:{n}": torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())}
-    return found
+        names |= {f"cuda:{n}": torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())}
+    return names
 
 
 @cache

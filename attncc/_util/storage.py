@@ -70,7 +70,7 @@ def check_cache() -> None:
         raise ConfigError(
             problem,
             rule="Caches are used where nobody else could have written what is in them.",
-            fix=f"Take the others' permission (chmod go-w), or set {ENVIRONMENT} to a folder of your own.",
+            fix=f"Take the permission from the others (chmod go-w), or set {ENVIRONMENT} to a folder of your own.",
         )
 
 
@@ -88,13 +88,13 @@ def exposure(path: Path) -> str:
     if sys.platform == "win32":  # access is by lists there
         return ""
     try:
-        link, found = path.lstat(), path.stat()
+        link, status = path.lstat(), path.stat()
     except OSError:  # missing, or out of reach, of which whoever opens it tells
         return ""
-    for each in (link, found):
+    for each in (link, status):
         if each.st_uid not in (0, os.geteuid()):
             return f"it belongs to user {each.st_uid}"
-    mode = stat.S_IMODE(found.st_mode)
+    mode = stat.S_IMODE(status.st_mode)
     return f"its mode is {mode:04o}" if mode & 0o022 else ""
 
 
@@ -231,41 +231,41 @@ def _is_abandoned(path: Path) -> bool:
         return False
 
 
-def _regular(path: Path, found: os.stat_result) -> os.stat_result:
-    if not stat.S_ISREG(found.st_mode):
+def _regular(path: Path, status: os.stat_result) -> os.stat_result:
+    if not stat.S_ISREG(status.st_mode):
         raise ConfigError(
-            f"{path} is no regular file.",
+            f"{path} isn't a regular file.",
             rule="What attncc reads is a file of known size: no device, pipe or folder.",
             fix="Copy it to a file first.",
         )
-    return found
+    return status
 
 
 def _kept_mode(path: Path | str) -> int | None:
     """Return the mode of the regular file that is replaced, or None where there is none."""
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except FileNotFoundError:
         return None
-    return stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) else None
+    return stat.S_IMODE(status.st_mode) if stat.S_ISREG(status.st_mode) else None
 
 
 def write(path: Path, content: bytes) -> None:
     """Write a file; raises OSError.
 
-    A regular file is written in one step, so that a reader sees all of it or nothing; it gets the mode of the one that
-    it replaces, or what the umask leaves, and what a link names is written in place of the link. A device, a pipe and
-    this process's own output are written straight into.
+    A regular file is written in one step, so that a reader sees all of it or nothing. It gets the mode of the file that
+    it replaces, or what the umask leaves. What a link names is written in place of the link. A device, a pipe and this
+    process's own output are written straight into.
     """
-    found = _found(path)
-    descriptor = None if found is None else _own(found)
+    status = _found(path)
+    descriptor = None if status is None else _own(status)
     if descriptor is not None:
         sys.stdout.flush()
         _send(os.dup(descriptor), content)
-    elif found is not None and not stat.S_ISREG(found.st_mode):
+    elif status is not None and not stat.S_ISREG(status.st_mode):
         _send(os.open(path, os.O_WRONLY), content)
     else:
-        _replace(Path(os.path.realpath(path)), content, None if found is None else stat.S_IMODE(found.st_mode))
+        _replace(Path(os.path.realpath(path)), content, None if status is None else stat.S_IMODE(status.st_mode))
 
 
 def save(path: Path, content: bytes, option: str) -> None:
@@ -281,14 +281,14 @@ def check_file(path: Path | None, option: str) -> None:
     if path is None:
         return
     try:
-        found = _found(path)
-        if found is None:
+        status = _found(path)
+        if status is None:
             _check_folder(Path(os.path.realpath(path)).parent)
-        elif stat.S_ISDIR(found.st_mode):
+        elif stat.S_ISDIR(status.st_mode):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         else:
             _check_access(path)
-            if stat.S_ISREG(found.st_mode) and _own(found) is None:
+            if stat.S_ISREG(status.st_mode) and _own(status) is None:
                 _check_folder(Path(os.path.realpath(path)).parent)
     except OSError as error:
         raise _refused(path, option, error) from error
@@ -337,11 +337,11 @@ def _found(path: Path) -> os.stat_result | None:
         return None
 
 
-def _own(found: os.stat_result) -> int | None:
+def _own(status: os.stat_result) -> int | None:
     """Return the descriptor of this process's output that a file is, as /dev/stdout and the target of a `>` are."""
     for descriptor in (1, 2):
         try:
-            if os.path.samestat(found, os.fstat(descriptor)):
+            if os.path.samestat(status, os.fstat(descriptor)):
                 return descriptor
         except OSError:  # closed
             continue

@@ -6,7 +6,7 @@ import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attncc.errors import ShapeError, nearest
+from attncc.errors import ShapeError, check_known
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,8 +20,11 @@ _NAMES = {"torch.float64": "fp64", "torch.float32": "fp32", "torch.bfloat16": "b
 class Inputs:
     """Sizes of query (batch, heads, Nq, head_dim), key (batch, kv_heads, Nk, head_dim), value (..., Nk, value_dim).
 
-    dtype: of all three, a name in ITEMSIZES. scored: there is a score, so that lse has a remainder. The lengths are
-    the plan's. Raises ShapeError for sizes that can't be.
+    The lengths are the plan's. Raises ShapeError for sizes that can't be.
+
+    Attributes:
+        dtype: Of all three, a name in ITEMSIZES.
+        scored: There is a score, so that lse has a remainder.
     """
 
     batch: int
@@ -49,9 +52,7 @@ class Inputs:
         cls, batch: int, heads: int, kv_heads: int | None, head_dim: int, value_dim: int | None, dtype: str
     ) -> Inputs:
         """Return the sizes that somebody names: without kv_heads there are as many as heads, value_dim is head_dim."""
-        if dtype not in ITEMSIZES:
-            known = ", ".join(ITEMSIZES)
-            raise ShapeError(f"dtype={dtype!r}.", rule=f"It is one of {known}.", fix=nearest(dtype, ITEMSIZES))
+        check_known("dtype", dtype, ITEMSIZES, ShapeError)
         keys = heads if kv_heads is None else kv_heads
         return cls(batch, heads, keys, head_dim, head_dim if value_dim is None else value_dim, dtype)
 

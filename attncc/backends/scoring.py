@@ -53,7 +53,7 @@ class Evaluation:
 
     `scores` is what the symbol `score` stands for; `weights` are tensors by slot, read in `dtype`. With `live`, a bool
     tensor in the block's shape, autograd may go through the values: where it is False, or another branch of a choice is
-    taken, nothing depends on scores and weights, so that a derivative that isn't finite there can't spoil the others.
+    taken, nothing depends on scores and weights. So a derivative that isn't finite there can't spoil the others.
     """
 
     def __init__(

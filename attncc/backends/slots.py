@@ -101,7 +101,8 @@ class Slots:
     def take(self, x: Tensor, dim: int = 1, items: int | None = None) -> Tensor:
         """Return the rows of x, (L,) or (T, L) in place of `dim`: a view if the slots are affine, else a copy.
 
-        items: Where T goes instead, a dimension of x up to `dim`.
+        Args:
+            items: Where T goes instead, a dimension of x up to `dim`.
         """
         front = dim if items is None else items
         if self.index is not None:

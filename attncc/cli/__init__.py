@@ -10,7 +10,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; Ctrl-C ends it with exit status 130 and no traceback, also while it is imported."""
     try:
-        from attncc.cli.program import run
+        from attncc.cli.errors import run
 
         run()
     except KeyboardInterrupt:

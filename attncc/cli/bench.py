@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from attncc.measure.comparison import Comparison
-    from attncc.measure.timing import Timing
 
 PHASES = ("forward", "backward", "forward + backward")
 
@@ -47,46 +46,40 @@ def bench(
 
         workload = Workload(seq_len, batch, heads, kv_heads or heads, head_dim, dtype, device, seed)
         on_step.expect(comparison.steps(dense=dense, rounds=rounds))
-        found = comparison.compare(chosen, workload, backend=backend, dense=dense, rounds=rounds, on_step=on_step)
+        compared = comparison.compare(chosen, workload, backend=backend, dense=dense, rounds=rounds, on_step=on_step)
     if as_json:
-        output.show_json(found.describe())
+        output.show_json(compared.describe())
     else:
-        output.show(*_report(found))
+        output.show(*_report(compared))
 
 
-def _report(found: Comparison) -> list[RenderableType]:
-    work = found.workload
+def _report(compared: Comparison) -> list[RenderableType]:
+    work = compared.workload
     sizes = f"B={work.batch} H={work.heads} N={work.seq_len:,} D={work.head_dim} {work.dtype} on {work.device}"
     here = machine()
     about = {
         "workload": sizes + (f", {work.kv_heads} key heads" if work.grouped else ""),
         "machine": f"{here['processor']}, {here['cores']} cores, torch {versions(['torch'])['torch']}",
-        "edges": f"{found.plan.nnz:,} (density {found.plan.density:.3%})",
-        "planned in": output.seconds(found.plan_seconds),
-        "plan": ", ".join(dict.fromkeys(group.alternatives[0].name for group in found.plan.groups)),
+        "edges": f"{compared.plan.nnz:,} (density {compared.plan.density:.3%})",
+        "planned in": output.seconds(compared.plan_seconds),
+        "plan": ", ".join(dict.fromkeys(group.alternatives[0].name for group in compared.plan.groups)),
     }
     from attncc.planner.dense import verdict
 
-    said = [line for phase in PHASES[:2] if (line := verdict(found.speedup(phase), "took", phase))]
-    return [output.facts(repr(found.plan.pattern), about), "", _timings(found), *said, "", _errors(found)]
+    said = [line for phase in PHASES[:2] if (line := verdict(compared.speedup(phase), "took", phase))]
+    errors = {name: f"{error:.1e}" for name, error in compared.errors.items()}
+    off = output.facts("largest error against float64, on sampled queries", errors)
+    return [output.facts(repr(compared.plan.pattern), about), "", _timings(compared), *said, "", off]
 
 
-def _timings(found: Comparison) -> RenderableType:
-    names = {"attncc": "attncc", "dense": f"dense, {found.baseline}"}
-    columns = [names[who] for who in found.timings] + ["speed-up"] * ("dense" in found.timings)
+def _timings(compared: Comparison) -> RenderableType:
+    names = {"attncc": "attncc", "dense": f"dense, {compared.baseline}"}
+    columns = [names[who] for who in compared.timings] + ["speed-up"] * ("dense" in compared.timings)
     made = output.table("", "", *columns, numbers=tuple(columns))
     for phase in PHASES:
-        times = [_timing(phases[phase]) for phases in found.timings.values()]
-        speedup = found.speedup(phase)
+        timings = [phases[phase] for phases in compared.timings.values()]
+        times = [f"{output.seconds(timing.median)} ± {timing.spread:.0%}" for timing in timings]
+        speedup = compared.speedup(phase)
         made.add_row(phase, *times, *([] if speedup is None else [f"{speedup:.1f} x"]))
-    made.add_row("peak memory", *(output.quantity(found.memory[who], "B") for who in found.timings))
+    made.add_row("peak memory", *(output.quantity(compared.memory[who], "B") for who in compared.timings))
     return made
-
-
-def _timing(timing: Timing) -> str:
-    return f"{output.seconds(timing.median)} ± {timing.spread:.0%}"
-
-
-def _errors(found: Comparison) -> RenderableType:
-    rows = {name: f"{error:.1e}" for name, error in found.errors.items()}
-    return output.facts("largest error against float64, on sampled queries", rows)

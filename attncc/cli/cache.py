@@ -9,7 +9,7 @@ import typer
 
 from attncc.cli import cache_folders, entries, options, output
 from attncc.cli.progress import progress
-from attncc.errors import ConfigError
+from attncc.errors import ConfigError, check_known
 from attncc.planner.directions import BY_SHORT_NAME
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def list_entries(as_json: options.AsJson = False) -> None:
     Example: attncc cache list --json
     """
     store = _store()
-    found = sorted(store.entries(), key=lambda entry: (entry.pattern, entry.key.direction, entry.made))
+    listed = sorted(store.entries(), key=lambda entry: (entry.pattern, entry.key.direction, entry.made))
     if as_json:
-        output.show_json({"path": str(store.root), "entries": [entries.row(entry) for entry in found]})
+        output.show_json({"path": str(store.root), "entries": [entries.row(entry) for entry in listed]})
     else:
-        output.show(entries.listing(found, f"{store.root}: {len(found)} entries"))
+        output.show(entries.listing(listed, f"{store.root}: {len(listed)} entries"))
 
 
 @app.command()
@@ -75,7 +75,7 @@ def show(
         return
     from attncc.runtime.explain import explain_config
 
-    options.one_of("--direction", direction, BY_SHORT_NAME)
+    check_known("direction", direction, BY_SHORT_NAME)
     explained = explain_config(
         options.pattern_from(what, param),
         seq_len,
@@ -106,12 +106,12 @@ def export(
     """
     from attncc.configs import bundle
 
-    found = [entry for entry in _store().entries() if target in (None, entry.key.target)]
-    bundle.save(found, file)
+    exported = [entry for entry in _store().entries() if target in (None, entry.key.target)]
+    bundle.save(exported, file)
     if as_json:
-        output.show_json({"file": str(file), "entries": len(found)})
+        output.show_json({"file": str(file), "entries": len(exported)})
     else:
-        output.show(f"{len(found)} entries written to {file}")
+        output.show(f"{len(exported)} entries written to {file}")
 
 
 @app.command("import")
@@ -128,14 +128,15 @@ def import_bundle(
     from attncc.configs.store import Store
 
     store = _store() if to is None else Store(to)
-    found = bundle.load(file, store, progress)
+    imported = bundle.load(file, store, progress)
     if as_json:
-        counts = {"written": len(found.written), "kept": len(found.kept), "refused": list(found.refused)}
+        counts = {"written": len(imported.written), "kept": len(imported.kept), "refused": list(imported.refused)}
         output.show_json({"path": str(store.root), **counts})
     else:
-        kept = f", {len(found.kept)} not written (see the warnings, or measured ones are there)" if found.kept else ""
-        output.show(f"{len(found.written)} entries written to {store.root}{kept}", *found.refused)
-    if found.refused:
+        why = "see the warnings, or measured ones are there"
+        kept = f", {len(imported.kept)} not written ({why})" if imported.kept else ""
+        output.show(f"{len(imported.written)} entries written to {store.root}{kept}", *imported.refused)
+    if imported.refused:
         raise typer.Exit(1)
 
 
@@ -148,14 +149,14 @@ def verify(as_json: options.AsJson = False) -> None:
     from attncc.configs.maintenance import damaged
 
     store = _store()
-    found = list(damaged(store))
+    damages = list(damaged(store))
     count = sum(1 for _ in store.files())
     if as_json:
-        rows = [{"file": str(each.path), "reason": each.reason} for each in found]
+        rows = [{"file": str(each.path), "reason": each.reason} for each in damages]
         output.show_json({"path": str(store.root), "files": count, "damaged": rows})
     else:
-        output.show(f"{count} files, {len(found)} damaged", *(f"{each.path}: {each.reason}" for each in found))
-    if found:
+        output.show(f"{count} files, {len(damages)} damaged", *(f"{each.path}: {each.reason}" for each in damages))
+    if damages:
         raise typer.Exit(1)
 
 
@@ -212,26 +213,26 @@ def _store() -> Store:
 
 
 def _show_entries(store: Store, beginning: str, as_json: bool) -> None:
-    found = [entry for entry in store.entries() if entry.key.digest.startswith(beginning)]
-    if not found:
+    matching = [entry for entry in store.entries() if entry.key.digest.startswith(beginning)]
+    if not matching:
         raise ConfigError(
             f"No entry's key begins with {beginning!r}.",
             rule="Keys are listed by `attncc cache list`.",
             fix="Give --seq-len to look a pattern up.",
         )
     if as_json:
-        output.show_json({"entries": [{"digest": entry.key.digest, **entry.describe()} for entry in found]})
+        output.show_json({"entries": [{"digest": entry.key.digest, **entry.describe()} for entry in matching]})
     else:
-        output.show(*(part for entry in found for part in (entries.facts(entry), "")))
+        output.show(*(part for entry in matching for part in (entries.facts(entry), "")))
 
 
 def _show_explained(explained: Explanation, why_miss: bool, as_json: bool) -> None:
     misses = {each.key.direction: each.why_miss() if why_miss else [] for each in explained.directions}
     if as_json:
-        described = {name: [miss.describe() for miss in found] for name, found in misses.items()}
+        described = {name: [miss.describe() for miss in near] for name, near in misses.items()}
         output.show_json(explained.describe() | ({"why_miss": described} if why_miss else {}))
         return
     output.show(str(explained))
     if why_miss:
-        for name, found in misses.items():
-            output.show(f"{name}, nearest entries:", *(f"  {miss}" for miss in found))
+        for name, near in misses.items():
+            output.show(f"{name}, nearest entries:", *(f"  {miss}" for miss in near))

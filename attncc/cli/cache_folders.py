@@ -9,7 +9,7 @@ import typer
 
 from attncc._util.storage import ENVIRONMENT, cache_root, check_cache
 from attncc.cli import options, output
-from attncc.errors import ConfigError
+from attncc.errors import ConfigError, check_known
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,11 +29,11 @@ def show_path(as_json: options.AsJson = False) -> None:
     from attncc.configs.folders import folders
 
     check_cache()
-    found = folders()
+    caches = folders()
     if as_json:
-        output.show_json({"path": str(cache_root()), "caches": {each.name: each.describe() for each in found}})
+        output.show_json({"path": str(cache_root()), "caches": {each.name: each.describe() for each in caches}})
     else:
-        output.show(_table(f"{cache_root()} ({ENVIRONMENT} moves it)", found))
+        output.show(_table(f"{cache_root()} ({ENVIRONMENT} moves it)", caches))
 
 
 def clear(
@@ -52,17 +52,17 @@ def clear(
 
     check_cache()
     for name in names or ():
-        options.one_of("cache", name, CLEARABLE)
-    found = [each for each in folders(tuple(names or CLEARABLE)) if each.sizes]
+        check_known("cache", name, CLEARABLE)
+    caches = [each for each in folders(tuple(names or CLEARABLE)) if each.sizes]
     if not as_json:
         title = "would be removed" if dry_run else "to be removed"
-        output.show(_table(title, found) if found else "There is nothing to remove.")
-    if found and not dry_run:
+        output.show(_table(title, caches) if caches else "There is nothing to remove.")
+    if caches and not dry_run:
         _ask(yes, as_json)
-        _remove(found)
+        _remove(caches)
     if as_json:
-        output.show_json({"removed": {each.name: each.describe() for each in found}, "dry_run": dry_run})
-    elif found and not dry_run:
+        output.show_json({"removed": {each.name: each.describe() for each in caches}, "dry_run": dry_run})
+    elif caches and not dry_run:
         output.show("removed")
 
 
@@ -80,8 +80,8 @@ def _ask(yes: bool, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _remove(found: list[Folder]) -> None:
-    for each in found:
+def _remove(caches: list[Folder]) -> None:
+    for each in caches:
         try:
             each.clear()
         except OSError as error:
@@ -92,9 +92,9 @@ def _remove(found: list[Folder]) -> None:
             ) from error
 
 
-def _table(title: str, found: list[Folder]) -> Table:
+def _table(title: str, caches: list[Folder]) -> Table:
     made = output.table(title, "cache", "holds", "files", "size", "folder", numbers=("files", "size"))
-    for each in found:
+    for each in caches:
         described = each.describe()
         made.add_row(
             each.name, str(described["holds"]), f"{len(each.sizes):,}", output.quantity(each.size, "B"), str(each.path)

@@ -53,10 +53,10 @@ def compile_pattern(
         from attncc.backends.triton.package import Package
         from attncc.targets import gpu
 
-        found = gpu(target)
+        device = gpu(target)
         on_step.expect(len(variants(lowered, dtype, backward=backward)) + 1)
         on_step("compiling the kernels")
-        made = Package.made(lowered, dtype, target, found, backward=backward, on_done=on_step)
+        made = Package.made(lowered, dtype, target, device, backward=backward, on_done=on_step)
     try:
         files = made.write(out)
     except OSError as error:
@@ -69,7 +69,7 @@ def compile_pattern(
         output.show_json({"files": [str(file) for file in files], "manifest": made.manifest()})
     else:
         title = f"{lowered.plan.pattern!r} for {target}, {dtype}, head size {head_dim}: {out}"
-        output.show(_listing(title, made, found))
+        output.show(_listing(title, made, device))
 
 
 def _listing(title: str, made: Package, gpu: Gpu) -> RenderableType:

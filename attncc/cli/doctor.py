@@ -41,16 +41,16 @@ def doctor(
     from attncc import backends
     from attncc._util.machine import devices, machine, versions
 
-    found = {
+    facts = {
         "machine": machine(),
         "versions": versions(PACKAGES),
         "devices": devices(),
         "backends": {name: reason or "available" for name, reason in backends.report()},
     }
     if as_json:
-        output.show_json(found)
+        output.show_json(facts)
         return
-    tables = [output.facts(title, {k: str(v) for k, v in rows.items()}) for title, rows in found.items()]
+    tables = [output.facts(title, {k: str(v) for k, v in rows.items()}) for title, rows in facts.items()]
     output.show(*(part for made in tables for part in (made, "")))
 
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 _WIDTHS = {"key": 8, "direction": 9, "target": 16, "mode": 8, "speed-up": 8, "queries": 7, "keys": 7}
 
 
-def listing(found: list[Entry], title: str) -> RenderableType:
+def listing(listed: list[Entry], title: str) -> RenderableType:
     """Return a table of entries, which come sorted by pattern: each pattern has a line of its own above its entries."""
     from rich.console import Group
     from rich.text import Text
 
     tables = [
         part
-        for pattern, entries in groupby(found, key=lambda entry: entry.pattern)
+        for pattern, entries in groupby(listed, key=lambda entry: entry.pattern)
         for part in ("", Text(pattern), _rows(entries))
     ]
     return Group(Text(title, style="bold"), *tables)
@@ -49,9 +49,9 @@ def _rows(entries: Iterable[Entry]) -> RenderableType:
 
 def row(entry: Entry) -> dict[str, object]:
     """Return an entry of a list as JSON-able data."""
-    found = {"digest": entry.key.digest, "environment": entry.environment.digest, "key": entry.key.describe()}
+    described = {"digest": entry.key.digest, "environment": entry.environment.digest, "key": entry.key.describe()}
     names = ("pattern", "mode", "speedup", "config", "seconds", "made", "about")
-    return found | {name: getattr(entry, name) for name in names}
+    return described | {name: getattr(entry, name) for name in names}
 
 
 def facts(entry: Entry) -> RenderableType:

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from attncc.cli import kernels, options, output
-from attncc.errors import ConfigError, nearest
+from attncc.errors import ConfigError, check_known, nearest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +45,7 @@ def inspect(
     """
     from attncc.backends.inputs import Inputs
 
-    options.one_of("--stage", stage, STAGES)
+    check_known("stage", stage, STAGES)
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     chosen, scored = options.pattern_from(pattern, param), options.score_from(score, score_param, heads)
     lowered = kernels.lowered(chosen, scored, seq_len, inputs, target, config)
@@ -69,42 +69,42 @@ def _inspections(lowered: LoweredPlan, dtype: str, target: str, kernel: str) -> 
     from attncc.targets import gpu
 
     listed = variants(lowered, dtype, backward=kernel not in ("forward", "merge"))
-    found = [Inspection(each, dtype, gpu(target)) for each in listed if each.spec.kernel == kernel]
-    if not found:
+    inspections = [Inspection(each, dtype, gpu(target)) for each in listed if each.spec.kernel == kernel]
+    if not inspections:
         known = sorted({each.spec.kernel for each in listed})
         raise ConfigError(
             f"The plan has no kernel {kernel!r}.", rule=f"It has {', '.join(known)}.", fix=nearest(kernel, known)
         )
-    return found
+    return inspections
 
 
 def _show_plan(plan: Any, stage: str, as_json: bool) -> None:
-    found = plan.describe()
+    described = plan.describe()
     if stage == "clauses":
-        found = [
+        described = [
             {"clause": work["clause"], "layout": work["layout"], "edges": work["edges"]}
-            for group in found["groups"]
+            for group in described["groups"]
             for work in group["passes"]
         ]
     if as_json:
-        output.show_json({stage: found})
+        output.show_json({stage: described})
     elif stage == "plan":
         output.show(plan.explain())
     else:
         listing = output.table("", "pass", "clause", "layout", "edges", numbers=("edges",))
-        for number, work in enumerate(found, start=1):
+        for number, work in enumerate(described, start=1):
             listing.add_row(str(number), Text(work["clause"]), work["layout"], f"{work['edges']:,}")
         output.show(listing)
 
 
-def _described(found: Inspection, stage: str) -> dict[str, Any]:
+def _described(inspection: Inspection, stage: str) -> dict[str, Any]:
     """Return one kernel's stage as JSON-able data."""
     if stage == "resources":
-        return {"kernel": found.title, "resources": found.resources()}
+        return {"kernel": inspection.title, "resources": inspection.resources()}
     if stage == "mix":
-        predicted = {loop: asdict(each) for loop, each in found.throughput().items()}
-        return {"kernel": found.title, "mix": found.mix(), "throughput": predicted}
-    return {"kernel": found.title, "text": found.text(stage)}
+        predicted = {loop: asdict(each) for loop, each in inspection.throughput().items()}
+        return {"kernel": inspection.title, "mix": inspection.mix(), "throughput": predicted}
+    return {"kernel": inspection.title, "text": inspection.text(stage)}
 
 
 def _rendered(described: dict[str, Any], stage: str) -> list[RenderableType]:

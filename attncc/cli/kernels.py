@@ -28,17 +28,17 @@ def lowered(
 
 def _parsed(changes: list[str]) -> dict[str, Any]:
     """Return choices written KEY=VALUE, with numbers and true/false as such."""
-    found: dict[str, Any] = {}
+    choices: dict[str, Any] = {}
     for change in changes:
         key, sign, value = change.partition("=")
         if not sign:
             raise ConfigError(
                 f"--config {change}.", rule="A choice is KEY=VALUE.", fix="For example -c forward.num_warps=8"
             )
-        if key in found:
+        if key in choices:
             raise ConfigError(
                 f"--config {change}, and {key} before.", rule="A choice is given once.", fix="Leave one of the two out."
             )
         truth = {"true": True, "false": False}
-        found[key] = truth[value] if value in truth else int(value) if value.lstrip("-").isdigit() else value
-    return found
+        choices[key] = truth[value] if value in truth else int(value) if value.lstrip("-").isdigit() else value
+    return choices

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attncc.cli import wording
-from attncc.errors import ConfigError, ParameterError, nearest
+from attncc.errors import ParameterError
 
 if TYPE_CHECKING:
     from attncc.frontend.patterns import Pattern
@@ -141,10 +141,3 @@ def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Sc
         words = nullcontext() if isinstance(declaration, Score) else wording.of_parameters(declaration, "-s")
         with words:
             return named(name, parameters or (), heads=heads)
-
-
-def one_of(option: str, value: str, known: Iterable[str]) -> None:
-    """Raise ConfigError unless an option has one of the known values."""
-    known = tuple(known)
-    if value not in known:
-        raise ConfigError(f"{option} {value}.", rule=f"It is one of {', '.join(known)}.", fix=nearest(value, known))

@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.panel import Panel
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from attncc.errors import AttnccError, printable
+from attncc.errors import printable
 
 
 class PlainConsole(Console):
@@ -59,15 +58,6 @@ def facts(title: str, rows: dict[str, str]) -> Group:
     for name, value in rows.items():
         made.add_row(Text(printable(name), style="dim"), Text(printable(value)))
     return Group(Text(printable(title), style="bold"), made)
-
-
-def report_error(error: AttnccError) -> None:
-    """Print an error: the problem, then the rule and the fix."""
-    text = Text(error.problem, style="bold")
-    for line in (error.rule, error.fix):
-        if line:
-            text.append(f"\n{line}", style="not bold")
-    PlainConsole(stderr=True).print(Panel(text, title="error", title_align="left", border_style="red"))
 
 
 def note(text: str) -> None:

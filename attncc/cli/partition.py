@@ -9,6 +9,7 @@ import typer
 
 from attncc.cli import options, output
 from attncc.cli.progress import progress
+from attncc.errors import check_known
 from attncc.planner.directions import BY_SHORT_NAME, ways
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def partition(
     import time
 
     from attncc._util.storage import check_file
-    from attncc.backends.inputs import ITEMSIZES, Inputs
+    from attncc.backends.inputs import Inputs
     from attncc.cli import partition_view
     from attncc.distributed.schedules.settings import current_name
     from attncc.distributed.simulation.scenario import Scenario
@@ -68,8 +69,7 @@ def partition(
     from attncc.visualization.schedule_report import report
 
     check_file(png, "--png")
-    options.one_of("--dtype", dtype, ITEMSIZES)
-    options.one_of("--direction", direction, BY_SHORT_NAME)
+    check_known("direction", direction, BY_SHORT_NAME)
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     whole = Topology.load(topology)
     devices = whole if ranks is None else whole.subset(ranks)
@@ -80,14 +80,14 @@ def partition(
     fixed = {name: value for name, value in given.items() if value is not None}
     begin = time.perf_counter()
     with progress() as on_step:
-        found = report(scenario, _sharings(devices, spread), on_step, fixed)
+        result = report(scenario, _sharings(devices, spread), on_step, fixed)
     elapsed = time.perf_counter() - begin
     if png is not None:
-        picture.save(found, png)
+        picture.save(result, png)
     if as_json:
-        output.show_json({**found.describe(), "chosen_in_s": elapsed, "png": png and str(png)})
+        output.show_json({**result.describe(), "chosen_in_s": elapsed, "png": png and str(png)})
     else:
-        output.show(*partition_view.rendered(found, elapsed), *([] if png is None else ["", f"saved {png}"]))
+        output.show(*partition_view.rendered(result, elapsed), *([] if png is None else ["", f"saved {png}"]))
 
 
 def _sharings(devices: Topology, spread: int | None) -> list[Sharing] | None:

@@ -19,78 +19,79 @@ if TYPE_CHECKING:
 LISTED = 5
 
 
-def rendered(found: Report, elapsed: float) -> list[RenderableType]:
+def rendered(report: Report, elapsed: float) -> list[RenderableType]:
     """Return the report for people."""
-    notes = [Text(f"note: {note}", style="yellow") for note in found.notes]
-    source = f"Figures are simulated on {found.scenario.topology.name}, not measured: {found.scenario.topology.title}."
-    parts = [_summary(found, elapsed), _directions(found), _tried(found), _baselines(found)]
+    notes = [Text(f"note: {note}", style="yellow") for note in report.notes]
+    topology = report.scenario.topology
+    source = f"Figures are simulated on {topology.name}, not measured: {topology.title}."
+    parts = [_summary(report, elapsed), _directions(report), _tried(report), _baselines(report)]
     spaced = [line for part in parts for line in (part, "")]
     return [*spaced, *notes, Text(source, style="dim")]
 
 
-def _summary(found: Report, elapsed: float) -> RenderableType:
-    scenario, best = found.scenario, found.best
+def _summary(report: Report, elapsed: float) -> RenderableType:
+    scenario, best = report.scenario, report.best
     sizes = scenario.inputs
     grouped = f" ({sizes.kv_heads} key heads)" if sizes.kv_heads != sizes.heads else ""
     wide = f"{sizes.head_dim}" + (f"/{sizes.value_dim}" if sizes.value_dim != sizes.head_dim else "")
-    chosen, tokens = found.settings(best), found.tokens
+    chosen, tokens = report.settings(best), report.tokens
     rows = {
         "sequence": f"{scenario.length:,} tokens, B={sizes.batch} H={sizes.heads}{grouped} D={wide} {sizes.dtype}",
-        "devices": f"{found.ranks} of {scenario.topology.name}, {', '.join(scenario.topology.targets)}",
+        "devices": f"{report.ranks} of {scenario.topology.name}, {', '.join(scenario.topology.targets)}",
         "chosen": f"{chosen['partition']} partition in units of {chosen['unit']:,}; {exchange(best)}",
-        "why": _why(found),
-        "makespan": f"{output.seconds(best.seconds)}, {found.idle:.0%} of the devices' time idle",
-        "compute balance": f"{found.imbalance:.3f} (most work of a rank over the mean)",
+        "why": _why(report),
+        "makespan": f"{output.seconds(best.seconds)}, {report.idle:.0%} of the devices' time idle",
+        "compute balance": f"{report.imbalance:.3f} (most work of a rank over the mean)",
         "tokens per rank": f"{tokens.min():,} to {tokens.max():,}",
         "chosen in": output.seconds(elapsed),
     }
     return output.facts(repr(scenario.pattern), rows)
 
 
-def _why(found: Report) -> str:
-    if len(found.tried) == 1:
+def _why(report: Report) -> str:
+    if len(report.tried) == 1:
         return "all settings were given, or there is nothing else to try"
-    others = [each for each in found.tried if each.settings.partition != found.best.settings.partition]
-    said = f"the shortest predicted makespan of {len(found.tried)} candidates"
-    if others and found.best.seconds:
-        ratio = f"{others[0].seconds / found.best.seconds:.2f}"
+    others = [each for each in report.tried if each.settings.partition != report.best.settings.partition]
+    said = f"the shortest predicted makespan of {len(report.tried)} candidates"
+    if others and report.best.seconds:
+        ratio = f"{others[0].seconds / report.best.seconds:.2f}"
         behind = "is as fast" if ratio == "1.00" else f"takes {ratio} x as long"
         said += f"; {others[0].settings.partition}, the next partition, {behind}"
     return said
 
 
-def _directions(found: Report) -> RenderableType:
+def _directions(report: Report) -> RenderableType:
     numbers = ("makespan", "exposed", "rounds", "bytes", "busiest receives", "busiest sends")
     made = output.table("", "direction", *numbers, numbers=numbers)
-    for name, traffic in found.traffic.items():
-        timeline = found.best.timelines[name]
+    for name, traffic in report.traffic.items():
+        timeline = report.best.timelines[name]
         times = [output.seconds(timeline.seconds), output.seconds(timeline.exposed)]
         sizes = [output.quantity(size, "B") for size in (traffic.total, traffic.received.max(), traffic.sent.max())]
         made.add_row(name, *times, str(traffic.rounds), *sizes)
     return made
 
 
-def _tried(found: Report) -> RenderableType:
+def _tried(report: Report) -> RenderableType:
     numbers = ("makespan", "ratio")
-    title = f"{len(found.tried)} tried; the best exchanges for a partition and a spread"
+    title = f"{len(report.tried)} tried; the best exchanges for a partition and a spread"
     made = output.table(title, "partition", "exchange", *numbers, numbers=numbers)
-    for each in distinct(found.tried)[:LISTED]:
-        chosen = " (chosen)" if each is found.best else ""
-        times = [output.seconds(each.seconds), _ratio(each.seconds, found.best.seconds)]
+    for each in distinct(report.tried)[:LISTED]:
+        chosen = " (chosen)" if each is report.best else ""
+        times = [output.seconds(each.seconds), _ratio(each.seconds, report.best.seconds)]
         made.add_row(each.settings.partition + chosen, exchange(each), *times)
     return made
 
 
-def _baselines(found: Report) -> RenderableType:
+def _baselines(report: Report) -> RenderableType:
     numbers = ("makespan", "ratio", "busiest receives", "bytes")
-    title = f"baselines in the same simulation, {' + '.join(found.scenario.directions)}"
+    title = f"baselines in the same simulation, {' + '.join(report.scenario.directions)}"
     made = output.table(title, "", *numbers, "note", numbers=numbers)
-    received = np.sum([traffic.received for traffic in found.traffic.values()], axis=0)
+    received = np.sum([traffic.received for traffic in report.traffic.values()], axis=0)
     sizes = [output.quantity(size, "B") for size in (received.max(), received.sum())]
-    made.add_row(Text("chosen", style="bold"), output.seconds(found.best.seconds), "1.00 x", *sizes, "")
-    for each in found.summaries:
-        made.add_row(each.name, *_row(each, found.best.seconds), each.note)
-    alone = output.seconds(found.one_device), _ratio(found.one_device, found.best.seconds)
+    made.add_row(Text("chosen", style="bold"), output.seconds(report.best.seconds), "1.00 x", *sizes, "")
+    for each in report.summaries:
+        made.add_row(each.name, *_row(each, report.best.seconds), each.note)
+    alone = output.seconds(report.one_device), _ratio(report.one_device, report.best.seconds)
     made.add_row("one device", *alone, "0 B", "0 B", "the same pattern, if its memory holds everything")
     return made
 

@@ -34,7 +34,10 @@ class Steps(Protocol):
 class ProgressLines:
     """Tells in lines which step is under way: at most one line in `PAUSE` seconds, and one in `REPEAT` of a long step.
 
-    write: gets each line. `tick` is called now and then, in any thread: it tells what there was no time to tell.
+    `tick` is called now and then, in any thread: it tells what there was no time to tell.
+
+    Args:
+        write: Gets each line.
     """
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:

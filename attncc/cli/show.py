@@ -42,15 +42,15 @@ def show(
         described = {"pattern": repr(chosen), "key": chosen.key, "sets": sets, "notes": list(noted)}
         output.show_json({**described, "png": png and str(png)})
         return
-    found = grid(chosen, seq_len, most=64)
-    scale = "" if found.side == 1 else f", one cell {found.side} x {found.side} positions, dim where partly connected"
+    cells = grid(chosen, seq_len, most=64)
+    scale = "" if cells.side == 1 else f", one cell {cells.side} x {cells.side} positions, dim where partly connected"
     caption = f"{seq_len} queries (down) x {seq_len} keys (right){scale}"
     saved = [] if png is None else [f"saved {png}"]
     output.show(
         Text(repr(chosen), style="bold"),
         *sets,
         "",
-        draw(found),
+        draw(cells),
         Text(caption, style="dim"),
         *(f"note: {note}" for note in noted),
         *saved,

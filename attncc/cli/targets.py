@@ -25,19 +25,19 @@ def targets(
     """
     from attncc.targets import names, target
 
-    found = [target(each) for each in ([name] if name else names())]
+    listed = [target(each) for each in ([name] if name else names())]
     if as_json:
-        output.show_json({"targets": [asdict(each) for each in found]})
+        output.show_json({"targets": [asdict(each) for each in listed]})
     elif name:
-        output.show(_facts(found[0]))
+        output.show(_facts(listed[0]))
     else:
-        output.show(_listing(found))
+        output.show(_listing(listed))
 
 
-def _listing(found: list[Target]) -> RenderableType:
+def _listing(listed: list[Target]) -> RenderableType:
     numbers = ("SMs", "clock", "memory", "bandwidth", "fp16, dense", "shared")
     listing = output.table("", "target", "arch", *numbers, numbers=numbers)
-    for each in found:
+    for each in listed:
         listing.add_row(each.name, *(_row(each.gpu) if each.gpu else [""] * 7))
     return listing
 
@@ -54,13 +54,13 @@ def _row(gpu: Gpu) -> list[str]:
     ]
 
 
-def _facts(found: Target) -> RenderableType:
+def _facts(described: Target) -> RenderableType:
     planner = ("flops", "bandwidth", "elements", "masked", "launch")
-    rows = {f"planner: {name}": f"{getattr(found, name):.3g}" for name in planner}
-    gpu = asdict(found.gpu) if found.gpu else {}
+    rows = {f"planner: {name}": f"{getattr(described, name):.3g}" for name in planner}
+    gpu = asdict(described.gpu) if described.gpu else {}
     for name, value in gpu.items():
         if isinstance(value, dict):
             rows |= {f"{name}: {key}": f"{each:,.10g}" for key, each in value.items()}
         else:
             rows[name.replace("_", " ")] = value if isinstance(value, str) else f"{value:,.10g}"
-    return output.facts(f"{found.name}: {found.title}", rows)
+    return output.facts(f"{described.name}: {described.title}", rows)

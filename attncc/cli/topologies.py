@@ -17,14 +17,14 @@ def topologies(as_json: options.AsJson = False) -> None:
     """
     from attncc.distributed.topology import Topology
 
-    found = [_row(Topology.load(name)) for name in Topology.names()]
-    found.sort(key=lambda row: row["devices"])
+    rows = [_row(Topology.load(name)) for name in Topology.names()]
+    rows.sort(key=lambda row: row["devices"])
     if as_json:
-        output.show_json({"topologies": found})
+        output.show_json({"topologies": rows})
         return
     numbers = ("devices", "nodes", "links")
     listing = output.table("", "topology", *numbers, "targets", "what it is", numbers=numbers)
-    for row in found:
+    for row in rows:
         counts = (f"{row[name]:,}" for name in numbers)
         listing.add_row(row["name"], *counts, ", ".join(row["targets"]), row["title"])
     output.show(listing)

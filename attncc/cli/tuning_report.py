@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -62,14 +61,11 @@ def _study(result: TaskResult) -> optuna.Study:
     study = optuna.create_study(direction="minimize")
     timed = [(config, outcome.seconds) for config, outcome in result.tried if outcome.seconds is not None]
     names = timed[0][0] if timed else ()
-    kinds: dict[str, BaseDistribution] = {name: _kind([config[name] for config, _ in timed]) for name in names}
+    values: dict[str, set[Any]] = {name: {config[name] for config, _ in timed} for name in names}
+    kinds: dict[str, BaseDistribution] = {name: CategoricalDistribution(sorted(each)) for name, each in values.items()}
     for config, seconds in timed:
         study.add_trial(optuna.trial.create_trial(params=dict(config), distributions=kinds, value=1e3 * seconds))
     return study
-
-
-def _kind(values: Sequence[Any]) -> CategoricalDistribution:
-    return CategoricalDistribution(sorted(set(values)))
 
 
 def _svg(axes: Any) -> str:

@@ -32,7 +32,11 @@ STOPPING = "stopping, with what was found; again stops at once"
 class Watch(Listener):
     """Keeps where tuning stands, for `show`, which gets the text of each step; `deliver` gets each result.
 
-    results: those so far. progress: that of the task under way. Once it is cancelled, it says so to who asks.
+    Once it is cancelled, it says so to who asks.
+
+    Attributes:
+        results: Those so far.
+        progress: That of the task under way.
     """
 
     def __init__(self, show: Callable[[str], None], deliver: Callable[[TaskResult], None]) -> None:

@@ -30,27 +30,27 @@ def of_parameters(declared: Declaration, flag: str) -> Iterator[None]:
 
         def written(text: str) -> str:
             text = text.replace("=...", "=VALUE")
-            return given.sub(rf"{flag} \1=", call.sub(lambda found: found[1].replace(",", ""), text))
+            return given.sub(rf"{flag} \1=", call.sub(lambda matched: matched[1].replace(",", ""), text))
 
         raise type(error)(written(error.problem), rule=error.rule, fix=written(error.fix)) from error
 
 
 def of_options(error: AttnccError, command: Any) -> AttnccError:
     """Return an error about a parameter as one about the option of a command that gave it: `--seq-len -3.`"""
-    found = _VALUE.fullmatch(error.problem)
-    option = None if found is None else _options(command).get(_ALSO.get(found[1], found[1]))
-    if found is None or option is None:
+    value = _VALUE.fullmatch(error.problem)
+    option = None if value is None else _options(command).get(_ALSO.get(value[1], value[1]))
+    if value is None or option is None:
         return error
-    return AttnccError(f"{option} {_unquoted(found[2])}.", rule=error.rule, fix=error.fix)
+    return AttnccError(f"{option} {_unquoted(value[2])}.", rule=error.rule, fix=error.fix)
 
 
 def command_of(app: Any, arguments: Sequence[str]) -> Any:
     """Return the command, or the group of commands, that the arguments name."""
-    found = app
+    command = app
     for argument in arguments:
-        if argument in getattr(found, "commands", {}):
-            found = found.commands[argument]
-    return found
+        if argument in getattr(command, "commands", {}):
+            command = command.commands[argument]
+    return command
 
 
 def _options(command: Any) -> dict[str, str]:

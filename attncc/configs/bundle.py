@@ -50,11 +50,11 @@ def save(entries: Iterable[Entry], path: Path, option: str = "FILE") -> None:
 
 def parsed(text: bytes) -> tuple[list[Entry], list[str]]:
     """Return a bundle's entries, and the problems of damaged ones; raises ConfigError for another text."""
-    found = validation.record(validation.decoded(text), ("format", "entries"), "A bundle")
-    if found["format"] != FORMAT:
-        validation.refuse(f"format is {found['format']!r:.60}", f"This attncc reads bundles of format {FORMAT}.")
+    bundle = validation.record(validation.decoded(text), ("format", "entries"), "A bundle")
+    if bundle["format"] != FORMAT:
+        validation.refuse(f"format is {bundle['format']!r:.60}", f"This attncc reads bundles of format {FORMAT}.")
     entries, refused = [], []
-    for number, value in enumerate(validation.sequence(found["entries"], "entries", MAX_ENTRIES), start=1):
+    for number, value in enumerate(validation.sequence(bundle["entries"], "entries", MAX_ENTRIES), start=1):
         try:
             entry = Entry.parse(value)
             entry.content()

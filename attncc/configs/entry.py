@@ -98,11 +98,11 @@ class Entry:
     @classmethod
     def parse(cls, value: object) -> Entry:
         """Return the entry that `describe` described; raises ConfigError for anything else."""
-        found = validation.record(value, ("format", *_NAMES), "An entry")
-        if found["format"] != FORMAT:
-            validation.refuse(f"format is {found['format']!r:.60}", f"This attncc reads format {FORMAT}.")
-        key, environment = Key.parse(found["key"]), Environment.parse(found["environment"])
-        rest = {name: found[name] for name in _NAMES if name not in ("key", "environment")}
+        record = validation.record(value, ("format", *_NAMES), "An entry")
+        if record["format"] != FORMAT:
+            validation.refuse(f"format is {record['format']!r:.60}", f"This attncc reads format {FORMAT}.")
+        key, environment = Key.parse(record["key"]), Environment.parse(record["environment"])
+        rest = {name: record[name] for name in _NAMES if name not in ("key", "environment")}
         return cls(key=key, environment=environment, **rest)
 
     @classmethod

@@ -71,7 +71,7 @@ class Environment:
             sources=_sources(backends.sources(backend)),
             facts=validation.digest(asdict(facts)),
             packages=_packages(known.packages, compiled_for),
-            machine=() if facts.gpu else _machine(),
+            machine=() if facts.gpu else (("processor", processor()), ("threads", str(threads()))),
             settings=tuple(settings()) if known.compiles else (),
         )
 
@@ -105,7 +105,8 @@ class Environment:
 
     def describe(self) -> dict[str, Any]:
         """Return the environment as JSON-able data."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: dict(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def differences(self, other: Environment) -> dict[str, tuple[object, object]]:
         """Return (mine, theirs) of each field that differs, such as "packages.torch"; None where one lacks it."""
@@ -135,16 +136,12 @@ def _parsed(text: str) -> Environment:
     return Environment._of_record(json.loads(text))
 
 
-def _plain(value: object) -> object:
-    return dict(value) if isinstance(value, tuple) else value
-
-
 def flat(described: dict[str, Any]) -> dict[str, object]:
     """Return a described environment without nesting, names such as "packages.torch"."""
-    found: dict[str, object] = {}
+    names: dict[str, object] = {}
     for name, value in described.items():
-        found |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
-    return found
+        names |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return names
 
 
 @cache
@@ -170,7 +167,3 @@ def _packages(packages: tuple[str, ...], compiled_for: str = "") -> Pairs:
     if compiled_for == "cuda":
         installed["ptxas"] = tools.release("ptxas")
     return tuple(sorted(installed.items()))
-
-
-def _machine() -> Pairs:
-    return ("processor", processor()), ("threads", str(threads()))

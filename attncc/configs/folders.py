@@ -35,13 +35,13 @@ class Folder:
     @cached_property
     def sizes(self) -> dict[Path, int]:
         """The bytes of each file; a link counts as itself, not as its target."""
-        found = {}
+        nbytes = {}
         for path in self._files():
             try:
-                found[path] = path.lstat().st_size
+                nbytes[path] = path.lstat().st_size
             except OSError:  # another process has removed it
                 continue
-        return found
+        return nbytes
 
     @property
     def size(self) -> int:

@@ -40,9 +40,9 @@ class Layer:
 
     def exact(self, environment: Environment, key: Key) -> Entry | None:
         """Return the entry of a key: of this environment, or else the best that is handed out."""
-        found = self.store.load(environment, key)
-        if found is not None or self.kind == "user":
-            return found
+        current = self.store.load(environment, key)
+        if current is not None or self.kind == "user":
+            return current
         others = [entry for entry in _handed_out(self.store) if entry.key == key]
         return max(others, key=lambda entry: (entry.mode == "measured", entry.made), default=None)
 
@@ -61,11 +61,11 @@ def layers() -> tuple[Layer, ...]:
 @lru_cache(maxsize=1)
 def shipped() -> tuple[Layer, ...]:
     """Return the folders `configs` of plugins' packages, and attncc's own."""
-    found: dict[Path, Layer] = {}
-    for entry in sorted(PATTERNS.entries(), key=lambda entry: entry.name):
-        for folder in _folders(entry):
-            found.setdefault(folder, Layer("shipped", f"plugin {entry.name}", Store(folder)))
-    return (*found.values(), Layer("shipped", "attncc", Store(_SHIPPED)))
+    by_folder: dict[Path, Layer] = {}
+    for plugin in PATTERNS.installed():
+        for folder in _folders(plugin.entry):
+            by_folder.setdefault(folder, Layer("shipped", f"plugin {plugin.name}", Store(folder)))
+    return (*by_folder.values(), Layer("shipped", "attncc", Store(_SHIPPED)))
 
 
 def _folders(entry: EntryPoint) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from attncc.errors import ConfigError, nearest
+from attncc.errors import check_known
 
 SETTING = "ATTNCC_CACHE"
 #: Not at all, exact ones, also near ones, or exact ones or an error.
@@ -15,8 +15,5 @@ SETTINGS = (OFF, STRICT, NEAREST, ASSERT)
 def setting() -> str:
     """Return ATTNCC_CACHE, "nearest" where it isn't set; raises ConfigError for another value."""
     value = os.environ.get(SETTING) or NEAREST
-    if value not in SETTINGS:
-        raise ConfigError(
-            f"{SETTING}={value!r}.", rule=f"It is one of {', '.join(SETTINGS)}.", fix=nearest(value, SETTINGS)
-        )
+    check_known(SETTING, value, SETTINGS)
     return value

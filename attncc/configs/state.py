@@ -28,8 +28,8 @@ def state(folder: str) -> State:
 
 def settled_state(folder: str) -> State:
     """Return the state, or an empty one, which never recurs, while the folder may change again within one tick."""
-    found = state(folder)
-    return () if time.time_ns() - _changed(folder) < TICK else found
+    present = state(folder)
+    return () if time.time_ns() - _changed(folder) < TICK else present
 
 
 def _environment() -> Iterable[str | bytes | None]:

@@ -124,9 +124,9 @@ class Store:
     def entries(self, environment: Environment | None = None) -> Iterator[Entry]:
         """Yield the entries of an environment, or of all; a file that isn't its entry is warned of once."""
         for path in self.files(environment):
-            found = _entry(path)
-            if found is not None:
-                yield found
+            entry = _entry(path)
+            if entry is not None:
+                yield entry
 
     def files(self, environment: Environment | None = None) -> Iterator[Path]:
         """Yield the entries' files, of an environment or of all, in a fixed order."""
@@ -141,10 +141,10 @@ class Store:
     def described(self, folder: Path) -> Environment | None:
         """Return the environment that a folder describes, or None where the description is missing or another's."""
         try:
-            found = Environment.parse(validation.decoded(read(folder / _DESCRIPTION, MAX_BYTES)))
+            environment = Environment.parse(validation.decoded(read(folder / _DESCRIPTION, MAX_BYTES)))
         except (OSError, ConfigError):
             return None
-        return found if found.digest == folder.name else None
+        return environment if environment.digest == folder.name else None
 
     def _save(
         self, environment: Environment, batch: Sequence[Entry], on_entry: Callable[[Entry], None], *, durable: bool
@@ -189,18 +189,18 @@ def _file_name(key: Key) -> str:
 
 def checked(path: Path) -> Entry:
     """Return the entry of a store's file; raises OSError, or ConfigError where it isn't the one it is named for."""
-    found = Entry.read(path)
-    if (found.key.digest, found.environment.digest) != (path.stem, path.parent.parent.name):
+    entry = Entry.read(path)
+    if (entry.key.digest, entry.environment.digest) != (path.stem, path.parent.parent.name):
         validation.refuse(f"{path} holds an entry of another key or environment")
-    return found
+    return entry
 
 
 def _entry(path: Path) -> Entry | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:  # none there, or none that may be read
         return None
-    return _read(path, found.st_mtime_ns, found.st_size, found.st_ino)
+    return _read(path, status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 @lru_cache(maxsize=4096)
@@ -217,7 +217,7 @@ def _read(path: Path, *version: int) -> Entry | None:
 
 def _children(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
     try:
-        found = sorted(folder.iterdir())
+        children = sorted(folder.iterdir())
     except OSError:
         return
-    yield from filter(wanted, found)
+    yield from filter(wanted, children)

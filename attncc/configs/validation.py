@@ -49,11 +49,11 @@ def record(value: object, names: Collection[str], what: str) -> dict[str, Any]:
     """Return a JSON object with exactly these names."""
     if isinstance(value, dict) and len(value) == len(names) and all(map(value.__contains__, names)):
         return dict(value)
-    found = mapping(value, what)
-    if set(found) != set(names):
-        wrong = sorted(set(found) ^ set(names))
-        refuse(f"{what} has the names {', '.join(sorted(found))[:200]}", f"{wrong[0]!r} is missing or unknown.")
-    return found
+    given = mapping(value, what)
+    if set(given) != set(names):
+        wrong = sorted(set(given) ^ set(names))
+        refuse(f"{what} has the names {', '.join(sorted(given))[:200]}", f"{wrong[0]!r} is missing or unknown.")
+    return given
 
 
 def mapping(value: object, what: str, most: int = 256) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _no_constant(value: str) -> NoReturn:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    by_name = dict(pairs)
+    if len(by_name) < len(pairs):
         raise ValueError("a name is repeated")
-    return found
+    return by_name

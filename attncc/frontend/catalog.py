@@ -24,7 +24,7 @@ from attncc.frontend.patterns import Pattern, PatternFactory, check_untraced
 from attncc.frontend.plugins import PATTERNS, patterns_of
 from attncc.frontend.weights import Weights
 
-Found = TypeVar("Found", bound="Declared")
+Found = TypeVar("Found")
 #: What a name stands for: a function that was declared, or a pattern that is ready.
 Declared = Pattern | PatternFactory
 
@@ -222,7 +222,7 @@ def _from_plugin(place: str, name: str) -> PatternFactory:
     if owners:
         return PATTERNS.demand(_only(owners, name))[name]
     patterns = {key: pattern for plugin in found for key, pattern in PATTERNS.demand(plugin).items()}
-    return _member(patterns, name, f"Plugin {place!r}")
+    return member(patterns, name, f"Plugin {place!r}", PatternFactory)
 
 
 def _only(owners: Sequence[Plugin], name: str) -> Plugin:
@@ -237,20 +237,21 @@ def _from_file(path: Path, name: str) -> Declared:
     module = module_of(path)
     functions: dict[str, Declared] = {**patterns_of(module)}
     ready: dict[str, Declared] = {key: value for key, value in vars(module).items() if isinstance(value, Pattern)}
-    for found in (functions, ready):
-        if not name and len(found) == 1:
-            return next(iter(found.values()))
-    return _member(ready | functions, name, f"File {str(path)!r}")
+    alone = [] if name else [found for found in (functions, ready) if len(found) == 1]
+    return member(alone[0] if alone else ready | functions, name, f"File {str(path)!r}", PatternFactory)
 
 
-def _member(patterns: Mapping[str, Found], name: str, owner: str) -> Found:
-    if name not in patterns:
-        raise PatternError(
-            f"{owner} has no pattern {name!r}." if name else f"{owner} has {len(patterns)} patterns.",
-            rule="Patterns are functions under @attncc.pattern, or what calling one returned, named after a colon.",
-            fix=nearest(name, patterns),
+def member(known: Mapping[str, Found], name: str, owner: str, kind: type[Declaration]) -> Found:
+    """Return what an owner has by a name, or without a name, the only one; raises the error of its kind."""
+    if not name and len(known) == 1:
+        return next(iter(known.values()))
+    if name not in known:
+        raise kind.error(
+            f"{owner} has no {kind.kind} {name!r}." if name else f"{owner} has {len(known)} {kind.kind}s.",
+            rule=f"They are functions under @attncc.{kind.kind}, or what calling one returned, named after a colon.",
+            fix=nearest(name, known),
         )
-    return patterns[name]
+    return known[name]
 
 
 def module_of(path: Path) -> ModuleType:

@@ -11,7 +11,7 @@ import torch
 
 from attncc.errors import ParameterError, ScoreError, nearest
 from attncc.frontend import biases
-from attncc.frontend.catalog import module_of, parse_parameters
+from attncc.frontend.catalog import member, module_of, parse_parameters
 from attncc.frontend.scores import Score, ScoreFactory
 
 Declared = Score | ScoreFactory
@@ -72,15 +72,7 @@ def declared(name: str) -> Declared:
 
 def _of_file(path: str, name: str) -> Declared:
     known = {key: each for key, each in vars(module_of(Path(path))).items() if isinstance(each, Declared)}
-    if not name and len(known) == 1:
-        return next(iter(known.values()))
-    if name not in known:
-        raise ScoreError(
-            f"File {path!r} has no score {name!r}." if name else f"File {path!r} has {len(known)} scores.",
-            rule="Scores are functions under @attncc.score, or what calling one returned, named after a colon.",
-            fix=nearest(name, known),
-        )
-    return known[name]
+    return member(known, name, f"File {path!r}", ScoreFactory)
 
 
 def _on_torch(value: Any) -> Any:

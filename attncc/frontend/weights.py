@@ -32,8 +32,8 @@ class Weights(Real):
         if not isinstance(shape, tuple):
             raise PatternError(
                 f"attncc.Weights(...) was made of a {type(shape).__name__}.",
-                rule="Weights are parameters of a score: what a body made by itself would keep one tensor for ever, "
-                "and give it no gradient.",
+                rule="Weights are parameters of a score. If a body made them, they would keep one tensor for ever, "
+                "without a gradient.",
                 fix='Declare `*, weights: attncc.Weights`, and give the tensor at the call: weights={"weights": x}.',
             )
         self.shape = shape

@@ -33,7 +33,9 @@ class Compared(_Logical):
     @classmethod
     def eval(cls, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:
         """Return whether it holds, where that is known."""
-        return _known(bool(cls.function(float(a), float(b)))) if a.is_number and b.is_number else None
+        if not (a.is_number and b.is_number):
+            return None
+        return ConditionSymbol(TRUE if cls.function(float(a), float(b)) else FALSE)
 
 
 class Below(Compared):
@@ -107,7 +109,3 @@ def implied(condition: sympy.Expr, holds: bool = True) -> Predicate:
         join = operator.and_ if isinstance(condition, Conjunction) == holds else operator.or_
         return reduce(join, (implied(arg, holds) for arg in condition.args))
     return TRUE
-
-
-def _known(holds: bool) -> ConditionSymbol:
-    return ConditionSymbol(TRUE if holds else FALSE)

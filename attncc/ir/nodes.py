@@ -62,9 +62,11 @@ Rule = Callable[[Sequence[Any], Sequence[Sort]], Sort]
 class Node:
     """A class of nodes: its tag, how it is taken apart, and how it is built of its parts, or of the fields of a leaf.
 
-    fields: a leaf's JSON values; None for what is made of parts. unordered: the order of the parts means nothing.
-    check: raises MalformedError or PatternError for parts that would take too long to simplify. includes: whether a
-    node of the class is one of the entry.
+    Attributes:
+        fields: A leaf's JSON values; None for what is made of parts.
+        unordered: The order of the parts means nothing.
+        check: Raises MalformedError or PatternError for parts that would take too long to simplify.
+        includes: Whether a node of the class is one of the entry.
     """
 
     tag: str

@@ -1,14 +1,14 @@
 """Normal form: comparisons in lowest terms, predicates as unions of clauses, and the canonical digest.
 
-A clause is a conjunction of spans, one per form; a form is an integer expression without constant term or common
-factor and with a positive leading coefficient, so that two comparisons of the same quantity always meet in one span.
+A clause is a conjunction of spans, one per form; a form is an integer expression without constant term or common factor
+and with a positive leading coefficient. So two comparisons of the same quantity always meet in one span.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -182,9 +182,9 @@ def _structure(predicate: Predicate, hashes: dict[Predicate, str]) -> str:
     return text
 
 
-def simplified(predicate: Predicate) -> Predicate:
-    """Return `predicate` with comparisons in lowest terms again, after a substitution."""
-    return predicate.map(lambda atom: comparison(atom.relation, atom.expr))
+def rewritten(predicate: Predicate, change: Callable[[sympy.Expr], sympy.Expr] = lambda expr: expr) -> Predicate:
+    """Return a predicate whose expressions are changed, its comparisons in lowest terms again."""
+    return predicate.map(lambda atom: comparison(atom.relation, change(atom.expr)))
 
 
 def _clause(span: Span) -> Clause:

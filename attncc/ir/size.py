@@ -1,7 +1,7 @@
 """The size of a pattern: what its algebra answers for in seconds, and without running out of stack or memory.
 
-The bounds on terms and on nested functions are where sympy's simplification of a remainder, minimum or maximum, which
-grows with the cube of the terms or worse, still takes about a second.
+sympy's simplification of a remainder, minimum or maximum grows with the cube of the terms, or worse. At the bounds on
+terms and on nested functions it still takes about a second.
 """
 
 from __future__ import annotations

@@ -182,9 +182,9 @@ class Runs:
 class Pyramid:
     """Minima and maxima of an array over aligned blocks of 2^k entries a side, k = 0, 1, ...
 
-    A query box of any size is covered by at most three blocks a side of the level that fits it, so its
-    bounds are sound everywhere and exact on aligned boxes; all levels together are twice the array.
-    With `high`, entries are intervals from `low` to `high`.
+    At the level that fits it, at most three blocks a side cover a query box of any size. So its bounds are sound
+    everywhere, and exact on aligned boxes; all levels together are twice the array. With `high`, entries are intervals
+    from `low` to `high`.
     """
 
     def __init__(self, low: Array, high: Array | None = None) -> None:

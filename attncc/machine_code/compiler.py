@@ -68,7 +68,7 @@ def _compiled_now(source: Source, gpu: Gpu) -> Compiled:
         raise BackendError(
             f"triton could not compile {source.name} for {gpu.arch}: {error}",
             rule=f"The source is {source.path}; the compiler stopped before it came to registers or memory.",
-            fix=f"Where the message is about a size, try smaller blocks; else run it on backend 'torch'. {REPORT}",
+            fix=f"If the message is about a size, try smaller blocks; otherwise use backend 'torch'. {REPORT}",
         ) from error
     except Exception as error:  # the compiler's passes raise whatever they please
         raise BackendError(

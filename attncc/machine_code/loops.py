@@ -43,8 +43,9 @@ def main_loops(instructions: Sequence[Instruction]) -> list[Loop]:
 def full_and_partial(loops: Sequence[Loop]) -> tuple[Loop | None, Loop | None]:
     """Return the loop over full runs and the loop over partial runs.
 
-    Of two, the partial one compares and selects more. A single one is partial if it compares and selects at least
-    half as often as it exponentiates, since a masked score is all of that once. Of more there is no telling.
+    Of two, the partial one compares and selects more. A single one is partial if it compares and selects at least half
+    as often as it exponentiates: a masked score is compared, selected and exponentiated once. Of more there is no
+    telling.
     """
     match list(loops):
         case [first, second]:

@@ -56,8 +56,8 @@ def accuracy(
 ) -> Accuracy:
     """Return the errors of attention and its gradients, by those of a score's weights that require one, too.
 
-    The output's gradient is zero but for some random queries, so that the oracle needs only their rows to be
-    exact about the whole of dk and dv. query: (B, Hq, Nq, D), key: (B, Hkv, Nk, D), value: (B, Hkv, Nk, Dv).
+    The output's gradient is zero but for some random queries. So the oracle needs only their rows to be exact about the
+    whole of dk and dv. query: (B, Hq, Nq, D), key: (B, Hkv, Nk, D), value: (B, Hkv, Nk, Dv).
     """
     rows = _sample(query, key, seed)
     inputs = [x.detach().requires_grad_() for x in (query, key, value)]

@@ -48,7 +48,9 @@ class DenseWorkload:
     def timed(self, caller: Caller, sample: Callable[[Callable[[], object]], float], limit: float) -> DenseTiming:
         """Time it for about `limit` seconds in all; a call that takes longer is timed at half the length, and so on.
 
-        sample: returns the seconds of a call. What is called first at a length isn't counted, unless it takes too long.
+        Args:
+            sample: Returns the seconds of a call. What is called first at a length isn't counted, unless it takes too
+                long.
         """
         length = self._affordable(self._probed(caller, sample), limit)
         call = caller(length)

@@ -51,11 +51,20 @@ class Workload:
         """Whether query heads share key heads."""
         return self.heads != self.kv_heads
 
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def tensors(self) -> list[Tensor]:
         """Return query, key, value and the output's gradient, from a normal distribution."""
-        generator = torch.Generator().manual_seed(self.seed)
-        heads = (self.heads, self.kv_heads, self.kv_heads, self.heads)
-        sizes = [(self.batch, h, self.seq_len, self.head_dim) for h in heads]
-        drawn = (torch.randn(size, generator=generator, device="cpu") for size in sizes)
-        query, key, value, grad = (x.to(self.device, DTYPES[self.dtype]) for x in drawn)
-        return query, key, value, grad
+        inputs = Inputs(self.batch, self.heads, self.kv_heads, self.head_dim, self.head_dim, self.dtype)
+        return drawn(inputs, self.seq_len, self.seq_len, self.seed, self.device)
+
+
+def drawn(inputs: Inputs, q_len: int, kv_len: int, seed: int, device: torch.device | str) -> list[Tensor]:
+    """Return query, key, value and the output's gradient, from a normal distribution, the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [
+        (inputs.heads, q_len, inputs.head_dim),
+        (inputs.kv_heads, kv_len, inputs.head_dim),
+        (inputs.kv_heads, kv_len, inputs.value_dim),
+        (inputs.heads, q_len, inputs.value_dim),
+    ]
+    values = (torch.randn(inputs.batch, *size, generator=generator, device="cpu") for size in sizes)
+    return [x.to(device, DTYPES[inputs.dtype]) for x in values]

@@ -31,7 +31,8 @@ _QUARTERS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
 def bisect(layout: Layout, offset: int, block_m: int, block_n: int, *, looks: bool = True) -> Tiles:
     """Return the runs of a layout with a residual; `offset` is the position of query row 0.
 
-    looks: Whether tiles that intervals leave undecided are looked at; else they are PARTIAL.
+    Args:
+        looks: Whether tiles that intervals leave undecided are looked at; else they are PARTIAL.
     """
     grid = TileGrid(layout, offset, block_m, block_n)
     found = [np.empty((0, 4), np.int64)]

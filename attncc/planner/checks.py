@@ -38,7 +38,7 @@ Limits = Mapping[sympy.Symbol, tuple[int, int]]
 
 
 def check(predicate: Predicate, shape: Shape) -> None:
-    """Raise TableError if a look-up can leave its table where the rest of the predicate lets it matter, and
+    """Raise TableError if a look-up can leave its table where the rest of the predicate lets it matter. Raise
     PatternError if a divisor isn't shown to be positive, a shift to be in range, or an expression to fit 64 bits.
 
     The siblings of a comparison guard it: in a conjunction they hold, in a disjunction they don't.

@@ -19,8 +19,8 @@ LEAST_M, LEAST_N = 32, 16
 def seconds(work: Pass, target: Target, *, merges: bool) -> float:
     """Return the predicted time of one pass; `merges` adds that its result joins an earlier one.
 
-    It uses the hull of the tiles, an upper bound of what the pass visits, since finding the exact tiles of
-    an alternative that then loses would cost more than it tells.
+    It uses the hull of the tiles, an upper bound of what the pass visits. Finding the exact tiles of an alternative
+    that then loses would cost more than it tells.
     """
     hull = work.hull
     known = work.residual is None or work.is_enumerated

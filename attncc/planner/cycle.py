@@ -19,8 +19,9 @@ from attncc.planner.order import order_by
 class Cycle:
     """Positions 0 <= x < length with x mod period among `residues`, by class, ascending inside each class.
 
-    residues: those of class 0, of class 1 and so on, ascending in each, int64. opens: where the residues of each
-    class begin, and the end, int64 (classes + 1,).
+    Attributes:
+        residues: Those of class 0, of class 1 and so on, ascending in each, int64.
+        opens: Where the residues of each class begin, and the end, int64 (classes + 1,).
     """
 
     length: int

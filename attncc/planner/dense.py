@@ -23,8 +23,9 @@ AS_FAST = 1.1
 class DenseBaseline:
     """Attention without a pattern: causal where the pattern is shown to be, else over all pairs.
 
-    seconds: predicted for one head of 64, without a mask. over: that over the predicted time of the plan, None where
-    nothing is connected.
+    Attributes:
+        seconds: Predicted for one head of 64, without a mask.
+        over: That over the predicted time of the plan, None where nothing is connected.
     """
 
     causal: bool
@@ -71,7 +72,9 @@ def is_as_fast(over: float | None) -> bool:
 def verdict(over: float | None, how: str = "is predicted to take", what: str = "") -> str:
     """Return a sentence where dense attention is as fast, else "".
 
-    over: its time over that of the pattern, and how that is known. what: the direction, "" for what is predicted.
+    Args:
+        over: Its time over that of the pattern, and how that is known.
+        what: The direction, "" for what is predicted.
     """
     if over is None or not is_as_fast(over):
         return ""

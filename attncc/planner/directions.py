@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attncc.errors import ConfigError, nearest
+from attncc.errors import check_known
 
 FORWARD, BACKWARD = DIRECTIONS = ("forward", "backward")
 #: One thing that serves a forward and its backward.
@@ -21,9 +21,4 @@ def ways(direction: str) -> tuple[str, ...]:
 
 def check_direction(direction: str) -> None:
     """Raise ConfigError unless it is one of DIRECTIONS."""
-    if direction not in DIRECTIONS:
-        raise ConfigError(
-            f"direction={direction!r}.",
-            rule=f"It is one of {', '.join(DIRECTIONS)}.",
-            fix=nearest(direction, DIRECTIONS),
-        )
+    check_known("direction", direction, DIRECTIONS)

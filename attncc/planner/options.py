@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from attncc.errors import ConfigError, nearest
+from attncc.errors import ConfigError, check_known
 from attncc.planner.directions import DIRECTIONS
 
 #: Ways to run a predicate, as the planner names them; `cheapest` is the one that its cost model ranks first.
@@ -17,8 +17,9 @@ WAYS = ("cheapest", "split", "fused", "mixed", "dense", "listed")
 class PlanOptions:
     """How one direction is planned.
 
-    plan: which of the plan's alternatives runs; heads whose plan has none of that name run their cheapest.
-    tile_m, tile_n: query and key positions of a tile, powers of two; 0 leaves it to the backend.
+    Attributes:
+        plan: Which of the plan's alternatives runs; heads whose plan has none of that name run their cheapest.
+        tile_m, tile_n: Query and key positions of a tile, powers of two; 0 leaves it to the backend.
     """
 
     plan: str = WAYS[0]
@@ -26,12 +27,7 @@ class PlanOptions:
     tile_n: int = 0
 
     def __post_init__(self) -> None:
-        if self.plan not in WAYS:
-            raise ConfigError(
-                f"config plan={self.plan!r}.",
-                rule=f"It is one of {', '.join(WAYS)}.",
-                fix=nearest(str(self.plan), WAYS),
-            )
+        check_known("config plan", self.plan, WAYS)
         for name in ("tile_m", "tile_n"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0 or value & (value - 1):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import sympy
 
 from attncc._util import caching
-from attncc.ir.normal import comparison
-from attncc.ir.predicate import Atom, Predicate
+from attncc.ir.normal import rewritten
+from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import NK, NQ, B, H
 from attncc.ir.tables import Read, TableData, TableSymbol
 from attncc.planner.shape import Shape
@@ -20,13 +18,12 @@ def specialise(predicate: Predicate, shape: Shape, batch: int, head: int) -> Pre
     present = {symbol: sympy.Integer(value) for symbol, value in values.items() if symbol in predicate.free}
     if not present and all(read_is_plain(read) for atom in predicate.atoms for read in atom.expr.atoms(Read)):
         return predicate
-    return predicate.map(lambda atom: _specialised(atom, present))
 
+    def specialised(expr: sympy.Expr) -> sympy.Expr:
+        found = expr.xreplace(present)
+        return found.xreplace({read: _sliced(read) for read in found.atoms(Read)})
 
-def _specialised(atom: Atom, values: Mapping[sympy.Symbol, sympy.Integer]) -> Predicate:
-    expr = atom.expr.xreplace(values)
-    expr = expr.xreplace({read: _sliced(read) for read in expr.atoms(Read)})
-    return comparison(atom.relation, expr)
+    return rewritten(predicate, specialised)
 
 
 def read_is_plain(read: Read) -> bool:

@@ -42,10 +42,10 @@ def _first(work: Pass) -> tuple[int, int] | None:
     """Return one edge of a pass, (query position, key position), or None if it has none."""
     if work.residual is not None:
         parts = (pairs(work.layout, work.q_offset, part) for part in _parts(work.tiles))
-        found = next(itertools.chain.from_iterable(parts), None)
-        if found is None:
+        pair = next(itertools.chain.from_iterable(parts), None)
+        if pair is None:
             return None
-        rows, cols = (slots[0] for slots in found)
+        rows, cols = (slots[0] for slots in pair)
     else:
         start, stop = work.key_ranges.bounds()
         seeing = np.flatnonzero(stop > start)

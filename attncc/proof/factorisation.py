@@ -60,12 +60,13 @@ def prove(pattern: Pattern, shape: Shape) -> Finding:
 def _members(pattern: Pattern, shape: Shape) -> list[_Member]:
     """Return the subsets of every head and batch entry that has subsets of its own."""
     free = frozenset().union(*(subset.free for subset in pattern.subsets))
-    found: dict[tuple[str, ...], _Member] = {}
-    for b, h in itertools.product(range(shape.batch if B in free else 1), range(shape.heads if H in free else 1)):
+    members: dict[tuple[str, ...], _Member] = {}
+    own = shape.narrowed(free)
+    for b, h in itertools.product(range(own.batch), range(own.heads)):
         subsets = tuple(specialise(subset, shape, b, h) for subset in pattern.subsets)
         where = place(b if B in free else None, h if H in free else None)
-        found.setdefault(tuple(map(digest, subsets)), _Member(where, subsets))
-    return list(found.values())
+        members.setdefault(tuple(map(digest, subsets)), _Member(where, subsets))
+    return list(members.values())
 
 
 def _decide(member: _Member, shape: Shape) -> Finding:

@@ -39,8 +39,8 @@ def of_group(group: Group) -> dict[str, object]:
 
 def place(batch: int | None, head: int | None) -> dict[str, object]:
     """Return the batch entry and head of a counterexample, where they matter."""
-    found = {"batch": batch, "head": head}
-    return {name: number for name, number in found.items() if number is not None}
+    numbers = {"batch": batch, "head": head}
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def named(where: Mapping[str, object]) -> str:

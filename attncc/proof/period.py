@@ -8,7 +8,7 @@ import sympy
 
 from attncc.ir.diagonals import depends_on_gap
 from attncc.ir.interval import NEVER, exactly, verdict
-from attncc.ir.normal import comparison
+from attncc.ir.normal import rewritten
 from attncc.ir.period import common, common_period
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import I, J
@@ -31,6 +31,6 @@ def period(subsets: Sequence[Predicate], shape: Shape) -> int:
 def _is_causal(subset: Predicate, shape: Shape) -> bool:
     """Return whether j <= i is shown by interval evaluation of what the subset has with a gap i - j < 0."""
     gap = sympy.Symbol("gap", integer=True, positive=True)
-    later = subset.map(lambda atom: comparison(atom.relation, sympy.expand(atom.expr.xreplace({J: I + gap}))))
+    later = rewritten(subset, lambda expr: sympy.expand(expr.xreplace({J: I + gap})))
     box = {I: (exactly(0), exactly(shape.q_len - 1)), gap: (exactly(1), exactly(shape.kv_len - 1))}
     return bool(verdict(later, box)[0] == NEVER)

@@ -61,8 +61,9 @@ class AttentionCall(NamedTuple):
     ) -> AttentionCall:
         """Return the call with arguments as attncc.attention takes them.
 
-        Raises ShapeError for an offset that isn't a position, BackendError for a backend that isn't a name, ConfigError
-        for a configuration that isn't a mapping to plain values, and ScoreError for a score without its weights.
+        Raises ShapeError for an offset that isn't a position, and BackendError for a backend that isn't a name. Raises
+        ConfigError for a configuration that isn't a mapping to plain values, and ScoreError for a score without its
+        weights.
         """
         check_backend(backend)
         text = encoded(config)  # now, since the caller may change the mapping later

@@ -28,8 +28,11 @@ _GRADIENTS = "Tensor grad_out, Tensor? grad_lse"
 class _Operator(NamedTuple):
     """An operator: its function in `operators` has its name.
 
-    takes, returns: its schema. like: the function for tensors without data. differentiable: the function that autograd
-    calls in its place; or backward: that of its derivative.
+    Attributes:
+        takes, returns: Its schema.
+        like: The function for tensors without data.
+        differentiable: The function that autograd calls in its place.
+        backward: Without it, the function of the derivative.
     """
 
     name: str

@@ -183,7 +183,8 @@ def parsed(name: str, facts: Mapping[str, Any]) -> Target:
     """Return the target of a TOML file; rates of the planner that a GPU's file doesn't state follow from the others."""
     gpu = _gpu(facts["gpu"]) if "gpu" in facts else None
     rates = (_derived(gpu) if gpu else {}) | dict(facts["planner"])
-    library = _library(facts["library"]) if "library" in facts else None
+    costs = facts.get("library")
+    library = costs and Library(costs["cache"], Costs(**costs["forward"]), Costs(**costs["backward"]))
     return Target(name=name, title=facts["title"], device=facts.get("device", ""), gpu=gpu, library=library, **rates)
 
 
@@ -195,10 +196,6 @@ def _derived(gpu: Gpu) -> dict[str, float]:
         "masked": MASKED,
         "launch": LAUNCH,
     }
-
-
-def _library(facts: Mapping[str, Any]) -> Library:
-    return Library(facts["cache"], Costs(**facts["forward"]), Costs(**facts["backward"]))
 
 
 def _gpu(facts: Mapping[str, Any]) -> Gpu:

@@ -57,21 +57,21 @@ def gpu(name: str) -> Gpu:
     Raises:
         ConfigError: If there is none, or it is a CPU.
     """
-    found = target(name)
-    if found.gpu is None:
+    device = target(name)
+    if device.gpu is None:
         raise ConfigError(
             f"Target {name!r} is not a GPU.",
             rule="Kernels are compiled for GPUs.",
             fix=f"Choose one of {', '.join(known.name for known in _gpus())}.",
         )
-    return found.gpu
+    return device.gpu
 
 
 def for_device(device_name: str, arch: str) -> Target:
     """Return the target of a live device.
 
-    Where no target of its generation has its name, it is the one of the vendor's nearest architecture, such as rtx4090
-    for an sm_86, a100 for an sm_75, mi355x for a gfx1201; `attncc doctor` says which.
+    Where no target of its generation has its name, it is the one of the vendor's nearest architecture: rtx4090 for an
+    sm_86, a100 for an sm_75, mi355x for a gfx1201; `attncc doctor` says which.
 
     Args:
         device_name: As the driver gives it.

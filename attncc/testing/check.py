@@ -93,10 +93,11 @@ def check_attention(
         config=config,
     )
     out, lse = run(*leaves[:3])
-    found = differentiated(out, lse, leaves, problem)
+    results = differentiated(out, lse, leaves, problem)
     exact, plain = (dense(x, mask, formula).items() for x in (problem.to(torch.float64), problem))
-    where = f"{pattern!r}, {_sizes(problem)}, q_offset {q_offset}" + (f", score {score.expression}" if score else "")
-    for (name, value), (_, wanted), (_, yardstick) in zip(found.items(), exact, plain, strict=True):
+    sizes = f"query {tuple(problem.query.shape)}, key {tuple(problem.key.shape)}, {problem.query.dtype}"
+    where = f"{pattern!r}, {sizes}, q_offset {q_offset}" + (f", score {score.expression}" if score else "")
+    for (name, value), (_, wanted), (_, yardstick) in zip(results.items(), exact, plain, strict=True):
         # Roundings of sums over rows add up as a random walk does. Dense attention may have none: the softmax of
         # a single key is exactly 1.
         sums = ("d_key", "d_value", "d_weights")
@@ -131,19 +132,15 @@ def _check_pass(work: Pass, part: Array, where: str) -> None:
         assert classes[tile] != FULL or pairs.all(), f"{where}: tile {tile} is FULL and lacks pairs"
 
 
-def _check_close(name: str, found: Tensor, wanted: Tensor, yardstick: Tensor, roundings: float, where: str) -> None:
+def _check_close(name: str, actual: Tensor, wanted: Tensor, yardstick: Tensor, roundings: float, where: str) -> None:
     empty = wanted == -torch.inf
-    assert torch.equal(found == -torch.inf, empty), f"{where}: {name} is -inf in other places than the oracle's"
-    assert not found.isnan().any(), f"{where}: {name} has NaN"
-    error, allowance = ((x.double() - wanted).masked_fill(empty, 0.0).abs() for x in (found, yardstick))
+    assert torch.equal(actual == -torch.inf, empty), f"{where}: {name} is -inf in other places than the oracle's"
+    assert not actual.isnan().any(), f"{where}: {name} has NaN"
+    error, allowance = ((x.double() - wanted).masked_fill(empty, 0.0).abs() for x in (actual, yardstick))
     if not error.numel():
         return
     size = float(wanted.masked_fill(empty, 0.0).abs().max())
-    rounded = 2 if found.dtype == wanted.dtype else 1  # the oracle is rounded as often where it has no more digits
-    floor = 16 * rounded * roundings * torch.finfo(found.dtype).eps * max(1.0, size)
+    rounded = 2 if actual.dtype == wanted.dtype else 1  # the oracle is rounded as often where it has no more digits
+    floor = 16 * rounded * roundings * torch.finfo(actual.dtype).eps * max(1.0, size)
     limit = 2 * float(allowance.max()) + floor
     assert float(error.max()) <= limit, f"{where}: {name} is off by {float(error.max()):.2e}, allowed {limit:.2e}"
-
-
-def _sizes(problem: Problem) -> str:
-    return f"query {tuple(problem.query.shape)}, key {tuple(problem.key.shape)}, {problem.query.dtype}"

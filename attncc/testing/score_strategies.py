@@ -27,7 +27,7 @@ from attncc.frontend.weights import Weights
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import SCORE
 from attncc.testing.oracle import Formula
-from attncc.testing.strategies import SYMBOLIC, Case, Drawn, Interpretation, conditions, expressions
+from attncc.testing.strategies import SYMBOLIC, Case, Drawn, Interpretation, binary, conditions, expressions
 
 #: Sizes of the dimensions of weights, by number of dimensions.
 SHAPES = ((), (1,), (5,), (11,), (3, 8), (2, 3, 4))
@@ -42,17 +42,6 @@ class RealInterpretation:
     condition: Callable[[Drawn], Any]
     weights: Sequence[Any]
     functions: Any
-
-
-@dataclass(frozen=True)
-class DrawnReal:
-    """A drawn real expression: how it reads, and how to build it."""
-
-    text: str
-    build: Callable[[RealInterpretation], Any] = field(repr=False)
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True)
@@ -90,12 +79,12 @@ class _Numeric:
         return torch.where(condition, branches[0], branches[1])
 
 
-def _applied(text: str, function: Callable[..., Any], *parts: DrawnReal) -> DrawnReal:
+def _applied(text: str, function: Callable[..., Any], *parts: Drawn) -> Drawn:
     """`function(functions, *values)` of drawn parts; `text` is a format of theirs."""
-    return DrawnReal(text.format(*parts), lambda w: function(w.functions, *(part.build(w) for part in parts)))
+    return Drawn(text.format(*parts), lambda w: function(w.functions, *(part.build(w) for part in parts)))
 
 
-_SCORE = DrawnReal("score", lambda names: names.score)
+_SCORE = Drawn("score", lambda names: names.score)
 _SHAPERS: dict[str, Callable[..., Any]] = {
     "tanh({})": lambda f, a: f.tanh(a),
     "exp(tanh({}))": lambda f, a: f.exp(f.tanh(a)),
@@ -126,34 +115,28 @@ _JOINERS: dict[str, Callable[..., Any]] = {
 
 
 @st.composite
-def _positions(draw: st.DrawFn, within: range) -> DrawnReal:
+def _positions(draw: st.DrawFn, within: range) -> Drawn:
     """Draw an index expression as a number, brought to moderate size."""
     drawn, size = draw(expressions(within, 1)), draw(st.sampled_from([3, 20, 75.5]))
-    return DrawnReal(f"tanh({drawn} / {size})", lambda w: w.functions.tanh(w.integer(drawn) / size))
+    return Drawn(f"tanh({drawn} / {size})", lambda w: w.functions.tanh(w.integer(drawn) / size))
 
 
 @st.composite
-def _look_ups(draw: st.DrawFn, within: range, shapes: Sequence[tuple[int, ...]]) -> DrawnReal:
+def _look_ups(draw: st.DrawFn, within: range, shapes: Sequence[tuple[int, ...]]) -> Drawn:
     """Draw a look-up of one of the weights, at indices that stay inside it."""
     slot = draw(st.integers(0, len(shapes) - 1))
     indices = [(draw(expressions(within, 1)), size) for size in shapes[slot]]
-    bounded = [_modulo(index, size) for index, size in indices]
+    bounded = [binary(index, "%", size) for index, size in indices]
 
     def build(names: RealInterpretation) -> Any:
         parts = tuple(names.integer(index) for index in bounded)
         return names.weights[slot][parts[0] if len(parts) == 1 else parts]
 
-    return DrawnReal(f"weights_{slot}[{', '.join(map(str, bounded))}]", build)
-
-
-def _modulo(index: Drawn, size: int) -> Drawn:
-    return Drawn(f"({index} % {size})", lambda names: index.build(names) % size)
+    return Drawn(f"weights_{slot}[{', '.join(map(str, bounded))}]", build)
 
 
 @st.composite
-def _reals(
-    draw: st.DrawFn, within: range, shapes: Sequence[tuple[int, ...]], depth: int, *, with_score: bool
-) -> DrawnReal:
+def _reals(draw: st.DrawFn, within: range, shapes: Sequence[tuple[int, ...]], depth: int, *, with_score: bool) -> Drawn:
     kinds = ["position"] + ["look-up"] * 2 * bool(shapes) + ["score"] * 2 * with_score
     if depth:
         kinds += ["shape", "join", "join", "where"]
@@ -171,7 +154,7 @@ def _reals(
             return _applied(text, _JOINERS[text], draw(deeper), draw(deeper))
         case "where":
             condition, yes, no = draw(conditions(within, 1)), draw(deeper), draw(deeper)
-            return DrawnReal(
+            return Drawn(
                 f"where({condition}, {yes}, {no})",
                 lambda w: w.functions.where(w.condition(condition), yes.build(w), no.build(w)),
             )
@@ -179,22 +162,22 @@ def _reals(
 
 
 @st.composite
-def _scores(draw: st.DrawFn, within: range, shapes: Sequence[tuple[int, ...]]) -> DrawnReal:
+def _scores(draw: st.DrawFn, within: range, shapes: Sequence[tuple[int, ...]]) -> Drawn:
     """Draw a bias added to the score, or any expression of it, capped; and sometimes pairs that it masks."""
     depth = draw(st.integers(0, 2))
     if draw(st.booleans()):
         added = draw(_reals(within, shapes, depth, with_score=False))
-        found = _applied("({} + {})", lambda f, a, b: a + b, _SCORE, added)
+        drawn = _applied("({} + {})", lambda f, a, b: a + b, _SCORE, added)
     else:
         inner = draw(_reals(within, shapes, depth + 1, with_score=True))
-        found = _applied("9 * tanh({} / 9)", lambda f, a: 9 * f.tanh(a / 9), inner)
+        drawn = _applied("9 * tanh({} / 9)", lambda f, a: 9 * f.tanh(a / 9), inner)
     if draw(st.integers(0, 3)) == 0:
         condition = draw(conditions(within, 1))
-        return DrawnReal(
-            f"where({condition}, {found}, -inf)",
-            lambda w: w.functions.where(w.condition(condition), found.build(w), -math.inf),
+        return Drawn(
+            f"where({condition}, {drawn}, -inf)",
+            lambda w: w.functions.where(w.condition(condition), drawn.build(w), -math.inf),
         )
-    return found
+    return drawn
 
 
 @st.composite
@@ -214,15 +197,15 @@ def score_cases(draw: st.DrawFn, case: Case, heads: int) -> ScoreCase:
     return ScoreCase(_symbolic(drawn, weights), str(drawn), weights, _formula(drawn, case.names(heads)))
 
 
-def _shifted(drawn: DrawnReal) -> DrawnReal:
+def _shifted(drawn: Drawn) -> Drawn:
     """An expression of all weights but the first."""
-    return DrawnReal(
+    return Drawn(
         f"[from slot 1: {drawn}]",
         lambda w: drawn.build(RealInterpretation(w.score, w.integer, w.condition, w.weights[1:], w.functions)),
     )
 
 
-def _symbolic(drawn: DrawnReal, tensors: Sequence[Tensor]) -> Score:
+def _symbolic(drawn: Drawn, tensors: Sequence[Tensor]) -> Score:
     named = {f"weights_{slot}": x for slot, x in enumerate(tensors)}
     weights = tuple(Weights(tuple(x.shape), name, slot) for slot, (name, x) in enumerate(named.items()))
     build = operator.methodcaller("build", SYMBOLIC)
@@ -235,7 +218,7 @@ def _symbolic(drawn: DrawnReal, tensors: Sequence[Tensor]) -> Score:
         raise
 
 
-def _formula(drawn: DrawnReal, names: Interpretation) -> Formula:
+def _formula(drawn: Drawn, names: Interpretation) -> Formula:
     def formula(scores: Tensor, weights: Sequence[Tensor]) -> Tensor:
         def integer(index: Drawn) -> Any:
             return _Converted(torch.as_tensor(np.asarray(index.build(names))), scores.dtype)

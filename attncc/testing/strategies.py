@@ -45,10 +45,10 @@ class Interpretation:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A drawn expression or condition: how it reads, and how to build it."""
+    """A drawn expression or condition: how it reads, and how to build it of an interpretation of its names."""
 
     text: str
-    build: Callable[[Interpretation], Any]
+    build: Callable[[Any], Any] = field(repr=False)
 
     def __repr__(self) -> str:
         return self.text
@@ -114,34 +114,36 @@ def numeric(q_len: int, kv_len: int, q_offset: int, heads: int, batch: int) -> I
 
 def _is_in(number: Array, lists: Array, row: Array) -> Array:
     number = np.asarray(number)
-    found: Array = (number >= 0) & (number[..., None] == lists[row]).any(-1)
-    return found
+    listed: Array = (number >= 0) & (number[..., None] == lists[row]).any(-1)
+    return listed
 
 
-_COMPARISONS = {
-    "<": operator.lt,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">=": operator.ge,
-    ">": operator.gt,
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    **{"<": operator.lt, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">=": operator.ge, ">": operator.gt},
+    **{"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv},
+    **{"//": operator.floordiv, "%": operator.mod, "<<": operator.lshift, ">>": operator.rshift},
+    **{"&": operator.and_, "|": operator.or_, "^": operator.xor},
 }
-_LOGIC = {"&": operator.and_, "|": operator.or_, "^": operator.xor}
-_ARITHMETIC = {"+": operator.add, "-": operator.sub}
-_DIVISION = {"//": operator.floordiv, "%": operator.mod}
-_SHIFTS = {"<<": operator.lshift, ">>": operator.rshift}
+_COMPARISONS, _LOGIC = st.sampled_from(["<", "<=", "==", "!=", ">=", ">"]), st.sampled_from(["&", "|", "^"])
+_DIVISIONS, _SHIFTS = st.sampled_from(["//", "%"]), st.sampled_from(["<<", ">>"])
 
 
 def _symbol(name: str) -> Drawn:
     return Drawn(name, operator.attrgetter(name))
 
 
-def _binary(a: Drawn, sign: str, b: Drawn, function: Callable[[Any, Any], Any]) -> Drawn:
-    return Drawn(f"({a} {sign} {b})", lambda names: function(a.build(names), b.build(names)))
+def binary(a: Drawn | float, sign: str, b: Drawn | float) -> Drawn:
+    """An operator between drawn expressions or numbers."""
+    left, right = (x if isinstance(x, Drawn) else _number(x) for x in (a, b))
+    return Drawn(f"({left} {sign} {right})", lambda names: _OPERATORS[sign](left.build(names), right.build(names)))
 
 
-def _with_number(a: Drawn, sign: str, number: int, function: Callable[[Any, Any], Any]) -> Drawn:
-    return Drawn(f"({a} {sign} {number})", lambda names: function(a.build(names), number))
+def _number(value: float) -> Drawn:
+    return Drawn(str(value), lambda names: value)
+
+
+def _absolute(a: Drawn) -> Drawn:
+    return Drawn(f"abs({a})", lambda names: abs(a.build(names)))
 
 
 def _looked_up(data: Array, *indices: Drawn) -> Drawn:
@@ -157,17 +159,14 @@ def _looked_up(data: Array, *indices: Drawn) -> Drawn:
 def _place(name: str, within: range) -> Drawn:
     """A position as the index of a table that has an entry for each of them."""
     symbol = _symbol(name)
-    return symbol if within.start == 0 else _with_number(symbol, "+", -within.start, operator.add)
+    return symbol if within.start == 0 else binary(symbol, "+", -within.start)
 
 
 @st.composite
 def _divisors(draw: st.DrawFn) -> Drawn:
     """Draw a divisor that depends on a position, a head or a length, and is positive."""
-    name = draw(st.sampled_from(["j", "h", "n_k", "i % 5"]))
-    text = f"(1 + {name})"
-    if name == "i % 5":
-        return Drawn(text, lambda names: 1 + names.i % 5)
-    return Drawn(text, lambda names: 1 + getattr(names, name))
+    names = [_symbol("j"), _symbol("h"), _symbol("n_k"), binary(_symbol("i"), "%", 5)]
+    return binary(1, "+", draw(st.sampled_from(names)))
 
 
 @st.composite
@@ -193,19 +192,19 @@ def _look_ups(draw: st.DrawFn, within: range) -> Drawn:
     length = len(within)
     if draw(st.booleans()):
         data = draw(_tables((length,), draw(st.integers(1, 6))))
-        gap = Drawn("abs(i - j)", lambda names: abs(names.i - names.j))
+        gap = _absolute(binary(_symbol("i"), "-", _symbol("j")))
         return _looked_up(data, draw(st.sampled_from([i, j, gap])))
     block = draw(st.sampled_from([8, 16, 50]))
     blocks = -(-length // block)
     data = draw(_tables((blocks, blocks), 3))
-    return _looked_up(data, *(_with_number(x, "//", block, operator.floordiv) for x in (i, j)))
+    return _looked_up(data, *(binary(x, "//", block) for x in (i, j)))
 
 
 @st.composite
 def _memberships(draw: st.DrawFn, within: range) -> Drawn:
     """Draw whether a number is in a list: blocks of keys by blocks of queries, or anything by either position."""
     block = draw(st.sampled_from([1, 8, 16, 50]))
-    i, j = (_with_number(_place(name, within), "//", block, operator.floordiv) for name in "ij")
+    i, j = (binary(_place(name, within), "//", block) for name in "ij")
     row, number = draw(st.sampled_from([(i, j), (i, j), (j, i), (i, draw(expressions(within, 1)))]))
     rows = -(-len(within) // block)
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
@@ -226,23 +225,22 @@ def expressions(draw: st.DrawFn, within: range, depth: int) -> Drawn:
     kind = draw(st.sampled_from([*kinds, "by position", "flag", "mask", "bits", "shift", "shift by"]))
     match kind:
         case "gap":
-            return _binary(_symbol("i"), "-", _symbol("j"), operator.sub)
+            return binary(_symbol("i"), "-", _symbol("j"))
         case "+":
-            sign = draw(st.sampled_from(list(_ARITHMETIC)))
-            return _binary(a, sign, draw(expressions(within, depth - 1)), _ARITHMETIC[sign])
+            return binary(a, draw(st.sampled_from("+-")), draw(expressions(within, depth - 1)))
         case "number":
-            return _with_number(a, "+", draw(st.integers(-60, 60)), operator.add)
+            return binary(a, "+", draw(st.integers(-60, 60)))
         case "*":
-            return _with_number(a, "*", draw(st.integers(-3, 3)), operator.mul)
+            return binary(a, "*", draw(st.integers(-3, 3)))
         case "//":
-            return _with_number(a, "//", draw(number), operator.floordiv)
+            return binary(a, "//", draw(number))
         case "%":
-            return _with_number(a, "%", draw(number), operator.mod)
+            return binary(a, "%", draw(number))
         case "% %":
-            b = _with_number(draw(expressions(within, depth - 1)), "%", draw(number), operator.mod)
-            return _with_number(_binary(a, "*", b, operator.mul), "%", draw(number), operator.mod)
+            b = binary(draw(expressions(within, depth - 1)), "%", draw(number))
+            return binary(binary(a, "*", b), "%", draw(number))
         case "abs":
-            return Drawn(f"abs{a}", lambda names: abs(a.build(names)))
+            return _absolute(a)
         case "extremum":
             name = draw(st.sampled_from(["minimum", "maximum"]))
             b = draw(expressions(within, depth - 1))
@@ -254,23 +252,18 @@ def expressions(draw: st.DrawFn, within: range, depth: int) -> Drawn:
         case "table":
             return draw(_look_ups(within))
         case "by position":
-            sign = draw(st.sampled_from(list(_DIVISION)))
-            return _binary(a, sign, draw(_divisors()), _DIVISION[sign])
+            return binary(a, draw(_DIVISIONS), draw(_divisors()))
         case "flag":
-            return _binary(a, "+", _with_number(draw(_flags(within)), "*", draw(number), operator.mul), operator.add)
+            return binary(a, "+", binary(draw(_flags(within)), "*", draw(number)))
         case "mask":
-            sign = draw(st.sampled_from(list(_LOGIC)))
-            return _with_number(a, sign, draw(st.integers(-16, 300)), _LOGIC[sign])
+            return binary(a, draw(_LOGIC), draw(st.integers(-16, 300)))
         case "bits":
-            sign = draw(st.sampled_from(list(_LOGIC)))
-            return _binary(a, sign, draw(expressions(within, depth - 1)), _LOGIC[sign])
+            return binary(a, draw(_LOGIC), draw(expressions(within, depth - 1)))
         case "shift":
-            sign = draw(st.sampled_from(list(_SHIFTS)))
-            return _with_number(a, sign, draw(st.integers(0, 5)), _SHIFTS[sign])
+            return binary(a, draw(_SHIFTS), draw(st.integers(0, 5)))
         case "shift by":
-            sign = draw(st.sampled_from(list(_SHIFTS)))
-            bits = _with_number(draw(expressions(within, depth - 1)), "%", draw(st.integers(1, 5)), operator.mod)
-            return _binary(a, sign, bits, _SHIFTS[sign])
+            sign, bits = draw(_SHIFTS), draw(expressions(within, depth - 1))
+            return binary(a, sign, binary(bits, "%", draw(st.integers(1, 5))))
     return draw(leaves)
 
 
@@ -286,12 +279,9 @@ def _fractions(draw: st.DrawFn, within: range) -> Drawn:
     """Draw a comparison of fractions with powers of two below, which numpy's floating point is exact for."""
 
     def divided() -> Drawn:
-        return _with_number(draw(expressions(within, 1)), "/", draw(st.sampled_from([2, 4, 8])), operator.truediv)
+        return binary(draw(expressions(within, 1)), "/", draw(st.sampled_from([2, 4, 8])))
 
-    gap = _binary(divided(), "-", divided(), operator.sub)
-    sign, bound = draw(st.sampled_from(list(_COMPARISONS))), draw(st.integers(-20, 60)) / 8
-    text = f"(abs{gap} {sign} {bound})"
-    return Drawn(text, lambda names: _COMPARISONS[sign](abs(gap.build(names)), bound))
+    return binary(_absolute(binary(divided(), "-", divided())), draw(_COMPARISONS), draw(st.integers(-20, 60)) / 8)
 
 
 @st.composite
@@ -301,20 +291,19 @@ def _joins(draw: st.DrawFn, within: range) -> Drawn:
     modulus = draw(st.sampled_from([2, 3, 5, 8, 16, 33, 64]))
     match draw(st.sampled_from(["mod", "gap", "block", "table", "by position"])):
         case "gap":
-            gap = _with_number(_binary(i, "-", j, operator.sub), "%", modulus, operator.mod)
-            return _with_number(gap, "==", draw(st.integers(0, modulus - 1)), operator.eq)
+            gap = binary(binary(i, "-", j), "%", modulus)
+            return binary(gap, "==", draw(st.integers(0, modulus - 1)))
         case "by position":
-            sign = draw(st.sampled_from(list(_DIVISION)))
-            divided = _binary(_symbol(draw(st.sampled_from("ij"))), sign, draw(_divisors()), _DIVISION[sign])
-            return _with_number(divided, "==", draw(st.integers(0, 2)), operator.eq)
+            divided = binary(draw(st.sampled_from([i, j])), draw(_DIVISIONS), draw(_divisors()))
+            return binary(divided, "==", draw(st.integers(0, 2)))
         case "block":
-            sides = [_with_number(x, "//", modulus, operator.floordiv) for x in (i, j)]
+            sides = [binary(x, "//", modulus) for x in (i, j)]
         case "table":
             data = draw(_tables((len(within),), draw(st.integers(1, 9))))
             sides = [_looked_up(data, _place(name, within)) for name in "ij"]
         case _:
-            sides = [_with_number(x, "%", modulus, operator.mod) for x in (i, j)]
-    return _binary(sides[0], "==", sides[1], operator.eq)
+            sides = [binary(x, "%", modulus) for x in (i, j)]
+    return binary(sides[0], "==", sides[1])
 
 
 @st.composite
@@ -327,33 +316,31 @@ def conditions(draw: st.DrawFn, within: range, depth: int = 3) -> Drawn:
             case "band":
                 return draw(_bands())
             case "causal":
-                return _binary(_symbol("j"), "<=", _symbol("i"), operator.le)
+                return binary(_symbol("j"), "<=", _symbol("i"))
             case "join":
                 return draw(_joins(within))
             case "flag":
                 return draw(_flags(within))
             case "flag == 1":
-                return _with_number(draw(_flags(within)), "==", draw(st.integers(0, 1)), operator.eq)
+                return binary(draw(_flags(within)), "==", draw(st.integers(0, 1)))
             case "membership":
                 return draw(_memberships(within))
             case "constant":
                 data = draw(_tables((3,), 2))
                 looked_up = Drawn(f"table({data.tolist()})[1]", lambda names: names.table(data)[1])
-                return _with_number(looked_up, ">", 0, operator.gt)
+                return binary(looked_up, ">", 0)
             case "fraction":
                 return draw(_fractions(within))
             case "compare":
-                sign = draw(st.sampled_from(list(_COMPARISONS)))
-                sides = draw(expressions(within, 1)), draw(expressions(within, min(depth, 2)))
-                return _binary(sides[0], sign, sides[1], _COMPARISONS[sign])
-        sign = draw(st.sampled_from(list(_COMPARISONS)))
-        filtered = _with_number(_symbol(draw(st.sampled_from("ij"))), "%", draw(st.integers(2, 40)), operator.mod)
-        return _with_number(filtered, sign, draw(st.integers(0, 12)), _COMPARISONS[sign])
+                left = draw(expressions(within, 1))
+                return binary(left, draw(_COMPARISONS), draw(expressions(within, min(depth, 2))))
+        filtered = binary(_symbol(draw(st.sampled_from("ij"))), "%", draw(st.integers(2, 40)))
+        return binary(filtered, draw(_COMPARISONS), draw(st.integers(0, 12)))
     a = draw(conditions(within, depth - 1))
     sign = draw(st.sampled_from(["&", "&", "|", "|", "^", "~"]))
     if sign == "~":
         return Drawn(f"~{a}", lambda names: ~a.build(names))
-    return _binary(a, sign, draw(conditions(within, depth - 1)), _LOGIC[sign])
+    return binary(a, sign, draw(conditions(within, depth - 1)))
 
 
 @st.composite

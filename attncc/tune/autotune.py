@@ -60,7 +60,7 @@ def answer(request: TuningRequest, listener: Listener = SILENT) -> TuningResult:
     """
     tasks = tasks_of(request)
     if request.measure:
-        from attncc.tune.ranks import tuned_by_ranks
+        from attncc.tune.collective import tuned_by_ranks
         from attncc.tune.schedule_task import ScheduleTask
 
         (task,) = tasks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,22 +13,18 @@ from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.errors import BackendError, ConfigError
 from attncc.frontend.patterns import as_pattern
-from attncc.frontend.scores import PLAIN, Score, as_score
-from attncc.ir.symbols import B, H
+from attncc.frontend.scores import as_score
 from attncc.planner.checks import check_score
 from attncc.planner.directions import BY_SHORT_NAME, ways
 from attncc.planner.options import separated
-from attncc.planner.passes import Alternative
-from attncc.planner.plan import Plan
-from attncc.planner.search import Tile, plan_for
 from attncc.planner.shape import Shape
-from attncc.targets import Target
 from attncc.targets import target as find_target
 from attncc.tune import devices
+from attncc.tune.device_task import DeviceTask
 from attncc.tune.facts import facts
 from attncc.tune.options import Effort, Efforts, TuningOptions
 from attncc.tune.space import Space
-from attncc.tune.task import OnStep, TuningTask
+from attncc.tune.task import OnStep
 from attncc.tune.tunables import Candidate, Tunables, backend_default, backend_tunables
 
 if TYPE_CHECKING:
@@ -44,18 +40,9 @@ EFFORTS: Mapping[str, Efforts] = {
 
 
 @dataclass(frozen=True, eq=False)
-class BackendTask(TuningTask):
-    """A pattern under a score at a shape, for a backend and a target; `attncc.attention` uses the result.
+class BackendTask(DeviceTask):
+    """The search for the configuration of a backend on a device; `attncc.attention` uses the result."""
 
-    Attributes:
-        shape: Lengths, with all heads and batch entries of the inputs.
-        device: Where it is measured, as torch names it; empty for a target that isn't here.
-        score: A backward is tuned with the gradients of those of its weights that require one.
-    """
-
-    shape: Shape
-    device: str = ""
-    score: Score = PLAIN
     used_by = "attncc.attention()"
 
     @classmethod
@@ -80,53 +67,12 @@ class BackendTask(TuningTask):
         check_score(task.score.expression, task.pattern, task.planned_shape)
         return [task, *(replace(task, direction=each) for each in others)]
 
-    def __getstate__(self) -> dict[str, object]:
-        """Workers get what a task is, and plan for themselves: plans hold functions."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
-
-    @cached_property
-    def plan(self) -> Plan:
-        """The plan in the backend's own tiles, for what is known before anything is chosen."""
-        return self.planned(backends.known(self.backend).tile)
-
-    def planned(self, tile: Tile) -> Plan:
-        """Return the plan in tiles of some size; the last ones are kept."""
-        return plan_for(self.pattern, self.planned_shape, tile, self.target)
-
-    def lowered(self, config: Config) -> tuple[Plan, dict[str, object]]:
-        """Return the plan under a configuration, and what of the configuration is the backend's; raises ConfigError."""
-        planners, backends_own = separated(config, self.direction)
-        tile = planners.tile(backends.known(self.backend).tile)
-        return self.planned(tile).preferring(planners.plan), backends_own
-
-    @cached_property
-    def planned_shape(self) -> Shape:
-        """The shape with heads and batch entries counted only where the pattern or the score depends on them."""
-        free = self.pattern.free | self.score.expression.free
-        heads, batch = self.shape.heads if H in free else 1, self.shape.batch if B in free else 1
-        return replace(self.shape, heads=heads, batch=batch)
-
-    @property
-    def target_facts(self) -> Target:
-        """What is known of the target."""
-        return find_target(self.target)
-
     @cached_property
     def key(self) -> Key:
         """What the result is remembered under."""
         return Key.of(
             self.pattern, self.score.key, self.planned_shape, self.inputs, self.direction, self.backend, self.target
         )
-
-    @property
-    def title(self) -> str:
-        """What people call it."""
-        return repr(self.pattern) + ("" if self.is_plain else f" under {self.score!r}")
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether scores stay as they are."""
-        return self.score.expression.is_identity
 
     @cached_property
     def environment(self) -> Environment:
@@ -136,9 +82,10 @@ class BackendTask(TuningTask):
     def about(self, config: Mapping[str, object]) -> dict[str, object]:
         """Return what people want to read beside the key: the pattern, its lengths, and what runs."""
         planners, _ = separated(config, self.direction)
-        passes = [_named(group.alternatives[0]) for group in self.plan.preferring(planners.plan).groups]
+        ways = [group.alternatives[0] for group in self.plan.preferring(planners.plan).groups]
+        plans = [f"{way.name} ({' + '.join(each.layout.kind for each in way.passes)})" for way in ways]
         said = about(self.pattern, self.shape.q_len, self.shape.kv_len, None if self.is_plain else self.score)
-        return said | {"plan": "; ".join(dict.fromkeys(passes))}
+        return said | {"plan": "; ".join(dict.fromkeys(plans))}
 
     @property
     def efforts(self) -> Efforts:
@@ -199,10 +146,6 @@ class BackendTask(TuningTask):
 
         names = devices.alike(self.device, self.target, options.workers)
         return DeviceEvaluator(self, self.default, options.seed, Policy(), names, left, on_step)
-
-
-def _named(alternative: Alternative) -> str:
-    return f"{alternative.name} ({' + '.join(each.layout.kind for each in alternative.passes)})"
 
 
 def _distinct_first(ranked: Sequence[RankedCandidate]) -> list[RankedCandidate]:

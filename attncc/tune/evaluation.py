@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
+from attncc._util.closing import Closing
 from attncc.tune.space import Point
 
 Config = Mapping[str, object]
@@ -29,7 +28,8 @@ TIME, TRIALS, EXHAUSTED, CANCELLED = "time", "trials", "exhausted", "cancelled"
 class Outcome:
     """Seconds of a configuration, with the samples that they are the median of; or the reason why there are none.
 
-    `is_late`: it had no time to end, so that nothing is known of it.
+    Attributes:
+        is_late: It had no time to end, so that nothing is known of it.
     """
 
     seconds: float | None
@@ -43,8 +43,10 @@ class Outcome:
 class Finals:
     """Seconds of the contestants, round by round; `samples[0]` are the default's, `dense` those of dense attention.
 
-    errors: why a challenger was refused, by its index. dense_length: the queries that dense attention was timed at,
-    where they are fewer than the task's, and its seconds are scaled.
+    Attributes:
+        errors: Why a challenger was refused, by its index.
+        dense_length: The queries that dense attention was timed at, where they are fewer than the task's, and its
+            seconds are scaled.
     """
 
     samples: tuple[tuple[float, ...], ...]
@@ -97,7 +99,7 @@ def reasons(outcomes: Sequence[Outcome]) -> Counter[str]:
     return Counter(outcome.reason for outcome in outcomes if outcome.seconds is None and not outcome.is_late)
 
 
-class Evaluator(ABC):
+class Evaluator(Closing, ABC):
     """Tries configurations, `batch` at a time; a context manager that owns what they run on."""
 
     batch = 1
@@ -110,16 +112,7 @@ class Evaluator(ABC):
     def finals(self, contestants: Sequence[Config], *, dense: bool, rounds: int, left: Callable[[], float]) -> Finals:
         """Let the contestants, the default first, compete; raises ConfigError where that can't be brought to an end.
 
-        dense: dense attention takes part, too. rounds: fewer are run where `left` says that there is no time.
+        Args:
+            dense: Dense attention takes part, too.
+            rounds: Fewer are run where `left` says that there is no time.
         """
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:  # noqa: B027  # most own nothing
-        """End what configurations run on."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,16 +18,14 @@ from attncc.frontend.scores import Score
 from attncc.measure.accuracy import Accuracy, accuracy
 from attncc.measure.dense import DenseTiming, DenseWorkload
 from attncc.measure.timing import elapsed
-from attncc.measure.workload import DTYPES
+from attncc.measure.workload import drawn
 from attncc.planner.directions import FORWARD
 from attncc.proof import causality
 from attncc.runtime.api import attention
+from attncc.tune.device_task import DeviceTask
 from attncc.tune.devices import alone
 from attncc.tune.evaluation import Config, Evaluator, Finals, Outcome, ahead
 from attncc.tune.worker import Failure, Worker
-
-if TYPE_CHECKING:
-    from attncc.tune.backend_task import BackendTask
 
 #: Look-ups are off where configurations are measured, and kernels are compiled, not interpreted.
 ENVIRONMENT = {"ATTNCC_CACHE": "off"}
@@ -58,7 +56,7 @@ class DeviceEvaluator(Evaluator):
 
     def __init__(
         self,
-        task: BackendTask,
+        task: DeviceTask,
         default: Config,
         seed: int,
         policy: Policy,
@@ -275,7 +273,7 @@ class CheckErrors:
         return accuracy(attend, query, key, value, bench.task.pattern, bench.task.shape, score=score)
 
 
-def measuring(task: BackendTask, seed: int) -> Callable[[Measurement], Any]:
+def measuring(task: DeviceTask, seed: int) -> Callable[[Measurement], Any]:
     """Set a worker up; return what answers its questions."""
     bench = Bench(task, seed)
     return lambda question: question.answer(bench)
@@ -289,10 +287,10 @@ class Bench:
         warm: Calls of configurations that were called before.
     """
 
-    def __init__(self, task: BackendTask, seed: int) -> None:
+    def __init__(self, task: DeviceTask, seed: int) -> None:
         self.task = task
         self.device = torch.device(task.device)
-        self.tensors = _tensors(task, seed)
+        self.tensors = drawn(task.inputs, task.shape.q_len, task.shape.kv_len, seed, task.device)
         self.score = task.score.on(
             [x.to(self.device).detach().requires_grad_(x.requires_grad) for x in task.score.tensors]
         )
@@ -328,27 +326,8 @@ class Bench:
         """Return a call of the task's direction on query, key, value and gradient; a backward's forward runs now."""
         *inputs, grad = tensors
         if self.task.direction == FORWARD:
-            return partial(_without_gradients, attend, *inputs)
+            return partial(torch.no_grad()(attend), *inputs)
         leaves = [x.detach().requires_grad_() for x in inputs]
         out = attend(*leaves)
         wanted = [*leaves, *(x for x in weights if x.requires_grad)]
         return lambda: torch.autograd.grad(out, wanted, grad, retain_graph=True)
-
-
-def _without_gradients(attend: Callable[..., Any], *inputs: Tensor) -> Any:
-    with torch.no_grad():
-        return attend(*inputs)
-
-
-def _tensors(task: BackendTask, seed: int) -> list[Tensor]:
-    """Return query, key, value and the output's gradient, from a normal distribution."""
-    generator = torch.Generator().manual_seed(seed)
-    inputs, shape = task.inputs, task.shape
-    sizes = [
-        (inputs.heads, shape.q_len, inputs.head_dim),
-        (inputs.kv_heads, shape.kv_len, inputs.head_dim),
-        (inputs.kv_heads, shape.kv_len, inputs.value_dim),
-        (inputs.heads, shape.q_len, inputs.value_dim),
-    ]
-    drawn = (torch.randn(inputs.batch, *size, generator=generator, device="cpu") for size in sizes)
-    return [x.to(task.device, DTYPES[inputs.dtype]) for x in drawn]

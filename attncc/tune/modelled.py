@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from multiprocessing.connection import wait
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from attncc._util.closing import Closing
 from attncc.backends import known
 from attncc.backends.base import LoweredKernels
 from attncc.errors import AttnccError, ConfigError
@@ -23,11 +23,9 @@ from attncc.machine_code.compiler import compile
 from attncc.machine_code.source import Source
 from attncc.proof import causality
 from attncc.targets import Gpu, gpu
+from attncc.tune.device_task import DeviceTask
 from attncc.tune.evaluation import Config, Evaluator, Finals, Outcome
 from attncc.tune.worker import Failure, Worker
-
-if TYPE_CHECKING:
-    from attncc.tune.backend_task import BackendTask
 
 #: The compiler has hung once it takes this many times as long for a kernel as for the slowest of the default's ...
 PATIENCE = 5.0
@@ -59,7 +57,7 @@ class ModelEvaluator(Evaluator):
     default's kernels come first, and may take as long as they do; the limits of all others scale with them.
     """
 
-    def __init__(self, task: BackendTask, workers: int, on_step: Callable[[str], None] = lambda step: None) -> None:
+    def __init__(self, task: DeviceTask, workers: int, on_step: Callable[[str], None] = lambda step: None) -> None:
         self._task, self._on_step = task, on_step
         self._compilers = Compilers(gpu(task.target), workers, math.inf)
         self.batch = 2 * workers
@@ -83,17 +81,17 @@ class ModelEvaluator(Evaluator):
         of_dense = self._outcomes(_dense(self._task), [{}])[0].seconds if dense else None
         return Finals(samples, () if of_dense is None else (of_dense,), errors)
 
-    def _outcomes(self, task: BackendTask, configs: Sequence[Config]) -> list[Outcome]:
+    def _outcomes(self, task: DeviceTask, configs: Sequence[Config]) -> list[Outcome]:
         kernels = [_lowered(task, config) for config in configs]
         sources = [[] if isinstance(each, str) else list(each.sources(task.direction)) for each in kernels]
-        compiled = self._compilers.compile((source for each in sources for source in each), self._tell)
+        compiled = self._compilers.compile(
+            (source for each in sources for source in each),
+            lambda done, count: self._on_step(f"compiling for {task.target}: {done} of {count} kernels"),
+        )
         return [self._outcome(task, *each, compiled) for each in zip(kernels, sources, strict=True)]
 
-    def _tell(self, done: int, count: int) -> None:
-        self._on_step(f"compiling for {self._task.target}: {done} of {count} kernels")
-
     def _outcome(
-        self, task: BackendTask, kernels: LoweredKernels | str, sources: list[Source], results: Mapping[Source, Result]
+        self, task: DeviceTask, kernels: LoweredKernels | str, sources: list[Source], results: Mapping[Source, Result]
     ) -> Outcome:
         if isinstance(kernels, str):
             return Outcome(None, reason=kernels)
@@ -108,7 +106,7 @@ class ModelEvaluator(Evaluator):
         return Outcome(modelled.seconds, (modelled.seconds,), resources=resources)
 
 
-def _lowered(task: BackendTask, config: Config) -> LoweredKernels | str:
+def _lowered(task: DeviceTask, config: Config) -> LoweredKernels | str:
     """Lower a configuration, or return why it can't be."""
     expression = None if task.is_plain else task.score.expression
     with_weights = any(x.requires_grad for x in task.score.tensors)
@@ -120,14 +118,14 @@ def _lowered(task: BackendTask, config: Config) -> LoweredKernels | str:
         return error.problem
 
 
-def _dense(task: BackendTask) -> BackendTask:
+def _dense(task: DeviceTask) -> DeviceTask:
     """Return the task under dense attention: causal where the pattern sees no later key, which halves its work."""
     shape = task.shape
     is_causal = shape.q_len == shape.kv_len and bool(causality.prove(task.pattern, shape).holds)
     return replace(task, pattern=(causal if is_causal else full)())
 
 
-class Compilers:
+class Compilers(Closing):
     """Workers that compile for a GPU side by side: a compiler that hangs or crashes costs the kernel that it was at.
 
     A context manager: the processes start with the first kernel that isn't in the cache, and end with the block.
@@ -151,14 +149,6 @@ class Compilers:
         self.slowest = 0.0
         self.late: set[Source] = set()
         self._workers = [Worker(compiling, (gpu,), {"TRITON_INTERPRET": "0"}) for _ in range(workers)]
-
-    def __enter__(self) -> Compilers:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the processes."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attncc.errors import ConfigError, nearest
+from attncc.errors import ConfigError, check_known
 from attncc.planner.directions import BOTH, BY_SHORT_NAME, SHORT_NAMES
 
 if TYPE_CHECKING:
@@ -93,14 +93,14 @@ class TuningOptions:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value that an option can't have."""
-        require("direction", self.direction, BY_SHORT_NAME)
-        require("effort", self.effort, LEVELS)
+        check_known("direction", self.direction, BY_SHORT_NAME)
+        check_known("effort", self.effort, LEVELS)
         if self.dtype is not None:
             from attncc.backends.inputs import ITEMSIZES  # not above: every command of the CLI imports this file
 
-            require("dtype", self.dtype, ITEMSIZES)
+            check_known("dtype", self.dtype, ITEMSIZES)
         if self.mode is not None:
-            require("mode", self.mode, MODES)
+            check_known("mode", self.mode, MODES)
         if self.budget is not None:
             _require_positive("budget", self.budget, Real, "a number of seconds")
         for name in ("trials", "workers", "ranks"):
@@ -119,13 +119,6 @@ class TuningOptions:
 
 #: What the levels of effort stand for.
 Efforts = Mapping[str, Effort]
-
-
-def require(name: str, value: str, allowed: Iterable[str]) -> None:
-    """Raise ConfigError unless a value is one of those allowed."""
-    allowed = tuple(allowed)
-    if value not in allowed:
-        raise ConfigError(f"{name} {value!r}.", rule=f"It is one of {', '.join(allowed)}.", fix=nearest(value, allowed))
 
 
 def _require_positive(name: str, value: Any, kind: type, what: str) -> None:

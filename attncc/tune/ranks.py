@@ -5,44 +5,29 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from statistics import median
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from attncc import targets
-from attncc.configs.entry import Entry
 from attncc.distributed.execution.communicators import DIMS
 from attncc.distributed.execution.compiling import compile
 from attncc.distributed.execution.operator import DistributedAttention
 from attncc.distributed.schedules.sharing import Sharing
+from attncc.distributed.simulation.scenario import Scenario
 from attncc.distributed.simulation.selection import parsed
-from attncc.distributed.topology import Topology
-from attncc.errors import AttnccError, ConfigError, DistributedError
-from attncc.measure.workload import DTYPES
-from attncc.planner.directions import ways
-from attncc.tune.budget import Budget
+from attncc.errors import AttnccError, ConfigError
+from attncc.measure.workload import drawn
 from attncc.tune.evaluation import Config, Evaluator, Finals, Outcome
-from attncc.tune.listener import Listener
-from attncc.tune.options import TuningOptions
-from attncc.tune.result import TaskResult, TuningResult
-from attncc.tune.stored import stored_or_tuned
 from attncc.tune.task import OnStep
-
-if TYPE_CHECKING:
-    from attncc.tune.schedule_task import ScheduleTask
 
 #: Rounds of a trial: in each of them all ranks run once.
 ROUNDS = 3
-#: How long ranks wait for rank 0, which simulates meanwhile.
-PATIENCE = timedelta(hours=12)
 
 #: Seconds of each round, or in a line why there are none.
 Answer = list[float] | str
@@ -51,11 +36,11 @@ Answer = list[float] | str
 class Ranks:
     """All ranks, as rank 0 sees them, which asks and tells, and as the others do, which listen.
 
-    `control` is a group of all ranks that moves tensors of the CPU.
+    They run schedules of a scenario. `control` is a group of all ranks that moves tensors of the CPU.
     """
 
-    def __init__(self, task: ScheduleTask, seed: int, device: torch.device, control: dist.ProcessGroup) -> None:
-        self._task, self._seed, self._device, self._control = task, seed, device, control
+    def __init__(self, scenario: Scenario, seed: int, device: torch.device, control: dist.ProcessGroup) -> None:
+        self._scenario, self._seed, self._device, self._control = scenario, seed, device, control
         self._meshes: dict[tuple[int, ...], DeviceMesh] = {}
 
     def ask(self, configs: Sequence[Config], rounds: int) -> list[Answer]:
@@ -117,11 +102,11 @@ class Ranks:
         return lambda: self._seconds(op, tensors)
 
     def _compiled(self, config: Config) -> DistributedAttention:
-        task, inputs = self._task, self._task.inputs
+        scenario, inputs = self._scenario, self._scenario.inputs
         sharing, settings = parsed(config, dist.get_world_size())
         return compile(
-            task.pattern,
-            task.length,
+            scenario.pattern,
+            scenario.length,
             mesh=self._mesh(sharing),
             heads=inputs.heads,
             kv_heads=inputs.kv_heads,
@@ -141,25 +126,14 @@ class Ranks:
 
     def _tensors(self, op: DistributedAttention) -> list[Tensor]:
         """Return this rank's query, key, value and gradient of the output, random."""
-        inputs, mesh = self._task.inputs, op.mesh
-        batch, tokens = inputs.batch // mesh.size("batch"), len(op.positions())
-        generator = torch.Generator(self._device).manual_seed(self._seed + dist.get_rank())
-
-        def drawn(heads: int, size: int) -> Tensor:
-            shape = batch, heads // mesh.size("heads"), tokens, size
-            values = torch.randn(shape, generator=generator, device=self._device, dtype=torch.float32)
-            return values.to(DTYPES[inputs.dtype]).requires_grad_()
-
-        sizes = [
-            (inputs.heads, inputs.head_dim),
-            (inputs.kv_heads, inputs.head_dim),
-            (inputs.kv_heads, inputs.value_dim),
-        ]
-        return [*(drawn(*each) for each in sizes), drawn(inputs.heads, inputs.value_dim).detach()]
+        mesh, tokens = op.mesh, len(op.positions())
+        local = Sharing(mesh.size("batch"), mesh.size("heads")).local(self._scenario.inputs)
+        *leaves, gradient = drawn(local, tokens, tokens, self._seed + dist.get_rank(), self._device)
+        return [*(x.requires_grad_() for x in leaves), gradient]
 
     def _seconds(self, op: DistributedAttention, tensors: Sequence[Tensor]) -> float:
         *leaves, gradient = tensors
-        directions = ways(self._task.direction)
+        directions = self._scenario.directions
         results: list[Tensor] = []
         with torch.no_grad() if directions == ("forward",) else nullcontext():
             forward = self._slowest(lambda: results.append(cast(Tensor, op(*leaves))))
@@ -212,41 +186,6 @@ class RanksEvaluator(Evaluator):
         return Finals(tuple(() if isinstance(each, str) else tuple(each) for each in answers), (), errors)
 
 
-def tuned_by_ranks(task: ScheduleTask, options: TuningOptions, listener: Listener) -> TuningResult:
-    """Return the stored result, or tune: rank 0 decides, the others run what it asks. All ranks return the same.
-
-    Collective. What tuning raises on rank 0 is a DistributedError on the others.
-    """
-    with _joined(task, options.seed) as ranks:
-        follows = dist.get_rank() != 0
-        result = _followed(task, ranks) if follows else _led(replace(task, ranks=ranks), ranks, options, listener)
-    return TuningResult([result], listener.is_cancelled())
-
-
-def _led(task: ScheduleTask, ranks: Ranks, options: TuningOptions, listener: Listener) -> TaskResult:
-    """Answer as rank 0, and tell the others."""
-    budget = Budget(task.allowance(options).seconds, listener.is_cancelled)
-    try:
-        result = stored_or_tuned(task, options, listener, budget)
-    except DistributedError:  # of all ranks, which have stopped listening
-        raise
-    except AttnccError as error:
-        ranks.tell({"failed": error.problem, "fix": error.fix})
-        raise
-    ranks.tell({"entry": result.entry.describe(), "source": result.source, "trials_run": result.trials_run})
-    return result
-
-
-def _followed(task: ScheduleTask, ranks: Ranks) -> TaskResult:
-    """Serve rank 0, and return its answer."""
-    answer = ranks.listen()
-    if "failed" in answer:
-        raise DistributedError(
-            f"Rank 0 could not tune: {answer['failed']}", rule="Rank 0 tunes; the others run.", fix=answer["fix"]
-        )
-    return TaskResult(task, Entry.parse(answer["entry"]), answer["source"], answer["trials_run"])
-
-
 def world_size() -> int:
     """Return the number of ranks of this world; raises ConfigError where there is none."""
     if dist.is_initialized():
@@ -259,34 +198,3 @@ def world_size() -> int:
             fix="torchrun --nproc-per-node 4 --no-python attncc tune ... --measure",
         )
     return int(size)
-
-
-@contextmanager
-def _joined(task: ScheduleTask, seed: int) -> Iterator[Ranks]:
-    """Yield all ranks of the world, which run schedules of a task; end the world if it began here. Collective."""
-    device = _device(task.topology)
-    begins = not dist.is_initialized()
-    if begins:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        control = dist.new_group(backend="gloo", timeout=PATIENCE)
-        assert isinstance(control, dist.ProcessGroup)
-        yield Ranks(task, seed, device, control)
-        dist.barrier(control)
-    finally:
-        if begins:
-            dist.destroy_process_group()
-
-
-def _device(topology: Topology) -> torch.device:
-    if not all(targets.target(name).gpu for name in topology.targets):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ConfigError(
-            f"Topology {topology.name!r} is of {', '.join(topology.targets)}, and this rank has no GPU.",
-            rule="Schedules are measured on the devices of the topology.",
-            fix="Leave --measure out, or choose a topology of CPUs.",
-        )
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    torch.cuda.set_device(device)
-    return device

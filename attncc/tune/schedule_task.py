@@ -169,7 +169,11 @@ class ScheduleTask(TuningTask):
         ]
         best = choose(self.scenario, self._sharings(), on_step)[:PROPOSED]
         proposed = [described(each.settings, each.sharing) for each in best]
-        by_distance = sorted((_distance(each, proposed[0]), space.point(each)) for each in feasible)
+
+        def distance(candidate: Candidate) -> int:
+            return sum(proposed[0][name] != value for name, value in candidate.items())
+
+        by_distance = sorted((distance(each), space.point(each)) for each in feasible)
         return Ranking(space, self.facts, [RankedCandidate(math.inf, point) for _, point in by_distance], proposed)
 
     def _sharings(self) -> list[Sharing] | None:
@@ -234,10 +238,6 @@ class ScheduleSimulator(Evaluator):
         except AttnccError as error:
             return Outcome(None, reason=error.problem)
         return Outcome(seconds, (seconds,))
-
-
-def _distance(candidate: Candidate, other: Candidate) -> int:
-    return sum(other[name] != value for name, value in candidate.items())
 
 
 def _check_mesh(topology: Topology, mesh: tuple[int, int, int]) -> None:

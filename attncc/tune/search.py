@@ -62,7 +62,7 @@ class Ranking:
 
     def describe(self, most: int) -> dict[str, Any]:
         """Return the space as JSON-able data, with the `most` best by prediction."""
-        removed, _ = self.space.removed(self.facts)
+        removed = self.space.removed(self.facts)
         return {
             "size": self.space.size,
             "feasible": len(self.ranked),
@@ -79,8 +79,10 @@ class Ranking:
 class Search:
     """A search over the feasible candidates of a space. `ended` says afterwards why it ended.
 
-    first: candidates to try before all others: the default, seeds, the winner of a similar task. ranked: all feasible
-    ones, by prediction. required: how many of the first ones are tried even where no time is left.
+    Attributes:
+        first: Candidates to try before all others: the default, seeds, the winner of a similar task.
+        ranked: All feasible ones, by prediction.
+        required: How many of the first ones are tried even where no time is left.
     """
 
     space: Space

@@ -98,15 +98,15 @@ class Space:
         names = {**self._names(facts), **candidate}
         return candidate == self.default or all(constraint.holds(names) for constraint in self.constraints)
 
-    def removed(self, facts: Facts) -> tuple[list[tuple[Constraint, int]], int]:
-        """Return how many of all combinations each constraint would remove by itself, and how many all leave."""
+    def removed(self, facts: Facts) -> list[tuple[Constraint, int]]:
+        """Return how many of all combinations each constraint would remove by itself."""
         names = self._names(facts)
         alone = []
         for constraint in self.constraints:
             own = {name: self.parameters[name] for name in self.parameters if name in constraint.expression.names}
             others = self.size // math.prod(map(len, own.values()))
             alone.append((constraint, self.size - others * _count(own, (constraint,), names)))
-        return alone, len(self.feasible(facts))
+        return alone
 
     def seeded(self, facts: Facts) -> list[dict[str, Value]]:
         """Return the default, then the feasible seeds completed with it, each once; needs `including`."""

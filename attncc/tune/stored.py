@@ -38,7 +38,7 @@ def stored(task: TuningTask, options: TuningOptions) -> TaskResult | None:
         return None
     if task.mode == "measured" and entry.mode == "modelled":
         return None
-    if _level(entry.effort) < LEVELS.index(options.effort):
+    if entry.effort not in LEVELS[LEVELS.index(options.effort) :]:
         return None
     if not entry.is_complete and (entry.trials < (options.trials or 0) or _time_of(entry) < (options.budget or 0.0)):
         return None
@@ -49,7 +49,3 @@ def _time_of(entry: Entry) -> float:
     """Return the budget that ended the search of an entry, which is infinite where something else did."""
     budget = entry.about.get("budget")
     return float(budget) if isinstance(budget, int | float) else math.inf
-
-
-def _level(effort: str) -> int:
-    return LEVELS.index(effort) if effort in LEVELS else -1

@@ -90,7 +90,8 @@ class Study:
     def elsewhere(self) -> set[Point]:
         """Return the candidates that another living process evaluates now."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return {self._point(trial) for trial in running if not _is_own(trial) and _lives(trial)}
+        others = (trial for trial in running if trial.user_attrs.get("owner") != _owner())
+        return {self._point(trial) for trial in others if _lives(trial)}
 
     @_of_storage
     def ask(self) -> RunningTrial:
@@ -171,10 +172,6 @@ def _is_time(value: object) -> bool:
 
 def _owner() -> dict[str, Any]:
     return {"host": platform.node(), "pid": os.getpid(), "began": psutil.Process().create_time()}
-
-
-def _is_own(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get("owner") == _owner()
 
 
 def _lives(trial: FrozenTrial) -> bool:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import Any
 
+from attncc._util.closing import Closing
 from attncc.errors import AttnccError
 
 #: Seconds that a worker may take to start: it imports torch, and perhaps triton, beside other work of the machine.
@@ -40,12 +40,12 @@ class Failure:
     late: bool = False
 
 
-class Worker:
+class Worker(Closing):
     """A process that calls `setup(*arguments)` once, and then what that returned with each question.
 
-    A crash, a hang or an abort of a compiler takes that process down and nothing else, and the next question goes to a
-    new one. `setup` is a function of a module that can be imported. `environment` holds variables that the process
-    sees in place of its parent's. It runs no code of the parent's main module, as multiprocessing's would.
+    A crash, a hang or an abort of a compiler takes that process down and nothing else. The next question goes to a new
+    one. `setup` is a function of a module that can be imported. `environment` holds variables that the process sees in
+    place of its parent's. It runs no code of the parent's main module, as multiprocessing's would.
     """
 
     def __init__(
@@ -57,14 +57,6 @@ class Worker:
         self._pipe: Connection | None = None
         self._failed: Failure | None = None
         self._is_starting = False
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def start(self) -> None:
         """Start the process, if there is none, without waiting until it can answer."""

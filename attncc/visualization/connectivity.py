@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncc.frontend.patterns import Pattern
-from attncc.ir.normal import simplified
+from attncc.ir.normal import rewritten
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
 from attncc.planner import bisect
@@ -50,5 +50,5 @@ def grid(pattern: Pattern, seq_len: int, most: int, *, head: int = 0) -> Grid:
 
 def _classes(predicate: Predicate, seq_len: int, side: int) -> Array:
     axis = Axis(seq_len)
-    layout = Layout(axis, axis, everything(seq_len, seq_len), simplified(predicate))
+    layout = Layout(axis, axis, everything(seq_len, seq_len), rewritten(predicate))
     return bisect.bisect(layout, 0, side, side).classify()

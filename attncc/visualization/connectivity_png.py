@@ -29,27 +29,27 @@ _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd")
 
 def save(pattern: Pattern, seq_len: int, path: Path) -> None:
     """Draw every subset of a pattern, and their union, side by side; raises ConfigError if `path` can't be written."""
-    found = grid(pattern, seq_len, CELLS)
-    panels = [(connectivity(subset, m), found.cells[m - 1]) for m, subset in enumerate(pattern.subsets, start=1)]
+    whole = grid(pattern, seq_len, CELLS)
+    panels = [(connectivity(subset, m), whole.cells[m - 1]) for m, subset in enumerate(pattern.subsets, start=1)]
     if len(panels) > 1:
-        panels.append(("union", _coloured(found)))
-    figure.write(_drawn([(title, cells, found.side) for title, cells in panels], seq_len, repr(pattern)), path)
+        panels.append(("union", _coloured(whole)))
+    figure.write(_drawn([(title, cells, whole.side) for title, cells in panels], seq_len, repr(pattern)), path)
 
 
 def save_gallery(patterns: Sequence[Pattern], seq_len: int, path: Path) -> None:
     """Draw the unions of several patterns side by side."""
     grids = [grid(pattern, seq_len, CELLS) for pattern in patterns]
-    panels = [(repr(p), _coloured(found), found.side) for p, found in zip(patterns, grids, strict=True)]
+    panels = [(repr(p), _coloured(each), each.side) for p, each in zip(patterns, grids, strict=True)]
     figure.write(_drawn(panels, seq_len, ""), path)
 
 
-def _coloured(found: Grid) -> Array:
+def _coloured(grid: Grid) -> Array:
     """Return an RGB image, each subset in its colour, earlier ones on top."""
     from matplotlib.colors import to_rgb
 
-    image = np.ones((*found.cells[0].shape, 3))
-    for m in reversed(range(len(found.cells))):
-        weight = found.cells[m][:, :, None] / 2
+    image = np.ones((*grid.cells[0].shape, 3))
+    for m in reversed(range(len(grid.cells))):
+        weight = grid.cells[m][:, :, None] / 2
         image = image * (1 - weight) + np.array(to_rgb(_COLOURS[m % len(_COLOURS)])) * weight
     return image
 

@@ -24,20 +24,20 @@ POINTS = 4096
 TITLE = 120
 
 
-def save(found: Report, path: Path) -> None:
+def save(report: Report, path: Path) -> None:
     """Draw a report as PNG; raises ConfigError if `path` can't be written."""
-    groups = rank_groups(found.scenario.topology)
-    order = found.best.schedule.partition.chunking.axis.positions
+    groups = rank_groups(report.scenario.topology)
+    order = report.best.schedule.partition.chunking.axis.positions
     made = figure.blank(13, 8.5 if order is None else 9.3)
     owners, places, traffic, timeline = _axes(made, reordered=order is not None)
-    panels.ownership(owners, shares(found, groups), groups, found.scenario.length, found.best.settings.partition)
+    panels.ownership(owners, shares(report, groups), groups, report.scenario.length, report.best.settings.partition)
     if order is not None:
         chosen = np.linspace(0, len(order) - 1, min(POINTS, len(order))).astype(np.int64)
-        panels.order(places, chosen, order[chosen], len(order), found.scenario.length)
-    direction = found.scenario.directions[0]
-    panels.traffic(traffic, between(found, groups), groups, direction)
-    panels.timeline(timeline, found.best.timelines, groups)
-    made.suptitle(_title(found), x=0.01, ha="left", fontsize=12, parse_math=False)
+        panels.order(places, chosen, order[chosen], len(order), report.scenario.length)
+    direction = report.scenario.directions[0]
+    panels.traffic(traffic, between(report, groups), groups, direction)
+    panels.timeline(timeline, report.best.timelines, groups)
+    made.suptitle(_title(report), x=0.01, ha="left", fontsize=12, parse_math=False)
     figure.write(made, path)
 
 
@@ -51,24 +51,24 @@ def rank_groups(topology: Topology) -> RankGroups:
     return RankGroups("node", line) if len(nodes) > 1 else neighbours
 
 
-def shares(found: Report, groups: RankGroups) -> Array:
+def shares(report: Report, groups: RankGroups) -> Array:
     """Return how much of each bin of the sequence, in the order of the chunking, a line owns, float64 (lines, bins)."""
-    chunking, length = found.best.schedule.partition.chunking, found.scenario.length
+    chunking, length = report.best.schedule.partition.chunking, report.scenario.length
     bins = min(BINS, length)
     bin_of = np.empty(length, np.int64)
     bin_of[chunking.axis.places] = np.arange(length) * bins // length
     owned = np.zeros((groups.count, bins))
-    for rank in range(found.ranks):
-        positions = found.best.sharing.positions(found.best.schedule.partition, rank)
+    for rank in range(report.ranks):
+        positions = report.best.sharing.positions(report.best.schedule.partition, rank)
         owned[groups.of_rank[rank]] += np.bincount(bin_of[positions], minlength=bins)
     share: Array = owned / owned.sum(axis=0)
     return share
 
 
-def between(found: Report, groups: RankGroups) -> Array:
+def between(report: Report, groups: RankGroups) -> Array:
     """Return the bytes from line to line in the first direction, float64 (lines, lines)."""
     sent = np.zeros((groups.count, groups.count))
-    for step in found.traffic[found.scenario.directions[0]].steps:
+    for step in report.traffic[report.scenario.directions[0]].steps:
         np.add.at(sent, (groups.of_rank[step.flow.source], groups.of_rank[step.flow.target]), step.flow.bytes)
     return sent
 
@@ -83,10 +83,10 @@ def _axes(made: Any, *, reordered: bool) -> tuple[Any, Any, Any, Any]:
     return owners, made.add_subplot(grid[1, 0], sharex=owners), traffic, timeline
 
 
-def _title(found: Report) -> str:
-    topology, partition = found.scenario.topology, found.best.schedule.partition
+def _title(report: Report) -> str:
+    topology, partition = report.scenario.topology, report.best.schedule.partition
     return (
-        f"{figure.wrapped(repr(found.scenario.pattern), TITLE, 2)}\n"
-        f"{found.scenario.length:,} tokens on {found.ranks:,} ranks of {topology.name}, simulated\n"
-        f"{found.best.settings.partition} partition in units of {partition.chunking.size:,}; {exchange(found.best)}"
+        f"{figure.wrapped(repr(report.scenario.pattern), TITLE, 2)}\n"
+        f"{report.scenario.length:,} tokens on {report.ranks:,} ranks of {topology.name}, simulated\n"
+        f"{report.best.settings.partition} partition in units of {partition.chunking.size:,}; {exchange(report.best)}"
     )

@@ -53,8 +53,10 @@ class DirectionTraffic:
 class BaselineSummary:
     """A baseline in all directions of the scenario together.
 
-    seconds: the makespan, None where it isn't possible. busiest, total: bytes that the busiest rank, and all ranks,
-    receive. note: how it was set up, or why it isn't possible.
+    Attributes:
+        seconds: The makespan, None where it isn't possible.
+        busiest, total: Bytes that the busiest rank, and all ranks, receive.
+        note: How it was set up, or why it isn't possible.
     """
 
     name: str
@@ -147,21 +149,21 @@ class Report:
     @property
     def notes(self) -> list[str]:
         """What the figures don't show by themselves: where nothing is saved, and where something else is faster."""
-        found = []
+        notes = []
         direction = self.scenario.directions[0]
         if self.of_ring >= NOTHING_SAVED:
-            found.append(
+            notes.append(
                 "Exchanging exactly what is seen saves nothing on the busiest rank: "
                 f"it receives {self.of_ring:.0%} of a ring's bytes in the {direction}."
             )
-        found += [
+        notes += [
             f"{each.name} is faster in this simulation, by {self.best.seconds / each.seconds - 1:.1%}."
             for each in self.summaries
             if each.seconds and below(each.seconds, self.best.seconds)
         ]
         if self.ranks > 1 and self.one_device < self.best.seconds:
-            found.append("One device alone is faster, if its memory holds everything: there is too little to compute.")
-        return found
+            notes.append("One device alone is faster, if its memory holds everything: there is too little to compute.")
+        return notes
 
     def describe(self) -> dict[str, Any]:
         """Return the report as plain data; times in seconds, sizes in bytes."""
@@ -241,8 +243,8 @@ def spans(timeline: Timeline) -> list[dict[str, object]]:
 
 
 def _between(begin: Array, end: Array) -> list[list[float]]:
-    found: list[list[float]] = np.stack([begin, end], axis=1)[end > begin].tolist()
-    return found
+    spans: list[list[float]] = np.stack([begin, end], axis=1)[end > begin].tolist()
+    return spans
 
 
 def exchange(candidate: Candidate) -> str:

@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from attncc.cli import output, program
+from attncc.cli import errors, output
 from attncc.cli.progress import progress
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\rover \u202eback [red]red[/red] :warning: \x9b1m"
@@ -117,5 +117,5 @@ def test_unexpected_errors_without_a_message_are_reported_by_type(capsys: pytest
         def __str__(self) -> str:
             raise RuntimeError
 
-    output.report_error(program._unexpected(Mute()))
+    errors.report_error(errors._unexpected(Mute()))
     assert "Mute: <a Mute that has no text>." in capsys.readouterr().err

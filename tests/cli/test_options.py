@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from attncc.backends.triton import aot
 from attncc.cli.app import app
-from attncc.cli.options import GpuName, PatternName, TopologyName, one_of
-from attncc.errors import AttnccError, ConfigError
+from attncc.cli.options import GpuName, PatternName, TopologyName
+from attncc.errors import AttnccError
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,3 @@ def test_values_given_twice_are_refused(command: list[str], says: str) -> None:
     assert says in error.problem
     assert "once" in error.rule
     assert error.fix
-
-
-def test_one_of_suggests_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match="--direction fwf") as caught:
-        one_of("--direction", "fwf", ("fwd", "bwd", "both"))
-    assert "fwd" in caught.value.fix

@@ -112,7 +112,7 @@ def test_huge_files_are_refused(entry: Make, tmp_path: Path) -> None:
 def test_irregular_files_are_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
-        with pytest.raises(ConfigError, match="no regular file"):
+        with pytest.raises(ConfigError, match="a regular file"):
             Entry.read(path)
 
 

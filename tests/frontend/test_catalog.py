@@ -149,9 +149,9 @@ def test_table_files_that_are_not_npy_are_refused(tmp_path: Path, kind: str) -> 
         case "folder":
             path.mkdir()
     says = {
-        "pipe": "no regular file",
+        "pipe": "a regular file",
         "text": "not what numpy writes",
-        "folder": "no regular file",
+        "folder": "a regular file",
         "missing": "No such",
     }
     with pytest.raises(TableError, match=f"can't be read as a table: .*{says[kind]}") as raised:

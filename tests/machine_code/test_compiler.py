@@ -94,7 +94,7 @@ def test_huge_and_irregular_archives_are_ignored(source: Source, monkeypatch: py
             assert store.load(path) is None
     path.unlink()
     os.mkfifo(path)
-    with pytest.warns(CacheWarning, match="no regular file"):
+    with pytest.warns(CacheWarning, match="a regular file"):
         assert store.load(path) is None
     store.save(path, found)
     assert path.read_bytes() == sound

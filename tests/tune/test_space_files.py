@@ -125,7 +125,7 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         load("torch", "forward", tmp_path / "missing.toml")
     os.mkfifo(tmp_path / "pipe")
     for other in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
-        with pytest.raises(ConfigError, match="is no regular file"):
+        with pytest.raises(ConfigError, match="isn't a regular file"):
             load("torch", "forward", other)
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")

@@ -195,6 +195,6 @@ def test_logs_that_become_pipes_fall_back_to_memory(tmp_path: Path) -> None:
     log.append_logs(LOGS[:1])
     path.unlink()
     os.mkfifo(path)
-    with pytest.warns(CacheWarning, match="no regular file|No such device"):
+    with pytest.warns(CacheWarning, match="a regular file|No such device"):
         log.append_logs(LOGS[1:])
     assert list(log.read_logs(0))[-2:] == LOGS[1:]

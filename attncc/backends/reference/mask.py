@@ -42,7 +42,8 @@ def mask_rows(pattern: Pattern, shape: Shape, rows: Tensor) -> Tensor:
         J: torch.arange(shape.kv_len, device=device).view(1, 1, 1, -1),
     }
     holds = torch.as_tensor(evaluate_predicate(predicate, {**axes, NQ: shape.q_len, NK: shape.kv_len}), device=device)
-    leading = [shape.batch if B in pattern.free else 1, shape.heads if H in pattern.free else 1]
+    own = shape.narrowed(pattern.free)
+    leading = own.batch, own.heads
     full = holds.expand(*leading, len(rows), shape.kv_len)
     kept = [axis for axis, symbol in enumerate((B, H)) if symbol in pattern.free]
     return full.reshape([leading[axis] for axis in kept] + [len(rows), shape.kv_len]).contiguous()

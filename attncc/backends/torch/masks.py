@@ -75,8 +75,13 @@ class Hidden:
 class Mask:
     """For T items of L query rows and M keys: key slots inside [start, stop), and the residual.
 
-    start, stop: (T, L); key_slot: (T, M), -1 for padding; query, key: absolute positions (T, L) and (T, M), for
-    the residual. A mask that is the same for all items has T = 1. `part_of`: the mask that this is some items of.
+    A mask that is the same for all items has T = 1.
+
+    Attributes:
+        start, stop: (T, L).
+        key_slot: (T, M), -1 for padding.
+        query, key: Absolute positions (T, L) and (T, M), for the residual.
+        part_of: The mask that this is some items of.
     """
 
     start: Array
@@ -91,8 +96,8 @@ class Mask:
     def parted(self) -> Iterator[tuple[Array, Mask]]:
         """Yield items (T,) with the mask that serves them: those that are translations of one another share one.
 
-        They are whole periods of the residual apart along the diagonal, so the residual is the same for all of
-        them, and their key ranges hide the same keys. Where few items are alike, each gets a mask of its own.
+        They are whole periods of the residual apart along the diagonal, so the residual is the same for all of them.
+        Their key ranges hide the same keys. Where few items are alike, each gets a mask of its own.
         """
         parts = self._alike()
         if len(parts) < len(self.start) and len(parts) <= MOST_PARTS:

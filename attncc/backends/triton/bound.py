@@ -1,7 +1,7 @@
 """Bound launches: kernels with all arguments in place but those that differ from call to call.
 
-Launching costs the host some tens of microseconds, as long as a GPU takes for a short sequence, so that a call fills in
-its tensors, their strides and the scale, and nothing else.
+Launching costs the host some tens of microseconds, as long as a GPU takes for a short sequence. So a call fills in its
+tensors, their strides and the scale, and nothing else.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class BoundLaunch:
         except CompilationError as error:
             raise BackendError(
                 f"Triton could not compile the {self.launch.spec.kernel} kernel with {self.launch.blocks}: {error}",
-                rule="The kernels are compiled when they are first launched; it stopped before registers or memory.",
-                fix=f"Where the message is about a size, choose smaller blocks; else name backend='torch'. {REPORT}",
+                rule="Kernels are compiled when they are first launched. This one stopped before registers or memory.",
+                fix=f"If the message is about a size, choose smaller blocks; otherwise name backend='torch'. {REPORT}",
             ) from error
         except PTXASError as error:
             raise BackendError(

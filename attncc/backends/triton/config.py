@@ -20,7 +20,8 @@ DIRECTIONS = dict(zip(KERNELS, ("forward", "backward", "backward"), strict=True)
 class Blocks:
     """How one kernel is cut: query rows and keys of a tile (powers of two), warps of a program, pipeline stages.
 
-    item_tiles: the most tiles of a work item; 0 chooses by the mean of all items.
+    Attributes:
+        item_tiles: The most tiles of a work item; 0 chooses by the mean of all items.
     """
 
     block_m: int
@@ -34,9 +35,10 @@ class Blocks:
 class KernelConfig:
     """Blocks of the three kernels, and choices that concern all of them.
 
-    precision: how float32 products are computed, `ieee` or `tf32`; 16-bit inputs know no choice.
-    atomic: dQ and the gradients of weights are added up by the key-gradient kernel, with atomics, in place of a kernel
-    of their own: fewer products, but sums in an order that differs from run to run.
+    Attributes:
+        precision: How float32 products are computed, `ieee` or `tf32`; 16-bit inputs know no choice.
+        atomic: dQ and the gradients of weights are added up by the key-gradient kernel, with atomics, in place of a
+            kernel of their own: fewer products, but sums in an order that differs from run to run.
     """
 
     forward: Blocks

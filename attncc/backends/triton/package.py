@@ -1,10 +1,10 @@
 """A folder of compiled kernels: binaries, assembly, a manifest that says how to launch them, and a loader.
 
-manifest.json holds the pattern and its sets, the score and its weights, sizes, versions, and for each kernel its
-arguments in order with their types, its constants and resources. `forward`, `delta` and the entries of `backward` are
-phases: they list launches in order, with their grids, arrays (in arrays.bin) and numbers. `files` holds the size and
-SHA-256 of each other file, and `checksum` that of the manifest itself. loader.py checks these and runs the kernels; it
-needs PyTorch, but neither attncc nor triton.
+manifest.json holds the pattern and its sets, the score and its weights, sizes and versions. For each kernel it has the
+arguments in order with their types, the constants and the resources. `forward`, `delta` and the entries of `backward`
+are phases: they list launches in order, with their grids, arrays (in arrays.bin) and numbers. `files` holds the size
+and SHA-256 of each other file, and `checksum` that of the manifest itself. loader.py checks these and runs the kernels;
+it needs PyTorch, but neither attncc nor triton.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         """Return a predicate as a Boolean expression, fully parenthesised; raises BackendError if it is too long."""
         if predicate.occurrences > MAX_PRINTED:
             raise BackendError(
-                f"A predicate of {predicate.occurrences:,} comparisons, those that occur again counted again.",
+                f"A predicate of {predicate.occurrences:,} comparisons, repeated ones included.",
                 rule=f"A kernel evaluates at most {MAX_PRINTED:,} for each pair.",
                 fix="Put what depends on i, on j or on i - j alone into tables, or name backend='torch'.",
             )

@@ -52,8 +52,10 @@ def digest(schedule: Schedule, facts: Sequence[object]) -> str:
 class Agreement:
     """Whether all ranks have the same digest, and each expects what the others send it; compared once.
 
-    own: the digest of this rank. manifest: makes the manifest of this rank, about `peers` ranks at most. channels: of
-    the mesh, one a dimension, in the same order on all ranks, whose product is all ranks.
+    Attributes:
+        own: The digest of this rank.
+        manifest: Makes the manifest of this rank, about `peers` ranks at most.
+        channels: Of the mesh, one a dimension, in the same order on all ranks, whose product is all ranks.
     """
 
     def __init__(
@@ -97,9 +99,10 @@ def _check_digests(digests: dict[int, str]) -> None:
 class Manifest:
     """What a rank sends to each rank that it exchanges with, itself among them, and what it expects of it.
 
-    entries: int64 (ranks, 5): a rank's number in the world, then the number of rows and a digest of what is sent, and
-    of what is expected, in all rounds. Digests are of the rows' positions in the order of messages, which come from
-    the gathers that take tensors apart and put them together. Backwards go the same ways.
+    Attributes:
+        entries: int64 (ranks, 5): a rank's number in the world, then the number of rows and a digest of what is sent,
+            and of what is expected, in all rounds. Digests are of the rows' positions in the order of messages, which
+            come from the gathers that take tensors apart and put them together. Backwards go the same ways.
     """
 
     entries: Array
@@ -168,7 +171,8 @@ def _summary(items: Iterator[Item], ranks: int) -> Array:
 class CallSizes(NamedTuple):
     """Sizes of query, key and value that all ranks of a sequence have alike: all but the tokens.
 
-    gradients: whether a backward may follow, in which all ranks take part, too.
+    Attributes:
+        gradients: Whether a backward may follow, in which all ranks take part, too.
     """
 
     batch: int
@@ -238,7 +242,7 @@ def check_same_weights(weights: Mapping[str, Tensor], channels: Sequence[Channel
         differing = outliers({row[0]: row[slot] for row in rows})
         if differing:
             raise DistributedError(
-                f"The weights {name!r} of the score are others on {named(differing)}.",
+                f"The weights {name!r} of the score differ on {named(differing)}.",
                 rule="All ranks have the same weights, each the whole of them, in one type.",
                 fix="Broadcast them from one rank before the first step, and add up their gradients in each.",
             )

@@ -199,7 +199,10 @@ def adding(stores: Sequence[Stores]) -> Delivery:
 def gathered_rows(row: Sequence[int], channels: Sequence[Channel], device: torch.device, what: str) -> list[list[int]]:
     """Return the rows of numbers of all ranks of a mesh, of one length and with a rank's number first, ascending.
 
-    channels: of the mesh, one a dimension, in the same order on all ranks. Collective.
+    Collective.
+
+    Args:
+        channels: Of the mesh, one a dimension, in the same order on all ranks.
     """
     table = torch.tensor([row], dtype=torch.int64, device=device)
     for channel in channels:

@@ -84,8 +84,8 @@ def compile(
         A module that holds the score's weights, as that of attncc.compile does.
 
     Raises:
-        DistributedError: For a mesh that doesn't fit, a schedule that can't be run, a timeout that isn't a number of
-            seconds, weights that are sharded, and ranks that differ.
+        DistributedError: For a mesh that doesn't fit, a schedule that can't be run, or a timeout that isn't a number of
+            seconds. Also for sharded weights, and for ranks that differ.
         ConfigError: For options of another kind, and a spread that doesn't divide ranks and key heads.
         ShapeError, BackendError: For what a call would refuse; and what planning raises.
     """
@@ -126,7 +126,7 @@ def _check_kinds(**given: object) -> None:
     for name, value in given.items():
         kind, fix = KINDS[name]
         if value is not None and not isinstance(value, kind):
-            raise ConfigError(f"{name}={value!r}.", rule=f"It is of attncc.distributed.{kind.__name__}.", fix=fix)
+            raise ConfigError(f"{name}={value!r}.", rule=f"It is an attncc.distributed.{kind.__name__}.", fix=fix)
 
 
 def _check_call(call: AttentionCall) -> None:
@@ -145,7 +145,7 @@ def _sharing(mesh: RankMesh, inputs: Inputs, ulysses_degree: int) -> Sharing:
     if ranks % ulysses_degree:
         raise ConfigError(
             f"spread={ulysses_degree} on {ranks} ranks that share a sequence.",
-            rule="They fall into groups of that many neighbours.",
+            rule="The ranks are divided into groups of that many neighbours.",
             fix=f"Choose a spread that divides {ranks}.",
         )
     found = Sharing(heads=mesh.size("heads"), parts=ranks // ulysses_degree, ulysses_degree=ulysses_degree)
@@ -176,6 +176,6 @@ def _check_fits(schedule: Schedule, length: int, parts: int) -> None:
     if (partition.chunking.length, partition.ranks) != (length, parts):
         raise DistributedError(
             f"The schedule is for {partition.chunking.length} tokens on {partition.ranks} ranks.",
-            rule=f"Here are {length} tokens on {parts} ranks.",
+            rule=f"This attention has {length} tokens on {parts} ranks.",
             fix="Plan one for these, or give settings in its place.",
         )

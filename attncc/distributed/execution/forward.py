@@ -23,8 +23,9 @@ from attncc.distributed.execution.task_executables import TaskExecutables
 class Run:
     """What a rank needs to run its part of a schedule.
 
-    channel: between the ranks that run the schedule, None where that is this rank alone. call: the sizes of a call, in
-    words, for errors.
+    Attributes:
+        channel: Between the ranks that run the schedule, None where that is this rank alone.
+        call: The sizes of a call, in words, for errors.
     """
 
     tables: RankTables
@@ -76,7 +77,8 @@ class HeadClassInputs:
 class Partial:
     """Results of the rows of a store, (B, H, N, Dv), so far; in the accumulation dtype where several meet in a row.
 
-    remainder: lse comes with what its rounding has left off, as under a score.
+    Attributes:
+        remainder: lse comes with what its rounding has left off, as under a score.
     """
 
     def __init__(

@@ -52,7 +52,8 @@ def unshard(
 ) -> Tensor:
     """Return the whole tensor on every rank; `positions` are those of each rank of the sequence, which `own` is one of.
 
-    channels: by dimension of the mesh.
+    Args:
+        channels: By dimension of the mesh.
     """
     _check_dims(x, batch, heads, sequence)
     if sequence is not None and x.shape[sequence] != len(positions[own]):
@@ -91,7 +92,7 @@ def _check_dims(x: object, *dims: int | None) -> None:
     """Raise ShapeError unless x is a tensor that has these dimensions, each once."""
     if not isinstance(x, Tensor):
         raise ShapeError(
-            f"A {type(x).__name__} for a tensor.",
+            f"A {type(x).__name__} was given for a tensor.",
             rule="Tensors are cut into shards.",
             fix="Convert it first, for example with torch.as_tensor.",
         )

@@ -22,7 +22,9 @@ THERE, BACK = "the swap of sequence for heads", "the swap of heads for sequence"
 class Swap:
     """Ranks that have the tokens of a part one after another, and each an equal share of all their heads in between.
 
-    rank: this one's number among them. tokens: of each.
+    Attributes:
+        rank: This one's number among them.
+        tokens: Of each.
     """
 
     channel: Channel

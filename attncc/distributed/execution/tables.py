@@ -25,8 +25,10 @@ class Message:
 class SideTables:
     """The keys, or the queries, of a head class on a rank.
 
-    stores: the positions that the rank holds: its own, then what each round brings. sends, gets: the messages of each
-    round, [0] being none; the rows of one that comes are in the store of its round.
+    Attributes:
+        stores: The positions that the rank holds: its own, then what each round brings.
+        sends, gets: The messages of each round, [0] being none; the rows of one that comes are in the store of its
+            round.
     """
 
     stores: tuple[Array, ...]
@@ -68,8 +70,10 @@ class RankTask:
 class HeadClassTables:
     """A head class on a rank.
 
-    returned: messages of results to owners of queries; awaited: of results from other ranks. merges: of each store of
-    queries, whether several results meet in one of its rows.
+    Attributes:
+        returned: Messages of results to owners of queries.
+        awaited: Of results from other ranks.
+        merges: Of each store of queries, whether several results meet in one of its rows.
     """
 
     subset: HeadSubset

@@ -20,8 +20,10 @@ from attncc.runtime.executables import executable_for
 class TaskExecutables:
     """What the tasks of a rank compute: a pattern of `length` tokens, under the score of the call.
 
-    first_entry, first_head: the batch entry and query head that the rank's first ones are. A rank may have more
-    tasks than the planner keeps plans for, so that their executables are kept here.
+    A rank may have more tasks than the planner keeps plans for, so that their executables are kept here.
+
+    Attributes:
+        first_entry, first_head: The batch entry and query head that the rank's first ones are.
     """
 
     pattern: Pattern

@@ -109,7 +109,7 @@ def _heard(ranks: Sequence[BaseProcess], receiver: Connection, report: Report) -
             raise DistributedError(
                 f"Process {failed[0]} of the measurement failed.",
                 rule="All of them measure until the end.",
-                fix="See above what it said.",
+                fix="Its output above says why.",
                 rank=failed[0],
             )
         if receiver.poll(0.1):

@@ -26,10 +26,13 @@ class Stored:
 class Heartbeat(Stored):
     """A sign of life that a rank writes to the store.
 
-    process: a name for the process, as another may have been the rank before. number: grows with each heartbeat.
-    entered: by the key of a group, the number of its exchanges that the rank has come to. waiting: the group of the
-    exchange that the rank is in, None while it computes. last: the exchange that it is in, or was in last. knows:
-    whether it has seen the failure report.
+    Attributes:
+        process: A name for the process, as another may have been the rank before.
+        number: Grows with each heartbeat.
+        entered: By the key of a group, the number of its exchanges that the rank has come to.
+        waiting: The group of the exchange that the rank is in, None while it computes.
+        last: The exchange that it is in, or was in last.
+        knows: Whether it has seen the failure report.
     """
 
     process: str
@@ -44,8 +47,9 @@ class Heartbeat(Stored):
 class FailureReport(Stored):
     """The global rank that is to blame, None for a process outside the world; and why, to follow it in a sentence.
 
-    processes: those that were known, by rank as text. A store that outlives its world, as that of torchrun's agent
-    does, may hold a report on another.
+    Attributes:
+        processes: Those that were known, by rank as text. A store that outlives its world, as that of torchrun's agent
+            does, may hold a report on another.
     """
 
     rank: int | None

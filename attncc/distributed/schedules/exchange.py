@@ -42,7 +42,12 @@ class Demand:
 
 @dataclass(frozen=True, eq=False)
 class Exchange:
-    """keys: units whose keys and values are pulled; queries: units whose queries are pushed to the owners of keys."""
+    """The units that travel, and between which ranks.
+
+    Attributes:
+        keys: Units whose keys and values are pulled.
+        queries: Units whose queries are pushed to the owners of keys.
+    """
 
     keys: Demand
     queries: Demand

@@ -202,7 +202,7 @@ def _library() -> tuple[Any, Any]:
     except ImportError as error:
         raise ConfigError(
             f"partition='hypergraph': {error}.",
-            rule="It takes Mt-KaHyPar, which attncc doesn't install by itself.",
+            rule="It needs Mt-KaHyPar, which attncc doesn't install by itself.",
             fix='pip install "attncc[hypergraph]", or choose another partition.',
         ) from None
     return mtkahypar, mtkahypar.initialize(1)

@@ -34,10 +34,13 @@ TILE = 128
 class PartitioningProblem:
     """A pattern of self-attention over `length` tokens, which `ranks` ranks share.
 
-    inputs: sizes of the group's query, key and value, over all of its tokens. node_of: the node of each rank, int64
-    (ranks,), which a tree follows; by default all are in one. slack: the most tokens of a rank over its even share.
-    most: the tokens that the memory of a rank holds. Raises PlanError if the ranks can't hold all tokens, and what
-    checking a pattern does.
+    Raises PlanError if the ranks can't hold all tokens, and what checking a pattern does.
+
+    Attributes:
+        inputs: Sizes of the group's query, key and value, over all of its tokens.
+        node_of: The node of each rank, int64 (ranks,), which a tree follows; by default all are in one.
+        slack: The most tokens of a rank over its even share.
+        most: The tokens that the memory of a rank holds.
     """
 
     pattern: Pattern

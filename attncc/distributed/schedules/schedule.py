@@ -66,10 +66,13 @@ class Task:
 class HeadClassSchedule:
     """What a head class, heads of batch entries that see alike, sends and computes.
 
-    members: (batch entry, key head) pairs, int64 (M, 2); None for all of them. With grouped queries a key head stands
-    for all query heads that share it. keys: units whose keys and values travel to the queries. queries: units whose
-    queries travel to the keys; the partial results (out, lse) go back to the owner in a round after the last.
-    tasks: of all ranks, sorted by (rank, round).
+    Attributes:
+        members: (batch entry, key head) pairs, int64 (M, 2); None for all of them. With grouped queries a key head
+            stands for all query heads that share it.
+        keys: Units whose keys and values travel to the queries.
+        queries: Units whose queries travel to the keys; the partial results (out, lse) go back to the owner in a round
+            after the last.
+        tasks: Of all ranks, sorted by (rank, round).
     """
 
     members: Array | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
-from attncc.errors import ConfigError, RenamedWarning, nearest
+from attncc.errors import ConfigError, RenamedWarning, check_known
 
 PARTITIONS = ("contiguous", "balanced", "zigzag", "block_cyclic", "cyclic", "classes", "longest_first", "hypergraph")
 ROUTES = ("direct", "tree", "ring")
@@ -46,11 +46,7 @@ class Settings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "partition", current_name(self.partition))
         for name, names in (("partition", PARTITIONS), ("route", ROUTES)):
-            value = getattr(self, name)
-            if value not in names:
-                raise ConfigError(
-                    f"{name}={value!r}.", rule=f"It is one of {', '.join(names)}.", fix=nearest(value, names)
-                )
+            check_known(name, getattr(self, name), names)
         for name, least in (("unit", 0), ("stages", 0), ("fanout", 1), ("spread", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:

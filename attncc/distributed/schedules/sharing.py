@@ -82,7 +82,8 @@ def possible_sharings(ranks: int, kv_heads: int, batch: int = 1, heads: int = 1)
 def steps(schedule: Schedule, inputs: Inputs, sharing: Sharing, direction: str, lse: int = 0) -> list[Superstep]:
     """Return the supersteps of all ranks in a direction, `forward` or `backward`; the schedule is for the whole inputs.
 
-    lse: bytes of one that is swapped back with the results, 0 where the caller doesn't want it.
+    Args:
+        lse: Bytes of one that is swapped back with the results, 0 where the caller doesn't want it.
     """
     local = sharing.local(inputs)
     make = forward_steps if direction == "forward" else backward_steps

@@ -117,7 +117,8 @@ class _Side:
 def _meet(strip: Strip, place: Array, queries: _Side, keys: _Side, seeing: Array, seen: Array) -> Array:
     """Return the pairs of each meeting in a strip, float64, and mark the queries that see and the keys that are seen.
 
-    place: where each unit is among those of the strip, -1 for nowhere.
+    Args:
+        place: Where each unit is among those of the strip, -1 for nowhere.
     """
     row, entry = strip.entries(queries.unit)
     meeting, width = queries.meeting[row], len(strip.units) + 1

@@ -69,8 +69,9 @@ class Flow:
 class Superstep:
     """Pairs that each rank computes, float64 (ranks,), while a flow is on its way.
 
-    group: the number of each rank's group, whose ranks exchange with each other alone, int64 (ranks,); None if all are
-    in one.
+    Attributes:
+        group: The number of each rank's group, whose ranks exchange with each other alone, int64 (ranks,); None if all
+            are in one.
     """
 
     work: Array
@@ -83,10 +84,14 @@ class Superstep:
 class TokenBytes:
     """Bytes of a token of a member (a batch entry and a key head) as it travels.
 
-    key: of key and value. query: of all query heads that share the key head. result: of their out and lse, under a
-    score with its remainder. key_gradient, query_gradient: of the sums of gradients of key and value, and of queries,
-    in the accumulation type. result_gradient: of the gradient of the result of a query that travelled, with its lse and
-    delta (the row sum of result * gradient, less the gradient of lse).
+    Attributes:
+        key: Of key and value.
+        query: Of all query heads that share the key head.
+        result: Of their out and lse, under a score with its remainder.
+        key_gradient, query_gradient: Of the sums of gradients of key and value, and of queries, in the accumulation
+            type.
+        result_gradient: Of the gradient of the result of a query that travelled, with its lse and delta (the row sum of
+            result * gradient, less the gradient of lse).
     """
 
     key: int

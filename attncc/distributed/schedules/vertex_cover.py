@@ -20,7 +20,9 @@ from attncc.ir.tables import Array
 def cheapest_cover(sees: Array, query_cost: Array, key_cost: Array) -> tuple[Array, Array]:
     """Return the masks (queries that travel, keys that travel) of least total cost that cover every True of `sees`.
 
-    sees: bool (Q, K); costs: positive integers (Q,) and (K,).
+    Args:
+        sees: Which query sees which key, bool (Q, K).
+        query_cost, key_cost: Positive integers (Q,) and (K,).
     """
     if _all_keys_are_cheapest(sees, query_cost, key_cost):
         return np.zeros(len(query_cost), bool), np.asarray(sees.any(0))
@@ -35,9 +37,12 @@ def cheapest_cover(sees: Array, query_cost: Array, key_cost: Array) -> tuple[Arr
 class _Flow:
     """A flow in the making, from keys to queries.
 
-    sees: by key, the queries that see it; room: what each query can still take, `open` the queries that have any;
-    given: by query, what it has from each key; supply: what each key has left. reached: queries that can't get room any
-    more, since nothing that a key with supply reaches has any.
+    Attributes:
+        sees: By key, the queries that see it.
+        room: What each query can still take, `open` the queries that have any.
+        given: By query, what it has from each key.
+        supply: What each key has left.
+        reached: Queries that can't get room any more, since nothing that a key with supply reaches has any.
     """
 
     sees: list[int]

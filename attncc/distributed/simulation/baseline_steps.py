@@ -122,8 +122,10 @@ class Hybrid:
 class AllGather:
     """Keys of all ranks gathered by each: first within a rank's column, then in its row what that column has.
 
-    row, column: of each rank, int64 (ranks,). With all ranks in one column, each in a row of its own, all is gathered
-    at once. pairs, tokens: as for Hybrid, block r at rank r.
+    Attributes:
+        row, column: Of each rank, int64 (ranks,). With all ranks in one column, each in a row of its own, all is
+            gathered at once.
+        pairs, tokens: As for Hybrid, block r at rank r.
     """
 
     inputs: Inputs

@@ -1,6 +1,6 @@
 """Baselines: published ways to distribute attention, under the same simulation as schedules.
 
-They run the same block-sparse kernels at the same cost of a pair, and compute only the pairs of the pattern, on the
+They run the same block-sparse kernels at the same cost of a pair. They compute only the pairs of the pattern, on the
 ranks where their strategy has them. Published implementations are dense or causal: this favours them. What they send
 doesn't depend on the pattern. A transfer overlaps with computing wherever the strategy allows it.
 """
@@ -32,10 +32,13 @@ ORDERS = ("contiguous", "cyclic")
 class BlockScenario:
     """What baselines are compared on: a pattern's pairs, the inputs, and the devices of a topology.
 
-    contiguous, cyclic: pairs between the queries of block r and the keys of block s, float64 (ranks, ranks), over all
-    heads and batch entries, for `length` tokens in the blocks of `contiguous_blocks` and `cyclic_blocks`.
-    seconds_per_pair, launch: by target, as in simulate.makespan; those of the backward for direction "backward".
-    devices: the device of each rank, int64 (ranks,); None for the first ones. Raises TopologyError and ConfigError.
+    Raises TopologyError and ConfigError.
+
+    Attributes:
+        contiguous, cyclic: Pairs between the queries of block r and the keys of block s, float64 (ranks, ranks), over
+            all heads and batch entries, for `length` tokens in the blocks of `contiguous_blocks` and `cyclic_blocks`.
+        seconds_per_pair, launch: By target, as in simulate.makespan; those of the backward for direction "backward".
+        devices: The device of each rank, int64 (ranks,); None for the first ones.
     """
 
     inputs: Inputs
@@ -90,7 +93,8 @@ class BlockScenario:
 class Baseline:
     """A strategy with its timeline and the bytes that each rank receives, int64 (ranks,), in one direction.
 
-    note: how it was set up, or where `timeline` is None and no bytes are received, why it isn't possible.
+    Attributes:
+        note: How it was set up, or where `timeline` is None and no bytes are received, why it isn't possible.
     """
 
     name: str

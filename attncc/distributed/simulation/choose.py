@@ -36,10 +36,13 @@ def choose(
 ) -> list[Candidate]:
     """Return the candidates for a scenario, the fastest first; of equally fast ones, the one that was tried first.
 
-    sharings: how ranks may share what there is; by default all share the sequence, and groups of neighbours may swap
-    it for heads. First every partition with a direct exchange in one round; then other exchanges for the finalists
-    (other stages only where hiding more could make one the fastest), and rings as in the baselines.
-    fixed: fields of Settings that all candidates have.
+    Every partition is tried first with a direct exchange in one round. Then come other exchanges for the finalists, and
+    rings as in the baselines. Other stages are tried only where hiding more could make one the fastest.
+
+    Args:
+        sharings: How ranks may share what there is; by default all share the sequence, and groups of neighbours may
+            swap it for heads.
+        fixed: Fields of Settings that all candidates have.
     """
     tried: list[Candidate] = []
     if sharings is None:

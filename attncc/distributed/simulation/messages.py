@@ -19,10 +19,12 @@ Use = tuple[Array, Array]
 class Messages:
     """The messages of a round between devices: each goes from `source` to `target`, int64 (M,).
 
-    seconds: of each by itself, float64 (M,): the latencies of all messages of its busier end, and the bytes of the
-    round on the busiest link of its path. hops: (messages, channels that they cross), together all paths. load: the
-    seconds that the round takes on each channel, float64 (channels,). meeting: the number of the group with all of
-    which each device waits, -1 for none, int64 (devices,).
+    Attributes:
+        seconds: Of each by itself, float64 (M,): the latencies of all messages of its busier end, and the bytes of the
+            round on the busiest link of its path.
+        hops: (messages, channels that they cross), together all paths.
+        load: The seconds that the round takes on each channel, float64 (channels,).
+        meeting: The number of the group with all of which each device waits, -1 for none, int64 (devices,).
     """
 
     source: Array
@@ -36,7 +38,8 @@ class Messages:
     def of(cls, flow: Flow, topology: Topology, group: Array | None = None) -> Messages:
         """Return the messages of a flow between devices; what a device sends itself is none.
 
-        group: of each device, int64 (devices,), where it waits for all of its group if any of it sends something.
+        Args:
+            group: Of each device, int64 (devices,), where it waits for all of its group if any of it sends something.
         """
         moved = (flow.bytes > 0) & (flow.source != flow.target)
         source, target, sizes = flow.source[moved], flow.target[moved], flow.bytes[moved]
@@ -78,8 +81,11 @@ class Messages:
     def sent(self, posted: Array, free: Array) -> tuple[Array, Array]:
         """Return when each message arrives, and when each channel is free again.
 
-        posted: when each device comes to the round, float64 (devices,); free: when the channels have carried the rounds
-        before. A message sets off when both of its ends have come, and all of its channels are free.
+        A message sets off when both of its ends have come, and all of its channels are free.
+
+        Args:
+            posted: When each device comes to the round, float64 (devices,).
+            free: When the channels have carried the rounds before.
         """
         begin = np.maximum(posted[self.source], posted[self.target])
         for crossing, channels in self.hops:
@@ -99,7 +105,8 @@ def free_again(free: Array, uses: Iterable[Use], load: Array) -> Array:
 def flow_seconds(flow: Flow, topology: Topology, placement: Array | None = None) -> float:
     """Return the seconds of a round that all begin together.
 
-    placement: the device number of each rank, int64 (ranks,), else its own.
+    Args:
+        placement: The device number of each rank, int64 (ranks,), else its own.
     """
     if placement is not None:
         flow = flow.among(placement)

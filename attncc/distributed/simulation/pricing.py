@@ -1,7 +1,7 @@
 """Pricing: the seconds of each task by itself, as its backend predicts them for the plan that it will run.
 
-Dividing one prediction among the pairs says nothing of rows that are scattered, of tiles that a small task fills
-badly, or of a layout that a task can't use any more. Planning every task says it, and takes milliseconds for each.
+Dividing one prediction among the pairs says nothing of scattered rows, or of tiles that a small task fills badly. Nor
+does it say that a task can't use some layout any more. Planning every task says it, and takes milliseconds for each.
 """
 
 from __future__ import annotations

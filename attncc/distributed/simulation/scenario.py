@@ -56,8 +56,12 @@ class Candidate:
 class Scenario:
     """Self-attention under a pattern over `length` tokens, on all devices of a topology.
 
-    inputs: sizes of the whole query, key and value. directions: those that count, of DIRECTIONS. slack: the most tokens
-    of a rank over its even share. Raises what planning a pattern raises.
+    Raises what planning a pattern raises.
+
+    Attributes:
+        inputs: Sizes of the whole query, key and value.
+        directions: Those that count, of DIRECTIONS.
+        slack: The most tokens of a rank over its even share.
     """
 
     pattern: Pattern

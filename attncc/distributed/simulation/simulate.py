@@ -1,10 +1,10 @@
 """Simulation: the seconds that flows and steps take on a topology that needn't be here.
 
 The model. A message takes the `alpha` of each link on its path; the bytes of all messages of a round add up in each
-channel (a direction of a link, both of a half-duplex one, or a shared medium), which passes `beta` of them a second.
-A message takes the most that one of its ends spends on latencies of what it sends in the round, or of what it gets,
-and then what the busiest channel of its path takes. Each rank has a clock of its own: see timeline.py.
-Where the topology's rounds are synchronous, no rank of a group leaves a round before all of it have come to it.
+channel (a direction of a link, both of a half-duplex one, or a shared medium), which passes `beta` of them a second. A
+message first takes latencies: the most that one of its ends spends in the round, on what it sends or on what it gets.
+Then it takes what the busiest channel of its path takes. Each rank has a clock of its own: see timeline.py. Where the
+topology's rounds are synchronous, no rank of a group leaves a round before all of it have come to it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,11 @@ def makespan(
 ) -> Timeline:
     """Return the timeline of sequence groups that run side by side and share links.
 
-    seconds_per_pair: by target, for the whole of it: a device with a `share` of its target takes longer; launch:
-    seconds a task takes whatever its size, by target. Groups may have different numbers of steps. Raises TopologyError
-    if a device isn't there, or has two ranks.
+    Groups may have different numbers of steps. Raises TopologyError if a device isn't there, or has two ranks.
+
+    Args:
+        seconds_per_pair: By target, for the whole of it: a device with a `share` of its target takes longer.
+        launch: Seconds a task takes whatever its size, by target.
     """
     _check(groups, topology)
     pair, task = _rates(topology, seconds_per_pair, launch)

@@ -16,9 +16,14 @@ from attncc.ir.tables import Array
 class Timeline:
     """The steps of a run on each device, in seconds, float64 (steps, devices).
 
-    begins: when it comes to a step, and posts what it sends and expects. starts, computed: when its tasks start and
-    end. landed: when all that it sends and gets has arrived. compute: of its tasks by themselves. travelling: of its
-    longest message by itself. A step without tasks, or without messages, ends as it begins.
+    A step without tasks, or without messages, ends as it begins.
+
+    Attributes:
+        begins: When it comes to a step, and posts what it sends and expects.
+        starts, computed: When its tasks start and end.
+        landed: When all that it sends and gets has arrived.
+        compute: Of its tasks by themselves.
+        travelling: Of its longest message by itself.
     """
 
     begins: Array
@@ -71,8 +76,10 @@ class Timeline:
 class Pools:
     """Cores that the devices of a node share, and what a step's tasks take of them.
 
-    members: devices that share, int64 (M,), and `node` of each. load: the seconds that a step takes of all cores of a
-    node, float64 (steps, nodes). busy: the seconds of each device, longer where its node has fewer cores than work.
+    Attributes:
+        members: Devices that share, int64 (M,), and `node` of each.
+        load: The seconds that a step takes of all cores of a node, float64 (steps, nodes).
+        busy: The seconds of each device, longer where its node has fewer cores than work.
     """
 
     members: Array
@@ -96,7 +103,8 @@ class Pools:
     def started(self, step: int, begin: Array, free: Array) -> tuple[Array, Array]:
         """Return when the tasks of a step start on devices that come to it at `begin`, and when pools are free again.
 
-        free: when the pools have served the steps before, float64 (nodes,).
+        Args:
+            free: When the pools have served the steps before, float64 (nodes,).
         """
         works = self.busy[step, self.members] > 0
         members, node = self.members[works], self.node[works]

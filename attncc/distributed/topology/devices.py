@@ -26,7 +26,9 @@ ROUNDS = ("pairwise", "synchronous")
 class Device:
     """A device: vertex number `vertex`, called `label`, in node number `node`.
 
-    target: a name in attncc.targets; share: the part of the target's rates that it has to itself.
+    Attributes:
+        target: A name in attncc.targets.
+        share: The part of the target's rates that it has to itself.
     """
 
     label: str
@@ -40,10 +42,11 @@ class Device:
 class Topology:
     """Devices in rank order, and what connects them.
 
-    cores: of nodes (by number) whose devices share a pool, how many of them can compute at full speed at once.
-    rounds: of ROUNDS, for whom a rank waits in a round: those that it exchanges something with, as NCCL's do, or all
-    of its group, as gloo's do (a superstep of Valiant 1990 without the barrier at its end).
-    graph: vertices and links, as `from_graph` takes it.
+    Attributes:
+        cores: Of nodes (by number) whose devices share a pool, how many of them can compute at full speed at once.
+        rounds: Of ROUNDS, for whom a rank waits in a round: those that it exchanges something with, as NCCL's do, or
+            all of its group, as gloo's do (a superstep of Valiant 1990 without the barrier at its end).
+        graph: Vertices and links, as `from_graph` takes it.
     """
 
     name: str
@@ -159,7 +162,7 @@ class Topology:
 def _check_graph(graph: nx.Graph) -> None:
     if graph.is_directed() or graph.is_multigraph():
         raise TopologyError(
-            f"{type(graph).__name__} for a topology.",
+            f"A {type(graph).__name__} was given for a topology.",
             rule="It is an undirected networkx.Graph.",
             fix="Convert it, for example with networkx.Graph(graph).",
         )

@@ -52,7 +52,9 @@ class Link:
 class Network:
     """Both directions of all links. Arrays of one length, sorted by `head`: an arc goes from vertex tail to head.
 
-    alpha: seconds, float64; channel: what the arc's bytes pass through, among `beta`, bytes a second of each channel.
+    Attributes:
+        alpha: Seconds, float64.
+        channel: What the arc's bytes pass through, among `beta`, bytes a second of each channel.
     """
 
     vertices: int

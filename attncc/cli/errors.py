@@ -1,4 +1,4 @@
-"""A run of the command line: its streams, its warnings, and what becomes of errors."""
+"""Errors of the command line: messages on stderr, objects on stdout under --json, and exit statuses."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import sys
 import warnings
 from typing import Any, TextIO
 
+from rich.panel import Panel
+from rich.text import Text
 from typer.main import get_command
 
 from attncc.cli.app import app
 from attncc.cli.encoding import spell
-from attncc.cli.output import note, report_error, show_json
+from attncc.cli.output import PlainConsole, note, show_json
 from attncc.cli.wording import command_of, of_options
 from attncc.errors import AttnccError, AttnccWarning, printable, told
 
@@ -52,6 +54,15 @@ def _report(error: AttnccError) -> None:
     _report_json(said)
 
 
+def report_error(error: AttnccError) -> None:
+    """Print an error: the problem, then the rule and the fix."""
+    text = Text(error.problem, style="bold")
+    for line in (error.rule, error.fix):
+        if line:
+            text.append(f"\n{line}", style="not bold")
+    PlainConsole(stderr=True).print(Panel(text, title="error", title_align="left", border_style="red"))
+
+
 def _report_json(error: AttnccError) -> None:
     if "--json" in sys.argv:
         show_json({"error": {"problem": error.problem, "rule": error.rule, "fix": error.fix}})
@@ -85,7 +96,9 @@ def _unexpected(error: Exception) -> AttnccError:
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return AttnccError(
-            f"The disk is full: {error}.", rule="What a command writes must fit.", fix="Make room, or write elsewhere."
+            f"The disk is full: {error}.",
+            rule="There must be room for what a command writes.",
+            fix="Make room, or write elsewhere.",
         )
     return AttnccError(
         f"{told(error)}.",
