@@ -35,7 +35,7 @@ Outline = tuple[tuple[sympy.Symbol, sympy.Expr | None], ...]
 #: What the slots of each symbol stand for, as numbers.
 Values = Mapping[sympy.Symbol, Array]
 #: The size of an axis: a number, or that of a table.
-Size = sympy.Integer | tuple[TableSymbol, int]
+Size = int | tuple[TableSymbol, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +137,7 @@ class _Change:
                 return AsReal(self.whole(expr.args[0]))
             case Lookup():
                 sizes = zip(expr.indices, expr.weights.shape, strict=True)
-                return Lookup(expr.weights, *(self._index(index, sympy.Integer(size)) for index, size in sizes))
+                return Lookup(expr.weights, *(self._index(index, size) for index, size in sizes))
         if not expr.args:
             return expr
         return expr.func(*(self.real(arg) for arg in expr.args))
@@ -164,8 +164,8 @@ class _Change:
         """Restrict a look-up; along axes that a lone symbol indexes, a table keeps what the slots look up."""
         table = read.table
         if not isinstance(table, Placeholder):
-            symbol, sizes = read.args[0], [sympy.Integer(size) for size in read.shape]
-            return self._moved(read, symbol, [self._index(*pair) for pair in zip(read.indices, sizes, strict=True)])
+            indices = [self._index(*pair) for pair in zip(read.indices, read.shape, strict=True)]
+            return self._moved(read, read.args[0], indices)
         if isinstance(read, IsMember):
             symbol = self._placed(Binding(table.name, _same, (read.args[0],)), table.numbered)
             return self._moved(read, symbol, [self._index(x, (read.args[0], n)) for n, x in enumerate(read.indices)])
@@ -193,8 +193,8 @@ class _Change:
 
     def _last(self, size: Size) -> sympy.Expr:
         """Return the greatest index of an axis."""
-        if isinstance(size, sympy.Integer):
-            return size - 1
+        if isinstance(size, int):
+            return sympy.Integer(size - 1)
         return Read(self._numbers(Binding("last", _last, size)), sympy.Integer(0))
 
     def _tabulated(self, expr: sympy.Expr, symbol: sympy.Symbol, size: Size | None = None) -> sympy.Expr:
@@ -266,7 +266,7 @@ def _values(expr: sympy.Expr, symbol: sympy.Symbol, size: Size | None, tables: T
     """Return what an expression is at the slots of a symbol."""
     found = np.asarray(evaluate(expr, {**tables, symbol: values[symbol]}), np.int64)
     if size is not None:
-        most = int(size) if isinstance(size, sympy.Integer) else tables[size[0]].data.shape[size[1]]
+        most = size if isinstance(size, int) else tables[size[0]].data.shape[size[1]]
         found = np.clip(found, 0, most - 1)
     return np.broadcast_to(found, values[symbol].shape)
 
