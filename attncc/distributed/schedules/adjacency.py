@@ -10,6 +10,7 @@ import numpy as np
 
 from attncc.distributed.schedules.partition import Chunking
 from attncc.errors import PlanError
+from attncc.frontend.templates import Tables, put
 from attncc.ir.normal import Clause, TooManyClausesError
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
@@ -130,22 +131,23 @@ def _check_pairs(pairs: int, chunking: Chunking) -> None:
         )
 
 
-def adjacency(predicates: Iterable[tuple[Predicate, int]], shape: Shape, chunking: Chunking) -> Adjacency:
+def adjacency(
+    predicates: Iterable[tuple[Predicate, int]], tables: Tables, shape: Shape, chunking: Chunking
+) -> Adjacency:
     """Return the adjacency of several (predicate in i and j, number of heads that it is for) together."""
-    return Adjacency(
-        chunking,
-        tuple(
-            strip.scaled(heads) for predicate, heads in predicates for strip in strips_of(predicate, shape, chunking)
-        ),
-    )
+    strips = ((strips_of(predicate, tables, shape, chunking), heads) for predicate, heads in predicates)
+    return Adjacency(chunking, tuple(strip.scaled(heads) for own, heads in strips for strip in own))
 
 
-def strips_of(predicate: Predicate, shape: Shape, chunking: Chunking) -> list[Strip]:
-    """Return the strips of a predicate in i and j: one for each of its disjoint clauses that connects anything."""
+def strips_of(predicate: Predicate, tables: Tables, shape: Shape, chunking: Chunking) -> list[Strip]:
+    """Return the strips of a predicate in i and j: one for each of its disjoint clauses that connects anything.
+
+    Clauses are those of the predicate with its placeholders, which `tables` then replace.
+    """
     try:
-        pieces = possible_clauses(predicate, shape)
+        pieces = possible_clauses(predicate, shape, tables)
     except TooManyClausesError:
-        return _nonempty([_of_clause(iter([fused_layout(predicate, [Clause({})], shape)]), chunking)])
+        return _nonempty([_of_clause(iter([fused_layout(put(predicate, tables), [Clause({})], shape)]), chunking)])
     return _nonempty(_of_clause(layouts(piece, shape), chunking) for piece in pieces)
 
 
