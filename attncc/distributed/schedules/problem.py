@@ -95,8 +95,8 @@ class PartitioningProblem:
     def adjacencies(self, chunking: Chunking) -> tuple[Adjacency, ...]:
         """Return the adjacency of each head class; they are kept."""
         if chunking not in self._adjacencies:
-            classes = self.classes
-            self._adjacencies[chunking] = tuple(adjacency(c.predicates, c.tables, self.shape, chunking) for c in classes)
+            own = (adjacency(each.predicates, each.tables, self.shape, chunking) for each in self.classes)
+            self._adjacencies[chunking] = tuple(own)
         return self._adjacencies[chunking]
 
     def whole(self, chunking: Chunking) -> Adjacency:

@@ -175,5 +175,5 @@ def _first_connected(each: HeadClass, chunking: Chunking, query: int, keys: Arra
         holds = [evaluate_predicate(predicate, env) for predicate, _ in each.predicates]
         reached = np.logical_or.reduce([np.broadcast_to(x, (len(queries), len(positions))) for x in holds]).any(0)
         if reached.any():
-            return int(chunking.unit_of[positions[reached]].min())
+            return int(chunking.unit_at(positions[reached]).min())
     return None
