@@ -101,11 +101,10 @@ def _groups(pattern: Pattern, shape: Shape, tile: Tile, target: Target) -> tuple
     template, tables = pattern.template.predicate, pattern.bound
     if shape.q_len == 1 and shape.kv_len and (found := listed(template, tables, shape, tile, target)) is not None:
         return found
-    if any(not read_is_plain(read) or read.free_symbols & {B, H} for read in reads_of(template)):
-        template, tables = pattern.predicate, {}  # entries are put in, so that heads with equal ones share a group
+    alike, tables = bound_groups(pattern, shape)
     return tuple(
         Group(batches, heads, _alternatives(predicate, tables, shape, tile, target))
-        for batches, heads, predicate in shared(template, shape, pattern.free)
+        for batches, heads, predicate in alike
     )
 
 
@@ -136,6 +135,14 @@ def _check_tile(tile: Tile) -> None:
 
 #: (batch entries, heads, predicate that they share); None for all of them.
 Shared = tuple[tuple[int, ...] | None, tuple[int, ...] | None, Predicate]
+
+
+def bound_groups(pattern: Pattern, shape: Shape) -> tuple[list[Shared], Tables]:
+    """Return the groups of heads that share a predicate, and the tables that take the places of its placeholders."""
+    template, tables = pattern.template.predicate, pattern.bound
+    if any(not read_is_plain(read) or read.free_symbols & {B, H} for read in reads_of(template)):
+        template, tables = pattern.predicate, {}  # entries are put in, so that heads with equal ones share a group
+    return shared(template, shape, pattern.free), tables
 
 
 def shared(predicate: Predicate, shape: Shape, free: Collection[sympy.Symbol] | None = None) -> list[Shared]:

@@ -132,7 +132,7 @@ def schedule(
     mask = whole_mask(pattern, chunking.length, heads, batch).numpy()
     by_unit = np.zeros((batch, kv_heads, chunking.count, chunking.count), bool)
     b, h, i, j = np.nonzero(mask)
-    by_unit[b, h // group, chunking.unit_of[i], chunking.unit_of[j]] = True
+    by_unit[b, h // group, chunking.unit_at(i), chunking.unit_at(j)] = True
     alike: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
     for pair in np.ndindex(batch, kv_heads):
         alike[by_unit[pair].tobytes()].append(pair)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -12,6 +15,9 @@ from cases import N, compiled
 from comparison import check_bytes, compare, counted, refused
 
 import attncc
+from attncc.distributed.schedules.sharing import possible_sharings
+from attncc.distributed.simulation import choose, selection
+from attncc.distributed.topology import Topology
 from attncc.planner.search import plan_for
 from attncc.testing.oracle import Problem, differentiated
 
@@ -112,3 +118,43 @@ def replanned_tables_that_differ() -> None:
     refused(lambda: other(x, x, x), "rank 1 has", "broadcast")
     refused(lambda: other(x, x, x), "rank 1 has")
     op.replanned(documents(2))(x, x, x)
+
+
+@contextlib.contextmanager
+def gatherings() -> Iterator[list[int]]:
+    """Yield the sizes of what this rank gathers, one entry a collective."""
+    sizes: list[int] = []
+
+    def gathering(parts: Any, x: Any, **options: Any) -> Any:
+        sizes.append(x.numel())
+        return original(parts, x, **options)
+
+    original, dist.all_gather = dist.all_gather, gathering
+    try:
+        yield sizes
+    finally:
+        dist.all_gather = original
+
+
+def choices_that_one_rank_has_kept() -> list[tuple[str, int]]:
+    """Compile for a topology where no rank has kept a choice, rank 1 alone has, and all have; then at another density.
+
+    Return the settings and the number of simulations of each. What is gathered doesn't depend on what was kept.
+    """
+    topology = Topology.load("gloo").subset(dist.get_world_size())
+    found, gathered = [], set()
+    selection._simulated.clear()
+    for seed in (3, 4, 2, 5):
+        with gatherings() as sizes, mock.patch.object(choose, "choose", wraps=choose.choose) as simulated:
+            op = compiled(documents(seed), topology=topology, head_dim=8, dtype="fp32", return_lse=True)
+        found.append((str(op.settings), simulated.call_count))
+        gathered.add(tuple(sizes))
+        compare_step(op, seed)
+        if seed == 3:
+            selection._simulated.clear()
+            if dist.get_rank() == 1:
+                wanted = op.pattern, N, op.inputs, possible_sharings(topology.count, 1), topology
+                other = attncc.distributed.Settings("cyclic", unit=8, stages=2)
+                selection.keep(selection.SettingsChoice(wanted[3][0], other, "simulated", ""), *wanted)
+    assert len(gathered) == 1
+    return found

@@ -35,15 +35,15 @@ def digest(schedule: Schedule, facts: Sequence[object]) -> str:
     """Return the SHA-256 of a schedule, and of other facts that ranks must agree on, by their text."""
     sha = hashlib.sha256(repr([str(fact) for fact in facts]).encode())
     partition, classes = schedule.partition, schedule.head_classes
-    chunking = partition.chunking
-    sha.update(repr((chunking.length, chunking.size, partition.ranks, schedule.rounds, len(classes))).encode())
-    arrays = [chunking.axis.places, partition.owner]
+    sha.update(partition.digest + repr((partition.ranks, schedule.rounds, len(classes))).encode())
+    arrays = []
     for heads in classes:
         arrays.append(np.empty((0, 2), np.int64) if heads.members is None else heads.members)
         for moves in (heads.keys, heads.queries):
             arrays += [moves.round, moves.source, moves.target, moves.unit]
-        for task in heads.tasks:
-            arrays += [np.array([task.rank, task.round]), task.queries, task.keys]
+        sizes = [(task.rank, task.round, len(task.queries), len(task.keys)) for task in heads.tasks]
+        units = [side for task in heads.tasks for side in (task.queries, task.keys)]
+        arrays += [np.array(sizes, np.int64), np.concatenate([np.empty(0, np.int64), *units])]
     for array in arrays:
         sha.update(np.int64(array.size).tobytes() + np.ascontiguousarray(array, np.int64).tobytes())
     return sha.hexdigest()

@@ -112,18 +112,17 @@ class RankMesh:
 class Communicators:
     """The channels of a rank of a mesh, each exchange on them within `timeout` seconds, or the group's own limit.
 
-    ulysses_degree: neighbours of the sequence that swap it for heads. dims: by dimension of the mesh. within: between
-    those neighbours, between: to the ranks of other parts that have the same share of heads; None where a rank is
-    alone, or before `open`.
+    dims: by dimension of the mesh. within: between neighbours that swap their sequence for heads, between: to the ranks
+    of other parts that have the same share of heads; None where a rank is alone, or before `open`.
     """
 
-    def __init__(self, mesh: RankMesh, ulysses_degree: int, timeout: float | None) -> None:
+    def __init__(self, mesh: RankMesh, timeout: float | None) -> None:
         self.dims = {dim: Channel(group, timeout) for dim, group in mesh.groups.items()}
         self._compared: set[CallSizes] = set()
         self._weighed: weakref.WeakSet[ScoreModule] = weakref.WeakSet()
         self.within: Channel | None = None
         self.between: Channel | None = None
-        self._ulysses_degree, self._timeout, self._device = ulysses_degree, timeout, mesh.device
+        self._timeout, self._device = timeout, mesh.device
 
     def compare(self, sizes: CallSizes) -> None:
         """Raise DistributedError on every rank of a sequence unless all have these sizes. Collective when they are new.
@@ -143,15 +142,15 @@ class Communicators:
             check_same_weights(score().weights, list(self.dims.values()), self._device)
             self._weighed.add(score)
 
-    def open(self) -> None:
-        """Make the groups of neighbours, or take those that there are. Collective, for all ranks of the world."""
+    def open(self, ulysses_degree: int) -> None:
+        """Make the groups of `ulysses_degree` neighbours, or take those that there are. Collective, for all ranks."""
         whole = self.dims.get("sequence")
-        if self._ulysses_degree == 1 or whole is None:
+        if ulysses_degree == 1 or whole is None:
             self.between = whole
-        elif self._ulysses_degree == whole.ranks:
+        elif ulysses_degree == whole.ranks:
             self.within = whole
         else:
-            within, between = _parted(whole, self._ulysses_degree, self._device)
+            within, between = _parted(whole, ulysses_degree, self._device)
             self.within, self.between = Channel(within, self._timeout), Channel(between, self._timeout)
 
 

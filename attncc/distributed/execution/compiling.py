@@ -13,6 +13,7 @@ from attncc import backends
 from attncc.backends.inputs import Inputs
 from attncc.configs.encoding import Config
 from attncc.distributed.execution.agreement import check_whole_weights
+from attncc.distributed.execution.choice import agreed_settings
 from attncc.distributed.execution.communicators import Communicators, RankMesh
 from attncc.distributed.execution.operator import DistributedAttention
 from attncc.distributed.execution.shards import schedule_of
@@ -21,7 +22,6 @@ from attncc.distributed.schedules.schedule import Schedule
 from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing, possible_sharings
 from attncc.distributed.schedules.validation import check_covers, check_schedule
-from attncc.distributed.simulation.selection import settings_for
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, DistributedError
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
@@ -77,7 +77,8 @@ def compile(
         settings: How tokens are shared and travel.
         schedule: The schedule to run, in place of one that is planned. It is for the parts of the sequence between
             which neighbours swap, as settings.spread says.
-        topology: Of all ranks: settings are those that selection.settings_for finds, tuned or fast in simulation.
+        topology: Of all ranks: settings are tuned, or fast in simulation; for tables of about one density it is
+            simulated once.
         timeout: Seconds that an exchange may take, else the group's own limit.
 
     Returns:
@@ -97,10 +98,12 @@ def compile(
     _check_kinds(settings=settings, schedule=schedule, topology=topology)
     check_whole_weights(bound.weights)
     _check_call(call)
-    if topology is not None:
+    communicators = Communicators(rank_mesh, timeout)
+    if topology is not None and settings is None:
         ranks, batches, groups = (rank_mesh.size(dim) for dim in ("sequence", "batch", "heads"))
         sharings = possible_sharings(ranks, inputs.kv_heads, batches, groups)
-        settings = settings_for(chosen, q_len, inputs, sharings, settings=settings, topology=topology).settings
+        channels, device = list(communicators.dims.values()), rank_mesh.device
+        settings = agreed_settings(chosen, q_len, inputs, sharings, topology, channels, device)
     chosen_settings = settings or Settings()
     sharing = _sharing(rank_mesh, inputs, chosen_settings.spread)
     if group is not None and sharing.ulysses_degree > 1:
@@ -113,11 +116,10 @@ def compile(
     if schedule is not None:  # what was planned here is proved by construction
         check_covers(made, problem)
     schedule_of(made, rank_mesh, inputs, sharing.ulysses_degree)
-    communicators = Communicators(rank_mesh, sharing.ulysses_degree, timeout)
     plan = made, chosen_settings, rank_mesh, sharing, nodes, communicators, inputs
     op = DistributedAttention(chosen, *plan, call, ScoreModule(bound))
     op.agreement.settle()
-    communicators.open()
+    communicators.open(sharing.ulysses_degree)
     return op
 
 

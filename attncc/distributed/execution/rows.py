@@ -36,10 +36,9 @@ class Gather:
         """Return where the positions `wanted` are, given those of each store; all ascend, and no two stores meet."""
         parts = []
         for number, held in enumerate(stores):
-            at = np.searchsorted(held, wanted)
-            here = np.flatnonzero(held[np.minimum(at, len(held) - 1)] == wanted) if len(held) else at[:0]
-            if len(here):
-                parts.append(RowMapping(number, Slots.of(at[here], keep=True), Slots.of(here, keep=True)))
+            source, target = _common(held, wanted)
+            if source.length:
+                parts.append(RowMapping(number, source, target))
         assert sum(part.source.length for part in parts) == len(wanted)
         return cls(len(wanted), tuple(parts))
 
@@ -68,6 +67,19 @@ class Gather:
         """Add a value for each row where it was gathered from."""
         for part in self.parts:
             part.source.add(stores[part.store], part.target.take(values, DIM), DIM)
+
+
+def _common(held: Array, wanted: Array) -> tuple[Slots, Slots]:
+    """Return where positions that both have are in the one and in the other; both ascend."""
+    if not len(held) or not len(wanted):
+        return (Slots.of(held[:0]),) * 2
+    first, last = map(int, np.searchsorted(wanted, [held[0], held[-1] + 1]))
+    near = wanted[first:last]
+    if held[-1] - held[0] + 1 == len(held):  # they follow one another
+        return Slots.of(near - held[0], keep=True), Slots((last - first,), first, (1,))
+    at = np.minimum(np.searchsorted(held, near), len(held) - 1)
+    here = np.flatnonzero(held[at] == near)
+    return Slots.of(at[here], keep=True), Slots.of(first + here, keep=True)
 
 
 def with_rows(shape: Sequence[int], rows: int) -> tuple[int, ...]:

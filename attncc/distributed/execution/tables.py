@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncc.backends.head_subset import HeadSubset
+from attncc.backends.slots import Slots
 from attncc.distributed.execution.rows import Gather
 from attncc.distributed.schedules.partition import Partition
 from attncc.distributed.schedules.schedule import HeadClassSchedule, Moves, Schedule, Task
@@ -135,11 +136,21 @@ def _messages(partition: Partition, moves: Moves, peers: Array, stores: tuple[Ar
 
 def _meet(results: list[Gather], stores: tuple[Array, ...]) -> tuple[bool, ...]:
     """Return of each store whether a row of it is in more than one of the results."""
-    counts = [np.zeros(len(positions), np.int64) for positions in stores]
-    for gather in results:
-        for part in gather.parts:
-            counts[part.store][part.source.rows()] += 1
-    return tuple(bool((count > 1).any()) for count in counts)
+    parts = [part for gather in results for part in gather.parts]
+    return tuple(
+        _overlap([part.source for part in parts if part.store == number], len(positions))
+        for number, positions in enumerate(stores)
+    )
+
+
+def _overlap(several: list[Slots], length: int) -> bool:
+    """Return whether any of `length` rows is in more than one of the slots."""
+    if len(several) < 2:
+        return False
+    counts = np.zeros(length, np.int64)
+    for slots in several:
+        counts[slots.rows()] += 1
+    return bool((counts > 1).any())
 
 
 def _task(partition: Partition, task: Task, keys: SideTables, queries: SideTables) -> RankTask:

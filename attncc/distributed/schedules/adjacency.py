@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from attncc.distributed.schedules.partition import Chunking
 from attncc.errors import PlanError
+from attncc.frontend.templates import Tables, put
 from attncc.ir.normal import Clause, TooManyClausesError
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
 from attncc.planner import membership
 from attncc.planner.axis import Axis
+from attncc.planner.key_ranges import Edges
 from attncc.planner.layout import Layout
 from attncc.planner.order import opens, ranges
 from attncc.planner.search import fused_layout, layouts, possible_clauses
@@ -130,22 +133,23 @@ def _check_pairs(pairs: int, chunking: Chunking) -> None:
         )
 
 
-def adjacency(predicates: Iterable[tuple[Predicate, int]], shape: Shape, chunking: Chunking) -> Adjacency:
+def adjacency(
+    predicates: Iterable[tuple[Predicate, int]], tables: Tables, shape: Shape, chunking: Chunking
+) -> Adjacency:
     """Return the adjacency of several (predicate in i and j, number of heads that it is for) together."""
-    return Adjacency(
-        chunking,
-        tuple(
-            strip.scaled(heads) for predicate, heads in predicates for strip in strips_of(predicate, shape, chunking)
-        ),
-    )
+    strips = ((strips_of(predicate, tables, shape, chunking), heads) for predicate, heads in predicates)
+    return Adjacency(chunking, tuple(strip.scaled(heads) for own, heads in strips for strip in own))
 
 
-def strips_of(predicate: Predicate, shape: Shape, chunking: Chunking) -> list[Strip]:
-    """Return the strips of a predicate in i and j: one for each of its disjoint clauses that connects anything."""
+def strips_of(predicate: Predicate, tables: Tables, shape: Shape, chunking: Chunking) -> list[Strip]:
+    """Return the strips of a predicate in i and j: one for each of its disjoint clauses that connects anything.
+
+    Clauses are those of the predicate with its placeholders, which `tables` then replace.
+    """
     try:
-        pieces = possible_clauses(predicate, shape)
+        pieces = possible_clauses(predicate, shape, tables)
     except TooManyClausesError:
-        return _nonempty([_of_clause(iter([fused_layout(predicate, [Clause({})], shape)]), chunking)])
+        return _nonempty([_of_clause(iter([fused_layout(put(predicate, tables), [Clause({})], shape)]), chunking)])
     return _nonempty(_of_clause(layouts(piece, shape), chunking) for piece in pieces)
 
 
@@ -172,7 +176,7 @@ def _fits(layout: Layout, chunking: Chunking) -> bool:
     """Return whether both axes go through the chunking's units in their order."""
     return all(
         (axis.positions is None and chunking.axis.positions is None)
-        or bool(np.all(np.diff(chunking.unit_of[axis.places]) >= 0))
+        or bool(np.all(np.diff(chunking.unit_at(axis.places)) >= 0))
         for axis in (layout.rows, layout.cols)
     )
 
@@ -180,38 +184,69 @@ def _fits(layout: Layout, chunking: Chunking) -> bool:
 def _pairs(layout: Layout, chunking: Chunking) -> Array:
     """Return the pairs of each unit's queries within the key ranges."""
     start, stop = layout.key_ranges.bounds()
-    return np.bincount(chunking.unit_of[layout.rows.places], stop - start, chunking.count)
+    return np.bincount(chunking.unit_at(layout.rows.places), stop - start, chunking.count)
 
 
 def _stairs(layout: Layout, chunking: Chunking) -> Strip:
     """Return the strip of a layout whose rows and keys ascend by unit."""
-    start, stop = layout.key_ranges.bounds()
-    rows = np.flatnonzero(stop > start)
-    start, stop = start[rows], stop[rows]
-    row_unit, col_unit = chunking.unit_of[layout.rows.at(rows)], chunking.unit_of[layout.cols.places]
-    held = opens(col_unit)
+    steps = _steps(layout, chunking)
+    unit = chunking.unit_at(layout.rows.at(steps.row))
+    held, number = _held(layout.cols, chunking)
+    (low, high), (last_low, last_high) = ((number(a), number(b - 1) + 1) for a, b in (steps.first, steps.last))
+    if not len(unit):
+        return Strip(held, unit, low, high, steps.pairs)
+    found = opens(unit)
+    found[1:] |= (low[1:] > last_high[:-1]) | (high[1:] < last_low[:-1])  # sees nothing next to what it saw before
+    entry = np.flatnonzero(found)
+    least = np.minimum.reduceat(np.minimum(low, last_low), entry)
+    greatest = np.maximum.reduceat(np.maximum(high, last_high), entry)
+    return Strip(held, unit[entry], least, greatest, np.add.reduceat(steps.pairs, entry))
+
+
+class _Steps(NamedTuple):
+    """Rows of one unit that follow one another, and see keys that do: their first row, (start, stop) of the first and
+    of the last one, and their pairs.
+    """
+
+    row: Array
+    first: Edges
+    last: Edges
+    pairs: Array
+
+
+def _steps(layout: Layout, chunking: Chunking) -> _Steps:
+    """Return the rows that see any key: one by one, or of pieces as many as are in a unit."""
+    pieces = layout.key_ranges.pieces
+    if pieces is None or chunking.axis.order is not None or any(abs(each.slope).max() > 1 for each in pieces):
+        begin, end = layout.key_ranges.bounds()
+        rows = np.flatnonzero(end > begin)
+        edges = begin[rows], end[rows]
+        return _Steps(rows, edges, edges, (edges[1] - edges[0]).astype(np.float64))
+    row = np.union1d(pieces[0].first, np.arange(0, layout.rows.size, chunking.size))
+    start, stop = pieces[0].cut(row), pieces[1].cut(row)
+    empty_first, empty_last = stop.base <= start.base, stop.ends <= start.ends  # no row between them is
+    pairs = (start.last + 1 - row) * (stop.base - start.base + stop.ends - start.ends) / 2
+    seen = pairs > 0
+    first = (start.base + start.slope * empty_first)[seen], (stop.base + stop.slope * empty_first)[seen]
+    last = (start.ends - start.slope * empty_last)[seen], (stop.ends - stop.slope * empty_last)[seen]
+    return _Steps(row[seen], first, last, pairs[seen])
+
+
+def _held(axis: Axis, chunking: Chunking) -> tuple[Array, Callable[[Array], Array]]:
+    """Return the units that slots of an axis are in, which ascends by unit, and the number of a slot's unit in them."""
+    if axis.order is None and chunking.axis.order is None:
+        return np.arange(chunking.count), chunking.unit_at
+    unit = chunking.unit_at(axis.places)
+    held = opens(unit)
     number = np.cumsum(held) - 1
-    low, high = number[start], number[stop - 1] + 1
-    if not len(rows):
-        return Strip(col_unit[held], row_unit, low, high, np.zeros(0))
-    first = np.flatnonzero(_breaks(row_unit, low, high))
-    least, greatest = np.minimum.reduceat(low, first), np.maximum.reduceat(high, first)
-    pairs = np.add.reduceat((stop - start).astype(np.float64), first)
-    return Strip(col_unit[held], row_unit[first], least, greatest, pairs)
+    return unit[held], lambda slots: number[slots]
 
 
 def _units(axis: Axis, chunking: Chunking) -> Array:
     """Return the units that hold any position of an axis, ascending."""
     held = np.zeros(chunking.count, bool)
-    held[chunking.unit_of[axis.places]] = True
+    held[chunking.unit_at(axis.places)] = True
     return np.flatnonzero(held)
-
-
-def _breaks(unit: Array, low: Array, high: Array) -> Array:
-    """Return where a row begins a new entry: in a new unit, or seeing nothing next to what the row before saw."""
-    found = opens(unit)
-    found[1:] |= (low[1:] > high[:-1]) | (high[1:] < low[:-1])
-    return found
 
 
 def _tiles(layout: Layout, chunking: Chunking, pairs: Array | None) -> Strip:

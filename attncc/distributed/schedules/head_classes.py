@@ -10,9 +10,10 @@ import numpy as np
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.schedule import HeadClassSchedule, Schedule
 from attncc.frontend.patterns import Pattern
+from attncc.frontend.templates import Tables
 from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
-from attncc.planner.search import shared
+from attncc.planner.search import bound_groups
 from attncc.planner.shape import Shape
 
 
@@ -21,28 +22,29 @@ class HeadClass:
     """Heads of batch entries that see alike.
 
     members: (batch entry, key head) pairs, int64 (M, 2), or None for all `count` of them. predicates: of the query
-    heads of a member, each with the number of heads that have it.
+    heads of a member, each with the number of heads that have it. tables: those in the places of their placeholders.
     """
 
     members: Array | None
     count: int
     predicates: tuple[tuple[Predicate, int], ...]
+    tables: Tables
 
 
 def head_classes(pattern: Pattern, length: int, inputs: Inputs) -> tuple[HeadClass, ...]:
     """Return the classes of a pattern over `length` tokens; a pattern without b and h has one."""
     shape = Shape.of(length, heads=inputs.heads, batch=inputs.batch).narrowed(pattern.free)
-    groups = shared(pattern.predicate, shape)
+    groups, tables = bound_groups(pattern, shape)
     number = np.zeros((inputs.batch, inputs.kv_heads, inputs.group), np.int64)
     of_head = number.reshape(inputs.batch, inputs.heads)
     for index, (batches, heads, _) in enumerate(groups):
         rows = range(inputs.batch) if batches is None else batches
         cols = range(inputs.heads) if heads is None else heads
         of_head[np.ix_(rows, cols)] = index
-    return tuple(_classes(number, [predicate for _, _, predicate in groups]))
+    return tuple(_classes(number, [predicate for _, _, predicate in groups], tables))
 
 
-def _classes(number: Array, predicates: list[Predicate]) -> Iterator[HeadClass]:
+def _classes(number: Array, predicates: list[Predicate], tables: Tables) -> Iterator[HeadClass]:
     """Part the pairs by the predicates of their query heads; `number` (batch, key heads, group) says which."""
     rows, inverse = np.unique(number.reshape(-1, number.shape[2]), axis=0, return_inverse=True)
     pairs = np.indices(number.shape[:2]).reshape(2, -1).T
@@ -50,7 +52,7 @@ def _classes(number: Array, predicates: list[Predicate]) -> Iterator[HeadClass]:
         members = pairs[inverse.reshape(-1) == index]
         found, count = np.unique(row, return_counts=True)
         weighted = tuple((predicates[at], int(n)) for at, n in zip(found, count, strict=True))
-        yield HeadClass(None if len(rows) == 1 else members, len(members), weighted)
+        yield HeadClass(None if len(rows) == 1 else members, len(members), weighted, tables)
 
 
 def localised(schedule: Schedule, entries: range, heads: range) -> Schedule:

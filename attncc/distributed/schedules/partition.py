@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -39,8 +40,12 @@ class Chunking:
         first = np.arange(self.count) * self.size
         return np.minimum(first + self.size, self.length) - first
 
+    def unit_at(self, positions: Array) -> Array:
+        """Return the units of the tokens at positions."""
+        return positions // self.size if self.axis.order is None else self._unit_of[positions]
+
     @cached_property
-    def unit_of(self) -> Array:
+    def _unit_of(self) -> Array:
         """The unit of each token, int64 (length,)."""
         found = np.empty(self.length, np.int64)
         found[self.axis.places] = np.arange(self.length) // self.size
@@ -48,9 +53,19 @@ class Chunking:
 
     def tokens(self, units: Array) -> Array:
         """Return the positions of the tokens of `units`, ascending."""
+        units = np.sort(units)
         slots = (units[:, None] * self.size + np.arange(self.size)).reshape(-1)
-        found: Array = np.sort(self.axis.at(slots[slots < self.length]))
-        return found
+        if len(units) and units[-1] == self.count - 1:
+            slots = slots[: len(slots) + self.length - self.count * self.size]
+        return slots if self.axis.order is None else np.sort(self.axis.at(slots))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A hash of which tokens each unit has: equal chunkings have equal digests, in every process."""
+        sha = hashlib.sha256(repr((self.length, self.size)).encode())
+        if self.axis.order is not None:
+            sha.update(np.ascontiguousarray(self.axis.places, np.int64).data)
+        return sha.digest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +76,7 @@ class Partition:
     chunking: Chunking
     owner: Array
     ranks: int
+    _tokens: dict[int, Array] = field(default_factory=dict, repr=False)
 
     def units(self, rank: int) -> Array:
         """Return the units of a rank, ascending."""
@@ -68,7 +84,14 @@ class Partition:
 
     def tokens(self, rank: int) -> Array:
         """Return the positions that a rank owns, ascending: the order of its rows."""
-        return self.chunking.tokens(self.units(rank))
+        if rank not in self._tokens:
+            self._tokens[rank] = self.chunking.tokens(self.units(rank))
+        return self._tokens[rank]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A hash of who owns what: equal partitions have equal digests, in every process."""
+        return hashlib.sha256(self.chunking.digest + np.ascontiguousarray(self.owner, np.int64).tobytes()).digest()
 
     @cached_property
     def counts(self) -> Array:

@@ -21,7 +21,7 @@ from attncc.distributed.schedules.traffic import TokenBytes
 from attncc.errors import ConfigError, PlanError, ShapeError
 from attncc.frontend.patterns import Pattern
 from attncc.ir.tables import Array
-from attncc.planner.checks import check, check_sizes
+from attncc.planner.checks import check_bound, check_sizes
 from attncc.planner.shape import Shape
 
 #: Units for each rank, and in all, that a default unit leaves at least and at most.
@@ -56,7 +56,7 @@ class PartitioningProblem:
     _exchanges: dict[Partition, tuple[Exchange, ...]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        check(self.pattern.predicate, self.shape)
+        check_bound(self.pattern, self.shape)
         if self.ranks < 1 or self.length < 1:
             raise ShapeError(
                 f"{self.length} tokens on {self.ranks} ranks.",
@@ -98,8 +98,8 @@ class PartitioningProblem:
     def adjacencies(self, chunking: Chunking) -> tuple[Adjacency, ...]:
         """Return the adjacency of each head class; they are kept."""
         if chunking not in self._adjacencies:
-            classes = self.classes
-            self._adjacencies[chunking] = tuple(adjacency(c.predicates, self.shape, chunking) for c in classes)
+            own = (adjacency(each.predicates, each.tables, self.shape, chunking) for each in self.classes)
+            self._adjacencies[chunking] = tuple(own)
         return self._adjacencies[chunking]
 
     def whole(self, chunking: Chunking) -> Adjacency:
@@ -127,8 +127,8 @@ class PartitioningProblem:
 
     def _by_class(self, plain: Chunking, limit: int) -> Partition:
         """Return the balanced partition in the order of a join's classes that moves least, or of the plain order."""
-        predicates = [predicate for c in self.classes for predicate, _ in c.predicates]
-        orders = partitioners.class_orders(predicates, self.shape)
+        predicates, tables = [predicate for c in self.classes for predicate, _ in c.predicates], self.classes[0].tables
+        orders = partitioners.class_orders(predicates, tables, self.shape)
         chunkings = [partitioners.reordered(order, plain.size) for order in orders] or [plain]
         balanced = [partitioners.partition("balanced", self.whole(each), self.ranks, limit) for each in chunkings]
         return balanced[0] if len(balanced) == 1 else min(balanced, key=self._volume)

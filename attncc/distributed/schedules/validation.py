@@ -170,9 +170,10 @@ def _first_connected(each: HeadClass, chunking: Chunking, query: int, keys: Arra
     queries, step = chunking.tokens(np.array([query])), max(1, AT_ONCE // chunking.size**2)
     for first in range(0, len(keys), step):
         positions = chunking.tokens(keys[first : first + step])
-        env = {I: queries[:, None], J: positions[None, :], NQ: chunking.length, NK: chunking.length}
+        lengths = {NQ: chunking.length, NK: chunking.length}
+        env = {I: queries[:, None], J: positions[None, :], **lengths, **each.tables}
         holds = [evaluate_predicate(predicate, env) for predicate, _ in each.predicates]
         reached = np.logical_or.reduce([np.broadcast_to(x, (len(queries), len(positions))) for x in holds]).any(0)
         if reached.any():
-            return int(chunking.unit_of[positions[reached]].min())
+            return int(chunking.unit_at(positions[reached]).min())
     return None

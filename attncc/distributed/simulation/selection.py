@@ -6,11 +6,12 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attncc._util.storage import warn_once
 from attncc.backends.inputs import Inputs
 from attncc.configs import validation
+from attncc.configs.density import rough_density
 from attncc.configs.environment import SCHEDULES, Environment
 from attncc.configs.key import Key
 from attncc.configs.lookup import find
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 MESH = ("mesh.batch", "mesh.heads", "mesh.spread")
 #: Batch and head shards of a mesh that isn't to be chosen.
 Fixed = tuple[int, int]
+#: Simulated choices that are kept; then all are forgotten at once.
+MOST = 256
+#: By what `_alike` returns.
+_simulated: dict[tuple[object, ...], SettingsChoice] = {}
 _OWN = tuple(each.name for each in fields(Settings) if each.name != "spread")
 
 
@@ -57,16 +62,28 @@ def settings_for(
     """Return the settings for self-attention over `length` tokens, and which layer they are from.
 
     sharings: how the ranks may share what there is, the usual way first; all have one number of batch and head shards.
-    The layers: `settings`; with a topology the winner of `attncc tune --topology` for this pattern, sizes and devices
-    (of a forward with its backward, else of a forward alone; for this mesh, else for any), if it shares in one of these
-    ways, and else the fastest in simulation; without a topology, the defaults.
-    Raises TopologyError for another number of devices than ranks, and what planning and ATTNCC_CACHE=assert raise.
+    The layers: `settings`; with a topology what `known` finds, and else the fastest in simulation; without a topology,
+    the defaults. Raises what `known` and planning raise.
     """
     sharings = list(sharings)
     if settings is not None:
         return SettingsChoice(sharings[0], settings, "given", "The settings that were given.")
     if topology is None:
         return SettingsChoice(sharings[0], Settings(), "default", "The default settings: no topology was given.")
+    wanted = pattern, length, inputs, sharings, topology
+    return known(*wanted) or simulated(*wanted)
+
+
+def known(
+    pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology
+) -> SettingsChoice | None:
+    """Return the settings that this process needn't simulate for, if there are any.
+
+    They are the winner of `attncc tune --topology` for this pattern, sizes and devices (of a forward with its backward,
+    else of a forward alone; for this mesh, else for any), if it shares in one of these ways; or what was simulated for
+    other tables of about one density. Raises TopologyError for another number of devices than ranks, and what
+    ATTNCC_CACHE=assert raises.
+    """
     if topology.count != sharings[0].ranks:
         raise TopologyError(
             f"{sharings[0].ranks} ranks on the {topology.count} devices of {topology.name!r}.",
@@ -74,7 +91,23 @@ def settings_for(
             fix=f"Take part of it: topology.subset({sharings[0].ranks}).",
         )
     wanted = pattern, length, inputs, sharings, topology
-    return _tuned(*wanted) or _simulated(*wanted)
+    return _tuned(*wanted) or _simulated.get(_alike(*wanted))
+
+
+def keep(choice: SettingsChoice, *wanted: Any) -> None:
+    """Keep what was simulated for the arguments of `known`, which then finds it."""
+    if choice.layer == "simulated":
+        if len(_simulated) >= MOST:
+            _simulated.clear()
+        _simulated[_alike(*wanted)] = choice
+
+
+def _alike(
+    pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology
+) -> tuple[object, ...]:
+    """Return what a simulated choice is kept by: all that it depends on, but for tables only their rough density."""
+    density = rough_density(pattern, Shape.of(length, heads=inputs.heads, batch=inputs.batch).narrowed(pattern.free))
+    return pattern.template.fingerprint, density, length, inputs, tuple(sharings), topology.digest
 
 
 def _tuned(
@@ -101,9 +134,10 @@ def _tuned(
     return None
 
 
-def _simulated(
+def simulated(
     pattern: Pattern, length: int, inputs: Inputs, sharings: list[Sharing], topology: Topology
 ) -> SettingsChoice:
+    """Return the settings that are the fastest in simulation, the same in every process, and keep them."""
     from attncc.distributed.simulation.choose import choose
     from attncc.distributed.simulation.pricing import best
     from attncc.distributed.simulation.scenario import Scenario
@@ -111,9 +145,10 @@ def _simulated(
     scenario = Scenario(pattern, length, inputs, topology)
     found = best(scenario, choose(scenario, sharings))
     said = f"The fastest in simulation on {topology.name}, {found.seconds:.3g} s forward and backward."
-    return SettingsChoice(
-        found.sharing, replace(found.settings, spread=found.sharing.ulysses_degree), "simulated", said
-    )
+    settings = replace(found.settings, spread=found.sharing.ulysses_degree)
+    choice = SettingsChoice(found.sharing, settings, "simulated", said)
+    keep(choice, pattern, length, inputs, sharings, topology)
+    return choice
 
 
 def key_of(

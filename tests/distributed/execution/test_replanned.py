@@ -22,3 +22,12 @@ def test_planning_ahead_overlaps_steps_and_raises_errors_in_turn(world, job: str
 
 def test_all_ranks_refuse_tables_that_differ(world) -> None:
     world(4).run("jobs_replanned.replanned_tables_that_differ")
+
+
+def test_ranks_take_the_choice_of_a_schedule_that_any_of_them_has_kept(world) -> None:
+    found = world(2).run("jobs_replanned.choices_that_one_rank_has_kept")
+    assert found[0] == found[1]
+    settings, simulations = zip(*found[0], strict=True)
+    assert simulations == (1, 0, 0, 1)
+    assert settings[0] != settings[1] == settings[2]
+    assert "cyclic" in settings[1]
