@@ -105,14 +105,6 @@ def _parts(span: Span) -> tuple[sympy.Expr, sympy.Expr]:
     return parts
 
 
-def simple_bands(clause: Clause) -> tuple[Band, ...]:
-    """Return the bands of a clause whose key is j itself, whatever the lengths."""
-    parts = ((span, split_sum(span.form, I, J)) for span in clause.spans.values() if not span.holes)
-    return tuple(
-        _limited(span, *both, 1 if both[1] == J else -1) for span, both in parts if both and both[1] in (J, -J)
-    )
-
-
 def _band(span: Span, kv_len: int) -> Band | None:
     parts = split_sum(span.form, I, J)
     if parts is None or span.holes:
