@@ -64,7 +64,7 @@ def check_bound(pattern: Pattern, shape: Shape) -> None:
 
 
 def _is_exact_at(pattern: Pattern, shape: Shape) -> bool:
-    """Return whether the arithmetic is shown to fit 64 bits: at all positions there can be, or at those of the shape."""
+    """Return whether the arithmetic is shown to fit 64 bits, at all positions or at those of a shape."""
     template = pattern.template.predicate
     if _is_exact_everywhere(template) and all(table.is_narrow for table in pattern.bound.values()):
         return True
