@@ -50,9 +50,10 @@ def schedule(
         told_by: Gives passes of the same pairs whose key ranges tell best which keys no query sees, if that is asked;
             by default `passes`.
     """
+    if q_len == 1 and len(passes) == 1 and passes[0].residual is None:
+        whole = tuple(_of_one_row(passes[0], first=True))
+        return TileSchedule(whole, bool(whole))
     parts = [tiles for part in passes for tiles in _parted(_tile_batches(part, tiling))]
-    if len(parts) == 1 and parts[0].mask is None and parts[0].rows.are_all(q_len):
-        return TileSchedule((replace(parts[0], first=True),), True)
     touched = np.zeros(q_len, bool)
     stored = np.zeros(q_len, bool)
     used = _used_keys(told_by() or passes) if any(tiles.mask is not None for tiles in parts) else None
@@ -142,14 +143,11 @@ def _under_key_ranges(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
             yield from _masked(tile_rows, start, stop, part, tiling)
 
 
-def _of_one_row(part: Pass) -> Iterator[TileBatch]:
+def _of_one_row(part: Pass, *, first: bool = False) -> Iterator[TileBatch]:
     """The item of a single query, which sees all keys of its key range."""
     start, stop = part.key_ranges.of_row(0)
     if start < stop:
-        row, keys = (
-            _one_item(axis, first, last) for axis, first, last in ((part.rows, 0, 1), (part.cols, start, stop))
-        )
-        yield TileBatch(row, keys)
+        yield TileBatch(_one_item(part.rows, 0, 1), _one_item(part.cols, start, stop), first=first)
 
 
 def _one_item(axis: Axis, first: int, last: int) -> Slots:
