@@ -22,7 +22,7 @@ from attncc.frontend.templates import Tables, put
 from attncc.ir.arithmetic import split_sum
 from attncc.ir.evaluate import Environment, Evaluator, evaluate_predicate, evaluator
 from attncc.ir.normal import Clause, TooManyClausesError
-from attncc.ir.predicate import Predicate
+from attncc.ir.predicate import TRUE, Predicate, conjunction
 from attncc.ir.span import Span
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Array
@@ -55,30 +55,31 @@ class ClauseKeys:
         values: Expressions without j, one for each comparison, as functions of an environment.
         narrowings: What the value of each expression leaves of the range.
         step: The distance of its keys.
-        exact: Whether the clause holds for all keys of the range; else it is a bound.
+        rest: What is left to evaluate for each key of the range; TRUE where the clause holds for all of them.
     """
 
     values: tuple[Evaluator, ...]
     narrowings: tuple[Narrowing, ...]
     step: int = 1
-    exact: bool = False
+    rest: Predicate = TRUE
 
     @classmethod
     def of(cls, clause: Clause) -> ClauseKeys:
         """Return the range of a clause; of several congruences it takes the first."""
         found: list[tuple[sympy.Expr, Narrowing]] = []
         congruence: tuple[sympy.Expr, Narrowing, int] | None = None
-        exact = True
+        rest: list[Span] = []
         for span in clause.spans.values():
             if narrowing := _filter(span) or _band(span):
                 found.append(narrowing)
             elif congruence is None and (congruence := _congruence(span)) is not None:
                 continue
             else:
-                exact = False
+                rest.append(span)
         last = [] if congruence is None else [congruence[:2]]  # it moves the start that the others leave
         values, narrowings = zip(*found, *last, strict=True) if found or last else ((), ())
-        return cls(tuple(map(evaluator, values)), narrowings, 1 if congruence is None else congruence[2], exact)
+        step = 1 if congruence is None else congruence[2]
+        return cls(tuple(map(evaluator, values)), narrowings, step, conjunction(span.predicate() for span in rest))
 
     def range_of(self, values: Iterable[int], kv_len: int) -> range:
         """Return the keys below `kv_len` for these values."""
@@ -143,7 +144,7 @@ def prepared(template: Predicate) -> tuple[ClauseKeys, ...]:
     try:
         return tuple(map(ClauseKeys.of, disjoint_clauses(template)))
     except TooManyClausesError:
-        return (ClauseKeys((), ()),)
+        return (ClauseKeys((), (), rest=template),)
 
 
 def listed(
@@ -185,7 +186,7 @@ def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, i
         env |= {B: 0, H: 0}
     clauses = prepared(template)
     ranges = [_ranges(clause, env, sizes, shape.kv_len) for clause in clauses]
-    if all(clause.exact for clause in clauses):
+    if all(clause.rest == TRUE for clause in clauses):
         found = [tuple(sorted(filter(None, own), key=_start)) for own in zip(*ranges, strict=True)]
         found = found or [()] * members  # a predicate without clauses
         listed = sum(sum(map(len, own)) for own in found if len(own) > 1 or any(part.step > 1 for part in own))
@@ -194,6 +195,8 @@ def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, i
     first, last = min(map(_start, parts), default=0), max((part[-1] + 1 for part in parts), default=0)
     if (last - first) * members > MOST_LISTED:
         return None
+    if members == len(clauses) == len(parts) == 1:
+        return [_passing(parts[0], clauses[0].rest, env)]
     if members > 1:
         env |= {B: np.arange(sizes[0])[:, None, None], H: np.arange(sizes[1])[:, None]}
     holds = evaluate_predicate(template, {**env, J: np.arange(first, last)})
@@ -210,6 +213,14 @@ def _ranges(clause: ClauseKeys, env: Environment, sizes: tuple[int, int], kv_len
     columns = [np.broadcast_to(value, sizes).ravel().tolist() for value in values]
     rows = zip(*columns, strict=True) if columns else iter([()] * members)
     return [clause.range_of(row, kv_len) for row in rows]
+
+
+def _passing(keys: range, condition: Predicate, env: Environment) -> Array:
+    """Return the keys of a range for which a condition holds."""
+    positions = np.arange(keys.start, keys.stop, keys.step)
+    holds = evaluate_predicate(condition, {**env, J: positions})
+    passing: Array = positions[np.broadcast_to(holds, positions.shape)]
+    return passing
 
 
 def _start(keys: range) -> int:
