@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,3 +76,14 @@ def test_a_step_of_decoding_takes_little_more_than_its_keys(benchmark, bar, thre
     torch.testing.assert_close(ours(), theirs())
     what = f"step of decoding, 256-window over 4,000 keys, H=8 D=64, repeated, {threads}"
     judge(benchmark, bar, what, "at most 120 us", ours, theirs)
+
+
+@pytest.mark.skipif(not find_spec("triton"), reason="triton isn't installed")
+def test_a_warm_triton_call_takes_the_host_microseconds(benchmark, bar) -> None:
+    environment = {name: text for name, text in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, str(Path(__file__).with_name("triton_host.py"))]
+    run = partial(subprocess.run, command, env=environment, check=True, capture_output=True, text=True)
+    found = json.loads(benchmark.pedantic(run, rounds=1).stdout)
+    for name, most in (("forward", 80), ("forward and backward", 200)):
+        what = f"triton, causal {name} of (1, 2, 256, 64), repeated, host's time without the driver's"
+        bar(what, found[name], f"at most {most} us", "fastest of 400")

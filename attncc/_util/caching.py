@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from threading import Lock
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
-from cachetools import LRUCache, cached
 from cachetools.keys import hashkey
 from sympy.core.cache import clear_cache
 
@@ -41,20 +41,65 @@ def algebra(most: int) -> Callable[[Callable[Arguments, Result]], Callable[Argum
 
 def by_size(
     size: Callable[[Any], int], key: Callable[..., Hashable] = hashkey
-) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+) -> Callable[[Callable[Arguments, Result]], BySize[Arguments, Result]]:
     """Keep the last results of a function (decorator), as many as stand for POSITIONS in all, MOST of them.
 
     size: what a result stands for. key: what arguments are known by, by default themselves.
     """
+    return lambda function: BySize(function, size, key)
 
-    def weight(result: object) -> int:
-        return min(max(size(result), POSITIONS // MOST), POSITIONS // FEWEST)
 
-    def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        found: LRUCache[Hashable, Result] = LRUCache(POSITIONS, weight)
-        return cached(found, key, Lock(), info=True)(function)
+class CacheInfo(NamedTuple):
+    """How many results were made, and what those that are kept stand for."""
 
-    return decorate
+    misses: int
+    currsize: int
+
+
+class BySize(Generic[Arguments, Result]):
+    """A function whose last results are kept; see `by_size`. A result is found or added in a microsecond."""
+
+    def __init__(
+        self, function: Callable[Arguments, Result], size: Callable[[Any], int], key: Callable[..., Hashable]
+    ) -> None:
+        self.__wrapped__ = function
+        self._misses = 0
+        self._size, self._key = size, key
+        self._kept: OrderedDict[Hashable, tuple[Result, int]] = OrderedDict()
+        self._weight = 0
+        self._lock = Lock()
+
+    def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        key = self._key(*args, **kwargs)
+        with self._lock:
+            if (found := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+                return found[0]
+        made = self.__wrapped__(*args, **kwargs)
+        with self._lock:
+            return self._add(key, made)
+
+    def _add(self, key: Hashable, made: Result) -> Result:
+        """Return the result that is kept, which another thread may have made, and drop those that weigh too much."""
+        self._misses += 1
+        if (other := self._kept.get(key)) is not None:
+            return other[0]
+        weight = min(max(self._size(made), POSITIONS // MOST), POSITIONS // FEWEST)
+        self._kept[key] = made, weight
+        self._weight += weight
+        while self._weight > POSITIONS:
+            self._weight -= self._kept.popitem(last=False)[1][1]
+        return made
+
+    def cache_info(self) -> CacheInfo:
+        """Return how many results were made, and what those that are kept stand for."""
+        return CacheInfo(self._misses, self._weight)
+
+    def cache_clear(self) -> None:
+        """Forget all results."""
+        with self._lock:
+            self._kept.clear()
+            self._weight = 0
 
 
 def count_table(nbytes: int) -> None:

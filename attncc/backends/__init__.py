@@ -125,6 +125,7 @@ def tuned() -> tuple[str, ...]:
     return tuple(name for name, backend in loaded if backend is not None and backend.choices)
 
 
+@cache
 def is_tuned(name: str) -> bool:
     """Return whether a backend leaves choices open; only that one is imported. False for an unknown name."""
     return name in _installed() and bool(known(name).choices)

@@ -38,6 +38,8 @@ def changed(config: Config, values: Mapping[str, object], backend: str, check: C
 
     `check` gets each name and value, and raises ConfigError for a bad one; so does an unknown name.
     """
+    if not values:
+        return config
     known = names(config)
     found = config
     for name, value in values.items():

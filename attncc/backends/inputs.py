@@ -38,6 +38,8 @@ class Inputs:
     def __post_init__(self) -> None:
         for name in ("batch", "heads", "kv_heads", "head_dim", "value_dim"):
             size = getattr(self, name)
+            if type(size) is int and size >= 1:
+                continue
             if not isinstance(size, numbers.Integral) or isinstance(size, bool) or size < 1:
                 raise ShapeError(f"{name}={size!r}.", rule="Sizes are integers of at least 1.", fix="Give 1 or more.")
         if self.heads % self.kv_heads:

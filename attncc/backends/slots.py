@@ -31,16 +31,15 @@ class Slots:
         """Return the slots of an integer array (L,) or (T, L), affine where it is; `keep` an index on its devices."""
         if not positions.size:
             return cls(positions.shape, 0, (1,) * positions.ndim)
-        base = int(positions.flat[0])
-        corners = np.eye(positions.ndim, dtype=int)
-        default = (0,) * (positions.ndim - 1) + (1,)
-        steps = tuple(
-            int(positions[tuple(corner)]) - base if size > 1 else step
-            for size, step, corner in zip(positions.shape, default, corners, strict=True)
-        )
-        affine = cls(positions.shape, base, steps)
-        if min(steps) >= 0 and steps[-1] > 0 and np.array_equal(affine.rows(), positions):
-            return affine
+        base, last = int(positions.flat[0]), int(positions.flat[-1])
+        *items, length = positions.shape
+        row_step = int(positions.flat[1]) - base if length > 1 else 1
+        steps = (*((int(positions[1, 0]) - base if items[0] > 1 else 0,) if items else ()), row_step)
+        reached = base + sum((size - 1) * step for size, step in zip(positions.shape, steps, strict=True))
+        if reached == last and min(steps) >= 0 and row_step > 0:
+            affine = cls(positions.shape, base, steps)
+            if positions.size == 1 or np.array_equal(affine.rows(), positions):
+                return affine
         return cls(positions.shape, index=positions, resident={} if keep else None)
 
     @property

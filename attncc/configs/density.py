@@ -34,7 +34,7 @@ def density(predicate: Predicate, shape: Shape) -> int | None:
 
 def rough_density(pattern: Pattern, shape: Shape) -> int | None:
     """Return about what `density` does, in microseconds; None for a single query, whose keys are listed anyway."""
-    if not pattern.looked_up or shape.q_len < 2 or not shape.kv_len:
+    if shape.q_len < 2 or not shape.kv_len or not pattern.looked_up:
         return None
     return _sampled(pattern.template.predicate, pattern.bound, shape, FEW)
 

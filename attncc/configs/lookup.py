@@ -40,8 +40,6 @@ def looked_up(
     What was found holds for all lengths in a half octave, and for all tables of about one density. Environment
     variables of a compiler (TRITON_...) are no part of that state. Raises ConfigError.
     """
-    if not backends.is_tuned(backend) or setting() == OFF:
-        return LookupResult(state=state(""))
     lengths = half_octaves(shape.q_len), half_octaves(shape.kv_len), rough_density(pattern, shape)
     alike = pattern.template.fingerprint, lengths, score_key, inputs, direction, backend, target
     known = _known.get(alike)
@@ -49,7 +47,11 @@ def looked_up(
         return known
     if len(_known) >= MOST:
         _known.clear()
-    _known[alike] = found = _newly_found(pattern, score_key, shape, inputs, direction, backend, target)
+    if not backends.is_tuned(backend) or setting() == OFF:
+        found = LookupResult(state=state(""))
+    else:
+        found = _newly_found(pattern, score_key, shape, inputs, direction, backend, target)
+    _known[alike] = found
     return found
 
 

@@ -18,7 +18,7 @@ from attncc.errors import PatternError
 from attncc.ir.codec import Program, fingerprint
 from attncc.ir.normal import Clause, comparison, normalised
 from attncc.ir.placeholders import Placeholder
-from attncc.ir.predicate import Predicate, disjunction
+from attncc.ir.predicate import Atom, Predicate, disjunction
 from attncc.ir.size import check_pattern
 from attncc.ir.tables import TableData, TableSymbol
 
@@ -114,7 +114,15 @@ def put(predicate: Predicate, tables: Tables) -> Predicate:
     if not tables:
         return predicate
     symbols = {symbol: TableSymbol(table) for symbol, table in tables.items()}
-    return predicate.map(lambda atom: comparison(atom.relation, _put(atom.expr, symbols)))
+    return predicate.map(lambda atom: comparison(atom.relation, _put(atom.expr, symbols)) if atom.tables else atom)
+
+
+def filled(predicate: Predicate, tables: Tables) -> Predicate:
+    """Return what `put` does, not in normal form: to be evaluated."""
+    if not tables:
+        return predicate
+    symbols = {symbol: TableSymbol(table) for symbol, table in tables.items()}
+    return predicate.map(lambda atom: Atom(atom.relation, _put(atom.expr, symbols)) if atom.tables else atom)
 
 
 def bound_clause(clause: Clause, tables: Tables) -> Clause | None:

@@ -53,7 +53,7 @@ def evaluator(expr: sympy.Expr) -> Evaluator:
         case sympy.Symbol():
             return operator.itemgetter(expr)
         case sympy.Add():
-            return _folded(operator.add, expr)
+            return _summed(expr)
         case sympy.Mul():
             return _folded(operator.mul, expr)
         case sympy.Pow():
@@ -96,6 +96,25 @@ def _folded(combine: Callable[[Any, Any], Any], expr: sympy.Expr) -> Evaluator:
         found = first(env)
         for other in others:
             found = combine(found, other(env))
+        return found
+
+    return value
+
+
+def _summed(expr: sympy.Add) -> Evaluator:
+    """Return what adds the terms, and subtracts those with a minus, in place of a product with -1 of each entry."""
+    taken = [term for term in expr.args if term.as_coeff_Mul()[0] == -1]
+    if len(taken) == len(expr.args):
+        return _folded(operator.add, expr)
+    first, *others = (evaluator(term) for term in expr.args if term not in taken)
+    subtracted = [evaluator(-term) for term in taken]
+
+    def value(env: Environment) -> Any:
+        found = first(env)
+        for other in others:
+            found = found + other(env)
+        for other in subtracted:
+            found = found - other(env)
         return found
 
     return value

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 import sympy
 
+from attncc._util import caching
 from attncc.ir.arithmetic import direction, floor_quotient
 from attncc.ir.evaluate import evaluate
 from attncc.ir.symbols import I, J
@@ -22,7 +28,7 @@ def rises(bands: tuple[Band, ...]) -> bool:
 
 def key_values(band: Band, cols: Axis) -> Array | None:
     """Return the band's key expression at every key slot, int64; None where its inverse is known in closed form."""
-    if cols.order is None and _is_invertible(band.key):
+    if cols.order is None and inverse(band.key) is not None:
         return None
     values = evaluate(band.key, {J: cols.places})
     return np.broadcast_to(np.asarray(values, np.int64), cols.size)
@@ -33,7 +39,10 @@ def first_at_least(limit: Array, band: Band, values: Array | None, cols: Axis) -
     if values is not None:
         return _sought(values, limit)
     least, most = (int(evaluate(band.key, {J: position})) for position in (0, max(cols.size - 1, 0)))
-    return np.maximum(_first(band.key, np.clip(limit, least, most + 1)), 0)
+    first = inverse(band.key)
+    assert first is not None
+    slots: Array = np.maximum(first(np.clip(limit, least, most + 1)), 0)
+    return slots
 
 
 def first_piece_at_least(limit: Pieces, beyond: int, band: Band, cols: int) -> Pieces | None:
@@ -61,33 +70,44 @@ def _sought(values: Array, limit: Array) -> Array:
     return np.repeat(np.searchsorted(values, limit[begin]), np.diff(begin, append=len(limit)))
 
 
-def _is_invertible(key: sympy.Expr) -> bool:
-    """Return whether the key expression is made of j, sums with constants, multiples, and quotients rounded down."""
+#: The least integer j, of either sign, for which a key expression reaches a limit.
+Inverse = Callable[[Any], Any]
+
+
+@caching.algebra(1024)
+def inverse(key: sympy.Expr) -> Inverse | None:
+    """Return the inverse of a key expression made of j, sums with constants, multiples, and quotients rounded down.
+
+    It takes a limit, an integer or an array of them. None for other expressions.
+    """
     match key:
         case sympy.Symbol():
-            return bool(key == J)
-        case sympy.Add() | sympy.Mul():
-            constant, rest = key.as_independent(J)
-            return bool(constant.is_Integer and (key.is_Add or constant > 0) and rest != key and _is_invertible(rest))
-        case sympy.floor():
-            numerator, denominator = floor_quotient(key)
-            return bool(denominator.is_Integer and denominator > 0 and _is_invertible(numerator))
-    return False
-
-
-def _first(key: sympy.Expr, limit: Array) -> Array:
-    """Return the least integer j, of either sign, for which an invertible key expression reaches `limit`."""
-    match key:
+            return (lambda limit: limit) if key == J else None
         case sympy.Add():
             constant, rest = key.as_independent(J)
-            return _first(rest, limit - int(constant))
+            within = inverse(rest) if constant.is_Integer and rest != key else None
+            return within and _after(within, partial(_less, int(constant)))
         case sympy.Mul():
             constant, rest = key.as_independent(J)
-            return _first(rest, -(-limit // int(constant)))
+            within = inverse(rest) if constant.is_Integer and constant > 0 and rest != key else None
+            return within and _after(within, partial(_quotient_above, int(constant)))
         case sympy.floor():
             numerator, denominator = floor_quotient(key)
-            return _first(numerator, limit * int(denominator))
-    return limit
+            within = inverse(numerator) if denominator.is_Integer and denominator > 0 else None
+            return within and _after(within, partial(operator.mul, int(denominator)))
+    return None
+
+
+def _after(second: Inverse, first: Inverse) -> Inverse:
+    return lambda limit: second(first(limit))
+
+
+def _less(constant: int, limit: Any) -> Any:
+    return limit - constant
+
+
+def _quotient_above(divisor: int, limit: Any) -> Any:
+    return -(-limit // divisor)
 
 
 def limits(band: Band, query: Array) -> tuple[Array | None, Array | None]:

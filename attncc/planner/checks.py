@@ -59,8 +59,16 @@ def check_bound(pattern: Pattern, shape: Shape) -> None:
     """
     if not shape.q_len or not shape.kv_len:
         return
-    if not (_fits(pattern, shape) and _is_exact(pattern.template.predicate, *_rounded(pattern, shape))):
+    if not (_fits(pattern, shape) and _is_exact_at(pattern, shape)):
         check(pattern.predicate, shape)
+
+
+def _is_exact_at(pattern: Pattern, shape: Shape) -> bool:
+    """Return whether the arithmetic is shown to fit 64 bits, at all positions or at those of a shape."""
+    template = pattern.template.predicate
+    if _is_exact_everywhere(template) and all(table.is_narrow for table in pattern.bound.values()):
+        return True
+    return _is_exact(template, *_rounded(pattern, shape))
 
 
 def check_sizes(pattern: Pattern, shape: Shape) -> None:
@@ -86,8 +94,9 @@ def reads_of(predicate: Predicate) -> tuple[Read, ...]:
 
 def _fits(pattern: Pattern, shape: Shape) -> bool:
     """Return whether every look-up of a table, by a symbol or a number, lies inside of it wherever it stands."""
-    limits = limits_of(shape)
-    for read in reads_of(pattern.template.predicate):
+    reads = reads_of(pattern.template.predicate)
+    limits = limits_of(shape) if reads else {}
+    for read in reads:
         table = pattern.bound.get(read.args[0], read.table)
         for index, size in zip(read.indices, table.data.shape, strict=False):
             low, high = limits.get(index) or ((int(index),) * 2 if index.is_Integer else (-1, 0))
@@ -116,6 +125,16 @@ def _power(value: int) -> int:
     return found if value >= 0 else -found
 
 
+@caching.algebra(1024)
+def _is_exact_everywhere(template: Predicate) -> bool:
+    """Return whether a template's arithmetic fits 64 bits at all positions, with tables of 32 bits."""
+    most = MAX_POSITION - 1
+    limits = tuple((symbol, -most if symbol == I else 0, most) for symbol in (I, J, H, B))
+    tables = frozenset(read.table for read in reads_of(template))
+    placeholders = [table for table in tables if isinstance(table, Placeholder)]
+    return _is_exact(template, limits, tuple((table, -most, most) for table in placeholders))
+
+
 @caching.algebra(4096)
 def _is_exact(template: Predicate, rounded: Rounded, ends: Ends) -> bool:
     """Return whether the arithmetic of a template is shown to fit 64 bits, tables being within their ends."""
@@ -136,9 +155,9 @@ def check_score(score: ScoreExpression, pattern: Pattern, shape: Shape) -> None:
 
     Only pairs that the pattern connects count, and in a choice only those that its branch is for.
     """
-    limits = limits_of(shape)
-    if not shape.q_len or not shape.kv_len:
+    if score.is_identity or not shape.q_len or not shape.kv_len:
         return
+    limits = limits_of(shape)
     for index in score.indices():
         _check_arithmetic(index, limits)
     for condition in score.predicates:

@@ -16,6 +16,8 @@ from attncc.ir.symbols import I, J
 def disjoint_clauses(predicate: Predicate) -> tuple[Clause, ...]:
     """Return clauses that cover `predicate` without overlap, so that their partial results can be merged.
 
+    Their spans are in one order, whatever tables take the places of placeholders.
+
     Bands come first, since what is left of a later clause without a band is again a clause with a band.
     Raises TooManyClausesError if the expansion is too long to be useful.
     """
@@ -27,7 +29,7 @@ def disjoint_clauses(predicate: Predicate) -> tuple[Clause, ...]:
         for earlier in ordered[:number]:
             remaining = _bounded([piece for rest in remaining for piece in rest.minus(earlier)])
         pieces = _bounded(pieces + [piece for rest in remaining if (piece := _with_consequences(rest))])
-    return tuple(pieces)
+    return tuple(Clause({span.form: span for span in piece.sorted_spans}) for piece in pieces)
 
 
 def _bounded(pieces: list[Clause]) -> list[Clause]:

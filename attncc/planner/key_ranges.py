@@ -21,7 +21,7 @@ class KeyRanges:
 
     `edges` maps query slots to (start, stop), 0 <= start <= stop <= cols; `monotone` says that both are known to
     be nondecreasing, so that the first and the last row of a block bound all rows between them. `pieces` are both,
-    with the same breakpoints, where they are known as pieces.
+    with the same breakpoints, where they are known as pieces. `same` are both where all query slots have the same ones.
     """
 
     rows: int
@@ -29,6 +29,14 @@ class KeyRanges:
     edges: Callable[[Array], Edges]
     monotone: bool
     pieces: tuple[Pieces, Pieces] | None = None
+    same: tuple[int, int] | None = None
+
+    def of_row(self, slot: int) -> tuple[int, int]:
+        """Return (start, stop) of one query slot."""
+        if self.same is not None:
+            return self.same
+        start, stop = self.at(np.array([slot]))
+        return int(start[0]), int(stop[0])
 
     def at(self, slots: Array) -> Edges:
         """Return (start, stop) of the given query slots, int64."""
@@ -107,4 +115,4 @@ def constant(rows: int, cols: int, start: int, stop: int) -> KeyRanges:
     def edges(slots: Array) -> Edges:
         return np.full(slots.shape, start, np.int64), np.full(slots.shape, stop, np.int64)
 
-    return KeyRanges(rows, cols, edges, monotone=True)
+    return KeyRanges(rows, cols, edges, monotone=True, same=(start, stop))

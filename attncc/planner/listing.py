@@ -1,44 +1,156 @@
-"""Listing: the keys of a single query, as a decoding step has it, found by evaluating the predicate once for each.
+"""Listing: the keys of a single query, as a decoding step has it, found without layouts.
 
-With one query every comparison is a filter on keys, whatever it is in a clause: joins, residuals and tables need no
-layout of their own. Bands still bound the keys that are looked at. So a step costs no more than a few operations on
-an array, for any length, tables and offset, and batch entries and heads are told apart by their rows of one array.
+With one query every comparison is a filter on keys, whatever it is in a clause. A template is prepared once: each
+clause becomes a range of keys, start to stop in steps, whose ends are integer functions of the query and its tables.
+So a step costs a few operations on integers where comparisons leave ranges (windows, strides, blocks, lengths). Where
+they don't (documents, lists), the predicate is evaluated once for the keys within the ranges, for all batch entries
+and heads at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
+import sympy
 
 from attncc._util import caching
 from attncc.frontend.templates import Tables, put
-from attncc.ir.evaluate import Environment, evaluate, evaluate_predicate
-from attncc.ir.normal import TooManyClausesError
-from attncc.ir.predicate import Predicate
+from attncc.ir.arithmetic import split_sum
+from attncc.ir.evaluate import Environment, Evaluator, evaluate_predicate, evaluator
+from attncc.ir.normal import Clause, TooManyClausesError
+from attncc.ir.predicate import TRUE, Predicate, conjunction
+from attncc.ir.span import Span
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Array
 from attncc.planner import cost
 from attncc.planner.axis import Axis
+from attncc.planner.bands import inverse
 from attncc.planner.clauses import disjoint_clauses
-from attncc.planner.key_ranges import KeyRanges, constant
+from attncc.planner.key_ranges import constant
 from attncc.planner.layout import Layout
 from attncc.planner.members import Members, grouped
 from attncc.planner.passes import Alternative, Group, Pass
-from attncc.planner.relation import Band, simple_bands
 from attncc.planner.shape import Shape
 from attncc.planner.specialise import specialise
 from attncc.targets import Target
 
-#: Keys times batch entries and heads that are looked at; beyond, closed forms of layouts are faster.
+#: Keys, times batch entries and heads, that are listed one by one; beyond, closed forms of layouts are faster.
 MOST_LISTED = 1 << 18
+
+#: Narrows the range (start, stop) of keys by the value of an expression.
+Narrowing = Callable[[int, int, int], tuple[int, int]]
+#: The disjoint ranges of keys that a query sees, or all of its keys, ascending.
+Keys = tuple[range, ...] | Array
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ClauseKeys:
+    """The range of keys that a clause leaves to a query.
+
+    Attributes:
+        values: Expressions without j, one for each comparison, as functions of an environment.
+        narrowings: What the value of each expression leaves of the range.
+        step: The distance of its keys.
+        rest: What is left to evaluate for each key of the range; TRUE where the clause holds for all of them.
+    """
+
+    values: tuple[Evaluator, ...]
+    narrowings: tuple[Narrowing, ...]
+    step: int = 1
+    rest: Predicate = TRUE
+
+    @classmethod
+    def of(cls, clause: Clause) -> ClauseKeys:
+        """Return the range of a clause; of several congruences it takes the first."""
+        found: list[tuple[sympy.Expr, Narrowing]] = []
+        congruence: tuple[sympy.Expr, Narrowing, int] | None = None
+        rest: list[Span] = []
+        for span in clause.spans.values():
+            if narrowing := _filter(span) or _band(span):
+                found.append(narrowing)
+            elif congruence is None and (congruence := _congruence(span)) is not None:
+                continue
+            else:
+                rest.append(span)
+        last = [] if congruence is None else [congruence[:2]]  # it moves the start that the others leave
+        values, narrowings = zip(*found, *last, strict=True) if found or last else ((), ())
+        step = 1 if congruence is None else congruence[2]
+        return cls(tuple(map(evaluator, values)), narrowings, step, conjunction(span.predicate() for span in rest))
+
+    def range_of(self, values: Iterable[int], kv_len: int) -> range:
+        """Return the keys below `kv_len` for these values."""
+        start, stop = 0, kv_len
+        for narrow, value in zip(self.narrowings, values, strict=True):
+            start, stop = narrow(value, start, stop)
+        return range(start, stop, self.step)
+
+
+def _filter(span: Span) -> tuple[sympy.Expr, Narrowing] | None:
+    """A comparison without j: all keys or none."""
+    if J in span.form.free_symbols:
+        return None
+
+    def narrow(value: int, start: int, stop: int) -> tuple[int, int]:
+        return (0, 0) if span.leaves_out(value) else (start, stop)
+
+    return span.form, narrow
+
+
+def _band(span: Span) -> tuple[sympy.Expr, Narrowing] | None:
+    """A comparison of f + g, with g in j alone and rising or falling: the keys between two limits."""
+    parts = split_sum(span.form, I, J)
+    if parts is None or span.holes:
+        return None
+    rising, falling = inverse(parts[1]), inverse(-parts[1])
+    first, low, high = rising or falling, span.low, span.high
+    if first is None:
+        return None
+
+    def narrow(value: int, start: int, stop: int) -> tuple[int, int]:
+        least, most = (low, high) if rising else (high, low)
+        sign = 1 if rising else -1
+        if least is not None:
+            start = max(start, first(sign * (least - value)))
+        if most is not None:
+            stop = min(stop, first(sign * (most - value) + 1))
+        return start, stop
+
+    return parts[0], narrow
+
+
+def _congruence(span: Span) -> tuple[sympy.Expr, Narrowing, int] | None:
+    """A remainder of j and what is free of it: every so many keys."""
+    if span.value is None or not isinstance(span.form, sympy.Mod) or not span.form.args[1].is_Integer:
+        return None
+    dividend, modulus, value = span.form.args[0], int(span.form.args[1]), span.value
+    parts = split_sum(dividend, I, J)
+    if parts is None or parts[1] not in (J, -J):
+        return None
+    sign = 1 if parts[1] == J else -1
+
+    def narrow(rest: int, start: int, stop: int) -> tuple[int, int]:
+        return start + (sign * (value - rest) - start) % modulus, stop
+
+    return parts[0], narrow, modulus
+
+
+@caching.algebra(1024)
+def prepared(template: Predicate) -> tuple[ClauseKeys, ...]:
+    """Return the keys of a template's disjoint clauses; a bound of all keys where it isn't taken apart."""
+    try:
+        return tuple(map(ClauseKeys.of, disjoint_clauses(template)))
+    except TooManyClausesError:
+        return (ClauseKeys((), (), rest=template),)
 
 
 def listed(
     template: Predicate, tables: Tables, shape: Shape, tile: tuple[int, int], target: Target
 ) -> tuple[Group, ...] | None:
-    """Return the groups of a predicate for one query, with one way to run each; None where too many keys are in doubt.
+    """Return the groups of a predicate for one query, with one way to run each; None where there are too many keys.
 
     Args:
         template: The predicate, with placeholders for `tables`.
@@ -48,33 +160,84 @@ def listed(
         target: What they are priced for.
     """
     by_entry, by_head = B in template.free, H in template.free
-    entries, heads = shape.batch if by_entry else 1, shape.heads if by_head else 1
-    env = {I: shape.q_offset, NQ: shape.q_len, NK: shape.kv_len, **tables}
-    env |= {B: np.arange(entries)[:, None, None], H: np.arange(heads)[:, None]} if by_entry or by_head else {}
-    first, last = _hull(template, env, shape.kv_len)
-    if (last - first) * entries * heads > MOST_LISTED:
+    sizes = shape.batch if by_entry else 1, shape.heads if by_head else 1
+    found = _keys(template, tables, shape, sizes)
+    if found is None:
         return None
-    holds = evaluate_predicate(template, {**env, J: np.arange(first, last)})
-    rows = np.broadcast_to(holds, (entries, heads, max(last - first, 0)))
 
-    def seen(entry: int, head: int) -> tuple[bytes, tuple[int, int]]:
-        return np.packbits(rows[entry, head]).tobytes() if len(rows) * heads > 1 else b"", (entry, head)
+    def seen(entry: int, head: int) -> tuple[Hashable, tuple[int, int, Keys]]:
+        keys = found[entry * sizes[1] + head]
+        return keys if isinstance(keys, tuple) else keys.tobytes(), (entry, head, keys)
 
-    found = []
-    for members, (entry, head) in grouped(entries, heads, by_entry, by_head, seen):
-        keys = np.flatnonzero(rows[entry, head]) + first
+    groups = []
+    for members, (entry, head, keys) in grouped(*sizes, by_entry, by_head, seen):
         stated = partial(_stated, template, tables, shape, entry, head)
-        found.append(_group(members, keys, stated, shape, tile, target))
-    return tuple(found)
+        groups.append(_group(members, keys, stated, shape, tile, target))
+    return tuple(groups)
+
+
+def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, int]) -> list[Keys] | None:
+    """Return the keys of each head of each batch entry; None where too many would be listed one by one."""
+    env: dict[sympy.Basic, object] = {I: shape.q_offset, NQ: shape.q_len, NK: shape.kv_len, **tables}
+    members = sizes[0] * sizes[1]
+    if members > 1:
+        env |= {B: np.arange(sizes[0])[:, None], H: np.arange(sizes[1])}
+    else:
+        env |= {B: 0, H: 0}
+    clauses = prepared(template)
+    ranges = [_ranges(clause, env, sizes, shape.kv_len) for clause in clauses]
+    if all(clause.rest == TRUE for clause in clauses):
+        found = [tuple(sorted(filter(None, own), key=_start)) for own in zip(*ranges, strict=True)]
+        found = found or [()] * members  # a predicate without clauses
+        listed = sum(sum(map(len, own)) for own in found if len(own) > 1 or any(part.step > 1 for part in own))
+        return None if listed > MOST_LISTED else list(found)
+    parts = [part for own in ranges for part in own if part]
+    first, last = min(map(_start, parts), default=0), max((part[-1] + 1 for part in parts), default=0)
+    if (last - first) * members > MOST_LISTED:
+        return None
+    if members == len(clauses) == len(parts) == 1:
+        return [_passing(parts[0], clauses[0].rest, env)]
+    if members > 1:
+        env |= {B: np.arange(sizes[0])[:, None, None], H: np.arange(sizes[1])[:, None]}
+    holds = evaluate_predicate(template, {**env, J: np.arange(first, last)})
+    rows = np.broadcast_to(holds, (*sizes, last - first)).reshape(members, -1)
+    return [np.flatnonzero(row) + first for row in rows]
+
+
+def _ranges(clause: ClauseKeys, env: Environment, sizes: tuple[int, int], kv_len: int) -> list[range]:
+    """Return the range of a clause for each head of each batch entry."""
+    values = [value(env) for value in clause.values]
+    if sizes == (1, 1):
+        return [clause.range_of(values, kv_len)]
+    members = sizes[0] * sizes[1]
+    columns = [np.broadcast_to(value, sizes).ravel().tolist() for value in values]
+    rows = zip(*columns, strict=True) if columns else iter([()] * members)
+    return [clause.range_of(row, kv_len) for row in rows]
+
+
+def _passing(keys: range, condition: Predicate, env: Environment) -> Array:
+    """Return the keys of a range for which a condition holds."""
+    positions = np.arange(keys.start, keys.stop, keys.step)
+    holds = evaluate_predicate(condition, {**env, J: positions})
+    passing: Array = positions[np.broadcast_to(holds, positions.shape)]
+    return passing
+
+
+def _start(keys: range) -> int:
+    return keys.start
 
 
 def _stated(template: Predicate, tables: Tables, shape: Shape, entry: int, head: int) -> Predicate:
     return specialise(put(template, tables), shape, entry, head)
 
 
+#: The only query.
+_ROW = Axis(1)
+
+
 def _group(
     members: Members,
-    keys: Array,
+    keys: Keys,
     stated: Callable[[], Predicate],
     shape: Shape,
     tile: tuple[int, int],
@@ -82,40 +245,26 @@ def _group(
 ) -> Group:
     if not len(keys):
         return Group(*members, (Alternative("empty", (), 0.0),))
-    rows, cols, ranges = Axis(1), *_laid_out(keys, shape.kv_len)
-    work = Pass(stated, Layout(rows, cols, ranges, None), shape.q_offset, *tile)
-    return Group(*members, (Alternative("listed", (work,), cost.listed(len(keys), target)),))
+    layout, count = _laid_out(keys, shape.kv_len)
+    work = Pass(stated, layout, shape.q_offset, *tile)
+    return Group(*members, (Alternative("listed", (work,), cost.listed(count, target)),))
 
 
-def _laid_out(keys: Array, kv_len: int) -> tuple[Axis, KeyRanges]:
-    """Return the axis of keys, and the range of it that the query sees: natural where they are consecutive."""
-    first, last = int(keys[0]), int(keys[-1]) + 1
-    if last - first == len(keys):
-        return Axis(kv_len), constant(1, kv_len, first, last)
-    return Axis(kv_len, keys), constant(1, len(keys), 0, len(keys))
+def _laid_out(keys: Keys, kv_len: int) -> tuple[Layout, int]:
+    """Return the layout of the keys, natural where they are consecutive, and their number."""
+    if not (isinstance(keys, tuple) and len(keys) == 1 and keys[0].step == 1):
+        keys = keys if isinstance(keys, np.ndarray) else _merged(keys)
+        first, last = int(keys[0]), int(keys[-1]) + 1
+        if last - first != len(keys):
+            return Layout(_ROW, Axis(kv_len, keys), constant(1, len(keys), 0, len(keys)), None), len(keys)
+        keys = (range(first, last),)
+    first, last = keys[0].start, keys[0].stop
+    return Layout(_ROW, Axis(kv_len), constant(1, kv_len, first, last), None), last - first
 
 
-def _hull(template: Predicate, env: Environment, kv_len: int) -> tuple[int, int]:
-    """Return the first key, and one more than the last, that the bands of some clause leave to the query."""
-    clauses = _bands(template)
-    if clauses is None:
-        return 0, kv_len
-    low, high = kv_len, 0
-    for bands in clauses:
-        start, stop = 0, kv_len
-        for band in bands:
-            if band.low is not None:
-                start = max(start, int(np.min(evaluate(band.low, env))))
-            if band.high is not None:
-                stop = min(stop, int(np.max(evaluate(band.high, env))) + 1)
-        low, high = (low, high) if start >= stop else (min(low, start), max(high, stop))
-    return min(low, high), high
-
-
-@caching.algebra(1024)
-def _bands(template: Predicate) -> tuple[tuple[Band, ...], ...] | None:
-    """Return the bands of each clause whose key is j itself; None where the predicate isn't taken apart."""
-    try:
-        return tuple(simple_bands(clause) for clause in disjoint_clauses(template))
-    except TooManyClausesError:
-        return None
+def _merged(ranges: tuple[range, ...]) -> Array:
+    """Return the keys of disjoint ranges, ascending."""
+    found = np.concatenate([np.arange(part.start, part.stop, part.step) for part in ranges])
+    if any(after.start <= before[-1] for before, after in pairwise(ranges)):
+        found.sort()
+    return found

@@ -103,8 +103,6 @@ def pieces_of(expr: sympy.Expr, symbol: sympy.Symbol, length: int, offset: int =
     reads = expr.atoms(Read)
     if any(read.indices != (symbol,) or len(read.table.data) < offset + length or offset < 0 for read in reads):
         return None
-    names = {read: sympy.Dummy(integer=True) for read in reads}
-    outer = expr.xreplace(names)
     first = np.zeros(1, np.int64)
     for read in reads:
         runs = read.table.runs
@@ -113,12 +111,29 @@ def pieces_of(expr: sympy.Expr, symbol: sympy.Symbol, length: int, offset: int =
         begins = runs.first - offset
         begins = begins[(begins > 0) & (begins < length)]
         first = np.union1d(first, begins)
-    slope = np.zeros(len(first), np.int64)
-    for variable, own in ((symbol, 1), *((names[read], read.table.runs.slope) for read in reads)):
-        if own and variable in outer.free_symbols:
-            factor = sympy.diff(outer, variable) if outer.is_polynomial(variable) else None
-            if factor is None or not factor.is_Integer:
-                return None
-            slope += int(factor) * own
+    slope = 0
+    for term in sympy.Add.make_args(expr):
+        grows = _slope(term, symbol)
+        if grows is None:
+            return None
+        slope += grows
     base = np.broadcast_to(np.asarray(evaluate(expr, {symbol: first + offset}), np.int64), first.shape)
-    return Pieces(length, first, base, slope)
+    return Pieces(length, first, base, np.full(len(first), slope, np.int64))
+
+
+def _slope(term: sympy.Expr, symbol: sympy.Symbol) -> int | None:
+    """Return how much a term grows at each step inside a piece; None where that isn't known."""
+    factor, variable = term.as_coeff_Mul()
+    if variable == symbol:
+        return int(factor)
+    if isinstance(variable, Read):
+        return int(factor) * _slope_of(variable)
+    reads = variable.atoms(Read)
+    outside = variable.xreplace(dict.fromkeys(reads, sympy.S.Zero))
+    return None if symbol in outside.free_symbols or any(map(_slope_of, reads)) else 0
+
+
+def _slope_of(read: Read) -> int:
+    runs = read.table.runs
+    assert runs is not None
+    return runs.slope

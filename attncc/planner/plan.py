@@ -37,6 +37,8 @@ class Plan:
 
     def preferring(self, way: str) -> Plan:
         """Return the plan that runs the alternatives of this name, where a group has one."""
+        if all(len(group.alternatives) == 1 for group in self.groups):
+            return self
         return replace(self, groups=tuple(group.preferring(way) for group in self.groups))
 
     @property

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import sympy
 
+from attncc._util import caching
 from attncc.ir.arithmetic import direction, split_sum
 from attncc.ir.evaluate import evaluate
 from attncc.ir.normal import Clause, comparison
@@ -71,12 +72,23 @@ class Relation:
 
 def relate(clause: Clause, kv_len: int) -> Relation:
     """Sort the clause's spans into relational parts, for `kv_len` keys."""
+    looks_up = any(form.has(Read) for form in clause.spans)
+    return _related(clause, kv_len) if looks_up else _related_always(clause)
+
+
+@caching.algebra(1024)
+def _related_always(clause: Clause) -> Relation:
+    """Return the relation of a clause without tables, which is the same for all lengths."""
+    return _related(clause, 0)
+
+
+def _related(clause: Clause, kv_len: int) -> Relation:
     query: list[Predicate] = []
     key: list[Predicate] = []
     joins: list[Join] = []
     bands: list[Band] = []
     rest: list[Span] = []
-    for span in clause.sorted_spans:
+    for span in clause.spans.values():
         if J not in span.form.free_symbols:
             query.append(span.predicate())
         elif band := _band(span, kv_len):
@@ -103,14 +115,6 @@ def _parts(span: Span) -> tuple[sympy.Expr, sympy.Expr]:
     parts = split_sum(span.form, I, J)
     assert parts is not None
     return parts
-
-
-def simple_bands(clause: Clause) -> tuple[Band, ...]:
-    """Return the bands of a clause whose key is j itself, whatever the lengths."""
-    parts = ((span, split_sum(span.form, I, J)) for span in clause.spans.values() if not span.holes)
-    return tuple(
-        _limited(span, *both, 1 if both[1] == J else -1) for span, both in parts if both and both[1] in (J, -J)
-    )
 
 
 def _band(span: Span, kv_len: int) -> Band | None:

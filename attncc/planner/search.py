@@ -12,11 +12,12 @@ import sympy
 from attncc._util import caching
 from attncc.errors import ConfigError
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
-from attncc.frontend.templates import Tables, bound_clause, put
+from attncc.frontend.templates import Tables, bound_clause, filled
 from attncc.ir.interval import NEVER, verdict
 from attncc.ir.normal import Clause, TooManyClausesError, digest
-from attncc.ir.predicate import TRUE, Predicate, disjunction
+from attncc.ir.predicate import TRUE, Predicate, conjunction, disjunction
 from attncc.ir.symbols import B, H, I, J
+from attncc.ir.tables import Read
 from attncc.planner import cost
 from attncc.planner.axis import Axis
 from attncc.planner.checks import check_bound, reads_of
@@ -167,7 +168,7 @@ def _alternatives(
     """Return the ways to run a predicate, cheapest first; there is always at least one."""
     if not shape.q_len or not shape.kv_len:
         return (Alternative("empty", (), 0.0),)
-    predicate = put(template, tables)
+    predicate = filled(template, tables)
     try:
         pieces = possible_clauses(template, shape, tables)
     except TooManyClausesError as error:
@@ -223,8 +224,9 @@ def possible_clauses(predicate: Predicate, shape: Shape, tables: Tables | None =
     Clauses are made of the predicate with its placeholders, which tables then replace. Raises TooManyClausesError if
     the expansion is too long to be useful.
     """
-    pieces = (bound_clause(piece, tables or {}) for piece in disjoint_clauses(predicate))
-    return [piece for piece in pieces if piece is not None and _possible(piece, shape)]
+    possible = (piece for piece in disjoint_clauses(predicate) if _possible(piece, shape))
+    bound = (bound_clause(piece, tables or {}) for piece in possible)
+    return [piece for piece in bound if piece is not None]
 
 
 def layouts(piece: Clause, shape: Shape) -> Iterator[Layout]:
@@ -245,13 +247,23 @@ def fused_layout(predicate: Predicate, pieces: list[Clause], shape: Shape) -> La
 
 
 def _possible(piece: Clause, shape: Shape) -> bool:
-    """Return False if interval evaluation over the whole rectangle proves the clause empty."""
+    """Return False if interval evaluation over the whole rectangle proves the clause empty, whatever tables hold."""
     corners = {
         I: (shape.q_offset, shape.q_offset + shape.q_len - 1),
         J: (0, shape.kv_len - 1),
     }
     box = {symbol: (np.array([low]), np.array([high])) for symbol, (low, high) in corners.items()}
-    return bool(verdict(piece.predicate(), box)[0] != NEVER)
+    return bool(verdict(_known(piece), box)[0] != NEVER)
+
+
+@caching.algebra(1024)
+def _known(piece: Clause) -> Predicate:
+    """Return what a clause says without placeholders."""
+    return conjunction(span.predicate() for span in piece.spans.values() if not _has_placeholder(span.form))
+
+
+def _has_placeholder(form: sympy.Expr) -> bool:
+    return any(read.table.is_placeholder for read in form.atoms(Read))
 
 
 def _reaches(work: Pass) -> bool:

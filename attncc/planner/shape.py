@@ -32,7 +32,9 @@ class Shape:
 
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
-            object.__setattr__(self, name, _within(name, getattr(self, name), least))
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value < MAX_POSITION:
+                object.__setattr__(self, name, _within(name, value, least))
         _within("q_offset + q_len", self.q_offset + self.q_len, LEAST["q_offset"])
 
     @classmethod
@@ -45,7 +47,8 @@ class Shape:
 
     def narrowed(self, free: Collection[sympy.Symbol]) -> Shape:
         """Return the shape with one head or batch entry where what depends on the symbols `free` is alike for all."""
-        return replace(self, heads=self.heads if H in free else 1, batch=self.batch if B in free else 1)
+        heads, batch = self.heads if H in free else 1, self.batch if B in free else 1
+        return self if (heads, batch) == (self.heads, self.batch) else replace(self, heads=heads, batch=batch)
 
 
 def _within(name: str, value: Any, least: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from functools import cache
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from attncc.configs.lookup import looked_up
 from attncc.configs.result import LookupResult
 from attncc.errors import AttnccError, BackendError
 from attncc.frontend.patterns import Pattern, by_handle
+from attncc.frontend.templates import PatternTemplate
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.planner.checks import check_score, check_sizes
 from attncc.planner.plan import Plan
@@ -33,6 +35,10 @@ LOG = logging.getLogger("attncc")
 MOST = 4096
 #: By direction, call and tensors' sizes: the executable, and the look-up of its configuration, if there was one.
 _executables: dict[tuple[object, ...], tuple[weakref.ref[Executable], LookupResult | None]] = {}
+#: By template, then by direction, score, backend and tensors' sizes but for lengths: what is settled once.
+_prepared: weakref.WeakKeyDictionary[PatternTemplate, dict[tuple[object, ...], PreparedCall]] = (
+    weakref.WeakKeyDictionary()
+)
 #: (backend, direction, configuration) of look-ups that couldn't be lowered.
 _refused: set[tuple[str, str, str]] = set()
 
@@ -67,18 +73,72 @@ def _run(
     query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall, tuned: LookupResult | None = None
 ) -> tuple[Plan, Executable, LookupResult | None]:
     """Return the plan of a call, its executable, and the look-up of its configuration: `tuned`, or a new one."""
-    pattern, score = by_handle(call.pattern), by_key(call.score)
-    batch, heads, q_len, _ = query.shape
-    shape = shape_for(pattern, score, q_len, key.shape[2], call.q_offset, max(1, heads), max(1, batch))
-    call, target = call._replace(backend=_backend(query, value, call.backend)), target_name(query.device)
-    if 0 in (batch, heads):  # nothing is computed, but what can't be planned is refused
-        return lowered(call, shape, target, direction)[0], EMPTY, None
+    pattern = by_handle(call.pattern)
+    prepared = _prepared_for(pattern, query, key, value, direction, call)
+    shape = Shape(query.shape[2], key.shape[2], call.q_offset, prepared.heads, prepared.batch)
+    if prepared.inputs is None:  # nothing is computed, but what can't be planned is refused
+        return prepared.lowered(pattern, shape, call.config)[0], EMPTY, None
     if call.config:
-        return *lowered(call, shape, target, direction), None
+        return *prepared.lowered(pattern, shape, call.config), None
     if tuned is None:
-        inputs = Inputs.of(query, key, value)
-        tuned = looked_up(pattern, score.key, shape, inputs, direction, call.backend, target)
-    return *_lowered_as_tuned(tuned, call, shape, target, direction), tuned
+        prepared_for = prepared.score.key, shape, prepared.inputs, direction, prepared.backend, prepared.target
+        tuned = looked_up(pattern, *prepared_for)
+    return *_lowered_as_tuned(prepared, pattern, shape, tuned), tuned
+
+
+class PreparedCall(NamedTuple):
+    """A direction of a call but for its lengths, offset and tables: what holds for all of them, settled once.
+
+    Attributes:
+        score: The score's expression.
+        direction: "forward" or "backward".
+        backend: The name of the backend.
+        target: The name of the target.
+        inputs: The sizes of tensors; None where there are no heads or batch entries.
+        heads: The number of heads, 1 where neither pattern nor score depends on them.
+        batch: The same of batch entries.
+    """
+
+    score: ScoreExpression
+    direction: str
+    backend: str
+    target: str
+    inputs: Inputs | None
+    heads: int
+    batch: int
+
+    @classmethod
+    def of(
+        cls, pattern: Pattern, query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall
+    ) -> PreparedCall:
+        """Return what is settled for a call on such tensors; raises BackendError."""
+        score = by_key(call.score)
+        batch, heads, *_ = query.shape
+        shape = shape_for(pattern, score, 0, 0, 0, max(1, heads), max(1, batch))
+        backend, target = _backend(query, value, call.backend), target_name(query.device)
+        inputs = None if 0 in (batch, heads) else Inputs.of(query, key, value)
+        return cls(score, direction, backend, target, inputs, shape.heads, shape.batch)
+
+    def lowered(self, pattern: Pattern, shape: Shape, config: str) -> tuple[Plan, Executable]:
+        """Return the plan and the executable of a pattern and shape under a configuration, given as text."""
+        chosen = decoded(config or "{}", self.direction)
+        return _lowered(pattern, self.score, shape, self.backend, self.target, chosen)
+
+
+def _prepared_for(
+    pattern: Pattern, query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall
+) -> PreparedCall:
+    batch, heads, _, dim = query.shape
+    sizes = batch, heads, dim, key.shape[1], value.shape[3], query.dtype, query.device
+    alike = direction, call.score, call.backend, sizes
+    calls = _prepared.get(pattern.template)
+    if calls is None:
+        calls = _prepared[pattern.template] = {}
+    if (found := calls.get(alike)) is None:
+        if len(calls) >= MOST:
+            calls.clear()
+        found = calls[alike] = PreparedCall.of(pattern, query, key, value, direction, call)
+    return found
 
 
 def _backend(query: Tensor, value: Tensor, name: str) -> str:
@@ -97,17 +157,17 @@ def _backend(query: Tensor, value: Tensor, name: str) -> str:
 
 
 def _lowered_as_tuned(
-    tuned: LookupResult, call: AttentionCall, shape: Shape, target: str, direction: str
+    prepared: PreparedCall, pattern: Pattern, shape: Shape, tuned: LookupResult
 ) -> tuple[Plan, Executable]:
     """Lower under a configuration that was looked up; one that can't be is warned of once, and not used again."""
-    refused = (call.backend, direction, tuned.text)
+    refused = (prepared.backend, prepared.direction, tuned.text)
     if not tuned.text or refused in _refused:
-        return lowered(call, shape, target, direction)
+        return prepared.lowered(pattern, shape, "")
     try:
-        return lowered(call._replace(config=tuned.text), shape, target, direction)
+        return prepared.lowered(pattern, shape, tuned.text)
     except AttnccError as error:
         problem = error.problem
-    without = lowered(call, shape, target, direction)
+    without = prepared.lowered(pattern, shape, "")
     _refused.add(refused)
     warn_once(f"A configuration from {tuned.layer} is not used: {problem}", tuned.text)
     return without

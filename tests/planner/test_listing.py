@@ -63,11 +63,26 @@ def test_entries_with_equal_keys_share_a_group() -> None:
 
 
 def test_many_keys_are_planned_as_for_more_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    pattern = attncc.load("strided", l=8).union()
+    pattern = alike(ids=np.arange(64) % 3)
     monkeypatch.setattr(listing, "MOST_LISTED", 63)
     shape = Shape(1, 64, 63)
     assert {group.alternatives[0].name for group in plan_for(pattern, shape, TILE, "cpu").groups}.isdisjoint({"listed"})
     assert plan_for(pattern, Shape(1, 63, 62), TILE, "cpu").groups[0].alternatives[0].name == "listed"
+
+
+@pytest.mark.parametrize("name", ["causal", "sliding_window", "strided"])
+def test_ranges_of_keys_need_no_evaluation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pattern = attncc.load(name, **({"window": 9} if name == "sliding_window" else {}))
+    pattern = pattern.union()
+    mask = attncc.dense_mask(pattern, 1, 200, q_offset=157)
+    monkeypatch.setattr(listing, "evaluate_predicate", None)
+    check_plan(attncc.plan(pattern, 1, 200, q_offset=157), mask.numpy())
+
+
+def test_a_long_range_isn_t_listed_key_by_key() -> None:
+    made = attncc.plan(attncc.load("causal"), 1, 1 << 30, q_offset=(1 << 30) - 1, batch=64)
+    assert made.groups[0].alternatives[0].name == "listed"
+    assert made.nnz == 1 << 30
 
 
 def test_a_window_looks_at_its_keys_only() -> None:

@@ -50,9 +50,12 @@ def schedule(
         told_by: Gives passes of the same pairs whose key ranges tell best which keys no query sees, if that is asked;
             by default `passes`.
     """
+    if q_len == 1 and len(passes) == 1 and passes[0].residual is None:
+        whole = tuple(_of_one_row(passes[0], first=True))
+        return TileSchedule(whole, bool(whole))
+    parts = [tiles for part in passes for tiles in _parted(_tile_batches(part, tiling))]
     touched = np.zeros(q_len, bool)
     stored = np.zeros(q_len, bool)
-    parts = [tiles for part in passes for tiles in _parted(_tile_batches(part, tiling))]
     used = _used_keys(told_by() or passes) if any(tiles.mask is not None for tiles in parts) else None
     tile_batches = []
     for tiles in parts:
@@ -140,15 +143,18 @@ def _under_key_ranges(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
             yield from _masked(tile_rows, start, stop, part, tiling)
 
 
-def _of_one_row(part: Pass) -> Iterator[TileBatch]:
+def _of_one_row(part: Pass, *, first: bool = False) -> Iterator[TileBatch]:
     """The item of a single query, which sees all keys of its key range."""
-    ends = part.key_ranges.at(np.zeros(1, np.int64))
-    start, stop = (int(end[0]) for end in ends)
+    start, stop = part.key_ranges.of_row(0)
     if start < stop:
-        keys = Slots((1, stop - start), start, (0, 1)) if part.cols.order is None else None
-        yield TileBatch(
-            _slots(part.rows, np.zeros((1, 1), np.int64)), keys or _slots(part.cols, np.arange(start, stop)[None])
-        )
+        yield TileBatch(_one_item(part.rows, 0, 1), _one_item(part.cols, start, stop), first=first)
+
+
+def _one_item(axis: Axis, first: int, last: int) -> Slots:
+    """Return the slots of one item: first .. last-1 of an axis."""
+    if axis.order is None:
+        return Slots((1, last - first), first, (0, 1))
+    return _slots(axis, np.arange(first, last)[None])
 
 
 def _mask_free(found: list[Segment], part: Pass) -> Iterator[TileBatch]:

@@ -47,6 +47,9 @@ class TileBatch:
     def chunks(self, budget: int) -> Iterator[TileBatch]:
         """Yield parts of at most `budget` scores, or one item; of fewer where keys are copied."""
         step = max(1, budget // (1 if self.cols.index is None else COPIED) // max(1, self.scores))
+        if step >= self.rows.items:
+            yield self
+            return
         for first in range(0, self.rows.items, step):
             yield self.chunk(first, min(first + step, self.rows.items))
 

@@ -38,8 +38,8 @@ class BoundLaunch:
     kernel: Any
     options: Mapping[str, object]
     template: tuple[object, ...]  # the arguments in the kernel's order, None where a call brings them
-    tensors: tuple[tuple[int, str], ...]  # (place, name) of those that a call brings
-    strides: tuple[tuple[int, str], ...]  # (place of the first of a tensor's three strides, its name)
+    # (place, name, place of the first of three strides or None) of those that a call brings
+    tensors: tuple[tuple[int, str, int | None], ...]
     scale: int | None  # the place of the scale, None without one
     first: int | None  # the place of the number of the first program, None without one
     unit: float  # of the scale: products become base-2 logarithms, but for those under a score
@@ -53,13 +53,13 @@ class BoundLaunch:
         values = {**common, **launch.arrays, **launch.numbers, "programs_per_head": launch.count}
         missing = [name for name in spec.pointers if name not in values]
         place = {name: number for number, name in enumerate(spec.arguments)}
+        strides = {name: place[strides_of(name)[0]] for name in spec.tensors}
         return cls(
             launch,
             kernel(spec),
             {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages, **options(compiler)},
             tuple(map(values.get, spec.arguments)),
-            tuple((place[name], name) for name in missing),
-            tuple((place[strides_of(name)[0]], name) for name in spec.tensors),
+            tuple((place[name], name, strides.get(name)) for name in missing),
             place.get("scale"),
             place.get("first_program"),
             1.0 if spec.score else LOG_2_E,
@@ -70,13 +70,13 @@ class BoundLaunch:
         arguments = list(self.template)
         key: list[object] = [first]
         addresses = 0
-        for place, name in self.tensors:
+        for place, name, at in self.tensors:
             arguments[place] = x = tensors[name]
             key.append(x.dtype)
             addresses |= x.data_ptr()
-        for place, name in self.strides:
-            arguments[place : place + 3] = strides = tensors[name].stride()[:3]
-            key.append(strides)
+            if at is not None:
+                arguments[at : at + 3] = strides = x.stride()[:3]
+                key.append(strides)
         if self.scale is not None:
             arguments[self.scale] = scale * self.unit
         if self.first is not None:

@@ -28,6 +28,8 @@ from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
 
 Tensors = Mapping[str, Tensor]
+#: The greatest number that float32 rounds to 0: half of its least one.
+_VANISHING = float(np.finfo(np.float32).smallest_subnormal) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +163,7 @@ class _Launcher:
 
 def _vanishes(scale: float) -> bool:
     """Return whether a scale is 0 in float32, which times the -inf of pairs that aren't connected would be NaN."""
-    return bool(np.float32(scale * LOG_2_E) == 0)
+    return abs(scale * LOG_2_E) <= _VANISHING
 
 
 def _warn_of_atomics() -> None:
