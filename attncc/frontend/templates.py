@@ -29,6 +29,8 @@ Tables = Mapping[TableSymbol, TableData]
 #: The end of a template's handle.
 _MARK = "?"
 _registry: weakref.WeakValueDictionary[str, PatternTemplate] = weakref.WeakValueDictionary()
+#: What graphs name that made it themselves: such a template lives as long as the process.
+_in_graphs: set[PatternTemplate] = set()
 
 
 class PatternTemplate:
@@ -65,7 +67,17 @@ class PatternTemplate:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the subsets, the same in every process."""
-        return fingerprint(Program("pattern", "", self.subsets))
+        return fingerprint(self.program)
+
+    @property
+    def program(self) -> Program:
+        """What is written down where a template leaves the process."""
+        return Program("pattern", "", self.subsets)
+
+    def check(self, tables: Sequence[TableData]) -> None:
+        """Raise TableError unless tables may take the places of the placeholders, by their numbers."""
+        for placeholder in self.placeholders.values():
+            placeholder.check(tables[placeholder.number])
 
     def bound(self, tables: Sequence[TableData]) -> Tables:
         """Return the tables of a pattern that are looked up, by the placeholders that stand for them."""
@@ -89,10 +101,20 @@ def template_of(handle: str) -> PatternTemplate:
     return found
 
 
+def handle_in_graphs(template: PatternTemplate) -> str:
+    """Return the handle of a template that a graph makes, which nothing else keeps alive."""
+    _in_graphs.add(template)
+    return template.handle
+
+
+#: What makes predicates of a template, and of numbers.
+Change = Callable[..., Sequence[Predicate]]
+
+
 @caching.algebra(1024)
-def derived(template: PatternTemplate, change: Callable[[PatternTemplate], Sequence[Predicate]]) -> PatternTemplate:
-    """Return what becomes of a template; asking again with the same function gives the same one."""
-    return PatternTemplate(change(template))
+def derived(template: PatternTemplate, change: Change, *numbers: int) -> PatternTemplate:
+    """Return what becomes of a template; asking again with the same function and numbers gives the same one."""
+    return PatternTemplate(change(template, *numbers))
 
 
 @caching.algebra(1024)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from attncc.configs.encoding import Config
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.ir.score import IDENTITY
+from attncc.ir.tables import TableData
 from attncc.planner.directions import check_direction
 from attncc.planner.plan import Plan
 from attncc.runtime import executables, export, library, operators
@@ -100,12 +102,12 @@ def _attended(
     tensors = fitting(query, key, value, call, score, sink)
     scale = scale_of(call.scale, tensors[0])
     if not eager and export.is_exporting():
-        tables, call = export.exported(call)
+        tables, call = export.exported(call, pattern)
         out, lse, *rest = library.general_attention(*tensors, weights, tables, scale, *call.operands)
     elif call.is_composite:
         out, lse, *rest = operators.composite_attention(*tensors, weights, scale, *call.operands)
     elif call.is_template:
-        tables = [torch.from_numpy(table.entries) for table in pattern.tables]
+        tables = [_as_tensor(table) for table in pattern.tables]
         out, lse, *rest = library.general_attention(*tensors, weights, tables, scale, *call.operands)
     elif call.score != IDENTITY.key:
         general = operators.eager_general_attention if eager else library.general_attention
@@ -116,6 +118,11 @@ def _attended(
     if sink is not None:
         out, lse = with_sink(out, LogSum(lse, *rest), sink)
     return (out, lse) if call.return_lse else out
+
+
+def _as_tensor(table: Any) -> Tensor:
+    """Return a table of a graph as an input of it, or as the value of it that it is."""
+    return torch.from_numpy(table.entries) if isinstance(table, TableData) else torch.as_tensor(table)
 
 
 class Attention(torch.nn.Module):

@@ -19,8 +19,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from attncc._util.tracing import constant
 from attncc.errors import ExportError
+from attncc.frontend.lists import Lists
 from attncc.frontend.patterns import Pattern, by_handle
-from attncc.frontend.templates import is_template, template_of
+from attncc.frontend.templates import PatternTemplate, is_template, template_of
 from attncc.ir import codec
 from attncc.ir.score import IDENTITY, ScoreExpression, by_key
 from attncc.ir.tables import TableData
@@ -36,15 +37,19 @@ def is_exporting() -> bool:
     return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]
 
 
-def exported(call: AttentionCall) -> tuple[list[Tensor], AttentionCall]:
+def exported(call: AttentionCall, pattern: Pattern) -> tuple[list[Tensor], AttentionCall]:
     """Return the tables of a call as tensors, and the call with the texts of its pattern and score.
 
+    Constants come first, by their hashes, and then the tables of a pattern that the program makes, by their numbers.
     Raises ExportError for a pattern or score that can't be written, and under torch.onnx.
     """
     check_format()
-    pattern, score = call.pattern, call.score
-    tables = [table(pattern, score, n) for n in range(number_of_tables(pattern, score))]
-    return tables, call._replace(pattern=pattern_text(pattern), score=score_text(score))
+    handle, score = call.pattern, call.score
+    tables = [table(handle, score, n) for n in range(number_of_tables(handle, score))]
+    if call.is_template:
+        made = [x if isinstance(x, TableData) else torch.as_tensor(x) for x in pattern.tables]
+        tables += [slot(x) if isinstance(x, TableData) else x for x in made]
+    return tables, call._replace(pattern=pattern_text(handle, pattern.name), score=score_text(score))
 
 
 @constant
@@ -60,10 +65,9 @@ def check_format() -> None:
 
 
 @constant
-def pattern_text(handle: str) -> str:
+def pattern_text(handle: str, name: str) -> str:
     """Return the text of a pattern; raises ExportError unless it can be read again."""
-    pattern = by_handle(handle)
-    return _checked(pattern.program, _tables(handle, ""))
+    return _checked(_named(handle).program._replace(name=name), _tables(handle, ""))
 
 
 @constant
@@ -89,7 +93,16 @@ def number_of_tables(handle: str, key: str) -> int:
 @constant
 def table(handle: str, key: str, number: int) -> Tensor:
     """Return one of these tables, the same tensor each time."""
-    data = _tables(handle, key)[number]
+    return _constant(_tables(handle, key)[number])
+
+
+@constant
+def slot(table: TableData) -> Tensor:
+    """Return what is put into a slot of a template, a constant of the program, the same tensor each time."""
+    return _constant(table)
+
+
+def _constant(data: TableData) -> Tensor:
     if data not in _constants:
         with _unrecorded():
             _constants[data] = torch.from_numpy(np.array(data.data))
@@ -111,9 +124,15 @@ def _unrecorded() -> Iterator[None]:
         torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
 
 
+def _named(handle: str) -> Pattern | PatternTemplate:
+    return template_of(handle) if is_template(handle) else by_handle(handle)
+
+
 def _tables(handle: str, key: str) -> list[TableData]:
-    parts = [*(subset.tables for subset in by_handle(handle).subsets), by_key(key).tables]
-    by_digest = {data.digest: data for data in frozenset[TableData]().union(*parts)}
+    """Return the tables of a pattern and a score that are constants, by their hashes."""
+    parts = [*(subset.tables for subset in _named(handle).subsets), by_key(key).tables]
+    constants = (data for data in frozenset[TableData]().union(*parts) if not data.is_placeholder)
+    by_digest = {data.digest: data for data in constants}
     return [by_digest[digest] for digest in sorted(by_digest)]
 
 
@@ -133,14 +152,24 @@ def resolved(call: AttentionCall, tables: Sequence[Tensor]) -> tuple[AttentionCa
     texts and tables.
     """
     if is_template(call.pattern):
-        template = template_of(call.pattern)
-        pattern = Pattern(template, "traced", None, [_data(x) for x in tables])
+        pattern = _bound(template_of(call.pattern), "traced", tables)
         return call._replace(pattern=pattern.handle), (pattern,)
     if not codec.is_program(call.pattern):
         return call, ()
-    data = {table.digest: table for table in map(_data, tables)}
-    pattern, score = _pattern(call.pattern, data), _score(call.score, data)
+    number = len(codec.constants_of(call.pattern) | codec.constants_of(call.score))
+    constants = {table.digest: table for table in map(_data, tables[:number])}
+    pattern, score = _pattern(call.pattern, constants), _score(call.score, constants)
+    if pattern.template.placeholders:
+        pattern = _bound(pattern.template, pattern.name, tables[number:])
     return call._replace(pattern=pattern.handle, score=score.key), (pattern, score)
+
+
+def _bound(template: PatternTemplate, name: str, tensors: Sequence[Tensor]) -> Pattern:
+    """Return a template's pattern for tables of these entries; raises TableError unless they are of its kinds."""
+    lists = {placeholder.number for placeholder in template.placeholders.values() if placeholder.is_lists}
+    tables = [_lists(x) if n in lists else _data(x) for n, x in enumerate(tensors)]
+    template.check(tables)
+    return Pattern(template, name, None, tables)
 
 
 def _by_content(text: str, tables: codec.Tables) -> tuple[object, ...]:
@@ -161,3 +190,9 @@ def _score(text: str, tables: codec.Tables) -> ScoreExpression:
 def _data(tensor: Tensor) -> TableData:
     """Return the table that a tensor holds."""
     return TableData(tensor)
+
+
+@by_version
+def _lists(tensor: Tensor) -> TableData:
+    """Return the lists that a tensor holds."""
+    return Lists(tensor)

@@ -20,6 +20,7 @@ from attncc.frontend.language import Index, Table, TablePlaceholder, maximum, mi
 from attncc.frontend.lists import Lists
 from attncc.frontend.patterns import Pattern
 from attncc.ir.condition import predicate_of
+from attncc.ir.placeholders import TableKind
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Array
 
@@ -357,7 +358,7 @@ def cases(draw: st.DrawFn) -> Case:
     def placeholder(data: Any) -> TablePlaceholder:
         """A template's placeholder for a table, which is bound to it when the pattern is made."""
         tables.append(Table(data, f"table_{len(tables)}"))
-        return TablePlaceholder.of(tables[-1], len(tables) - 1)
+        return TablePlaceholder(tables[-1].name, len(tables) - 1, TableKind.of(tables[-1]))
 
     symbolic = replace(SYMBOLIC, table=placeholder)
     try:
