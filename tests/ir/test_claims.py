@@ -141,13 +141,18 @@ def test_claims_count_along_the_last_dimension() -> None:
         claimed(ids=[[0] * 16, [5] * 3 + [4] * 13])
 
 
-@pytest.mark.parametrize("claim", [attncc.Sorted(), attncc.Distinct()])
-def test_a_claim_of_what_is_no_table_is_refused(claim: Claim) -> None:
-    with pytest.raises(PatternError, match="claims of 'l'"):
+def rising(i, j, *, width: Annotated[int, attncc.Sorted()]):
+    return i - j < width
 
-        @attncc.pattern
-        def wrong(i, j, *, l: Annotated[int, claim]):
-            return i - j < l
+
+def apart(i, j, *, blocks: Annotated[attncc.Lists, attncc.Distinct()]):
+    return j.isin(blocks[i])
+
+
+@pytest.mark.parametrize("function", [rising, apart])
+def test_a_claim_of_what_is_no_table_is_refused(function: Callable[..., Any]) -> None:
+    with pytest.raises(PatternError, match=f"Pattern {function.__name__!r} claims of"):
+        attncc.pattern(function)
 
 
 CLAIMS = st.one_of(
