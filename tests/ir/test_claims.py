@@ -150,7 +150,7 @@ def apart(i, j, *, blocks: Annotated[attncc.Lists, attncc.Distinct()]):
 
 
 @pytest.mark.parametrize("function", [rising, apart])
-def test_a_claim_of_what_is_no_table_is_refused(function: Callable[..., Any]) -> None:
+def test_a_claim_on_a_number_is_refused(function: Callable[..., Any]) -> None:
     with pytest.raises(PatternError, match=f"Pattern {function.__name__!r} claims of"):
         attncc.pattern(function)
 
@@ -186,7 +186,7 @@ def test_claims_are_written_and_read(claim: Claim) -> None:
 
 
 @pytest.mark.parametrize("text", [None, [], ["sorted", 1], ["bounds", 1], ["bounds", "a", None], ["bounds", True, 1]])
-def test_what_is_no_claim_is_refused(text: object) -> None:
+def test_malformed_claims_are_refused(text: object) -> None:
     with pytest.raises(ValueError, match=r"claim|bounds"):
         parsed(text)
 

@@ -136,7 +136,7 @@ def test_a_traced_function_takes_its_tables_as_inputs() -> None:
 
 
 @pytest.mark.parametrize("change", ["falls", "rank", "dtype", "length"])
-def test_a_program_refuses_a_table_that_breaks_what_it_was_made_for(change: str) -> None:
+def test_a_program_refuses_a_table_of_another_kind(change: str) -> None:
     length, own = torch.export.Dim("length", max=MOST), torch.export.Dim("own", max=MOST)
     shapes = {"x": {2: length}, "ids": {0: own}}
     x, ids = inputs(LENGTH)
@@ -268,7 +268,7 @@ WRONG: dict[str, tuple[Callable[[Tensor], Any], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_a_graph_can_not_make_is_told_whole(name: str) -> None:
+def test_errors_of_patterns_in_graphs_are_told_whole(name: str) -> None:
     make, kind, message = WRONG[name]
     x, ids = inputs(LENGTH)
     call, _ = compiled(lambda x, ids: attncc.attention(x, x, x, made) if (made := make(ids)) else x)
