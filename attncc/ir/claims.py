@@ -61,9 +61,9 @@ class Sorted:
 
     def check(self, table: TableData, name: str) -> None:
         """Raise TableError for the first entry of a table that is below the one before it."""
-        wrong = np.zeros(table.data.shape, bool)
-        wrong[..., 1:] = table.data[..., 1:] < table.data[..., :-1]
-        if wrong.any():
+        falls = table.data[..., 1:] < table.data[..., :-1]
+        if falls.any():
+            wrong = np.concatenate([np.zeros_like(table.data[..., :1], bool), falls], -1)
             _refuse(table, name, wrong, "Its entries never fall along the last dimension.")
 
 

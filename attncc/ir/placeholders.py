@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -78,6 +78,11 @@ class Placeholder(TableData):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.name, self.number, self.kind, self.least, self.most)
+
+    @property
+    def kept_claims(self) -> set[Any]:
+        """What all tables keep that take its place."""
+        return set(self.kind.claims)
 
     def within(self, least: int, most: int) -> Placeholder:
         """Return the placeholder for tables whose entries are known to be from `least` to `most`."""
