@@ -152,18 +152,22 @@ class Declaration:
                 "positions are not tensors or arrays.",
             ) from error
 
-    def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameters, defaults included, but for weights to come; raises ParameterError or TableError."""
+    def checked(self, values: Mapping[str, Any], later: Collection[str] = ()) -> dict[str, Any]:
+        """Return the parameters, defaults included, but for those that come `later`, and weights that aren't there yet.
+
+        Raises ParameterError or TableError.
+        """
         for name in values:
             self.parameter(name)
-        missing = [p.name for p in self.parameters if p.required and p.name not in values]
+        missing = [p.name for p in self.parameters if p.required and p.name not in values and p.name not in later]
         if missing:
             raise ParameterError(
                 f"{self._title} {self.name!r} needs {', '.join(missing)}.",
                 rule=f"It is declared as {self.signature}.",
                 fix=f"Write {self.name}({', '.join(f'{name}=...' for name in missing)}).",
             )
-        present = [p for p in self.parameters if p.name in values or p.default is not REQUIRED]
+        own = [p for p in self.parameters if p.name not in later]
+        present = [p for p in own if p.name in values or p.default is not REQUIRED]
         return {p.name: p.checked(values.get(p.name, p.default)) for p in present}
 
     def parameter(self, name: str) -> Parameter:

@@ -92,7 +92,7 @@ class Documents:
             ScoreError: `score` isn't a score.
         """
         own = as_score(score)
-        return Score(InDocuments(own.template, self), own.weights, own.name, own.parameters)
+        return Score(InDocuments(own.template, self), own.weights, own.name, own.parameters, own.tables)
 
     def packing(self, free: Collection[sympy.Symbol]) -> Packing:
         """Return what the symbols of a document are in the packed sequence: i, j, and those of `free`."""

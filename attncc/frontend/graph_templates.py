@@ -22,14 +22,19 @@ from attncc.ir.predicate import Predicate
 Slot = tuple[str, tuple[bool, ...], str]
 
 
-class DeclaredPattern(DeclaredSubsets, Protocol):
+class HasParameters(Protocol):
+    """What has parameters by name: a declaration."""
+
+    def parameter(self, name: str) -> Parameter: ...
+
+
+class DeclaredPattern(DeclaredSubsets, HasParameters, Protocol):
     """What is asked of a declared pattern."""
 
     @property
     def function(self) -> Callable[..., Any]: ...
 
     def checked(self, values: Mapping[str, Any]) -> dict[str, Any]: ...
-    def parameter(self, name: str) -> Parameter: ...
 
 
 def is_graph_value(value: object) -> bool:
@@ -44,6 +49,12 @@ def slot_of(name: str, tensor: Any) -> Slot:
 
 
 @constant
+def slots_of(handle: str) -> int:
+    """Return how many tables a template takes in a graph: one for each number up to its last placeholder's."""
+    return template_of(handle).slots
+
+
+@constant
 def handle_of(template: PatternTemplate) -> str:
     """Return the handle of a template that was made outside of the graph."""
     return handle_in_graphs(template)
@@ -55,7 +66,7 @@ def declared_handle(declared: DeclaredPattern, slots: tuple[Slot, ...], names: t
 
     Raises ParameterError, TableError or PatternError.
     """
-    kinds = {slot[0]: _kind(declared, *slot) for slot in slots}
+    kinds = {slot[0]: kind_of(declared, *slot) for slot in slots}
     stand_ins = {name: placeholder(name, n, kind) for n, (name, kind) in enumerate(kinds.items())}
     checked = declared.checked({**dict(zip(names, values, strict=True)), **stand_ins})
     others = tuple(item for item in checked.items() if item[0] not in kinds)
@@ -77,7 +88,8 @@ def joined_handle(join: Callable[..., Predicate], numbers: tuple[tuple[int, ...]
     return handle_in_graphs(joined(tuple(map(template_of, handles)), numbers, join))
 
 
-def _kind(declared: DeclaredPattern, name: str, shared: tuple[bool, ...], dtype: str) -> TableKind:
+def kind_of(declared: HasParameters, name: str, shared: tuple[bool, ...], dtype: str) -> TableKind:
+    """Return the kind of a slot's tables; raises TableError for what isn't integers or booleans."""
     parameter, entries = declared.parameter(name), dtype.rpartition(".")[2]
     if not entries.startswith(("bool", "int", "uint")):
         raise TableError(

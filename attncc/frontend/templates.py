@@ -7,7 +7,7 @@ tables that take the places of its placeholders. What planning finds out about a
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -70,6 +70,11 @@ class PatternTemplate:
         return fingerprint(self.program)
 
     @property
+    def slots(self) -> int:
+        """The number of tables that are bound in a graph: one for each number up to the last placeholder's."""
+        return slots_of(self.placeholders.values())
+
+    @property
     def program(self) -> Program:
         """What is written down where a template leaves the process."""
         return Program("pattern", "", self.subsets)
@@ -82,6 +87,11 @@ class PatternTemplate:
     def bound(self, tables: Sequence[TableData]) -> Tables:
         """Return the tables of a pattern that are looked up, by the placeholders that stand for them."""
         return {symbol: tables[placeholder.number] for symbol, placeholder in self.placeholders.items()}
+
+
+def slots_of(placeholders: Iterable[Placeholder]) -> int:
+    """Return one more than the last number of placeholders; 0 without any."""
+    return max((placeholder.number + 1 for placeholder in placeholders), default=0)
 
 
 def is_template(handle: str) -> bool:

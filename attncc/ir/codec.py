@@ -113,6 +113,15 @@ def constants_of(text: str) -> frozenset[str]:
         return frozenset()
 
 
+@lru_cache(1024)
+def number_of_slots(text: str) -> int:
+    """Return how many tables a text takes beside its constants: one for each number up to the last slot's."""
+    try:
+        return max((node[1] + 1 for node in json.loads(text)["nodes"] if node[0] == "slot"), default=0)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return 0
+
+
 #: A node by class and value: sympy's numbers of different classes can be equal.
 Key = tuple[type, Hashable]
 

@@ -108,9 +108,9 @@ def _attended(
     scale = scale_of(call.scale, tensors[0])
     tables: Sequence[Tensor] | None = None
     if not eager and export.is_exporting():
-        tables, call = export.exported(call, pattern)
-    elif call.is_template:
-        tables = [_as_tensor(table) for table in pattern.tables]
+        tables, call = export.exported(call, pattern, score)
+    elif call.is_template or score.tables:
+        tables = [_as_tensor(table) for table in export.graph_tables(call, pattern, score)]
     if call.is_composite and tables is None:
         out, lse, *rest = operators.composite_attention(*tensors, weights, scale, *call.operands)
     elif tables is not None or call.score != IDENTITY.key:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import attncc
-from attncc.errors import AttnccError, PatternError, TableError
+from attncc.errors import AttnccError, PatternError
 
 QUERY, KEY, VALUE = (torch.randn(1, 2, 32, 16) for _ in range(3))
 CAUSAL = attncc.load("causal")
@@ -114,7 +114,6 @@ def test_a_compiled_function_that_may_leave_the_graph_can_catch_the_error() -> N
 
 
 MADE = {
-    "table of a score": (attend, lambda: {"score": by_row(rows=torch.arange(32))}, TableError),
     "loaded pattern": (attend, lambda: {"pattern": attncc.load("strided", l=4)}, PatternError),
 }
 

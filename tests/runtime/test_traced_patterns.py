@@ -17,7 +17,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
 import attncc
-from attncc.errors import ParameterError, PatternError, TableError
+from attncc.errors import ParameterError, PatternError, ScoreError, TableError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore::torch.jit.TracerWarning")
 
@@ -282,3 +282,52 @@ def test_a_claim_is_checked_where_a_graph_runs() -> None:
     call(x, ids)
     with pytest.raises(TableError, match="'ids' has 2 at"):
         call(x, ids.flip(0))
+
+
+@attncc.score
+def marked(score, i, j, *, marks: Annotated[attncc.Table, attncc.Bounds(minimum=0)], deep: attncc.Lists, far: float):
+    return attncc.where(j.isin(deep[i]), score - far, score) - marks[i] / 4
+
+
+@attncc.score
+def shifted(score, j, *, marks: attncc.Table, slopes: attncc.Weights):
+    return attncc.where(marks[j] == 1, score, score - slopes)
+
+
+@attncc.score
+def peeking(score, i, *, marks: attncc.Table):
+    return score * int(marks.data.max())
+
+
+def with_score(x: Tensor, ids: Tensor) -> Tensor:
+    score = marked(deep=ids[:, None], marks=ids, far=2.0).then(shifted(marks=ids % 2, slopes=x[0, 0, 0, 0]))
+    return attncc.attention(x, 2 * x, x + 1, causal, score=score)
+
+
+def with_both(x: Tensor, ids: Tensor) -> Tensor:
+    return attncc.attention(x, x, x, alike(ids=ids), score=marked(marks=ids, deep=ids[:, None], far=3.0))
+
+
+@pytest.mark.parametrize("call", [with_score, with_both])
+def test_scores_take_tables_of_a_graph(call: Callable[[Tensor, Tensor], Tensor]) -> None:
+    in_graph, counter = compiled(call)
+    program = torch.export.export(AsModule(call), inputs(LENGTH)).module()
+    for seed in range(3):
+        x, ids = inputs(LENGTH, seed)
+        check(in_graph, x, ids, wanted=call)
+        torch.testing.assert_close(program(x, ids), call(x, ids))
+    assert counter.frame_count == 1
+
+
+def test_a_claim_of_a_score_is_checked_where_a_graph_runs() -> None:
+    in_graph, _ = compiled(with_both)
+    x, ids = inputs(LENGTH)
+    in_graph(x, ids)
+    with pytest.raises(TableError, match="'marks' has -1 at"):
+        in_graph(x, ids - 1)
+
+
+def test_a_score_that_asks_for_entries_is_told_whole() -> None:
+    in_graph, _ = compiled(lambda x, ids: attncc.attention(x, x, x, causal, score=peeking(marks=ids)))
+    with pytest.raises(ScoreError, match="aren't known yet"):
+        in_graph(*inputs(LENGTH))
