@@ -23,7 +23,6 @@ from .frontend.biases import t5_bias as t5_bias
 from .frontend.biases import t5_buckets as t5_buckets
 from .frontend.catalog import factory as factory
 from .frontend.catalog import load as load
-from .frontend.declarations import Bounds as Bounds
 from .frontend.documents import Documents as Documents
 from .frontend.language import Index as Index
 from .frontend.language import Table as Table
@@ -47,6 +46,9 @@ from .frontend.scores import Score as Score
 from .frontend.scores import ScoreFactory as ScoreFactory
 from .frontend.scores import score as score
 from .frontend.weights import Weights as Weights
+from .ir.claims import Bounds as Bounds
+from .ir.claims import Distinct as Distinct
+from .ir.claims import Sorted as Sorted
 from .ir.condition import Condition as Condition
 from .planner.plan import Plan as Plan
 from .planner.search import plan as plan

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import attncc
 from attncc.backends.reference.mask import dense_mask
@@ -14,6 +18,7 @@ from attncc.planner.directions import DIRECTIONS
 from attncc.planner.options import WAYS
 from attncc.testing.check import check_attention, check_plan
 from attncc.testing.oracle import Problem
+from attncc.testing.rebinding import rebound
 from attncc.testing.strategies import Case, cases
 
 pytestmark = pytest.mark.timeout(1200)
@@ -80,3 +85,78 @@ def _for_heads(case: Case, heads: int) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(case.mask if heads == case.heads else case.mask[:, :1]))
     found = dense_mask(case.pattern, case.q_len, case.kv_len, q_offset=case.q_offset, heads=heads, batch=case.batch)
     return found if found.ndim == 4 else found.unsqueeze(0)
+
+
+#: Examples that each trace a graph.
+TRACED = 12
+
+
+@st.composite
+def bindings(draw: st.DrawFn, *, lengths: bool = True) -> list[Case]:
+    """Draw a case, and the same template with other tables, and with lengths of at most its own."""
+    case = draw(cases())
+    assume(case.pattern.tables)
+
+    def length(own: int) -> int:
+        return draw(st.sampled_from([own, own, max(1, own - 1), max(1, own // 2)])) if lengths else own
+
+    seeds = draw(st.lists(st.integers(0, 99), min_size=1, max_size=3))
+    return [case, *(rebound(case, seed, length(case.q_len), length(case.kv_len)) for seed in seeds)]
+
+
+def drawn(case: Case, dtype: torch.dtype = torch.float64) -> Problem:
+    heads = {"heads": case.heads, "kv_heads": case.heads}
+    return Problem.drawn(case.q_len, case.kv_len, batch=case.batch, head_dim=8, dtype=dtype, **heads)
+
+
+def expected(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(~torch.from_numpy(case.mask.copy()), -torch.inf)
+    return torch.softmax(scores, -1).nan_to_num(0.0) @ v
+
+
+@given(bindings(), st.sampled_from([(16, 16), (64, 64)]))
+def test_plans_of_each_binding_cover_its_own_mask(bound: Sequence[Case], tile: tuple[int, int]) -> None:
+    for case in bound:
+        assert case.pattern.template is bound[0].pattern.template
+        sizes = {"q_offset": case.q_offset, "heads": case.heads, "batch": case.batch}
+        check_plan(attncc.plan(case.pattern, case.q_len, case.kv_len, tile=tile, **sizes), as_planned(case))
+
+
+@given(bindings(), st.sampled_from(["torch", "reference"]))
+def test_attention_and_gradients_of_each_binding_agree_with_the_oracle(bound: Sequence[Case], backend: str) -> None:
+    for case in bound:
+        mask = torch.from_numpy(np.ascontiguousarray(case.mask))
+        check_attention(case.pattern, mask, drawn(case), q_offset=case.q_offset, backend=backend)
+
+
+@given(bindings())
+def test_the_operator_takes_tables_beside_the_template(bound: Sequence[Case]) -> None:
+    """As a graph calls it: the template is a constant, tables and lengths are not."""
+    for case in bound:
+        problem = drawn(case)
+        tables = [torch.from_numpy(table.entries) for table in case.pattern.tables]
+        tensors, handle = (problem.query, problem.key, problem.value), bound[0].pattern.template.handle
+        operands = handle, "", case.q_offset, "", ""
+        out, *_ = torch.ops.attncc.general_attention(*tensors, [], tables, 8**-0.5, *operands)
+        torch.testing.assert_close(out, expected(case, *tensors))
+
+
+@settings(max_examples=TRACED)
+@given(bindings(lengths=False))
+def test_one_graph_serves_every_binding(bound: Sequence[Case]) -> None:
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    offset = bound[0].q_offset
+
+    @torch.compile(fullgraph=True, backend=counter)
+    def call(q: Tensor, k: Tensor, v: Tensor, pattern: attncc.Pattern) -> Tensor:
+        return attncc.attention(q, k, v, pattern, q_offset=offset)
+
+    for case in bound:
+        tensors = [x.requires_grad_() for x in (drawn(case).query, drawn(case).key, drawn(case).value)]
+        found, wanted = call(*tensors, case.pattern), expected(case, *tensors)
+        torch.testing.assert_close(found, wanted)
+        gradients = (torch.autograd.grad(x.sin().sum(), tensors) for x in (found, wanted))
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other.nan_to_num(0.0))
+    assert counter.frame_count == 1

@@ -56,6 +56,12 @@ def is_tracing() -> bool:
     return torch is not None and torch.compiler.is_compiling()
 
 
+def is_recording() -> bool:
+    """Return whether torch.compile, torch.export or torch.jit.trace records the caller; torch isn't imported for it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and (torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
 def plain(value: Any) -> Any:
     """Return an integer as the number that it is, where torch.compile has a symbol for it, and all else as it is."""
     return operator.index(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from attncc.errors import BackendError, ConfigError
 
@@ -95,6 +95,22 @@ class Executable(Protocol):
             grad_lse: The gradient of lse, (B, Hq, Nq), or None for zeros.
             scale: The forward's scale.
             with_weights: Whether the gradients of the score's weights are wanted.
+        """
+        ...
+
+
+@runtime_checkable
+class FindsMaxScores(Protocol):
+    """An executable that finds the greatest score of each row, too. Of others, the backend of any device does it."""
+
+    def max_scores(self, query: Tensor, key: Tensor, weights: Sequence[Tensor], scale: float) -> Tensor:
+        """Return the greatest score of each row, (B, Hq, Nq) in lse's dtype; -inf for rows without connected keys.
+
+        Args:
+            query: (B, Hq, Nq, D).
+            key: (B, Hkv, Nk, D).
+            weights: The score's weights, by slot, of any floating dtype.
+            scale: The factor of the products <q, k>.
         """
         ...
 

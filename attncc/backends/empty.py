@@ -23,6 +23,10 @@ class EmptyExecutable:
         out = rows.unsqueeze(-1).expand(*query.shape[:-1], value.shape[-1]).clone()  # no view: results share nothing
         return out, LogSum(rows.to(accumulation_dtype(query.dtype)))
 
+    def max_scores(self, query: Tensor, key: Tensor, weights: Sequence[Tensor], scale: float) -> Tensor:
+        """Return as many numbers as there are rows: none."""
+        return torch.empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype), device=query.device)
+
     def backward(
         self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
     ) -> Gradients:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from attncc.errors import ParameterError
-from attncc.frontend.declarations import Bounds
 from attncc.frontend.language import Index, Table, maximum, minimum
 from attncc.frontend.real import Real, tanh
 from attncc.frontend.scores import ScoreFactory, score
 from attncc.frontend.weights import Weights
+from attncc.ir.claims import Bounds
 
 #: Heads, buckets and distances are below this: a list of each is made.
 MOST = 1 << 20

@@ -17,6 +17,9 @@ from attncc.errors import AttnccError, ParameterError, PatternError, nearest, to
 from attncc.frontend.language import Table
 from attncc.frontend.lists import Lists
 from attncc.frontend.weights import Weights, check_weights
+from attncc.ir.claims import Bounds, Claim
+from attncc.ir.claims import check as check_claims
+from attncc.ir.placeholders import Placeholder
 
 REQUIRED = inspect.Parameter.empty
 
@@ -24,21 +27,13 @@ _WANTED = {int: "an integer", float: "a finite number", bool: "True or False"}
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """Limits of a number: `l: Annotated[int, attncc.Bounds(minimum=1)]`."""
-
-    minimum: float | None = None
-    maximum: float | None = None
-
-
-@dataclass(frozen=True)
 class Parameter:
-    """One parameter of a declaration: its type (int, float, bool, Table, Lists or Weights), default and limits."""
+    """One parameter of a declaration: its type (int, float, bool, Table, Lists or Weights), default and claims."""
 
     name: str
     type: type
     default: Any = REQUIRED
-    bounds: Bounds = Bounds()
+    claims: tuple[Claim, ...] = ()
 
     @property
     def required(self) -> bool:
@@ -48,7 +43,11 @@ class Parameter:
     def checked(self, value: Any) -> Any:
         """Return `value` as the function gets it, or raise ParameterError or TableError."""
         if self.type in (Table, Lists):
-            return self.type(value, name=self.name)
+            if isinstance(value, Placeholder):
+                return value
+            table = self.type(value, name=self.name)
+            check_claims(table, self.name, self.claims)
+            return table
         if self.type is Weights:
             return check_weights(value, self.name)
         if self.type is bool and isinstance(value, bool):
@@ -64,9 +63,9 @@ class Parameter:
         )
 
     def _within(self, value: float) -> float:
-        low, high = self.bounds.minimum, self.bounds.maximum
-        if (low is not None and value < low) or (high is not None and value > high):
-            _refuse(self.name, value, self.bounds)
+        for claim in self.claims:
+            if isinstance(claim, Bounds) and not claim.allows(value):
+                _refuse(self.name, value, claim)
         return value
 
     def __str__(self) -> str:
@@ -153,18 +152,22 @@ class Declaration:
                 "positions are not tensors or arrays.",
             ) from error
 
-    def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameters, defaults included, but for weights to come; raises ParameterError or TableError."""
+    def checked(self, values: Mapping[str, Any], later: Collection[str] = ()) -> dict[str, Any]:
+        """Return the parameters, defaults included, but for those that come `later`, and weights that aren't there yet.
+
+        Raises ParameterError or TableError.
+        """
         for name in values:
             self.parameter(name)
-        missing = [p.name for p in self.parameters if p.required and p.name not in values]
+        missing = [p.name for p in self.parameters if p.required and p.name not in values and p.name not in later]
         if missing:
             raise ParameterError(
                 f"{self._title} {self.name!r} needs {', '.join(missing)}.",
                 rule=f"It is declared as {self.signature}.",
                 fix=f"Write {self.name}({', '.join(f'{name}=...' for name in missing)}).",
             )
-        present = [p for p in self.parameters if p.name in values or p.default is not REQUIRED]
+        own = [p for p in self.parameters if p.name not in later]
+        present = [p for p in own if p.name in values or p.default is not REQUIRED]
         return {p.name: p.checked(values.get(p.name, p.default)) for p in present}
 
     def parameter(self, name: str) -> Parameter:
@@ -216,10 +219,8 @@ class Declaration:
 
     @classmethod
     def _parameter(cls, owner: str, declared: inspect.Parameter, hint: Any) -> Parameter:
-        bounds, kind = Bounds(), hint
-        if typing.get_origin(hint) is typing.Annotated:
-            kind, *extras = typing.get_args(hint)
-            bounds = next((extra for extra in extras if isinstance(extra, Bounds)), bounds)
+        kind, *extras = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else [hint]
+        claims = tuple(extra for extra in extras if isinstance(extra, Claim))
         if kind not in cls.known_types or declared.kind in (declared.VAR_POSITIONAL, declared.VAR_KEYWORD):
             raise cls.error(
                 f"{cls.kind.capitalize()} {owner!r} declares {declared.name!r} as {getattr(kind, '__name__', kind)}.",
@@ -227,7 +228,13 @@ class Declaration:
                 fix=f"Write `*, {declared.name}: int`, or use one of the symbols. "
                 f"{nearest(declared.name, cls.known_symbols)}",
             )
-        return Parameter(declared.name, kind, declared.default, bounds)
+        if kind is not Table and any(not isinstance(claim, Bounds) for claim in claims):
+            raise cls.error(
+                f"{cls.kind.capitalize()} {owner!r} claims of {declared.name!r}, {kind.__name__}, what tables may be.",
+                rule="Sorted and Distinct are claims of an attncc.Table; Bounds is one of numbers and Lists, too.",
+                fix=f"Leave the claim out, or write `{declared.name}: Annotated[attncc.Table, ...]`.",
+            )
+        return Parameter(declared.name, kind, declared.default, claims)
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.signature}>"
@@ -237,10 +244,9 @@ class Declaration:
 def _refuse(name: str, value: float, bounds: Bounds) -> NoReturn:
     """Raise ParameterError for a number out of bounds; torch.compile can't put the numbers into words."""
     low, high = bounds.minimum, bounds.maximum
-    limits = " and ".join([f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None))
     raise ParameterError(
         f"{name}={value}.",
-        rule=f"Parameter {name!r} is {limits}.",
+        rule=f"Parameter {name!r} is {bounds}.",
         fix=f"Pass {low if low is not None and value < low else high}, or another number within that.",
     )
 

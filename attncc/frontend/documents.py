@@ -17,6 +17,7 @@ from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.frontend.templates import PatternTemplate, put
 from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
+from attncc.ir.placeholders import TableKind
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import MAX_POSITION, NK, NQ, B, I, J
 from attncc.ir.tables import Array, Read, TableData, TableSymbol, as_array
@@ -91,7 +92,7 @@ class Documents:
             ScoreError: `score` isn't a score.
         """
         own = as_score(score)
-        return Score(InDocuments(own.template, self), own.weights, own.name, own.parameters)
+        return Score(InDocuments(own.template, self), own.weights, own.name, own.parameters, own.tables)
 
     def packing(self, free: Collection[sympy.Symbol]) -> Packing:
         """Return what the symbols of a document are in the packed sequence: i, j, and those of `free`."""
@@ -157,7 +158,7 @@ def _packed_template(
     own: PatternTemplate, tables: int, numbers: tuple[tuple[Place, int | None], ...], gaps: tuple[int, int] | None
 ) -> tuple[PatternTemplate, tuple[Place, ...]]:
     """Return the template of a packed pattern, and the columns that are its tables, after the pattern's own."""
-    stand_ins = {at: TablePlaceholder(at[0], tables + n, (False,), False) for n, (at, _) in enumerate(numbers)}
+    stand_ins = {at: TablePlaceholder(at[0], tables + n, TableKind((False,))) for n, (at, _) in enumerate(numbers)}
     symbols = {at: TableSymbol(table) for at, table in stand_ins.items()}
     values = {at: Read(symbols[at], at[1]) if number is None else sympy.Integer(number) for at, number in numbers}
     predicate = _packing(values, gaps or (0, 0)).predicate(own.predicate)

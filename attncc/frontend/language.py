@@ -241,13 +241,7 @@ class Table(TableData):
 
 
 class TablePlaceholder(Placeholder, Table):
-    """What a declared function gets in place of a table, once for all tables of its rank and kind."""
-
-    @classmethod
-    def of(cls, table: TableData, number: int) -> TablePlaceholder:
-        """Return the placeholder of a number for tables like this one."""
-        shared = tuple(map(table.is_shared, range(table.ndim)))
-        return cls(table.name, number, shared, table.is_boolean)
+    """What a declared function gets in place of a table, once for all tables of its kind."""
 
 
 class ListRow:
@@ -353,8 +347,7 @@ def addressed(table: TableData, axes: int, key: object) -> list[Index]:
     extra = axes - len(indices)
     if extra not in (0, 1, 2):
         raise PatternError(
-            f"{type(table).__name__} {table.name!r} of shape {table.data.shape} was looked up with {len(indices)} "
-            "indices.",
+            f"{table!r} was looked up with {len(indices)} indices.",
             rule="The indices address the last dimensions; (B, ...) or (B, H, ...) may stand in front.",
             fix=f"Use {axes} indices, or fewer dimensions.",
         )

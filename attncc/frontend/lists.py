@@ -7,6 +7,7 @@ from typing import Any
 from attncc.errors import TableError
 from attncc.frontend.language import ListRow, addressed
 from attncc.ir.lists import LIMIT, canonical
+from attncc.ir.placeholders import Placeholder
 from attncc.ir.tables import TableData
 
 
@@ -19,6 +20,8 @@ class Lists(TableData):
 
     Raises TableError for anything but integers below 2^62 in two to four dimensions.
     """
+
+    is_lists = True
 
     def __init__(self, data: Any, name: str = "lists") -> None:
         found = TableData(data, name)
@@ -36,3 +39,7 @@ class Lists(TableData):
 
     def __repr__(self) -> str:
         return f"Lists({self.name!r}, shape={self.data.shape})"
+
+
+class ListsPlaceholder(Placeholder, Lists):
+    """What a declared function gets in place of lists, once for all lists of its kind."""

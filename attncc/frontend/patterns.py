@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
 import sympy
 
 from attncc._util import caching
-from attncc._util.tracing import plain, shown
-from attncc.errors import AttnccError, ExportError, PatternError, refuse_traced
+from attncc._util.tracing import is_recording, plain, shown
+from attncc.errors import ExportError, PatternError, refuse_traced
+from attncc.frontend import algebra
 from attncc.frontend.declarations import Declaration
-from attncc.frontend.language import Index, Table, TablePlaceholder
+from attncc.frontend.declared import template_for
+from attncc.frontend.graph_templates import (
+    declared_handle,
+    derived_handle,
+    handle_of,
+    is_graph_value,
+    joined_handle,
+    slot_of,
+)
+from attncc.frontend.language import Index, Table
 from attncc.frontend.lists import Lists
 from attncc.frontend.surroundings import surroundings
-from attncc.frontend.templates import PatternTemplate, Tables, derived, joined, put
+from attncc.frontend.templates import Change, PatternTemplate, Tables, derived, joined, put, template_of
 from attncc.ir.codec import Program, fingerprint
 from attncc.ir.condition import Condition, predicate_of
-from attncc.ir.normal import comparison, digest, normalised
-from attncc.ir.placeholders import UnboundError
-from attncc.ir.predicate import Predicate, conjunction, disjunction
-from attncc.ir.remainder import Mod
-from attncc.ir.symbols import BY_NAME, H, I, J
+from attncc.ir.normal import digest, normalised
+from attncc.ir.placeholders import TableKind
+from attncc.ir.predicate import Predicate, disjunction
+from attncc.ir.symbols import BY_NAME
 from attncc.ir.tables import TableData
 
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
@@ -118,13 +127,11 @@ class Pattern:
 
     def union(self) -> Pattern:
         """Return the pattern in which every head sees all subsets (Child et al. 2019, section 4.2, merged heads)."""
-        check_untraced(f"{self.name}.union()")
-        return self._derived(_united, self.name, self.parameters)
+        return self._derived(algebra.united, self.name, self.parameters)
 
     def heads(self) -> Pattern:
         """Return the pattern in which head h sees subset h mod p (Child et al. 2019, section 4.2)."""
-        check_untraced(f"{self.name}.heads()")
-        return self._derived(_turned, f"{self.name}.heads()", self.parameters)
+        return self._derived(algebra.turned, f"{self.name}.heads()", self.parameters)
 
     def layers(self, n: int) -> Pattern:
         """Return subset n mod p, for residual block n (Child et al. 2019, section 4.2, interleaved).
@@ -141,31 +148,32 @@ class Pattern:
                 rule="It takes the number of a residual block, an integer.",
                 fix="For the first block write .layers(0).",
             )
-        subset = self.template.subsets[n % len(self.template.subsets)]
-        return Pattern([subset], f"{self.name}.layers({n})", self.parameters, self.tables)
+        return self._derived(algebra.subset, f"{self.name}.layers({n})", self.parameters, n)
 
     def causal(self) -> Pattern:
         """Return the pattern without the keys after each query: j <= i in every subset."""
-        check_untraced(f"{self.name}.causal()")
-        return self._derived(_without_future, f"{self.name}.causal()", self.parameters)
+        return self._derived(algebra.without_future, f"{self.name}.causal()", self.parameters)
 
-    def _derived(
-        self, change: Callable[[PatternTemplate], Sequence[Predicate]], name: str, parameters: Mapping[str, Any]
-    ) -> Pattern:
-        return Pattern(derived(self.template, change), name, parameters, self.tables)
+    def _derived(self, change: Change, name: str, parameters: Mapping[str, Any], *numbers: int) -> Pattern:
+        if is_recording():
+            return TracedPattern(derived_handle(self._in_graph, change, *map(plain, numbers)), self.tables, name)
+        return Pattern(derived(self.template, change, *numbers), name, parameters, self.tables)
+
+    @property
+    def _in_graph(self) -> str:
+        """The template's handle, for a graph that makes other patterns of this one."""
+        return self.in_graphs or handle_of(self.template)
 
     def __and__(self, other: Pattern | PatternFactory) -> Pattern:
-        check_untraced(f"{self.name} & ...")
         right = as_pattern(other)
-        return _joined([self, right], _both, f"({self.name} & {right.name})")
+        return _joined([self, right], algebra.both, f"({self.name} & {right.name})")
 
     def __or__(self, other: Pattern | PatternFactory) -> Pattern:
-        check_untraced(f"{self.name} | ...")
         right = as_pattern(other)
-        return _joined([self, right], _either, f"({self.name} | {right.name})")
+        return _joined([self, right], algebra.either, f"({self.name} | {right.name})")
 
     def __invert__(self) -> Pattern:
-        return self._derived(_others, f"~{self.name}", {})
+        return self._derived(algebra.others, f"~{self.name}", {})
 
     def __reduce__(self) -> tuple[object, ...]:
         """A copy, in this process or another one, has the same handle."""
@@ -180,6 +188,40 @@ class Pattern:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
         return f"{self.name}({arguments})"
+
+
+class TracedPattern(Pattern):
+    """A pattern that is made inside of a graph that torch.compile, torch.export or torch.jit.trace records.
+
+    It is the handle of a template, a constant of the graph, and the tensors that take the placeholders' places when the
+    graph runs. What has to know their entries raises PatternError.
+    """
+
+    def __init__(self, handle: str, tables: Sequence[Any], name: str) -> None:
+        self.in_graphs = self.handle = handle
+        self.tables = tuple(tables)
+        self.name = name
+        self.parameters = {}
+
+    @cached_property
+    def template(self) -> PatternTemplate:  # type: ignore[override]
+        return template_of(self.handle)
+
+    @property
+    def bound(self) -> Tables:
+        raise PatternError(
+            f"Pattern {self.name!r} is made inside of a graph, where the entries of its tables aren't known yet.",
+            rule="Such a pattern is for attncc.attention, in the same graph.",
+            fix="Make the pattern outside of it to plan, to picture or to compare it.",
+        )
+
+    key = looked_up = subsets = predicate = bound  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
 
 class PatternFactory(Declaration):
@@ -199,15 +241,28 @@ class PatternFactory(Declaration):
 
     def __call__(self, **values: Any) -> Pattern:
         """Return the pattern for these parameters; raises ParameterError, TableError or PatternError."""
-        check_untraced(self.name)
+        if is_recording():
+            return self._traced(values)
         checked = self.checked(values)
-        tables = {name: value for name, value in checked.items() if isinstance(value, Table)}
-        others = tuple(item for item in checked.items() if item[0] not in tables)
-        kinds = tuple(map(_kind, tables.values()))
-        template = _template(self, others, kinds, surroundings(self.function)) if tables else None
+        tables = {name: value for name, value in checked.items() if isinstance(value, Table | Lists)}
+        kinds = {name: TableKind.of(table, self.parameter(name).claims) for name, table in tables.items()}
+        template = self._template(checked, kinds) if kinds else None
         if template is None:
             return Pattern(self.subsets(checked), self.name, checked)
         return Pattern(template, self.name, checked, tuple(tables.values()))
+
+    def _traced(self, values: Mapping[str, Any]) -> TracedPattern:
+        """Return the pattern for parameters that may be values of the graph that is recorded."""
+        tables = {name: value for name, value in values.items() if is_graph_value(value)}
+        ordered = [p.name for p in self.parameters if p.name in tables] or sorted(tables)
+        slots = tuple([slot_of(name, tables[name]) for name in ordered])
+        others = {name: plain(value) for name, value in values.items() if name not in tables}
+        handle = declared_handle(self, slots, tuple(others), *others.values())
+        return TracedPattern(handle, [tables[name] for name in ordered], self.name)
+
+    def _template(self, parameters: Mapping[str, Any], kinds: Mapping[str, TableKind]) -> PatternTemplate | None:
+        others = tuple(item for item in parameters.items() if item[0] not in kinds)
+        return template_for(self, others, tuple(kinds.items()), surroundings(self.function))
 
     def subsets(self, parameters: Mapping[str, Any]) -> list[Predicate]:
         """Return the predicates that the function makes of checked parameters; raises PatternError."""
@@ -225,30 +280,6 @@ class PatternFactory(Declaration):
 @caching.algebra(1024)
 def _of_program(template: PatternTemplate, name: str) -> str:
     return fingerprint(Program("pattern", name, template.subsets))
-
-
-#: Of a table: its name, whether each of its dimensions has size 1, and whether it is boolean.
-Kind = tuple[str, tuple[bool, ...], bool]
-
-
-def _kind(table: Table) -> Kind:
-    return table.name, tuple(map(table.is_shared, range(table.ndim))), table.is_boolean
-
-
-@caching.algebra(1024)
-def _template(
-    factory: PatternFactory, others: tuple[tuple[str, Any], ...], kinds: tuple[Kind, ...], read: Hashable
-) -> PatternTemplate | None:
-    """Return the template of a declared pattern for all tables of these kinds; None where it asks for their entries.
-
-    None, too, where the function refuses: it does so again with the tables, and then its error names them. `read` are
-    the function's surroundings.
-    """
-    placeholders = {name: TablePlaceholder(name, n, shared, boolean) for n, (name, shared, boolean) in enumerate(kinds)}
-    try:
-        return PatternTemplate(factory.subsets({**dict(others), **placeholders}))
-    except (UnboundError, AttnccError):
-        return None
 
 
 def pattern(function: Callable[..., Any]) -> PatternFactory:
@@ -277,7 +308,6 @@ def per_head(patterns: Sequence[Pattern | PatternFactory]) -> Pattern:
     Raises:
         PatternError: For an empty list, or an entry that isn't a pattern.
     """
-    check_untraced("per_head")
     chosen = [as_pattern(p) for p in patterns] if isinstance(patterns, Sequence) else []
     if not chosen:
         raise PatternError(
@@ -285,7 +315,7 @@ def per_head(patterns: Sequence[Pattern | PatternFactory]) -> Pattern:
             rule="It takes one pattern for each head, at least one.",
             fix="Write per_head([first, second]).",
         )
-    return _joined(chosen, _by_head, f"per_head([{', '.join(p.name for p in chosen)}])")
+    return _joined(chosen, algebra.by_head, f"per_head([{', '.join(p.name for p in chosen)}])")
 
 
 def as_pattern(value: object) -> Pattern:
@@ -331,39 +361,10 @@ def by_handle(handle: str) -> Pattern:
     return found
 
 
-def _united(template: PatternTemplate) -> list[Predicate]:
-    return [template.predicate]
-
-
-def _turned(template: PatternTemplate) -> list[Predicate]:
-    return [_by_head(*template.subsets)]
-
-
-def _without_future(template: PatternTemplate) -> list[Predicate]:
-    past = comparison("ge", I - J)
-    return [subset & past for subset in template.subsets]
-
-
-def _others(template: PatternTemplate) -> list[Predicate]:
-    return [~template.predicate]
-
-
-def _both(*predicates: Predicate) -> Predicate:
-    return conjunction(predicates)
-
-
-def _either(*predicates: Predicate) -> Predicate:
-    return disjunction(predicates)
-
-
-def _by_head(*predicates: Predicate) -> Predicate:
-    turn = Mod(H, len(predicates))
-    parts = [conjunction([comparison("eq", turn - m), predicate]) for m, predicate in enumerate(predicates)]
-    return disjunction(parts)
-
-
 def _joined(patterns: Sequence[Pattern], join: Callable[..., Predicate], name: str) -> Pattern:
     """Return the join of patterns; a table that several of them look up is one table of the result."""
+    if is_recording():
+        return _joined_in_graph(patterns, join, name)
     numbers: dict[str, int] = {}
     tables = {table.digest: table for p in patterns for table in p.tables}
     for digest_of in tables:
@@ -371,3 +372,18 @@ def _joined(patterns: Sequence[Pattern], join: Callable[..., Predicate], name: s
     own = tuple(tuple(numbers[table.digest] for table in p.tables) for p in patterns)
     template = joined(tuple(p.template for p in patterns), own, join)
     return Pattern(template, name, None, tuple(tables.values()))
+
+
+def _joined_in_graph(patterns: Sequence[Pattern], join: Callable[..., Predicate], name: str) -> TracedPattern:
+    """Return the same where it is a graph that joins them; one tensor of several of them is one table."""
+    tables: list[Any] = []
+    numbers = []
+    for p in patterns:
+        own = []
+        for table in p.tables:
+            known = [n for n, other in enumerate(tables) if other is table]
+            own.append(known[0] if known else len(tables))
+            if not known:
+                tables.append(table)
+        numbers.append(tuple(own))
+    return TracedPattern(joined_handle(join, tuple(numbers), *[p._in_graph for p in patterns]), tables, name)

@@ -11,11 +11,16 @@ import sympy
 from attncc._util import caching
 from attncc._util.tracing import constant
 from attncc.errors import ScoreError
+from attncc.frontend.declared import placeholder
+from attncc.frontend.graph_templates import HasParameters, Slot, kind_of
 from attncc.frontend.surroundings import surroundings
-from attncc.ir.functions import Lookup, WeightsSymbol
+from attncc.frontend.templates import put
+from attncc.ir.functions import ConditionSymbol, Lookup, WeightsSymbol
 from attncc.ir.packing import Packing
+from attncc.ir.placeholders import Placeholder, UnboundError
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import SCORE
+from attncc.ir.tables import TableData, TableSymbol
 
 #: Sizes of a score's weights, by slot.
 Shapes = tuple[tuple[int, ...], ...]
@@ -25,10 +30,12 @@ _in_graphs: set[ScoreExpression] = set()
 
 
 class Template(Protocol):
-    """A score without its weights. `names` are theirs, by slot."""
+    """A score without its weights. `names` are theirs, by slot, and `tables` the number of those that a graph gives."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
+    @property
+    def tables(self) -> int: ...
 
     def expression(self, shapes: Shapes) -> ScoreExpression:
         """Return the expression for weights of such shapes; raises ScoreError, or TableError."""
@@ -37,7 +44,7 @@ class Template(Protocol):
         """Return its key, a constant of the graph that is being traced."""
 
 
-class Builder(Protocol):
+class Builder(HasParameters, Protocol):
     """What makes expressions of parameters and shapes, by its function: a declared score."""
 
     @property
@@ -48,18 +55,23 @@ class Builder(Protocol):
 
 @dataclass(frozen=True)
 class Declared:
-    """A declared score under parameters, (name, value) of each that isn't weights."""
+    """A declared score under parameters, (name, value) of each that isn't weights, or a table that a graph gives."""
 
     builder: Builder
     names: tuple[str, ...]
     parameters: tuple[tuple[str, Any], ...]
+    slots: tuple[Slot, ...] = ()
+
+    @property
+    def tables(self) -> int:
+        return len(self.slots)
 
     def expression(self, shapes: Shapes) -> ScoreExpression:
         return _declared(self.builder, self.parameters, shapes, surroundings(self.builder.function))
 
     def traced_key(self, shapes: Shapes) -> str:
         names, values = [name for name, _ in self.parameters], [value for _, value in self.parameters]
-        return _declared_key(self.builder, tuple(names), shapes, *values)
+        return _declared_key(self.builder, tuple(names), shapes, self.slots, *values)
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,7 @@ class Fixed:
     made: ScoreExpression
     names: tuple[str, ...] = ()
     shapes: Shapes = ()
+    tables: int = 0
 
     def expression(self, shapes: Shapes) -> ScoreExpression:
         for name, wanted, given in zip(self.names, self.shapes, shapes, strict=True):
@@ -104,11 +117,16 @@ class Chained:
 
     def expression(self, shapes: Shapes) -> ScoreExpression:
         own = len(self.first.names)
-        return _chained(self.first.expression(shapes[:own]), self.second.expression(shapes[own:]), own)
+        return _chained(self.first.expression(shapes[:own]), self.second.expression(shapes[own:]), own, 0)
+
+    @property
+    def tables(self) -> int:
+        return self.first.tables + self.second.tables
 
     def traced_key(self, shapes: Shapes) -> str:
         own = len(self.first.names)
-        return _chained_key(self.first.traced_key(shapes[:own]), self.second.traced_key(shapes[own:]), own)
+        keys = self.first.traced_key(shapes[:own]), self.second.traced_key(shapes[own:])
+        return _chained_key(*keys, own, self.first.tables)
 
 
 class Packer(Protocol):
@@ -128,6 +146,10 @@ class InDocuments:
     def names(self) -> tuple[str, ...]:
         return self.own.names
 
+    @property
+    def tables(self) -> int:
+        return self.own.tables
+
     def expression(self, shapes: Shapes) -> ScoreExpression:
         return _in_documents(self.own.expression(shapes), self.documents)
 
@@ -144,10 +166,30 @@ def _declared(
 
 
 @caching.algebra(256)
-def _chained(first: ScoreExpression, second: ScoreExpression, slots: int) -> ScoreExpression:
-    """Return the second expression on the first one's result, its weights behind the first one's `slots`."""
-    moved = {read: _moved(read, slots) for read in second.lookups}
-    return ScoreExpression(second.expr.xreplace(moved).xreplace({SCORE: first.expr}))
+def _chained(first: ScoreExpression, second: ScoreExpression, slots: int, tables: int) -> ScoreExpression:
+    """Return the second expression on the first one's result, its weights and tables behind the first one's."""
+    later = {stand_in: stand_in.numbered(stand_in.number + tables) for stand_in in second.placeholders}
+    moved = put_tables(second, later)
+    weights = {read: _moved(read, slots) for read in moved.lookups}
+    return ScoreExpression(moved.expr.xreplace(weights).xreplace({SCORE: first.expr}))
+
+
+@caching.algebra(256)
+def bound(score: ScoreExpression, tables: tuple[TableData, ...]) -> ScoreExpression:
+    """Return a score with tables in the places of its placeholders; raises TableError unless they are of its kinds."""
+    for stand_in in score.placeholders:
+        stand_in.check(tables[stand_in.number])
+    return put_tables(score, {stand_in: tables[stand_in.number] for stand_in in score.placeholders})
+
+
+def put_tables(score: ScoreExpression, tables: Mapping[Placeholder, TableData]) -> ScoreExpression:
+    """Return a score with other tables in the places of placeholders."""
+    if not tables:
+        return score
+    by_symbol = {TableSymbol(stand_in): table for stand_in, table in tables.items()}
+    conditions = {node: ConditionSymbol(put(node.predicate, by_symbol)) for node in score.expr.atoms(ConditionSymbol)}
+    symbols = {symbol: TableSymbol(table) for symbol, table in by_symbol.items()}
+    return ScoreExpression(score.expr.xreplace(conditions | symbols))
 
 
 @caching.algebra(256)
@@ -161,14 +203,25 @@ def _moved(read: Lookup, slots: int) -> Lookup:
 
 
 @constant
-def _declared_key(builder: Builder, names: tuple[str, ...], shapes: Shapes, *values: Any) -> str:
+def _declared_key(
+    builder: Builder, names: tuple[str, ...], shapes: Shapes, slots: tuple[Slot, ...], *values: Any
+) -> str:
     """See Declared.traced_key: torch.compile takes objects as arguments of their own only."""
-    return _key_in_graph(Declared(builder, names, tuple(zip(names, values, strict=True))).expression(shapes))
+    stand_ins = [(slot[0], placeholder(slot[0], n, kind_of(builder, *slot))) for n, slot in enumerate(slots)]
+    try:
+        parameters = (*zip(names, values, strict=True), *stand_ins)
+        return _key_in_graph(Declared(builder, names, parameters).expression(shapes))
+    except UnboundError as error:
+        raise ScoreError(
+            f"A score is made inside of a graph. {error}",
+            rule="A graph is for all tables of a kind: a score that it makes may look them up, and nothing else.",
+            fix="Look entries up by positions only, or make the score before, for example in __init__.",
+        ) from None
 
 
 @constant
-def _chained_key(first: str, second: str, slots: int) -> str:
-    return _key_in_graph(_chained(by_key(first), by_key(second), slots))
+def _chained_key(first: str, second: str, slots: int, tables: int) -> str:
+    return _key_in_graph(_chained(by_key(first), by_key(second), slots, tables))
 
 
 @constant

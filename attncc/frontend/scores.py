@@ -11,6 +11,7 @@ import sympy
 from attncc._util.tracing import is_tracing, plain, shown
 from attncc.errors import PatternError, ScoreError, nearest
 from attncc.frontend.declarations import Declaration
+from attncc.frontend.graph_templates import is_graph_value, slot_of
 from attncc.frontend.language import Index, Table
 from attncc.frontend.lists import Lists
 from attncc.frontend.real import Real, real_of
@@ -33,6 +34,7 @@ class Score:
         weights: The bound tensors by name, in the order of their slots.
         name: What the score is called in messages.
         parameters: The values that the declared function was called with.
+        tables: Of a score that is made inside of a graph: the tables that are values of the graph.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class Score:
         weights: Mapping[str, Any] | None = None,
         name: str = "score",
         parameters: Mapping[str, Any] | None = None,
+        tables: Sequence[Any] = (),
     ) -> None:
         given = weights or {}
+        self.tables = tuple(tables)
         self.template = template
         #: The tensors that are bound, by name, in the order of their slots.
         self.weights = {slot: given[slot] for slot in template.names if slot in given}
@@ -110,7 +114,7 @@ class Score:
                     fix=nearest(name, self.template.names),
                 )
         checked = {name: check_weights(x, name) for name, x in weights.items()}
-        return Score(self.template, {**self.weights, **checked}, self.name, self.parameters)
+        return Score(self.template, {**self.weights, **checked}, self.name, self.parameters, self.tables)
 
     def on(self, tensors: Sequence[Any]) -> Score:
         """Return the score on these tensors, one for each slot. Raises what `with_weights` raises."""
@@ -139,7 +143,8 @@ class Score:
         template = Chained.of(self.template, second.template)
         renamed = dict(zip(second.template.names, template.names[len(self.template.names) :], strict=True))
         weights = {**self.weights, **{renamed[name]: x for name, x in second.weights.items()}}
-        return _checked(Score(template, weights, f"{self.name}.then({second.name})"))
+        tables = self.tables + second.tables
+        return _checked(Score(template, weights, f"{self.name}.then({second.name})", None, tables))
 
     def __reduce__(self) -> tuple[object, ...]:
         """A bound score is pickled by its expression, another one by what declared it."""
@@ -193,10 +198,13 @@ class ScoreFactory(Declaration):
 
         Raises ParameterError, TableError or ScoreError.
         """
-        checked = self.checked(values)
-        names = tuple(parameter.name for parameter in self.parameters if parameter.type is Weights)
+        names = tuple([parameter.name for parameter in self.parameters if parameter.type is Weights])
+        tables = {n: x for n, x in values.items() if n not in names and is_graph_value(x)} if is_tracing() else {}
+        checked = self.checked({name: value for name, value in values.items() if name not in tables}, tuple(tables))
         weights = {name: checked.pop(name) for name in names if name in checked}
-        return _checked(Score(Declared(self, names, tuple(checked.items())), weights, self.name, checked))
+        slots = tuple([slot_of(name, table) for name, table in tables.items()])
+        template = Declared(self, names, tuple(checked.items()), slots)
+        return _checked(Score(template, weights, self.name, checked, list(tables.values())))
 
     def built(self, parameters: Mapping[str, Any], shapes: Shapes) -> ScoreExpression:
         """Return the expression for parameters, and weights of such shapes; raises ScoreError."""

@@ -7,7 +7,7 @@ tables that take the places of its placeholders. What planning finds out about a
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -29,6 +29,8 @@ Tables = Mapping[TableSymbol, TableData]
 #: The end of a template's handle.
 _MARK = "?"
 _registry: weakref.WeakValueDictionary[str, PatternTemplate] = weakref.WeakValueDictionary()
+#: What graphs name that made it themselves: such a template lives as long as the process.
+_in_graphs: set[PatternTemplate] = set()
 
 
 class PatternTemplate:
@@ -65,11 +67,31 @@ class PatternTemplate:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the subsets, the same in every process."""
-        return fingerprint(Program("pattern", "", self.subsets))
+        return fingerprint(self.program)
+
+    @property
+    def slots(self) -> int:
+        """The number of tables that are bound in a graph: one for each number up to the last placeholder's."""
+        return slots_of(self.placeholders.values())
+
+    @property
+    def program(self) -> Program:
+        """What is written down where a template leaves the process."""
+        return Program("pattern", "", self.subsets)
+
+    def check(self, tables: Sequence[TableData]) -> None:
+        """Raise TableError unless tables may take the places of the placeholders, by their numbers."""
+        for placeholder in self.placeholders.values():
+            placeholder.check(tables[placeholder.number])
 
     def bound(self, tables: Sequence[TableData]) -> Tables:
         """Return the tables of a pattern that are looked up, by the placeholders that stand for them."""
         return {symbol: tables[placeholder.number] for symbol, placeholder in self.placeholders.items()}
+
+
+def slots_of(placeholders: Iterable[Placeholder]) -> int:
+    """Return one more than the last number of placeholders; 0 without any."""
+    return max((placeholder.number + 1 for placeholder in placeholders), default=0)
 
 
 def is_template(handle: str) -> bool:
@@ -89,10 +111,20 @@ def template_of(handle: str) -> PatternTemplate:
     return found
 
 
+def handle_in_graphs(template: PatternTemplate) -> str:
+    """Return the handle of a template that a graph makes, which nothing else keeps alive."""
+    _in_graphs.add(template)
+    return template.handle
+
+
+#: What makes predicates of a template, and of numbers.
+Change = Callable[..., Sequence[Predicate]]
+
+
 @caching.algebra(1024)
-def derived(template: PatternTemplate, change: Callable[[PatternTemplate], Sequence[Predicate]]) -> PatternTemplate:
-    """Return what becomes of a template; asking again with the same function gives the same one."""
-    return PatternTemplate(change(template))
+def derived(template: PatternTemplate, change: Change, *numbers: int) -> PatternTemplate:
+    """Return what becomes of a template; asking again with the same function and numbers gives the same one."""
+    return PatternTemplate(change(template, *numbers))
 
 
 @caching.algebra(1024)

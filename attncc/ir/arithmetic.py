@@ -5,7 +5,9 @@ from __future__ import annotations
 import sympy
 
 from attncc._util import caching
+from attncc.ir.claims import Sorted
 from attncc.ir.quotient import FloorDiv
+from attncc.ir.tables import Read
 
 
 @caching.algebra(4096)
@@ -37,6 +39,8 @@ def direction(expr: sympy.Expr, symbol: sympy.Symbol) -> int | None:
         case sympy.floor():
             numerator, denominator = floor_quotient(expr)
             return direction(numerator, symbol) if denominator.is_Integer else None
+        case Read() if Sorted() in expr.table.kept_claims and len(expr.args) == 2:
+            return direction(expr.args[1], symbol)  # also where the look-up is clipped to the table
     return None
 
 

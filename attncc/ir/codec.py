@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 import sympy
@@ -101,6 +102,24 @@ def _text(program: Program) -> str:
     nodes, roots = _numbered(program.roots)
     document = {"format": FORMAT, "kind": program.kind, "name": program.name, "nodes": nodes, "roots": roots}
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@lru_cache(1024)
+def constants_of(text: str) -> frozenset[str]:
+    """Return the hashes of the tables that a text has as constants; none for one that `read` refuses."""
+    try:
+        return frozenset(node[2] for node in json.loads(text)["nodes"] if node[0] == "table")
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return frozenset()
+
+
+@lru_cache(1024)
+def number_of_slots(text: str) -> int:
+    """Return how many tables a text takes beside its constants: one for each number up to the last slot's."""
+    try:
+        return max((node[1] + 1 for node in json.loads(text)["nodes"] if node[0] == "slot"), default=0)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return 0
 
 
 #: A node by class and value: sympy's numbers of different classes can be equal.

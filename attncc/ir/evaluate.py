@@ -77,10 +77,12 @@ def evaluator(expr: sympy.Expr) -> Evaluator:
             shift = operator.lshift if isinstance(expr, LeftShift) else operator.rshift
             return lambda env: shift(number(env), _clip(by(env), 0, MAX_SHIFT))
         case IsMember():
-            *row, sought = map(evaluator, expr.args[1:])
-            return lambda env: _sought(expr.table, [index(env) for index in row], sought(env))
+            find, sought = _table(expr), evaluator(expr.value)
+            row = [evaluator(index) for index in expr.indices]
+            return lambda env: _sought(find(env), [index(env) for index in row], sought(env))
         case Read():
-            return _read(expr)
+            find, places = _table(expr), [evaluator(index) for index in expr.indices]
+            return lambda env: _look_up(find(env), [index(env) for index in places])
     raise TypeError(f"no evaluation rule for {type(expr).__name__}")
 
 
@@ -125,11 +127,12 @@ def _divided(divide: Callable[[Any, Any], Any], numerator: sympy.Expr, denominat
     return lambda env: divide(of(env), _clip(by(env), 1))
 
 
-def _read(expr: Read) -> Evaluator:
-    symbol, indices = expr.args[0], [evaluator(index) for index in expr.indices]
+def _table(expr: Read) -> Callable[[Environment], TableData]:
+    """Return what gives the table of a look-up; the one in a placeholder's place is in the environment."""
+    symbol = expr.args[0]
     if expr.table.is_placeholder:
-        return lambda env: _look_up(env[symbol], [index(env) for index in indices])
-    return lambda env: _look_up(symbol.table, [index(env) for index in indices])
+        return lambda env: env[symbol]
+    return lambda env: symbol.table
 
 
 class _Evaluation:

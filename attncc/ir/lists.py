@@ -89,6 +89,9 @@ def contains(lists: Any, row: tuple[Any, ...], value: Any) -> Any:
 
 def bounds(table: TableData, row: list[tuple[Array, Array]], value: tuple[Array, Array]) -> tuple[Array, Array]:
     """Return bounds of a membership over boxes: exact for up to MAX_ROWS rows that follow one another."""
+    if table.is_placeholder:
+        shape = np.broadcast_shapes(*(np.shape(end) for ends in (*row, value) for end in ends))
+        return np.zeros(shape, np.int64), np.ones(shape, np.int64)
     rows = table.data.reshape(-1, table.data.shape[-1])
     low, high = (np.clip(end, -1, table.largest + 1).astype(np.int64) for end in value)
     first, last, follow = _numbered(row, table.data.shape[:-1], np.broadcast_shapes(low.shape, high.shape))

@@ -18,18 +18,17 @@ import sympy
 
 from attncc.ir import bits, comparisons, functions, size
 from attncc.ir.lists import IsMember, is_canonical
+from attncc.ir.placeholders import Placeholder, described, parsed
 from attncc.ir.predicate import FALSE, TRUE, And, Atom, Constant, Or, conjunction, disjunction
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.remainder import Mod
 from attncc.ir.symbols import BY_NAME, SCORE
-from attncc.ir.tables import Read, TableSymbol
+from attncc.ir.tables import MAX_DIMENSIONS, Read, TableSymbol
 
 #: Digits of a whole number; the largest floating-point number has 309.
 MAX_DIGITS = 400
 #: Size of an exponent: powers are at most 8, and products of powers become larger ones.
 MAX_EXPONENT = 64
-#: Dimensions of weights.
-MAX_DIMENSIONS = 4
 
 
 class MalformedError(Exception):
@@ -195,6 +194,16 @@ def _table(table: object) -> TableSymbol:
     return TableSymbol(table)  # type: ignore[arg-type]
 
 
+def _slot(number: object, name: object, *kind: object) -> TableSymbol:
+    """Build the symbol of a placeholder."""
+    if type(number) is not int or not 0 <= number < 1 << 16 or not isinstance(name, str) or len(kind) != 4:
+        raise MalformedError(f"{[number, name, *kind]!r:.60} are not the number, name and kind of a slot")
+    try:
+        return TableSymbol(Placeholder(name, number, parsed(*kind)))
+    except ValueError as error:
+        raise MalformedError(str(error)) from None
+
+
 def _power(parts: Sequence[Any], found: Sequence[Sort]) -> Sort:
     if len(parts) != 2 or not parts[1].is_Integer:
         return NOTHING
@@ -208,7 +217,8 @@ def _check_power(base: sympy.Expr, exponent: sympy.Integer) -> None:
 
 
 def _check_lists(symbol: TableSymbol, *indices: sympy.Expr) -> None:
-    if not is_canonical(symbol.table.data):
+    table = symbol.table
+    if not (table.is_lists if table.is_placeholder else is_canonical(table.data)):
         raise MalformedError(f"the rows of {symbol.table.name!r:.40} aren't lists, which ascend")
 
 
@@ -225,6 +235,14 @@ NODES = (
     leaf("-inf", type(sympy.S.NegativeInfinity), lambda _: [], lambda: sympy.S.NegativeInfinity, Sort.REAL),
     Node("score", sympy.Symbol, lambda: SCORE, takes(gives=Sort.REAL), lambda _: [], includes=lambda s: s == SCORE),
     leaf("symbol", sympy.Symbol, lambda symbol: [symbol.name], _symbol, INTEGRAL),
+    Node(
+        "slot",
+        TableSymbol,
+        _slot,
+        takes(gives=Sort.TABLE),
+        lambda symbol: [symbol.table.number, symbol.table.name, *described(symbol.table.kind)],
+        includes=lambda symbol: symbol.table.is_placeholder,
+    ),
     leaf("table", TableSymbol, lambda s: [s.table.name, s.table.digest], _table, Sort.TABLE),
     leaf("weights", functions.WeightsSymbol, lambda w: [w.slot, list(w.shape), w.label], _weights, Sort.WEIGHTS),
     # Arithmetic of integers or of real numbers.
@@ -243,12 +261,12 @@ NODES = (
     joint("bitxor", bits.BitXor, Sort.INDEX, INTEGRAL),
     function("shl", bits.LeftShift, Sort.INDEX, 2),
     function("shr", bits.RightShift, Sort.INDEX, 2),
-    Node("read", Read, Read, looks_up(Sort.TABLE, lambda symbol: symbol.table.data.ndim, INTEGRAL)),
+    Node("read", Read, Read, looks_up(Sort.TABLE, lambda symbol: symbol.table.ndim, INTEGRAL)),
     Node(
         "member",
         IsMember,
         IsMember,
-        looks_up(Sort.TABLE, lambda symbol: symbol.table.data.ndim, INTEGRAL),  # the row's indices, and the number
+        looks_up(Sort.TABLE, lambda symbol: symbol.table.ndim, INTEGRAL),  # the row's indices, and the number
         check=_check_lists,
     ),
     # Real numbers.

@@ -17,6 +17,7 @@ from attncc.ir.comparisons import Compared
 from attncc.ir.diagonals import depends_on_gap, free_along_diagonals
 from attncc.ir.functions import AsReal, Choice, ConditionSymbol, Lookup
 from attncc.ir.notation import expression
+from attncc.ir.placeholders import Placeholder
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import SCORE
 from attncc.ir.tables import Read, TableData
@@ -84,6 +85,11 @@ class ScoreExpression:
         """The integer tables that indices and conditions read."""
         reads = {read for index in self.indices() for read in index.atoms(Read)}
         return frozenset(read.table for read in reads).union(*(predicate.tables for predicate in self.predicates))
+
+    @property
+    def placeholders(self) -> tuple[Placeholder, ...]:
+        """What stands for tables that a graph gives."""
+        return tuple(table for table in self.tables if isinstance(table, Placeholder))
 
     @cached_property
     def predicates(self) -> tuple[Predicate, ...]:

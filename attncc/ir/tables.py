@@ -19,6 +19,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SHORTEST = 4
 #: Types of signed integers, with the greatest number of each.
 _INTEGERS = [(int(np.iinfo(kind).max), kind) for kind in (np.int8, np.int16, np.int32, np.int64)]
+MAX_DIMENSIONS = 4
 
 
 class TableData:
@@ -33,6 +34,8 @@ class TableData:
 
     #: Whether the entries aren't known yet (see Placeholder).
     is_placeholder = False
+    #: Whether rows are lists (see attncc.Lists).
+    is_lists = False
 
     def __init__(self, data: Any, name: str = "table") -> None:
         refuse_traced(
@@ -45,7 +48,7 @@ class TableData:
         if isinstance(data, TableData):
             data = data.data
         array = as_array(data)
-        if array.size == 0 or not 1 <= array.ndim <= 4:
+        if array.size == 0 or not 1 <= array.ndim <= MAX_DIMENSIONS:
             raise TableError(
                 f"Table {name!r} has shape {array.shape}.",
                 rule="A table has one to four dimensions and at least one element.",
@@ -83,6 +86,11 @@ class TableData:
     def is_shared(self, axis: int) -> bool:
         """Whether a dimension in front of the indices is the same for all batch entries or heads, of size 1."""
         return bool(self.data.shape[axis] == 1)
+
+    @cached_property
+    def kept_claims(self) -> set[Any]:
+        """The claims that the entries were seen to keep (attncc.ir.claims)."""
+        return set()
 
     @cached_property
     def digest(self) -> str:
@@ -272,7 +280,7 @@ def as_array(data: Any) -> Array:
         if hasattr(data, "detach"):  # a tensor, on any device
             data = data.detach().cpu().numpy()
         return np.asarray(data)
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:  # RuntimeError: no data, as under vmap
         raise TableError(
             f"{type(data).__name__} can't be read as a table: {str(error).rstrip('.')}.",
             rule="A table is an array of integers or booleans, or a list of them.",

@@ -49,6 +49,21 @@ def dense_layout(predicate: Predicate, shape: Shape) -> Layout:
     return Layout(rows, cols, everything(shape.q_len, shape.kv_len), None if predicate == TRUE else predicate)
 
 
+def by_start(layout: Layout) -> Layout | None:
+    """Return a layout in natural order with its queries sorted by where their key ranges begin; None if they are.
+
+    Neighbours then see nearly the same keys, whatever the order in which a table has the limits.
+    """
+    if layout.key_ranges.monotone or layout.kind != "identity":
+        return None
+    start, stop = layout.key_ranges.bounds()
+    order = order_by(start, stop)
+    rows = layout.rows.reordered(order)
+    if rows is layout.rows:
+        return None
+    return Layout(rows, layout.cols, tabulated(start[order], stop[order], layout.cols.size), layout.residual)
+
+
 def lay_out(relation: Relation, shape: Shape) -> Layout:
     """Return the layout of a clause: filtered, sorted by its joins, with its bands as key ranges.
 

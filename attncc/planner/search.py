@@ -23,7 +23,7 @@ from attncc.planner.axis import Axis
 from attncc.planner.checks import check_bound, reads_of
 from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.key_ranges import hull
-from attncc.planner.layout import Layout, dense_layout, lay_out
+from attncc.planner.layout import Layout, by_start, dense_layout, lay_out
 from attncc.planner.listing import listed
 from attncc.planner.members import grouped
 from attncc.planner.passes import Alternative, Group, Pass
@@ -230,10 +230,15 @@ def possible_clauses(predicate: Predicate, shape: Shape, tables: Tables | None =
 
 
 def layouts(piece: Clause, shape: Shape) -> Iterator[Layout]:
-    """Yield the layouts of a clause: filtered and sorted by its joins, and the natural order if that differs."""
+    """Yield the layouts of a clause: filtered and sorted by its joins, and the natural order if that differs.
+
+    Where limits from tables neither rise nor are ranges of rows, queries may be sorted by them, too.
+    """
     relation = relate(piece, shape.kv_len)
     own = lay_out(relation, shape)
     yield own
+    if (by_limits := by_start(own)) is not None:
+        yield by_limits
     if own.kind != "identity":
         yield lay_out(relation.in_natural_order(piece), shape)
 

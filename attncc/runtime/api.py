@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from attncc.configs.encoding import Config
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.ir.score import IDENTITY
+from attncc.ir.tables import TableData
 from attncc.planner.directions import check_direction
 from attncc.planner.plan import Plan
 from attncc.runtime import executables, export, library, operators
@@ -23,7 +25,7 @@ from attncc.runtime.eager import is_eager
 from attncc.runtime.score_module import ScoreModule, warn_of_captured
 from attncc.runtime.sinks import check_kind, with_sink
 
-Result = Tensor | tuple[Tensor, Tensor]
+Result = Tensor | tuple[Tensor, ...]
 
 
 def attention(
@@ -39,6 +41,7 @@ def attention(
     enable_gqa: bool = False,
     q_offset: int = 0,
     return_lse: bool = False,
+    return_max_scores: bool = False,
     backend: str | None = None,
     config: Config | None = None,
 ) -> Result:
@@ -61,6 +64,9 @@ def attention(
         enable_gqa: Let Hq be a multiple of Hkv: query head h uses key head h // (Hq / Hkv).
         q_offset: The position of the first query: row r stands at q_offset + r.
         return_lse: Return lse beside out.
+        return_max_scores: Return the greatest score of each row, too, as FlexAttention does: after the score, and
+            without the sink. It takes a second pass over the products of queries and keys, on a CPU about as long as
+            the forward, and in triton's place PyTorch's own products. It has no derivative.
         backend: A backend's name. By default triton on a GPU and torch elsewhere, and on a GPU for what triton refuses,
             which is logged.
         config: The backend's and the planner's options. By default what tuning has found (see attncc.explain_config);
@@ -68,7 +74,8 @@ def attention(
 
     Returns:
         out, (B, Hq, Nq, Dv) in the query's dtype; with `return_lse` (out, lse), lse being the natural-log sum of
-        exponentials, the sink's included, (B, Hq, Nq), float32 (float64 for float64).
+        exponentials, the sink's included, (B, Hq, Nq), float32 (float64 for float64). With `return_max_scores` the
+        greatest scores are the last of the tuple, in lse's shape and dtype; they are -inf for rows without keys.
 
     Raises:
         ShapeError: Tensors, sink, scale or offset don't fit together.
@@ -80,7 +87,7 @@ def attention(
     """
     chosen, bound = as_pattern(pattern), as_score(score, weights)
     warn_of_captured(bound, weights)
-    call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse)
+    call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse, return_max_scores)
     return _attended(query, key, value, call, chosen, bound, sink)
 
 
@@ -99,23 +106,31 @@ def _attended(
         check_kinds(query, key, value, call, score)
     tensors = fitting(query, key, value, call, score, sink)
     scale = scale_of(call.scale, tensors[0])
+    tables: Sequence[Tensor] | None = None
     if not eager and export.is_exporting():
-        tables, call = export.exported(call)
-        out, lse, *rest = library.general_attention(*tensors, weights, tables, scale, *call.operands)
-    elif call.is_composite:
+        tables, call = export.exported(call, pattern, score)
+    elif call.is_template or score.tables:
+        tables = [_as_tensor(table) for table in export.graph_tables(call, pattern, score)]
+    if call.is_composite and tables is None:
         out, lse, *rest = operators.composite_attention(*tensors, weights, scale, *call.operands)
-    elif call.is_template:
-        tables = [torch.from_numpy(table.entries) for table in pattern.tables]
-        out, lse, *rest = library.general_attention(*tensors, weights, tables, scale, *call.operands)
-    elif call.score != IDENTITY.key:
+    elif tables is not None or call.score != IDENTITY.key:
         general = operators.eager_general_attention if eager else library.general_attention
-        out, lse, *rest = general(*tensors, weights, [], scale, *call.operands)
+        out, lse, *rest = general(*tensors, weights, tables or [], scale, *call.operands)
     else:
         plain = operators.eager_attention if eager else library.attention
         out, lse, *rest = plain(*tensors, scale, *call.operands)
     if sink is not None:
         out, lse = with_sink(out, LogSum(lse, *rest), sink)
-    return (out, lse) if call.return_lse else out
+    found = (out, lse) if call.return_lse else (out,)
+    if call.return_max_scores:
+        greatest = operators.eager_max_scores if eager or call.is_composite else library.max_scores
+        found += (greatest(*tensors, weights, tables or [], scale, *call.operands),)
+    return found if len(found) > 1 else out
+
+
+def _as_tensor(table: Any) -> Tensor:
+    """Return a table of a graph as an input of it, or as the value of it that it is."""
+    return torch.from_numpy(table.entries) if isinstance(table, TableData) else torch.as_tensor(table)
 
 
 class Attention(torch.nn.Module):
@@ -193,6 +208,7 @@ def compile(
     enable_gqa: bool = False,
     q_offset: int = 0,
     return_lse: bool = False,
+    return_max_scores: bool = False,
     backend: str | None = None,
     config: Config | None = None,
 ) -> Attention:
@@ -215,6 +231,7 @@ def compile(
         enable_gqa: As in `attention`.
         q_offset: As in `attention`.
         return_lse: As in `attention`.
+        return_max_scores: As in `attention`.
         backend: As in `attention`.
         config: As in `attention`.
 
@@ -225,7 +242,7 @@ def compile(
         AttnccError: What `attention` raises, but for what is wrong with tensors.
     """
     chosen, bound = as_pattern(pattern), as_score(score, weights)
-    call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse)
+    call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse, return_max_scores)
     if sink is not None:
         check_kind(sink)
     if q_len is None:

@@ -36,6 +36,7 @@ class AttentionCall(NamedTuple):
         scale: The factor of the scores, None for 1/sqrt(D).
         enable_gqa: Whether there may be fewer key heads than query heads.
         return_lse: Whether the result has lse beside out.
+        return_max_scores: Whether it has the greatest score of each row, too.
     """
 
     pattern: str
@@ -46,6 +47,7 @@ class AttentionCall(NamedTuple):
     scale: float | None = None
     enable_gqa: bool = False
     return_lse: bool = False
+    return_max_scores: bool = False
 
     @classmethod
     def of(
@@ -58,6 +60,7 @@ class AttentionCall(NamedTuple):
         scale: float | None = None,
         enable_gqa: bool = False,
         return_lse: bool = False,
+        return_max_scores: bool = False,
     ) -> AttentionCall:
         """Return the call with arguments as attncc.attention takes them.
 
@@ -69,7 +72,8 @@ class AttentionCall(NamedTuple):
         text = encoded(config)  # now, since the caller may change the mapping later
         offset = offset_of(q_offset)
         named = pattern.handle if pattern.in_graphs is None or not _is_recorded() else pattern.in_graphs
-        return cls(named, score.key, offset, backend or "", text, scale, enable_gqa, return_lse)
+        kept = scale, enable_gqa, return_lse, return_max_scores
+        return cls(named, score.key, offset, backend or "", text, *kept)
 
     @property
     def is_template(self) -> bool:

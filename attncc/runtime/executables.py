@@ -12,7 +12,7 @@ from torch import Tensor
 from attncc import backends
 from attncc._util import caching
 from attncc._util.storage import warn_once
-from attncc.backends.base import Executable
+from attncc.backends.base import Executable, FindsMaxScores
 from attncc.backends.device import target_name
 from attncc.backends.empty import EMPTY
 from attncc.backends.inputs import Inputs
@@ -58,6 +58,25 @@ def executable_for(query: Tensor, key: Tensor, value: Tensor, direction: str, ca
         _executables.clear()
     _executables[alike] = weakref.ref(executable), tuned
     return executable
+
+
+def max_scores_for(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall) -> FindsMaxScores:
+    """Return an executable of the call that finds the greatest scores, of another backend where its own finds none.
+
+    The other one is the first that takes tensors of any device, as it is without a configuration.
+    """
+    found = executable_for(query, key, value, "forward", call)
+    for other in backends.preferred(query.device):
+        if isinstance(found, FindsMaxScores):
+            return found
+        found = executable_for(query, key, value, "forward", call._replace(backend=other, config=""))
+    if isinstance(found, FindsMaxScores):
+        return found
+    raise BackendError(
+        f"No backend for {query.device} finds max_scores.",
+        rule="It takes a backend whose executables have `max_scores` (attncc.backends.base).",
+        fix="Leave return_max_scores out, or pass backend='reference'.",
+    )
 
 
 def planned(query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall) -> Plan:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,9 +20,14 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from attncc._util.tracing import constant
 from attncc.errors import ExportError
+from attncc.frontend.graph_templates import slots_of
+from attncc.frontend.lists import Lists
 from attncc.frontend.patterns import Pattern, by_handle
-from attncc.frontend.templates import is_template, template_of
+from attncc.frontend.score_templates import bound
+from attncc.frontend.scores import Score
+from attncc.frontend.templates import PatternTemplate, is_template, template_of
 from attncc.ir import codec
+from attncc.ir.placeholders import Placeholder
 from attncc.ir.score import IDENTITY, ScoreExpression, by_key
 from attncc.ir.tables import TableData
 from attncc.runtime.call import AttentionCall
@@ -36,15 +42,24 @@ def is_exporting() -> bool:
     return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]
 
 
-def exported(call: AttentionCall) -> tuple[list[Tensor], AttentionCall]:
+def graph_tables(call: AttentionCall, pattern: Pattern, score: Score) -> list[Any]:
+    """Return what takes the places of placeholders, of the pattern's and then of the score's, as far as it is known."""
+    of_pattern = pattern.tables[: slots_of(call.pattern)] if call.is_template else ()
+    return [*of_pattern, *score.tables]
+
+
+def exported(call: AttentionCall, pattern: Pattern, made: Score) -> tuple[list[Tensor], AttentionCall]:
     """Return the tables of a call as tensors, and the call with the texts of its pattern and score.
 
+    Constants come first, by their hashes, and then the tables of a pattern and score that the program makes.
     Raises ExportError for a pattern or score that can't be written, and under torch.onnx.
     """
     check_format()
-    pattern, score = call.pattern, call.score
-    tables = [table(pattern, score, n) for n in range(number_of_tables(pattern, score))]
-    return tables, call._replace(pattern=pattern_text(pattern), score=score_text(score))
+    handle, score = call.pattern, call.score
+    tables = [table(handle, score, n) for n in range(number_of_tables(handle, score))]
+    given = graph_tables(call, pattern, made)
+    tables += [slot(x) if isinstance(x, TableData) else torch.as_tensor(x) for x in given]
+    return tables, call._replace(pattern=pattern_text(handle, pattern.name), score=score_text(score))
 
 
 @constant
@@ -60,10 +75,9 @@ def check_format() -> None:
 
 
 @constant
-def pattern_text(handle: str) -> str:
+def pattern_text(handle: str, name: str) -> str:
     """Return the text of a pattern; raises ExportError unless it can be read again."""
-    pattern = by_handle(handle)
-    return _checked(pattern.program, _tables(handle, ""))
+    return _checked(_named(handle).program._replace(name=name), _tables(handle, ""))
 
 
 @constant
@@ -89,7 +103,16 @@ def number_of_tables(handle: str, key: str) -> int:
 @constant
 def table(handle: str, key: str, number: int) -> Tensor:
     """Return one of these tables, the same tensor each time."""
-    data = _tables(handle, key)[number]
+    return _constant(_tables(handle, key)[number])
+
+
+@constant
+def slot(table: TableData) -> Tensor:
+    """Return what is put into a slot of a template, a constant of the program, the same tensor each time."""
+    return _constant(table)
+
+
+def _constant(data: TableData) -> Tensor:
     if data not in _constants:
         with _unrecorded():
             _constants[data] = torch.from_numpy(np.array(data.data))
@@ -111,9 +134,15 @@ def _unrecorded() -> Iterator[None]:
         torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
 
 
+def _named(handle: str) -> Pattern | PatternTemplate:
+    return template_of(handle) if is_template(handle) else by_handle(handle)
+
+
 def _tables(handle: str, key: str) -> list[TableData]:
-    parts = [*(subset.tables for subset in by_handle(handle).subsets), by_key(key).tables]
-    by_digest = {data.digest: data for data in frozenset[TableData]().union(*parts)}
+    """Return the tables of a pattern and a score that are constants, by their hashes."""
+    parts = [*(subset.tables for subset in _named(handle).subsets), by_key(key).tables]
+    constants = (data for data in frozenset[TableData]().union(*parts) if not data.is_placeholder)
+    by_digest = {data.digest: data for data in constants}
     return [by_digest[digest] for digest in sorted(by_digest)]
 
 
@@ -132,15 +161,40 @@ def resolved(call: AttentionCall, tables: Sequence[Tensor]) -> tuple[AttentionCa
     Texts are read when they are first seen, and tables are compared with their hashes. Raises ExportError for damaged
     texts and tables.
     """
-    if is_template(call.pattern):
-        template = template_of(call.pattern)
-        pattern = Pattern(template, "traced", None, [_data(x) for x in tables])
-        return call._replace(pattern=pattern.handle), (pattern,)
     if not codec.is_program(call.pattern):
-        return call, ()
-    data = {table.digest: table for table in map(_data, tables)}
-    pattern, score = _pattern(call.pattern, data), _score(call.score, data)
+        if not tables and not is_template(call.pattern):
+            return call, ()
+        template = template_of(call.pattern) if is_template(call.pattern) else None
+        own = template.slots if template else 0
+        pattern = _bound(template, "traced", tables[:own]) if template else by_handle(call.pattern)
+        score = _bound_score(by_key(call.score), tables[own:])
+        return call._replace(pattern=pattern.handle, score=score.key), (pattern, score)
+    number = len(codec.constants_of(call.pattern) | codec.constants_of(call.score))
+    own = number + codec.number_of_slots(call.pattern)
+    constants = {table.digest: table for table in map(_data, tables[:number])}
+    pattern, score = _pattern(call.pattern, constants), _score(call.score, constants)
+    if pattern.template.placeholders:
+        pattern = _bound(pattern.template, pattern.name, tables[number:own])
+    score = _bound_score(score, tables[own:])
     return call._replace(pattern=pattern.handle, score=score.key), (pattern, score)
+
+
+def _bound(template: PatternTemplate, name: str, tensors: Sequence[Tensor]) -> Pattern:
+    """Return a template's pattern for tables of these entries; raises TableError unless they are of its kinds."""
+    tables = _tables_of(template.placeholders.values(), tensors)
+    template.check(tables)
+    return Pattern(template, name, None, tables)
+
+
+def _bound_score(score: ScoreExpression, tensors: Sequence[Tensor]) -> ScoreExpression:
+    """Return a score for tables of these entries; raises TableError unless they are of its kinds."""
+    placeholders = score.placeholders
+    return bound(score, tuple(_tables_of(placeholders, tensors))) if placeholders else score
+
+
+def _tables_of(placeholders: Iterable[Placeholder], tensors: Sequence[Tensor]) -> list[TableData]:
+    lists = {placeholder.number for placeholder in placeholders if placeholder.is_lists}
+    return [_lists(x) if n in lists else _data(x) for n, x in enumerate(tensors)]
 
 
 def _by_content(text: str, tables: codec.Tables) -> tuple[object, ...]:
@@ -161,3 +215,9 @@ def _score(text: str, tables: codec.Tables) -> ScoreExpression:
 def _data(tensor: Tensor) -> TableData:
     """Return the table that a tensor holds."""
     return TableData(tensor)
+
+
+@by_version
+def _lists(tensor: Tensor) -> TableData:
+    """Return the lists that a tensor holds."""
+    return Lists(tensor)

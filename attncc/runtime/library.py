@@ -59,6 +59,13 @@ _OPERATORS = (
         differentiable="differentiable_general_attention",
     ),
     _Operator(
+        "max_scores",
+        f"{_TENSORS}, {_LISTS}, float scale, {_CALL}",
+        "Tensor",
+        "like_max_scores",
+        differentiable="constant_max_scores",
+    ),
+    _Operator(
         "attention_backward",
         f"{_GRADIENTS}, {_TENSORS}, Tensor out, Tensor lse, float scale, {_CALL}",
         "(Tensor, Tensor, Tensor)",
@@ -102,3 +109,4 @@ for _operator in _OPERATORS:
 
 attention = torch.ops.attncc.attention.default
 general_attention = torch.ops.attncc.general_attention.default
+max_scores = torch.ops.attncc.max_scores.default

@@ -21,7 +21,7 @@ from attncc.errors import AttnccError
 from attncc.runtime import export
 from attncc.runtime.call import AttentionCall
 from attncc.runtime.eager import is_eager
-from attncc.runtime.executables import executable_for
+from attncc.runtime.executables import executable_for, max_scores_for
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, *operands: Any) -> tuple[Tensor, Tensor]:
@@ -48,6 +48,20 @@ def general_attention(
     executable = executable_for(query, key, value, "forward", call)
     out, lse = executable.forward(query, key, value, weights or (), scale)
     return out, lse.value, lse.rest
+
+
+def max_scores(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    weights: Sequence[Tensor] | None,
+    tables: Sequence[Tensor] | None,
+    scale: float,
+    *operands: Any,
+) -> Tensor:
+    """Return the greatest score of each row, see attncc.backends.base.FindsMaxScores; lists as in general_attention."""
+    call, _alive = export.resolved(AttentionCall(*operands), tables or ())
+    return max_scores_for(query, key, value, call).max_scores(query, key, weights or (), scale)
 
 
 def attention_backward(grad_out: Tensor, grad_lse: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,6 +110,11 @@ def like_general_outputs(query: Tensor, key: Tensor, value: Tensor, *rest: Any) 
     """Return tensors without data, like (out, lse, its remainder)."""
     out, lse = like_outputs(query, key, value)
     return out, lse, lse.new_empty(lse.shape)
+
+
+def like_max_scores(query: Tensor, *rest: Any) -> Tensor:
+    """Return a tensor without data, like that of max_scores."""
+    return query.new_empty(query.shape[:-1], dtype=accumulation_dtype(query.dtype))
 
 
 def like_gradients(
@@ -207,6 +226,19 @@ def differentiable_general_attention(
 ) -> Any:
     """Return `general_attention`, with its derivative where a gradient is required."""
     return _differentiable((OPERATORS, tables or (), *arguments), query, key, value, *(weights or ()))
+
+
+def constant_max_scores(*arguments: Any) -> Tensor:
+    """Return `max_scores`, which has no derivative."""
+    with torch._C._AutoDispatchBelowADInplaceOrView():
+        return torch.ops.attncc.max_scores.default(*arguments)  # type: ignore[no-any-return]
+
+
+@hidden
+@torch.no_grad()
+def eager_max_scores(*arguments: Any) -> Tensor:
+    """Return the same without an operator, for tensors that are eager, and for composite backends."""
+    return max_scores(*arguments)
 
 
 @hidden

@@ -38,6 +38,7 @@ def varlen_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
     return_lse: bool = False,
+    return_max_scores: bool = False,
     backend: str | None = None,
     config: Config | None = None,
 ) -> Result:
@@ -65,6 +66,7 @@ def varlen_attention(
         scale: As in `attention`.
         enable_gqa: As in `attention`.
         return_lse: Return lse beside out.
+        return_max_scores: As in `attention`; (Hq, Tq).
         backend: As in `attention`.
         config: As in `attention`.
 
@@ -92,12 +94,13 @@ def varlen_attention(
         scale=scale,
         enable_gqa=enable_gqa,
         return_lse=return_lse,
+        return_max_scores=return_max_scores,
         backend=backend,
         config=config,
     )
-    out, lse = result if isinstance(result, tuple) else (result, None)
+    out, *of_rows = result if isinstance(result, tuple) else (result,)
     out = out.squeeze(0).transpose(0, 1)
-    return out if lse is None else (out, lse.squeeze(0))
+    return (out, *(x.squeeze(0) for x in of_rows)) if of_rows else out
 
 
 def _documents_of(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor | None) -> Documents:

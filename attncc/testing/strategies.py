@@ -7,7 +7,7 @@ under numpy's it computes the mask with plain integer arrays.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,12 +16,14 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from attncc.errors import PatternError
-from attncc.frontend.language import Index, Table, TablePlaceholder, maximum, minimum, where
+from attncc.frontend.declared import placeholder as stand_in
+from attncc.frontend.language import Index, Table, maximum, minimum, where
 from attncc.frontend.lists import Lists
 from attncc.frontend.patterns import Pattern
 from attncc.ir.condition import predicate_of
+from attncc.ir.placeholders import TableKind
 from attncc.ir.symbols import NK, NQ, B, H, I, J
-from attncc.ir.tables import Array
+from attncc.ir.tables import Array, TableData
 
 LENGTHS = (1, 2, 3, 7, 16, 31, 63, 64, 65, 100, 127, 128, 129, 150)
 
@@ -59,7 +61,7 @@ class Case:
     """A pattern with the mask that it must have: bool (batch, heads, q_len, kv_len)."""
 
     pattern: Pattern
-    text: str
+    subsets: tuple[Drawn, ...]
     q_len: int
     kv_len: int
     q_offset: int
@@ -69,7 +71,7 @@ class Case:
 
     def __repr__(self) -> str:
         sizes = f"q_len={self.q_len}, kv_len={self.kv_len}, q_offset={self.q_offset}"
-        return f"Case({self.text}; {sizes}, heads={self.heads}, batch={self.batch})"
+        return f"Case({' , '.join(map(str, self.subsets))}; {sizes}, heads={self.heads}, batch={self.batch})"
 
     @property
     def positions(self) -> range:
@@ -352,21 +354,29 @@ def cases(draw: st.DrawFn) -> Case:
     heads, batch = draw(st.integers(1, 3)), draw(st.integers(1, 2))
     subsets = draw(st.lists(conditions(positions(q_len, kv_len, q_offset)), min_size=1, max_size=3))
     names = numeric(q_len, kv_len, q_offset, heads, batch)
-    tables: list[Table] = []
+    tables: list[TableData] = []
 
-    def placeholder(data: Any) -> TablePlaceholder:
+    def placeholder(table: TableData) -> Any:
         """A template's placeholder for a table, which is bound to it when the pattern is made."""
-        tables.append(Table(data, f"table_{len(tables)}"))
-        return TablePlaceholder.of(tables[-1], len(tables) - 1)
+        tables.append(table)
+        return stand_in(f"table_{len(tables)}", len(tables) - 1, TableKind.of(table))
 
-    symbolic = replace(SYMBOLIC, table=placeholder)
+    symbolic = replace(
+        SYMBOLIC,
+        table=lambda data: placeholder(Table(data)),
+        is_in=lambda number, lists, row: number.isin(placeholder(Lists(lists))[row]),
+    )
     try:
         pattern = Pattern([predicate_of(subset.build(symbolic)) for subset in subsets], "drawn", None, tables)
     except PatternError as error:
         if "cases" in error.problem:  # a nest of `where` that attncc refuses
             reject()
         raise
-    full = (batch, heads, q_len, kv_len)
-    mask = np.logical_or.reduce([np.broadcast_to(subset.build(names), full) for subset in subsets])
-    text = " , ".join(map(str, subsets))
-    return Case(pattern, text, q_len, kv_len, q_offset, heads, batch, mask)
+    mask = mask_of(subsets, names, (batch, heads, q_len, kv_len))
+    return Case(pattern, tuple(subsets), q_len, kv_len, q_offset, heads, batch, mask)
+
+
+def mask_of(subsets: Sequence[Drawn], names: Interpretation, sizes: tuple[int, int, int, int]) -> Array:
+    """Return the pairs of subsets by numpy, bool (batch, heads, q_len, kv_len)."""
+    found: Array = np.logical_or.reduce([np.broadcast_to(subset.build(names), sizes) for subset in subsets])
+    return found

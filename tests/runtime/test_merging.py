@@ -192,8 +192,8 @@ OUT, LSE = torch.zeros(1, 2, 9, 8), torch.zeros(1, 2, 9)
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "nothing": (lambda: attncc.merge(), "has no parts"),
     "a tensor": (lambda: attncc.merge(OUT, LSE), "Part 0 is a Tensor"),
-    "a list of parts": (lambda: attncc.merge([(OUT, LSE), (OUT, LSE)]), "pair of tensors"),
-    "three tensors": (lambda: attncc.merge((OUT, LSE, LSE)), "Part 0 is a tuple"),
+    "a list of parts": (lambda: attncc.merge([(OUT, LSE), (OUT, LSE)]), "pairs of tensors"),
+    "four tensors": (lambda: attncc.merge((OUT, LSE, LSE, LSE)), "Part 0 is a tuple of 4"),
     "another row": (lambda: attncc.merge((OUT, LSE[..., :3])), r"out \(1, 2, 9, 8\) and lse \(1, 2, 3\)"),
     "a column": (lambda: attncc.merge((OUT, LSE[..., None])), r"lse \(1, 2, 9, 1\)"),
     "a number": (lambda: attncc.merge((torch.zeros(()), torch.zeros(()))), r"out \(\)"),

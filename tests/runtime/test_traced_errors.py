@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import attncc
-from attncc.errors import AttnccError, PatternError, TableError
+from attncc.errors import AttnccError, PatternError
 
 QUERY, KEY, VALUE = (torch.randn(1, 2, 32, 16) for _ in range(3))
 CAUSAL = attncc.load("causal")
@@ -114,11 +114,7 @@ def test_a_compiled_function_that_may_leave_the_graph_can_catch_the_error() -> N
 
 
 MADE = {
-    "table of a score": (attend, lambda: {"score": by_row(rows=torch.arange(32))}, TableError),
-    "table of a pattern": (attend, lambda: {"pattern": masked(mask=torch.ones(32, 32).bool())}, PatternError),
     "loaded pattern": (attend, lambda: {"pattern": attncc.load("strided", l=4)}, PatternError),
-    "patterns together": (attend, lambda: {"pattern": CAUSAL & SMALL | CAUSAL}, PatternError),
-    "layers of a pattern": (attend, lambda: {"pattern": CAUSAL.layers(0)}, PatternError),
 }
 
 

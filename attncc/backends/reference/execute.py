@@ -43,6 +43,12 @@ class ReferenceExecutable:
         out = (shifted @ dense.value) / total.unsqueeze(-1)
         return out.to(query.dtype), LogSum(lse.value) if self.score.is_identity else lse
 
+    def max_scores(self, query: Tensor, key: Tensor, weights: Sequence[Tensor], scale: float) -> Tensor:
+        """See attncc.backends.base.FindsMaxScores."""
+        dense = DenseInputs.of(query, key, key, self.mask(query))
+        scores = self._scored(dense, weights, scale).value().masked_fill(~dense.seen, -math.inf)
+        return scores.amax(-1) if scores.shape[-1] else scores.new_full(scores.shape[:-1], -math.inf)
+
     def backward(
         self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
     ) -> Gradients:

@@ -22,6 +22,7 @@ from attncc.backends.torch.group_scores import GroupScore
 from attncc.backends.torch.kernels import ItemGradients, TileKernel, kernel_for
 from attncc.backends.torch.launches import GroupLaunches, PlanLaunches, TileLaunch
 from attncc.backends.torch.masks import Additive
+from attncc.backends.torch.max_scores import max_scores
 from attncc.backends.torch.selection import Selection
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
@@ -59,6 +60,11 @@ class TorchExecutable:
                 selection.store_query_side(x, part)
         assert whole is not None  # a plan has a group for every head
         return _cut(whole[0], of_values), whole[1]
+
+    def max_scores(self, query: Tensor, key: Tensor, weights: Sequence[Tensor], scale: float) -> Tensor:
+        """See attncc.backends.base.FindsMaxScores."""
+        groups = self._forward_launches.on(query, key)
+        return max_scores(groups, lambda group: self._score(weights, (), group, query), query, key, scale)
 
     def backward(
         self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool

@@ -28,6 +28,8 @@ ItemGradients = tuple[Tensor, Tensor, Tensor]
 _flash_attention = torch._C._VariableFunctions._scaled_dot_product_flash_attention_for_cpu
 #: Scores that are held at a time.
 MAX_SCORES = 1 << 22
+#: Scores of which only the greatest is wanted: they fit a core's cache.
+FEW_SCORES = 1 << 18
 #: The largest bias of a row up to which the flash op's lse, which has no remainder, is exact enough.
 MOST_BIAS = 32.0
 #: The least scale whose products float32 holds with all digits.
@@ -144,6 +146,15 @@ class Written:
         for block in _blocks(query, key, causal):
             block.put(out, lse, *self.of_block(block, query, key, value, bias, causal, scale))
         return out, lse
+
+    def max_scores(self, query: Tensor, key: Tensor, bias: Tensor | None, causal: bool, scale: float) -> Tensor:
+        """Return the greatest score of each row, (X, T, L) in the accumulation dtype; -inf without any key."""
+        found = torch.full(query.shape[:-1], -math.inf, dtype=accumulation_dtype(query.dtype), device=query.device)
+        for block in _blocks(query, key, causal, FEW_SCORES):
+            if block.keys.stop:
+                scores = block.masked(self._scores(block, query, key, scale)[0], bias, causal)
+                block.of_rows(found).copy_(scores.amax(-1))
+        return found
 
     def backward(
         self, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
@@ -275,11 +286,11 @@ class Block:
         return scores
 
 
-def _blocks(query: Tensor, key: Tensor, causal: bool) -> Iterator[Block]:
-    """Yield blocks of at most MAX_SCORES scores (or one row); rows that see no later key get none."""
+def _blocks(query: Tensor, key: Tensor, causal: bool, most: int = MAX_SCORES) -> Iterator[Block]:
+    """Yield blocks of at most `most` scores (or one row); rows that see no later key get none."""
     leading, items, length, keys = *query.shape[:3], key.shape[2]
-    step = min(leading, max(1, MAX_SCORES // max(1, items * length * keys)))
-    rows = min(length, max(1, MAX_SCORES // max(1, step * items * keys)))
+    step = min(leading, max(1, most // max(1, items * length * keys)))
+    rows = min(length, max(1, most // max(1, step * items * keys)))
     for first in range(0, leading, step):
         for row in range(0, length, rows):
             last = min(row + rows, length)

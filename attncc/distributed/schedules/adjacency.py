@@ -168,7 +168,7 @@ def _of_clause(ways: Iterator[Layout], chunking: Chunking) -> Strip:
         return _stairs(own, chunking)
     pairs = None if own.residual is not None else _pairs(own, chunking)
     if chunking.axis.positions is None:
-        return _tiles(next(ways, own), chunking, pairs)
+        return _tiles(own if own.kind == "identity" else next(ways), chunking, pairs)
     return _everything(own, chunking, pairs)
 
 

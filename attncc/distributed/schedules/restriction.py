@@ -23,7 +23,7 @@ from attncc.ir.evaluate import evaluate
 from attncc.ir.functions import AsReal, ConditionSymbol, Lookup
 from attncc.ir.lists import IsMember
 from attncc.ir.normal import comparison
-from attncc.ir.placeholders import Placeholder
+from attncc.ir.placeholders import Placeholder, TableKind
 from attncc.ir.predicate import Atom, Predicate
 from attncc.ir.quotient import quotient
 from attncc.ir.score import ScoreExpression
@@ -174,7 +174,8 @@ class _Change:
         shared = tuple(table.is_shared(axis) for axis in kept)
         dropped = tuple(axis for axis in range(len(read.indices)) if axis not in kept)
         cut = Binding(table.name, _cut, (read.args[0], tuple(axes.items()), dropped))
-        symbol = self._placed(cut, lambda number: Placeholder(table.name, number, shared, table.is_boolean))
+        kind = TableKind(shared, table.is_boolean)
+        symbol = self._placed(cut, lambda number: Placeholder(table.name, number, kind))
         indices = [self._index(read.indices[n], (read.args[0], n)) if n not in axes else axes[n] for n in kept]
         return Read(symbol, *(sympy.Integer(0) if self._is_single(index) else index for index in indices))
 
@@ -204,7 +205,7 @@ class _Change:
         return Read(self._numbers(Binding(f"{symbol}_of_rows", _values, (lengths, symbol, size))), slot)
 
     def _numbers(self, binding: Binding) -> TableSymbol:
-        return self._placed(binding, lambda number: Placeholder(binding.name, number, (False,), is_boolean=False))
+        return self._placed(binding, lambda number: Placeholder(binding.name, number, TableKind((False,))))
 
     def _placed(self, binding: Binding, placeholder: Callable[[int], Placeholder]) -> TableSymbol:
         """Return the symbol of the table of a binding."""
