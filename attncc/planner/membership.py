@@ -204,6 +204,11 @@ class Membership:
         pairwise = TileGrid(self.others, self.offset, 1, 1)
         return sum(int(pairwise.holding(corners).sum()) for corners, _ in self.within(1, 1))
 
+    def keys_of(self, queries: Array) -> Array:
+        """Return which key slots the entries of some query slots list; both are masks."""
+        entry = np.isin(self.of_query, self.query[queries & (self.query >= 0)])
+        return np.isin(self.key, self.of_key[entry])
+
     def written(self, block_m: int, block_n: int) -> int:
         """Return how many pairs of tiles the entries are written out to, before those that are alike are joined."""
         rows, cols = _Occurrences.of(self.query, block_m), _Occurrences.of(self.key, block_n).by_class()
