@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from attncc.distributed.schedules.adjacency import Adjacency
 from attncc.distributed.schedules.partition import Chunking, Partition
 from attncc.ir.tables import Array
+from attncc.planner.axis import Axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +19,7 @@ class ChosenRows:
 
     chunking: Chunking
     positions: tuple[Array, ...]
+    _counts: dict[int, Array] = field(default_factory=dict, repr=False)
 
     def among(self, rank: int, tokens: Array) -> Array:
         """Return those of some positions that a rank may get, in their order."""
@@ -25,8 +27,11 @@ class ChosenRows:
         return found
 
     def counts(self, rank: int) -> Array:
-        """Return how many rows of each unit a rank may get, int64 (chunking.count,)."""
-        return np.bincount(self.chunking.unit_at(self.positions[rank]), minlength=self.chunking.count)
+        """Return how many rows of each unit a rank may get, int64 (chunking.count,); they are kept."""
+        if rank not in self._counts:
+            unit = self.chunking.unit_at(self.positions[rank])
+            self._counts[rank] = np.bincount(unit, minlength=self.chunking.count)
+        return self._counts[rank]
 
     def carried(self, ranks: Array, units: Array) -> Array:
         """Return how many rows of units[n] go to ranks[n], int64 (len(units),)."""
@@ -38,7 +43,12 @@ class ChosenRows:
 
     def alike(self) -> ChosenRows:
         """Return the same rows for all ranks: those that any of them may get, as where ranks pass units on."""
-        return ChosenRows(self.chunking, (np.unique(np.concatenate(self.positions)),) * len(self.positions))
+        seen = np.zeros(self.chunking.length, bool)
+        for rows in self.positions:
+            seen[rows] = True
+        found = ChosenRows(self.chunking, (np.flatnonzero(seen),) * len(self.positions))
+        found._counts.update(dict.fromkeys(range(len(self.positions)), found.counts(0)))
+        return found
 
 
 def chosen_rows(adjacency: Adjacency, partition: Partition) -> ChosenRows | None:
@@ -54,14 +64,23 @@ def chosen_rows(adjacency: Adjacency, partition: Partition) -> ChosenRows | None
 
 def _of_ranks(adjacency: Adjacency, partition: Partition) -> Iterator[Array]:
     chunking = partition.chunking
+    slots = [None if each is None else _slots(each.layout.rows) for each in adjacency.memberships]
     for rank in range(partition.ranks):
-        own, seen = np.zeros((2, chunking.length), bool)
-        own[partition.tokens(rank)] = True
-        for strip, listed in zip(adjacency.strips, adjacency.memberships, strict=True):
-            if listed is None:
+        own, seen = partition.tokens(rank), np.zeros(chunking.length, bool)
+        for strip, listed, slot in zip(adjacency.strips, adjacency.memberships, slots, strict=True):
+            if listed is None or slot is None:
                 part = strip.select(partition.owner[strip.query] == rank)
                 seen[chunking.tokens(strip.units[part.coverage() > 0])] = True
             else:
-                rows, cols = listed.layout.rows.places, listed.layout.cols.places
-                seen[cols[listed.keys_of(own[rows])]] = True
-        yield np.flatnonzero(seen & ~own)
+                rows, cols = slot[own], listed.layout.cols
+                found = listed.keys_of(rows[rows >= 0])
+                seen[cols.at(np.flatnonzero(found))] = True
+        seen[own] = False
+        yield np.flatnonzero(seen)
+
+
+def _slots(axis: Axis) -> Array:
+    """Return the slot of each position of an axis, -1 for none."""
+    found = np.full(axis.length, -1)
+    found[axis.places] = np.arange(axis.size)
+    return found

@@ -183,14 +183,15 @@ def _work(schedule: Schedule, inputs: Inputs, after: int) -> tuple[Array, Array]
 
 def _rounds(schedule: Schedule, inputs: Inputs, key: int, query: int) -> list[Flow]:
     """Return the flow of each round, given the bytes of a key's and of a query's row."""
-    flows = []
+    flows, sides = [], []
+    for heads in schedule.head_classes:
+        sizes, size = schedule.partition.chunking.sizes[heads.queries.unit], heads.size(inputs)
+        sides += [(heads.keys, heads.key_rows(schedule.partition), key * size), (heads.queries, sizes, query * size)]
     for number in range(1, schedule.rounds + 1):
         parts = []
-        for heads in schedule.head_classes:
-            sizes = heads.key_rows(schedule.partition), schedule.partition.chunking.sizes[heads.queries.unit]
-            for moves, rows, row in zip((heads.keys, heads.queries), sizes, (key, query), strict=True):
-                now = moves.round == number
-                parts.append(_flow(moves.select(now), rows[now], row * heads.size(inputs)))
+        for moves, rows, row in sides:
+            now = moves.round == number
+            parts.append(_flow(moves.select(now), rows[now], row))
         flows.append(Flow.together(parts).summed(schedule.partition.ranks))
     return flows
 
