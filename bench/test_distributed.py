@@ -135,6 +135,22 @@ def test_predictions_rank_schedules_as_ranks_do(bar, tmp_path: Path) -> None:
             print(f"\n{case.name} {case.settings}: {1e3 * seconds:.1f} ms, predicted {1e3 * guess:.1f}", end="")
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("length", "most"), [(65_536, 15), (1_048_576, 40)])
+def test_new_documents_take_ranks_milliseconds(bar, tmp_path: Path, length: int, most: int) -> None:
+    command = [sys.executable, str(HERE / "documents_on_ranks.py")]
+    ranks = [
+        subprocess.Popen(
+            [*command, str(rank), str(RANKS), str(tmp_path / "store"), str(length)], stdout=subprocess.PIPE
+        )
+        for rank in range(RANKS)
+    ]
+    taken = Timing(tuple(1e3 * seconds for seconds in json.loads(ranks[0].communicate(timeout=900)[0])))
+    assert [each.wait(60) for each in ranks] == [0] * RANKS
+    what = f"new documents at each step, N = {length:,} on {RANKS} gloo ranks: beyond the same step again"
+    bar(what, taken.median, f"at most {most} ms", f"{taken.spread:.0%}")
+
+
 def timed(folder: Path) -> list[dict[str, list[float]]]:
     """Run CASES on gloo ranks of this host; see ranks_at_work.py."""
     command = [sys.executable, str(HERE / "ranks_at_work.py")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -204,6 +205,23 @@ class Membership:
         pairwise = TileGrid(self.others, self.offset, 1, 1)
         return sum(int(pairwise.holding(corners).sum()) for corners, _ in self.within(1, 1))
 
+    def keys_of(self, queries: Array) -> Array:
+        """Return which key slots the entries of the query slots `queries` list, a mask of all key slots."""
+        (query, of_query), (key, of_key) = self._numbered
+        asked, listed = np.zeros(len(self.of_query) + 1, bool), np.zeros(len(self.of_key) + 1, bool)
+        asked[query[queries]] = True
+        listed[of_key[asked[of_query]]] = True
+        listed[-1] = False
+        found: Array = listed[key]
+        return found
+
+    @cached_property
+    def _numbered(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """The classes of slots and entries numbered by those that entries have, -1 for none, of queries and of keys."""
+        sides = (self.query, self.of_query), (self.key, self.of_key)
+        (query, of_query), (key, of_key) = (_renumbered(*side) for side in sides)
+        return (query, of_query), (key, of_key)
+
     def written(self, block_m: int, block_n: int) -> int:
         """Return how many pairs of tiles the entries are written out to, before those that are alike are joined."""
         rows, cols = _Occurrences.of(self.query, block_m), _Occurrences.of(self.key, block_n).by_class()
@@ -240,6 +258,15 @@ def _range(ascending: Array, numbers: Array) -> tuple[Array, Array]:
     """Return where each number begins in an ascending array, and how often it is there."""
     first = np.searchsorted(ascending, numbers)
     return first, np.searchsorted(ascending, numbers, side="right") - first
+
+
+def _renumbered(slots: Array, entries: Array) -> tuple[Array, Array]:
+    """Return classes as places among those of the entries; -1 for slots of other classes."""
+    known, number = np.unique(entries, return_inverse=True)
+    if not len(known):
+        return np.full(len(slots), -1), number
+    place = np.minimum(np.searchsorted(known, slots), len(known) - 1)
+    return np.where(known[place] == slots, place, -1), number
 
 
 def _summed(a: Array, b: Array, amount: Array) -> tuple[Array, Array, Array]:

@@ -44,6 +44,7 @@ def digest(schedule: Schedule, facts: Sequence[object]) -> str:
         sizes = [(task.rank, task.round, len(task.queries), len(task.keys)) for task in heads.tasks]
         units = [side for task in heads.tasks for side in (task.queries, task.keys)]
         arrays += [np.array(sizes, np.int64), np.concatenate([np.empty(0, np.int64), *units])]
+        arrays += [] if heads.chosen is None else heads.chosen.positions
     for array in arrays:
         sha.update(np.int64(array.size).tobytes() + np.ascontiguousarray(array, np.int64).tobytes())
     return sha.hexdigest()

@@ -9,6 +9,7 @@ import numpy as np
 from attncc.backends.head_subset import HeadSubset
 from attncc.backends.slots import Slots
 from attncc.distributed.execution.rows import Gather
+from attncc.distributed.schedules.chosen_rows import ChosenRows
 from attncc.distributed.schedules.partition import Partition
 from attncc.distributed.schedules.schedule import HeadClassSchedule, Moves, Schedule, Task
 from attncc.ir.tables import Array
@@ -37,16 +38,16 @@ class SideTables:
     gets: tuple[tuple[Message, ...], ...]
 
     @classmethod
-    def of(cls, schedule: Schedule, moves: Moves, rank: int) -> SideTables:
-        """Return a rank's side of some moves."""
+    def of(cls, schedule: Schedule, moves: Moves, rank: int, chosen: ChosenRows | None = None) -> SideTables:
+        """Return a rank's side of some moves, of which only `chosen` rows travel."""
         partition, rounds = schedule.partition, range(schedule.rounds + 1)
         here, gone = moves.select(moves.target == rank), moves.select(moves.source == rank)
-        brought = [partition.chunking.tokens(here.unit[here.round == number]) for number in rounds]
+        brought = [_tokens(partition, here.unit[here.round == number], rank, chosen) for number in rounds]
         stores = (partition.tokens(rank), *brought[1:])
 
         def by_round(own: Moves, peers: Array) -> tuple[tuple[Message, ...], ...]:
-            chosen = [own.round == number for number in rounds]
-            return tuple(_messages(partition, own.select(now), peers[now], stores) for now in chosen)
+            parts = [own.round == number for number in rounds]
+            return tuple(_messages(partition, own.select(now), peers[now], stores, chosen) for now in parts)
 
         return cls(stores, by_round(gone, gone.target), by_round(here, here.source))
 
@@ -88,13 +89,14 @@ class HeadClassTables:
     @classmethod
     def of(cls, schedule: Schedule, head_class: HeadClassSchedule, rank: int) -> HeadClassTables:
         """Return a rank's part of a head class's schedule."""
-        keys, queries = (SideTables.of(schedule, moves, rank) for moves in (head_class.keys, head_class.queries))
+        keys = SideTables.of(schedule, head_class.keys, rank, head_class.chosen)
+        queries = SideTables.of(schedule, head_class.queries, rank)
         partition, pushed = schedule.partition, head_class.queries
         owner = partition.owner[pushed.unit]
         here, away = pushed.target == rank, owner == rank
         returned = _messages(partition, pushed.select(here), owner[here], queries.stores)
         awaited = _messages(partition, pushed.select(away), pushed.target[away], queries.stores)
-        tasks = tuple(_task(partition, task, keys, queries) for task in head_class.tasks_of(rank))
+        tasks = tuple(_task(partition, task, head_class, keys, queries) for task in head_class.tasks_of(rank))
         results = [task.queries for task in tasks] + [message.rows for message in awaited]
         merges = _meet(results, queries.stores)
         subset = HeadSubset.of_pairs(head_class.members)
@@ -126,12 +128,22 @@ class RankTables:
         )
 
 
-def _messages(partition: Partition, moves: Moves, peers: Array, stores: tuple[Array, ...]) -> tuple[Message, ...]:
-    """Return the moved units by peer, ascending."""
-    return tuple(
-        Message(int(peer), Gather.of(partition.chunking.tokens(moves.unit[peers == peer]), stores))
-        for peer in np.unique(peers)
-    )
+def _messages(
+    partition: Partition, moves: Moves, peers: Array, stores: tuple[Array, ...], chosen: ChosenRows | None = None
+) -> tuple[Message, ...]:
+    """Return the rows of moved units by peer, ascending."""
+    found = []
+    for peer in np.unique(peers):
+        own = moves.select(peers == peer)
+        rows = _tokens(partition, own.unit, int(own.target[0]), chosen)
+        found.append(Message(int(peer), Gather.of(rows, stores)))
+    return tuple(found)
+
+
+def _tokens(partition: Partition, units: Array, target: int, chosen: ChosenRows | None) -> Array:
+    """Return the positions of the rows of units that go to a rank, ascending."""
+    tokens = partition.chunking.tokens(units)
+    return tokens if chosen is None else chosen.among(target, tokens)
 
 
 def _meet(results: list[Gather], stores: tuple[Array, ...]) -> tuple[bool, ...]:
@@ -153,6 +165,8 @@ def _overlap(several: list[Slots], length: int) -> bool:
     return bool((counts > 1).any())
 
 
-def _task(partition: Partition, task: Task, keys: SideTables, queries: SideTables) -> RankTask:
-    wanted, seen = partition.chunking.tokens(task.queries), partition.chunking.tokens(task.keys)
+def _task(
+    partition: Partition, task: Task, head_class: HeadClassSchedule, keys: SideTables, queries: SideTables
+) -> RankTask:
+    wanted, seen = partition.chunking.tokens(task.queries), head_class.key_tokens(partition, task.rank, task.keys)
     return RankTask(task.round, Gather.of(wanted, queries.stores), Gather.of(seen, keys.stores), wanted, seen)

@@ -19,6 +19,7 @@ from attncc.planner import membership
 from attncc.planner.axis import Axis
 from attncc.planner.key_ranges import Edges
 from attncc.planner.layout import Layout
+from attncc.planner.membership import Membership
 from attncc.planner.order import opens, ranges
 from attncc.planner.search import fused_layout, layouts, possible_clauses
 from attncc.planner.shape import Shape
@@ -32,6 +33,7 @@ class Strip:
     """A part of the adjacency: the queries of unit `query[n]` see units[start[n] : stop[n]], in `pairs[n]` pairs.
 
     `units` ascend, and so does `query`, which may name a unit several times. What isn't in any strip is unconnected.
+    layout: of which the strip lists the tiles, None where key ranges gave them.
     """
 
     units: Array
@@ -39,6 +41,7 @@ class Strip:
     start: Array
     stop: Array
     pairs: Array
+    layout: Layout | None = None
 
     def select(self, chosen: Array) -> Strip:
         """Return the entries at `chosen`, a mask or numbers."""
@@ -88,6 +91,12 @@ class Adjacency:
             (np.bincount(strip.query, strip.pairs, self.chunking.count) for strip in self.strips),
             np.zeros(self.chunking.count),
         )
+
+    @cached_property
+    def memberships(self) -> tuple[Membership | None, ...]:
+        """For each strip, the lists that name the keys of its queries, None where there are none."""
+        layouts = (strip.layout for strip in self.strips)
+        return tuple(None if layout is None else membership.membership(layout, 0) for layout in layouts)
 
     @cached_property
     def places(self) -> tuple[Array, ...]:
@@ -257,7 +266,7 @@ def _tiles(layout: Layout, chunking: Chunking, pairs: Array | None) -> Strip:
     if pairs is not None:
         share = length / np.maximum(np.bincount(found.query_tile, length, chunking.count), 1)[found.query_tile]
         area = pairs[found.query_tile] * share
-    return Strip(np.arange(chunking.count), found.query_tile, found.start, found.stop, area)
+    return Strip(np.arange(chunking.count), found.query_tile, found.start, found.stop, area, layout)
 
 
 def _everything(layout: Layout, chunking: Chunking, pairs: Array | None) -> Strip:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncc.distributed.schedules.adjacency import Adjacency
+from attncc.distributed.schedules.chosen_rows import ChosenRows, chosen_rows
 from attncc.distributed.schedules.partition import Partition
 from attncc.distributed.schedules.traffic import TokenBytes
 from attncc.distributed.schedules.vertex_cover import cheapest_cover
@@ -47,32 +48,44 @@ class Exchange:
     Attributes:
         keys: Units whose keys and values are pulled.
         queries: Units whose queries are pushed to the owners of keys.
+        chosen: The rows of keys that are pulled, None for all of these units.
     """
 
     keys: Demand
     queries: Demand
+    chosen: ChosenRows | None = None
 
 
 def exchange(adjacency: Adjacency, partition: Partition, rows: TokenBytes) -> Exchange:
     """Return the exchange of least bytes for each ordered pair of ranks."""
     pulled: list[tuple[int, Array]] = []
     pushed: list[tuple[int, Array]] = []
+    chosen = chosen_rows(adjacency, partition)
     for rank in range(partition.ranks):
         own = partition.units(rank)
         needed, degree = _needs(adjacency, partition.owner == rank)
-        remote = np.flatnonzero(needed & (partition.owner != rank))
-        others = _worth_a_look(partition, rank, remote, degree[remote], rows)
+        pulled_rows = partition.chunking.sizes if chosen is None else chosen.counts(rank)
+        remote = np.flatnonzero(needed & (partition.owner != rank) & (pulled_rows > 0))
+        if not len(remote):
+            continue
+        pulled_rows = pulled_rows[remote]
+        others = _worth_a_look(partition, rank, remote, degree[remote], pulled_rows * rows.key, rows)
         asked = remote[~np.isin(partition.owner[remote], others)]
         sees = adjacency.between(own, remote) if len(others) else np.zeros((0, 0), bool)
         query_cost = partition.chunking.sizes[own] * (rows.query + rows.result)
         for other in others:
             theirs = np.flatnonzero(partition.owner[remote] == other)
-            key_cost = partition.chunking.sizes[remote[theirs]] * rows.key
+            key_cost = pulled_rows[theirs] * rows.key
             queries, keys = cheapest_cover(sees[:, theirs], query_cost, key_cost)
             asked = np.concatenate([asked, remote[theirs[keys]]])
             pushed.append((int(other), own[queries]))
         pulled.append((rank, asked))
-    return Exchange(Demand.of(pulled), Demand.of(pushed))
+    pulls = Demand.of(pulled)
+    if chosen is not None and np.array_equal(
+        chosen.carried(pulls.rank, pulls.unit), partition.chunking.sizes[pulls.unit]
+    ):
+        chosen = None  # they are whole units
+    return Exchange(pulls, Demand.of(pushed), chosen)
 
 
 def _needs(adjacency: Adjacency, own: Array) -> tuple[Array, Array]:
@@ -87,7 +100,9 @@ def _needs(adjacency: Adjacency, own: Array) -> tuple[Array, Array]:
     return degree > 0, degree
 
 
-def _worth_a_look(partition: Partition, rank: int, remote: Array, degree: Array, rows: TokenBytes) -> Array:
+def _worth_a_look(
+    partition: Partition, rank: int, remote: Array, degree: Array, key_cost: Array, rows: TokenBytes
+) -> Array:
     """Return the ranks to which pushing queries could be cheaper than pulling all of `remote` that they own.
 
     Keys that stay home have all their queries pushed: at least as many as see the most seen of them. So of an owner's
@@ -95,7 +110,7 @@ def _worth_a_look(partition: Partition, rank: int, remote: Array, degree: Array,
     """
     sizes, owner = partition.chunking.sizes, partition.owner[remote]
     order = order_by(owner, degree)
-    owner, keys = owner[order], np.cumsum(sizes[remote[order]]) * rows.key
+    owner, keys = owner[order], np.cumsum(key_cost[order])
     opens = np.flatnonzero(np.diff(owner, prepend=-1))
     before = np.repeat(np.concatenate([[0], keys])[opens], np.diff(np.append(opens, len(owner))))
     smallest = sizes[partition.owner == rank].min(initial=partition.chunking.size)

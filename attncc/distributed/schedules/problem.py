@@ -169,7 +169,10 @@ class PartitioningProblem:
         joined = settings.route == "direct" and settings.stages == 0
         slices = _rounds(keys, queries) if settings.route == "tree" else 1
         own = tasks(seen, partition, keys, queries, joined=joined, slices=max(slices, 1))
-        return HeadClassSchedule(heads.members, keys, queries, own)
+        chosen = sent.chosen
+        if chosen is not None and settings.route != "direct":
+            chosen = chosen.alike()
+        return HeadClassSchedule(heads.members, keys, queries, own, chosen)
 
     def _routed(self, demand: Demand, partition: Partition, settings: Settings) -> Moves:
         if settings.route == "ring":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncc.backends.inputs import Inputs
+from attncc.distributed.schedules.chosen_rows import ChosenRows
 from attncc.distributed.schedules.partition import Partition
 from attncc.errors import RenamedWarning
 from attncc.ir.tables import Array
@@ -73,12 +74,31 @@ class HeadClassSchedule:
         queries: Units whose queries travel to the keys; the partial results (out, lse) go back to the owner in a round
             after the last.
         tasks: Of all ranks, sorted by (rank, round).
+        chosen: The rows of `keys` that travel, None for all of these units.
     """
 
     members: Array | None
     keys: Moves
     queries: Moves
     tasks: tuple[Task, ...]
+    chosen: ChosenRows | None = None
+
+    def key_tokens(self, partition: Partition, rank: int, units: Array) -> Array:
+        """Return the positions of the keys of `units` that a rank has, or gets: all of its own, those chosen of others.
+
+        They ascend.
+        """
+        if self.chosen is None:
+            return partition.chunking.tokens(units)
+        own = partition.owner[units] == rank
+        others = self.chosen.among(rank, partition.chunking.tokens(units[~own]))
+        return np.sort(np.concatenate([partition.chunking.tokens(units[own]), others]))
+
+    def key_rows(self, partition: Partition) -> Array:
+        """Return how many rows each move of keys carries, int64 (len(keys),)."""
+        if self.chosen is None:
+            return partition.chunking.sizes[self.keys.unit]
+        return self.chosen.carried(self.keys.target, self.keys.unit)
 
     def size(self, inputs: Inputs) -> int:
         """Return the number of members, given the sizes of the tensors that they are in."""

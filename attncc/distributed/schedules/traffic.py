@@ -183,12 +183,15 @@ def _work(schedule: Schedule, inputs: Inputs, after: int) -> tuple[Array, Array]
 
 def _rounds(schedule: Schedule, inputs: Inputs, key: int, query: int) -> list[Flow]:
     """Return the flow of each round, given the bytes of a key's and of a query's row."""
-    flows = []
+    flows, sides = [], []
+    for heads in schedule.head_classes:
+        sizes, size = schedule.partition.chunking.sizes[heads.queries.unit], heads.size(inputs)
+        sides += [(heads.keys, heads.key_rows(schedule.partition), key * size), (heads.queries, sizes, query * size)]
     for number in range(1, schedule.rounds + 1):
         parts = []
-        for heads in schedule.head_classes:
-            for moves, row in ((heads.keys, key), (heads.queries, query)):
-                parts.append(_flow(schedule, moves.select(moves.round == number), row * heads.size(inputs)))
+        for moves, rows, row in sides:
+            now = moves.round == number
+            parts.append(_flow(moves.select(now), rows[now], row))
         flows.append(Flow.together(parts).summed(schedule.partition.ranks))
     return flows
 
@@ -197,13 +200,15 @@ def _returned(schedule: Schedule, inputs: Inputs, row: int) -> Flow:
     """Return the flow of results from the ranks that queries went to, to their owners."""
     parts = []
     for heads in schedule.head_classes:
-        flow = _flow(schedule, heads.queries, row * heads.size(inputs))
+        sizes = schedule.partition.chunking.sizes[heads.queries.unit]
+        flow = _flow(heads.queries, sizes, row * heads.size(inputs))
         parts.append(Flow(flow.target, schedule.partition.owner[heads.queries.unit], flow.bytes))
     return Flow.together(parts).summed(schedule.partition.ranks)
 
 
-def _flow(schedule: Schedule, moves: Moves, row: int) -> Flow:
-    return Flow(moves.source, moves.target, schedule.partition.chunking.sizes[moves.unit] * row)
+def _flow(moves: Moves, rows: Array, row: int) -> Flow:
+    """Return the flow of moves that carry so many rows each, of `row` bytes."""
+    return Flow(moves.source, moves.target, rows * row)
 
 
 def received(flows: Iterable[Flow], ranks: int) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.adjacency import Adjacency
+from attncc.distributed.schedules.chosen_rows import chosen_rows
 from attncc.distributed.schedules.head_classes import HeadClass
 from attncc.distributed.schedules.partition import Chunking, Partition
 from attncc.distributed.schedules.problem import PartitioningProblem
@@ -136,6 +137,7 @@ def _class_of(schedule: Schedule, inputs: Inputs) -> Array:
 
 def _check_class(schedule: Schedule, number: int, each: HeadClass, seen: Adjacency) -> None:
     head_class, owner, chunking = schedule.head_classes[number], schedule.partition.owner, seen.chunking
+    _check_rows(schedule, head_class, seen)
     for query, keys in _doubtful(head_class, seen):
         key = _first_connected(each, chunking, query, keys)
         if key is None:
@@ -148,6 +150,24 @@ def _check_class(schedule: Schedule, number: int, each: HeadClass, seen: Adjacen
             rule="Every pair of units that the pattern connects is computed once.",
             fix="Take the schedule of an attention for the same pattern: op.schedule.",
         )
+
+
+def _check_rows(schedule: Schedule, head_class: HeadClassSchedule, seen: Adjacency) -> None:
+    """Raise DistributedError unless the rows that ranks get are among those chosen of the units that travel."""
+    if head_class.chosen is None:
+        return
+    partition, moves = schedule.partition, head_class.keys
+    needed = chosen_rows(seen, partition)
+    for rank in np.unique(moves.target):
+        rows = partition.chunking.tokens(moves.unit[moves.target == rank])
+        rows = rows if needed is None else needed.among(rank, rows)
+        missing = np.setdiff1d(rows, head_class.chosen.positions[rank])
+        if len(missing):
+            raise DistributedError(
+                f"Rank {rank} doesn't get the key at {missing[0]}, which its queries see.",
+                rule="Of the units of keys that travel, all rows are chosen that queries of the rank see.",
+                fix="Leave chosen out, so that whole units travel.",
+            )
 
 
 def _doubtful(head_class: HeadClassSchedule, seen: Adjacency) -> Iterator[tuple[int, Array]]:

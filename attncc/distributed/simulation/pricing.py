@@ -95,8 +95,8 @@ def _plan(
     scenario: Scenario, schedule: Schedule, head_class: HeadClassSchedule, task: Task, local: Inputs, target: str
 ) -> Plan:
     """Return the plan of a task, as the rank that has it will make it."""
-    chunking = schedule.partition.chunking
-    queries, keys = chunking.tokens(task.queries), chunking.tokens(task.keys)
+    partition = schedule.partition
+    queries, keys = partition.chunking.tokens(task.queries), head_class.key_tokens(partition, task.rank, task.keys)
     pattern = _restricted(scenario, head_class, Restriction(queries, keys, scenario.length))
     sizes = _sizes(head_class, local)
     shape = Shape(len(queries), len(keys), 0, sizes.heads, sizes.batch).narrowed(pattern.free)
