@@ -44,7 +44,9 @@ def by_size(
 ) -> Callable[[Callable[Arguments, Result]], BySize[Arguments, Result]]:
     """Keep the last results of a function (decorator), as many as stand for POSITIONS in all, MOST of them.
 
-    size: what a result stands for. key: what arguments are known by, by default themselves.
+    Args:
+        size: What a result stands for.
+        key: What arguments are known by, by default themselves.
     """
     return lambda function: BySize(function, size, key)
 

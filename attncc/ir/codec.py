@@ -4,9 +4,9 @@ A program is a list of nodes, each after its parts, which it names by their numb
 
     {"format":1,"kind":"pattern","name":"causal","nodes":[["integer","-1"],["symbol","j"],["mul",0,1],...],"roots":[5]}
 
-Equal expressions have equal texts, in every process. Tables stand in it by name and hash. Reading evaluates and
-imports nothing: nodes are built from the entries of attncc.ir.nodes, of checked sorts, sizes and depths, and a text
-that isn't what writing its result gives is refused.
+Equal expressions have equal texts, in every process. Tables stand in it by name and hash. Reading evaluates and imports
+nothing: nodes are built from the entries of attncc.ir.nodes, of checked sorts, sizes and depths. A text that isn't what
+writing its result gives is refused.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The nodes of a real expression that sympy's own functions aren't used for.
 
 A score's expression is built from `Add`, `Mul`, `Pow` with integer exponents, `exp`, `tanh`, numbers, the symbol
-`score`, the nodes below, and, in the condition of a `Choice`, those of attncc.ir.comparisons. Each is real by
+`score`, and the nodes below. The condition of a `Choice` may also have those of attncc.ir.comparisons. Each is real by
 declaration, which sympy can't tell of its own `log` or `Abs`, and each has a derivative that can be evaluated
-everywhere: where a function has a kink, the mean of both sides.
-Integer arithmetic stands in `AsReal`, in the indices of a `Lookup` and in conditions, and nowhere else.
+everywhere: where a function has a kink, the mean of both sides. Integer arithmetic stands in `AsReal`, in the indices
+of a `Lookup` and in conditions, and nowhere else.
 """
 
 from __future__ import annotations

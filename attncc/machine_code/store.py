@@ -2,8 +2,9 @@
 
 Triton's own cache is keyed by triton's whole installation, which takes it most of a second to hash in each process.
 
-An archive is the SHA-256 of the rest, a line of JSON with the kernel's facts and the length of each stage, and the
-stages, deflated. Nothing is parsed before the hash fits, and nothing is inflated beyond the lengths in its line.
+An archive has three parts: the SHA-256 of the rest, a line of JSON with the kernel's facts and the length of each
+stage, and the stages, deflated. Nothing is parsed before the hash fits, and nothing is inflated beyond the lengths in
+its line.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Layouts: the order in which a clause's queries and keys are laid out, and the key ranges that result.
 
-Filters compact an axis to the positions that pass, joins sort both axes by class (each class is then a
-contiguous segment), and within that order the bands leave each query one contiguous range of keys.
+Filters compact an axis to the positions that pass. Joins sort both axes by class, so that each class is a contiguous
+segment. Within that order the bands leave each query one contiguous range of keys.
 """
 
 from __future__ import annotations

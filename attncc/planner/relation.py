@@ -1,8 +1,8 @@
 """Relational form of a clause: filters on either side, equi-joins, bands, and a residual.
 
-The terms are those of a database planner: a filter looks at one side only, a join `f(i) = g(j)` splits both
-sides into classes, a band `low(i) <= g(j) <= high(i)` bounds the keys of each query, and the residual is what
-has to be evaluated for each pair.
+The terms are those of a database planner. A filter looks at one side only. A join `f(i) = g(j)` splits both sides into
+classes. A band `low(i) <= g(j) <= high(i)` bounds the keys of each query. The residual is what has to be evaluated for
+each pair.
 """
 
 from __future__ import annotations

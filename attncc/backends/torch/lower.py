@@ -1,8 +1,8 @@
 """Lowering: passes become tile batches, batches of equal-shaped work items.
 
-Within exact key ranges, rows in a run whose start stays and whose stop stays or grows by one a row need no mask:
-they are rectangles and causal triangles. All other rows are cut into tiles with a mask. Under a residual, a tile
-takes the key tiles that the plan found PARTIAL with a mask, and FULL ones without where there are no others or many.
+Within exact key ranges, rows in a run whose start stays and whose stop stays or grows by one a row need no mask: they
+are rectangles and causal triangles. All other rows are cut into tiles with a mask. Under a residual, a tile takes the
+plan's PARTIAL key tiles with a mask. It takes FULL ones without where there are no others or many.
 """
 
 from __future__ import annotations

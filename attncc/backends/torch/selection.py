@@ -17,8 +17,8 @@ from attncc.planner.passes import Group
 class Selection:
     """Heads of a group, with their batch entries.
 
-    Query-side tensors (B, Hq, N, ...) fold to (X, G, N, ...) and key-side ones to (X, N, ...), where the G query heads
-    of a row of X share its keys.
+    Query-side tensors (B, Hq, N, ...) fold to (X, G, N, ...) and key-side ones to (X, N, ...). The G query heads of a
+    row of X share its keys.
 
     Attributes:
         queries: The query heads.

@@ -246,8 +246,8 @@ def _chunks(columns: str, block: str, size: str, count: int, padded: bool) -> tu
 def pipelines_pairs(arch: str) -> bool:
     """Return whether an architecture's compiler takes reads by pairs in a pipelined loop.
 
-    Triton's AMD compiler guards the products after a pipelined loop, moves layout conversions into that branch and with
-    them those of masks, whose elements of one bit its shared memory doesn't take.
+    Triton's AMD compiler guards the products after a pipelined loop, and moves layout conversions into that branch.
+    Those of masks move with them, and its shared memory doesn't take their elements of one bit.
     """
     return not arch.startswith("gfx")
 

@@ -112,8 +112,10 @@ class RankMesh:
 class Communicators:
     """The channels of a rank of a mesh, each exchange on them within `timeout` seconds, or the group's own limit.
 
-    dims: by dimension of the mesh. within: between neighbours that swap their sequence for heads, between: to the ranks
-    of other parts that have the same share of heads; None where a rank is alone, or before `open`.
+    Attributes:
+        dims: By dimension of the mesh.
+        within: Between neighbours that swap their sequence for heads; None where a rank is alone, or before `open`.
+        between: To the ranks of other parts that have the same share of heads; None as `within` is.
     """
 
     def __init__(self, mesh: RankMesh, timeout: float | None) -> None:

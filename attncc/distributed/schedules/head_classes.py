@@ -21,8 +21,10 @@ from attncc.planner.shape import Shape
 class HeadClass:
     """Heads of batch entries that see alike.
 
-    members: (batch entry, key head) pairs, int64 (M, 2), or None for all `count` of them. predicates: of the query
-    heads of a member, each with the number of heads that have it. tables: those in the places of their placeholders.
+    Attributes:
+        members: (batch entry, key head) pairs, int64 (M, 2), or None for all `count` of them.
+        predicates: Of the query heads of a member, each with the number of heads that have it.
+        tables: Those in the places of their placeholders.
     """
 
     members: Array | None

@@ -42,8 +42,10 @@ Size = int | tuple[TableSymbol, int]
 class Restriction:
     """The positions, heads and batch entries that the rows of a task's tensors stand for.
 
-    queries, keys: positions, int64. length: of the whole sequence. heads, entries: query heads and batch entries,
-    int64, None where slot s stands for s itself.
+    Attributes:
+        queries, keys: Positions, int64.
+        length: Of the whole sequence.
+        heads, entries: Query heads and batch entries, int64, None where slot s stands for s itself.
     """
 
     queries: Array
@@ -80,7 +82,9 @@ def restricted_score(score: ScoreExpression, restriction: Restriction) -> ScoreE
 class Binding(NamedTuple):
     """How the table of a task comes from the tables of the pattern, and from what the slots of symbols stand for.
 
-    make: called with `arguments`, the pattern's tables, and the values of each symbol. name: of the table.
+    Attributes:
+        make: Called with `arguments`, the pattern's tables, and the values of each symbol.
+        name: Of the table.
     """
 
     name: str
@@ -103,8 +107,10 @@ def _template(template: PatternTemplate, outline: Outline) -> tuple[PatternTempl
 class _Change:
     """Puts what slots stand for into expressions.
 
-    formulas: of evenly spaced symbols, and of the lengths. listed: the other symbols. tables: those that are
-    looked up then, placeholders; or, given the `values` of slots, tables that are made at once.
+    Attributes:
+        formulas: Of evenly spaced symbols, and of the lengths.
+        listed: The other symbols.
+        tables: The placeholders that are looked up then, or tables that are made at once, given the `values` of slots.
     """
 
     formulas: Mapping[sympy.Symbol, sympy.Expr]

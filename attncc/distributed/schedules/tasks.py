@@ -32,8 +32,8 @@ def tasks(
 ) -> tuple[Task, ...]:
     """Return the tasks of all ranks, by (rank, round); `joined` computes all keys of a rank at once, after the last.
 
-    What a rank computes on its own keys is cut into `slices` by queries, one after each of as many rounds from 0 on, so
-    that it hides rounds that bring little work.
+    What a rank computes on its own keys is cut into `slices` by queries. One follows each of as many rounds from 0 on,
+    so that it hides rounds that bring little work.
     """
     arrived, guests = (_arrivals(moves, partition.ranks) for moves in (keys, queries))
     found: list[Task] = []

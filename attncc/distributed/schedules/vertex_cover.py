@@ -4,8 +4,8 @@ The cheapest choice is a minimum-weight vertex cover of a bipartite graph. By KÃ
 the greatest flow from keys to queries through the pairs, and what the keys that keep some of their supply still reach
 tells it: queries in their reach travel, and keys out of it. Sets of queries are the bits of an integer here.
 
-Mostly all keys travel, and any flow that sends all of their costs to queries, none of which gets more than its own,
-proves that nothing is cheaper. Often the one that divides each key's cost evenly will do."""
+Mostly all keys travel. A flow that sends all of their costs to queries proves that nothing is cheaper, if no query gets
+more than its own cost. Often the one that divides each key's cost evenly will do."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from attncc.ir.tables import Array
 class Hybrid:
     """Parts of the sequence in a ring, the heads of each part divided among `heads` neighbouring ranks.
 
-    Rank i * heads + j holds block[that] of the tokens, which belongs to part i, and computes all queries of part i for
+    Rank i * heads + j holds block[that] of the tokens, which belongs to part i. It computes all queries of part i for
     share j of the heads. heads=1 is a plain ring, heads = all ranks is Ulysses. pairs: between the queries of block r
     and the keys of block s, (ranks, ranks), over all heads and batch entries; heads are taken to be alike. tokens: of
     each block.

@@ -41,7 +41,9 @@ _OWN = tuple(each.name for each in fields(Settings) if each.name != "spread")
 class SettingsChoice:
     """How ranks share what there is, the settings, and what said so.
 
-    layer: `given`, `tuned`, `simulated` or `default`; text: the same for people.
+    Attributes:
+        layer: `given`, `tuned`, `simulated` or `default`.
+        text: The same for people.
     """
 
     sharing: Sharing
@@ -61,9 +63,12 @@ def settings_for(
 ) -> SettingsChoice:
     """Return the settings for self-attention over `length` tokens, and which layer they are from.
 
-    sharings: how the ranks may share what there is, the usual way first; all have one number of batch and head shards.
-    The layers: `settings`; with a topology what `known` finds, and else the fastest in simulation; without a topology,
-    the defaults. Raises what `known` and planning raise.
+    The layers are `settings`, if they are given. With a topology they are what `known` finds, and then the fastest in
+    simulation. Without one there are the defaults. Raises what `known` and planning raise.
+
+    Args:
+        sharings: How the ranks may share what there is, the usual way first; all have one number of batch and head
+            shards.
     """
     sharings = list(sharings)
     if settings is not None:
@@ -79,10 +84,10 @@ def known(
 ) -> SettingsChoice | None:
     """Return the settings that this process needn't simulate for, if there are any.
 
-    They are the winner of `attncc tune --topology` for this pattern, sizes and devices (of a forward with its backward,
-    else of a forward alone; for this mesh, else for any), if it shares in one of these ways; or what was simulated for
-    other tables of about one density. Raises TopologyError for another number of devices than ranks, and what
-    ATTNCC_CACHE=assert raises.
+    They are the winner of `attncc tune --topology` for this pattern, sizes and devices, if it shares in one of these
+    ways. Winners for both directions come before those of a forward alone, and winners for this mesh before those for
+    any. Where there is no winner, they are what was simulated for other tables of about one density.
+    Raises TopologyError for another number of devices than ranks, and what ATTNCC_CACHE=assert raises.
     """
     if topology.count != sharings[0].ranks:
         raise TopologyError(

@@ -65,8 +65,8 @@ def makespan(
 def pair_seconds(plan: Plan, inputs: Inputs, pairs: float, target: Target, direction: str) -> float:
     """Return the seconds of one of `pairs` connected pairs of a pattern on a device, without launches of its passes.
 
-    It is what the planner's cost model gives the whole plan (with its layouts, masks and tiles that are partly empty),
-    over the pairs as they are counted where work is divided. The model is for a head of 64; everything is scaled to the
+    The cost model's time of the whole plan, with its layouts, masks and partly empty tiles, is divided by the pairs.
+    These are counted as they are where work is divided. The model is for a head of 64; everything is scaled to the
     head_dim and value_dim of the inputs, although predicates cost the same whatever they are. Rates are for what the
     target's file says: 16-bit inputs on a GPU, float32 on a CPU; other types are taken to be as fast. A backward is
     BACKWARD times a forward.
