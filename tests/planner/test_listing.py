@@ -80,7 +80,7 @@ def test_ranges_of_keys_need_no_evaluation(name: str, monkeypatch: pytest.Monkey
 
 
 @attncc.pattern
-def every_third(i, j):
+def remainders_and_blocks(i, j):
     return (
         (j % 3 == i % 3) & (j <= i),
         (i + j) % 5 == 2,
@@ -92,7 +92,7 @@ def every_third(i, j):
 @pytest.mark.parametrize("subset", range(4))
 @pytest.mark.parametrize("row", [0, 1, 30, 61, 199])
 def test_remainders_blocks_and_unions_are_ranges(subset: int, row: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    pattern = every_third().layers(subset)
+    pattern = remainders_and_blocks().layers(subset)
     mask = attncc.dense_mask(pattern, 1, 200, q_offset=row)
     monkeypatch.setattr(listing, "evaluate_predicate", None)
     check_plan(attncc.plan(pattern, 1, 200, q_offset=row), mask.numpy())
