@@ -84,9 +84,10 @@ class Slots:
 
     def are_all(self, length: int) -> bool:
         """Return whether these are the positions 0 .. length-1, in order, one item's after the other's."""
-        in_item = self.index is None and (self.length == 1 or self.row_step == 1)
-        in_order = in_item and self.base == 0 and (self.items == 1 or self.item_step == self.length)
-        return in_order and self.items * self.length == length
+        if self.index is not None or self.base or self.items * self.length != length:
+            return False
+        in_item = self.length == 1 or self.row_step == 1
+        return in_item and (self.items == 1 or self.item_step == self.length)
 
     @property
     def disjoint(self) -> bool:

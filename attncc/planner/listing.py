@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import sympy
@@ -138,13 +139,26 @@ def _congruence(span: Span) -> tuple[sympy.Expr, Narrowing, int] | None:
     return parts[0], narrow, modulus
 
 
+class QueryKeys(NamedTuple):
+    """How the keys of one query are found under a template.
+
+    Attributes:
+        clauses: The keys of its disjoint clauses.
+        exact: Whether these are all: nothing is left to evaluate.
+    """
+
+    clauses: tuple[ClauseKeys, ...]
+    exact: bool
+
+
 @caching.algebra(1024)
-def prepared(template: Predicate) -> tuple[ClauseKeys, ...]:
-    """Return the keys of a template's disjoint clauses; a bound of all keys where it isn't taken apart."""
+def prepared(template: Predicate) -> QueryKeys:
+    """Return how keys are found under a template; where it isn't taken apart, all of it is left to evaluate."""
     try:
-        return tuple(map(ClauseKeys.of, disjoint_clauses(template)))
+        clauses = tuple(map(ClauseKeys.of, disjoint_clauses(template)))
     except TooManyClausesError:
-        return (ClauseKeys((), (), rest=template),)
+        clauses = (ClauseKeys((), (), rest=template),)
+    return QueryKeys(clauses, all(clause.rest == TRUE for clause in clauses))
 
 
 def listed(
@@ -178,19 +192,15 @@ def listed(
 
 def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, int]) -> list[Keys] | None:
     """Return the keys of each head of each batch entry; None where too many would be listed one by one."""
-    env: dict[sympy.Basic, object] = {I: shape.q_offset, NQ: shape.q_len, NK: shape.kv_len, **tables}
     members = sizes[0] * sizes[1]
+    env: dict[sympy.Basic, object] = {I: shape.q_offset, NQ: shape.q_len, NK: shape.kv_len, B: 0, H: 0, **tables}
     if members > 1:
         env |= {B: np.arange(sizes[0])[:, None], H: np.arange(sizes[1])}
-    else:
-        env |= {B: 0, H: 0}
-    clauses = prepared(template)
-    ranges = [_ranges(clause, env, sizes, shape.kv_len) for clause in clauses]
-    if all(clause.rest == TRUE for clause in clauses):
-        found = [tuple(sorted(filter(None, own), key=_start)) for own in zip(*ranges, strict=True)]
-        found = found or [()] * members  # a predicate without clauses
-        listed = sum(sum(map(len, own)) for own in found if len(own) > 1 or any(part.step > 1 for part in own))
-        return None if listed > MOST_LISTED else list(found)
+    clauses, exact = prepared(template)
+    ranges = [_ranges(clause, env, sizes, shape.kv_len) for clause in clauses] or [[range(0)] * members]
+    if exact:
+        found = [_ascending(own) for own in zip(*ranges, strict=True)]
+        return None if sum(map(_number_listed, found)) > MOST_LISTED else list(found)
     parts = [part for own in ranges for part in own if part]
     first, last = min(map(_start, parts), default=0), max((part[-1] + 1 for part in parts), default=0)
     if (last - first) * members > MOST_LISTED:
@@ -209,10 +219,20 @@ def _ranges(clause: ClauseKeys, env: Environment, sizes: tuple[int, int], kv_len
     values = [value(env) for value in clause.values]
     if sizes == (1, 1):
         return [clause.range_of(values, kv_len)]
-    members = sizes[0] * sizes[1]
     columns = [np.broadcast_to(value, sizes).ravel().tolist() for value in values]
-    rows = zip(*columns, strict=True) if columns else iter([()] * members)
+    rows = zip(*columns, strict=True) if columns else [()] * (sizes[0] * sizes[1])
     return [clause.range_of(row, kv_len) for row in rows]
+
+
+def _ascending(ranges: tuple[range, ...]) -> tuple[range, ...]:
+    """Return those that hold keys, by their first ones."""
+    some = tuple(filter(None, ranges))
+    return some if len(some) < 2 else tuple(sorted(some, key=_start))
+
+
+def _number_listed(ranges: tuple[range, ...]) -> int:
+    """Return how many keys are listed one by one: those of all ranges, unless it is a single one without gaps."""
+    return 0 if not ranges or (len(ranges) == 1 and ranges[0].step == 1) else sum(map(len, ranges))
 
 
 def _passing(keys: range, condition: Predicate, env: Environment) -> Array:

@@ -72,7 +72,7 @@ class Pieces:
         crosses = begins * ends < 0
         if crosses.any():
             steps = -(-abs(begins[crosses]) // abs(a.slope - b.slope)[crosses])
-            first = np.union1d(a.first, a.first[crosses] + steps)
+            first = _merged(a.first, a.first[crosses] + steps)
             a, b = a.cut(first), b.cut(first)
             begins, ends = a.base - b.base, a.ends - b.ends
         mine = (begins > 0) | ((begins == 0) & (ends >= 0))
@@ -90,8 +90,15 @@ def together(a: Pieces, b: Pieces) -> tuple[Pieces, Pieces]:
     """Return two functions with the breakpoints of both."""
     if len(a.first) == len(b.first) and np.array_equal(a.first, b.first):
         return a, b
-    first = np.union1d(a.first, b.first)
+    first = _merged(a.first, b.first)
     return a.cut(first), b.cut(first)
+
+
+def _merged(first: Array, other: Array) -> Array:
+    """Return the breakpoints of two functions; a function of one piece has none but 0."""
+    if len(other) == 1 and not other[0]:
+        return first
+    return other if len(first) == 1 and not other[0] else np.union1d(first, other)
 
 
 def pieces_of(expr: sympy.Expr, symbol: sympy.Symbol, length: int, offset: int = 0) -> Pieces | None:
@@ -109,8 +116,7 @@ def pieces_of(expr: sympy.Expr, symbol: sympy.Symbol, length: int, offset: int =
         if runs is None:
             return None
         begins = runs.first - offset
-        begins = begins[(begins > 0) & (begins < length)]
-        first = np.union1d(first, begins)
+        first = _merged(first, np.append(0, begins[(begins > 0) & (begins < length)]))
     slope = 0
     for term in sympy.Add.make_args(expr):
         grows = _slope(term, symbol)

@@ -52,6 +52,16 @@ def test_tensors_lists_and_arrays_are_copied() -> None:
         table.data[0] = 1
 
 
+@pytest.mark.parametrize("most", [127, 128, 32767, 32768, 2**31 - 1, 2**31, 2**63 - 1])
+def test_digests_tell_apart_entries_of_all_sizes(most: int) -> None:
+    tables = [[0, most], [0, most - 1], [1, most], [0, -most], [-1, most], [0, -1 - most], [0, most, 0]]
+    digests = [TableData(np.array(table, np.int64)).digest for table in tables]
+    assert len(set(digests)) == len(tables)
+    for kind in (np.int8, np.int16, np.int32, np.uint32):
+        if most <= np.iinfo(kind).max:
+            assert TableData(np.array([0, most], kind)).digest == digests[0]
+
+
 def test_boolean_tables_differ_from_integers() -> None:
     assert TableData([True, False]).digest != TableData([1, 0]).digest
     assert TableData([True, False]).is_boolean

@@ -11,7 +11,7 @@ import attncc
 from attncc.ir.evaluate import evaluate
 from attncc.ir.symbols import I, J
 from attncc.planner.axis import Axis
-from attncc.planner.bands import first_at_least, key_values, limits, rises
+from attncc.planner.bands import first_at_least, inverse, key_values, limits, rises
 from attncc.planner.relation import Band
 from attncc.testing.check import check_attention, check_plan
 from attncc.testing.oracle import Problem
@@ -29,6 +29,15 @@ def test_searches_find_the_first_key_at_a_limit(key, axis: Axis) -> None:
     assert (known is None) == (axis.order is None and not key.has(sympy.Min))
     found = first_at_least(lower, band, known, axis)
     np.testing.assert_array_equal(np.minimum(found, axis.size), np.searchsorted(values, lower))
+
+
+def test_inverses_of_integers_are_those_of_arrays() -> None:
+    for key in (J, 3 * J, J // 4, 2 * (J // 4) + 5, (3 * J - 7) // 5):
+        first = inverse(key)
+        assert first is not None
+        limits = np.arange(-20, 40)
+        assert [first(int(limit)) for limit in limits] == first(limits).tolist()
+    assert inverse(-J) is inverse(J**2) is inverse(sympy.Min(J, 20)) is None
 
 
 def test_limits_beyond_every_key_do_not_overflow() -> None:

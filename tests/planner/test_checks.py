@@ -63,6 +63,21 @@ def test_lookups_outside_a_table_are_refused(guard: Condition, holds: np.ndarray
     assert accepted(guard & (Table(np.arange(14) % 2)[index] == 1))
 
 
+@attncc.pattern
+def product(i, j, *, first: attncc.Table):
+    return first[i] * first[j] >= i
+
+
+def test_entries_that_leave_64_bits_are_found_whatever_was_bound_before() -> None:
+    for largest in (3, 2**31 - 1, 2**31, 2**40, 2**31):
+        table = np.array([largest, 1, -largest])
+        if largest < 2**32:
+            attncc.plan(product(first=table), 3)
+        else:
+            with pytest.raises(PatternError, match="64 bits"):
+                attncc.plan(product(first=table), 3)
+
+
 def test_other_parts_of_a_union_guard_a_lookup() -> None:
     table = Table([0, 1, 1, 0, 1])
     assert accepted((j >= 5) | (table[j] == 1))

@@ -79,6 +79,25 @@ def test_ranges_of_keys_need_no_evaluation(name: str, monkeypatch: pytest.Monkey
     check_plan(attncc.plan(pattern, 1, 200, q_offset=157), mask.numpy())
 
 
+@attncc.pattern
+def remainders_and_blocks(i, j):
+    return (
+        (j % 3 == i % 3) & (j <= i),
+        (i + j) % 5 == 2,
+        (j // 8 == i // 8) & (2 * j > i),
+        (j < 4) | (j // 8 == i // 8),
+    )
+
+
+@pytest.mark.parametrize("subset", range(4))
+@pytest.mark.parametrize("row", [0, 1, 30, 61, 199])
+def test_remainders_blocks_and_unions_are_ranges(subset: int, row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pattern = remainders_and_blocks().layers(subset)
+    mask = attncc.dense_mask(pattern, 1, 200, q_offset=row)
+    monkeypatch.setattr(listing, "evaluate_predicate", None)
+    check_plan(attncc.plan(pattern, 1, 200, q_offset=row), mask.numpy())
+
+
 def test_a_long_range_isn_t_listed_key_by_key() -> None:
     made = attncc.plan(attncc.load("causal"), 1, 1 << 30, q_offset=(1 << 30) - 1, batch=64)
     assert made.groups[0].alternatives[0].name == "listed"

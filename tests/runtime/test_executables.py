@@ -30,6 +30,15 @@ def test_second_calls_need_no_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
     assert executable_for(*tensors(), "forward", call()) is first
 
 
+def test_new_lengths_settle_nothing_but_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    pattern = attncc.load("sliding_window", window=5)
+    executable_for(*tensors(40), "forward", call(pattern))
+    monkeypatch.setattr(executables.PreparedCall, "of", None)
+    executable_for(*tensors(41), "forward", call(pattern, q_offset=3))
+    with pytest.raises(TypeError):
+        executable_for(*tensors(41), "backward", call(pattern))
+
+
 def test_distinct_calls_have_distinct_executables() -> None:
     found = {
         "one": executable_for(*tensors(), "forward", call()),

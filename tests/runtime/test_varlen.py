@@ -227,7 +227,7 @@ def test_gradients_come_after_documents_have_been_forgotten() -> None:
     cu_q, cu_k = map(ends, LENGTHS)
     out = attncc.varlen_attention(*inputs, cu_q, cu_k, CAUSAL, score=attncc.alibi(slopes=SLOPES))
     varlen._documents.cache_clear()
-    documents._packed.cache.clear()
+    documents._packed.cache_clear()
     del cu_q, cu_k
     assert all(x.isfinite().all() for x in torch.autograd.grad(out.sum(), inputs))
 

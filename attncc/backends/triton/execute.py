@@ -98,7 +98,7 @@ class TritonExecutable:
     def _bound_launches(self, query: Tensor, *others: Tensor, weighted: bool = False) -> BoundLaunches:
         """Return the launches for tensors of this kind, which are lowered once."""
         key, value = others[:2]
-        far = any(x.shape[2] * x.stride(2) >= NARROW for x in (query, *others))
+        far = max([x.shape[2] * x.stride(2) for x in (query, *others)]) >= NARROW
         latent = is_view_of_key(value, key)
         kind = (query.shape, key.shape, value.shape, query.dtype, query.device, weighted, far, latent)
         if kind not in self._bound:

@@ -290,8 +290,8 @@ def forward_results(
 
 def gradient(like: Tensor, *, covers: bool, once: bool) -> Tensor:
     """Return a tensor for a gradient: zeros, unless kernels cover it; in float32 if several launches add to it."""
-    empty = torch.empty if covers else torch.zeros
-    return empty(like.shape, dtype=like.dtype if once else torch.float32, device=like.device)
+    empty = torch.empty_like if covers else torch.zeros_like
+    return empty(like, dtype=like.dtype if once else torch.float32, memory_format=torch.contiguous_format)
 
 
 def workspace(writes: Mapping[str, str], rows: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
