@@ -68,7 +68,7 @@ def product(i, j, *, first: attncc.Table):
     return first[i] * first[j] >= i
 
 
-def test_entries_that_leave_64_bits_are_found_whatever_was_bound_before() -> None:
+def test_entries_that_leave_64_bits_are_found_beside_those_that_do_not() -> None:
     for largest in (3, 2**31 - 1, 2**31, 2**40, 2**31):
         table = np.array([largest, 1, -largest])
         if largest < 2**32:
