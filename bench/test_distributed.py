@@ -136,17 +136,16 @@ def test_predictions_rank_schedules_as_ranks_do(bar, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("length", "most"), [(65_536, 15), (1_048_576, 40)])
+@pytest.mark.parametrize(("length", "most"), [(65_536, 20), (1_048_576, 60)])
 def test_new_documents_take_ranks_milliseconds(bar, tmp_path: Path, length: int, most: int) -> None:
-    command = [sys.executable, str(HERE / "documents_on_ranks.py")]
+    command, store = [sys.executable, str(HERE / "documents_on_ranks.py")], str(tmp_path / "store")
     ranks = [
-        subprocess.Popen(
-            [*command, str(rank), str(RANKS), str(tmp_path / "store"), str(length)], stdout=subprocess.PIPE
-        )
+        subprocess.Popen([*command, str(rank), str(RANKS), store, str(length)], stdout=subprocess.PIPE)
         for rank in range(RANKS)
     ]
-    taken = Timing(tuple(1e3 * seconds for seconds in json.loads(ranks[0].communicate(timeout=900)[0])))
-    assert [each.wait(60) for each in ranks] == [0] * RANKS
+    said = [each.communicate(timeout=900)[0] for each in ranks]
+    assert [each.returncode for each in ranks] == [0] * RANKS
+    taken = Timing(tuple(1e3 * seconds for seconds in json.loads(said[0])))
     what = f"new documents at each step, N = {length:,} on {RANKS} gloo ranks: beyond the same step again"
     bar(what, taken.median, f"at most {most} ms", f"{taken.spread:.0%}")
 

@@ -95,7 +95,8 @@ class DistributedAttention(torch.nn.Module):
         self.call = call
         self._runs: dict[tuple[int, int, str], Run] = {}
         self._seen: deque[tuple[CallSizes, torch.device]] = deque(maxlen=MOST_SEEN) if seen is None else seen
-        facts = (pattern.key, call.score, inputs, call.scale, call.return_lse, mesh, sharing)
+        tables = tuple(table.digest for table in pattern.tables)
+        facts = (pattern.template.fingerprint, tables, call.score, inputs, call.scale, call.return_lse, mesh, sharing)
         own = digest(schedule, (*facts, call.backend, call.config))
         channels, peers = list(communicators.dims.values()), mesh.size("sequence")
         self.agreement = Agreement(own, self._manifest, peers, channels, mesh.device)
