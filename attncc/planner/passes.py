@@ -145,8 +145,10 @@ class Group:
     @cached_property
     def nnz(self) -> int:
         """Exact number of pairs of one head of one batch entry, counted in the layouts that count fastest."""
-        fastest = min(self.alternatives, key=lambda way: sum(work.is_looked_at for work in way.passes))
-        return sum(work.nnz for work in fastest.passes)
+        way = self.alternatives[0]
+        if any(work.is_looked_at for work in way.passes):
+            way = min(self.alternatives, key=lambda each: sum(work.is_looked_at for work in each.passes))
+        return sum(work.nnz for work in way.passes)
 
     def preferring(self, way: str) -> Group:
         """Return the group that runs the alternative of this name, if it has one."""
