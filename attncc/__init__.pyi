@@ -45,6 +45,7 @@ from .frontend.real import tanh as tanh
 from .frontend.scores import Score as Score
 from .frontend.scores import ScoreFactory as ScoreFactory
 from .frontend.scores import score as score
+from .frontend.sequences import Sequences as Sequences
 from .frontend.weights import Weights as Weights
 from .ir.claims import Bounds as Bounds
 from .ir.claims import Distinct as Distinct

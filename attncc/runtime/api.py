@@ -19,10 +19,11 @@ from attncc.ir.tables import TableData
 from attncc.planner.directions import check_direction
 from attncc.planner.plan import Plan
 from attncc.runtime import executables, export, library, operators
-from attncc.runtime.arguments import check_kinds, checked, fitting, scale_of
+from attncc.runtime.arguments import check_kinds, check_types, checked, fitting, scale_of
 from attncc.runtime.call import AttentionCall
 from attncc.runtime.eager import is_eager
 from attncc.runtime.score_module import ScoreModule, warn_of_captured
+from attncc.runtime.sequences import Lengths, is_of_each, placed
 from attncc.runtime.sinks import check_kind, with_sink
 
 Result = Tensor | tuple[Tensor, ...]
@@ -39,7 +40,8 @@ def attention(
     sink: Tensor | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
-    q_offset: int = 0,
+    q_offset: Lengths = 0,
+    kv_len: Lengths | None = None,
     return_lse: bool = False,
     return_max_scores: bool = False,
     backend: str | None = None,
@@ -62,7 +64,10 @@ def attention(
             the softmax with 1 in its denominator, and -inf is no sink.
         scale: The factor of the scores, by default 1/sqrt(D); its size is at most 2^23, in float64 2^52.
         enable_gqa: Let Hq be a multiple of Hkv: query head h uses key head h // (Hq / Hkv).
-        q_offset: The position of the first query: row r stands at q_offset + r.
+        q_offset: The position of the first query: row r stands at q_offset + r. A number, or one for each sequence of
+            the batch: a list, or an array or tensor (B,). One on a GPU is waited for.
+        kv_len: The number of keys, where fewer count than there are, as in caches that are padded on the right: a
+            number, or one for each sequence. Patterns know it as n_k.
         return_lse: Return lse beside out.
         return_max_scores: Return the greatest score of each row, too, as FlexAttention does: after the score, and
             without the sink. It takes a second pass over the products of queries and keys, on a CPU about as long as
@@ -87,6 +92,9 @@ def attention(
     """
     chosen, bound = as_pattern(pattern), as_score(score, weights)
     warn_of_captured(bound, weights)
+    if kv_len is not None or is_of_each(q_offset):
+        check_types(query, key, value)
+        chosen, bound, q_offset = placed(chosen, bound, query, key, q_offset, kv_len)
     call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse, return_max_scores)
     return _attended(query, key, value, call, chosen, bound, sink)
 

@@ -59,7 +59,9 @@ class TiledPass:
     def of(cls, work: Pass, spec: Spec, shape: HeadShape, blocks: Blocks, heads: GridHeads) -> TiledPass:
         """Return a pass in tiles of `blocks`; the layout of the pass is added to `spec`."""
         tiled = work.tiled(blocks.block_m, blocks.block_n)
-        (least, most), end = work.key_ranges.bounds(), work.cols.size
+        least, most = work.key_ranges.bounds()
+        # No key beyond is seen: it may be padding, even NaN. A kernel that holds keys writes rows for all of them.
+        end = work.cols.size if spec.holds_keys else int(most.max(initial=0))
         start, stop = KeyBound.of(least, end, 0), KeyBound.of(most, end, end)
         arrays = {
             "row_positions": work.rows.positions,
@@ -69,7 +71,7 @@ class TiledPass:
         }
         numbers = {
             "rows": work.rows.size,
-            "cols": work.cols.size,
+            "cols": end,
             "q_offset": work.q_offset,
             "start_shift": start.shift,
             "stop_shift": stop.shift,
