@@ -39,8 +39,8 @@ class Sequences:
             rule="They are tables of the pattern, which is made before.",
             fix="Make attncc.Sequences(...).pattern(...) before, and call attncc.attention with it.",
         )
-        self.q_offset = None if q_offset is None else _of_each(q_offset, "q_offset", 1 - MAX_POSITION)
-        self.kv_len = None if kv_len is None else _of_each(kv_len, "kv_len", 0)
+        self.q_offset = None if q_offset is None else numbers_of_each(q_offset, "q_offset", 1 - MAX_POSITION)
+        self.kv_len = None if kv_len is None else numbers_of_each(kv_len, "kv_len", 0)
         if self.q_offset is not None and self.kv_len is not None and len(self.q_offset) != len(self.kv_len):
             raise ShapeError(
                 f"q_offset has {len(self.q_offset)} entries, kv_len {len(self.kv_len)}.",
@@ -130,7 +130,7 @@ def _packing(looked_up: dict[str, sympy.Expr]) -> Packing:
     )
 
 
-def _of_each(given: Any, name: str, least: int) -> Array:
+def numbers_of_each(given: Any, name: str, least: int) -> Array:
     """Return numbers, one a sequence; raises ShapeError for what isn't that."""
     values = as_array(given)
     kind = values.dtype.kind in "iu" and values.ndim == 1 and len(values)

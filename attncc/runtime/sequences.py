@@ -33,8 +33,8 @@ def placed(
     Raises ShapeError for what has no entry for each sequence, and for more keys than there are.
     """
     batch, keys = query.shape[0], key.shape[2]
-    offsets = _content(q_offset, "q_offset", batch) if is_of_each(q_offset) else None
-    sequences = _sequences(offsets, None if kv_len is None else _content(kv_len, "kv_len", batch))
+    offsets = content_of_each(q_offset, "q_offset", batch) if is_of_each(q_offset) else None
+    sequences = _sequences(offsets, None if kv_len is None else content_of_each(kv_len, "kv_len", batch))
     if sequences.kv_len is not None and sequences.kv_len.max(initial=0) > keys:
         raise ShapeError(
             f"kv_len has {sequences.kv_len.max()}, and there are {keys} keys.",
@@ -45,7 +45,7 @@ def placed(
     return sequences.pattern(pattern), score, q_offset if offsets is None else 0
 
 
-def _content(given: Lengths, name: str, batch: int) -> Content:
+def content_of_each(given: Lengths, name: str, batch: int) -> Content:
     """Return the contents of an argument with an entry for each of the batch's sequences; a number stands for all."""
     if isinstance(given, Tensor) and given.ndim:
         found = content(given)

@@ -165,7 +165,7 @@ def _backward(
     query, key, value = group.selection.folded(saved.query), saved.key.flatten(0, 1), saved.value.flatten(0, 1)
     sums = sums_like(query), sums_like(key), sums_like(value)
     for launch in group.launches:
-        rows, cols = launch.tiles.rows, launch.tiles.cols
+        rows, cols = launch.tiles.rows, launch.tiles.key_rows
         d_query, d_key, d_value = _item_gradients(launch, saved, grad_out, score, scale)
         (rows.put if launch.tiles.first else rows.add)(launch.of_heads(sums[0]), launch.by_head(d_query), 2)
         cols.add(sums[1], d_key)

@@ -64,7 +64,7 @@ def schedule(
         touched[rows] = True
         if first:
             stored[rows] = True
-        tile_batches.append(replace(tiles, first=first, unused=_unused(tiles, used)))
+        tile_batches.append(replace(tiles, first=first, unused=_unused(tiles, used), paged=_paged(tiles, passes[0])))
     return TileSchedule(tuple(tile_batches), bool(stored.all()))
 
 
@@ -88,6 +88,11 @@ def _unused(tiles: TileBatch, used: Array | None) -> Array | None:
         return None
     found = ~used[tiles.cols.rows()]
     return found if found.any() else None
+
+
+def _paged(tiles: TileBatch, part: Pass) -> Slots | None:
+    """Return where the keys of a batch lie, None for at their positions; all passes of a group have the same pages."""
+    return None if part.pages is None else Slots.of(part.key_rows(tiles.cols.rows()), keep=True)
 
 
 def _parted(tile_batches: Iterable[TileBatch]) -> Iterator[TileBatch]:

@@ -45,6 +45,7 @@ class Spec:
     far: bool = False  # offsets of rows from the first one of their head can leave 32 bits
     gather_rows: bool = False  # positions of query slots are read from an array
     gather_cols: bool = False  # the same of key slots
+    paged: bool = False  # these are rows in pages, and an array of their own has the positions
     head_subset: bool = False  # heads are picked from a list of (batch entry * heads + query head)
     packed: bool = False  # a tile holds the rows of several query heads that share a key head
     continues: bool = False  # earlier results are read and added to
@@ -188,6 +189,7 @@ class Spec:
             "kv_groups": self.head_subset and self.by_kv_head,
             "row_positions": self.gather_rows,
             "col_positions": self.gather_cols,
+            "key_positions": self.paged,
             "start_slots": self.start == "stored",
             "stop_slots": self.stop == "stored",
         }

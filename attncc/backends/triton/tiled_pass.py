@@ -59,19 +59,20 @@ class TiledPass:
     def of(cls, work: Pass, spec: Spec, shape: HeadShape, blocks: Blocks, heads: GridHeads) -> TiledPass:
         """Return a pass in tiles of `blocks`; the layout of the pass is added to `spec`."""
         tiled = work.tiled(blocks.block_m, blocks.block_n)
-        least, most = work.key_ranges.bounds()
-        # No key beyond is seen: it may be padding, even NaN. A kernel that holds keys writes rows for all of them.
-        end = work.cols.size if spec.holds_keys else int(most.max(initial=0))
+        (least, most), end = work.key_ranges.bounds(), work.cols.size
         start, stop = KeyBound.of(least, end, 0), KeyBound.of(most, end, end)
+        cols, paged = work.cols, work.pages is not None
+        rows = work.key_rows(cols.places) if paged else cols.positions
         arrays = {
             "row_positions": work.rows.positions,
-            "col_positions": work.cols.positions,
+            "col_positions": rows if rows is None or spec.holds_keys else _as_seen(rows, least, most),
+            "key_positions": cols.places if paged else None,
             "start_slots": start.slots,
             "stop_slots": stop.slots,
         }
         numbers = {
             "rows": work.rows.size,
-            "cols": end,
+            "cols": cols.size,
             "q_offset": work.q_offset,
             "start_shift": start.shift,
             "stop_shift": stop.shift,
@@ -82,7 +83,8 @@ class TiledPass:
             start=start.kind,
             stop=stop.kind,
             gather_rows=work.rows.positions is not None,
-            gather_cols=work.cols.positions is not None,
+            gather_cols=rows is not None,
+            paged=paged,
             head_subset=heads.listed is not None,
         )
         kept = {name: array.astype(np.int32) for name, array in arrays.items() if array is not None}
@@ -133,6 +135,14 @@ class TiledPass:
         numbers = {"rows": axis.size, "parts_per_head": len(split.items), "group_size": self.numbers["group_size"]}
         arrays = {**self.arrays, "split_tiles": split.tiles}
         return Launch(spec, shape, blocks, self.heads, len(split.tiles), arrays, numbers, writes)
+
+
+def _as_seen(rows: Array, start: Array, stop: Array) -> Array:
+    """Return where key slots lie, for those that no query sees the place of one that some does: padding may be NaN."""
+    some = start < stop
+    opened, closed = (np.bincount(ends[some], minlength=len(rows) + 1) for ends in (start, stop))
+    seen = np.cumsum(opened - closed)[:-1] > 0
+    return rows if seen.all() or not seen.any() else np.where(seen, rows, rows[np.argmax(seen)])
 
 
 def _join_warps(spec: Spec, rows: int, shape: HeadShape) -> int:
