@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,33 @@ class Sequences:
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={column.tolist()}" for name, column in self.columns.items())
         return f"Sequences({given})"
+
+
+@dataclass(frozen=True)
+class BatchEntry:
+    """One entry of a batch by itself: what its patterns and scores are where b is its number."""
+
+    number: int
+
+    def pattern(self, pattern: Pattern) -> Pattern:
+        """Return the pattern of the entry."""
+        if B not in pattern.free:
+            return pattern
+        return Pattern(_of_entry(pattern.template, self), pattern.name, pattern.parameters, pattern.tables)
+
+    def score(self, score: Score) -> Score:
+        """Return the score of the entry."""
+        return Score(InPacking(score.template, self), score.weights, score.name, score.parameters, score.tables)
+
+    def packing(self, free: object = None) -> Packing:
+        """Return what the symbols are for the entry."""
+        number = {B: sympy.Integer(self.number)}
+        return Packing({I: I, **number}, {J: J, **number}, sympy.S.Zero, sympy.S.Zero, None, TRUE)
+
+
+@caching.algebra(1024)
+def _of_entry(own: PatternTemplate, entry: BatchEntry) -> PatternTemplate:
+    return PatternTemplate([entry.packing().predicate(own.predicate)])
 
 
 def _by_content(sequences: Sequences, pattern: Pattern) -> tuple[object, ...]:

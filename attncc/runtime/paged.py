@@ -13,10 +13,13 @@ from attncc.configs.encoding import Config
 from attncc.errors import AttnccError, ShapeError
 from attncc.frontend.pages import Pages
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
-from attncc.frontend.scores import Score, ScoreFactory
+from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.frontend.sequences import Sequences, numbers_of_each
-from attncc.runtime.api import Result, attention
+from attncc.ir.tables import Array
+from attncc.runtime.api import attention
 from attncc.runtime.arguments import autocast, kind_of
+from attncc.runtime.batch_invariant import joined, one_by_one
+from attncc.runtime.call import Result
 from attncc.runtime.sequences import Lengths, content_of_each
 from attncc.runtime.versions import Content, array_of, content
 
@@ -29,7 +32,7 @@ def paged_attention(
     q: Tensor,
     k_cache: Tensor,
     v_cache: Tensor,
-    block_table: Tensor,
+    block_table: Tensor | Array,
     cache_seqlens: Lengths,
     pattern: Pattern | PatternFactory,
     *,
@@ -40,6 +43,7 @@ def paged_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
     return_lse: bool = False,
+    batch_invariant: bool = False,
     backend: str | None = None,
     config: Config | None = None,
 ) -> Result:
@@ -65,6 +69,7 @@ def paged_attention(
         scale: As in `attention`.
         enable_gqa: As in `attention`.
         return_lse: Return lse beside out.
+        batch_invariant: As in `attention`.
         backend: As in `attention`.
         config: As in `attention`.
 
@@ -88,6 +93,28 @@ def paged_attention(
     offsets = None if q_offset is None else content_of_each(q_offset, "q_offset", batch)
     table = _table(content(block_table), lengths, pages, size)
     sequences = _sequences(lengths, offsets, q.shape[1])
+    if batch_invariant and batch:
+        results = []
+        arguments = one_by_one(batch, as_pattern(pattern), as_score(score, weights), sink)
+        for own, offset, n in zip(arguments, *sequences.columns.values(), strict=True):
+            alone = paged_attention(
+                q[own.part],
+                k_cache,
+                v_cache,
+                table.table[own.part, : max(1, -(-int(n) // size))],
+                int(n),
+                own.pattern,
+                q_offset=int(offset),
+                score=own.score,
+                sink=own.sink,
+                scale=scale,
+                enable_gqa=enable_gqa,
+                return_lse=return_lse,
+                backend=backend,
+                config=config or {},
+            )
+            results.append(alone)
+        return joined(results)
     query, key, value = autocast(q, k_cache, v_cache)
     key, value = (x.flatten(0, 1).transpose(0, 1).expand(batch, -1, -1, -1) for x in (key, value))
     result = attention(

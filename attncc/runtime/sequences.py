@@ -14,7 +14,7 @@ from attncc.frontend.scores import Score
 from attncc.frontend.sequences import Sequences
 from attncc.ir.score import IDENTITY
 from attncc.ir.tables import as_array
-from attncc.runtime.versions import Content, array_of, content, content_of
+from attncc.runtime.versions import Content, array_of, content
 
 #: Integers: a number for all batch entries, or a list, array or tensor (B,) with one for each.
 Lengths = Any
@@ -26,32 +26,40 @@ def is_of_each(given: Lengths) -> bool:
 
 
 def placed(
-    pattern: Pattern, score: Score, query: Tensor, key: Tensor, q_offset: Lengths, kv_len: Lengths
+    pattern: Pattern, score: Score, query: Tensor, key: Tensor, q_offset: Lengths, kv_len: Lengths | None
 ) -> tuple[Pattern, Score, Lengths]:
     """Return a call's pattern, score and offset, one number, for sequences with these offsets and numbers of keys.
+
+    Raises what `sequences_of` does.
+    """
+    of_each = is_of_each(q_offset)
+    sequences = sequences_of(query, key, q_offset if of_each else None, kv_len)
+    score = score if score.key == IDENTITY.key else sequences.score(score)
+    return sequences.pattern(pattern), score, 0 if of_each else q_offset
+
+
+def sequences_of(query: Tensor, key: Tensor, q_offset: Lengths | None, kv_len: Lengths | None) -> Sequences:
+    """Return the sequences of a batch, the same ones for the same numbers.
 
     Raises ShapeError for what has no entry for each sequence, and for more keys than there are.
     """
     batch, keys = query.shape[0], key.shape[2]
-    offsets = content_of_each(q_offset, "q_offset", batch) if is_of_each(q_offset) else None
-    sequences = _sequences(offsets, None if kv_len is None else content_of_each(kv_len, "kv_len", batch))
+    given = (("q_offset", q_offset), ("kv_len", kv_len))
+    sequences = _sequences(
+        *(None if numbers is None else content_of_each(numbers, name, batch) for name, numbers in given)
+    )
     if sequences.kv_len is not None and sequences.kv_len.max(initial=0) > keys:
         raise ShapeError(
             f"kv_len has {sequences.kv_len.max()}, and there are {keys} keys.",
             rule="No sequence has more keys than the tensors.",
             fix="Count the keys of each sequence, those of this call among them.",
         )
-    score = score if score.key == IDENTITY.key else sequences.score(score)
-    return sequences.pattern(pattern), score, q_offset if offsets is None else 0
+    return sequences
 
 
 def content_of_each(given: Lengths, name: str, batch: int) -> Content:
     """Return the contents of an argument with an entry for each of the batch's sequences; a number stands for all."""
-    if isinstance(given, Tensor) and given.ndim:
-        found = content(given)
-    else:
-        values = as_array(given)
-        found = content_of(values if values.ndim else np.full(batch, values))
+    found = content(given if is_of_each(given) else np.full(batch, as_array(given)))
     if found[2] != (batch,):
         raise ShapeError(
             f"{name} has shape {found[2]}, and there are {batch} batch entries.",

@@ -15,8 +15,9 @@ from attncc.frontend.documents import RULE, Documents, check_untraced
 from attncc.frontend.patterns import Pattern, PatternFactory
 from attncc.frontend.scores import Score, ScoreFactory
 from attncc.ir.tables import Array
-from attncc.runtime.api import Result, attention
+from attncc.runtime.api import attention
 from attncc.runtime.arguments import kind_of
+from attncc.runtime.call import Result
 from attncc.runtime.versions import Content, array_of, content
 
 

@@ -36,16 +36,19 @@ def by_version(function: Callable[[Tensor], Result]) -> Callable[[Tensor], Resul
     return read
 
 
-def content_of(array: Array) -> Content:
-    """Return what an array holds, integers as int64."""
+def content(given: Any) -> Content:
+    """Return what an array, a list or a tensor holds, integers as int64; raises TableError for what can't be read."""
+    return _of_tensor(given) if isinstance(given, Tensor) else _held(as_array(given))
+
+
+def _held(array: Array) -> Content:
     array = array.astype(np.int64) if array.dtype.kind in "iu" else array
     return array.tobytes(), array.dtype.str, array.shape
 
 
 @by_version
-def content(tensor: Tensor) -> Content:
-    """Return what a tensor holds; raises TableError for what can't be read."""
-    return content_of(as_array(tensor))
+def _of_tensor(tensor: Tensor) -> Content:
+    return _held(as_array(tensor))
 
 
 def array_of(content: Content) -> Array:

@@ -58,7 +58,8 @@ def speculative_tree(i: Index, j: Index, n_q: Index, n_k: Index, *, enter: Table
     first = n_k - n_q
     key, query = j - first, i - first
     ancestor = (enter[key] <= enter[query]) & (enter[query] < leave[key])
-    return (j < first) | ((j >= first) & (query >= 0) & (query < n_q) & ancestor)
+    seen: Condition = (j < first) | ((j >= first) & (query >= 0) & (query < n_q) & ancestor)
+    return seen
 
 
 @attncc.pattern
