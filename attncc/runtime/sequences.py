@@ -22,6 +22,8 @@ Lengths = Any
 
 def is_of_each(given: Lengths) -> bool:
     """Return whether an argument has an entry for each sequence, and isn't one number."""
+    if isinstance(given, int):  # under torch.compile it may stand for one, and has no attributes
+        return False
     return isinstance(given, list | tuple) or bool(getattr(given, "ndim", 0))
 
 

@@ -134,7 +134,7 @@ def test_entries_have_their_own_tables_weights_and_sinks() -> None:
     torch.testing.assert_close(*found)
 
 
-def test_whatever_was_tuned_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tuned_configurations_are_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attncc.runtime.executables.looked_up", None)
     query = torch.randn(2, 1, 5, 8)
     attncc.attention(query, query, query, CAUSAL, batch_invariant=True)
@@ -147,7 +147,7 @@ def test_a_batch_without_entries_has_no_results() -> None:
     assert attncc.attention(query, query, query, CAUSAL, batch_invariant=True).shape == query.shape
 
 
-def test_what_fits_no_batch_is_refused() -> None:
+def test_tensors_that_fit_no_batch_are_refused() -> None:
     query, key = torch.randn(3, 2, 1, 8), torch.randn(2, 2, 5, 8)
     with pytest.raises(ShapeError, match=r"key \(2, 2, 5, 8\)"):
         attncc.attention(query, key, key, CAUSAL, batch_invariant=True)

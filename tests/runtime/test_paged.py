@@ -170,7 +170,7 @@ def test_a_page_table_that_is_changed_in_place_is_read_again() -> None:
         ({"q_offset": [1]}, "q_offset has shape (1,), and there are 4 batch entries"),
     ],
 )
-def test_what_fits_no_pool_is_refused(changed, problem: str) -> None:
+def test_arguments_that_fit_no_pool_are_refused(changed, problem: str) -> None:
     q, k, v = drawn(1, torch.float32, kv_heads=4)
     (k_cache, table), (v_cache, _) = (in_pages(x, LENGTHS, SIZE) for x in (k, v))
     given = {"q": q, "k_cache": k_cache, "v_cache": v_cache, "block_table": table, "cache_seqlens": LENGTHS}
