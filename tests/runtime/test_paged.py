@@ -122,6 +122,29 @@ def test_scores_and_sinks_see_positions_and_not_pages(backend: str, q_len: int) 
         torch.testing.assert_close(out[b : b + 1].transpose(1, 2), wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_pools_are_padded_once_for_all_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = drawn(1, torch.float64, kv_heads=4, value_dim=6)
+    (k_cache, table), (v_cache, _) = (in_pages(x, LENGTHS, SIZE) for x in (k, v))
+    padded, pad = [], torch.nn.functional.pad
+    monkeypatch.setattr("attncc.backends.torch.execute.pad", lambda x, by: padded.append(x.shape) or pad(x, by))
+    out = paged_attention(q, k_cache, v_cache, table, LENGTHS, CAUSAL)
+    assert padded == [(1, 4, k_cache.shape[0] * SIZE, 6)]
+    wanted = paged_attention(q, k_cache, v_cache, table, LENGTHS, CAUSAL, backend="reference")
+    torch.testing.assert_close(out, wanted)
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_values_may_be_views_of_their_keys(backend: str) -> None:
+    """As in latent attention: one pool of compressed keys, of which values are the first columns."""
+    q, k, _ = drawn(3, torch.float32, kv_heads=1)
+    pool, table = in_pages(k, LENGTHS, SIZE)
+    arguments = {"enable_gqa": True, "backend": backend}
+    found = paged_attention(q, pool, pool[..., :6], table, LENGTHS, CAUSAL, **arguments)
+    wanted = paged_attention(q, pool, pool[..., :6].clone(), table, LENGTHS, CAUSAL, **arguments)
+    torch.testing.assert_close(found, wanted)
+    assert not found.isnan().any()
+
+
 def test_sequences_may_share_pages() -> None:
     q, k, v = drawn(1, torch.float64, kv_heads=4)
     (k_cache, table), (v_cache, _) = (in_pages(x, [40], SIZE) for x in (k[:1], v[:1]))

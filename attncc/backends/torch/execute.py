@@ -230,7 +230,9 @@ def _padded(saved: Saved, grad_out: Tensor, grad_lse: Tensor | None) -> tuple[Sa
 
 
 def _rows_of(x: Tensor, size: int) -> Tensor:
-    """Return x with rows of `size` contiguous elements."""
+    """Return x with rows of `size` contiguous elements; a pool that batch entries share is copied once."""
+    if len(x) > 1 and x.stride(0) == 0:
+        return _rows_of(x[:1], size).expand(len(x), -1, -1, -1)
     if x.shape[-1] < size:
         return pad(x, (0, size - x.shape[-1]))
     return x if x.stride(-1) == 1 else x.contiguous()
