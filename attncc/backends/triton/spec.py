@@ -40,6 +40,7 @@ class Spec:
     start: str = "open"  # how the first key of each query comes: the kind of a KeyBound
     stop: str = "open"  # the same of the first key beyond
     residual: Predicate | None = None  # the predicate that a partial tile checks beside the key ranges
+    lifted: tuple[str, ...] = ()  # names of numbers in the residual that come at launch; see lifting
     wide: bool = False  # the residual or an index needs 64-bit arithmetic
     signed: bool = False  # query positions may be negative
     far: bool = False  # offsets of rows from the first one of their head can leave 32 bits
@@ -190,6 +191,7 @@ class Spec:
             "row_positions": self.gather_rows,
             "col_positions": self.gather_cols,
             "key_positions": self.paged,
+            "lifted": bool(self.lifted),
             "start_slots": self.start == "stored",
             "stop_slots": self.stop == "stored",
         }

@@ -10,6 +10,7 @@ import numpy as np
 from attncc.backends.head_chunks import padded, power_of_two
 from attncc.backends.triton.config import Blocks
 from attncc.backends.triton.launch import HeadShape, Launch
+from attncc.backends.triton.lifting import lifted
 from attncc.backends.triton.pack_gqa import GridHeads
 from attncc.backends.triton.spec import Spec
 from attncc.backends.triton.tile_scheduler import WorkItems
@@ -61,12 +62,19 @@ class TiledPass:
         tiled = work.tiled(blocks.block_m, blocks.block_n)
         (least, most), end = work.key_ranges.bounds(), work.cols.size
         start, stop = KeyBound.of(least, end, 0), KeyBound.of(most, end, end)
+        of_entry: Array | None = None
+        if heads.by_entry:
+            spec = replace(spec, sets="")
+            if spec.residual is not None:
+                residual, names, of_entry = lifted(spec.residual)
+                spec = replace(spec, residual=residual, lifted=names)
         cols, paged = work.cols, work.pages is not None
         rows = work.key_rows(cols.places) if paged else cols.positions
         arrays = {
             "row_positions": work.rows.positions,
             "col_positions": rows if rows is None or spec.holds_keys else _as_seen(rows, least, most),
             "key_positions": cols.places if paged else None,
+            "lifted": of_entry,
             "start_slots": start.slots,
             "stop_slots": stop.slots,
         }
