@@ -17,6 +17,7 @@ from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.frontend.templates import PatternTemplate
 from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
+from attncc.ir.placeholders import TableKind
 from attncc.ir.predicate import TRUE
 from attncc.ir.symbols import MAX_POSITION, NK, B, I, J
 from attncc.ir.tables import Array, Read, TableData, TableSymbol, as_array
@@ -136,7 +137,7 @@ def _placed(sequences: Sequences, pattern: Pattern) -> Pattern:
 @caching.algebra(256)
 def _placed_template(own: PatternTemplate, tables: int, names: tuple[str, ...]) -> PatternTemplate:
     """Return the template whose tables, after the pattern's own, are the columns of these names."""
-    stand_ins = [TablePlaceholder(name, tables + n, (False,), False) for n, name in enumerate(names)]
+    stand_ins = [TablePlaceholder(name, tables + n, TableKind((False,))) for n, name in enumerate(names)]
     looked_up = {each.name: Read(TableSymbol(each), B) for each in stand_ins}
     return PatternTemplate([_packing(looked_up).predicate(own.predicate)])
 
