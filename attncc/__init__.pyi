@@ -45,6 +45,7 @@ from .frontend.real import tanh as tanh
 from .frontend.scores import Score as Score
 from .frontend.scores import ScoreFactory as ScoreFactory
 from .frontend.scores import score as score
+from .frontend.sequences import Sequences as Sequences
 from .frontend.weights import Weights as Weights
 from .ir.claims import Bounds as Bounds
 from .ir.claims import Distinct as Distinct
@@ -57,6 +58,7 @@ from .runtime.api import attention as attention
 from .runtime.api import compile as compile
 from .runtime.explain import explain_config as explain_config
 from .runtime.merging import merge as merge
+from .runtime.paged import paged_attention as paged_attention
 from .runtime.varlen import varlen_attention as varlen_attention
 from .tune.autotune import autotune as autotune
 from .version import __version__ as __version__

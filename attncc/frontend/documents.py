@@ -12,7 +12,7 @@ from attncc._util import caching
 from attncc.errors import ShapeError, TableError, refuse_traced
 from attncc.frontend.language import TablePlaceholder
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
-from attncc.frontend.score_templates import InDocuments
+from attncc.frontend.score_templates import InPacking
 from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.frontend.templates import PatternTemplate, put
 from attncc.ir.normal import comparison
@@ -92,7 +92,7 @@ class Documents:
             ScoreError: `score` isn't a score.
         """
         own = as_score(score)
-        return Score(InDocuments(own.template, self), own.weights, own.name, own.parameters, own.tables)
+        return Score(InPacking(own.template, self), own.weights, own.name, own.parameters, own.tables)
 
     def packing(self, free: Collection[sympy.Symbol]) -> Packing:
         """Return what the symbols of a document are in the packed sequence: i, j, and those of `free`."""

@@ -33,7 +33,7 @@ from attncc.ir.condition import Condition, predicate_of
 from attncc.ir.normal import digest, normalised
 from attncc.ir.placeholders import TableKind
 from attncc.ir.predicate import Predicate, disjunction
-from attncc.ir.symbols import BY_NAME
+from attncc.ir.symbols import BY_NAME, B
 from attncc.ir.tables import TableData
 
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
@@ -117,8 +117,9 @@ class Pattern:
 
     @property
     def free(self) -> frozenset[sympy.Symbol]:
-        """The symbols that the pattern depends on, whatever its tables hold."""
-        return self.template.predicate.free
+        """The symbols that the pattern depends on, whatever its tables hold; batch entries have pages of their own."""
+        free = self.template.predicate.free
+        return free | {B} if self.template.page_size else free
 
     @cached_property
     def looked_up(self) -> frozenset[TableData]:

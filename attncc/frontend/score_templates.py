@@ -130,17 +130,17 @@ class Chained:
 
 
 class Packer(Protocol):
-    """What packs documents (attncc.frontend.documents)."""
+    """What packs documents (attncc.frontend.documents) or sequences (attncc.frontend.sequences)."""
 
     def packing(self, free: Collection[sympy.Symbol]) -> Packing: ...
 
 
 @dataclass(frozen=True)
-class InDocuments:
-    """A score of the positions inside packed documents."""
+class InPacking:
+    """A score of the positions inside packed documents, or of a batch's sequences."""
 
     own: Template
-    documents: Packer
+    packer: Packer
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -151,10 +151,10 @@ class InDocuments:
         return self.own.tables
 
     def expression(self, shapes: Shapes) -> ScoreExpression:
-        return _in_documents(self.own.expression(shapes), self.documents)
+        return _packed(self.own.expression(shapes), self.packer)
 
     def traced_key(self, shapes: Shapes) -> str:
-        return _in_documents_key(self.own.traced_key(shapes), self.documents)
+        return _packed_key(self.own.traced_key(shapes), self.packer)
 
 
 @caching.algebra(256)
@@ -193,8 +193,8 @@ def put_tables(score: ScoreExpression, tables: Mapping[Placeholder, TableData]) 
 
 
 @caching.algebra(256)
-def _in_documents(own: ScoreExpression, documents: Packer) -> ScoreExpression:
-    return ScoreExpression(documents.packing(own.free).real(own.expr))
+def _packed(own: ScoreExpression, packer: Packer) -> ScoreExpression:
+    return ScoreExpression(packer.packing(own.free).real(own.expr))
 
 
 def _moved(read: Lookup, slots: int) -> Lookup:
@@ -225,8 +225,8 @@ def _chained_key(first: str, second: str, slots: int, tables: int) -> str:
 
 
 @constant
-def _in_documents_key(own: str, documents: Packer) -> str:
-    return _key_in_graph(_in_documents(by_key(own), documents))
+def _packed_key(own: str, packer: Packer) -> str:
+    return _key_in_graph(_packed(by_key(own), packer))
 
 
 def _key_in_graph(expression: ScoreExpression) -> str:

@@ -36,11 +36,14 @@ _in_graphs: set[PatternTemplate] = set()
 class PatternTemplate:
     """The subsets of a pattern, with placeholders where tables are looked up that aren't known yet.
 
+    `page_size` isn't 0 where keys lie in pages of that size, of which the last two tables tell
+    (attncc.frontend.pages).
+
     Raises PatternError if it is too large to be planned.
     """
 
-    def __init__(self, subsets: Sequence[Predicate]) -> None:
-        self.subsets = tuple(subsets)
+    def __init__(self, subsets: Sequence[Predicate], page_size: int = 0) -> None:
+        self.subsets, self.page_size = tuple(subsets), page_size
         check_pattern(disjunction(self.subsets))
 
     @cached_property
@@ -51,7 +54,7 @@ class PatternTemplate:
         return handle
 
     def __reduce__(self) -> tuple[object, ...]:
-        return PatternTemplate, (self.subsets,)
+        return PatternTemplate, (self.subsets, self.page_size)
 
     @cached_property
     def predicate(self) -> Predicate:
@@ -66,8 +69,8 @@ class PatternTemplate:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the subsets, the same in every process."""
-        return fingerprint(self.program)
+        """A hash of the subsets, the same in every process, and the size of pages."""
+        return fingerprint(self.program) + (f"/{self.page_size}" if self.page_size else "")
 
     @property
     def slots(self) -> int:

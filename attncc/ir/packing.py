@@ -34,7 +34,8 @@ class Packing:
         key: What j, b, n_q and n_k of the document are, in j.
         start: The position of the document's first key, in i.
         shift: How far the key that stands where the query does is from the query, in i.
-        gaps: The least and the greatest difference between the position of a query and that of a key.
+        gaps: The least and the greatest difference between the position of a query and that of a key; None where no
+            pair is outside of them.
         together: Whether a query and a key are of one document.
     """
 
@@ -42,7 +43,7 @@ class Packing:
     key: Mapping[sympy.Symbol, sympy.Expr]
     start: sympy.Expr
     shift: sympy.Expr
-    gaps: tuple[int, int]
+    gaps: tuple[int, int] | None
     together: Predicate
 
     def predicate(self, own: Predicate) -> Predicate:
@@ -90,6 +91,8 @@ class Packing:
     @cached_property
     def _gap_in_range(self) -> sympy.Expr:
         """The same for a look-up, which lies in its table between documents, too."""
+        if self.gaps is None:
+            return self._gap
         least, most = self.gaps
         return sympy.Max(least, sympy.Min(most, self._gap))
 

@@ -300,7 +300,7 @@ def _guarded(guard: Clause, sibling: Predicate) -> Clause | None:
 
 
 def _check_read(read: Read | Lookup, guard: Clause, limits: Limits) -> None:
-    narrowed = {symbol: _narrowed(symbol, ends, guard) for symbol, ends in limits.items()}
+    narrowed = {symbol: _narrowed(symbol, limits, guard) for symbol in limits}
     if any(low > high for low, high in narrowed.values()):
         return
     arrays: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in narrowed.items()}
@@ -327,12 +327,18 @@ def _title(read: Read, table: TableData) -> str:
     return f"Lists {table.name!r} have" if isinstance(read, IsMember) else f"Table {table.name!r} has"
 
 
-def _narrowed(symbol: sympy.Symbol, ends: tuple[int, int], guard: Clause) -> tuple[int, int]:
-    span = guard.spans.get(symbol)
-    if span is None:
-        return ends
-    low = ends[0] if span.low is None else max(ends[0], span.low)
-    return low, ends[1] if span.high is None else min(ends[1], span.high)
+def _narrowed(symbol: sympy.Symbol, limits: Limits, guard: Clause) -> tuple[int, int]:
+    """Bound a symbol by the guards on it, alone or beside what has bounds itself, as in j < length[b]."""
+    low, high = limits[symbol]
+    box: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in limits.items()}
+    for span in guard.spans.values():
+        for sign, ends in ((1, (span.low, span.high)), (-1, (_negative(span.high), _negative(span.low)))):
+            rest = sign * span.form - symbol
+            if symbol in span.form.free_symbols and symbol not in rest.free_symbols:
+                least, most = (int(x[0]) for x in bounds(rest, box))
+                low = low if ends[0] is None else max(low, ends[0] - most)
+                high = high if ends[1] is None else min(high, ends[1] - least)
+    return low, high
 
 
 def _index_bounds(index: sympy.Expr, box: Mapping[sympy.Symbol, Range], guard: Clause) -> tuple[int, int]:
@@ -347,8 +353,8 @@ def _index_bounds(index: sympy.Expr, box: Mapping[sympy.Symbol, Range], guard: C
             low, high = max(low, int(inner[0][0])), min(high, int(inner[1][0]))
         for sign in (1, -1):
             difference = index - sign * span.form
-            if difference.is_Integer:
-                shift = int(difference)
+            if difference.free_symbols <= {NQ, NK}:  # a number, since lengths are
+                shift = int(bounds(difference, box)[0][0])
                 ends = (span.low, span.high) if sign > 0 else (_negative(span.high), _negative(span.low))
                 low = low if ends[0] is None else max(low, ends[0] + shift)
                 high = high if ends[1] is None else min(high, ends[1] + shift)

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from attncc.frontend.pages import Pages
 from attncc.ir.predicate import Predicate
+from attncc.ir.tables import Array
 from attncc.planner import counts, diagonals, membership, tiles
 from attncc.planner.axis import Axis
 from attncc.planner.key_ranges import KeyRanges
@@ -25,7 +27,8 @@ class Pass:
     `predicate` is in the absolute query position i (row + q_offset) and key position j. Query slot r sees the
     key slots of `key_ranges`, as far as `residual` (None: always) holds for their positions. Without `skips` all of
     its tiles are PARTIAL: none is looked at, so that the pass computes every pair and masks it. `stated` is the
-    predicate, or what makes it when it is asked for: running the pass doesn't need it.
+    predicate, or what makes it when it is asked for: running the pass doesn't need it. Keys lie at their positions, or
+    in the pages that a batch entry has for them: `pages` are a page table and the entry.
     """
 
     stated: Predicate | Callable[[], Predicate]
@@ -34,6 +37,7 @@ class Pass:
     block_m: int
     block_n: int
     skips: bool = True
+    pages: tuple[Pages, int] | None = None
 
     @cached_property
     def predicate(self) -> Predicate:
@@ -57,6 +61,13 @@ class Pass:
     @property
     def residual(self) -> Predicate | None:
         return self.layout.residual
+
+    def key_rows(self, positions: Array) -> Array:
+        """Return the rows of key and value where positions lie."""
+        if self.pages is None:
+            return positions
+        pages, entry = self.pages
+        return pages.rows(entry, positions)
 
     def tiled(self, block_m: int, block_n: int) -> Pass:
         """Return the pass in other blocks; a few are kept with their tiles: a search asks for them again and again."""
@@ -149,6 +160,14 @@ class Group:
         if any(work.is_looked_at for work in way.passes):
             way = min(self.alternatives, key=lambda each: sum(work.is_looked_at for work in each.passes))
         return sum(work.nnz for work in way.passes)
+
+    def in_pages(self, pages: Pages, entry: int) -> Group:
+        """Return the group of a single batch entry, whose passes read keys in its pages."""
+        ways = (
+            replace(way, passes=tuple(replace(work, pages=(pages, entry)) for work in way.passes))
+            for way in self.alternatives
+        )
+        return Group((entry,), self.heads, tuple(ways))
 
     def preferring(self, way: str) -> Group:
         """Return the group that runs the alternative of this name, if it has one."""

@@ -11,6 +11,7 @@ import sympy
 
 from attncc._util import caching
 from attncc.errors import ConfigError
+from attncc.frontend.pages import Pages
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.templates import Tables, bound_clause, filled
 from attncc.ir.interval import NEVER, verdict
@@ -91,6 +92,9 @@ def plan_for(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> Plan:
     check_bound(pattern, shape)
     template = pattern.template.predicate
     groups = _groups(pattern, shape, tile, find_target(target))
+    if (pages := Pages.of(pattern)) is not None:
+        members = ((group, range(shape.batch) if group.batches is None else group.batches) for group in groups)
+        groups = tuple(group.in_pages(pages, entry) for group, entries in members for entry in entries)
     free = template.free
     leading = ((shape.batch,) if B in free else ()) + ((shape.heads,) if H in free else ())
     mask_shape = (*leading, shape.q_len, shape.kv_len)

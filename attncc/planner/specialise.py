@@ -21,7 +21,9 @@ def specialise(predicate: Predicate, shape: Shape, batch: int, head: int) -> Pre
 
     def specialised(expr: sympy.Expr) -> sympy.Expr:
         found = expr.xreplace(present)
-        return found.xreplace({read: _sliced(read) for read in found.atoms(Read)})
+        while sliced := {read: new for read in found.atoms(Read) if (new := _sliced(read)) != read}:
+            found = found.xreplace(sliced)  # once more for those that stand in the indices of others
+        return found
 
     return rewritten(predicate, specialised)
 

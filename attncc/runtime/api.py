@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,13 +20,13 @@ from attncc.ir.tables import TableData
 from attncc.planner.directions import check_direction
 from attncc.planner.plan import Plan
 from attncc.runtime import executables, export, library, operators
-from attncc.runtime.arguments import check_kinds, checked, fitting, scale_of
-from attncc.runtime.call import AttentionCall
+from attncc.runtime.arguments import check_kinds, check_tensors, check_types, checked, fitting, scale_of
+from attncc.runtime.batch_invariant import joined, one_by_one
+from attncc.runtime.call import AttentionCall, Result
 from attncc.runtime.eager import is_eager
 from attncc.runtime.score_module import ScoreModule, warn_of_captured
-from attncc.runtime.sinks import check_kind, with_sink
-
-Result = Tensor | tuple[Tensor, ...]
+from attncc.runtime.sequences import Lengths, is_of_each, placed, sequences_of
+from attncc.runtime.sinks import check_kind, check_sink, with_sink
 
 
 def attention(
@@ -39,9 +40,11 @@ def attention(
     sink: Tensor | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
-    q_offset: int = 0,
+    q_offset: Lengths = 0,
+    kv_len: Lengths | None = None,
     return_lse: bool = False,
     return_max_scores: bool = False,
+    batch_invariant: bool = False,
     backend: str | None = None,
     config: Config | None = None,
 ) -> Result:
@@ -62,11 +65,16 @@ def attention(
             the softmax with 1 in its denominator, and -inf is no sink.
         scale: The factor of the scores, by default 1/sqrt(D); its size is at most 2^23, in float64 2^52.
         enable_gqa: Let Hq be a multiple of Hkv: query head h uses key head h // (Hq / Hkv).
-        q_offset: The position of the first query: row r stands at q_offset + r.
+        q_offset: The position of the first query: row r stands at q_offset + r. A number, or one for each sequence of
+            the batch: a list, or an array or tensor (B,). One on a GPU is waited for.
+        kv_len: The number of keys, where fewer count than there are, as in caches that are padded on the right: a
+            number, or one for each sequence. Patterns know it as n_k.
         return_lse: Return lse beside out.
         return_max_scores: Return the greatest score of each row, too, as FlexAttention does: after the score, and
             without the sink. It takes a second pass over the products of queries and keys, on a CPU about as long as
             the forward, and in triton's place PyTorch's own products. It has no derivative.
+        batch_invariant: Compute each batch entry as if it were alone, so that its results are the same, bit for bit, in
+            every batch. Each takes a call of its own, and runs under the default configuration, whatever was tuned.
         backend: A backend's name. By default triton on a GPU and torch elsewhere, and on a GPU for what triton refuses,
             which is logged.
         config: The backend's and the planner's options. By default what tuning has found (see attncc.explain_config);
@@ -87,8 +95,40 @@ def attention(
     """
     chosen, bound = as_pattern(pattern), as_score(score, weights)
     warn_of_captured(bound, weights)
+    if batch_invariant and isinstance(query, Tensor) and len(query):
+        alone = partial(attention, scale=scale, enable_gqa=enable_gqa, backend=backend, config=config or {})
+        alone = partial(alone, return_lse=return_lse, return_max_scores=return_max_scores)
+        return _one_by_one(alone, query, key, value, chosen, bound, sink, q_offset, kv_len)
+    if kv_len is not None or is_of_each(q_offset):
+        check_types(query, key, value)
+        chosen, bound, q_offset = placed(chosen, bound, query, key, q_offset, kv_len)
     call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse, return_max_scores)
     return _attended(query, key, value, call, chosen, bound, sink)
+
+
+def _one_by_one(
+    alone: Callable[..., Result],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    pattern: Pattern,
+    score: Score,
+    sink: Tensor | None,
+    q_offset: Lengths,
+    kv_len: Lengths | None,
+) -> Result:
+    """Return the results of `alone`, which is attention, on each batch entry."""
+    check_types(query, key, value)
+    check_tensors(query, key, value, enable_gqa=True)
+    if sink is not None:
+        check_sink(sink, query)
+    sequences = sequences_of(query, key, q_offset, key.shape[2] if kv_len is None else kv_len)
+    offsets, lengths = (list(column) for column in sequences.columns.values())
+    results = []
+    for own, offset, n in zip(one_by_one(len(query), pattern, score, sink), offsets, lengths, strict=True):
+        tensors = query[own.part], key[own.part, :, :n], value[own.part, :, :n]
+        results.append(alone(*tensors, own.pattern, score=own.score, sink=own.sink, q_offset=int(offset)))
+    return joined(results)
 
 
 def _attended(

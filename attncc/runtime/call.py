@@ -16,6 +16,8 @@ from attncc.frontend.scores import Score
 from attncc.frontend.templates import is_template
 from attncc.ir.symbols import MAX_POSITION
 
+#: What attention returns: out, or out with lse and the greatest scores.
+Result = torch.Tensor | tuple[torch.Tensor, ...]
 #: What operators take of a call, in the order of their schemas: handles and texts, constants of a graph, and q_offset.
 Operands = tuple[str, str, int, str, str]
 

@@ -20,6 +20,7 @@ from attncc.configs.encoding import DecodedConfig, decoded
 from attncc.configs.lookup import looked_up
 from attncc.configs.result import LookupResult
 from attncc.errors import AttnccError, BackendError
+from attncc.frontend.pages import Pages
 from attncc.frontend.patterns import Pattern, by_handle
 from attncc.frontend.templates import PatternTemplate
 from attncc.ir.score import ScoreExpression, by_key
@@ -94,7 +95,9 @@ def _run(
     """Return the plan of a call, its executable, and the look-up of its configuration: `tuned`, or a new one."""
     pattern = by_handle(call.pattern)
     prepared = _prepared_for(pattern, query, key, value, direction, call)
-    shape = Shape(query.shape[2], key.shape[2], call.q_offset, prepared.heads, prepared.batch)
+    pages = Pages.of(pattern)
+    kv_len = key.shape[2] if pages is None else pages.positions
+    shape = Shape(query.shape[2], kv_len, call.q_offset, prepared.heads, prepared.batch)
     if prepared.inputs is None:  # nothing is computed, but what can't be planned is refused
         return prepared.lowered(pattern, shape, call.config)[0], EMPTY, None
     if call.config:

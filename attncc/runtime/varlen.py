@@ -14,13 +14,11 @@ from attncc.errors import ShapeError
 from attncc.frontend.documents import RULE, Documents, check_untraced
 from attncc.frontend.patterns import Pattern, PatternFactory
 from attncc.frontend.scores import Score, ScoreFactory
-from attncc.ir.tables import Array, as_array
-from attncc.runtime.api import Result, attention
+from attncc.ir.tables import Array
+from attncc.runtime.api import attention
 from attncc.runtime.arguments import kind_of
-from attncc.runtime.versions import by_version
-
-#: What a tensor holds: its bytes, the name of their type, and its shape.
-Content = tuple[bytes, str, tuple[int, ...]]
+from attncc.runtime.call import Result
+from attncc.runtime.versions import Content, array_of, content
 
 
 def varlen_attention(
@@ -109,22 +107,13 @@ def _documents_of(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor | None) -> Document
     for name, x in (("cu_seqlens_q", cu_seqlens_q), ("cu_seqlens_k", cu_seqlens_k)):
         if not isinstance(x, Tensor) and (x is not None or name == "cu_seqlens_q"):
             raise ShapeError(f"{name} is a {type(x).__name__}.", rule=RULE, fix="Write torch.tensor(...).")
-    queries = _content(cu_seqlens_q)
-    return _documents(queries, queries if cu_seqlens_k is None else _content(cu_seqlens_k))
-
-
-@by_version
-def _content(tensor: Tensor) -> Content:
-    """Return what a tensor holds, integers as int64; raises TableError for what can't be read."""
-    array = as_array(tensor)
-    array = array.astype(np.int64) if array.dtype.kind in "iu" else array
-    return array.tobytes(), array.dtype.str, array.shape
+    queries = content(cu_seqlens_q)
+    return _documents(queries, queries if cu_seqlens_k is None else content(cu_seqlens_k))
 
 
 @lru_cache(maxsize=64)
 def _documents(cu_seqlens_q: Content, cu_seqlens_k: Content) -> Documents:
-    contents = (cu_seqlens_q, cu_seqlens_k)
-    return Documents(*(np.frombuffer(data, dtype).reshape(shape) for data, dtype, shape in contents))
+    return Documents(array_of(cu_seqlens_q), array_of(cu_seqlens_k))
 
 
 def _check_tensors(documents: Documents, q: Tensor, k: Tensor, v: Tensor) -> None:

@@ -82,7 +82,7 @@ def source(folder: Path) -> Specimen:
     path = modules.path_of(spec)
 
     def use() -> None:
-        found = modules.kernel.__wrapped__(spec)
+        found = modules.loaded(spec)
         assert path.read_text("utf-8") == modules.render(spec)
         assert "".join(inspect.getsourcelines(found.fn)[0]) in modules.render(spec)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from attncc.backends.base import Gradients, Saved
 from attncc.backends.logsum import LogSum, softmax_sums
 from attncc.backends.reference.mask import as_broadcast, mask_rows
 from attncc.backends.scoring import ScoredBlock
+from attncc.frontend.pages import Pages
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.planner.plan import Plan
@@ -34,6 +36,7 @@ class ReferenceExecutable:
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
     ) -> tuple[Tensor, LogSum]:
         """See attncc.backends.base.Executable."""
+        key, value = self._at_positions(key), self._at_positions(value)
         dense = DenseInputs.of(query, key, value, self.mask(query))
         scores = self._scored(dense, weights, scale).differentiable(dense.seen)
         shifted, total, peak = softmax_sums(scores)
@@ -73,6 +76,15 @@ class ReferenceExecutable:
             _summed(p.mT @ do, value).to(value.dtype),
             [d.to(x.dtype) for d, x in zip(d_weights, weights, strict=False)],
         )
+
+    def _at_positions(self, x: Tensor) -> Tensor:
+        """Return keys or values (B, Hkv, Nk, D) in the order of their positions."""
+        pages = Pages.of(self.plan.pattern)
+        if pages is None:
+            return x
+        rows = np.stack([pages.rows(entry, np.arange(pages.positions)) for entry in range(len(x))])
+        index = torch.from_numpy(rows).to(x.device)[:, None, :, None]
+        return x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3]))
 
     def _scored(self, dense: DenseInputs, weights: Sequence[Tensor], scale: float) -> ScoredBlock:
         """Return the score of all pairs."""

@@ -65,7 +65,7 @@ class BatchShape:
         return cls(
             tiles.rows.items,
             RowAccess.of(tiles.rows),
-            RowAccess.of(tiles.cols),
+            RowAccess.of(tiles.key_rows),
             tiles.causal,
             tiles.first,
             mask is not None and not mask.shared,

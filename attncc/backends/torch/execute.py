@@ -165,7 +165,7 @@ def _backward(
     query, key, value = group.selection.folded(saved.query), saved.key.flatten(0, 1), saved.value.flatten(0, 1)
     sums = sums_like(query), sums_like(key), sums_like(value)
     for launch in group.launches:
-        rows, cols = launch.tiles.rows, launch.tiles.cols
+        rows, cols = launch.tiles.rows, launch.tiles.key_rows
         d_query, d_key, d_value = _item_gradients(launch, saved, grad_out, score, scale)
         (rows.put if launch.tiles.first else rows.add)(launch.of_heads(sums[0]), launch.by_head(d_query), 2)
         cols.add(sums[1], d_key)
@@ -230,7 +230,9 @@ def _padded(saved: Saved, grad_out: Tensor, grad_lse: Tensor | None) -> tuple[Sa
 
 
 def _rows_of(x: Tensor, size: int) -> Tensor:
-    """Return x with rows of `size` contiguous elements."""
+    """Return x with rows of `size` contiguous elements; a pool that batch entries share is copied once."""
+    if len(x) > 1 and x.stride(0) == 0:
+        return _rows_of(x[:1], size).expand(len(x), -1, -1, -1)
     if x.shape[-1] < size:
         return pad(x, (0, size - x.shape[-1]))
     return x if x.stride(-1) == 1 else x.contiguous()

@@ -51,7 +51,7 @@ class TileLaunch:
 
     def keys(self, x: Tensor) -> Tensor:
         """Return the items' keys or values of x (B, Hkv, N, D), which folds, as (X, T, M, D); 0 where none is seen."""
-        taken, unused = self._items(x, self.tiles.cols, 1, 0, 1), self.tiles.unused
+        taken, unused = self._items(x, self.tiles.key_rows, 1, 0, 1), self.tiles.unused
         return taken if unused is None else taken.masked_fill(placed(unused, x.device).unsqueeze(-1), 0.0)
 
     def _items(self, x: Tensor, slots: Slots, sharing: int, first_head: int, heads: int) -> Tensor:
@@ -125,7 +125,7 @@ class GroupLaunches:
         """
         launches = tuple(_launches(schedule, selection, chunk // max(1, selection.leading), one_head))
         rows_at_once = len(launches) == 1 and launches[0].tiles.rows.are_all(shape.q_len)
-        keys_at_once = rows_at_once and launches[0].tiles.cols.are_all(shape.kv_len)
+        keys_at_once = rows_at_once and launches[0].tiles.paged is None and launches[0].tiles.cols.are_all(shape.kv_len)
         merges = not all(launch.tiles.first for launch in launches)
         return cls(selection, launches, schedule.covered, merges, rows_at_once, keys_at_once)
 

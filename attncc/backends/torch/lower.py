@@ -51,7 +51,7 @@ def schedule(
             by default `passes`.
     """
     if q_len == 1 and len(passes) == 1 and passes[0].residual is None:
-        whole = tuple(_of_one_row(passes[0], first=True))
+        whole = tuple(_in_pages(tiles, passes[0]) for tiles in _of_one_row(passes[0], first=True))
         return TileSchedule(whole, bool(whole))
     parts = [tiles for part in passes for tiles in _parted(_tile_batches(part, tiling))]
     touched = np.zeros(q_len, bool)
@@ -64,7 +64,7 @@ def schedule(
         touched[rows] = True
         if first:
             stored[rows] = True
-        tile_batches.append(replace(tiles, first=first, unused=_unused(tiles, used)))
+        tile_batches.append(_in_pages(replace(tiles, first=first, unused=_unused(tiles, used)), passes[0]))
     return TileSchedule(tuple(tile_batches), bool(stored.all()))
 
 
@@ -88,6 +88,13 @@ def _unused(tiles: TileBatch, used: Array | None) -> Array | None:
         return None
     found = ~used[tiles.cols.rows()]
     return found if found.any() else None
+
+
+def _in_pages(tiles: TileBatch, part: Pass) -> TileBatch:
+    """Return a batch with the rows where its keys lie; all passes of a group have the same pages."""
+    if part.pages is None:
+        return tiles
+    return replace(tiles, paged=Slots.of(part.key_rows(tiles.cols.rows()), keep=True))
 
 
 def _parted(tile_batches: Iterable[TileBatch]) -> Iterator[TileBatch]:

@@ -25,6 +25,7 @@ class TileBatch:
         causal: Whether row r sees keys 0 .. r instead.
         first: Whether no earlier batch writes to these rows, so that results are stored instead of merged.
         unused: Which keys no query of the whole group sees, (T, M); None if all are seen. Their values don't count.
+        paged: The rows where the keys lie, (T, M), if these aren't their positions.
     """
 
     rows: Slots
@@ -33,6 +34,12 @@ class TileBatch:
     causal: bool = False
     first: bool = False
     unused: Array | None = None
+    paged: Slots | None = None
+
+    @property
+    def key_rows(self) -> Slots:
+        """Where the keys of each item lie, (T, M)."""
+        return self.cols if self.paged is None else self.paged
 
     @property
     def scores(self) -> int:
@@ -46,7 +53,7 @@ class TileBatch:
 
     def chunks(self, budget: int) -> Iterator[TileBatch]:
         """Yield parts of at most `budget` scores, or one item; of fewer where keys are copied."""
-        step = max(1, budget // (1 if self.cols.index is None else COPIED) // max(1, self.scores))
+        step = max(1, budget // (1 if self.key_rows.index is None else COPIED) // max(1, self.scores))
         if step >= self.rows.items:
             yield self
             return
@@ -57,5 +64,6 @@ class TileBatch:
         """Return items first .. last-1."""
         mask, unused = self.mask and self.mask.chunk(first, last), self.unused
         unused = None if unused is None else unused[first:last]
-        rows, cols = self.rows.chunk(first, last), self.cols.chunk(first, last)
-        return replace(self, rows=rows, cols=cols, mask=mask, unused=unused)
+        rows, cols, paged = self.rows.chunk(first, last), self.cols.chunk(first, last), self.paged
+        paged = paged and paged.chunk(first, last)
+        return replace(self, rows=rows, cols=cols, mask=mask, unused=unused, paged=paged)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from attncc.machine_code.source import module
 _NOTHING = "\0"
 
 
-@cache
+@lru_cache(1024)
 def render(spec: Spec) -> str:
     """Return the source of a module with one kernel, named `spec.kernel`."""
     body = _environment().get_template(f"{spec.kernel}.jinja").render(spec=spec)
@@ -74,10 +74,24 @@ def path_of(spec: Spec) -> Path:
     return path
 
 
-@cache
 def kernel(spec: Spec) -> Any:
-    """Return the kernel of a spec: a triton JITFunction, or an interpreted one under TRITON_INTERPRET=1."""
+    """Return the kernel of a spec: a triton JITFunction, or an interpreted one under TRITON_INTERPRET=1.
+
+    Specs of one source have one kernel, whatever tables they name.
+    """
+    source = render(spec)
+    if source not in _kernels:
+        _kernels[source] = loaded(spec)
+    return _kernels[source]
+
+
+def loaded(spec: Spec) -> Any:
+    """Return the kernel of a spec out of a module that is made anew."""
     return getattr(module(render(spec), path_of(spec), "attncc_generated"), spec.kernel)
+
+
+#: Kernels by their source.
+_kernels: dict[str, Any] = {}
 
 
 def _holds(path: Path, content: bytes) -> bool:

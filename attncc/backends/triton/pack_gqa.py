@@ -19,6 +19,7 @@ class GridHeads:
     keys: int  # key heads that these use, or packs: kernels over key tiles or over packs run once for each
     listed: Array | None = None  # query heads as batch entry * heads + head, (queries,) int32; None for all
     kv_groups: Array | None = None  # rows (first, last + 1) of `listed`, those of a key head or pack, (keys, 2) int32
+    by_entry: bool = False  # they are those of some batch entries, of which there may be many kinds
 
     @classmethod
     def of(cls, group: Group, batch: int, heads: int, kv_heads: int) -> GridHeads:
@@ -30,7 +31,7 @@ class GridHeads:
         listed = (batches[:, None] * heads + chosen).ravel().astype(np.int32)
         first = np.flatnonzero(np.diff(listed // (heads // kv_heads), prepend=-1))
         kv_groups = np.column_stack([first, np.append(first[1:], len(listed))]).astype(np.int32)
-        return cls(len(listed), len(kv_groups), listed, kv_groups)
+        return cls(len(listed), len(kv_groups), listed, kv_groups, group.batches is not None)
 
     def counted(self, *, by_kv_head: bool) -> int:
         """Return how many key heads, or query heads, a grid counts."""
@@ -69,4 +70,5 @@ class GridHeads:
         count = -(-(end - begin) // size)
         first = np.repeat(begin, count) + size * ranges(0, count)
         last = np.minimum(first + size, np.repeat(end, count))
-        return GridHeads(self.queries, len(first), listed, np.column_stack([first, last]).astype(np.int32))
+        kv_groups = np.column_stack([first, last]).astype(np.int32)
+        return GridHeads(self.queries, len(first), listed, kv_groups, self.by_entry)

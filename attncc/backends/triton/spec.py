@@ -40,11 +40,13 @@ class Spec:
     start: str = "open"  # how the first key of each query comes: the kind of a KeyBound
     stop: str = "open"  # the same of the first key beyond
     residual: Predicate | None = None  # the predicate that a partial tile checks beside the key ranges
+    lifted: tuple[str, ...] = ()  # names of numbers in the residual that come at launch; see lifting
     wide: bool = False  # the residual or an index needs 64-bit arithmetic
     signed: bool = False  # query positions may be negative
     far: bool = False  # offsets of rows from the first one of their head can leave 32 bits
     gather_rows: bool = False  # positions of query slots are read from an array
     gather_cols: bool = False  # the same of key slots
+    paged: bool = False  # these are rows in pages, and an array of their own has the positions
     head_subset: bool = False  # heads are picked from a list of (batch entry * heads + query head)
     packed: bool = False  # a tile holds the rows of several query heads that share a key head
     continues: bool = False  # earlier results are read and added to
@@ -188,6 +190,8 @@ class Spec:
             "kv_groups": self.head_subset and self.by_kv_head,
             "row_positions": self.gather_rows,
             "col_positions": self.gather_cols,
+            "key_positions": self.paged,
+            "lifted": bool(self.lifted),
             "start_slots": self.start == "stored",
             "stop_slots": self.stop == "stored",
         }

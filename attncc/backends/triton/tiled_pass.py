@@ -10,6 +10,7 @@ import numpy as np
 from attncc.backends.head_chunks import padded, power_of_two
 from attncc.backends.triton.config import Blocks
 from attncc.backends.triton.launch import HeadShape, Launch
+from attncc.backends.triton.lifting import lifted
 from attncc.backends.triton.pack_gqa import GridHeads
 from attncc.backends.triton.spec import Spec
 from attncc.backends.triton.tile_scheduler import WorkItems
@@ -61,15 +62,25 @@ class TiledPass:
         tiled = work.tiled(blocks.block_m, blocks.block_n)
         (least, most), end = work.key_ranges.bounds(), work.cols.size
         start, stop = KeyBound.of(least, end, 0), KeyBound.of(most, end, end)
+        of_entry: Array | None = None
+        if heads.by_entry:
+            spec = replace(spec, sets="")
+            if spec.residual is not None:
+                residual, names, of_entry = lifted(spec.residual)
+                spec = replace(spec, residual=residual, lifted=names)
+        cols, paged = work.cols, work.pages is not None
+        rows = work.key_rows(cols.places) if paged else cols.positions
         arrays = {
             "row_positions": work.rows.positions,
-            "col_positions": work.cols.positions,
+            "col_positions": rows if rows is None or spec.holds_keys else _as_seen(rows, least, most),
+            "key_positions": cols.places if paged else None,
+            "lifted": of_entry,
             "start_slots": start.slots,
             "stop_slots": stop.slots,
         }
         numbers = {
             "rows": work.rows.size,
-            "cols": work.cols.size,
+            "cols": cols.size,
             "q_offset": work.q_offset,
             "start_shift": start.shift,
             "stop_shift": stop.shift,
@@ -80,7 +91,8 @@ class TiledPass:
             start=start.kind,
             stop=stop.kind,
             gather_rows=work.rows.positions is not None,
-            gather_cols=work.cols.positions is not None,
+            gather_cols=rows is not None,
+            paged=paged,
             head_subset=heads.listed is not None,
         )
         kept = {name: array.astype(np.int32) for name, array in arrays.items() if array is not None}
@@ -131,6 +143,14 @@ class TiledPass:
         numbers = {"rows": axis.size, "parts_per_head": len(split.items), "group_size": self.numbers["group_size"]}
         arrays = {**self.arrays, "split_tiles": split.tiles}
         return Launch(spec, shape, blocks, self.heads, len(split.tiles), arrays, numbers, writes)
+
+
+def _as_seen(rows: Array, start: Array, stop: Array) -> Array:
+    """Return where key slots lie, for those that no query sees the place of one that some does: padding may be NaN."""
+    some = start < stop
+    opened, closed = (np.bincount(ends[some], minlength=len(rows) + 1) for ends in (start, stop))
+    seen = np.cumsum(opened - closed)[:-1] > 0
+    return rows if seen.all() or not seen.any() else np.where(seen, rows, rows[np.argmax(seen)])
 
 
 def _join_warps(spec: Spec, rows: int, shape: HeadShape) -> int:

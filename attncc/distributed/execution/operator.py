@@ -43,9 +43,8 @@ from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import B, H
 from attncc.ir.tables import Array
 from attncc.planner.directions import DIRECTIONS
-from attncc.runtime.api import Result
 from attncc.runtime.arguments import checked, scale_of
-from attncc.runtime.call import AttentionCall
+from attncc.runtime.call import AttentionCall, Result
 from attncc.runtime.export import is_exporting
 from attncc.runtime.score_module import ScoreModule
 

@@ -48,6 +48,21 @@ def document(i: Index, j: Index, *, ids: Table) -> Condition:
 
 
 @attncc.pattern
+def speculative_tree(i: Index, j: Index, n_q: Index, n_k: Index, *, enter: Table, leave: Table) -> Condition:
+    """A tree of draft tokens after a prefix: each sees the prefix, itself and its ancestors (Miao et al. 2024).
+
+    The n_q queries are the draft tokens, and their keys are the last n_q. In a walk from the root, token t is entered
+    as number enter[t], and leave[t] is the number after those of its descendants. Both are (n_q,), or (B, n_q) for
+    trees that differ.
+    """
+    first = n_k - n_q
+    key, query = j - first, i - first
+    ancestor = (enter[key] <= enter[query]) & (enter[query] < leave[key])
+    seen: Condition = (j < first) | ((j >= first) & (query >= 0) & (query < n_q) & ancestor)
+    return seen
+
+
+@attncc.pattern
 def block_diagonal(i: Index, j: Index, *, block: Positive = 256) -> Condition:
     """Keys of the query's own block of `block` positions (Qiu et al. 2019, identity permutation)."""
     return i // block == j // block

@@ -76,7 +76,7 @@ def test_kernels_run_the_text_that_is_compared(folder: Path) -> None:
     foreign = folder / "foreign.py"
     foreign.write_text("raise SystemExit('the bytecode ran')")
     py_compile.compile(str(foreign), planted, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-    modules.kernel.cache_clear()
+    modules._kernels.clear()
     function = modules.kernel(SPEC).fn
     path.write_text("import os\n")  # after it was compared
     lines, _ = inspect.getsourcelines(function)
@@ -87,7 +87,7 @@ def test_kernels_run_the_text_that_is_compared(folder: Path) -> None:
 def test_no_bytecode_is_kept(folder: Path) -> None:
     modules._environment.cache_clear()
     render.cache_clear()
-    modules.kernel.cache_clear()
+    modules._kernels.clear()
     modules.kernel(SPEC)
     assert [path.name for path in folder.parent.rglob("*")] == ["kernels", modules.path_of(SPEC).name]
 

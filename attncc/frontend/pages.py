@@ -1,0 +1,59 @@
+"""Pages: where the keys of sequences lie in a pool that they share, as PagedAttention has it (Kwon et al. 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attncc._util import caching
+from attncc.frontend.patterns import Pattern
+from attncc.frontend.templates import PatternTemplate
+from attncc.ir.tables import Array, TableData
+
+
+@dataclass(frozen=True, eq=False)
+class Pages:
+    """The page table of a batch: position p of sequence b lies in row table[b, p // size] * size + p % size.
+
+    Patterns speak of positions; only what loads keys looks at pages.
+
+    Attributes:
+        table: The pages of each sequence, in order, (B, n); -1 where there is none.
+        lengths: The keys of each sequence, (B,).
+        size: The positions of a page.
+    """
+
+    table: Array
+    lengths: Array
+    size: int
+
+    @classmethod
+    def of(cls, pattern: Pattern) -> Pages | None:
+        """Return the pages of a pattern's keys, None where they lie at their positions."""
+        size = pattern.template.page_size
+        return cls(pattern.tables[-1].data, pattern.tables[-2].data, size) if size else None
+
+    @property
+    def positions(self) -> int:
+        """The positions that sequences have pages for."""
+        return int(self.table.shape[1]) * self.size
+
+    def on(self, pattern: Pattern) -> Pattern:
+        """Return a pattern whose keys lie in these pages."""
+        tables = [*pattern.tables, TableData(self.lengths, "lengths"), TableData(self.table, "block_table")]
+        return Pattern(_paged(pattern.template, self.size), pattern.name, pattern.parameters, tables)
+
+    def rows(self, entry: int, positions: Array) -> Array:
+        """Return the rows of the pool where positions of a sequence lie.
+
+        Those beyond its keys get the row of its first key: what lies there is a number, whatever is in unused rows.
+        """
+        kept = np.where(positions < self.lengths[entry], positions, 0)
+        rows: Array = np.maximum(self.table[entry][kept // self.size], 0) * self.size + kept % self.size
+        return rows
+
+
+@caching.algebra(256)
+def _paged(template: PatternTemplate, size: int) -> PatternTemplate:
+    return PatternTemplate(template.subsets, size)

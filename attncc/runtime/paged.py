@@ -1,0 +1,188 @@
+"""paged_attention(): attention of sequences whose keys and values lie in pages of pools that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attncc.configs.encoding import Config
+from attncc.errors import AttnccError, ShapeError
+from attncc.frontend.pages import Pages
+from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.scores import Score, ScoreFactory, as_score
+from attncc.frontend.sequences import Sequences, numbers_of_each
+from attncc.ir.tables import Array
+from attncc.runtime.api import attention
+from attncc.runtime.arguments import autocast, kind_of
+from attncc.runtime.batch_invariant import joined, one_by_one
+from attncc.runtime.call import Result
+from attncc.runtime.sequences import Lengths, content_of_each
+from attncc.runtime.versions import Content, array_of, content
+
+RULE = (
+    "It is (B, n), integers: position p of sequence b lies in page block_table[b, p // size]; -1 where there is none."
+)
+
+
+def paged_attention(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    block_table: Tensor | Array,
+    cache_seqlens: Lengths,
+    pattern: Pattern | PatternFactory,
+    *,
+    q_offset: Lengths | None = None,
+    score: Score | ScoreFactory | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+    sink: Tensor | None = None,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    return_lse: bool = False,
+    batch_invariant: bool = False,
+    backend: str | None = None,
+    config: Config | None = None,
+) -> Result:
+    """Return softmax attention of each sequence over its keys in a paged cache, those that `pattern` connects it to.
+
+    The arguments are those of FlashAttention's flash_attn_with_kvcache (Dao 2023), and sequences are aligned as there:
+    the last query of each stands at its last key. The pattern and the score see a sequence's own positions; pages are
+    looked at where keys are loaded, and only the keys of tiles that the plan visits are. Pages may be shared, as those
+    of a common prefix are. There are no gradients. Page tables and lengths that aren't changed in place are read once;
+    on a GPU, reading them waits for it.
+
+    Args:
+        q: (B, Nq, Hq, D), the queries, of one floating dtype and device with the caches.
+        k_cache: (pages, size, Hkv, D), the keys, those of this call among them.
+        v_cache: (pages, size, Hkv, Dv).
+        block_table: (B, n), integers on any device: the pages of each sequence in order, -1 where there is none.
+        cache_seqlens: The keys of each sequence, (B,), or a number for all.
+        pattern: A pattern, or a declared one that needs no parameters.
+        q_offset: The position of the first query, (B,) or a number; by default cache_seqlens - Nq.
+        score: As in `attention`.
+        weights: As in `attention`.
+        sink: As in `attention`.
+        scale: As in `attention`.
+        enable_gqa: As in `attention`.
+        return_lse: Return lse beside out.
+        batch_invariant: As in `attention`.
+        backend: As in `attention`.
+        config: As in `attention`.
+
+    Returns:
+        out, (B, Nq, Hq, Dv) in q's dtype, a view of a tensor with heads before rows; with `return_lse` (out, lse), lse
+        being (B, Hq, Nq), float32 (float64 for float64).
+
+    Raises:
+        ShapeError: The caches aren't pools of pages, or page table or lengths don't fit them.
+        AttnccError: A gradient is required, or what `attention` raises.
+    """
+    _check_pools(q, k_cache, v_cache)
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k_cache, v_cache)):
+        raise AttnccError(
+            "paged_attention was called with a tensor that requires a gradient.",
+            rule="Pages are for serving, and have no gradients.",
+            fix="Call it under torch.inference_mode(), or train with attncc.attention or attncc.varlen_attention.",
+        )
+    batch, pages, size = q.shape[0], k_cache.shape[0], k_cache.shape[1]
+    lengths = content_of_each(cache_seqlens, "cache_seqlens", batch)
+    offsets = None if q_offset is None else content_of_each(q_offset, "q_offset", batch)
+    table = _table(content(block_table), lengths, pages, size)
+    sequences = _sequences(lengths, offsets, q.shape[1])
+    if batch_invariant and batch:
+        results = []
+        arguments = one_by_one(batch, as_pattern(pattern), as_score(score, weights), sink)
+        for own, offset, n in zip(arguments, *sequences.columns.values(), strict=True):
+            alone = paged_attention(
+                q[own.part],
+                k_cache,
+                v_cache,
+                table.table[own.part, : max(1, -(-int(n) // size))],
+                int(n),
+                own.pattern,
+                q_offset=int(offset),
+                score=own.score,
+                sink=own.sink,
+                scale=scale,
+                enable_gqa=enable_gqa,
+                return_lse=return_lse,
+                backend=backend,
+                config=config or {},
+            )
+            results.append(alone)
+        return joined(results)
+    query, key, value = autocast(q, k_cache, v_cache)
+    key, value = (x.flatten(0, 1).transpose(0, 1).expand(batch, -1, -1, -1) for x in (key, value))
+    result = attention(
+        query.transpose(1, 2),
+        key,
+        value,
+        table.on(sequences.pattern(as_pattern(pattern))),
+        score=None if score is None else sequences.score(score),
+        weights=weights,
+        sink=sink,
+        scale=scale,
+        enable_gqa=enable_gqa,
+        return_lse=return_lse,
+        backend=backend,
+        config=config,
+    )
+    if isinstance(result, tuple):
+        return result[0].transpose(1, 2), result[1]
+    return result.transpose(1, 2)
+
+
+@lru_cache(maxsize=64)
+def _sequences(lengths: Content, offsets: Content | None, q_len: int) -> Sequences:
+    n_k = array_of(lengths)
+    return Sequences(n_k - q_len if offsets is None else array_of(offsets), n_k)
+
+
+@lru_cache(maxsize=64)
+def _table(block_table: Content, lengths: Content, pages: int, size: int) -> Pages:
+    """Return a page table that is one of sequences of these lengths; raises ShapeError for what isn't."""
+    table, n_k = array_of(block_table), numbers_of_each(array_of(lengths), "cache_seqlens", 0)
+    if table.ndim != 2 or table.dtype.kind not in "iu" or len(table) != len(n_k):
+        raise ShapeError(
+            f"block_table has shape {table.shape} and dtype {table.dtype}, and there are {len(n_k)} sequences.",
+            rule=RULE,
+            fix="Give a row to each sequence, and fill up shorter ones with -1.",
+        )
+    used = np.arange(table.shape[1]) * size < n_k[:, None]
+    if n_k.max(initial=0) > table.shape[1] * size:
+        raise ShapeError(
+            f"cache_seqlens has {n_k.max()}, and block_table {table.shape[1]} pages of {size} keys.",
+            rule=RULE,
+            fix="Give each sequence a page for each `size` keys that it has begun.",
+        )
+    for entry, number in np.argwhere((table >= pages) | (table < np.where(used, 0, -1)))[:1]:
+        raise ShapeError(
+            f"block_table[{entry}, {number}] is {table[entry, number]}, of {pages} pages, "
+            f"and sequence {entry} has {n_k[entry]} keys in pages of {size}.",
+            rule=RULE,
+            fix="Give each sequence a page, a number below that of pages, for each `size` keys that it has begun.",
+        )
+    return Pages(table, n_k, size)
+
+
+def _check_pools(q: Tensor, k_cache: Tensor, v_cache: Tensor) -> None:
+    """Raise ShapeError unless these are queries, and pools of equally many pages of one size."""
+    named = {"q": q, "k_cache": k_cache, "v_cache": v_cache}
+    for name, x in named.items():
+        if not isinstance(x, Tensor) or x.is_nested or x.ndim != 4:
+            given = f"has shape {tuple(x.shape)}" if isinstance(x, Tensor) and not x.is_nested else f"is a {kind_of(x)}"
+            raise ShapeError(
+                f"{name} {given}.",
+                rule="q is (B, Nq, Hq, D), k_cache (pages, size, Hkv, D) and v_cache (pages, size, Hkv, Dv).",
+                fix="Tokens come before heads: of (B, H, N, D) they are x.transpose(1, 2).",
+            )
+    if k_cache.shape[:3] != v_cache.shape[:3] or 0 in k_cache.shape[:2]:
+        raise ShapeError(
+            f"k_cache has shape {tuple(k_cache.shape)}, v_cache {tuple(v_cache.shape)}.",
+            rule="Both are pools of equally many pages of one size, at least one, with the same heads.",
+            fix="Give each key its value in the same page.",
+        )

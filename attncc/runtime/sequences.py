@@ -1,0 +1,76 @@
+"""Arguments of sequences: offsets and numbers of keys, a number for all batch entries or one for each."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from attncc.errors import ShapeError
+from attncc.frontend.patterns import Pattern
+from attncc.frontend.scores import Score
+from attncc.frontend.sequences import Sequences
+from attncc.ir.score import IDENTITY
+from attncc.ir.tables import as_array
+from attncc.runtime.versions import Content, array_of, content
+
+#: Integers: a number for all batch entries, or a list, array or tensor (B,) with one for each.
+Lengths = Any
+
+
+def is_of_each(given: Lengths) -> bool:
+    """Return whether an argument has an entry for each sequence, and isn't one number."""
+    if isinstance(given, int):  # under torch.compile it may stand for one, and has no attributes
+        return False
+    return isinstance(given, list | tuple) or bool(getattr(given, "ndim", 0))
+
+
+def placed(
+    pattern: Pattern, score: Score, query: Tensor, key: Tensor, q_offset: Lengths, kv_len: Lengths | None
+) -> tuple[Pattern, Score, Lengths]:
+    """Return a call's pattern, score and offset, one number, for sequences with these offsets and numbers of keys.
+
+    Raises what `sequences_of` does.
+    """
+    of_each = is_of_each(q_offset)
+    sequences = sequences_of(query, key, q_offset if of_each else None, kv_len)
+    score = score if score.key == IDENTITY.key else sequences.score(score)
+    return sequences.pattern(pattern), score, 0 if of_each else q_offset
+
+
+def sequences_of(query: Tensor, key: Tensor, q_offset: Lengths | None, kv_len: Lengths | None) -> Sequences:
+    """Return the sequences of a batch, the same ones for the same numbers.
+
+    Raises ShapeError for what has no entry for each sequence, and for more keys than there are.
+    """
+    batch, keys = query.shape[0], key.shape[2]
+    given = (("q_offset", q_offset), ("kv_len", kv_len))
+    sequences = _sequences(
+        *(None if numbers is None else content_of_each(numbers, name, batch) for name, numbers in given)
+    )
+    if sequences.kv_len is not None and sequences.kv_len.max(initial=0) > keys:
+        raise ShapeError(
+            f"kv_len has {sequences.kv_len.max()}, and there are {keys} keys.",
+            rule="No sequence has more keys than the tensors.",
+            fix="Count the keys of each sequence, those of this call among them.",
+        )
+    return sequences
+
+
+def content_of_each(given: Lengths, name: str, batch: int) -> Content:
+    """Return the contents of an argument with an entry for each of the batch's sequences; a number stands for all."""
+    found = content(given if is_of_each(given) else np.full(batch, as_array(given)))
+    if found[2] != (batch,):
+        raise ShapeError(
+            f"{name} has shape {found[2]}, and there are {batch} batch entries.",
+            rule="It is a number, or (B,), one for each entry of the batch.",
+            fix="Give one for each sequence, in the order of the batch.",
+        )
+    return found
+
+
+@lru_cache(maxsize=64)
+def _sequences(q_offset: Content | None, kv_len: Content | None) -> Sequences:
+    return Sequences(*(None if given is None else array_of(given) for given in (q_offset, kv_len)))
