@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from attncc.backends.inputs import Inputs
     from attncc.backends.logsum import LogSum
     from attncc.ir.score import ScoreExpression
+    from attncc.ir.tables import TableSymbol
     from attncc.machine_code.compiled import Compiled
     from attncc.machine_code.source import Source
     from attncc.planner.plan import Plan
+    from attncc.planner.preparation import PreparedPattern
     from attncc.targets import Target
 
 #: Stands in `Backend.device_types` for every type of device.
@@ -111,6 +113,18 @@ class FindsMaxScores(Protocol):
             key: (B, Hkv, Nk, D).
             weights: The score's weights, by slot, of any floating dtype.
             scale: The factor of the products <q, k>.
+        """
+        ...
+
+
+class Prepared(Protocol):
+    """A prepared pattern, lowered but for its tables."""
+
+    def bind(self, tables: Mapping[TableSymbol, Tensor]) -> Executable:
+        """Return the executable for tables, by the symbols of the pattern's slots.
+
+        They lie on the device of the tensors that attention is computed of. What is made of them is made there, at once
+        or when the executable runs, and nothing waits for the host.
         """
         ...
 
@@ -208,6 +222,24 @@ class Backend(ABC):
         Raises:
             ConfigError: `config` has an unknown key or a bad value.
         """
+
+    def prepare(
+        self, pattern: PreparedPattern, score: ScoreExpression, config: Mapping[str, object]
+    ) -> Prepared | None:
+        """Lower a pattern whose tables lie on a device and aren't known to the host.
+
+        Args:
+            pattern: The passes, prepared for lengths and for tables of known shapes and dtypes.
+            score: As `lower` gets it.
+            config: As `lower` gets it.
+
+        Returns:
+            What binds tables; None, unless overridden: then tables are copied to the host and planned there.
+
+        Raises:
+            ConfigError: `config` has an unknown key or a bad value.
+        """
+        return None
 
     def default(self, inputs: Inputs, target: Target) -> Mapping[str, Value]:
         """Return the value of each choice without any config; raises ConfigError for inputs that it can't take."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -141,7 +142,7 @@ Place = tuple[str, sympy.Symbol]
 Columns = dict[Place, Array | int]
 
 
-@caching.by_size(lambda pattern: sum(table.data.size for table in pattern.looked_up))
+@caching.by_size(lambda pattern: sum(math.prod(table.shape) for table in pattern.looked_up))
 def _packed(documents: Documents, pattern: Pattern) -> Pattern:
     """Return a pattern of packed documents: its template is that of all documents with the same numbers in it."""
     _check_tables(pattern, len(documents))
@@ -190,7 +191,7 @@ def _check_tables(pattern: Pattern, number: int) -> None:
     """Raise TableError for a table that has an entry for each document, but of another number of documents."""
     for read in {read for atom in pattern.template.predicate.atoms for read in atom.expr.atoms(Read)}:
         table = pattern.bound.get(read.args[0], read.table)
-        for index, size in zip(read.indices, table.data.shape, strict=False):
+        for index, size in zip(read.indices, table.shape, strict=False):
             if index == B and size != number:
                 raise TableError(
                     f"Table {table.name!r} has {size} batch entries, and there are {number} documents.",

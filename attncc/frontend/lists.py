@@ -6,7 +6,7 @@ from typing import Any
 
 from attncc.errors import TableError
 from attncc.frontend.language import ListRow, addressed
-from attncc.ir.lists import LIMIT, canonical
+from attncc.ir.lists import LIMIT, canonical, canonical_there
 from attncc.ir.placeholders import Placeholder
 from attncc.ir.tables import TableData
 
@@ -25,20 +25,24 @@ class Lists(TableData):
 
     def __init__(self, data: Any, name: str = "lists") -> None:
         found = TableData(data, name)
-        if found.is_boolean or found.data.ndim < 2 or found.largest >= LIMIT:
+        largest = max(map(abs, found.promised))
+        if found.is_boolean or found.ndim < 2 or largest >= LIMIT:
             raise TableError(
-                f"Lists {name!r} are {'booleans' if found.is_boolean else 'integers'} of shape {found.data.shape}, "
-                f"up to {found.largest} in size.",
+                f"Lists {name!r} are {'booleans' if found.is_boolean else 'integers'} of shape {found.shape}, "
+                f"up to {largest} in size.",
                 rule="They are integers below 2^62, (rows, K), with (B, ...) or (B, H, ...) in front where wanted.",
                 fix="Give each row its entries and -1 for none; what is True or False per entry is an attncc.Table.",
             )
-        super().__init__(canonical(found.data), name)
+        if found.tensor is None:
+            super().__init__(canonical(found.data), name)
+        else:
+            self._leave(canonical_there(found.tensor), name)
 
     def __getitem__(self, key: object) -> ListRow:
         return ListRow(self, addressed(self, self.ndim - 1, key))
 
     def __repr__(self) -> str:
-        return f"Lists({self.name!r}, shape={self.data.shape})"
+        return f"Lists({self.name!r}, shape={self.shape})"
 
 
 class ListsPlaceholder(Placeholder, Lists):

@@ -76,13 +76,24 @@ class Pattern:
     def _fingerprint(self) -> str:
         if not self.tables:
             return _of_program(self.template, self.name)
-        parts = [self.template.fingerprint, *(table.digest for table in self.tables)]
+        parts = [self.template.fingerprint, *(table.identity for table in self.tables)]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
     @cached_property
     def bound(self) -> Tables:
         """The tables that are looked up, by the symbols of the template's placeholders."""
         return self.template.bound(self.tables)
+
+    @cached_property
+    def device(self) -> Any:
+        """Where tables lie that aren't read on the host; None where there are none, or on several devices."""
+        devices = {table.tensor.device for table in self.looked_up if table.tensor is not None}
+        return devices.pop() if len(devices) == 1 else None
+
+    @cached_property
+    def bindings(self) -> dict[object, Any]:
+        """What backends have made of the tables on their device, for as long as the pattern lives."""
+        return {}
 
     @cached_property
     def subsets(self) -> tuple[Predicate, ...]:
@@ -367,10 +378,10 @@ def _joined(patterns: Sequence[Pattern], join: Callable[..., Predicate], name: s
     if is_recording():
         return _joined_in_graph(patterns, join, name)
     numbers: dict[str, int] = {}
-    tables = {table.digest: table for p in patterns for table in p.tables}
-    for digest_of in tables:
-        numbers[digest_of] = len(numbers)
-    own = tuple(tuple(numbers[table.digest] for table in p.tables) for p in patterns)
+    tables = {table.identity: table for p in patterns for table in p.tables}
+    for identity in tables:
+        numbers[identity] = len(numbers)
+    own = tuple(tuple(numbers[table.identity] for table in p.tables) for p in patterns)
     template = joined(tuple(p.template for p in patterns), own, join)
     return Pattern(template, name, None, tuple(tables.values()))
 

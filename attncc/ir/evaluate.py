@@ -33,7 +33,7 @@ Evaluator = Callable[[Environment], Any]
 def evaluate(expr: sympy.Expr, env: Environment) -> Any:
     """Return the value of `expr`: an int, or an int64 array of the environment's kind.
 
-    A placeholder is looked up in the environment, too, which has the table in its place.
+    A placeholder is looked up in the environment, too, which has the table in its place, or its entries as a tensor.
     """
     return evaluator(expr)(env)
 
@@ -179,24 +179,26 @@ def _choose(condition: Any, yes: Any, no: Any) -> Any:
     return torch.where(condition, yes, no)
 
 
-def _look_up(table: TableData, indices: list[Any]) -> Any:
+def _look_up(table: Any, indices: list[Any]) -> Any:
     if len(indices) == 1 and isinstance(indices[0], np.ndarray):
         return table.data.take(indices[0], mode="clip").astype(np.int64, copy=False)
-    clipped = tuple(_clip(index, 0, size - 1) for index, size in zip(indices, table.data.shape, strict=True))
+    clipped = tuple(_clip(index, 0, size - 1) for index, size in zip(indices, table.shape, strict=True))
     found = _beside(table, clipped)[clipped]
-    if all(isinstance(index, int) for index in clipped):
-        return int(found)
-    return found.astype(np.int64, copy=False) if isinstance(found, np.ndarray | np.generic) else found
+    if not isinstance(found, np.ndarray | np.generic):
+        return found  # a tensor, whose entries nobody waits for
+    return int(found) if all(isinstance(index, int) for index in clipped) else found.astype(np.int64, copy=False)
 
 
-def _sought(table: TableData, row: list[Any], value: Any) -> Any:
-    clipped = tuple(_clip(index, 0, size - 1) for index, size in zip(row, table.data.shape, strict=False))
+def _sought(table: Any, row: list[Any], value: Any) -> Any:
+    clipped = tuple(_clip(index, 0, size - 1) for index, size in zip(row, table.shape, strict=False))
     found = lists.contains(_beside(table, (*clipped, value)), clipped, value)
-    return int(found) if all(isinstance(part, int) for part in (*clipped, value)) else found
+    return int(found) if isinstance(found, np.generic) else found
 
 
-def _beside(table: TableData, values: tuple[Any, ...]) -> Any:
-    """Return the entries, on the device of what they are looked up by."""
+def _beside(table: Any, values: tuple[Any, ...]) -> Any:
+    """Return the entries of a table, on the device of what they are looked up by; a tensor is these itself."""
+    if not isinstance(table, TableData):
+        return table
     on_torch = next((x for x in values if hasattr(x, "device") and not isinstance(x, np.ndarray | np.generic)), None)
     return table.on(on_torch.device) if on_torch is not None else table.data
 

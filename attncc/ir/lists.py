@@ -27,7 +27,8 @@ class IsMember(Read):
     @classmethod
     def eval(cls, lists: sympy.Expr, *args: sympy.Expr) -> sympy.Expr | None:
         """Return the number that it is for a number in a list of one row."""
-        if isinstance(lists, TableSymbol) and len(args) == 1 and args[0].is_Integer:
+        is_known = isinstance(lists, TableSymbol) and not lists.table.is_placeholder
+        if is_known and len(args) == 1 and args[0].is_Integer:
             return sympy.Integer(int(contains(lists.table.data, (), int(args[0]))))
         return None
 
@@ -57,6 +58,14 @@ def canonical(data: Array) -> Array:
     used = np.flatnonzero((rows >= 0).any(tuple(range(rows.ndim - 1))))
     first = min(used, default=rows.shape[-1] - 1)
     return rows[..., first:]
+
+
+def canonical_there(rows: Any) -> Any:
+    """Return what `canonical` does of a tensor, on its device; all columns are kept, since that doesn't wait for it."""
+    rows = rows.clamp(min=-1).sort(-1).values
+    repeated = rows[..., 1:] == rows[..., :-1]
+    rows[..., 1:].masked_fill_(repeated, -1)
+    return rows.sort(-1).values
 
 
 def is_canonical(data: Array) -> bool:

@@ -43,7 +43,7 @@ class TableKind(NamedTuple):
     @classmethod
     def of(cls, table: TableData, claims: tuple[Claim, ...] = ()) -> TableKind:
         """Return the kind of a table, which keeps these claims."""
-        return cls(shared_of(table.data.shape), table.is_boolean, table.is_lists, claims)
+        return cls(shared_of(table.shape), table.is_boolean, table.is_lists, claims)
 
     def __str__(self) -> str:
         entries = "lists" if self.is_lists else "booleans" if self.is_boolean else "integers"
@@ -59,15 +59,22 @@ def shared_of(sizes: Sequence[int]) -> tuple[bool, ...]:
 class Placeholder(TableData):
     """A table of a template: its kind is known, its entries are not.
 
-    `least` and `most` are bounds of the entries. Raises UnboundError where the entries are asked for.
+    `least` and `most` are bounds of the entries. The sizes are known for one that stands for the tables of one shape
+    (see `of_shape`). Raises UnboundError where the entries are asked for.
     """
 
     is_placeholder = True
 
     def __init__(
-        self, name: str, number: int, kind: TableKind, least: int = -(1 << 63), most: int = (1 << 63) - 1
+        self,
+        name: str,
+        number: int,
+        kind: TableKind,
+        least: int = -(1 << 63),
+        most: int = (1 << 63) - 1,
+        sizes: tuple[int, ...] | None = None,
     ) -> None:
-        self.name, self.number, self.kind = name, number, kind
+        self.name, self.number, self.kind, self.sizes = name, number, kind, sizes
         self.is_boolean, self.is_lists = kind.is_boolean, kind.is_lists
         bounds = [claim.ends for claim in kind.claims if isinstance(claim, Bounds)]
         if kind.is_boolean:
@@ -77,7 +84,7 @@ class Placeholder(TableData):
         self.least, self.most = max([least, *(low for low, _ in bounds)]), min([most, *(high for _, high in bounds)])
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.name, self.number, self.kind, self.least, self.most)
+        return type(self), (self.name, self.number, self.kind, self.least, self.most, self.sizes)
 
     @property
     def kept_claims(self) -> set[Any]:
@@ -87,6 +94,11 @@ class Placeholder(TableData):
     def within(self, least: int, most: int) -> Placeholder:
         """Return the placeholder for tables whose entries are known to be from `least` to `most`."""
         return type(self)(self.name, self.number, self.kind, least, most)
+
+    def of_shape(self, sizes: tuple[int, ...]) -> Placeholder:
+        """Return the placeholder for tables of one shape, with the same bounds."""
+        kind = self.kind._replace(shared=shared_of(sizes))
+        return type(self)(self.name, self.number, kind, self.least, self.most, sizes)
 
     def numbered(self, number: int) -> Placeholder:
         """Return the placeholder under another number."""
@@ -104,6 +116,12 @@ class Placeholder(TableData):
         check_claims(table, self.name, self.kind.claims)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        if self.sizes is None:
+            raise UnboundError(f"The sizes of table {self.name!r} aren't known yet.")
+        return self.sizes
+
+    @property
     def ndim(self) -> int:
         return len(self.kind.shared)
 
@@ -111,13 +129,13 @@ class Placeholder(TableData):
         return self.kind.shared[axis]
 
     @property
-    def data(self) -> Array:  # type: ignore[override]
+    def data(self) -> Array:
         raise UnboundError(f"The entries of table {self.name!r} aren't known yet.")
 
     @cached_property
     def digest(self) -> str:
         """What takes the place of the contents' hash: everything that is known."""
-        known = [self.number, self.name, *described(self.kind), self.least, self.most]
+        known = [self.number, self.name, *described(self.kind), self.least, self.most, *(self.sizes or ())]
         return f"placeholder_{json.dumps(known)}"
 
     @property

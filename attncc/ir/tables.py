@@ -13,21 +13,25 @@ import sympy
 
 from attncc._util import caching
 from attncc.errors import TableError, refuse_traced
+from attncc.ir.pyramid import Array as Array
+from attncc.ir.pyramid import Pyramid
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: Entries of a run on average, at least: with fewer it is faster to look at each entry.
 SHORTEST = 4
 #: Types of signed integers, with the greatest number of each.
 _INTEGERS = [(int(np.iinfo(kind).max), kind) for kind in (np.int8, np.int16, np.int32, np.int64)]
 MAX_DIMENSIONS = 4
+#: The largest entry, by absolute value, that a table of 64 bits may have which isn't read on the host.
+UNREAD = 1 << 61
+_numbers = itertools.count()
 
 
 class TableData:
     """An immutable integer or boolean array of up to four dimensions, identified by its content.
 
-    `data` is a numpy array, a list, or a tensor on any device (copied to the host). The last one or two
-    dimensions are looked up by the predicate's indices; further dimensions in front, (B, ...) or
-    (B, H, ...), each of the full size or 1, make it differ per batch entry and head.
+    `data` is a numpy array, a list, or a tensor. One on a GPU stays there, and is copied to the host where its entries
+    are asked for. The last one or two dimensions are looked up by the predicate's indices; further dimensions in front,
+    (B, ...) or (B, H, ...), each of the full size or 1, make it differ per batch entry and head.
 
     Raises TableError for floats, objects, empty tables and more than four dimensions.
     """
@@ -36,6 +40,8 @@ class TableData:
     is_placeholder = False
     #: Whether rows are lists (see attncc.Lists).
     is_lists = False
+    #: The entries where they lie on a device, and nothing has asked for them on the host; see `unread`.
+    tensor: Any = None
 
     def __init__(self, data: Any, name: str = "table") -> None:
         refuse_traced(
@@ -46,7 +52,10 @@ class TableData:
             "call, make it and call attention in a function under @torch.compiler.disable, without fullgraph=True.",
         )
         if isinstance(data, TableData):
-            data = data.data
+            data = data.data if data.tensor is None else data.tensor
+        if _is_left_there(data):
+            self._leave(data.detach().clone(), name)  # what is written to the tensor later is not of this table
+            return
         array = as_array(data)
         if array.size == 0 or not 1 <= array.ndim <= MAX_DIMENSIONS:
             raise TableError(
@@ -68,24 +77,53 @@ class TableData:
             )
         self.name = name
         self.is_boolean = array.dtype.kind == "b"
-        #: The entries for torch, which warns of arrays that can't be written to; nothing writes to them.
-        self.entries: Array = np.array(array, dtype=bool if self.is_boolean else np.int64, order="C")
-        self.data: Array = self.entries.view()
-        self.data.flags.writeable = False
-        caching.count_table(4 * self.data.nbytes)  # with its pyramid, and copies on devices
+        self.entries = np.array(array, dtype=bool if self.is_boolean else np.int64, order="C")
+        caching.count_table(4 * self.entries.nbytes)  # with its pyramid, and copies on devices
+
+    @classmethod
+    def unread(cls, tensor: Any, name: str = "table") -> Self:
+        """Return the table of a tensor that isn't read on the host, wherever it lies; nothing is to write to it.
+
+        Its entries are integers or booleans.
+        """
+        table = cls.__new__(cls)
+        table._leave(tensor, name)
+        return table
+
+    def _leave(self, tensor: Any, name: str) -> None:
+        self.name, self.is_boolean = name, str(tensor.dtype) == "torch.bool"
+        self.tensor = tensor
+        self.identity = f"unread_{next(_numbers)}"
+
+    @cached_property
+    def entries(self) -> Array:
+        """The entries for torch, which warns of arrays that can't be written to; nothing writes to them."""
+        return np.array(as_array(self.tensor), dtype=bool if self.is_boolean else np.int64, order="C")
+
+    @cached_property
+    def data(self) -> Array:
+        """The entries, read-only, bool or int64. Of a table that is unread they are copied to the host now."""
+        found = self.entries.view()
+        found.flags.writeable = False
+        return found
 
     def __reduce__(self) -> tuple[object, ...]:
         """A copy in another process has what it needs made anew."""
         return TableData, (self.data, self.name)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the dimensions."""
+        return self.data.shape if self.tensor is None else tuple(self.tensor.shape)
+
+    @property
     def ndim(self) -> int:
         """The number of dimensions."""
-        return self.data.ndim
+        return len(self.shape)
 
     def is_shared(self, axis: int) -> bool:
         """Whether a dimension in front of the indices is the same for all batch entries or heads, of size 1."""
-        return bool(self.data.shape[axis] == 1)
+        return self.shape[axis] == 1
 
     @cached_property
     def kept_claims(self) -> set[Any]:
@@ -102,6 +140,25 @@ class TableData:
         found = hashlib.sha256(f"{self.data.dtype.str}{self.data.shape}{data.itemsize}".encode())
         found.update(data.data)
         return found.hexdigest()
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells the table from others in this process: its digest, or a number of its own while it is unread."""
+        return self.digest
+
+    @property
+    def promised(self) -> tuple[int, int]:
+        """Bounds of the entries: the least and the greatest one, or those of an unread table's dtype.
+
+        Of 64 bits, entries of an unread table are to be within UNREAD of 0, so that a difference of two fits 64 bits.
+        """
+        if self.tensor is None:
+            return self.range
+        if self.is_boolean:
+            return 0, 1
+        bits, signed = 8 * self.tensor.element_size(), self.tensor.dtype.is_signed
+        most = min((1 << (bits - signed)) - 1, UNREAD)
+        return (-most - 1 if signed and most < UNREAD else -most if signed else 0), most
 
     @cached_property
     def pyramid(self) -> Pyramid:
@@ -173,7 +230,7 @@ class TableData:
         return cache[device, dtype]
 
     def __repr__(self) -> str:
-        return f"Table({self.name!r}, shape={self.data.shape})"
+        return f"Table({self.name!r}, shape={self.shape})"
 
 
 def _smallest(least: int, most: int) -> type[np.signedinteger[Any]]:
@@ -198,80 +255,12 @@ class Runs:
         return None
 
 
-class Pyramid:
-    """Minima and maxima of an array over aligned blocks of 2^k entries a side, k = 0, 1, ...
-
-    At the level that fits it, at most three blocks a side cover a query box of any size. So its bounds are sound
-    everywhere, and exact on aligned boxes; all levels together are twice the array. With `high`, entries are intervals
-    from `low` to `high`.
-    """
-
-    def __init__(self, low: Array, high: Array | None = None) -> None:
-        """Keep the data and what is made of it in its own type: a table of booleans is large enough in bytes."""
-        self.low, self.high = low, low if high is None else high
-
-    @cached_property
-    def levels(self) -> list[tuple[Array, Array]]:
-        """Minima and maxima of blocks, from those of one entry to that of all of them."""
-        low, high = self.low, self.high
-        found = [(low, high)]
-        while max(low.shape) > 1:
-            low, high = _halve(low, np.minimum), _halve(high, np.maximum)
-            found.append((low, high))
-        return found
-
-    @cached_property
-    def whole(self) -> tuple[int, int]:
-        """The least and the greatest entry."""
-        return int(self.low.min()), int(self.high.max())
-
-    def bounds(self, box: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-        """Return sound (low, high) of the data over each box, given inclusive index ranges per dimension."""
-        shape = self.low.shape
-        clipped = [np.clip(end, 0, n - 1) for ends, n in zip(box, shape, strict=True) for end in ends]
-        parts = np.broadcast_arrays(*(np.asarray(part, np.int64) for part in clipped))
-        if all(np.all(part == end) for part, end in zip(parts, (e for n in shape for e in (0, n - 1)), strict=True)):
-            return np.full(parts[0].shape, self.whole[0]), np.full(parts[0].shape, self.whole[1])
-        lows, highs = [p.ravel() for p in parts[0::2]], [p.ravel() for p in parts[1::2]]
-        extent = np.maximum.reduce([hi - lo for lo, hi in zip(lows, highs, strict=True)])
-        level = np.minimum(_floor_log2(np.maximum(extent, 0) + 1), len(self.levels) - 1)
-        out_low, out_high = (
-            np.empty(level.shape, np.int64),
-            np.empty(level.shape, np.int64),
-        )
-        for k in np.unique(level):
-            at = level == k
-            out_low[at], out_high[at] = self._at_level(int(k), [x[at] for x in lows], [x[at] for x in highs])
-        return out_low.reshape(parts[0].shape), out_high.reshape(parts[0].shape)
-
-    def _at_level(self, k: int, lows: list[Array], highs: list[Array]) -> tuple[Array, Array]:
-        low, high = self.levels[k]
-        choices: list[list[Array]] = []
-        for lo, hi in zip(lows, highs, strict=True):
-            first, last = lo >> k, hi >> k
-            blocks = int((last - first).max(initial=0)) + 1  # 1 for aligned boxes
-            choices.append([first, last, np.minimum(first + 1, last)][:blocks])
-        corners = list(itertools.product(*choices))
-        return (
-            np.minimum.reduce([low[corner] for corner in corners]),
-            np.maximum.reduce([high[corner] for corner in corners]),
-        )
-
-
-def _halve(level: Array, reduce: np.ufunc) -> Array:
-    for axis in range(level.ndim):
-        before = (slice(None),) * axis
-        odd = level[(*before, slice(1, None, 2))]
-        paired = (*before, slice(odd.shape[axis]))
-        level = level[(*before, slice(0, None, 2))].copy()  # the last has no neighbour where their number is odd
-        reduce(level[paired], odd, out=level[paired])
-    return level
-
-
-def _floor_log2(x: Array) -> Array:
-    """Floor of log2 for 1 <= x < 2^52, exactly: frexp gives the exponent of the leading bit."""
-    exponent: Array = np.frexp(x.astype(np.float64))[1] - 1
-    return exponent
+def _is_left_there(data: Any) -> bool:
+    """Return whether data is a tensor on a GPU that a table can be without a look at its entries."""
+    if getattr(getattr(data, "device", None), "type", "cpu") in ("cpu", "meta") or not hasattr(data, "detach"):
+        return False
+    kind, is_sized = str(data.dtype), data.numel() > 0 and 1 <= data.ndim <= 4
+    return is_sized and kind.startswith(("torch.int", "torch.uint8", "torch.bool"))
 
 
 def as_array(data: Any) -> Array:
@@ -343,5 +332,4 @@ class Read(sympy.Function):  # type: ignore[misc]
     @property
     def shape(self) -> tuple[int, ...]:
         """The entries along the axis of each index."""
-        sizes: tuple[int, ...] = self.table.data.shape
-        return sizes
+        return self.table.shape

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from attncc.errors import ShapeError
-from attncc.ir.tables import Array, Pyramid
+from attncc.ir.pyramid import Array, Pyramid
 from attncc.planner.cycle import Cycle
 
 #: Positions that arrays with an entry for each position are made for; each is 2 GiB then.

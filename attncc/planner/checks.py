@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Protocol
 
 import sympy
 
@@ -76,7 +77,7 @@ def check_sizes(pattern: Pattern, shape: Shape) -> None:
     expected = {B: ("batch entries", shape.batch), H: ("heads", shape.heads)}
     for read in reads_of(pattern.template.predicate):
         table = pattern.bound.get(read.args[0], read.table)
-        for index, size in zip(read.indices, table.data.shape, strict=False):
+        for index, size in zip(read.indices, table.shape, strict=False):
             what, number = expected.get(index, ("", size))
             if size != number:
                 raise TableError(
@@ -98,7 +99,7 @@ def _fits(pattern: Pattern, shape: Shape) -> bool:
     limits = limits_of(shape) if reads else {}
     for read in reads:
         table = pattern.bound.get(read.args[0], read.table)
-        for index, size in zip(read.indices, table.data.shape, strict=False):
+        for index, size in zip(read.indices, table.shape, strict=False):
             low, high = limits.get(index) or ((int(index),) * 2 if index.is_Integer else (-1, 0))
             if low < 0 or high >= size:
                 return False
@@ -150,7 +151,14 @@ def _is_exact(template: Predicate, rounded: Rounded, ends: Ends) -> bool:
     return True
 
 
-def check_score(score: ScoreExpression, pattern: Pattern, shape: Shape) -> None:
+class HasPredicate(Protocol):
+    """A pattern, or a prepared one."""
+
+    @property
+    def predicate(self) -> Predicate: ...
+
+
+def check_score(score: ScoreExpression, pattern: HasPredicate, shape: Shape) -> None:
     """Raise what `check` does for a score's index expressions, conditions, and look-ups of tables and weights.
 
     Only pairs that the pattern connects count, and in a choice only those that its branch is for.

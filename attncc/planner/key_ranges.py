@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from attncc.ir.tables import Array, Pyramid
+from attncc.ir.pyramid import Array, Pyramid
 from attncc.planner.axis import chunks, listable
 from attncc.planner.pieces import Pieces, together
 

@@ -16,6 +16,11 @@ from attncc.planner.passes import Group, Pass
 from attncc.planner.shape import Shape
 from attncc.targets import target as find_target
 
+_BOUND_THERE = (
+    "The tables lie on a device. The triton backend binds them there, one pass for each clause, and doesn't follow "
+    "this plan."
+)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan:
@@ -44,7 +49,7 @@ class Plan:
     @property
     def size(self) -> int:
         """Positions and entries of tables that it stands for: what it takes to keep it grows with them."""
-        tables = sum(table.data.size for table in self.pattern.looked_up)
+        tables = sum(math.prod(table.shape) for table in self.pattern.looked_up)
         return self.shape.q_len + self.shape.kv_len + tables
 
     def members(self, group: Group) -> int:
@@ -80,8 +85,12 @@ class Plan:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What is legal, and may not be what was meant: tables with more entries than the lengths have positions."""
-        return notes(self.pattern.predicate, self.shape)
+        """What is legal, and may not be what was meant: tables with more entries than the lengths have positions.
+
+        Of tables on a device, too, that a call there may run otherwise.
+        """
+        found = notes(self.pattern.predicate, self.shape)
+        return found if self.pattern.device is None else (*found, _BOUND_THERE)
 
     def all_passes(self) -> Sequence[Pass]:
         """Return the passes of all groups."""

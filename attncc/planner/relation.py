@@ -137,7 +137,8 @@ def _limited(span: Span, f: sympy.Expr, g: sympy.Expr, turn: int) -> Band:
 def _direction_of_key(key: sympy.Expr, kv_len: int) -> int | None:
     """Return the direction of `key` over the keys 0 .. kv_len-1: by algebra, or by looking at every value."""
     shown = direction(key, J)
-    if shown is not None or not key.has(Read):
+    reads = key.atoms(Read)
+    if shown is not None or not reads or any(read.table.is_placeholder for read in reads):
         return shown
     pieces = pieces_of(key, J, kv_len) if kv_len else None
     for turn in (1, -1):

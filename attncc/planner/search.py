@@ -17,11 +17,11 @@ from attncc.frontend.templates import Tables, bound_clause, filled
 from attncc.ir.interval import NEVER, verdict
 from attncc.ir.normal import Clause, TooManyClausesError, digest
 from attncc.ir.predicate import TRUE, Predicate, conjunction, disjunction
-from attncc.ir.symbols import B, H, I, J
+from attncc.ir.symbols import B, H
 from attncc.ir.tables import Read
 from attncc.planner import cost
 from attncc.planner.axis import Axis
-from attncc.planner.checks import check_bound, reads_of
+from attncc.planner.checks import check_bound, limits_of, reads_of
 from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.key_ranges import hull
 from attncc.planner.layout import Layout, by_start, dense_layout, lay_out
@@ -257,11 +257,7 @@ def fused_layout(predicate: Predicate, pieces: list[Clause], shape: Shape) -> La
 
 def _possible(piece: Clause, shape: Shape) -> bool:
     """Return False if interval evaluation over the whole rectangle proves the clause empty, whatever tables hold."""
-    corners = {
-        I: (shape.q_offset, shape.q_offset + shape.q_len - 1),
-        J: (0, shape.kv_len - 1),
-    }
-    box = {symbol: (np.array([low]), np.array([high])) for symbol, (low, high) in corners.items()}
+    box = {symbol: (np.array([low]), np.array([high])) for symbol, (low, high) in limits_of(shape).items()}
     return bool(verdict(_known(piece), box)[0] != NEVER)
 
 

@@ -170,7 +170,9 @@ def _attended(
 
 def _as_tensor(table: Any) -> Tensor:
     """Return a table of a graph as an input of it, or as the value of it that it is."""
-    return torch.from_numpy(table.entries) if isinstance(table, TableData) else torch.as_tensor(table)
+    if not isinstance(table, TableData):
+        return torch.as_tensor(table)
+    return torch.from_numpy(table.entries) if table.tensor is None else table.tensor
 
 
 class Attention(torch.nn.Module):

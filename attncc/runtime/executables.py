@@ -29,6 +29,7 @@ from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for
 from attncc.planner.shape import Shape
 from attncc.runtime.call import AttentionCall
+from attncc.runtime.device_tables import bound_executable
 
 LOG = logging.getLogger("attncc")
 
@@ -54,6 +55,8 @@ def executable_for(query: Tensor, key: Tensor, value: Tensor, direction: str, ca
             tuned = None
         elif (executable := reference()) is not None:
             return executable
+    if (bound := _on_device(query, key, value, direction, call)) is not None:
+        return bound
     _, executable, tuned = _run(query, key, value, direction, call, tuned)
     if len(_executables) >= MOST:
         _executables.clear()
@@ -78,6 +81,16 @@ def max_scores_for(query: Tensor, key: Tensor, value: Tensor, call: AttentionCal
         rule="It takes a backend whose executables have `max_scores` (attncc.backends.base).",
         fix="Leave return_max_scores out, or pass backend='reference'.",
     )
+
+
+def _on_device(query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall) -> Executable | None:
+    """Return the executable of a call whose tables lie on the tensors' device; None where they are on the host."""
+    pattern = by_handle(call.pattern)
+    if pattern.device != query.device or 0 in (*query.shape[:3], key.shape[2]):
+        return None
+    prepared = _prepared_for(pattern, query, key, value, direction, call)
+    shape = Shape(query.shape[2], key.shape[2], call.q_offset, prepared.heads, prepared.batch)
+    return bound_executable(pattern, shape, call._replace(backend=prepared.backend), direction)
 
 
 def planned(query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall) -> Plan:

@@ -6,7 +6,7 @@ by their hashes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
@@ -181,7 +181,7 @@ def resolved(call: AttentionCall, tables: Sequence[Tensor]) -> tuple[AttentionCa
 
 def _bound(template: PatternTemplate, name: str, tensors: Sequence[Tensor]) -> Pattern:
     """Return a template's pattern for tables of these entries; raises TableError unless they are of its kinds."""
-    tables = _tables_of(template.placeholders.values(), tensors)
+    tables = _tables_of(template.placeholders.values(), tensors, _table_of)
     template.check(tables)
     return Pattern(template, name, None, tables)
 
@@ -189,12 +189,14 @@ def _bound(template: PatternTemplate, name: str, tensors: Sequence[Tensor]) -> P
 def _bound_score(score: ScoreExpression, tensors: Sequence[Tensor]) -> ScoreExpression:
     """Return a score for tables of these entries; raises TableError unless they are of its kinds."""
     placeholders = score.placeholders
-    return bound(score, tuple(_tables_of(placeholders, tensors))) if placeholders else score
+    return bound(score, tuple(_tables_of(placeholders, tensors, _read))) if placeholders else score
 
 
-def _tables_of(placeholders: Iterable[Placeholder], tensors: Sequence[Tensor]) -> list[TableData]:
+def _tables_of(
+    placeholders: Iterable[Placeholder], tensors: Sequence[Tensor], of: Callable[[Tensor, bool], TableData]
+) -> list[TableData]:
     lists = {placeholder.number for placeholder in placeholders if placeholder.is_lists}
-    return [_lists(x) if n in lists else _data(x) for n, x in enumerate(tensors)]
+    return [of(x, n in lists) for n, x in enumerate(tensors)]
 
 
 def _by_content(text: str, tables: codec.Tables) -> tuple[object, ...]:
@@ -209,6 +211,18 @@ def _pattern(text: str, tables: codec.Tables) -> Pattern:
 @cached(LRUCache(MOST), key=_by_content, lock=Lock())
 def _score(text: str, tables: codec.Tables) -> ScoreExpression:
     return ScoreExpression.of(codec.read(text, "score", tables)) if text else IDENTITY
+
+
+def _read(tensor: Tensor, is_lists: bool) -> TableData:
+    """Return the table that an input of a graph is, read on the host and kept."""
+    return _lists(tensor) if is_lists else _data(tensor)
+
+
+def _table_of(tensor: Tensor, is_lists: bool) -> TableData:
+    """Return the same of a pattern. On a device it is neither read nor kept: CUDA graphs record what it becomes."""
+    if tensor.device.type == "cpu":
+        return _read(tensor, is_lists)
+    return Lists(tensor) if is_lists else TableData.unread(tensor)
 
 
 @by_version

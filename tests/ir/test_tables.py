@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from attncc.ir.tables import Pyramid, TableData
+from attncc.ir.pyramid import Pyramid
+from attncc.ir.tables import TableData
 
 
 @pytest.mark.parametrize("shape", [(1,), (37,), (64,), (9, 5), (1, 33)])

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from attncc.backends.choices import Value
     from attncc.backends.inputs import Inputs
     from attncc.backends.triton.config import KernelConfig
-    from attncc.backends.triton.execute import TritonExecutable
+    from attncc.backends.triton.execute import TritonExecutable, TritonPrepared
     from attncc.backends.triton.lowered_plan import LoweredPlan
     from attncc.backends.triton.model import DirectionEstimate
     from attncc.ir.score import ScoreExpression
     from attncc.machine_code.compiled import Compiled
     from attncc.machine_code.source import Source
     from attncc.planner.plan import Plan
+    from attncc.planner.preparation import PreparedPattern
     from attncc.targets import Gpu, Target
 
 #: The dtypes of inputs, as torch prints them.
@@ -116,6 +117,13 @@ class TritonBackend(Backend):
         from attncc.backends.triton.execute import TritonExecutable  # needs triton, which not every system has
 
         return TritonExecutable(plan, score, config)
+
+    def prepare(self, pattern: PreparedPattern, score: ScoreExpression, config: Mapping[str, object]) -> TritonPrepared:
+        """Return what binds tables on their device; see attncc.backends.base.Backend."""
+        self.check(config)
+        from attncc.backends.triton.execute import TritonPrepared
+
+        return TritonPrepared(pattern, score, config)
 
     def default(self, inputs: Inputs, target: Target) -> Mapping[str, Value]:
         """Return the default blocks of a target; raises ConfigError for inputs that have none."""

@@ -17,9 +17,10 @@ from triton.compiler import CompiledKernel
 from triton.compiler.errors import CompilationError
 from triton.runtime.errors import OutOfResources, PTXASError
 
+from attncc.backends.binding.programs import DeviceBinding
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.launch import Launch
-from attncc.backends.triton.lowered_plan import LoweredPlan
+from attncc.backends.triton.lowered_plan import LoweredPhases
 from attncc.backends.triton.modules import kernel
 from attncc.backends.triton.signature import strides_of
 from attncc.errors import REPORT, BackendError, ConfigError
@@ -119,16 +120,27 @@ class BoundLaunch:
 
 @dataclass(frozen=True, eq=False)
 class BoundLaunches:
-    """The launches of a lowered plan, each bound when it is first used."""
+    """The launches of a lowered plan, each bound when it is first used.
 
-    lowered: LoweredPlan
+    Attributes:
+        lowered: The lowered plan.
+        binding: What is made of the tables of a call; None where a plan holds them.
+    """
+
+    lowered: LoweredPhases
+    binding: DeviceBinding | None = None
     _bound: dict[Launch, BoundLaunch] = field(default_factory=dict, repr=False)
 
     def of(self, launch: Launch) -> BoundLaunch:
         """Return one of the launches, bound."""
         if launch not in self._bound:
             lowered = self.lowered
-            tables = {name: table.narrow_on(lowered.device) for name, table in launch.spec.tables}
+            known = ((name, table) for name, table in launch.spec.tables if not table.is_placeholder)
+            tables = {name: table.narrow_on(lowered.device) for name, table in known}
             common = lowered.numbers | tables | launch.constants(lowered.lowering.config.precision)
             self._bound[launch] = BoundLaunch.of(launch, common)
         return self._bound[launch]
+
+    def operands(self, launch: Launch) -> Mapping[str, Tensor]:
+        """Return the tensors of a launch that come from the binding, by argument name."""
+        return {} if self.binding is None else self.lowered.operands(self.binding, launch)

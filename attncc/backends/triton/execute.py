@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from attncc.backends.base import Gradients, Saved
+from attncc.backends.binding.programs import DeviceBinding, Tables
 from attncc.backends.device import architecture, processors
 from attncc.backends.latent import is_view_of_key
 from attncc.backends.logsum import LogSum
@@ -21,11 +22,13 @@ from attncc.backends.triton.defaults import ANY
 from attncc.backends.triton.launch import HeadShape, Launch, Phase
 from attncc.backends.triton.loader import forward_results, gradient, joined, workspace
 from attncc.backends.triton.lower import NARROW, Lowering
-from attncc.backends.triton.lowered_plan import LoweredPlan
+from attncc.backends.triton.lowered_plan import LoweredPhases, LoweredPlan
+from attncc.backends.triton.prepared import PreparedPhases
 from attncc.backends.triton.weight_sums import in_turn
 from attncc.errors import BackendError
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
+from attncc.planner.preparation import PreparedPattern
 
 Tensors = Mapping[str, Tensor]
 #: The greatest number that float32 rounds to 0: half of its least one.
@@ -36,9 +39,11 @@ _VANISHING = float(np.finfo(np.float32).smallest_subnormal) / 2
 class TritonExecutable:
     """A plan, lowered anew for each kind of tensors; see attncc.backends.base.Executable for shapes."""
 
-    plan: Plan
+    plan: Plan | PreparedPattern
     score: ScoreExpression
     config: Mapping[str, object]
+    phases: Callable[..., LoweredPhases] = LoweredPlan
+    binding: DeviceBinding | None = None
     _bound: dict[object, BoundLaunches] = field(default_factory=dict, repr=False)
 
     def forward(
@@ -105,16 +110,31 @@ class TritonExecutable:
             self._bound[kind] = BoundLaunches(
                 self._lowered(query, key, value, weighted=weighted, far=far, latent=latent)
             )
-        return self._bound[kind]
+        return replace(self._bound[kind], binding=self.binding)
 
-    def _lowered(self, query: Tensor, key: Tensor, value: Tensor, **choices: bool) -> LoweredPlan:
+    def _lowered(self, query: Tensor, key: Tensor, value: Tensor, **choices: bool) -> LoweredPhases:
         if interpreter.is_on():
             interpreter.prepare()
         batch, heads, _, head_dim = query.shape
         shape = HeadShape(head_dim, value.shape[-1], query.element_size(), heads // key.shape[1])
         arch, score = architecture(query.device) or ANY, None if self.score.is_identity else self.score
         lowering = Lowering.on(arch, processors(query.device), shape, self.config, score=score, **choices)
-        return LoweredPlan(self.plan, lowering, batch, heads, key.shape[1], query.device)
+        return self.phases(self.plan, lowering, batch, heads, key.shape[1], query.device)
+
+
+@dataclass(frozen=True, eq=False)
+class TritonPrepared:
+    """A prepared pattern; see attncc.backends.base.Prepared. Its launches are lowered once for all tables."""
+
+    pattern: PreparedPattern
+    score: ScoreExpression
+    config: Mapping[str, object]
+    _bound: dict[object, BoundLaunches] = field(default_factory=dict, repr=False)
+
+    def bind(self, tables: Tables) -> TritonExecutable:
+        """Return the executable for these tables."""
+        binding = DeviceBinding(self.pattern.shape, tables)
+        return TritonExecutable(self.pattern, self.score, self.config, PreparedPhases, binding, self._bound)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +173,7 @@ class _Launcher:
     def _launch(self, launch: Launch, tensors: Tensors) -> None:
         """Launch one kernel; its programs' sums for the gradients of weights are added to these."""
         call = self.bound.of(launch)
+        tensors = {**tensors, **self.bound.operands(launch)}
         if not launch.spec.sums:
             call(launch.programs, tensors, self.scale)
             return

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from attncc.backends.binding.programs import DeviceBinding
 from attncc.backends.device import placed
 from attncc.backends.triton.config import Blocks
 from attncc.backends.triton.launch import Launch, Phase
@@ -19,6 +22,7 @@ from attncc.ir.tables import Array
 from attncc.planner.directions import check_direction
 from attncc.planner.passes import Pass
 from attncc.planner.plan import Plan
+from attncc.planner.shape import Shape
 
 #: Rows of a program of the delta kernel, its warps and stages; it has no tiles of keys.
 DELTA = Blocks(16, 16, 4, 1)
@@ -27,11 +31,18 @@ DELTA = Blocks(16, 16, 4, 1)
 Lower = Callable[..., Iterator[Launch]]
 
 
-@dataclass(frozen=True, eq=False)
-class LoweredPlan:
-    """A plan's launches for (B, Hq, Nq, D) queries on (B, Hkv, Nk, D) keys."""
+class HasShape(Protocol):
+    """What is lowered: a plan, or a prepared pattern."""
 
-    plan: Plan
+    @property
+    def shape(self) -> Shape: ...
+
+
+@dataclass(frozen=True, eq=False)
+class LoweredPhases(ABC):
+    """Launches for (B, Hq, Nq, D) queries on (B, Hkv, Nk, D) keys."""
+
+    plan: HasShape
     lowering: Lowering
     batch: int
     heads: int
@@ -61,7 +72,7 @@ class LoweredPlan:
     def forward(self) -> Phase:
         """The forward kernels; their rows are queries."""
         writes = ("O", "LSE") if self.lowering.score is None else ("O", "LSE", "Remainder")
-        return self._phase(self.lowering.forward, writes, _covers_queries, whole_heads=True)
+        return self._phase("forward", writes, whole_heads=True)
 
     @property
     def gradients(self) -> Iterator[Phase]:
@@ -73,13 +84,13 @@ class LoweredPlan:
     @cached_property
     def query_gradient(self) -> Phase:
         """The dQ kernels; their rows are queries."""
-        return self._phase(self.lowering.query_gradient, ("DQ",), _covers_queries, whole_heads=True)
+        return self._phase("query_gradient", ("DQ",), whole_heads=True)
 
     @cached_property
     def key_gradient(self) -> Phase:
         """The dK and dV kernels; their rows are keys, which groups of query heads may share."""
         own_keys = self.heads == self.kv_heads
-        return self._phase(self.lowering.key_gradient, ("DK", "DV"), _covers_keys, whole_heads=own_keys)
+        return self._phase("key_gradient", ("DK", "DV"), whole_heads=own_keys)
 
     @cached_property
     def delta(self) -> Phase:
@@ -109,9 +120,35 @@ class LoweredPlan:
         count = -(-self.plan.shape.q_len // DELTA.block_m)
         return Phase((Launch(spec, shape, DELTA, heads, count, {}, {}, {}),), ())
 
-    def _phase(
-        self, lower: Lower, writes: tuple[str, ...], covers: Callable[[Pass], bool], *, whole_heads: bool
-    ) -> Phase:
+    @abstractmethod
+    def _phase(self, kernel: str, writes: tuple[str, ...], *, whole_heads: bool) -> Phase:
+        """Return the launches of a kernel; `whole_heads`: no two groups of heads write to the same rows."""
+
+    def operands(self, binding: DeviceBinding, launch: Launch) -> Mapping[str, Tensor]:
+        """Return the tensors of a launch that a binding has, by argument name."""
+        return {}
+
+    def _placed(self, launch: Launch, *, accumulated: bool) -> Launch:
+        arrays = {name: self._tensor(array) for name, array in launch.arrays.items()}
+        return replace(launch, arrays=arrays, accumulated=accumulated)
+
+    def _tensor(self, array: Array) -> Tensor:
+        """Return an array on the device; launches of a pass share it."""
+        if id(array) not in self._resident:
+            # The array is kept, too: its id must not become another one's.
+            self._resident[id(array)] = array, placed(array, self.device)
+        return self._resident[id(array)][1]
+
+
+@dataclass(frozen=True, eq=False)
+class LoweredPlan(LoweredPhases):
+    """A plan's launches."""
+
+    plan: Plan
+
+    def _phase(self, kernel: str, writes: tuple[str, ...], *, whole_heads: bool) -> Phase:
+        lower: Lower = getattr(self.lowering, kernel)
+        covers = _covers_keys if kernel == "key_gradient" else _covers_queries
         launches: list[Launch] = []
         covered = once = True
         for group in self.plan.groups:
@@ -126,18 +163,8 @@ class LoweredPlan:
 
     @cached_property
     def _heads(self) -> dict[int, GridHeads]:
-        return {id(group): GridHeads.of(group, self.batch, self.heads, self.kv_heads) for group in self.plan.groups}
-
-    def _placed(self, launch: Launch, *, accumulated: bool) -> Launch:
-        arrays = {name: self._tensor(array) for name, array in launch.arrays.items()}
-        return replace(launch, arrays=arrays, accumulated=accumulated)
-
-    def _tensor(self, array: Array) -> Tensor:
-        """Return an array on the device; launches of a pass share it."""
-        if id(array) not in self._resident:
-            # The array is kept, too: its id must not become another one's.
-            self._resident[id(array)] = array, placed(array, self.device)
-        return self._resident[id(array)][1]
+        sizes = self.batch, self.heads, self.kv_heads
+        return {id(group): GridHeads.of(group.batches, group.heads, *sizes) for group in self.plan.groups}
 
 
 def _covers_queries(work: Pass) -> bool:

@@ -8,7 +8,6 @@ import numpy as np
 
 from attncc.ir.tables import Array
 from attncc.planner.order import ranges
-from attncc.planner.passes import Group
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +21,14 @@ class GridHeads:
     by_entry: bool = False  # they are those of some batch entries, of which there may be many kinds
 
     @classmethod
-    def of(cls, group: Group, batch: int, heads: int, kv_heads: int) -> GridHeads:
-        """Return the heads of a plan's group for tensors of these sizes."""
-        if group.batches is None and group.heads is None:
+    def of(
+        cls, entries: tuple[int, ...] | None, own: tuple[int, ...] | None, batch: int, heads: int, kv_heads: int
+    ) -> GridHeads:
+        """Return some heads of some batch entries, None for all of them, for tensors of these sizes."""
+        if entries is None and own is None:
             return cls(batch * heads, batch * kv_heads)
-        batches = np.arange(batch) if group.batches is None else np.array(group.batches)
-        chosen = np.arange(heads) if group.heads is None else np.array(group.heads)
+        batches = np.arange(batch) if entries is None else np.array(entries)
+        chosen = np.arange(heads) if own is None else np.array(own)
         listed = (batches[:, None] * heads + chosen).ravel().astype(np.int32)
         first = np.flatnonzero(np.diff(listed // (heads // kv_heads), prepend=-1))
         kv_groups = np.column_stack([first, np.append(first[1:], len(listed))]).astype(np.int32)

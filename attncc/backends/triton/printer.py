@@ -53,10 +53,14 @@ def infix(sign: str) -> Method:
 
 
 class TritonPrinter(StrPrinter):  # type: ignore[misc]
-    """Prints expressions; `tables` are (pointer argument, table); `signed`: query positions may be negative."""
+    """Prints expressions; `tables` are (pointer argument, table).
 
-    def __init__(self, tables: Iterable[tuple[str, TableData]], *, signed: bool = False) -> None:
+    `signed`: query positions may be negative. `wide`: arithmetic is in 64 bits, whatever a table has.
+    """
+
+    def __init__(self, tables: Iterable[tuple[str, TableData]], *, signed: bool = False, wide: bool = False) -> None:
         super().__init__()
+        self._entry = ".to(tl.int64)" if wide else ""
         self.tables = {table.digest: name for name, table in tables}
         self._positions = {} if signed else {I: _FROM_ZERO}
 
@@ -124,11 +128,11 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
         return "(" + " * ".join([f"({self._print(expr.base)})"] * int(expr.exp)) + ")"
 
     def _print_Read(self, expr: Read) -> str:
-        place = self.place(expr.indices, expr.table.data.shape)
-        return f"tl.load({self.tables[expr.table.digest]} + {place})"
+        place = self.place(expr.indices, expr.shape)
+        return f"tl.load({self.tables[expr.table.digest]} + {place}){self._entry}"
 
     def _print_IsMember(self, expr: IsMember) -> str:
-        size = expr.table.data.shape[-1]
+        size = expr.table.shape[-1]
         row = f"{self.tables[expr.table.digest]} + ({self.place(expr.indices, expr.shape)}) * {size}"
         return f"is_member({row}, {self._print(expr.value)}, {size}, {size.bit_length()})"
 
@@ -146,5 +150,5 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
 
 def named_tables(tables: Iterable[TableData]) -> tuple[tuple[str, TableData], ...]:
     """Return (argument name, table) of tables, in the order of their content."""
-    ordered = sorted(set(tables), key=lambda table: table.digest)
+    ordered = sorted({table.digest: table for table in tables}.values(), key=lambda table: table.digest)
     return tuple((f"table_{number}", table) for number, table in enumerate(ordered))

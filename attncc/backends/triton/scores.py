@@ -83,9 +83,9 @@ class ScorePrinter(StrPrinter):  # type: ignore[misc]
 
     printmethod = "_triton"  # which no node has: conditions are printed here, not as their hashes
 
-    def __init__(self, tables: Iterable[tuple[str, TableData]], *, signed: bool = False) -> None:
+    def __init__(self, tables: Iterable[tuple[str, TableData]], *, signed: bool = False, wide: bool = False) -> None:
         super().__init__()
-        self.integers = IndexPrinter(tables, signed=signed)
+        self.integers = IndexPrinter(tables, signed=signed, wide=wide)
 
     def of_tile(self, expr: sympy.Expr) -> str:
         """Return the source of an expression in the tile's shape."""

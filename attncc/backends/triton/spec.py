@@ -73,12 +73,20 @@ class Spec:
     @property
     def condition(self) -> str:
         """The residual as Triton source over `i` and `j`; empty if there is none."""
-        return "" if self.residual is None else TritonPrinter(self.tables, signed=self.signed).predicate(self.residual)
+        return "" if self.residual is None else self._printer.predicate(self.residual)
+
+    @property
+    def _printer(self) -> TritonPrinter:
+        return TritonPrinter(self.tables, signed=self.signed, wide=self.wide)
 
     @cached_property
     def printed(self) -> PrintedScore | None:
         """The score as Triton source."""
-        return None if self.score is None else printed(self.score, ScorePrinter(self.tables, signed=self.signed))
+        return (
+            None
+            if self.score is None
+            else printed(self.score, ScorePrinter(self.tables, signed=self.signed, wide=self.wide))
+        )
 
     @property
     def seeks(self) -> bool:
