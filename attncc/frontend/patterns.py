@@ -65,8 +65,7 @@ class Pattern:
         self.tables = tuple(tables)
         self.name = name
         self.parameters = dict(parameters or {})
-        #: Names what this pattern is, for compiled graphs that can only carry strings. A graph of another process, from
-        #: a cache or a file, names the same pattern or, where it isn't there, none.
+        #: A graph of another process, from a cache or a file, names the same pattern or, where it isn't there, none.
         self.handle = f"{name}#{self._fingerprint}"
         self.in_graphs = self.template.handle if self.tables else None
         first = _registry.setdefault(self.handle, self)
