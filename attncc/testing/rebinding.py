@@ -9,7 +9,7 @@ import numpy as np
 
 from attncc.frontend.lists import Lists
 from attncc.frontend.patterns import Pattern
-from attncc.ir.tables import Array, TableData
+from attncc.ir.tables import Array
 from attncc.testing.strategies import Case, mask_of, numeric
 
 
@@ -20,7 +20,7 @@ def rebound(case: Case, seed: int, q_len: int, kv_len: int) -> Case:
         array = np.asarray(data)
         return np.random.default_rng(seed).permutation(array.ravel()).reshape(array.shape)
 
-    tables = [_like(table, other(table.data)) for table in case.pattern.tables]
+    tables = [type(table)(other(table.data), table.name) for table in case.pattern.tables]
     names = numeric(q_len, kv_len, case.q_offset, case.heads, case.batch)
     shuffled = replace(
         names,
@@ -30,7 +30,3 @@ def rebound(case: Case, seed: int, q_len: int, kv_len: int) -> Case:
     mask = mask_of(case.subsets, shuffled, (case.batch, case.heads, q_len, kv_len))
     pattern = Pattern(case.pattern.template, "drawn", None, tables)
     return replace(case, pattern=pattern, q_len=q_len, kv_len=kv_len, mask=mask)
-
-
-def _like(table: TableData, data: Array) -> TableData:
-    return Lists(data, table.name) if table.is_lists else TableData(data, table.name)
