@@ -32,7 +32,7 @@ class GridHeads:
         listed = (batches[:, None] * heads + chosen).ravel().astype(np.int32)
         first = np.flatnonzero(np.diff(listed // (heads // kv_heads), prepend=-1))
         kv_groups = np.column_stack([first, np.append(first[1:], len(listed))]).astype(np.int32)
-        return cls(len(listed), len(kv_groups), listed, kv_groups, group.batches is not None)
+        return cls(len(listed), len(kv_groups), listed, kv_groups, entries is not None)
 
     def counted(self, *, by_kv_head: bool) -> int:
         """Return how many key heads, or query heads, a grid counts."""
