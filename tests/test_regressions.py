@@ -269,7 +269,7 @@ CAUSAL = attncc.load("causal")
         lambda x: attncc.dense_mask(CAUSAL, x),
         lambda x: attncc.compile(CAUSAL, [x]),
         lambda x: attncc.compile(CAUSAL, 8, backend=[x]),
-        lambda x: attncc.attention(*torch.randn(3, 1, 1, 8, 4), CAUSAL, q_offset=x if x != -1 else -1 << 31),
+        lambda x: attncc.attention(*torch.randn(3, 1, 1, 8, 4), CAUSAL, q_offset=-1 << 31 if x in (-1, [1]) else x),
         lambda x: attncc.explain_config(CAUSAL, x),
         lambda x: attncc.explain_config(CAUSAL, 8, backend=[x]),
         lambda x: attncc.autotune(CAUSAL, 8, budget=[x]),

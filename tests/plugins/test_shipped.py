@@ -21,7 +21,7 @@ def value(parameter: Parameter) -> Any:
     if parameter.type is attncc.Table:
         return np.arange(LENGTH) // 7
     if parameter.type is int:
-        return max(SMALL, int(parameter.bounds.minimum or 0))
+        return max(SMALL, *(int(limits.minimum or 0) for limits in parameter.claims))
     return parameter.default
 
 

@@ -20,7 +20,7 @@ from attncc.testing.strategies import Case, cases
 
 KERNELS = ("forward", "query_gradient", "key_gradient")
 #: The interpreter takes a second for an example; `--examples` searches further.
-MOST = 12
+MOST = 3
 SMALL = {f"{kernel}.block_{axis}": 16 for kernel in KERNELS for axis in ("m", "n")}
 
 
