@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import sympy
@@ -110,14 +111,16 @@ def exactly(value: int) -> Array:
     return np.array([value], dtype=object)
 
 
+def shown(relation: str, low: Any, high: Any) -> tuple[Any, Any]:
+    """Return where a comparison with 0 holds always, and where never, for bounds that are arrays or tensors."""
+    if relation == "ge":
+        return low >= 0, high < 0
+    equal, unequal = (low == 0) & (high == 0), (low > 0) | (high < 0)
+    return (equal, unequal) if relation == "eq" else (unequal, equal)
+
+
 def _atom_verdict(atom: Atom, box: Box) -> Array:
-    low, high = bounds(atom.expr, box)
-    if atom.relation == "ge":
-        always, never = low >= 0, high < 0
-    else:
-        always, never = (low == 0) & (high == 0), (low > 0) | (high < 0)
-        if atom.relation == "ne":
-            always, never = never, always
+    always, never = shown(atom.relation, *bounds(atom.expr, box))
     return np.where(always, ALWAYS, np.where(never, NEVER, SOMETIMES)).astype(np.int8)
 
 

@@ -68,7 +68,7 @@ def _prepared(
     except AttnccError as error:
         return error.problem
     prepared = backends.get(backend).prepare(pattern, score, config.backend)
-    return f"backend {backend!r} binds there" if prepared is None else (prepared, pattern.symbols)
+    return f"backend {backend!r} can't bind them there" if prepared is None else (prepared, pattern.symbols)
 
 
 def _on(pattern: Pattern, symbol: TableSymbol) -> Tensor:

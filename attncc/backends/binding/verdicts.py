@@ -7,6 +7,7 @@ by the entries in a box; all else isn't.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 
 import sympy
@@ -18,7 +19,7 @@ from attncc.backends.binding.layouts import BoundLayout
 from attncc.backends.binding.values import Positions
 from attncc.backends.binding.work_lists import by_tile
 from attncc.ir.arithmetic import floor_quotient
-from attncc.ir.interval import ALWAYS, NEVER, SOMETIMES
+from attncc.ir.interval import ALWAYS, NEVER, SOMETIMES, shown
 from attncc.ir.predicate import And, Atom, Connective, Constant, Predicate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Read
@@ -60,14 +61,9 @@ class _Verdicts:
         found = self._bounds(atom.expr)
         if found is None:
             return self.of(Constant(True)).clamp(max=SOMETIMES)
-        low, high = found
-        if atom.relation == "ge":
-            always, never = low >= 0, high < 0
-        else:
-            always, never = (low == 0) & (high == 0), (low > 0) | (high < 0)
-            if atom.relation == "ne":
-                always, never = never, always
-        return (SOMETIMES + always.to(torch.int8) - never.to(torch.int8)).to(torch.int8)
+        always, never = shown(atom.relation, *found)
+        verdict: Tensor = SOMETIMES + always.to(torch.int8) - never.to(torch.int8)
+        return verdict.to(torch.int8)
 
     def _bounds(self, expr: sympy.Expr) -> TileBounds | None:
         """Return bounds of an expression in all tiles; None where nothing is shown."""
@@ -125,12 +121,15 @@ class _Verdicts:
         return low.unsqueeze(axis), high.unsqueeze(axis)
 
 
-def _mapped(function, bounds: TileBounds | None) -> TileBounds | None:  # type: ignore[no-untyped-def]
+def _mapped(function: Callable[[TileBounds], TileBounds], bounds: TileBounds | None) -> TileBounds | None:
     return None if bounds is None else function(bounds)
 
 
-def _combined(combine, parts: list[TileBounds | None]) -> TileBounds | None:  # type: ignore[no-untyped-def]
-    return None if any(part is None for part in parts) else reduce(combine, parts)
+def _combined(
+    combine: Callable[[TileBounds, TileBounds], TileBounds], parts: list[TileBounds | None]
+) -> TileBounds | None:
+    known = [part for part in parts if part is not None]
+    return reduce(combine, known) if len(known) == len(parts) else None
 
 
 def _added(a: TileBounds, b: TileBounds) -> TileBounds:
