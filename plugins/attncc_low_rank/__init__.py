@@ -1,0 +1,1 @@
+"""Attention to projected, pooled or kernelised keys: Linformer and linear attention."""

@@ -1,0 +1,1 @@
+"""Keys from a memory: Compressive Transformers, Memorizing Transformers and Infini-attention."""

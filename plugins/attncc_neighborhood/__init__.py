@@ -1,0 +1,1 @@
+"""Neighbourhoods on grids of one, two and three dimensions."""

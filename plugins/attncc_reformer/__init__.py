@@ -1,0 +1,1 @@
+"""The patterns of "Reformer: The Efficient Transformer" (Kitaev et al. 2020)."""

@@ -1,0 +1,1 @@
+"""Keys that a model selects: blocks and tokens by scores."""
