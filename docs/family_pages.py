@@ -1,0 +1,152 @@
+"""A page and a picture for each family of patterns, from what docs/families/NAME.py says of it:
+
+python docs/family_pages.py [NAME]...
+
+writes docs/families/NAME.md and docs/families/NAME.png.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import attncc
+from attncc.visualization.connectivity_png import save_gallery
+
+FOLDER = Path(__file__).with_name("families")
+#: Positions of the pictures: as many as a picture has cells a side, so that each cell is a pair.
+DRAWN = 128
+
+
+@dataclass(frozen=True)
+class Example:
+    """A pattern of a family with parameters, whose edges a formula counts.
+
+    Attributes:
+        name: The pattern in the catalogue.
+        parameters: Its parameters; tables and lists are arrays.
+        n: Queries and keys.
+        edges: The formula of the number of edges, as text: "N w - w (w - 1) / 2".
+        count: The value of the formula for these parameters.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    n: int
+    edges: str
+    count: int
+
+    @cached_property
+    def plan(self) -> attncc.Plan:
+        """How it runs on one head, on a CPU."""
+        return attncc.plan(attncc.load(self.name, **self.parameters), self.n, target="cpu")
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a page says.
+
+    Attributes:
+        plugin: The name of the entry point.
+        title: The heading.
+        paper: Authors, year, title and sections.
+        definition: The connectivity sets, in the paper's terms.
+        text: What else there is to know: how it differs from other implementations, and how it is used. Markdown.
+        examples: What is counted and planned.
+        drawn: What the picture shows, at DRAWN positions: pattern names with parameters.
+    """
+
+    plugin: str
+    title: str
+    paper: str
+    definition: str
+    text: str
+    examples: tuple[Example, ...]
+    drawn: tuple[tuple[str, Mapping[str, Any]], ...] = field(default=())
+
+    def patterns(self) -> list[attncc.Pattern]:
+        """Return what the picture shows, from left to right."""
+        return [attncc.load(name, **parameters) for name, parameters in self.drawn]
+
+
+def families() -> list[Family]:
+    """Return the families of docs/families, sorted."""
+    return [_family(path) for path in sorted(FOLDER.glob("*.py"))]
+
+
+def page(family: Family) -> str:
+    """Return a family's page, in Markdown."""
+    parts = [
+        "<!-- Written by docs/family_pages.py -->",
+        f"# {family.title}",
+        family.paper,
+        "## Definition",
+        family.definition.strip(),
+        f"![{family.title}: which keys each query sees]({family.plugin}.png)",
+        "## Declaration",
+        f"```python\n{_source(family)}\n```",
+        "## Edges and cost",
+        _table(family),
+        family.text.strip(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(family: Family) -> str:
+    rows = ["| pattern | N | edges | by formula | by plan | density | plan | dense, predicted |", "| --- " * 8 + "|"]
+    for example in family.examples:
+        plan, call = example.plan, _call(example)
+        chosen = " + ".join(dict.fromkeys(group.alternatives[0].name for group in plan.groups))
+        rows.append(
+            f"| `{call}` | {example.n:,} | {example.edges} | {example.count:,} | {plan.nnz:,} | {plan.density:.2%} "
+            f"| {chosen} | {_dense(plan)} |"
+        )
+    return "\n".join(rows)
+
+
+def _dense(plan: attncc.Plan) -> str:
+    baseline = plan.dense
+    return f"{'causal' if baseline.causal else 'all pairs'}, {baseline.over:.3g} x" if baseline.over else ""
+
+
+def _call(example: Example) -> str:
+    shown = ", ".join(f"{key}={_value(value)}" for key, value in example.parameters.items())
+    return f"{example.name}({shown})"
+
+
+def _value(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return repr(value) if shape is None else f"<{' x '.join(map(str, shape))}>"
+
+
+def _source(family: Family) -> str:
+    module = importlib.import_module(f"attncc_{family.plugin}")
+    return inspect.getsource(module).split("\n\n\n", 1)[1].strip()
+
+
+def _family(path: Path) -> Family:
+    spec = importlib.util.spec_from_file_location(f"family_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Family = module.FAMILY
+    return found
+
+
+def main(names: list[str]) -> None:
+    """Write the pages and pictures of these families, or of all."""
+    for family in families():
+        if not names or family.plugin in names:
+            (FOLDER / f"{family.plugin}.md").write_text(page(family), encoding="utf-8")
+            save_gallery(family.patterns(), DRAWN, FOLDER / f"{family.plugin}.png")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
