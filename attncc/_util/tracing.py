@@ -45,9 +45,19 @@ def hidden(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]
 
     @wraps(function)
     def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
-        return (disabled() if "torch._dynamo" in sys.modules else function)(*arguments, **named)
+        return (disabled() if _is_watched() else function)(*arguments, **named)
 
     return call
+
+
+def _is_watched() -> bool:
+    """Return whether torch.compile looks at what runs now, as it does in and below compiled functions."""
+    if "torch._dynamo" not in sys.modules:
+        return False
+    torch = sys.modules["torch"]
+    if torch.compiler.is_dynamo_compiling():  # which can't trace what follows
+        return True
+    return torch._C._dynamo.eval_frame.get_eval_frame_callback() is not None
 
 
 def is_tracing() -> bool:
