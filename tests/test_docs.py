@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NAMED = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "bench/README.md", "plugins/template/README.md")]
-PAGES = [*NAMED, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*NAMED, *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 #: What files of the repository end with; a folder ends with a slash.
 SUFFIXES = (".py", ".md", ".toml", ".json", ".jinja", ".sh", ".svg", ".png", "/")

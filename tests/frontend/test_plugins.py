@@ -113,7 +113,9 @@ def test_plugins_of_one_name_and_distribution_go_by_module(installed) -> None:
 def test_disabled_plugins_are_not_imported(twins, monkeypatch: pytest.MonkeyPatch) -> None:
     twins(left=["shared"], right=["shared"])
     monkeypatch.setenv(entry_points.DISABLED, "left/twin, sparse_transformer")
-    assert {plugin.reference for plugin in PATTERNS.plugins()} == {"basic", "twin"}
+    enabled = {plugin.reference for plugin in PATTERNS.plugins()}
+    assert {"basic", "twin"} <= enabled
+    assert "sparse_transformer" not in enabled
     assert catalog.factory("shared").function.__module__ == "fake_right"
     assert "fake_left" not in sys.modules
     with pytest.raises(PluginError, match=f"left out: {entry_points.DISABLED}=left/twin"):
