@@ -126,7 +126,7 @@ def test_unreadable_metadata_excludes_one_distribution(twins, tmp_path: Path) ->
     twins(left=["mine"], damaged=["other"])
     (tmp_path / "damaged-1.0.dist-info" / "entry_points.txt").write_bytes(b"[attncc.patterns]\ntwin = \xff\xfe\n")
     with pytest.warns(entry_points.PluginWarning, match=r"damaged-1.0.dist-info can't be read"):
-        assert {"basic", "sparse_transformer", "twin"} == {plugin.reference for plugin in PATTERNS.plugins()}
+        assert {"basic", "sparse_transformer", "twin"} <= {plugin.reference for plugin in PATTERNS.plugins()}
 
 
 HANGING = """
