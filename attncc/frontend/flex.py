@@ -70,9 +70,8 @@ def from_score_mod(score_mod: Mod) -> Score:
     name = _name_of(score_mod)
     check_untraced(name)
     captures = Captures(score_mod, takes_weights=True)
-    result = _called(score_mod, name, captures, Real(SCORE))
     try:
-        made = ScoreExpression(real_of(result))
+        made = ScoreExpression(real_of(_called(score_mod, name, captures, Real(SCORE))))
     except PatternError as error:
         raise ScoreError(error.problem, rule=error.rule, fix=error.fix) from error
     made = put_tables(made, {stand_in: table for table, stand_in in captures.tables})
@@ -103,7 +102,8 @@ def _called(mod: Mod, name: str, captures: Captures, *first: Any) -> Any:
     except Exception as error:
         raise PatternError(
             f"{name!r} raised {told(error)}.",
-            rule="A function for FlexAttention runs once, with symbols for b, h, q_idx and kv_idx.",
+            rule="A plain function is taken for one of FlexAttention's, and runs once, with symbols for b, h, q_idx and "
+            "kv_idx; attncc's own stand under @attncc.pattern or @attncc.score.",
             fix="Use arithmetic, comparisons and look-ups, or let attncc.from_mask_mod(..., dense=(Nq, Nk)) look at "
             "every pair.",
         ) from error

@@ -163,7 +163,7 @@ def taken(tensor: Any) -> Symbolic:
     """Return what stands for a tensor without dimensions; raises PatternError where none are taken."""
     if (take := CAPTURED.get()) is None:
         raise PatternError(
-            f"{tensor!r:.80} was used with positions or scores.",
+            f"{tensor!r:.80} ({type(tensor).__name__}) was used in a score, or with positions.",
             rule="A declared function takes tensors as parameters, so that their values and gradients count.",
             fix="Declare it as attncc.Weights or attncc.Table, or write tensor.item() for a constant.",
         )

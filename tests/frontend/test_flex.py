@@ -211,12 +211,12 @@ def test_a_float_tensor_in_a_mask_is_refused() -> None:
 
 def test_a_reduction_over_a_row_is_refused() -> None:
     rows = torch.rand(N, 4)
-    with pytest.raises(PatternError, match="single entries of tensors"):
+    with pytest.raises(ScoreError, match="single entries of tensors"):
         attncc.from_score_mod(lambda score, b, h, q_idx, kv_idx: score + torch.dot(rows[q_idx], rows[kv_idx]))
 
 
 @pytest.mark.parametrize("value", [3, "causal", torch.ones(4, 4)])
-def test_what_is_no_function_is_refused(value: object) -> None:
+def test_other_values_than_functions_are_refused(value: object) -> None:
     with pytest.raises(PatternError):
         attncc.from_mask_mod(value)
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention.flex_attention import create_mask, flex_attention
 
 import attncc
-from attncc.errors import PatternError
+from attncc.errors import ScoreError
 from attncc.ir import symbols
 
 masks = pytest.importorskip("attn_gym.masks")
@@ -111,5 +111,5 @@ def test_score_mods_of_others_run_as_they_are(name: str) -> None:
 
 def test_a_product_of_vectors_is_refused_in_words() -> None:
     score_mod = mods.generate_mla_rope_score_mod(weights(B, H, N, 8), weights(B, 1, N, 8), H)
-    with pytest.raises(PatternError, match="'dot' was called with a row"):
+    with pytest.raises(ScoreError, match="'dot' was called with a row"):
         attncc.from_score_mod(score_mod)
