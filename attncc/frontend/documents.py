@@ -11,10 +11,11 @@ import sympy
 
 from attncc._util import caching
 from attncc.errors import ShapeError, TableError, refuse_traced
+from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
 from attncc.frontend.language import TablePlaceholder
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.patterns import Pattern
 from attncc.frontend.score_templates import InPacking
-from attncc.frontend.scores import Score, ScoreFactory, as_score
+from attncc.frontend.scores import Score
 from attncc.frontend.templates import PatternTemplate, put
 from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
@@ -68,7 +69,7 @@ class Documents:
         """The number of keys of all documents."""
         return int(self.cu_seqlens_k[-1])
 
-    def pattern(self, pattern: Pattern | PatternFactory) -> Pattern:
+    def pattern(self, pattern: AnyPattern) -> Pattern:
         """Return the pattern of the packed sequence in which each document has `pattern`, and sees no other one.
 
         The pattern's i, j, n_q and n_k are a document's own, and its b is the document's number. The last ones are
@@ -81,9 +82,9 @@ class Documents:
             PatternError: `pattern` isn't a pattern.
             TableError: It has a table with an entry for each of some other number of documents.
         """
-        return _packed(self, as_pattern(pattern))
+        return _packed(self, accepted_pattern(pattern))
 
-    def score(self, score: Score | ScoreFactory) -> Score:
+    def score(self, score: AnyScore) -> Score:
         """Return the score of the packed sequence that is `score` of each document's own positions, as `pattern` does.
 
         Args:
@@ -92,7 +93,7 @@ class Documents:
         Raises:
             ScoreError: `score` isn't a score.
         """
-        own = as_score(score)
+        own = accepted_score(score)
         return Score(InPacking(own.template, self), own.weights, own.name, own.parameters, own.tables)
 
     def packing(self, free: Collection[sympy.Symbol]) -> Packing:

@@ -24,7 +24,7 @@ from attncc.ir.functions import AsReal, Choice
 from attncc.ir.lists import IsMember
 from attncc.ir.notation import expression
 from attncc.ir.placeholders import Placeholder
-from attncc.ir.predicate import FALSE, TRUE, Comparator
+from attncc.ir.predicate import Comparator
 from attncc.ir.quotient import quotient
 from attncc.ir.remainder import Mod
 from attncc.ir.symbols import B, H
@@ -190,14 +190,6 @@ class Index(Symbolic):
         )
 
     __int__ = __float__ = __index__
-
-    def new_ones(self, *_: object, **__: object) -> Condition:
-        """Return what always holds: FlexAttention's `and_masks` begins with it."""
-        return Condition(TRUE)
-
-    def new_zeros(self, *_: object, **__: object) -> Condition:
-        """Return what never holds: FlexAttention's `or_masks` begins with it."""
-        return Condition(FALSE)
 
     def __repr__(self) -> str:
         return f"Index({', '.join(str(expr) for _, expr in self.cases)})"

@@ -11,7 +11,7 @@ import sympy
 
 from attncc.errors import PatternError
 from attncc.ir.comparisons import AtMost, Below, Compared, Same
-from attncc.ir.condition import Condition, RealCondition, Symbolic
+from attncc.ir.condition import Condition, RealCondition, Symbolic, is_scalar_tensor, taken
 from attncc.ir.functions import (
     Choice,
     ConditionSymbol,
@@ -154,6 +154,8 @@ def real_of(value: object) -> sympy.Expr:
     """Return `value`, an Index, a Real or a number, as a real expression; -inf is a number here, inf isn't."""
     if isinstance(value, Symbolic):
         return value.real()
+    if is_scalar_tensor(value):
+        return taken(value).real()
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         if isinstance(value, numbers.Rational):  # integers, too
             return sympy.Rational(int(value.numerator), int(value.denominator))

@@ -10,10 +10,11 @@ import sympy
 
 from attncc._util import caching
 from attncc.errors import ShapeError, refuse_traced
+from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
 from attncc.frontend.language import TablePlaceholder
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.patterns import Pattern
 from attncc.frontend.score_templates import InPacking
-from attncc.frontend.scores import Score, ScoreFactory, as_score
+from attncc.frontend.scores import Score
 from attncc.frontend.templates import PatternTemplate
 from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
@@ -54,7 +55,7 @@ class Sequences:
         """The number of sequences, 0 where no entry says."""
         return max(0 if x is None else len(x) for x in (self.q_offset, self.kv_len))
 
-    def pattern(self, pattern: Pattern | PatternFactory) -> Pattern:
+    def pattern(self, pattern: AnyPattern) -> Pattern:
         """Return the pattern of the batch in which each sequence has `pattern`, of its own positions and n_k.
 
         It is called with q_offset 0 where sequences have offsets of their own. The last ones are kept.
@@ -65,9 +66,9 @@ class Sequences:
         Raises:
             PatternError: `pattern` isn't a pattern.
         """
-        return _placed(self, as_pattern(pattern))
+        return _placed(self, accepted_pattern(pattern))
 
-    def score(self, score: Score | ScoreFactory) -> Score:
+    def score(self, score: AnyScore) -> Score:
         """Return the score of the batch that is `score` of each sequence's own positions, as `pattern` does.
 
         Args:
@@ -76,7 +77,7 @@ class Sequences:
         Raises:
             ScoreError: `score` isn't a score.
         """
-        own = as_score(score)
+        own = accepted_score(score)
         return Score(InPacking(own.template, self), own.weights, own.name, own.parameters, own.tables)
 
     def packing(self, free: object = None) -> Packing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from functools import lru_cache
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,19 @@ import numpy as np
 _PLAIN = (bool, int, float, complex, str, bytes, range, np.generic, type(None))
 #: Packages whose functions, classes and modules stay as they are.
 _SETTLED = frozenset({"attncc", "builtins", "itertools", "math", "numpy", "operator", "torch", "typing"})
+
+
+class _Tensor:
+    """A tensor, which stays the same until something writes to it; it is kept alive, so that no other has its place."""
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor, self.version = tensor, tensor._version
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Tensor) and self.tensor is other.tensor and self.version == other.version
+
+    def __hash__(self) -> int:
+        return hash((id(self.tensor), self.version))
 
 
 class _UnknownError(Exception):
@@ -39,6 +53,8 @@ def _known(value: object, names: tuple[str, ...], inside: frozenset[int]) -> Has
         return type(value), value
     if isinstance(value, tuple):
         return tuple(_known(each, names, inside) for each in value)
+    if hasattr(value, "_version") and hasattr(value, "data_ptr"):
+        return _Tensor(value)
     if _is_settled(value) or id(value) in inside:
         return id(value)
     inside |= {id(value)}

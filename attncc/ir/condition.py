@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from functools import partial
+from types import MappingProxyType
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import sympy
 
-from attncc.errors import PatternError
+from attncc.errors import PatternError, nearest
 from attncc.ir import size
 from attncc.ir.comparisons import Conjunction, Disjunction, Negation
 from attncc.ir.functions import ConditionSymbol
 from attncc.ir.predicate import FALSE, TRUE, Predicate
+
+#: What takes the tensors without dimensions that a function closes over (attncc.frontend.captures); None elsewhere.
+CAPTURED: ContextVar[Callable[[Any], Symbolic] | None] = ContextVar("captured", default=None)
 
 
 class Symbolic:
     """Refuses to be decided by Python: shared by Index, Real and conditions."""
 
     __array_ufunc__ = None  # numpy scalars hand the operation to our reflected operators
+    #: What torch's functions, and methods of tensors, do to symbols, by name (attncc.frontend.torch_names).
+    torch_names: ClassVar[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
+    #: Functions for FlexAttention make their tensors where their indices are.
+    device = "cpu"
 
     def __bool__(self) -> NoReturn:
         raise PatternError(
@@ -27,6 +38,25 @@ class Symbolic:
             fix="Write & for and, | for or, ~ for not, attncc.where(c, x, y) for if, attncc.maximum for max, "
             "(a < b) & (b < c) for a chain, with parentheses around each comparison: & and | bind tighter than <.",
         )
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
+        """Return what a function of torch makes of symbols; raises PatternError for one that isn't for them."""
+        if (named := cls.torch_names.get(function.__name__)) is None:
+            raise PatternError(
+                f"torch's {function.__name__!r} was called with a position, a condition or a score.",
+                rule="They stand for all pairs at once. Arithmetic, comparisons, look-ups and functions of single "
+                "numbers are known; sums and products over a dimension aren't.",
+                fix=f"{nearest(function.__name__, cls.torch_names)} Or let attncc.from_mask_mod(..., dense=(Nq, Nk)) "
+                "look at every pair.",
+            )
+        return named(*(taken(x) if is_scalar_tensor(x) else x for x in args), **(kwargs or {}))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the method of tensors of this name."""
+        if (named := self.torch_names.get(name)) is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return partial(named, self)
 
     def real(self) -> sympy.Expr:
         """Return the value as a real expression."""
@@ -122,6 +152,22 @@ class RealCondition(Condition):
 
     def __repr__(self) -> str:
         return f"RealCondition({self.expr})"
+
+
+def is_scalar_tensor(value: object) -> bool:
+    """Return whether a value is a tensor without dimensions."""
+    return hasattr(value, "requires_grad") and getattr(value, "shape", None) == ()
+
+
+def taken(tensor: Any) -> Symbolic:
+    """Return what stands for a tensor without dimensions; raises PatternError where none are taken."""
+    if (take := CAPTURED.get()) is None:
+        raise PatternError(
+            f"{tensor!r:.80} ({type(tensor).__name__}) was used in a score, or with positions.",
+            rule="A declared function takes tensors as parameters, so that their values and gradients count.",
+            fix="Declare it as attncc.Weights or attncc.Table, or write tensor.item() for a constant.",
+        )
+    return take(tensor)
 
 
 def predicate_of(value: object) -> Predicate:

@@ -11,8 +11,9 @@ import sympy
 
 from attncc._util import caching
 from attncc.errors import ConfigError
+from attncc.frontend.accepted import AnyPattern, accepted_pattern
 from attncc.frontend.pages import Pages
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.patterns import Pattern
 from attncc.frontend.templates import Tables, bound_clause, filled
 from attncc.ir.interval import NEVER, verdict
 from attncc.ir.normal import Clause, TooManyClausesError, digest
@@ -47,7 +48,7 @@ TARGET = "cpu"
 
 
 def plan(
-    pattern: Pattern | PatternFactory,
+    pattern: AnyPattern,
     q_len: int,
     kv_len: int | None = None,
     *,
@@ -79,7 +80,7 @@ def plan(
     """
     _check_tile(tile)
     find_target(target)  # before the plan is looked for by what was given
-    return plan_for(as_pattern(pattern), Shape.of(q_len, kv_len, q_offset, heads, batch), tile, target)
+    return plan_for(accepted_pattern(pattern), Shape.of(q_len, kv_len, q_offset, heads, batch), tile, target)
 
 
 def _by_handle(pattern: Pattern, *rest: object) -> tuple[object, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.accepted import AnyPattern, accepted_pattern
 from attncc.planner.shape import Shape
 from attncc.proof import causality, factorisation, rows
 from attncc.proof.finding import Finding
@@ -10,7 +10,7 @@ from attncc.proof.finding import Finding
 __all__ = ["Finding", "verify"]
 
 
-def verify(pattern: Pattern | PatternFactory, seq_len: int, *, heads: int = 1, batch: int = 1) -> tuple[Finding, ...]:
+def verify(pattern: AnyPattern, seq_len: int, *, heads: int = 1, batch: int = 1) -> tuple[Finding, ...]:
     """Prove or refute properties of a pattern: causal, no empty rows, and factorised where it has several subsets.
 
     Factorisation is that of Child et al. (2019), section 4.2, for the subsets before `union` or `heads`. A path may
@@ -30,7 +30,7 @@ def verify(pattern: Pattern | PatternFactory, seq_len: int, *, heads: int = 1, b
         TableError: For a table that is too short.
         PatternError: For a predicate that can't be evaluated at these lengths.
     """
-    chosen = as_pattern(pattern)
+    chosen = accepted_pattern(pattern)
     shape = Shape(seq_len, seq_len, 0, heads, batch)
     findings = [causality.prove(chosen, shape), rows.prove(chosen, shape)]
     if len(chosen.subsets) > 1:

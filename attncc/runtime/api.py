@@ -13,8 +13,9 @@ from attncc import backends
 from attncc.backends.device import here, target_name
 from attncc.backends.logsum import LogSum
 from attncc.configs.encoding import Config
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
-from attncc.frontend.scores import Score, ScoreFactory, as_score
+from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
+from attncc.frontend.patterns import Pattern
+from attncc.frontend.scores import Score
 from attncc.ir.score import IDENTITY
 from attncc.ir.tables import TableData
 from attncc.planner.directions import check_direction
@@ -33,9 +34,9 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    pattern: Pattern | PatternFactory,
+    pattern: AnyPattern,
     *,
-    score: Score | ScoreFactory | None = None,
+    score: AnyScore = None,
     weights: Mapping[str, Tensor] | None = None,
     sink: Tensor | None = None,
     scale: float | None = None,
@@ -93,7 +94,7 @@ def attention(
         ScoreError: `score` isn't a score, lacks weights, or computes what isn't finite.
         TableError: A table or weights don't fit the tensors.
     """
-    chosen, bound = as_pattern(pattern), as_score(score, weights)
+    chosen, bound = accepted_pattern(pattern), accepted_score(score, weights)
     warn_of_captured(bound, weights)
     if batch_invariant and isinstance(query, Tensor) and len(query):
         alone = partial(attention, scale=scale, enable_gqa=enable_gqa, backend=backend, config=config or {})
@@ -237,13 +238,13 @@ class Attention(torch.nn.Module):
 
 
 def compile(
-    pattern: Pattern | PatternFactory,
+    pattern: AnyPattern,
     q_len: int | None = None,
     kv_len: int | None = None,
     *,
     heads: int = 1,
     batch: int = 1,
-    score: Score | ScoreFactory | None = None,
+    score: AnyScore = None,
     weights: Mapping[str, Tensor] | None = None,
     sink: Tensor | None = None,
     scale: float | None = None,
@@ -283,7 +284,7 @@ def compile(
     Raises:
         AttnccError: What `attention` raises, but for what is wrong with tensors.
     """
-    chosen, bound = as_pattern(pattern), as_score(score, weights)
+    chosen, bound = accepted_pattern(pattern), accepted_score(score, weights)
     call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse, return_max_scores)
     if sink is not None:
         check_kind(sink)

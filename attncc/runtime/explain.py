@@ -11,8 +11,8 @@ from attncc.configs.key import Key
 from attncc.configs.lookup import find
 from attncc.configs.misses import Miss, why_miss
 from attncc.configs.result import LookupResult
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
-from attncc.frontend.scores import Score, ScoreFactory, as_score
+from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
+from attncc.frontend.patterns import Pattern
 from attncc.planner.directions import BOTH, ways
 from attncc.planner.shape import Shape
 from attncc.runtime.executables import shape_for
@@ -69,7 +69,7 @@ class Explanation:
 
 
 def explain_config(
-    pattern: Pattern | PatternFactory,
+    pattern: AnyPattern,
     q_len: int,
     kv_len: int | None = None,
     *,
@@ -79,7 +79,7 @@ def explain_config(
     value_dim: int | None = None,
     batch: int = 1,
     dtype: str = "fp32",
-    score: Score | ScoreFactory | None = None,
+    score: AnyScore = None,
     q_offset: int = 0,
     backend: str | None = None,
     target: str | None = None,
@@ -113,7 +113,7 @@ def explain_config(
         PatternError: `pattern` isn't a pattern.
         TableError: A table that doesn't fit the lengths.
     """
-    chosen, expression = as_pattern(pattern), as_score(score).expression
+    chosen, expression = accepted_pattern(pattern), accepted_score(score).expression
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     shape = shape_for(chosen, expression, q_len, kv_len, q_offset, heads, batch)
     name, place = _runs_on(backend, target)

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from attncc.configs.encoding import Config
 from attncc.errors import AttnccError, ShapeError
+from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
 from attncc.frontend.pages import Pages
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
-from attncc.frontend.scores import Score, ScoreFactory, as_score
 from attncc.frontend.sequences import Sequences, numbers_of_each
 from attncc.ir.tables import Array
 from attncc.runtime.api import attention
@@ -34,10 +33,10 @@ def paged_attention(
     v_cache: Tensor,
     block_table: Tensor | Array,
     cache_seqlens: Lengths,
-    pattern: Pattern | PatternFactory,
+    pattern: AnyPattern,
     *,
     q_offset: Lengths | None = None,
-    score: Score | ScoreFactory | None = None,
+    score: AnyScore = None,
     weights: Mapping[str, Tensor] | None = None,
     sink: Tensor | None = None,
     scale: float | None = None,
@@ -95,7 +94,7 @@ def paged_attention(
     sequences = _sequences(lengths, offsets, q.shape[1])
     if batch_invariant and batch:
         results = []
-        arguments = one_by_one(batch, as_pattern(pattern), as_score(score, weights), sink)
+        arguments = one_by_one(batch, accepted_pattern(pattern), accepted_score(score, weights), sink)
         for own, offset, n in zip(arguments, *sequences.columns.values(), strict=True):
             alone = paged_attention(
                 q[own.part],
@@ -121,7 +120,7 @@ def paged_attention(
         query.transpose(1, 2),
         key,
         value,
-        table.on(sequences.pattern(as_pattern(pattern))),
+        table.on(sequences.pattern(accepted_pattern(pattern))),
         score=None if score is None else sequences.score(score),
         weights=weights,
         sink=sink,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from attncc.backends.reference.mask import as_broadcast, dense_mask
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.accepted import AnyPattern, accepted_pattern
+from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.symbols import I, J
@@ -26,7 +27,7 @@ LENGTHS = (1, 2, 63, 64, 129)
 
 
 def check_pattern(
-    pattern: Pattern | PatternFactory,
+    pattern: AnyPattern,
     *,
     lengths: Sequence[int] = LENGTHS,
     heads: int = 2,
@@ -37,7 +38,7 @@ def check_pattern(
 
     A plugin's test is one call of this. Raises AssertionError that says what differs, where.
     """
-    chosen = as_pattern(pattern)
+    chosen = accepted_pattern(pattern)
     for length in lengths:
         mask = dense_mask(chosen, length, heads=heads, batch=batch)
         check_plan(plan(chosen, length, heads=heads, batch=batch, tile=(64, 64)), mask.numpy())

@@ -12,8 +12,7 @@ from attncc.configs.entry import about
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
 from attncc.errors import BackendError, ConfigError
-from attncc.frontend.patterns import as_pattern
-from attncc.frontend.scores import as_score
+from attncc.frontend.accepted import accepted_pattern, accepted_score
 from attncc.planner.checks import check_score
 from attncc.planner.directions import BY_SHORT_NAME, ways
 from attncc.planner.options import separated
@@ -51,10 +50,10 @@ class BackendTask(DeviceTask):
         target, device = devices.located(request.target)
         mode = _mode(request.mode, target, device)
         target_facts = find_target(target)
-        score = as_score(request.score)
+        score = accepted_score(request.score)
         first, *others = ways(BY_SHORT_NAME[request.direction])
         task = cls(
-            pattern=as_pattern(request.pattern),
+            pattern=accepted_pattern(request.pattern),
             shape=Shape.of(request.q_len, request.kv_len, request.q_offset, request.heads, request.batch),
             inputs=request.inputs(target_facts.gpu is not None),
             direction=first,

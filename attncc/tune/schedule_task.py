@@ -28,7 +28,7 @@ from attncc.distributed.simulation.selection import (
 )
 from attncc.distributed.topology import Topology
 from attncc.errors import AttnccError, TopologyError
-from attncc.frontend.patterns import as_pattern
+from attncc.frontend.accepted import accepted_pattern
 from attncc.planner.directions import BY_SHORT_NAME, ways
 from attncc.tune.evaluation import Config, Evaluator, Finals, Outcome, fastest
 from attncc.tune.listener import StepListener
@@ -98,7 +98,7 @@ class ScheduleTask(TuningTask):
             Sharing(*request.mesh).check(inputs)
         if request.measure:
             _check_ranks(topology)
-        pattern, direction, mesh = as_pattern(request.pattern), BY_SHORT_NAME[request.direction], request.mesh
+        pattern, direction, mesh = accepted_pattern(request.pattern), BY_SHORT_NAME[request.direction], request.mesh
         fixed = None if mesh is None else mesh[:2]
         key = key_of(pattern, request.q_len, inputs, topology, direction, fixed)
         mode = "measured" if request.measure else "modelled"

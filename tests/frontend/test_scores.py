@@ -211,7 +211,7 @@ def test_scores_read_offsets_and_lengths() -> None:
 
 def test_invalid_scores_are_refused() -> None:
     q, k, v = tensors()
-    with pytest.raises(ScoreError, match="not a score"):
+    with pytest.raises(ScoreError, match=r"under @attncc\.pattern or @attncc\.score"):
         attncc.attention(q, k, v, CAUSAL, score=lambda score: score)
     with pytest.raises(TableError, match="are on meta, query on cpu"):
         attncc.attention(q, k, v, CAUSAL, score=sloped(slopes=torch.rand(2, device="meta")))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.accepted import AnyPattern, accepted_pattern
+from attncc.frontend.patterns import Pattern
 from attncc.ir.evaluate import evaluate_predicate
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.planner.checks import check
@@ -13,7 +14,7 @@ from attncc.planner.shape import Shape
 
 
 def dense_mask(
-    pattern: Pattern | PatternFactory,
+    pattern: AnyPattern,
     q_len: int,
     kv_len: int | None = None,
     *,
@@ -28,7 +29,7 @@ def dense_mask(
     evaluated for every pair: this is the definition that everything else is tested against.
     """
     shape = Shape.of(q_len, kv_len, q_offset, heads, batch)
-    return mask_rows(as_pattern(pattern), shape, torch.arange(shape.q_len, device=device))
+    return mask_rows(accepted_pattern(pattern), shape, torch.arange(shape.q_len, device=device))
 
 
 def mask_rows(pattern: Pattern, shape: Shape, rows: Tensor) -> Tensor:

@@ -24,8 +24,7 @@ from attncc.distributed.schedules.sharing import Sharing, possible_sharings
 from attncc.distributed.schedules.validation import check_covers, check_schedule
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, DistributedError
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
-from attncc.frontend.scores import Score, ScoreFactory, as_score
+from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
 from attncc.ir.tables import Array
 from attncc.runtime.arguments import check_scale
 from attncc.runtime.call import AttentionCall
@@ -40,7 +39,7 @@ KINDS: dict[str, tuple[type, str]] = {
 
 
 def compile(
-    pattern: Pattern | PatternFactory,
+    pattern: AnyPattern,
     q_len: int,
     *,
     mesh: DeviceMesh | None = None,
@@ -51,7 +50,7 @@ def compile(
     head_dim: int = 64,
     value_dim: int | None = None,
     dtype: str = "bf16",
-    score: Score | ScoreFactory | None = None,
+    score: AnyScore = None,
     weights: Mapping[str, Tensor] | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
@@ -91,7 +90,7 @@ def compile(
         ShapeError, BackendError: For what a call would refuse; and what planning raises.
     """
     rank_mesh = RankMesh.of(mesh, group)
-    chosen, bound = as_pattern(pattern), as_score(score, weights)
+    chosen, bound = accepted_pattern(pattern), accepted_score(score, weights)
     call = AttentionCall.of(chosen, bound, 0, backend, config, scale, enable_gqa, return_lse)
     given = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     inputs = replace(given, scored=not bound.expression.is_identity)

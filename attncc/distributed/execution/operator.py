@@ -37,7 +37,8 @@ from attncc.distributed.schedules.settings import Settings
 from attncc.distributed.schedules.sharing import Sharing, kept, steps
 from attncc.distributed.schedules.validation import check_schedule
 from attncc.errors import DistributedError, ShapeError
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.accepted import AnyPattern, accepted_pattern
+from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import B, H
@@ -150,14 +151,14 @@ class DistributedAttention(torch.nn.Module):
         found = wanted if self._swap is None else self._swap.to_tokens(*wanted)
         return (found[0], found[1]) if return_lse else found[0]
 
-    def replanned(self, pattern: Pattern | PatternFactory) -> DistributedAttention:
+    def replanned(self, pattern: AnyPattern) -> DistributedAttention:
         """Return the same for another pattern, such as the documents of another step; tokens stay where they are.
 
         All ranks call it alike, but nothing is sent: ranks compare what they have made when the result is first called,
         which raises DistributedError on all of them if they differ. Tasks on tensors of the sizes of recent calls are
         planned, too. May be called in another thread, see `ahead`. Raises what planning raises.
         """
-        chosen, partition = as_pattern(pattern), self.schedule.partition
+        chosen, partition = accepted_pattern(pattern), self.schedule.partition
         problem = PartitioningProblem(chosen, partition.chunking.length, partition.ranks, self.inputs, self.nodes)
         made = problem.scheduled(partition, self.settings)
         check_schedule(made)
@@ -314,7 +315,7 @@ class DistributedAttention(torch.nn.Module):
         return self._runs[wanted]
 
 
-def ahead(op: DistributedAttention, patterns: Iterable[Pattern | PatternFactory]) -> Iterator[DistributedAttention]:
+def ahead(op: DistributedAttention, patterns: Iterable[AnyPattern]) -> Iterator[DistributedAttention]:
     """Yield `op.replanned(pattern)` for each pattern, the next of which is planned while the caller uses this one.
 
     One pattern is taken ahead, no more, in a thread that ends with the iterator, which also takes them from

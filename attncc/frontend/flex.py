@@ -1,0 +1,142 @@
+"""FlexAttention's functions as they are: `from_mask_mod` makes a pattern, `from_score_mod` a score."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from attncc._util import caching
+from attncc.errors import AttnccError, PatternError, ScoreError, told
+from attncc.frontend.captures import Captures, is_tensor
+from attncc.frontend.language import Index, Table
+from attncc.frontend.patterns import Pattern, check_untraced, pattern
+from attncc.frontend.real import Real, real_of
+from attncc.frontend.score_templates import Fixed, put_tables
+from attncc.frontend.scores import Score
+from attncc.frontend.surroundings import surroundings
+from attncc.frontend.templates import PatternTemplate
+from attncc.ir.condition import predicate_of
+from attncc.ir.score import ScoreExpression
+from attncc.ir.symbols import BY_NAME, SCORE
+
+#: A function for FlexAttention: mask_mod(b, h, q_idx, kv_idx), or score_mod(score, b, h, q_idx, kv_idx).
+Mod = Callable[..., Any]
+
+
+def from_mask_mod(
+    mask_mod: Mod, *, dense: tuple[int, int] | None = None, batch: int | None = None, heads: int | None = None
+) -> Pattern:
+    """Return the pattern of a function that was written for FlexAttention: `mask_mod(b, h, q_idx, kv_idx)`.
+
+    The function runs once, with symbols. It may use arithmetic, comparisons, `& | ^ ~`, torch's functions of single
+    numbers (`torch.abs`, `torch.where`, `torch.clamp`, ...) and tensors' methods of the same names, other such
+    functions, and look-ups `tensor[q_idx]`. Tensors that it looks up become tables of the pattern. They are read when
+    the pattern is made: after writing to one, make the pattern again. `attncc.attention` does so when it is given the
+    function itself.
+
+    Args:
+        mask_mod: The function; it returns a boolean.
+        dense: (Nq, Nk). The function is called with all positions up to these at once, instead of symbols, as
+            FlexAttention calls it, and the pattern is the table that it returns. It takes Nq x Nk bytes, and is for
+            functions that do more than the above.
+        batch: With `dense`, the number of batch entries, where the function depends on b.
+        heads: With `dense`, the number of heads, where it depends on h.
+
+    Raises:
+        PatternError: For what can't be a predicate of positions.
+        TableError: For a tensor that can't be a table.
+    """
+    name = _name_of(mask_mod)
+    check_untraced(name)
+    if dense is not None:
+        return _tabulated(mask_mod, name, *dense, batch, heads)
+    return _pattern(mask_mod, name, surroundings(mask_mod))
+
+
+def from_score_mod(score_mod: Mod) -> Score:
+    """Return the score of a function that was written for FlexAttention: `score_mod(score, b, h, q_idx, kv_idx)`.
+
+    The function runs once, with symbols; see `from_mask_mod`. Floating-point tensors that it looks up become weights of
+    the score, with gradients, and tensors of integers and booleans become tables.
+
+    Args:
+        score_mod: The function; it returns what takes the score's place. -inf masks the pair.
+
+    Raises:
+        ScoreError: For what can't be a score.
+        TableError: For a tensor that can't be a table or weights.
+    """
+    name = _name_of(score_mod)
+    check_untraced(name)
+    captures = Captures(score_mod, takes_weights=True)
+    try:
+        made = ScoreExpression(real_of(_called(score_mod, name, captures, Real(SCORE))))
+    except PatternError as error:
+        raise ScoreError(error.problem, rule=error.rule, fix=error.fix) from error
+    made = put_tables(made, {stand_in: table for table, stand_in in captures.tables})
+    shapes = tuple(tuple(tensor.shape) for tensor in captures.weights.values())
+    return Score(Fixed(made, tuple(captures.weights), shapes), captures.weights, name)
+
+
+@caching.algebra(256)
+def _pattern(mask_mod: Mod, name: str, read: Hashable) -> Pattern:
+    """Return the pattern of a function; `read` are its surroundings."""
+    captures = Captures(mask_mod, takes_weights=False)
+    result = _called(mask_mod, name, captures)
+    if isinstance(result, Index):
+        result = result != 0
+    if is_tensor(result) and result.ndim == 0:
+        result = bool(result)
+    template = PatternTemplate([predicate_of(result)])
+    return Pattern(template, name, None, tuple(table for table, _ in captures.tables))
+
+
+def _called(mod: Mod, name: str, captures: Captures, *first: Any) -> Any:
+    positions = [Index.of(BY_NAME[symbol]) for symbol in "bhij"]
+    try:
+        with captures.taking():
+            return mod(*first, *positions)
+    except AttnccError:
+        raise
+    except Exception as error:
+        raise PatternError(
+            f"{name!r} raised {told(error)}.",
+            rule="A plain function is taken for one of FlexAttention's, and runs once, with symbols for b, h, q_idx and "
+            "kv_idx; attncc's own stand under @attncc.pattern or @attncc.score.",
+            fix="Use arithmetic, comparisons and look-ups, or let attncc.from_mask_mod(..., dense=(Nq, Nk)) look at "
+            "every pair.",
+        ) from error
+
+
+@pattern
+def tabulated(i: Index, j: Index, *, mask: Table) -> Any:
+    """The pairs for which a function returned True."""
+    return mask[i, j]
+
+
+def _tabulated(mask_mod: Mod, name: str, q_len: int, kv_len: int, batch: int | None, heads: int | None) -> Pattern:
+    """Return the pattern of what a function returns for all positions, as FlexAttention maps it over them."""
+    if (torch := sys.modules.get("torch")) is None:
+        raise PatternError(
+            f"from_mask_mod({name}, dense=...) without torch.",
+            rule="The function is called with tensors.",
+            fix="Write `import torch`, or leave `dense` out: without tensors a function is made of symbols alone.",
+        )
+    mapped = mask_mod
+    for axes in ((None, None, None, 0), (None, None, 0, None), (None, 0, None, None), (0, None, None, None)):
+        mapped = torch.vmap(mapped, in_dims=axes)
+    sizes = (batch or 1, heads or 1, q_len, kv_len)
+    mask = mapped(*(torch.arange(n) for n in sizes)).bool()
+    found = tabulated(mask=mask.expand(sizes))
+    return Pattern(found.template, name, None, found.tables)
+
+
+def _name_of(mod: object) -> str:
+    if not callable(mod):
+        raise PatternError(
+            f"{mod!r:.80} ({type(mod).__name__}) is not a function.",
+            rule="They are mask_mod(b, h, q_idx, kv_idx) and score_mod(score, b, h, q_idx, kv_idx).",
+            fix="Pass the function itself.",
+        )
+    return getattr(mod, "__name__", type(mod).__name__)
