@@ -102,7 +102,7 @@ def _called(mod: Mod, name: str, captures: Captures, *first: Any) -> Any:
     except Exception as error:
         raise PatternError(
             f"{name!r} raised {told(error)}.",
-            rule="A plain function is taken for one of FlexAttention's, and runs once, with symbols for b, h, q_idx and "
+            rule="A plain function is taken for one of FlexAttention's, and runs once, with symbols for b, h, q_idx, "
             "kv_idx; attncc's own stand under @attncc.pattern or @attncc.score.",
             fix="Use arithmetic, comparisons and look-ups, or let attncc.from_mask_mod(..., dense=(Nq, Nk)) look at "
             "every pair.",
