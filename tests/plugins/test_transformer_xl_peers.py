@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attncc_transformer_xl.recurrence import step
-from attncc_transformer_xl.relative import RelativePosition, relative_attention
 
 import attncc
+from attncc_transformer_xl.recurrence import step
+from attncc_transformer_xl.relative import RelativePosition, relative_attention
 
 HEADS, SIZE, MEMORY, N = 2, 8, 5, 7
 

@@ -1,0 +1,177 @@
+"""Infini-attention (Munkhdalai et al. 2024): attention in segments, and a matrix that remembers those before.
+
+`infini_attention` computes a whole sequence without a state, all segments at once; `step` goes along it, cut anywhere.
+They are equal: the matrix after a segment is an affine function of that before it, under the delta rule, too, so that
+the matrices of all segments are found by a scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import elu
+
+import attncc
+from attncc import ParameterError, ShapeError
+from attncc_memory.parts import attended, blocks, pieces
+
+
+@dataclass(frozen=True)
+class InfiniState:
+    """What a step returns for the next one.
+
+    Attributes:
+        matrix: M of the paper, (B, H, D, Dv).
+        normaliser: z of the paper, (B, H, D).
+        key: Of the segment so far, (B, H, m, D).
+        value: (B, H, m, Dv).
+    """
+
+    matrix: Tensor
+    normaliser: Tensor
+    key: Tensor
+    value: Tensor
+
+    @classmethod
+    def empty(cls, key: Tensor, value: Tensor) -> InfiniState:
+        """Return the state before the first position, given any (B, H, n, D) and (B, H, n, Dv) for their sizes."""
+        k, v = _wide(key[:, :, :0]), _wide(value[:, :, :0])
+        return cls(k.mT @ v, k.sum(2), key[:, :, :0], value[:, :, :0])
+
+
+def infini_attention(
+    query: Tensor, key: Tensor, value: Tensor, gate: Tensor, *, segment: int, delta: bool = True
+) -> Tensor:
+    """Return the gated sum of attention in each segment and of what the segments before left (section 2.1).
+
+    Args:
+        query: (B, H, N, D).
+        key: (B, H, N, D).
+        value: (B, H, N, Dv).
+        gate: (H,), beta of the paper: sigmoid(beta) is the share of the memory.
+        segment: Positions of a segment; the last one may be shorter.
+        delta: Store what the memory doesn't give for a key already (equation 5), or all values (equation 4).
+
+    Returns:
+        (B, H, N, Dv).
+
+    Raises:
+        ParameterError: `segment` is below 1.
+        ShapeError: Heads differ.
+    """
+    _check(query, key, value, gate, segment)
+    local = attncc.load("block_diagonal", block=segment).causal()
+    near, _ = attended(query, key, value, local)
+    n = query.shape[2]
+    q, k, v = (blocks(x, segment) for x in (_features(query), _features(key), _wide(value)))
+    normaliser = _shifted(k.sum(3).cumsum(2))
+    added = k.mT @ v
+    # M' = M + k^T (v - f(k) M / f(k) z) = (1 - k^T f(k) / f(k) z) M + k^T v
+    removed = k.mT @ _divided(k, k @ normaliser.unsqueeze(-1)) if delta else None
+    matrix = _shifted(added.cumsum(2) if removed is None else _scanned(removed, added))
+    far = _divided(q @ matrix, q @ normaliser.unsqueeze(-1)).flatten(2, 3)[:, :, :n]
+    return _gated(gate, far, near)
+
+
+def step(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    gate: Tensor,
+    state: InfiniState,
+    *,
+    segment: int,
+    delta: bool = True,
+) -> tuple[Tensor, InfiniState]:
+    """Attend from the next positions, of any number.
+
+    Args:
+        query: (B, H, n, D).
+        key: (B, H, n, D).
+        value: (B, H, n, Dv).
+        gate: (H,).
+        state: What the last step returned; InfiniState.empty() at the beginning.
+        segment: Positions of a segment; the same at each step.
+        delta: As in infini_attention.
+
+    Returns:
+        out (B, H, n, Dv), and the next state.
+
+    Raises:
+        ParameterError: `segment` is below 1.
+        ShapeError: Heads differ.
+    """
+    _check(query, key, value, gate, segment)
+    outs = []
+    for (q, k, v), ends in pieces((query, key, value), state.key.shape[2], segment):
+        keys, values = torch.cat([state.key, k], 2), torch.cat([state.value, v], 2)
+        near, _ = attended(q, keys, values, attncc.load("causal"), q_offset=state.key.shape[2])
+        outs.append(_gated(gate, _recalled(_features(q), state), near))
+        state = InfiniState(state.matrix, state.normaliser, keys, values)
+        state = _stored(state, delta) if ends else state
+    return torch.cat(outs, 2), state
+
+
+def _recalled(features: Tensor, state: InfiniState) -> Tensor:
+    return _divided(features @ state.matrix, features @ state.normaliser.unsqueeze(-1))
+
+
+def _stored(state: InfiniState, delta: bool) -> InfiniState:
+    """Return the state with its segment in the matrix."""
+    k, v = _features(state.key), _wide(state.value)
+    new = v - _recalled(k, state) if delta else v
+    empty = state.key[:, :, :0], state.value[:, :, :0]
+    return InfiniState(state.matrix + k.mT @ new, state.normaliser + k.sum(2), *empty)
+
+
+def _scanned(removed: Tensor, added: Tensor) -> Tensor:
+    """Return the matrices after each segment, M_s = (1 - removed_s) M_{s-1} + added_s, in log2(segments) products.
+
+    Both are (B, H, segments, D, D or Dv). Affine functions are composed at twice the distance each time (Hillis and
+    Steele 1986).
+    """
+    factor, term, distance = torch.eye(removed.shape[-1]).to(removed) - removed, added, 1
+    while distance < term.shape[2]:
+        later, earlier = factor[:, :, distance:], slice(0, term.shape[2] - distance)
+        term = torch.cat([term[:, :, :distance], later @ term[:, :, earlier] + term[:, :, distance:]], 2)
+        factor = torch.cat([factor[:, :, :distance], later @ factor[:, :, earlier]], 2)
+        distance *= 2
+    return term
+
+
+def _shifted(x: Tensor) -> Tensor:
+    """Return what was before each segment, given what is after it, (B, H, segments, ...)."""
+    return torch.cat([torch.zeros_like(x[:, :, :1]), x[:, :, :-1]], 2)
+
+
+def _gated(gate: Tensor, far: Tensor, near: Tensor) -> Tensor:
+    share = _wide(gate).sigmoid().view(-1, 1, 1)
+    return (share * far + (1 - share) * near).to(near.dtype)
+
+
+def _features(x: Tensor) -> Tensor:
+    return elu(_wide(x)) + 1
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _divided(total: Tensor, weight: Tensor) -> Tensor:
+    """Return total / weight, and 0 where nothing has weight."""
+    none = weight == 0
+    return total.masked_fill(none, 0.0) / weight.masked_fill(none, 1.0)
+
+
+def _check(query: Tensor, key: Tensor, value: Tensor, gate: Tensor, segment: int) -> None:
+    if segment < 1:
+        raise ParameterError(f"segment={segment}.", rule="It is a number of positions, at least 1.", fix="Use 2048.")
+    if not query.shape[:3] == key.shape[:3] == value.shape[:3] or gate.shape != query.shape[1:2]:
+        shapes = [tuple(x.shape) for x in (query, key, value, gate)]
+        raise ShapeError(
+            f"query {shapes[0]}, key {shapes[1]}, value {shapes[2]}, gate {shapes[3]}.",
+            rule="All have the same heads, each with a matrix of its own, and the gate is (H,).",
+            fix="Repeat heads of keys that are shared: key.repeat_interleave(groups, 1).",
+        )

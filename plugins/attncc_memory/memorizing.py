@@ -1,0 +1,208 @@
+"""Memorizing Transformers (Wu et al. 2022): each query retrieves the k memories that fit it best.
+
+Memories are keys and values of positions before the local context, and get no gradient. `memorizing_attention` computes
+a whole sequence at once, without a state; `step` goes along it, cut anywhere. They are equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+import attncc
+from attncc import ParameterError, ShapeError
+from attncc_memory.parts import Part, attended, pieces
+
+#: Queries whose scores for all memories are in memory at once.
+ROWS = 256
+
+
+@dataclass(frozen=True)
+class RetrievalSizes:
+    """How much is kept, and how much of it is seen.
+
+    Attributes:
+        k: Memories that each query retrieves; at most `size`.
+        size: Memories that are kept; the oldest are dropped.
+        segment: Positions of a segment.
+        memory: Positions before the segment that are seen as they are; what is older is a memory.
+    """
+
+    k: int
+    size: int
+    segment: int
+    memory: int = 0
+
+    def recent(self) -> attncc.Pattern:
+        """Return who sees which positions; raises ParameterError for sizes that can't be."""
+        if not 1 <= self.k <= self.size:
+            raise ParameterError(
+                f"k={self.k} with size={self.size}.",
+                rule="A query retrieves at least 1 memory, and at most all that are kept.",
+                fix=f"Use a k from 1 to {self.size}, or keep more.",
+            )
+        return attncc.load("segment_memory", segment=self.segment, memory=self.memory)
+
+
+@dataclass(frozen=True)
+class RetrievalState:
+    """What a step returns for the next one.
+
+    Attributes:
+        key: Of the local context, (B, Hkv, m, D).
+        value: (B, Hkv, m, Dv).
+        old_key: Of the memories, without gradient, (B, Hkv, n, D).
+        old_value: (B, Hkv, n, Dv).
+        position: Positions so far.
+    """
+
+    key: Tensor
+    value: Tensor
+    old_key: Tensor
+    old_value: Tensor
+    position: int
+
+    @classmethod
+    def empty(cls, key: Tensor, value: Tensor) -> RetrievalState:
+        """Return the state before the first position, given any (B, Hkv, n, D) and (B, Hkv, n, Dv) for their sizes."""
+        key, value = key[:, :, :0], value[:, :, :0]
+        return cls(key, value, key.detach(), value.detach(), 0)
+
+
+@torch.no_grad()
+def nearest(query: Tensor, key: Tensor, k: int, *, first: Tensor | None = None, last: Tensor | None = None) -> Tensor:
+    """Return the k keys of the greatest products with each query, exactly, in any order.
+
+    Args:
+        query: (B, H, Nq, D).
+        key: (B, Hkv, Nk, D); Hkv divides H.
+        k: Keys for each query.
+        first: The first key that each query may have, (Nq,); None for 0.
+        last: The one behind its last, (Nq,); None for Nk.
+
+    Returns:
+        (B, H, Nq, k), int64; -1 where a query may have fewer than k.
+
+    Raises:
+        ParameterError: k isn't from 1 to Nk.
+    """
+    n_q, n_k = query.shape[2], key.shape[2]
+    if not 1 <= k <= n_k:
+        raise ParameterError(
+            f"k={k} of {n_k} memories.", rule="k is from 1 to the number of memories.", fix=f"Use min(k, {n_k})."
+        )
+    grouped = query.reshape(len(query), key.shape[1], -1, *query.shape[2:])
+    number, found = torch.arange(n_k, device=key.device), []
+    low = torch.zeros(n_q, 1, dtype=torch.int64, device=key.device) if first is None else first.unsqueeze(-1)
+    high = torch.full_like(low, n_k) if last is None else last.unsqueeze(-1)
+    for row in range(0, n_q, ROWS):
+        rows = slice(row, row + ROWS)
+        scores = (grouped[:, :, :, rows] @ key.unsqueeze(2).mT).flatten(1, 2)
+        best = scores.masked_fill((number < low[rows]) | (number >= high[rows]), -torch.inf).topk(k)
+        found.append(best.indices.masked_fill(best.values == -torch.inf, -1))
+    return torch.cat(found, 2)
+
+
+def gated(local: Part, memory: Part, gate: Tensor) -> Tensor:
+    """Return sigmoid(gate) memory + (1 - sigmoid(gate)) local (section 3.2); a query without memories is local.
+
+    Args:
+        local: (out, lse): (B, H, N, Dv) and (B, H, N).
+        memory: (out, lse).
+        gate: (H,).
+
+    Raises:
+        ShapeError: There isn't one gate for each head.
+    """
+    if gate.shape != local[0].shape[1:2]:
+        raise ShapeError(
+            f"gate {tuple(gate.shape)}, out {tuple(local[0].shape)}.",
+            rule="There is one gate for each query head, (H,).",
+            fix=f"Give {local[0].shape[1]} numbers.",
+        )
+    share = gate.sigmoid().view(-1, 1) * (memory[1] > -torch.inf)
+    return torch.lerp(local[0], memory[0], share.unsqueeze(-1).to(local[0].dtype))
+
+
+def memorizing_attention(
+    query: Tensor, key: Tensor, value: Tensor, sizes: RetrievalSizes, gate: Tensor | None = None
+) -> Tensor:
+    """Return attention of a whole sequence to its segments and to retrieved memories.
+
+    Args:
+        query: (B, H, N, D).
+        key: (B, Hkv, N, D).
+        value: (B, Hkv, N, Dv).
+        sizes: What is kept and seen.
+        gate: (H,), as in the paper; None for one softmax over both.
+
+    Returns:
+        (B, H, N, Dv).
+
+    Raises:
+        ParameterError: Sizes don't fit together.
+        ShapeError: There isn't one gate for each head.
+    """
+    near = attended(query, key, value, sizes.recent())
+    last = torch.arange(query.shape[2], device=key.device) // sizes.segment * sizes.segment - sizes.memory
+    last = last.clamp(min=0)
+    memories = nearest(query, key, min(sizes.k, key.shape[2]), first=(last - sizes.size).clamp(min=0), last=last)
+    return _joined(near, _to_memories(query, key.detach(), value.detach(), memories), gate)
+
+
+def step(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    state: RetrievalState,
+    sizes: RetrievalSizes,
+    gate: Tensor | None = None,
+) -> tuple[Tensor, RetrievalState]:
+    """Attend from the next positions, of any number.
+
+    Args:
+        query: (B, H, n, D).
+        key: (B, Hkv, n, D).
+        value: (B, Hkv, n, Dv).
+        state: What the last step returned; RetrievalState.empty() at the beginning.
+        sizes: What is kept and seen; the same at each step.
+        gate: As in memorizing_attention.
+
+    Returns:
+        out (B, H, n, Dv), and the next state.
+
+    Raises:
+        ParameterError: Sizes don't fit together.
+        ShapeError: There isn't one gate for each head.
+    """
+    sizes.recent()
+    causal, outs = attncc.load("causal"), []
+    for (q, k, v), ends in pieces((query, key, value), state.position, sizes.segment):
+        keys, values = torch.cat([state.key, k], 2), torch.cat([state.value, v], 2)
+        offset = state.key.shape[2]
+        near = attended(q, keys, values, causal, q_offset=offset)
+        count = min(sizes.k, state.old_key.shape[2])
+        memories = nearest(q, state.old_key, count) if count else q.new_full((*q.shape[:3], 1), -1).long()
+        outs.append(_joined(near, _to_memories(q, state.old_key, state.old_value, memories), gate))
+        state = replace(state, key=keys, value=values, position=state.position + k.shape[2])
+        state = _aged(state, sizes) if ends else state
+    return torch.cat(outs, 2), state
+
+
+def _to_memories(query: Tensor, key: Tensor, value: Tensor, memories: Tensor) -> Part:
+    """Return (out, lse) of attention to the listed memories (B, H, Nq, k)."""
+    return attended(query, key, value, attncc.load("retrieved", memories=memories))
+
+
+def _joined(local: Part, memory: Part, gate: Tensor | None) -> Tensor:
+    return attncc.merge(local, memory)[0] if gate is None else gated(local, memory, gate)
+
+
+def _aged(state: RetrievalState, sizes: RetrievalSizes) -> RetrievalState:
+    """Return the state at the end of a segment: what is no longer local is a memory."""
+    n = max(0, state.key.shape[2] - sizes.memory)
+    old_key = torch.cat([state.old_key, state.key[:, :, :n].detach()], 2)[:, :, -sizes.size :]
+    old_value = torch.cat([state.old_value, state.value[:, :, :n].detach()], 2)[:, :, -sizes.size :]
+    return replace(state, key=state.key[:, :, n:], value=state.value[:, :, n:], old_key=old_key, old_value=old_value)

@@ -1,0 +1,38 @@
+"""Parts of a sequence and of a softmax: steps cut where segments end, blocks, and attention as (out, lse)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+from torch.nn.functional import pad
+
+import attncc
+
+#: (out, lse) of attention: (B, H, N, Dv) and (B, H, N).
+Part = tuple[Tensor, Tensor]
+
+
+def attended(query: Tensor, key: Tensor, value: Tensor, pattern: attncc.Pattern, *, q_offset: int = 0) -> Part:
+    """Return (out, lse) of attention; key heads may be shared."""
+    out, lse = attncc.attention(query, key, value, pattern, q_offset=q_offset, enable_gqa=True, return_lse=True)
+    return out, lse
+
+
+def blocks(x: Tensor, size: int) -> Tensor:
+    """Return (..., n, D) as (..., blocks, size, D), the last block filled up with zeros."""
+    whole = pad(x, (0, 0, 0, -x.shape[-2] % size))
+    return whole.reshape(*x.shape[:-2], -1, size, x.shape[-1])
+
+
+def pieces(tensors: tuple[Tensor, ...], position: int, segment: int) -> Iterator[tuple[tuple[Tensor, ...], bool]]:
+    """Cut tensors (B, H, n, D), whose first position is `position`, where segments end.
+
+    Yields:
+        The tensors of each piece, and whether a segment ends with it.
+    """
+    n, first = tensors[0].shape[2], 0
+    while first < n:
+        last = min(n, first + segment - (position + first) % segment)
+        yield tuple(x[:, :, first:last] for x in tensors), (position + last) % segment == 0
+        first = last
