@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 import attncc
 from attncc import ParameterError, ShapeError
@@ -72,37 +73,29 @@ class RetrievalState:
 
 
 @torch.no_grad()
-def nearest(query: Tensor, key: Tensor, k: int, *, first: Tensor | None = None, last: Tensor | None = None) -> Tensor:
+def nearest(query: Tensor, key: Tensor, k: int) -> Tensor:
     """Return the k keys of the greatest products with each query, exactly, in any order.
 
     Args:
         query: (B, H, Nq, D).
         key: (B, Hkv, Nk, D); Hkv divides H.
         k: Keys for each query.
-        first: The first key that each query may have, (Nq,); None for 0.
-        last: The one behind its last, (Nq,); None for Nk.
 
     Returns:
-        (B, H, Nq, k), int64; -1 where a query may have fewer than k.
+        (B, H, Nq, k), int64.
 
     Raises:
         ParameterError: k isn't from 1 to Nk.
     """
-    n_q, n_k = query.shape[2], key.shape[2]
+    n_k = key.shape[2]
     if not 1 <= k <= n_k:
         raise ParameterError(
             f"k={k} of {n_k} memories.", rule="k is from 1 to the number of memories.", fix=f"Use min(k, {n_k})."
         )
     grouped = query.reshape(len(query), key.shape[1], -1, *query.shape[2:])
-    number, found = torch.arange(n_k, device=key.device), []
-    low = torch.zeros(n_q, 1, dtype=torch.int64, device=key.device) if first is None else first.unsqueeze(-1)
-    high = torch.full_like(low, n_k) if last is None else last.unsqueeze(-1)
-    for row in range(0, n_q, ROWS):
-        rows = slice(row, row + ROWS)
-        scores = (grouped[:, :, :, rows] @ key.unsqueeze(2).mT).flatten(1, 2)
-        best = scores.masked_fill((number < low[rows]) | (number >= high[rows]), -torch.inf).topk(k)
-        found.append(best.indices.masked_fill(best.values == -torch.inf, -1))
-    return torch.cat(found, 2)
+    chunks = [grouped[:, :, :, row : row + ROWS] for row in range(0, query.shape[2], ROWS)]
+    best = [(rows @ key.unsqueeze(2).mT).topk(k).indices for rows in chunks]
+    return torch.cat(best, 3).flatten(1, 2)
 
 
 def gated(local: Part, memory: Part, gate: Tensor) -> Tensor:
@@ -146,9 +139,13 @@ def memorizing_attention(
         ShapeError: There isn't one gate for each head.
     """
     near = attended(query, key, value, sizes.recent())
-    last = torch.arange(query.shape[2], device=key.device) // sizes.segment * sizes.segment - sizes.memory
-    last = last.clamp(min=0)
-    memories = nearest(query, key, min(sizes.k, key.shape[2]), first=(last - sizes.size).clamp(min=0), last=last)
+    found = []
+    for start in range(0, query.shape[2], sizes.segment):
+        last = max(0, start - sizes.memory)
+        first = max(0, last - sizes.size)
+        rows = query[:, :, start : start + sizes.segment]
+        found.append(_listed(rows, key[:, :, first:last], sizes.k, first))
+    memories = torch.cat(found, 2)
     return _joined(near, _to_memories(query, key.detach(), value.detach(), memories), gate)
 
 
@@ -183,12 +180,19 @@ def step(
         keys, values = torch.cat([state.key, k], 2), torch.cat([state.value, v], 2)
         offset = state.key.shape[2]
         near = attended(q, keys, values, causal, q_offset=offset)
-        count = min(sizes.k, state.old_key.shape[2])
-        memories = nearest(q, state.old_key, count) if count else q.new_full((*q.shape[:3], 1), -1).long()
+        memories = _listed(q, state.old_key, sizes.k)
         outs.append(_joined(near, _to_memories(q, state.old_key, state.old_value, memories), gate))
         state = replace(state, key=keys, value=values, position=state.position + k.shape[2])
         state = _aged(state, sizes) if ends else state
     return torch.cat(outs, 2), state
+
+
+def _listed(query: Tensor, key: Tensor, k: int, first: int = 0) -> Tensor:
+    """Return the k nearest keys of each query, numbered from `first`, (B, H, n, k); -1 stands for those that lack."""
+    count = min(k, key.shape[2])
+    if not count:
+        return torch.full((*query.shape[:3], k), -1, device=query.device)
+    return pad(nearest(query, key, count) + first, (0, k - count), value=-1)
 
 
 def _to_memories(query: Tensor, key: Tensor, value: Tensor, memories: Tensor) -> Part:
