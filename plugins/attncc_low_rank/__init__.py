@@ -10,9 +10,7 @@ from attncc import Bounds, Condition, Index, Real
 
 @attncc.pattern
 def pooled(i: Index, j: Index, *, ratio: Annotated[int, Bounds(minimum=1)] = 16) -> Condition:
-    """Pooled keys that lie wholly in the past: key j stands for positions [j ratio, (j + 1) ratio), and its last one
-    is at most i.
-    """
+    """Keys whose block of `ratio` positions has ended: key j stands for positions j ratio to (j + 1) ratio - 1."""
     return (j + 1) * ratio <= i + 1
 
 

@@ -68,9 +68,7 @@ def infini_attention(
     q, k, v = (blocks(x, segment) for x in (_features(query), _features(key), _wide(value)))
     normaliser = _shifted(k.sum(3).cumsum(2))
     added = k.mT @ v
-    # M' = M + k^T (v - f(k) M / f(k) z) = (1 - k^T f(k) / f(k) z) M + k^T v
-    removed = k.mT @ _divided(k, k @ normaliser.unsqueeze(-1)) if delta else None
-    matrix = _shifted(added.cumsum(2) if removed is None else _scanned(removed, added))
+    matrix = _shifted(_scanned(_kept(k, normaliser), added) if delta else added.cumsum(2))
     far = _divided(q @ matrix, q @ normaliser.unsqueeze(-1)).flatten(2, 3)[:, :, :n]
     return _gated(gate, far, near)
 
@@ -126,19 +124,31 @@ def _stored(state: InfiniState, delta: bool) -> InfiniState:
     return InfiniState(state.matrix + k.mT @ new, state.normaliser + k.sum(2), *empty)
 
 
-def _scanned(removed: Tensor, added: Tensor) -> Tensor:
-    """Return the matrices after each segment, M_s = (1 - removed_s) M_{s-1} + added_s, in log2(segments) products.
+def _kept(features: Tensor, normaliser: Tensor) -> Tensor:
+    """Return what the delta rule keeps of each segment's matrix M, (B, H, segments, D, D).
 
-    Both are (B, H, segments, D, D or Dv). Affine functions are composed at twice the distance each time (Hillis and
-    Steele 1986).
+    M + k^T (v - k M / k z) is (1 - k^T (k / k z)) M + k^T v.
     """
-    factor, term, distance = torch.eye(removed.shape[-1]).to(removed) - removed, added, 1
-    while distance < term.shape[2]:
-        later, earlier = factor[:, :, distance:], slice(0, term.shape[2] - distance)
-        term = torch.cat([term[:, :, :distance], later @ term[:, :, earlier] + term[:, :, distance:]], 2)
-        factor = torch.cat([factor[:, :, :distance], later @ factor[:, :, earlier]], 2)
-        distance *= 2
-    return term
+    removed = features.mT @ _divided(features, features @ normaliser.unsqueeze(-1))
+    return torch.eye(removed.shape[-1], dtype=removed.dtype, device=removed.device) - removed
+
+
+def _scanned(factor: Tensor, term: Tensor) -> Tensor:
+    """Return the matrices after each segment, M_s = factor_s M_{s-1} + term_s with M = 0 before the first.
+
+    Both are (B, H, segments, D, D or Dv). Two steps that follow each other are one of this kind, so that half as many
+    remain (Blelloch 1990, section 1.3): work of `segments`, in 2 log2(segments) products.
+    """
+    n = term.shape[2]
+    if n == 1:
+        return term
+    first, second = slice(0, n - 1, 2), slice(1, n, 2)
+    pairs = factor[:, :, second] @ factor[:, :, first]
+    odd = _scanned(pairs, factor[:, :, second] @ term[:, :, first] + term[:, :, second])
+    later = factor[:, :, 2::2] @ odd[:, :, : (n - 1) // 2] + term[:, :, 2::2]
+    even = torch.cat([term[:, :, :1], later], 2)
+    odd = torch.cat([odd, even[:, :, : n % 2]], 2)  # filled up
+    return torch.stack([even, odd], 3).flatten(2, 3)[:, :, :n]
 
 
 def _shifted(x: Tensor) -> Tensor:
