@@ -15,7 +15,7 @@ from torch.nn.functional import elu
 
 import attncc
 from attncc import ParameterError, ShapeError
-from attncc_memory.parts import attended, blocks, pieces
+from attncc_memory.parts import attended, blocks, pieces, wide
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class InfiniState:
     @classmethod
     def empty(cls, key: Tensor, value: Tensor) -> InfiniState:
         """Return the state before the first position, given any (B, H, n, D) and (B, H, n, Dv) for their sizes."""
-        k, v = _wide(key[:, :, :0]), _wide(value[:, :, :0])
+        k, v = wide(key[:, :, :0]), wide(value[:, :, :0])
         return cls(k.mT @ v, k.sum(2), key[:, :, :0], value[:, :, :0])
 
 
@@ -65,7 +65,7 @@ def infini_attention(
     local = attncc.load("block_diagonal", block=segment).causal()
     near, _ = attended(query, key, value, local)
     n = query.shape[2]
-    q, k, v = (blocks(x, segment) for x in (_features(query), _features(key), _wide(value)))
+    q, k, v = (blocks(x, segment) for x in (_features(query), _features(key), wide(value)))
     normaliser = _shifted(k.sum(3).cumsum(2))
     added = k.mT @ v
     matrix = _shifted(_scanned(_kept(k, normaliser), added) if delta else added.cumsum(2))
@@ -118,7 +118,7 @@ def _recalled(features: Tensor, state: InfiniState) -> Tensor:
 
 def _stored(state: InfiniState, delta: bool) -> InfiniState:
     """Return the state with its segment in the matrix."""
-    k, v = _features(state.key), _wide(state.value)
+    k, v = _features(state.key), wide(state.value)
     new = v - _recalled(k, state) if delta else v
     empty = state.key[:, :, :0], state.value[:, :, :0]
     return InfiniState(state.matrix + k.mT @ new, state.normaliser + k.sum(2), *empty)
@@ -157,16 +157,12 @@ def _shifted(x: Tensor) -> Tensor:
 
 
 def _gated(gate: Tensor, far: Tensor, near: Tensor) -> Tensor:
-    share = _wide(gate).sigmoid().view(-1, 1, 1)
+    share = wide(gate).sigmoid().view(-1, 1, 1)
     return (share * far + (1 - share) * near).to(near.dtype)
 
 
 def _features(x: Tensor) -> Tensor:
-    return elu(_wide(x)) + 1
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return elu(wide(x)) + 1
 
 
 def _divided(total: Tensor, weight: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 import attncc
 from attncc import ParameterError, ShapeError
-from attncc_memory.parts import Part, attended, pieces
+from attncc_memory.parts import Part, attended, pieces, wide
 
 #: Queries whose scores for all memories are in memory at once.
 ROWS = 256
@@ -74,7 +74,7 @@ class RetrievalState:
 
 @torch.no_grad()
 def nearest(query: Tensor, key: Tensor, k: int) -> Tensor:
-    """Return the k keys of the greatest products with each query, exactly, in any order.
+    """Return the k keys of the greatest products with each query, in float32 at least, in any order.
 
     Args:
         query: (B, H, Nq, D).
@@ -92,9 +92,9 @@ def nearest(query: Tensor, key: Tensor, k: int) -> Tensor:
         raise ParameterError(
             f"k={k} of {n_k} memories.", rule="k is from 1 to the number of memories.", fix=f"Use min(k, {n_k})."
         )
-    grouped = query.reshape(len(query), key.shape[1], -1, *query.shape[2:])
+    grouped, keys = wide(query).reshape(len(query), key.shape[1], -1, *query.shape[2:]), wide(key).unsqueeze(2).mT
     chunks = [grouped[:, :, :, row : row + ROWS] for row in range(0, query.shape[2], ROWS)]
-    best = [(rows @ key.unsqueeze(2).mT).topk(k).indices for rows in chunks]
+    best = [(rows @ keys).topk(k).indices for rows in chunks]
     return torch.cat(best, 3).flatten(1, 2)
 
 

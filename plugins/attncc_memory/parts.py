@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -23,6 +24,11 @@ def blocks(x: Tensor, size: int) -> Tensor:
     """Return (..., n, D) as (..., blocks, size, D), the last block filled up with zeros."""
     whole = pad(x, (0, 0, 0, -x.shape[-2] % size))
     return whole.reshape(*x.shape[:-2], -1, size, x.shape[-1])
+
+
+def wide(x: Tensor) -> Tensor:
+    """Return a tensor in float32 at least, for sums."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def pieces(tensors: tuple[Tensor, ...], position: int, segment: int) -> Iterator[tuple[tuple[Tensor, ...], bool]]:

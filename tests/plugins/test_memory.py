@@ -244,6 +244,18 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda *x: compressive_attention(*x, sizes, compression.mean), tensors)
 
 
+def test_short_numbers_are_summed_in_float32() -> None:
+    tensors, gate = [x.detach().bfloat16() for x in problem(N)], torch.zeros(HEADS, dtype=torch.bfloat16)
+    for attend in (
+        partial(compressive_attention, sizes=SIZES, compression=compression.mean),
+        partial(memorizing_attention, sizes=RETRIEVAL),
+        lambda *x: infini_attention(*x, gate.to(x[0]), segment=6),
+    ):
+        out, wanted = attend(*tensors), attend(*(x.double() for x in tensors))
+        assert out.dtype == torch.bfloat16
+        assert (out.double() - wanted).abs().max() < 0.03
+
+
 def test_bad_input_is_refused_by_name() -> None:
     query, key, value = problem(12)
     gate, lost = torch.zeros(HEADS, dtype=torch.float64), torch.zeros(3)

@@ -137,6 +137,17 @@ def test_a_detached_memory_has_no_gradient() -> None:
     assert gradient[:, :, 3:].ne(0).any()
 
 
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_every_backend_has_relative_positions(backend: str) -> None:
+    tensors, relative = [x.detach().float().requires_grad_() for x in problem(20)], positions(12)
+    relative = RelativePosition(*(x.float() for x in (relative.content, relative.position, relative.distances)))
+    pattern = attncc.load("segment_memory", segment=4, memory=8)
+    ours, torchs = (relative_attention(*tensors, pattern, relative, backend=name) for name in (backend, "torch"))
+    torch.testing.assert_close(ours, torchs)
+    for mine, wanted in zip(*(torch.autograd.grad(x.sin().sum(), tensors) for x in (ours, torchs)), strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_key_heads_may_be_shared() -> None:
     query, key, value = problem(10)
     relative, causal = positions(10), attncc.load("causal")
