@@ -101,9 +101,9 @@ compressed ones, usage would depend on what was kept before.
 ## Cost
 
 A step of 256 positions behind 16,384 others, against causal attention to all of them, 8 heads of 64 channels, on two
-cores that had other work: Infini-attention took a 34th of the time, a Compressive Transformer of 256 positions and 512
-compressed ones a 10th, and a Memorizing Transformer a third with 32 of 1,024 memories, since it looks at all products
-with memories. Whole sequences of 8,192 took 4.5 to 5 times as long as 2,048 (`bench/test_memory.py`).
+cores that had other work: Infini-attention took a 24th of the time, a Compressive Transformer of 256 positions and 256
+compressed ones a 13th, and a Memorizing Transformer a fifth with 32 of 512 memories, since it computes the products
+with all memories. Whole sequences of 8,192 took 4.4 to 5.1 times as long as 2,048 (`bench/test_memory.py`).
 
 Transformers, x-transformers and local-attention have none of the three. Tests compare with the papers' algorithms,
 segment by segment in float64.
