@@ -83,7 +83,7 @@ same = attncc.attention(elu_features(q), elu_features(k), v, causal, score=kerne
 torch.testing.assert_close(same, whole)
 ```
 
-Behind 16,384 positions, a step of 256 by linear attention took a 38th of the time of causal attention to them, on two
+Behind 16,384 positions, a step of 256 by linear attention took a 30th of the time of causal attention to them, on two
 cores that had other work (`bench/test_memory.py`).
 
 ## Out of scope

@@ -95,13 +95,13 @@ compressed ones, usage would depend on what was kept before.
   any lists. Without `gate`, memories and local keys share one softmax. A query without memories takes its local output
   whole.
 - Infini-attention's first segment remembers nothing: 0 in place of 0 / 0.
-- Gradients go through states. Where they shall end, detach the state: `state.detached()` of the Compressive
-  Transformer. Retrieved memories have none, as in the paper.
+- Gradients go through states. Where they shall end, pass `state.detached()` to the next step. Retrieved
+  memories have none, as in the paper.
 
 ## Cost
 
 A step of 256 positions behind 16,384 others, against causal attention to all of them, 8 heads of 64 channels, on two
-cores that had other work: Infini-attention took a 24th of the time, a Compressive Transformer of 256 positions and 256
+cores that had other work: Infini-attention took a 22nd of the time, a Compressive Transformer of 256 positions and 256
 compressed ones a 13th, and a Memorizing Transformer a fifth with 32 of 512 memories, since it computes the products
 with all memories. Whole sequences of 8,192 took 4.4 to 5.1 times as long as 2,048 (`bench/test_memory.py`).
 

@@ -27,7 +27,7 @@ gradients for q, k, v, u, W and r:
   more channels as r has give the same products, without a table and without a score.
 
 With two cores that had other work, at N = 4,096, L = M = 256, 8 heads of 64 channels and 64 channels of r, the table
-took 3.6 times as long as attention without positions, and the wider heads 2.2 times; forward and backward 3.2 and 2.1
+took 4.3 times as long as attention without positions, and the wider heads 2.2 times; forward and backward 3.3 and 2.1
 times (`bench/test_memory.py`). With 256 channels of r the wider heads took longer than the table.
 
 ```python

@@ -13,7 +13,8 @@ from torch import Tensor
 
 import attncc
 from attncc_memory.compression import Compression, attention_received
-from attncc_memory.parts import attended, blocks, pieces
+from attncc_memory.parts import attended, blocks, joined, pieces
+from attncc_memory.state import MemoryState
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class MemorySizes:
 
 
 @dataclass(frozen=True)
-class CompressiveState:
+class CompressiveState(MemoryState):
     """What a step returns for the next one.
 
     Attributes:
@@ -73,11 +74,6 @@ class CompressiveState:
         """
         key, value = key[:, :, :0], value[:, :, :0]
         return cls(key, value, key, value, key[..., 0].detach() if counts_usage else None, 0)
-
-    def detached(self) -> CompressiveState:
-        """Return the state without its history: gradients end here."""
-        tensors = {name: getattr(self, name).detach() for name in ("key", "value", "old_key", "old_value")}
-        return replace(self, **tensors)
 
 
 def compressive_attention(
@@ -146,7 +142,7 @@ def step(
         state = _extended(state, q, k, v)
         outs.append(_attended(q, state))
         state = _aged(state, sizes, compression) if ends else state
-    return torch.cat(outs, 2), state
+    return joined(outs, query, value), state
 
 
 def _extended(state: CompressiveState, query: Tensor, key: Tensor, value: Tensor) -> CompressiveState:

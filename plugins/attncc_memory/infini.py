@@ -15,11 +15,12 @@ from torch.nn.functional import elu
 
 import attncc
 from attncc import ParameterError, ShapeError
-from attncc_memory.parts import attended, blocks, pieces, wide
+from attncc_memory.parts import attended, blocks, joined, pieces, wide
+from attncc_memory.state import MemoryState
 
 
 @dataclass(frozen=True)
-class InfiniState:
+class InfiniState(MemoryState):
     """What a step returns for the next one.
 
     Attributes:
@@ -109,7 +110,7 @@ def step(
         outs.append(_gated(gate, _recalled(_features(q), state), near))
         state = InfiniState(state.matrix, state.normaliser, keys, values)
         state = _stored(state, delta) if ends else state
-    return torch.cat(outs, 2), state
+    return joined(outs, query, value), state
 
 
 def _recalled(features: Tensor, state: InfiniState) -> Tensor:

@@ -14,7 +14,8 @@ from torch.nn.functional import pad
 
 import attncc
 from attncc import ParameterError, ShapeError
-from attncc_memory.parts import Part, attended, pieces, wide
+from attncc_memory.parts import Part, attended, joined, pieces, wide
+from attncc_memory.state import MemoryState
 
 #: Queries whose scores for all memories are in memory at once.
 ROWS = 256
@@ -48,7 +49,7 @@ class RetrievalSizes:
 
 
 @dataclass(frozen=True)
-class RetrievalState:
+class RetrievalState(MemoryState):
     """What a step returns for the next one.
 
     Attributes:
@@ -184,7 +185,7 @@ def step(
         outs.append(_joined(near, _to_memories(q, state.old_key, state.old_value, memories), gate))
         state = replace(state, key=keys, value=values, position=state.position + k.shape[2])
         state = _aged(state, sizes) if ends else state
-    return torch.cat(outs, 2), state
+    return joined(outs, query, value), state
 
 
 def _listed(query: Tensor, key: Tensor, k: int, first: int = 0) -> Tensor:

@@ -42,3 +42,8 @@ def pieces(tensors: tuple[Tensor, ...], position: int, segment: int) -> Iterator
         last = min(n, first + segment - (position + first) % segment)
         yield tuple(x[:, :, first:last] for x in tensors), (position + last) % segment == 0
         first = last
+
+
+def joined(outs: list[Tensor], query: Tensor, value: Tensor) -> Tensor:
+    """Return the outputs of the pieces of a step end to end, (B, H, n, Dv); there may be none."""
+    return torch.cat([query.new_empty(*query.shape[:2], 0, value.shape[-1]), *outs], 2)

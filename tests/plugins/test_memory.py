@@ -244,6 +244,32 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda *x: compressive_attention(*x, sizes, compression.mean), tensors)
 
 
+STEPS: dict[str, tuple[Callable[..., tuple[Tensor, Any]], Any]] = {
+    "compressive": (partial(compressive.step, sizes=SIZES, compression=compression.mean), CompressiveState.empty),
+    "memorizing": (partial(memorizing.step, sizes=RETRIEVAL), RetrievalState.empty),
+    "infini": (partial(infini.step, gate=torch.zeros(HEADS, dtype=torch.float64), segment=6), InfiniState.empty),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_gradients_end_at_a_detached_state(name: str) -> None:
+    (query, key, value), (step, empty) = problem(N), STEPS[name]
+    _, state = step(query[:, :, :40], key[:, :, :40], value[:, :, :40], state=empty(key, value))
+    out, _ = step(query[:, :, 40:], key[:, :, 40:], value[:, :, 40:], state=state.detached())
+    gradient = torch.autograd.grad(out.sum(), value)[0]
+    assert gradient[:, :, :40].eq(0).all()
+    assert gradient[:, :, 40:].ne(0).any()
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_without_positions_changes_nothing(name: str) -> None:
+    tensors, (step, empty) = problem(N), STEPS[name]
+    _, state = step(*(x[:, :, :36] for x in tensors), state=empty(*tensors[1:]))
+    out, same = step(*(x[:, :, :0] for x in tensors), state=state)
+    assert out.shape == (BATCH, HEADS, 0, SIZE)
+    torch.testing.assert_close(vars(same), vars(state))
+
+
 def test_short_numbers_are_summed_in_float32() -> None:
     tensors, gate = [x.detach().bfloat16() for x in problem(N)], torch.zeros(HEADS, dtype=torch.bfloat16)
     for attend in (
