@@ -361,11 +361,18 @@ def _index_bounds(index: sympy.Expr, box: Mapping[sympy.Symbol, Range], guard: C
             inner = bounds(within, {**box, _BOUNDED: (exactly(least), exactly(most))})
             low, high = max(low, int(inner[0][0])), min(high, int(inner[1][0]))
         for sign in (1, -1):
-            least, most = (int(x[0]) for x in bounds(whole_floors(index - sign * span.form), box))
-            ends = (span.low, span.high) if sign > 0 else (_negative(span.high), _negative(span.low))
-            low = low if ends[0] is None else max(low, ends[0] + least)
-            high = high if ends[1] is None else min(high, ends[1] + most)
+            difference = whole_floors(index - sign * span.form)
+            if all(map(_is_near, sympy.Add.make_args(difference))):
+                least, most = (int(x[0]) for x in bounds(difference, box))
+                ends = (span.low, span.high) if sign > 0 else (_negative(span.high), _negative(span.low))
+                low = low if ends[0] is None else max(low, ends[0] + least)
+                high = high if ends[1] is None else min(high, ends[1] + most)
     return low, high
+
+
+def _is_near(term: sympy.Expr) -> bool:
+    """Return whether a term is a number, since lengths are, or a remainder: bounds of others add nothing to the box."""
+    return term.free_symbols <= {NQ, NK} or term.has(sympy.Mod)
 
 
 def _negative(value: int | None) -> int | None:
