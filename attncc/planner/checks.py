@@ -372,7 +372,7 @@ def _index_bounds(index: sympy.Expr, box: Mapping[sympy.Symbol, Range], guard: C
 
 def _is_near(term: sympy.Expr) -> bool:
     """Return whether a term is a number, since lengths are, or a remainder: bounds of others add nothing to the box."""
-    return term.free_symbols <= {NQ, NK} or term.has(sympy.Mod)
+    return bool(term.free_symbols <= {NQ, NK} or term.has(sympy.Mod))
 
 
 def _negative(value: int | None) -> int | None:

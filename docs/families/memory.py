@@ -71,9 +71,7 @@ torch.testing.assert_close(stepped(memorizing.step, RetrievalState.empty(k, v), 
 
 options = {"gate": gate, "segment": 32, "delta": True}
 whole = infini_attention(q, k, v, **options)
-torch.testing.assert_close(
-    stepped(infini.step, InfiniState.empty(k, v), 7, **options), whole, rtol=1e-4, atol=1e-4
-)
+torch.testing.assert_close(stepped(infini.step, InfiniState.empty(k, v), 7, **options), whole, rtol=1e-4, atol=1e-4)
 whole.square().sum().backward()  # through the memory, to the first segment
 ```
 

@@ -113,7 +113,8 @@ def _wide(x: Tensor) -> Tensor:
 
 def _chunks(x: Tensor, chunk: int) -> Tensor:
     """Return (B, H, N, D) as (B, H, chunks, chunk, D), filled up with zeros."""
-    return pad(x, (0, 0, 0, -x.shape[2] % chunk)).reshape(*x.shape[:2], -1, chunk, x.shape[-1])
+    chunks = -(-x.shape[2] // chunk)
+    return pad(x, (0, 0, 0, -x.shape[2] % chunk)).reshape(*x.shape[:2], chunks, chunk, x.shape[-1])
 
 
 def _before(sums: Tensor, first: Tensor | None) -> Tensor:

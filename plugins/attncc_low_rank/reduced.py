@@ -73,7 +73,7 @@ def pooled_mean(x: Tensor, ratio: int) -> Tensor:
         ParameterError: `ratio` is below 1, or doesn't divide N.
     """
     check_divides("ratio", ratio, x.shape[-2])
-    return x.reshape(*x.shape[:-2], -1, ratio, x.shape[-1]).mean(-2)
+    return x.reshape(*x.shape[:-2], x.shape[-2] // ratio, ratio, x.shape[-1]).mean(-2)
 
 
 def check_divides(name: str, value: int, n: int) -> None:

@@ -11,7 +11,7 @@ from torch.nn.functional import mse_loss
 
 import attncc
 from attncc import ParameterError, ShapeError
-from attncc_memory.parts import attended, blocks
+from attncc_memory.parts import attended, blocks, wide
 
 #: (key, value, usage, ratio) -> (key, value): n memories, (..., n, D) and (..., n, Dv) with usage (..., n), become
 #: n / ratio.
@@ -58,7 +58,7 @@ def most_used(key: Tensor, value: Tensor, usage: Tensor | None, ratio: int) -> t
 
 
 def attention_received(query: Tensor, key: Tensor, pattern: attncc.Pattern, *, q_offset: int = 0) -> Tensor:
-    """Return the sum of attention that each key gets from all queries, (B, Hkv, Nk): no gradient.
+    """Return the sum of attention that each key gets from all queries, (B, Hkv, Nk), in float32 at least: no gradient.
 
     It is the gradient of attention to a value of one channel, so that it is computed on any pattern, in its time.
 
@@ -69,8 +69,8 @@ def attention_received(query: Tensor, key: Tensor, pattern: attncc.Pattern, *, q
         q_offset: The position of the first query.
     """
     with torch.enable_grad():
-        value = torch.zeros_like(key[..., :1]).requires_grad_()
-        out, _ = attended(query.detach(), key.detach(), value, pattern, q_offset=q_offset)
+        value = wide(torch.zeros_like(key[..., :1])).requires_grad_()
+        out, _ = attended(wide(query.detach()), wide(key.detach()), value, pattern, q_offset=q_offset)
         return torch.autograd.grad(out.sum(), value)[0].squeeze(-1)
 
 

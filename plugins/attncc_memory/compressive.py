@@ -13,7 +13,7 @@ from torch import Tensor
 
 import attncc
 from attncc_memory.compression import Compression, attention_received
-from attncc_memory.parts import attended, blocks, joined, pieces
+from attncc_memory.parts import attended, blocks, joined, pieces, wide
 from attncc_memory.state import MemoryState
 
 
@@ -73,7 +73,7 @@ class CompressiveState(MemoryState):
             counts_usage: Whether the attention that memories get is counted, as `most_used` needs.
         """
         key, value = key[:, :, :0], value[:, :, :0]
-        return cls(key, value, key, value, key[..., 0].detach() if counts_usage else None, 0)
+        return cls(key, value, key, value, wide(key[..., 0].detach()) if counts_usage else None, 0)
 
 
 def compressive_attention(
@@ -107,7 +107,7 @@ def compressive_attention(
     used = None
     if counts_usage:
         received = attention_received(query, key, recent)[:, :, :whole]
-        used = _average(received.reshape(*received.shape[:2], -1, size), sizes)
+        used = _average(received.reshape(*received.shape[:2], whole // size, size), sizes)
     new = compression(blocks(key[:, :, :whole], size), blocks(value[:, :, :whole], size), used, sizes.ratio)
     return attncc.merge(near, attended(query, new[0].flatten(2, 3), new[1].flatten(2, 3), old))[0]
 

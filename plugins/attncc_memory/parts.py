@@ -23,7 +23,7 @@ def attended(query: Tensor, key: Tensor, value: Tensor, pattern: attncc.Pattern,
 def blocks(x: Tensor, size: int) -> Tensor:
     """Return (..., n, D) as (..., blocks, size, D), the last block filled up with zeros."""
     whole = pad(x, (0, 0, 0, -x.shape[-2] % size))
-    return whole.reshape(*x.shape[:-2], -1, size, x.shape[-1])
+    return whole.reshape(*x.shape[:-2], whole.shape[-2] // size, size, x.shape[-1])
 
 
 def wide(x: Tensor) -> Tensor:

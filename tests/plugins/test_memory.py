@@ -282,6 +282,17 @@ def test_short_numbers_are_summed_in_float32() -> None:
         assert (out.double() - wanted).abs().max() < 0.03
 
 
+@pytest.mark.parametrize("n", [1, 5])
+def test_a_sequence_may_be_shorter_than_a_segment(n: int) -> None:
+    tensors, gate = problem(n), torch.zeros(HEADS, dtype=torch.float64)
+    local = attncc.attention(*tensors, attncc.load("causal"))
+    for name, compress in COMPRESSIONS.items():
+        out = compressive_attention(*tensors, SIZES, compress, counts_usage=name == "most_used")
+        torch.testing.assert_close(out, local)
+    torch.testing.assert_close(memorizing_attention(*tensors, RETRIEVAL, gate), local)
+    torch.testing.assert_close(infini_attention(*tensors, gate, segment=6), local / 2)
+
+
 def test_bad_input_is_refused_by_name() -> None:
     query, key, value = problem(12)
     gate, lost = torch.zeros(HEADS, dtype=torch.float64), torch.zeros(3)
