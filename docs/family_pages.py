@@ -31,9 +31,10 @@ class Example:
     Attributes:
         name: The pattern in the catalogue.
         parameters: Its parameters; tables and lists are arrays.
-        n: Queries and keys.
+        n: Queries, and keys if `keys` is None.
         edges: The formula of the number of edges, as text: "N w - w (w - 1) / 2".
         count: The value of the formula for these parameters.
+        keys: Where they aren't positions, such as compressed ones.
     """
 
     name: str
@@ -41,11 +42,12 @@ class Example:
     n: int
     edges: str
     count: int
+    keys: int | None = None
 
     @cached_property
     def plan(self) -> attncc.Plan:
         """How it runs on one head, on a CPU."""
-        return attncc.plan(attncc.load(self.name, **self.parameters), self.n, target="cpu")
+        return attncc.plan(attncc.load(self.name, **self.parameters), self.n, self.keys, target="cpu")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Family:
         text: What else there is to know: how it differs from other implementations, and how it is used. Markdown.
         examples: What is counted and planned.
         drawn: What the picture shows, at DRAWN positions: pattern names with parameters.
+        drawn_keys: Keys of each picture, where one has others than positions.
     """
 
     plugin: str
@@ -69,6 +72,7 @@ class Family:
     text: str
     examples: tuple[Example, ...]
     drawn: tuple[tuple[str, Mapping[str, Any]], ...] = field(default=())
+    drawn_keys: tuple[int, ...] = ()
 
     def patterns(self) -> list[attncc.Pattern]:
         """Return what the picture shows, from left to right."""
@@ -104,8 +108,8 @@ def _table(family: Family) -> str:
         plan, call = example.plan, _call(example)
         chosen = " + ".join(dict.fromkeys(group.alternatives[0].name for group in plan.groups))
         rows.append(
-            f"| `{call}` | {example.n:,} | {example.edges} | {example.count:,} | {plan.nnz:,} | {plan.density:.2%} "
-            f"| {chosen} | {_dense(plan)} |"
+            f"| `{call}` | {_lengths(example)} | {example.edges} | {example.count:,} | {plan.nnz:,} "
+            f"| {plan.density:.2%} | {chosen} | {_dense(plan)} |"
         )
     return "\n".join(rows)
 
@@ -113,6 +117,10 @@ def _table(family: Family) -> str:
 def _dense(plan: attncc.Plan) -> str:
     baseline = plan.dense
     return f"{'causal' if baseline.causal else 'all pairs'}, {baseline.over:.3g} x" if baseline.over else ""
+
+
+def _lengths(example: Example) -> str:
+    return f"{example.n:,}" if example.keys is None else f"{example.n:,} x {example.keys:,}"
 
 
 def _call(example: Example) -> str:
@@ -145,7 +153,7 @@ def main(names: list[str]) -> None:
     for family in families():
         if not names or family.plugin in names:
             (FOLDER / f"{family.plugin}.md").write_text(page(family), encoding="utf-8")
-            save_gallery(family.patterns(), DRAWN, FOLDER / f"{family.plugin}.png")
+            save_gallery(family.patterns(), DRAWN, FOLDER / f"{family.plugin}.png", family.drawn_keys)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sympy
 from attncc._util import caching
 from attncc.errors import PatternError, TableError
 from attncc.frontend.patterns import Pattern
-from attncc.ir.arithmetic import floor_quotient
+from attncc.ir.arithmetic import floor_quotient, whole_floors
 from attncc.ir.bits import MAX_SHIFT, LeftShift, RightShift
 from attncc.ir.comparisons import Conjunction, implied
 from attncc.ir.functions import AsReal, Choice, ConditionSymbol, Lookup
@@ -350,7 +350,8 @@ def _narrowed(symbol: sympy.Symbol, limits: Limits, guard: Clause) -> tuple[int,
 
 
 def _index_bounds(index: sympy.Expr, box: Mapping[sympy.Symbol, Range], guard: Clause) -> tuple[int, int]:
-    """Bound an index over the box, and by the guards on the same form, its negation, or a part, as in |i - j|."""
+    """Bound an index over the box, and by the guards: on a part of it, as in |i - j|, or on a form near it or its
+    negation, as 4 (i // 4) - j is near i - j."""
     low, high = (int(x[0]) for x in bounds(index, box))
     for span in guard.spans.values():
         within = index.xreplace({span.form: _BOUNDED})
@@ -360,13 +361,18 @@ def _index_bounds(index: sympy.Expr, box: Mapping[sympy.Symbol, Range], guard: C
             inner = bounds(within, {**box, _BOUNDED: (exactly(least), exactly(most))})
             low, high = max(low, int(inner[0][0])), min(high, int(inner[1][0]))
         for sign in (1, -1):
-            difference = index - sign * span.form
-            if difference.free_symbols <= {NQ, NK}:  # a number, since lengths are
-                shift = int(bounds(difference, box)[0][0])
+            difference = whole_floors(index - sign * span.form)
+            if all(map(_is_near, sympy.Add.make_args(difference))):
+                least, most = (int(x[0]) for x in bounds(difference, box))
                 ends = (span.low, span.high) if sign > 0 else (_negative(span.high), _negative(span.low))
-                low = low if ends[0] is None else max(low, ends[0] + shift)
-                high = high if ends[1] is None else min(high, ends[1] + shift)
+                low = low if ends[0] is None else max(low, ends[0] + least)
+                high = high if ends[1] is None else min(high, ends[1] + most)
     return low, high
+
+
+def _is_near(term: sympy.Expr) -> bool:
+    """Return whether a term is a number, since lengths are, or a remainder: bounds of others add nothing to the box."""
+    return bool(term.free_symbols <= {NQ, NK} or term.has(sympy.Mod))
 
 
 def _negative(value: int | None) -> int | None:

@@ -33,22 +33,23 @@ class Grid:
         return united
 
 
-def grid(pattern: Pattern, seq_len: int, most: int, *, head: int = 0) -> Grid:
-    """Return the grid of a pattern at `seq_len` queries and keys, at most `most` cells a side.
+def grid(pattern: Pattern, seq_len: int, most: int, *, kv_len: int | None = None, head: int = 0) -> Grid:
+    """Return the grid of a pattern at `seq_len` queries and `kv_len` keys, at most `most` cells a side.
 
-    Cells are powers of two wide and classified by the planner's bisection: EMPTY and FULL are proved.
+    There are as many keys as queries by default. Cells are powers of two wide and classified by the planner's
+    bisection: EMPTY and FULL are proved.
     """
-    shape = Shape(seq_len, seq_len, heads=head + 1)
+    shape = Shape(seq_len, seq_len if kv_len is None else kv_len, heads=head + 1)
     for subset in pattern.subsets:
         check(subset, shape)
     side = 1
-    while -(-seq_len // side) > most:
+    while -(-max(shape.q_len, shape.kv_len) // side) > most:
         side *= 2
-    cells = [_classes(specialise(subset, shape, 0, head), seq_len, side) for subset in pattern.subsets]
+    cells = [_classes(specialise(subset, shape, 0, head), shape, side) for subset in pattern.subsets]
     return Grid(tuple(cells), side)
 
 
-def _classes(predicate: Predicate, seq_len: int, side: int) -> Array:
-    axis = Axis(seq_len)
-    layout = Layout(axis, axis, everything(seq_len, seq_len), rewritten(predicate))
+def _classes(predicate: Predicate, shape: Shape, side: int) -> Array:
+    rows, cols = Axis(shape.q_len), Axis(shape.kv_len)
+    layout = Layout(rows, cols, everything(shape.q_len, shape.kv_len), rewritten(predicate))
     return bisect.bisect(layout, 0, side, side).classify()

@@ -33,14 +33,16 @@ def save(pattern: Pattern, seq_len: int, path: Path) -> None:
     panels = [(connectivity(subset, m), whole.cells[m - 1]) for m, subset in enumerate(pattern.subsets, start=1)]
     if len(panels) > 1:
         panels.append(("union", _coloured(whole)))
-    figure.write(_drawn([(title, cells, whole.side) for title, cells in panels], seq_len, repr(pattern)), path)
+    lengths = seq_len, seq_len
+    figure.write(_drawn([(title, cells, lengths, whole.side) for title, cells in panels], repr(pattern)), path)
 
 
-def save_gallery(patterns: Sequence[Pattern], seq_len: int, path: Path) -> None:
-    """Draw the unions of several patterns side by side."""
-    grids = [grid(pattern, seq_len, CELLS) for pattern in patterns]
-    panels = [(repr(p), _coloured(each), each.side) for p, each in zip(patterns, grids, strict=True)]
-    figure.write(_drawn(panels, seq_len, ""), path)
+def save_gallery(patterns: Sequence[Pattern], seq_len: int, path: Path, kv_lens: Sequence[int] = ()) -> None:
+    """Draw the unions of several patterns side by side, with `kv_lens` keys each, or as many as queries."""
+    lengths = kv_lens or [seq_len] * len(patterns)
+    grids = [grid(p, seq_len, CELLS, kv_len=kv_len) for p, kv_len in zip(patterns, lengths, strict=True)]
+    panels = [(repr(p), _coloured(g), (seq_len, n), g.side) for p, g, n in zip(patterns, grids, lengths, strict=True)]
+    figure.write(_drawn(panels, ""), path)
 
 
 def _coloured(grid: Grid) -> Array:
@@ -54,25 +56,26 @@ def _coloured(grid: Grid) -> Array:
     return image
 
 
-def _drawn(panels: list[tuple[str, Array, int]], seq_len: int, title: str) -> Any:
-    """Return a figure of the panels (label, cells, positions of a cell), as tall as their labels need."""
+def _drawn(panels: list[tuple[str, Array, tuple[int, int], int]], title: str) -> Any:
+    """Return a figure of the panels (label, cells, queries and keys, positions of a cell), as tall as labels need."""
     width, lines = _TITLE
     title = figure.wrapped(title, width * len(panels), lines)
-    labels = [figure.wrapped(label, *_LABEL) for label, _, _ in panels]
+    labels = [figure.wrapped(label, *_LABEL) for label, *_ in panels]
     above = max(label.count("\n") for label in labels) * _LABEL_SIZE + title.count("\n") * _TITLE_SIZE
     made = figure.blank(_SIDE[0] * len(panels), _SIDE[1] + above * _LEADING / _POINTS)
-    for axes, label, (_, cells, side) in zip(
+    for axes, label, (_, cells, lengths, side) in zip(
         made.subplots(1, len(panels), squeeze=False)[0], labels, panels, strict=True
     ):
-        _panel(axes, label, cells, side, seq_len)
+        _panel(axes, label, cells, lengths, side)
     made.suptitle(title, fontsize=_TITLE_SIZE, parse_math=False)
     return made
 
 
-def _panel(axes: Any, label: str, cells: Array, side: int, seq_len: int) -> None:
+def _panel(axes: Any, label: str, cells: Array, lengths: tuple[int, int], side: int) -> None:
     rows, cols = cells.shape[:2]
     axes.imshow(cells, cmap="Blues", vmin=0, vmax=2, interpolation="nearest", extent=(0, cols * side, rows * side, 0))
-    axes.set(xlim=(0, seq_len), ylim=(seq_len, 0))  # the last cells may reach beyond the sequence
+    q_len, kv_len = lengths  # the last cells may reach beyond the sequence
+    axes.set(xlim=(0, kv_len), ylim=(q_len, 0), aspect=kv_len / q_len)
     axes.set_title(label, fontsize=_LABEL_SIZE, parse_math=False)
     axes.set_xlabel("key j")
     axes.set_ylabel("query i")

@@ -7,9 +7,16 @@ import itertools
 import pytest
 import sympy
 
-from attncc.ir.arithmetic import direction, floor_quotient, split_sum
+from attncc.ir.arithmetic import direction, floor_quotient, split_sum, whole_floors
 from attncc.ir.symbols import H, I, J
 
+WHOLE_FLOORS = [
+    (I - 6 * sympy.floor(I / 6), 1),
+    (I - 12 * sympy.floor((2 * I + J) / 6), 1),
+    (J - 4 * sympy.floor(I / 6), 0),
+    (J - 6 * sympy.floor(I / 6) * H, 0),
+    (3 * sympy.floor(J / 3) - 6 * sympy.floor(I / 2), 2),
+]
 DIRECTIONS = [
     (J + 3, 1),
     (-2 * J, -1),
@@ -41,3 +48,12 @@ def test_split_sums_put_constants_on_the_left() -> None:
 def test_floors_become_quotients_of_integers() -> None:
     numerator, denominator = floor_quotient(sympy.floor((I / 2 + J) / 3))
     assert (numerator, denominator) == (I + 2 * J, 6)
+
+
+@pytest.mark.parametrize(("expr", "remainders"), WHOLE_FLOORS, ids=str)
+def test_whole_floors_are_what_lacks_a_remainder(expr: sympy.Expr, remainders: int) -> None:
+    found = whole_floors(expr)
+    assert len(found.atoms(sympy.Mod)) == remainders
+    for i, j, h in itertools.product(range(-7, 14, 2), range(-5, 12, 3), (0, 3)):
+        values = {I: i, J: j, H: h}
+        assert found.subs(values) == expr.subs(values)

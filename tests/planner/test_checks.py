@@ -42,6 +42,18 @@ def test_guarded_lookups_are_accepted_exactly_where_they_stay_inside(shift: int,
         assert accepted((low <= i - j) & (i - j < high) & (table[i - j + shift] != 0)) == is_inside, (low, high)
 
 
+@pytest.mark.parametrize("block", [1, 3, 4, 9])
+def test_a_limit_by_blocks_guards_a_lookup_by_distance(block: int) -> None:
+    """i // block * block - memory <= j keeps i - j below block + memory; the check is exact where a block ends."""
+    for memory, size in itertools.product(range(4), range(2, 14)):
+        inside = (ROWS // block * block - memory <= COLS) & (COLS <= ROWS)
+        is_inside = bool(np.all((ROWS - COLS)[inside] < size))
+        assert accepted((i // block * block - memory <= j) & (j <= i) & (Table(np.arange(size) % 3)[i - j] != 0)) in (
+            is_inside,
+            size >= block + memory,
+        )
+
+
 @pytest.mark.parametrize(
     ("guard", "holds"),
     [

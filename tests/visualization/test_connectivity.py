@@ -33,6 +33,12 @@ def test_cells_agree_with_the_dense_mask(pattern: attncc.Pattern, most: int) -> 
             assert found.side > 1 or label == (FULL if cell.all() else EMPTY)
 
 
+def test_keys_may_be_fewer_than_queries() -> None:
+    window = attncc.load("sliding_window", window=5)
+    found = grid(window, 40, 64, kv_len=11)
+    assert np.array_equal(found.union == FULL, attncc.dense_mask(window, 40, 11).numpy())
+
+
 def test_the_union_is_the_maximum_of_its_subsets() -> None:
     found = grid(attncc.load("strided", l=8), 64, 64)
     assert np.array_equal(found.union, np.maximum(*found.cells))

@@ -38,7 +38,7 @@ def test_missing_folders_are_created_but_files_not_replaced(tmp_path: Path) -> N
 
 def drawn(label: str, seq_len: int, title: str):
     found = grid(attncc.load("causal"), seq_len, png.CELLS)
-    return png._drawn([(label, found.cells[0], found.side)], seq_len, title)
+    return png._drawn([(label, found.cells[0], (seq_len, seq_len), found.side)], title)
 
 
 @pytest.mark.parametrize("seq_len", [5, 129, 1000])
