@@ -1,6 +1,7 @@
 """The public names of attncc: type checkers read them here, and `__init__.py` loads them from here."""
 
 from . import distributed as distributed
+from . import like as like
 from . import targets as targets
 from .backends.reference.mask import dense_mask as dense_mask
 from .errors import AttnccError as AttnccError

@@ -37,9 +37,9 @@ def test_the_picture_of_layers_is_that_of_the_contracts() -> None:
 
 def test_the_reference_lists_every_public_name() -> None:
     listed = set(re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference.md").read_text("utf-8"), re.M))
-    modules = (attncc, attncc.distributed, attncc.targets, attncc.testing)
+    modules = (attncc, attncc.distributed, attncc.like, attncc.targets, attncc.testing)
     names = {f"{module.__name__}.{name}" for module in modules for name in module.__all__}
-    assert names - listed == {"attncc.__version__", "attncc.distributed", "attncc.targets"}
+    assert names - listed == {"attncc.__version__", "attncc.distributed", "attncc.like", "attncc.targets"}
 
 
 def classes() -> Iterator[str]:
