@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attncc._util import caching
 from attncc.ir.evaluate import evaluate
 from attncc.ir.interval import ALWAYS, NEVER, SOMETIMES
 from attncc.ir.lists import IsMember
@@ -53,8 +54,12 @@ def is_enumerated(layout: Layout) -> bool:
     return layout.residual is not None and _listed(layout.residual) is not None
 
 
+@caching.algebra(2)
 def membership(layout: Layout, offset: int) -> Membership | None:
-    """Return the membership in a layout's residual that has the fewest entries, if there is one."""
+    """Return the membership in a layout's residual that has the fewest entries, if there is one.
+
+    The last two are kept: tiles of several sizes are found in the two layouts of a clause, and then counted.
+    """
     listing = None if layout.residual is None else _listed(layout.residual)
     if listing is None or layout.residual is None:
         return None
