@@ -86,10 +86,10 @@ class LongformerAttention(nn.Module):
             )
         patterns = [self._pattern(roles=roles, window=self.window, dilation=each) for each in self.dilations]
         patterns = [each.causal() for each in patterns] if self.causal else patterns
-        local, everything = (per_head([each.layers(n) for each in patterns]) for n in range(2))
-        near = self._attended(hidden, local, self.query, self.key, self.value)
-        far = self._attended(hidden, everything, self.query_global, self.key_global, self.value_global)
-        return near + far  # a query is local or global, and 0 where it is the other
+        near, everything = (per_head([each.layers(n) for each in patterns]) for n in range(2))
+        out = self._attended(hidden, near, self.query, self.key, self.value)
+        of_global = self._attended(hidden, everything, self.query_global, self.key_global, self.value_global)
+        return torch.where((roles == 2).unsqueeze(-1), of_global, out)
 
     def _attended(self, hidden: Tensor, pattern: Pattern, *projections: nn.Linear) -> Tensor:
         """Return attention under three projections of hidden, (B, N, E)."""

@@ -41,9 +41,9 @@ q, k, v = torch.randn(3, 2, 4, 256, 16)
 out = attncc.attention(q, k, v, pattern)
 ```
 
-The two subsets of `longformer` are the local and the global queries. `attncc.nn.LongformerAttention` is the layer, with
-projections apart for each. It loads the weights of Transformers' `LongformerSelfAttention`, and equals it in outputs
-and gradients:
+The first subset of `longformer` is the window and the global keys, the second one all keys for global queries.
+`attncc.nn.LongformerAttention` is the layer, with projections apart for each. It loads the weights of Transformers'
+`LongformerSelfAttention`, and equals it in outputs and gradients:
 
 ```python
 import torch

@@ -8,7 +8,7 @@ import attncc
 from attncc import Bounds, Condition, Index, ParameterError, Table
 
 Positive = Annotated[int, Bounds(minimum=1)]
-#: What a token is: padding, local or global.
+#: What a token is.
 PADDING, LOCAL, GLOBAL = range(3)
 Roles = Annotated[Table, Bounds(minimum=PADDING, maximum=GLOBAL)]
 
@@ -25,13 +25,12 @@ def longformer(
 ) -> tuple[Condition, Condition]:
     """A symmetric window, and global tokens that see all and are seen by all (section 3.1).
 
-    Local and global queries are a subset each, since the paper projects them apart. `roles` is (N,) or (B, N): 0 for
-    padding, which sees nothing and is seen by none, 1 for local tokens, 2 for global ones.
+    The first subset is the window and the global keys, for all queries. The second one is all keys, for global queries,
+    which the paper projects apart. `roles` is (N,) or (B, N): 0 for padding, which sees nothing and is seen by none,
+    1 for local tokens, 2 for global ones.
     """
-    near = _near(i, j, window, dilation) & (roles[j] > PADDING)
-    local = (roles[i] == LOCAL) & (near | (roles[j] == GLOBAL))
-    everything = (roles[i] == GLOBAL) & (roles[j] > PADDING)
-    return local, everything
+    seen = (roles[i] > PADDING) & (roles[j] > PADDING)
+    return seen & (_near(i, j, window, dilation) | (roles[j] == GLOBAL)), seen & (roles[i] == GLOBAL)
 
 
 def _near(i: Index, j: Index, window: int, dilation: int) -> Condition:

@@ -50,10 +50,11 @@ def test_pairs_are_those_of_the_definition(roles: list[int], window: int, dilati
     np.testing.assert_array_equal(attncc.dense_mask(pattern, len(roles)).numpy(), mask)
 
 
-def test_subsets_are_the_local_and_the_global_queries() -> None:
+def test_subsets_are_the_window_with_global_keys_and_the_global_queries() -> None:
     pattern = attncc.load("longformer", roles=ROLES, window=6)
-    local, everything = (attncc.dense_mask(pattern.layers(n), N, batch=2).numpy() for n in range(2))
-    np.testing.assert_array_equal(local.any(-1), ROLES == 1)
+    near, everything = (attncc.dense_mask(pattern.layers(n), N, batch=2).numpy() for n in range(2))
+    np.testing.assert_array_equal(near.any(-1), ROLES > 0)
+    assert near[0, 40].nonzero()[0].tolist() == [0, 7, *range(37, 44)]
     np.testing.assert_array_equal(everything.any(-1), ROLES == 2)
     assert (everything.sum(-1)[ROLES == 2] == [N, N, 31]).all()
 
