@@ -82,6 +82,8 @@ def _listed(residual: Predicate) -> _Listing | None:
     """Return the comparison of a residual whose entries list its pairs, that with the fewest entries."""
     found = [listing for part in _parts(residual) if (listing := _listing(part)) is not None]
     few = [listing for listing in found if listing.number <= (MOST if listing.value is None else MOST_EQUAL)]
+    if len(few) == 1:
+        return few[0]
     return min(few, key=lambda listing: (listing.number, str(listing.read)), default=None)
 
 
@@ -137,6 +139,8 @@ class _Classes:
     def by(self, places: Array, entries: Array) -> _Classes:
         """Return the classes parted by an axis, given where slots and entries are along it."""
         place, number, known = _renumbered(places, entries)
+        if not self.slots.any():  # all are in one class so far
+            return _Classes(place, number)
         there = (self.slots >= 0) & (place >= 0)
         return _Classes(np.where(there, self.slots * known + place, -1), self.entries * known + number)
 
@@ -151,7 +155,7 @@ class _Occurrences(NamedTuple):
     @classmethod
     def of(cls, classes: Array, block: int) -> _Occurrences:
         """Return those of slots cut into tiles, in their order."""
-        tile = np.arange(len(classes)) // block
+        tile = np.repeat(np.arange(-(-len(classes) // block)), block)[: len(classes)]
         first = np.flatnonzero(opens(tile, classes))
         slots = np.diff(np.append(first, len(classes)))
         kept = classes[first] >= 0
@@ -295,8 +299,9 @@ def _renumbered(slots: Array, entries: Array) -> tuple[Array, Array, int]:
         place[entries - least] = 0
         known = np.flatnonzero(place == 0)
         place[known] = np.arange(len(known))
-        inside = (least <= slots) & (slots <= most)
-        return place[np.where(inside, slots - least, -1)], place[entries - least], len(known)
+        outside = (slots < least) | (slots > most)
+        found = place[np.where(outside, -1, slots - least) if outside.any() else slots - least]
+        return found, place[entries - least], len(known)
     different, number = np.unique(entries, return_inverse=True)
     found = np.minimum(np.searchsorted(different, slots), len(different) - 1)
     return np.where(different[found] == slots, found, -1), number, len(different)
