@@ -2,6 +2,7 @@
 
 from . import distributed as distributed
 from . import like as like
+from . import nn as nn
 from . import targets as targets
 from .backends.reference.mask import dense_mask as dense_mask
 from .errors import AttnccError as AttnccError

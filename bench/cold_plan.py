@@ -11,6 +11,7 @@ import torch
 
 import attncc
 from attncc.measure.memory import peak
+from attncc_bigbird.blocks import itc
 
 
 def patterns(name: str, length: int) -> attncc.Pattern:
@@ -19,6 +20,8 @@ def patterns(name: str, length: int) -> attncc.Pattern:
         generator = np.random.default_rng(0)
         cuts = np.sort(generator.choice(np.arange(1, length), 999, replace=False))
         return attncc.load("document", ids=np.searchsorted(cuts, np.arange(length), side="right")).causal()
+    if name == "bigbird":
+        return attncc.load("bigbird", **itc(length))
     parameters = {"window": {"window": 256}, "strided": {"l": 1024}, "fixed": {"l": 1024, "c": 16}, "causal": {}}[name]
     return attncc.load({"window": "sliding_window"}.get(name, name), **parameters)
 

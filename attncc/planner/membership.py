@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attncc._util import caching
 from attncc.ir.evaluate import evaluate
 from attncc.ir.interval import ALWAYS, NEVER, SOMETIMES
 from attncc.ir.lists import IsMember
@@ -28,6 +29,8 @@ from attncc.planner.tiles import Tiles, from_boxes
 
 #: Pairs of tiles that entries are written out to at a time, and in all; beyond that the layout is bisected.
 CHUNK, MOST = 1 << 22, 1 << 24
+#: Numbers are found by an array over their range, in place of a search, if that has up to SPREAD entries for each.
+SPREAD = 8
 #: Entries of a table up to which those of a value are listed; one by pairs of positions has more.
 MOST_EQUAL = 1 << 20
 
@@ -51,8 +54,12 @@ def is_enumerated(layout: Layout) -> bool:
     return layout.residual is not None and _listed(layout.residual) is not None
 
 
+@caching.algebra(2)
 def membership(layout: Layout, offset: int) -> Membership | None:
-    """Return the membership in a layout's residual that has the fewest entries, if there is one."""
+    """Return the membership in a layout's residual that has the fewest entries, if there is one.
+
+    The last two are kept: tiles of several sizes are found in the two layouts of a clause, and then counted.
+    """
     listing = None if layout.residual is None else _listed(layout.residual)
     if listing is None or layout.residual is None:
         return None
@@ -75,6 +82,8 @@ def _listed(residual: Predicate) -> _Listing | None:
     """Return the comparison of a residual whose entries list its pairs, that with the fewest entries."""
     found = [listing for part in _parts(residual) if (listing := _listing(part)) is not None]
     few = [listing for listing in found if listing.number <= (MOST if listing.value is None else MOST_EQUAL)]
+    if len(few) == 1:
+        return few[0]
     return min(few, key=lambda listing: (listing.number, str(listing.read)), default=None)
 
 
@@ -129,12 +138,11 @@ class _Classes:
 
     def by(self, places: Array, entries: Array) -> _Classes:
         """Return the classes parted by an axis, given where slots and entries are along it."""
-        known, number = np.unique(entries, return_inverse=True)
-        if not len(known):
-            return _Classes(np.full(len(self.slots), -1), entries)
-        place = np.minimum(np.searchsorted(known, places), len(known) - 1)
-        there = (self.slots >= 0) & (known[place] == places)
-        return _Classes(np.where(there, self.slots * len(known) + place, -1), self.entries * len(known) + number)
+        place, number, known = _renumbered(places, entries)
+        if not self.slots.any():  # all are in one class so far
+            return _Classes(place, number)
+        there = (self.slots >= 0) & (place >= 0)
+        return _Classes(np.where(there, self.slots * known + place, -1), self.entries * known + number)
 
 
 class _Occurrences(NamedTuple):
@@ -147,7 +155,7 @@ class _Occurrences(NamedTuple):
     @classmethod
     def of(cls, classes: Array, block: int) -> _Occurrences:
         """Return those of slots cut into tiles, in their order."""
-        tile = np.arange(len(classes)) // block
+        tile = np.repeat(np.arange(-(-len(classes) // block)), block)[: len(classes)]
         first = np.flatnonzero(opens(tile, classes))
         slots = np.diff(np.append(first, len(classes)))
         kept = classes[first] >= 0
@@ -199,6 +207,8 @@ class Membership:
             total += int(pairs[answer == ALWAYS].sum())
             open_.append(corners[answer == SOMETIMES])
         undecided = np.concatenate(open_)
+        if not len(undecided):
+            return total
         if len(undecided) * tiles.block_m * tiles.block_n <= self.written(1, 1):
             grid = TileGrid(self.layout, self.offset, tiles.block_m, tiles.block_n)
             return total + sum(int(grid.holding(chunk).sum()) for chunk in bisect.chunks(undecided))
@@ -219,20 +229,19 @@ class Membership:
     def _numbered(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """The classes of slots and entries numbered by those that entries have, -1 for none, of queries and of keys."""
         sides = (self.query, self.of_query), (self.key, self.of_key)
-        (query, of_query), (key, of_key) = (_renumbered(*side) for side in sides)
+        (query, of_query, _), (key, of_key, _) = (_renumbered(*side) for side in sides)
         return (query, of_query), (key, of_key)
 
     def written(self, block_m: int, block_n: int) -> int:
         """Return how many pairs of tiles the entries are written out to, before those that are alike are joined."""
-        rows, cols = _Occurrences.of(self.query, block_m), _Occurrences.of(self.key, block_n).by_class()
-        return int(self._weights(rows, cols).sum())
+        return int(self._weights(*self._occurrences(block_m, block_n)).sum())
 
     def within(self, block_m: int, block_n: int) -> Iterator[tuple[Array, Array]]:
         """Yield (query tile, key tile) of the tiles that entries are in, int64 (count, 2), and their pairs in each.
 
         Each tile comes once, in the order of the grid. With blocks of 1 these are the pairs themselves.
         """
-        rows, cols = _Occurrences.of(self.query, block_m), _Occurrences.of(self.key, block_n).by_class()
+        rows, cols = self._occurrences(block_m, block_n)
         part = (np.cumsum(self._weights(rows, cols)) // CHUNK)[np.searchsorted(rows.tile, rows.tile)]
         for chosen in np.split(np.arange(len(part)), np.flatnonzero(np.diff(part)) + 1):
             first, count = _range(self.of_query, rows.number[chosen])
@@ -241,6 +250,19 @@ class Membership:
             col, row = ranges(first, count), np.repeat(row, count)
             query, key, pairs = _summed(rows.tile[row], cols.tile[col], rows.slots[row] * cols.slots[col])
             yield np.column_stack([query, key]), pairs
+
+    def _occurrences(self, block_m: int, block_n: int) -> tuple[_Occurrences, _Occurrences]:
+        """Return the classes of query tiles and, in the order of classes, of key tiles; the last ones are kept."""
+        blocks = block_m, block_n
+        if blocks not in self._kept:
+            self._kept.clear()
+            rows, cols = _Occurrences.of(self.query, block_m), _Occurrences.of(self.key, block_n).by_class()
+            self._kept[blocks] = rows, cols
+        return self._kept[blocks]
+
+    @cached_property
+    def _kept(self) -> dict[tuple[int, int], tuple[_Occurrences, _Occurrences]]:
+        return {}
 
     def _weights(self, rows: _Occurrences, cols: _Occurrences) -> Array:
         """Return how many pairs of tiles each occurrence of the query classes is written out to."""
@@ -256,17 +278,38 @@ def _boxes(corners: Array, full: Array | Sequence[bool]) -> Array:
 
 def _range(ascending: Array, numbers: Array) -> tuple[Array, Array]:
     """Return where each number begins in an ascending array, and how often it is there."""
+    if not len(ascending) or not len(numbers):
+        return np.zeros(len(numbers), np.int64), np.zeros(len(numbers), np.int64)
+    least, most = int(ascending[0]), int(ascending[-1])
+    if _are_dense(least, most, ascending):
+        counts = np.bincount(ascending - least)
+        first, place = np.cumsum(counts) - counts, np.clip(numbers - least, 0, most - least)
+        return first[place], np.where((least <= numbers) & (numbers <= most), counts[place], 0)
     first = np.searchsorted(ascending, numbers)
     return first, np.searchsorted(ascending, numbers, side="right") - first
 
 
-def _renumbered(slots: Array, entries: Array) -> tuple[Array, Array]:
-    """Return classes as places among those of the entries; -1 for slots of other classes."""
-    known, number = np.unique(entries, return_inverse=True)
-    if not len(known):
-        return np.full(len(slots), -1), number
-    place = np.minimum(np.searchsorted(known, slots), len(known) - 1)
-    return np.where(known[place] == slots, place, -1), number
+def _renumbered(slots: Array, entries: Array) -> tuple[Array, Array, int]:
+    """Return slots and entries as places among the different entries, -1 for other slots, and how many there are."""
+    if not len(entries):
+        return np.full(len(slots), -1), entries, 0
+    least, most = int(entries.min()), int(entries.max())
+    if _are_dense(least, most, entries):
+        place = np.full(most - least + 2, -1)
+        place[entries - least] = 0
+        known = np.flatnonzero(place == 0)
+        place[known] = np.arange(len(known))
+        outside = (slots < least) | (slots > most)
+        found = place[np.where(outside, -1, slots - least) if outside.any() else slots - least]
+        return found, place[entries - least], len(known)
+    different, number = np.unique(entries, return_inverse=True)
+    found = np.minimum(np.searchsorted(different, slots), len(different) - 1)
+    return np.where(different[found] == slots, found, -1), number, len(different)
+
+
+def _are_dense(least: int, most: int, numbers: Array) -> bool:
+    """Return whether numbers are so close that an array over their range costs less than a search."""
+    return most - least < SPREAD * len(numbers)
 
 
 def _summed(a: Array, b: Array, amount: Array) -> tuple[Array, Array, Array]:

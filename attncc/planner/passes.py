@@ -84,7 +84,7 @@ class Pass:
     def _tilings(self) -> dict[tuple[int, int], Pass]:
         return {}  # not an LRU cache: a backward lowers in a thread of autograd's, beside those of other devices
 
-    @property
+    @cached_property
     def is_enumerated(self) -> bool:
         """Whether the entries of lists, or of a boolean table, say which tiles there are: they cost little to find."""
         return self.skips and membership.is_enumerated(self.layout)

@@ -150,14 +150,17 @@ def _joined(boxes: Array) -> Array:
 
     Those of a side of 1 are left alone: as rows they are joined later.
     """
-    large = boxes[boxes[:, 2] > 1]
+    is_large = boxes[:, 2] > 1
+    if not is_large.any():
+        return boxes[:, [0, 1, 2, 2, 3]]
+    large = boxes[is_large]
     row, col, side, full = large[order_by(large[:, 2], large[:, 3], large[:, 0], large[:, 1])].T
     begins = opens(side, full, row)
     begins[1:] |= col[1:] != col[:-1] + side[:-1]
     first = np.flatnonzero(begins)
     width = np.diff(np.append(first, len(row))) * side[first]
     wide = np.column_stack([row[first], col[first], side[first], width, full[first]])
-    small = boxes[boxes[:, 2] == 1]
+    small = boxes[~is_large]
     return np.concatenate([small[:, [0, 1, 2, 2, 3]], wide])
 
 

@@ -230,6 +230,13 @@ def test_small_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     check_plan(attncc.plan(attncc.Pattern(pattern.subsets, "in chunks"), Q, K, tile=(4, 8)), right)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_searching_for_numbers_changes_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pattern, right = CASES[name]
+    monkeypatch.setattr(module, "SPREAD", 0)
+    check_plan(attncc.plan(attncc.Pattern(pattern.subsets, "searched"), Q, K, tile=(8, 8)), right)
+
+
 def test_numbers_of_both_positions_are_bisected() -> None:
     """A number that depends on both positions has no classes; the answer is the same."""
 

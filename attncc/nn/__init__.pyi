@@ -1,0 +1,3 @@
+"""The public names of attncc.nn."""
+
+from .longformer import LongformerAttention as LongformerAttention
