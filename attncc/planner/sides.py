@@ -14,7 +14,7 @@ import sympy
 
 from attncc.ir.arithmetic import split_sum
 from attncc.ir.evaluate import evaluate
-from attncc.ir.interval import Box, Range
+from attncc.ir.interval import Box
 from attncc.ir.predicate import Atom, Predicate
 from attncc.ir.pyramid import Pyramid
 from attncc.ir.symbols import I, J
@@ -67,8 +67,9 @@ class Sides:
 
     def box(self, rows: Array, row_bits: int, cols: Array, col_bits: int) -> Box:
         """Return the bounds of the sides over 2^bits query slots and key slots, from each of `rows` and `cols`."""
-        sides = (self.rows, rows, row_bits), (self.cols, cols, col_bits)
-        return {symbol: _widened(values[symbol].aligned(*at)) for values, *at in sides for symbol in values}
+        found = {symbol: values.aligned(rows, row_bits) for symbol, values in self.rows.items()}
+        found |= {symbol: values.aligned(cols, col_bits) for symbol, values in self.cols.items()}
+        return {symbol: (low.astype(np.int64), high.astype(np.int64)) for symbol, (low, high) in found.items()}
 
 
 def _narrowed(values: Array) -> Array:
@@ -76,7 +77,3 @@ def _narrowed(values: Array) -> Array:
     fits = not values.size or max(-int(values.min()), int(values.max())) < 1 << 31
     return values.astype(np.int32) if fits else values
 
-
-def _widened(ends: Range) -> Range:
-    low, high = ends
-    return low.astype(np.int64), high.astype(np.int64)
