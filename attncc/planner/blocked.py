@@ -15,7 +15,7 @@ import sympy
 from attncc.ir.arithmetic import split_sum
 from attncc.ir.evaluate import evaluate
 from attncc.ir.normal import Clause
-from attncc.ir.predicate import conjunction
+from attncc.ir.predicate import TRUE, conjunction
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array, Read
 from attncc.planner.axis import Axis
@@ -35,8 +35,10 @@ SPARSE = 2
 
 def blocked(clause: Clause, relation: Relation, shape: Shape) -> Layout | None:
     """Return the layout of a clause box by box, sorted by its joins first; None where it has no grid."""
+    if relation.residual == TRUE or relation.ordering is not None:
+        return None  # key ranges, or values in order, say it all
     found = coordinates(clause, relation)
-    if len(found) < 2 or relation.ordering is not None:
+    if len(found) < 2:
         return None
     rows = filtered(Axis(shape.q_len), relation.query_filter, I, shape.q_offset)
     cols = filtered(Axis(shape.kv_len), relation.key_filter, J, 0)

@@ -76,4 +76,3 @@ def _narrowed(values: Array) -> Array:
     """Return values in 32 bits where they fit, since a plan keeps them."""
     fits = not values.size or max(-int(values.min()), int(values.max())) < 1 << 31
     return values.astype(np.int32) if fits else values
-

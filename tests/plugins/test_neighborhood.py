@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -133,6 +134,15 @@ def test_sliding_tiles_see_whole_tiles(tiles: tuple[int, int, int]) -> None:
         centre = mine.clip(kernel // 2, count - 1 - kernel // 2)
         wanted &= abs(centre[:, None] - mine[None]) <= kernel // 2
     assert np.array_equal(attncc.dense_mask(pattern, n).numpy(), wanted)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (2, 3), (50, 200), (321, 322)])
+def test_queries_may_be_a_part_of_the_tokens(first: int, last: int) -> None:
+    pattern = neighborhood_2d(height=16, width=20, kernel_h=5, kernel_w=7, cls=2)
+    query, key, value = torch.randn(3, 1, 2, 322, 16, generator=torch.Generator().manual_seed(0))
+    whole = attncc.attention(query, key, value, pattern)[:, :, first:last]
+    part = attncc.attention(query[:, :, first:last], key, value, pattern, q_offset=first)
+    assert torch.allclose(part, whole, atol=1e-6)
 
 
 def test_axes_take_turns() -> None:
