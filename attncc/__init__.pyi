@@ -28,6 +28,7 @@ from .frontend.catalog import load as load
 from .frontend.documents import Documents as Documents
 from .frontend.flex import from_mask_mod as from_mask_mod
 from .frontend.flex import from_score_mod as from_score_mod
+from .frontend.grids import grid as grid
 from .frontend.language import Index as Index
 from .frontend.language import Table as Table
 from .frontend.language import maximum as maximum

@@ -57,6 +57,12 @@ class Pyramid:
             out_low[at], out_high[at] = self._at_level(int(k), [x[at] for x in lows], [x[at] for x in highs])
         return out_low.reshape(parts[0].shape), out_high.reshape(parts[0].shape)
 
+    def aligned(self, first: Array, bits: int) -> tuple[Array, Array]:
+        """Return the exact (low, high) of 2^bits entries of a line of them, from each of `first`, multiples of that."""
+        low, high = self.levels[min(bits, len(self.levels) - 1)]
+        block = first >> bits
+        return low[block], high[block]
+
     def _at_level(self, k: int, lows: list[Array], highs: list[Array]) -> tuple[Array, Array]:
         low, high = self.levels[k]
         choices: list[list[Array]] = []

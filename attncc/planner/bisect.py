@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from attncc.ir.evaluate import evaluate_predicate
-from attncc.ir.interval import ALWAYS, NEVER, SOMETIMES, verdict
+from attncc.ir.interval import ALWAYS, NEVER, SOMETIMES, Box, verdict
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Array
 from attncc.planner.layout import Layout
@@ -81,12 +81,21 @@ class TileGrid:
         stairs = np.where(always, ALWAYS, np.where(never, NEVER, SOMETIMES))
         if self.layout.residual is None:
             return stairs
-        i_low, i_high = self.layout.rows.span(first[:, 0], last[:, 0])
-        box = {
-            I: (i_low + self.offset, i_high + self.offset),
+        sides = self.layout.sides
+        box: Box = {} if sides is not None and not sides.depends_on_positions else self._positions(first, last)
+        if sides is None:
+            return np.minimum(stairs, verdict(self.layout.residual, box))
+        row_bits, col_bits = (int(size).bit_length() - 1 for size in side * self.block)
+        of_sides = sides.box(first[:, 0], row_bits, first[:, 1], col_bits)
+        return np.minimum(stairs, verdict(sides.predicate, {**box, **of_sides}))
+
+    def _positions(self, first: Array, last: Array) -> Box:
+        """Return bounds of the positions of slots first..last, inclusive."""
+        low, high = self.layout.rows.span(first[:, 0], last[:, 0])
+        return {
+            I: (low + self.offset, high + self.offset),
             J: self.layout.cols.span(first[:, 1], last[:, 1]),
         }
-        return np.minimum(stairs, verdict(self.layout.residual, box))
 
     def areas(self, corners: Array) -> Array:
         """Return the pairs of single tiles, connected or not; those at the ends of the axes have fewer."""

@@ -10,11 +10,12 @@ from typing import Protocol
 import sympy
 
 from attncc._util import caching
-from attncc.errors import PatternError, TableError
+from attncc.errors import PatternError, ShapeError, TableError
 from attncc.frontend.patterns import Pattern
 from attncc.ir.arithmetic import floor_quotient, whole_floors
 from attncc.ir.bits import MAX_SHIFT, LeftShift, RightShift
 from attncc.ir.comparisons import Conjunction, implied
+from attncc.ir.fitting import wanted
 from attncc.ir.functions import AsReal, Choice, ConditionSymbol, Lookup
 from attncc.ir.interval import Range, bounds, exactly
 from attncc.ir.lists import IsMember
@@ -38,15 +39,18 @@ _BOUNDED = sympy.Dummy(integer=True)
 Limits = Mapping[sympy.Symbol, tuple[int, int]]
 
 
-def check(predicate: Predicate, shape: Shape) -> None:
+def check(predicate: Predicate, shape: Shape, told: object = None) -> None:
     """Raise TableError if a look-up can leave its table where the rest of the predicate lets it matter. Raise
-    PatternError if a divisor isn't shown to be positive, a shift to be in range, or an expression to fit 64 bits.
+    PatternError if a divisor isn't shown to be positive, a shift to be in range, or an expression to fit 64 bits. Raise
+    ShapeError for a length that a grid doesn't multiply to.
 
-    The siblings of a comparison guard it: in a conjunction they hold, in a disjunction they don't.
+    The siblings of a comparison guard it: in a conjunction they hold, in a disjunction they don't. `told` is what a
+    message is about, by default the predicate.
     """
     limits = limits_of(shape)
     if not shape.q_len or not shape.kv_len:
         return
+    _check_lengths(predicate, shape, predicate if told is None else told)
     for atom in predicate.atoms:
         _check_arithmetic(atom.expr, limits)
     if predicate.tables:
@@ -54,14 +58,29 @@ def check(predicate: Predicate, shape: Shape) -> None:
 
 
 def check_bound(pattern: Pattern, shape: Shape) -> None:
-    """Raise what `check` does for a pattern's predicate.
+    """Raise what `check` does for a pattern's predicate, and ShapeError for a length that its grids don't have.
 
     Most patterns are shown to be right by their template, for all lengths and tables up to the next powers of two.
     """
     if not shape.q_len or not shape.kv_len:
         return
+    _check_lengths(pattern.template.predicate, shape, pattern)
     if not (_fits(pattern, shape) and _is_exact_at(pattern, shape)):
         check(pattern.predicate, shape)
+
+
+def _check_lengths(predicate: Predicate, shape: Shape, told: object) -> None:
+    """Raise ShapeError for a length that a grid doesn't multiply to."""
+    lengths = {NQ: ("queries", shape.q_len), NK: ("keys", shape.kv_len)} if {NQ, NK} & predicate.free else {}
+    for quotient in {quotient for atom in predicate.atoms for quotient in atom.expr.atoms(FloorDiv)} if lengths else ():
+        symbol, tokens = wanted(quotient.args[1]) or (None, 0)
+        what, number = lengths.get(symbol, ("", tokens))
+        if number != tokens:
+            raise ShapeError(
+                f"{number:,} {what} for {told!r}.",
+                rule=f"The axes of its grid multiply to {tokens:,}, with the tokens beside the grid.",
+                fix="Give its axes the lengths that the grid has, and the tokens beside it theirs.",
+            )
 
 
 def _is_exact_at(pattern: Pattern, shape: Shape) -> bool:

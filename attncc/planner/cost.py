@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attncc.planner.bisect import bisect
+from attncc.planner.blocked import BOX
 from attncc.planner.passes import Pass
 from attncc.planner.tiles import Tiles
 from attncc.targets import Target
@@ -23,13 +24,13 @@ def seconds(work: Pass, target: Target, *, merges: bool) -> float:
     that then loses would cost more than it tells.
     """
     hull = work.hull
-    known = work.residual is None or work.is_enumerated
-    return _seconds(work, hull, hull.num_partial if known else hull.num_tiles, target, merges)
+    partial = hull.num_partial if work.has_known_tiles else hull.num_tiles
+    return _seconds(work, hull, partial, target, merges)
 
 
 def bounded_seconds(work: Pass, target: Target, *, merges: bool) -> float:
     """Return the predicted time as `seconds` does, with the tiles that intervals leave, a closer bound."""
-    if work.residual is None or work.is_enumerated:
+    if work.has_known_tiles:
         return seconds(work, target, merges=merges)
     tiles = bisect(work.layout, work.q_offset, work.block_m, work.block_n, looks=False)
     return _seconds(work, tiles, tiles.num_partial, target, merges)
@@ -38,8 +39,11 @@ def bounded_seconds(work: Pass, target: Target, *, merges: bool) -> float:
 def fitted(work: Pass, target: Target) -> Pass:
     """Return an enumerated pass in its own blocks, or in smaller ones that lists of blocks fill, where that is cheaper.
 
-    Other passes are returned as they are: their tiles cost more to find.
+    The tiles of a blocked one are boxes of queries with single keys, where a library gathers these: none that no query
+    of the box sees. Other passes are returned as they are: their tiles cost more to find.
     """
+    if work.layout.sides is not None:
+        return work if target.library is None else work.tiled(min(work.block_m, BOX), 1)
     best = work
     while best.is_enumerated and best.hull.num_partial:
         sides = (max(min(LEAST_M, best.block_m), best.block_m // 2), max(min(LEAST_N, best.block_n), best.block_n // 2))
@@ -70,7 +74,8 @@ def _seconds(work: Pass, tiles: Tiles, partial: int, target: Target, merges: boo
     if visited <= target.kept:
         predicate /= CALLS
     keys = visited / tiles.block_m * 2 * HEAD_DIM * ITEMSIZE * target.reread
-    moved = rows * HEAD_DIM * ITEMSIZE * (3 if merges else 1)
+    moved: float = rows * HEAD_DIM * ITEMSIZE * (3 if merges else 1)
     if work.layout.kind != "identity":
-        moved += (rows + 2 * work.cols.size) * HEAD_DIM * ITEMSIZE
+        gathered: float = visited / tiles.block_m if tiles.block_n == 1 else work.cols.size
+        moved += (rows + 2 * gathered) * HEAD_DIM * ITEMSIZE
     return arithmetic + masks + predicate + keys + moved / target.bandwidth + target.launch

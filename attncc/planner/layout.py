@@ -25,20 +25,27 @@ from attncc.planner.periods import cycles
 from attncc.planner.pieces import Pieces, pieces_of
 from attncc.planner.relation import Band, Relation
 from attncc.planner.shape import Shape
+from attncc.planner.sides import Sides
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Query rows and keys in their order, the key ranges between them, and what is left to check for each pair."""
+    """Query rows and keys in their order, the key ranges between them, and what is left to check for each pair.
+
+    `sides` are the residual's, where its tiles are told apart by their values.
+    """
 
     rows: Axis
     cols: Axis
     key_ranges: KeyRanges
     residual: Predicate | None
+    sides: Sides | None = None
 
     @property
     def kind(self) -> str:
-        """The kind of its axes: `sorted` if one of them is, else `compacted` if one is, else `identity`."""
+        """`blocked`, or that of its axes: `sorted` if one of them is, else `compacted` if one is, else `identity`."""
+        if self.sides is not None:
+            return "blocked"
         kinds = {self.rows.kind, self.cols.kind}
         return next(kind for kind in ("sorted", "compacted", "identity") if kind in kinds)
 
@@ -84,8 +91,8 @@ def lay_out(relation: Relation, shape: Shape) -> Layout:
 
 def _listed(relation: Relation, shape: Shape, residual: Predicate | None) -> Layout:
     """The layout of a clause whose positions are filtered and sorted one by one."""
-    rows = _filtered(Axis(shape.q_len), relation.query_filter, I, shape.q_offset)
-    cols = _filtered(Axis(shape.kv_len), relation.key_filter, J, 0)
+    rows = filtered(Axis(shape.q_len), relation.query_filter, I, shape.q_offset)
+    cols = filtered(Axis(shape.kv_len), relation.key_filter, J, 0)
     if not relation.joins:
         return Layout(rows, cols, _banded(relation.bands, rows, cols, shape.q_offset), residual)
     query_class, key_class = classes_of(relation.joins, rows.places + shape.q_offset, cols.places)
@@ -97,8 +104,8 @@ def _listed(relation: Relation, shape: Shape, residual: Predicate | None) -> Lay
 
 def _ordered(relation: Relation, ordering: Band, shape: Shape) -> Layout:
     """The layout of a clause whose keys are sorted by a value, and its queries by the limits of that."""
-    rows = _filtered(Axis(shape.q_len), relation.query_filter, I, shape.q_offset)
-    cols = _filtered(Axis(shape.kv_len), relation.key_filter, J, 0)
+    rows = filtered(Axis(shape.q_len), relation.query_filter, I, shape.q_offset)
+    cols = filtered(Axis(shape.kv_len), relation.key_filter, J, 0)
     values = np.broadcast_to(np.asarray(evaluate(ordering.key, {J: cols.places}), np.int64), cols.size)
     low, high = (limit for limit in limits(ordering, rows.places + shape.q_offset) if limit is not None)
     row_order, col_order = _sorted_by(low), _sorted_by(values)
@@ -132,7 +139,8 @@ def _cyclic(bands: tuple[Band, ...], rows: Cycle, cols: Cycle, offset: int) -> K
     return tabulated(*KeyRanges(rows.size, cols.size, edges, monotone=False).bounds(), cols.size)
 
 
-def _filtered(axis: Axis, condition: Predicate, symbol: sympy.Symbol, offset: int) -> Axis:
+def filtered(axis: Axis, condition: Predicate, symbol: sympy.Symbol, offset: int) -> Axis:
+    """Return the axis with the slots whose positions, moved by `offset`, pass a condition on `symbol`."""
     if condition == TRUE:
         return axis
     holds = evaluate_predicate(condition, {symbol: listed(axis.length) + offset})
@@ -190,7 +198,7 @@ def _segmented(
     bands: tuple[Band, ...], query_class: Array, key_class: Array, rows: Axis, cols: Axis, offset: int
 ) -> KeyRanges:
     """The key ranges inside the classes: search for (class, limit) among the sorted (class, key) pairs."""
-    first, last = _segments_of(query_class, key_class)
+    first, last = segments_of(query_class, key_class)
     query = rows.places + offset
     key = cols.places
     start, stop = first, last
@@ -205,7 +213,7 @@ def _segmented(
     return tabulated(start, stop, cols.size)
 
 
-def _segments_of(query_class: Array, key_class: Array) -> tuple[Array, Array]:
+def segments_of(query_class: Array, key_class: Array) -> tuple[Array, Array]:
     """Return, for each of the sorted query classes, the range of key slots that have it; each class is sought once."""
     opens = np.flatnonzero(np.diff(query_class, prepend=query_class[:1] - 1))
     length = np.diff(np.append(opens, len(query_class)))

@@ -25,6 +25,7 @@ from attncc.planner import bisect
 from attncc.planner.bisect import TileGrid
 from attncc.planner.layout import Layout
 from attncc.planner.order import opens, order_by, ranges
+from attncc.planner.single_keys import single_keys
 from attncc.planner.tiles import Tiles, from_boxes
 
 #: Pairs of tiles that entries are written out to at a time, and in all; beyond that the layout is bisected.
@@ -37,9 +38,11 @@ MOST_EQUAL = 1 << 20
 
 def tiles(layout: Layout, offset: int, block_m: int, block_n: int) -> Tiles:
     """Return the runs of a layout with a residual; `offset` is the position of query row 0."""
+    if layout.sides is not None and block_n == 1:
+        return single_keys(layout, offset, block_m)
     found = membership(layout, offset)
     if found is None or found.written(block_m, block_n) > MOST:
-        return bisect.bisect(layout, offset, block_m, block_n)
+        return bisect.bisect(layout, offset, block_m, block_n, looks=layout.sides is None)
     return found.tiles(block_m, block_n)
 
 

@@ -10,7 +10,7 @@ from attncc.errors import ConfigError, check_known
 from attncc.planner.directions import DIRECTIONS
 
 #: Ways to run a predicate, as the planner names them; `cheapest` is the one that its cost model ranks first.
-WAYS = ("cheapest", "split", "fused", "mixed", "dense", "listed")
+WAYS = ("cheapest", "split", "fused", "mixed", "blocked", "dense", "listed")
 
 
 @dataclass(frozen=True)

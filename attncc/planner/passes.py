@@ -89,10 +89,15 @@ class Pass:
         """Whether the entries of lists, or of a boolean table, say which tiles there are: they cost little to find."""
         return self.skips and membership.is_enumerated(self.layout)
 
+    @property
+    def has_known_tiles(self) -> bool:
+        """Whether its tiles cost little to find: key ranges, entries, or the values of sides say which there are."""
+        return self.residual is None or self.layout.sides is not None or self.is_enumerated
+
     @cached_property
     def hull(self) -> Tiles:
-        """Runs that cover the key ranges, whatever the residual; of an enumerated pass its tiles."""
-        if self.is_enumerated:
+        """Runs that cover the key ranges, whatever the residual; the tiles where these cost little to find."""
+        if self.residual is not None and self.has_known_tiles:
             return self.tiles
         return tiles.from_key_ranges(self.key_ranges, self.block_m, self.block_n)
 

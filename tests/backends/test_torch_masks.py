@@ -120,3 +120,31 @@ def test_masks_are_kept_while_room_remains() -> None:
     assert len(kept) == 4
     assert kept.currsize == sum(mask.pairs for mask in several)
     assert kept.maxsize == masks.POOL
+
+
+@attncc.pattern
+def shifted(i, j, *, W: int, k: int = 5):
+    """The k x k tokens of an image around the query, moved inwards at its borders."""
+    seen = True
+    for query, key in zip(attncc.grid(i, (W, W)), attncc.grid(j, (W, W)), strict=True):
+        start = attncc.minimum(attncc.maximum(query - k // 2, 0), W - k)
+        seen = seen & (start <= key) & (key < start + k)
+    return seen
+
+
+def test_boxes_that_are_alike_share_a_mask() -> None:
+    plan = attncc.plan(shifted(W=48), 48 * 48, tile=(64, 64)).preferring("blocked")
+    works = schedule(plan.groups[0].passes, 48 * 48, Tiling()).tile_batches
+    assert [(work.rows.items, work.mask and len(work.mask.start)) for work in works] == [(4, 4), (16, 16), (16, 1)]
+    check_pattern(shifted(W=24), lengths=(576,), heads=1, batch=1)
+
+
+def test_a_mask_is_shared_only_by_items_that_compare_the_same() -> None:
+    for mask in of_items(shifted(W=64), 4096):
+        holds = mask._looked_at(CPU).pairs.numpy() == 0
+        for item in range(len(mask.start)):
+            env = {I: mask.query[item][:, None], J: mask.key[item][None]}
+            inside = (mask.start[item][:, None] <= mask.key_slot[item]) & (
+                mask.key_slot[item] < mask.stop[item][:, None]
+            )
+            assert np.array_equal(holds[item], evaluate_predicate(mask.residual, env) & inside)

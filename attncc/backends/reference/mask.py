@@ -35,7 +35,7 @@ def dense_mask(
 def mask_rows(pattern: Pattern, shape: Shape, rows: Tensor) -> Tensor:
     """Return the rows of the dense mask that `rows`, int64 (R,), selects: bool ([B,] [H,] R, kv_len)."""
     predicate, device = pattern.predicate, rows.device
-    check(predicate, shape)
+    check(predicate, shape, pattern)
     axes = {
         B: torch.arange(shape.batch, device=device).view(-1, 1, 1, 1),
         H: torch.arange(shape.heads, device=device).view(1, -1, 1, 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from threading import RLock
 
@@ -15,8 +15,9 @@ from cachetools import LRUCache, cached
 from torch import Tensor
 
 from attncc.backends.device import placed
-from attncc.ir.diagonals import depends_on_gap
-from attncc.ir.evaluate import evaluate_predicate
+from attncc.ir.arithmetic import split_sum
+from attncc.ir.evaluate import evaluate, evaluate_predicate
+from attncc.ir.interval import shown
 from attncc.ir.period import common_period
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import I, J
@@ -28,8 +29,8 @@ PART = 1 << 16
 POOL, MOST_KEPT = 1 << 26, 1 << 25
 #: Pairs of a mask for all items that is kept as what is added.
 MOST_ADDITIVE = 1 << 19
-#: The most masks that the items of a batch are parted by; each part is a call of its own.
-MOST_PARTS = 16
+#: The fewest items that share a mask, and the most masks of such items in a batch: each of them is a call of its own.
+LEAST_ALIKE, MOST_PARTS = 8, 16
 #: Integers of as many bits as a float.
 BITS = {16: torch.int16, 32: torch.int32, 64: torch.int64}
 #: From one query and key to the next ones.
@@ -94,33 +95,38 @@ class Mask:
     identity: object = field(default_factory=object)  # what is kept goes by this, and holds neither mask nor tables
 
     def parted(self) -> Iterator[tuple[Array, Mask]]:
-        """Yield items (T,) with the mask that serves them: those that are translations of one another share one.
-
-        They are whole periods of the residual apart along the diagonal, so the residual is the same for all of them.
-        Their key ranges hide the same keys. Where few items are alike, each gets a mask of its own.
-        """
-        parts = self._alike()
-        if len(parts) < len(self.start) and len(parts) <= MOST_PARTS:
-            yield from ((items, self.chunk(items[0], items[0] + 1).alone()) for items in parts)
-        else:
+        """Yield items (T,) with the mask that serves them: many that are alike share one, the others have their own."""
+        many = [items for items in self._alike() if len(items) >= LEAST_ALIKE][:MOST_PARTS]
+        yield from ((items, self._of(items[:1])) for items in many)
+        others = np.setdiff1d(np.arange(len(self.start)), np.concatenate(many)) if many else None
+        if others is None:
             yield np.arange(len(self.start)), self
+        elif len(others):
+            yield others, self._of(others)
+
+    def _of(self, items: Array) -> Mask:
+        """Return the mask of some items, as one of its own."""
+        query = None if self.query is None else self.query[items]
+        key = None if self.key is None else self.key[items]
+        return Mask(self.start[items], self.stop[items], self.key_slot[items], self.residual, query, key)
 
     def _alike(self) -> list[Array]:
-        period = None
-        if self.residual is not None:
-            period = 1 if depends_on_gap(self.residual) else common_period(self.residual, ALONG_DIAGONALS)
-        if period is None or self.query is None or self.key is None:
-            return list(np.arange(len(self.start))[:, None])
-        origin = self.query[:, :1]
-        return _rows_alike(
-            np.hstack([origin % period, self.query - origin, self.key - origin, *self._key_ranges_from_first_key()])
-        )
+        """Return the items (T,) by masks that are shown to be the same: moved, they compare and hide the same."""
+        if self.residual is None or self.query is None or self.key is None:
+            return []
+        moved = _sides(self.residual, self.query, self.key) or _periods(self.residual, self.query, self.key)
+        return _rows_alike(np.hstack([*moved, *self._key_ranges_from_first_key()])) if moved else []
 
     def _key_ranges_from_first_key(self) -> tuple[Array, Array, Array]:
-        """Return start, stop and key slots, counted from each item's first key, and cut off at its last."""
+        """Return start, stop and key slots, counted from each item's first key, and cut off at its last.
+
+        They are all 0 for items whose key ranges hide none of their keys; slots of padding are -1.
+        """
         first, end = self.key_slot[:, :1], self.key_slot.max(1, keepdims=True) + 1
         start, stop = (np.clip(x, first, end) - first for x in (self.start, self.stop))
-        return start, stop, np.where(self.key_slot < 0, -1, self.key_slot - first)
+        hides = ((start > 0) | (stop < end - first)).any(1, keepdims=True)
+        slot = np.where(self.key_slot < 0, -1, hides * (self.key_slot - first))
+        return start, hides * stop, slot
 
     @property
     def shared(self) -> bool:
@@ -136,10 +142,6 @@ class Mask:
     def is_kept(self) -> bool:
         """Whether it is small enough to be kept between calls."""
         return self.pairs <= MOST_KEPT
-
-    def alone(self) -> Mask:
-        """Return the mask as one of its own, not as a part of another."""
-        return replace(self, part_of=None, identity=object())
 
     def chunk(self, first: int, last: int) -> Mask:
         """Return the mask of items first .. last-1."""
@@ -205,6 +207,35 @@ class Mask:
 def _kept(mask: Mask, device: torch.device) -> Hidden:
     """Return what is masked; the last masks are kept, whatever patterns they are of."""
     return mask._looked_at(device)
+
+
+def _sides(residual: Predicate, query: Array, key: Array) -> list[Array]:
+    """Return columns that are equal for items with equal comparisons of f(i) + g(j), counted from an item's first f.
+
+    Those that hold for all pairs of an item are 0. Empty where some comparison isn't such a sum.
+    """
+    found: list[Array] = []
+    for atom in residual.atoms:
+        parts = split_sum(atom.expr, I, J)
+        if parts is None:
+            return []
+        f, g = (
+            np.broadcast_to(np.asarray(evaluate(part, {symbol: places}), np.int64), places.shape)
+            for part, symbol, places in zip(parts, (I, J), (query, key), strict=True)
+        )
+        ends = ((end(f, 1, keepdims=True) + end(g, 1, keepdims=True)) for end in (np.min, np.max))
+        open_ = ~shown(atom.relation, *ends)[0]
+        found += [open_ * (f - f[:, :1]), open_ * (g + f[:, :1])]
+    return found
+
+
+def _periods(residual: Predicate, query: Array, key: Array) -> list[Array]:
+    """Return columns that are equal for items whole periods apart along the diagonal; empty where none is shown."""
+    period = common_period(residual, ALONG_DIAGONALS)
+    if period is None:
+        return []
+    origin = query[:, :1]
+    return [origin % period, query - origin, key - origin]
 
 
 def _rows_alike(rows: Array) -> list[Array]:
