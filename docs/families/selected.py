@@ -84,18 +84,25 @@ out.sum().backward()
 in the papers: MoBA learns through the keys that it chose, native sparse attention through the compressed branch, and
 the indexer by a loss of its own.
 
-**Queries that share a list.** The papers choose for each query. Kernels compute tiles of queries, and on a CPU a tile
-visits the blocks of all its queries: lists of neighbouring queries differ so much for random scores that most blocks
-are visited. `queries=64` gives 64 neighbours one list, that of their mean query or summed weights; then a tile is
-what its list says, no pair needs a mask but those of the query's own block, and that is a pass of its own.
+**Queries that share a list.** The papers choose for each query. But a tile visits the blocks of all its queries, and
+lists of neighbouring queries differ so much for random scores that most blocks are visited. There are two ways out:
 
-**Cost.** Choosing, planning and lowering are a part of each step, since the lists differ (`pytest
-bench/test_selected.py`; one thread, 4 heads of 64, 16 blocks of 64, `queries=64`, against dense causal attention):
+- `queries=64` gives 64 neighbours one list, that of their mean query or summed weights. Then a tile is what its list
+  says, and no pair needs a mask but those of the query's own block, which is a pass of its own.
+- `attncc_selected.routed.routed_attention` computes `moba` with a list for each query: copies of the queries are sent
+  to the blocks that they chose, as in the paper, and what these give is merged. It takes the memory of all copies.
+
+**Cost.** Choosing, planning and lowering are a part of each step, since the lists differ. These are the speed-ups over
+dense causal attention, with 16 blocks of 64 and 4 heads of 64 (`pytest bench/test_selected.py`, on two cores that ran
+other work, too):
 
 | | forward, N = 8,192 | with backward | forward, N = 16,384 | with backward |
 | --- | --- | --- | --- | --- |
-| MoBA | 1.9 x | 2.4 x | 4.0 x | 5.6 x |
-| native sparse attention, all branches | 1.2 x | 1.3 x | 1.6 x | 2.9 x |
+| MoBA, `queries=64` | 1.7 x | 1.9 x | 3.2 x | 4.5 x |
+| native sparse attention, `queries=64`, all branches | 1.1 x | 1.5 x | 1.9 x | 2.8 x |
+| MoBA, a list for each query, `routed_attention` | | | 0.9 x | 1.3 x |
+
+So a list for each query doesn't pay below 16,384 tokens on a CPU, and lists that neighbours share do from 8,192.
 """,
     examples=(
         Example(

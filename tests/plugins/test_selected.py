@@ -16,6 +16,7 @@ from attncc.testing import check_pattern
 from attncc_selected import choosing
 from attncc_selected.choosing import best, block_means, indexed_tokens, moba_blocks, nsa_blocks
 from attncc_selected.native import native_sparse_attention
+from attncc_selected.routed import routed_attention
 
 N, BLOCK = 75, 8  # the last block is short
 BLOCKS = -(-N // BLOCK)
@@ -215,3 +216,20 @@ def test_impossible_choices_are_refused(call: Callable[[Tensor, Tensor], Tensor]
     q, k, _ = drawn(8)
     with pytest.raises((attncc.ParameterError, attncc.ShapeError), match=says):
         call(q, k)
+
+
+@pytest.mark.parametrize("top", [1, 3, BLOCKS])
+def test_queries_sent_to_their_blocks_attend_as_under_the_pattern(top: int) -> None:
+    q, k, v = drawn(10)
+    blocks = moba_blocks(q, k, top, block=BLOCK)
+    pattern = attncc.load("moba", blocks=blocks, block=BLOCK)
+    sent = routed_attention(q, k, v, blocks, block=BLOCK)
+    check(sent, attncc.attention(q, k, v, pattern, enable_gqa=True), [q, k, v])
+
+
+def test_queries_are_sent_once_to_a_block_and_not_ahead() -> None:
+    q, k, v = drawn(11)
+    blocks = torch.randint(-2, BLOCKS + 2, (2, 4, N, 9), generator=torch.Generator().manual_seed(0))
+    pattern = attncc.load("moba", blocks=blocks, block=BLOCK)
+    sent = routed_attention(q, k, v, blocks, block=BLOCK)
+    check(sent, attncc.attention(q, k, v, pattern, enable_gqa=True), [q, k, v])
