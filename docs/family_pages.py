@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import attncc
+from attncc.frontend.plugins import patterns_of
 from attncc.visualization.connectivity_png import save_gallery
 
 FOLDER = Path(__file__).with_name("families")
@@ -134,8 +135,10 @@ def _value(value: Any) -> str:
 
 
 def _source(family: Family) -> str:
-    module = importlib.import_module(f"attncc_{family.plugin}")
-    return inspect.getsource(module).split("\n\n\n", 1)[1].strip()
+    package = importlib.import_module(f"attncc_{family.plugin}")
+    declaring = dict.fromkeys(p.function.__module__ for p in patterns_of(package).values())
+    modules = [importlib.import_module(name) for name in declaring if name.startswith(package.__name__)]
+    return "\n\n\n".join(inspect.getsource(module).split("\n\n\n", 1)[1].strip() for module in modules)
 
 
 def _family(path: Path) -> Family:

@@ -203,7 +203,7 @@ def _reason(error: Exception) -> str:
 def _from_any_plugin(name: str) -> PatternFactory:
     owners = [result.plugin for result in PATTERNS.loaded() if name in (result.content or {})]
     if owners:
-        return PATTERNS.demand(_only(owners, name))[name]
+        return _only(owners, name)
     named = [plugin for plugin in PATTERNS.plugins() if plugin.answers_to(name)]
     if named:
         known = sorted({pattern for plugin in named for pattern in PATTERNS.demand(plugin)})
@@ -220,17 +220,21 @@ def _from_plugin(place: str, name: str) -> PatternFactory:
     found = PATTERNS.answering(place)
     owners = [plugin for plugin in found if name in (PATTERNS.load(plugin).content or {})]
     if owners:
-        return PATTERNS.demand(_only(owners, name))[name]
+        return _only(owners, name)
     patterns = {key: pattern for plugin in found for key, pattern in PATTERNS.demand(plugin).items()}
     return member(patterns, name, f"Plugin {place!r}", PatternFactory)
 
 
-def _only(owners: Sequence[Plugin], name: str) -> Plugin:
-    """Return the one plugin that has a pattern; raises PluginError that says how each of several is asked for."""
-    if len(owners) > 1:
+def _only(owners: Sequence[Plugin], name: str) -> PatternFactory:
+    """Return the pattern that plugins have by a name; they may share one, as where it moved from one to another.
+
+    Raises PluginError that says how each of several is asked for.
+    """
+    first, *others = (PATTERNS.demand(owner)[name] for owner in owners)
+    if any(other is not first for other in others):
         choices = " or ".join(f"{owner.reference}:{name} (of {owner.origin})" for owner in owners)
         raise PluginError(f"Several plugins have a pattern {name!r}.", fix=f"Write {choices}.")
-    return owners[0]
+    return first
 
 
 def _from_file(path: Path, name: str) -> Declared:

@@ -191,16 +191,31 @@ def _look_up(table: Any, indices: list[Any]) -> Any:
 
 def _sought(table: Any, row: list[Any], value: Any) -> Any:
     clipped = tuple(_clip(index, 0, size - 1) for index, size in zip(row, table.shape, strict=False))
-    found = lists.contains(_beside(table, (*clipped, value)), clipped, value)
+    marked = table.marked if isinstance(table, TableData) else None
+    if marked is None:
+        found = lists.contains(_beside(table, (*clipped, value)), clipped, value)
+    else:
+        found = _flag(marked, (*clipped, _clip(value, -1, marked.shape[-1] - 2) + 1))
     return int(found) if isinstance(found, np.generic) else found
+
+
+def _flag(table: TableData, place: tuple[Any, ...]) -> Any:
+    """Return entries of a boolean table as 0 or 1, int64; a byte for each is read."""
+    on_torch = _on_torch(place)
+    return table.data[place] * 1 if on_torch is None else table.flags_on(on_torch.device)[place].long()
 
 
 def _beside(table: Any, values: tuple[Any, ...]) -> Any:
     """Return the entries of a table, on the device of what they are looked up by; a tensor is these itself."""
     if not isinstance(table, TableData):
         return table
-    on_torch = next((x for x in values if hasattr(x, "device") and not isinstance(x, np.ndarray | np.generic)), None)
+    on_torch = _on_torch(values)
     return table.on(on_torch.device) if on_torch is not None else table.data
+
+
+def _on_torch(values: tuple[Any, ...]) -> Any:
+    """Return the first tensor among values, None where there is none."""
+    return next((x for x in values if hasattr(x, "device") and not isinstance(x, np.ndarray | np.generic)), None)
 
 
 def _clip(value: Any, least: int, most: int | None = None) -> Any:

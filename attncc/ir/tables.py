@@ -21,6 +21,8 @@ SHORTEST = 4
 #: Types of signed integers, with the greatest number of each.
 _INTEGERS = [(int(np.iinfo(kind).max), kind) for kind in (np.int8, np.int16, np.int32, np.int64)]
 MAX_DIMENSIONS = 4
+#: Rows of lists times numbers from the least to the greatest, up to which a matrix says which rows have which numbers.
+MOST_MARKED = 1 << 23
 #: The largest entry, by absolute value, that a table of 64 bits may have which isn't read on the host.
 UNREAD = 1 << 61
 _numbers = itertools.count()
@@ -194,6 +196,23 @@ class TableData:
         return Pyramid(np.where(rows < 0, np.iinfo(np.int64).max, rows).min(-1), rows.max(-1))
 
     @cached_property
+    def marked(self) -> TableData | None:
+        """Which numbers each row of lists has: a boolean table, by row and by the number + 1, up to two above the last.
+
+        It has neither -1 nor what is above the last. None where it would be large, or the entries are on a GPU.
+        """
+        if self.tensor is not None:
+            return None
+        width = self.range[1] + 3
+        if self.data[..., 0].size * width > MOST_MARKED:
+            return None
+        rows = self.data.reshape(-1, self.data.shape[-1])
+        found = np.zeros((len(rows), width), bool)
+        found[np.arange(len(rows))[:, None], rows + 1] = True
+        found[:, 0] = False
+        return TableData(found.reshape(*self.data.shape[:-1], width), self.name)
+
+    @cached_property
     def largest(self) -> int:
         """The largest absolute value of an entry."""
         return max(map(abs, self.range))
@@ -215,6 +234,10 @@ class TableData:
     def narrow_on(self, device: Any) -> Any:
         """Return the table as a torch tensor on `device`, int32 where its entries fit (cached per device)."""
         return self._placed(device, np.int32 if self.is_narrow else np.int64)
+
+    def flags_on(self, device: Any) -> Any:
+        """Return a boolean table as an int8 torch tensor on `device` (cached per device)."""
+        return self._placed(device, np.int8)
 
     @property
     def is_narrow(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attncc.ir.lists import IsMember
+from attncc.ir.predicate import Predicate
 from attncc.planner.bisect import bisect
 from attncc.planner.blocked import BOX
 from attncc.planner.passes import Pass
@@ -13,6 +15,8 @@ HEAD_DIM = 64
 ITEMSIZE = 4
 #: Calls that share the evaluation of a mask which is kept between them; there may be more, and there may be one.
 CALLS = 10
+#: Comparisons that take as long as a membership.
+MEMBERSHIP = 4
 #: The smallest blocks of queries and keys that an enumerated pass is given; smaller ones are slower, however they fit.
 LEAST_M, LEAST_N = 32, 16
 
@@ -65,12 +69,17 @@ def listed(keys: int, target: Target) -> float:
     return arithmetic + (2 * keys + 2) * HEAD_DIM * ITEMSIZE / target.bandwidth + target.launch
 
 
+def _weight(residual: Predicate) -> int:
+    """Return how many times as long as a comparison a residual takes for a pair: a membership looks up at random."""
+    return 1 + MEMBERSHIP * sum(bool(atom.expr.has(IsMember)) for atom in residual.atoms)
+
+
 def _seconds(work: Pass, tiles: Tiles, partial: int, target: Target, merges: bool) -> float:
     visited, share = tiles.visited, partial / tiles.num_tiles if tiles.num_tiles else 0.0
     rows = work.rows.size
     arithmetic = visited * 4 * HEAD_DIM / target.flops
     masks = arithmetic * (target.masked - 1) * share
-    predicate = 0.0 if work.residual is None else visited * share / target.elements
+    predicate = 0.0 if work.residual is None else visited * share * _weight(work.residual) / target.elements
     if visited <= target.kept:
         predicate /= CALLS
     keys = visited / tiles.block_m * 2 * HEAD_DIM * ITEMSIZE * target.reread

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import attncc
 from attncc import Bounds, Condition, Index, Table
+from attncc_serving import speculative_tree as speculative_tree  # where it was declared first
 
 Positive = Annotated[int, Bounds(minimum=1)]
 
@@ -45,21 +46,6 @@ def document(i: Index, j: Index, *, ids: Table) -> Condition:
     """Keys of the query's own document, `ids[i] == ids[j]`; add .causal() for a language model on packed documents."""
     same: Condition = ids[i] == ids[j]
     return same
-
-
-@attncc.pattern
-def speculative_tree(i: Index, j: Index, n_q: Index, n_k: Index, *, enter: Table, leave: Table) -> Condition:
-    """A tree of draft tokens after a prefix: each sees the prefix, itself and its ancestors (Miao et al. 2024).
-
-    The n_q queries are the draft tokens, and their keys are the last n_q. In a walk from the root, token t is entered
-    as number enter[t], and leave[t] is the number after those of its descendants. Both are (n_q,), or (B, n_q) for
-    trees that differ.
-    """
-    first = n_k - n_q
-    key, query = j - first, i - first
-    ancestor = (enter[key] <= enter[query]) & (enter[query] < leave[key])
-    seen: Condition = (j < first) | ((j >= first) & (query >= 0) & (query < n_q) & ancestor)
-    return seen
 
 
 @attncc.pattern

@@ -19,12 +19,38 @@ def strided(i: Index, j: Index, *, l: Positive = 128) -> tuple[Condition, Condit
 
 
 @attncc.pattern
-def fixed(i: Index, j: Index, *, l: Positive = 128, c: Positive = 8) -> tuple[Condition, Condition]:
-    """The query's own block of l, and the last c positions of every block (Child et al. 2019, section 4.2)."""
-    if c > l:
+def strided_bidirectional(i: Index, j: Index, *, l: Positive = 128) -> tuple[Condition, Condition]:
+    """The l positions on either side, and every l-th position: `strided`, not causal."""
+    return abs(i - j) <= l, (i - j) % l == 0
+
+
+@attncc.pattern
+def fixed(
+    i: Index, j: Index, h: Index, *, l: Positive = 128, c: Positive = 8, subblocks: Positive = 1
+) -> tuple[Condition, Condition]:
+    """The query's own block of l, and the last c positions of every block (Child et al. 2019, section 4.2).
+
+    With several `subblocks`, heads take turns in pairs: heads 0 and 1 see the last c positions, heads 2 and 3 the c
+    before them, and so on.
+    """
+    block, summary = _fixed(i, j, h, l, c, subblocks)
+    return block & (j <= i), summary & (j <= i)
+
+
+@attncc.pattern
+def fixed_bidirectional(
+    i: Index, j: Index, h: Index, *, l: Positive = 128, c: Positive = 8, subblocks: Positive = 1
+) -> tuple[Condition, Condition]:
+    """The query's own block of l, and c summary positions of every block: `fixed`, not causal."""
+    return _fixed(i, j, h, l, c, subblocks)
+
+
+def _fixed(i: Index, j: Index, h: Index, l: int, c: int, subblocks: int) -> tuple[Condition, Condition]:
+    if c * subblocks > l:
         raise ParameterError(
-            f"c={c} with l={l}.", rule="The c summary positions lie inside a block of l.", fix="Use c <= l."
+            f"c={c} and subblocks={subblocks} with l={l}.",
+            rule="The subblocks, of c summary positions each, lie inside a block of l.",
+            fix="Use c * subblocks <= l.",
         )
-    block = (j // l == i // l) & (j <= i)
-    summary = (j % l >= l - c) & (j <= i)
-    return block, summary
+    stop = l - h // 2 % subblocks * c
+    return j // l == i // l, (stop - c <= j % l) & (j % l < stop)

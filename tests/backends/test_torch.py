@@ -115,6 +115,16 @@ def test_only_the_window_of_a_strided_plan_needs_masks() -> None:
     assert all(work.mask is None for work in schedule((column,), 8192, Tiling()).tile_batches)
 
 
+def test_full_tiles_beside_a_few_others_need_no_mask() -> None:
+    """Rows of blocks of 64 that see 8 whole blocks and a triangle of their own: the triangles alone are masked."""
+    blocks = np.random.default_rng(0).permuted(np.tile(np.arange(8), (8, 1)), axis=1)
+    pattern = attncc.load("moba", blocks=np.pad(blocks, ((8, 0), (0, 0)), constant_values=-1), queries=64)
+    plan = attncc.plan(pattern, 1024, tile=(64, 64), target="cpu").preferring("fused")
+    parts = schedule(plan.groups[0].passes, 1024, Tiling()).tile_batches
+    assert {tiles.cols.length for tiles in parts if tiles.mask is not None} == {64}
+    assert {tiles.cols.length for tiles in parts if tiles.mask is None} == {512}
+
+
 def test_items_of_one_class_are_views() -> None:
     plan = attncc.plan(attncc.load("dilated_window", window=32, dilation=4), 1024, tile=(64, 64))
     works = schedule(plan.groups[0].passes, 1024, Tiling()).tile_batches

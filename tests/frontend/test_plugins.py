@@ -272,6 +272,12 @@ def test_ambiguous_pattern_names_are_refused(installed) -> None:
     assert catalog.factory("second:shared").name == "shared"
 
 
+def test_plugins_may_share_a_pattern(installed) -> None:
+    installed(first=PATTERN.format(name="moved"), second="from fake_first import moved")
+    found = [catalog.factory(name) for name in ("moved", "first:moved", "second:moved")]
+    assert found[0] is found[1] is found[2]
+
+
 def test_an_entry_point_may_name_one_pattern(installed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "fake_single.py").write_text(PATTERN.format(name="lone") + "number = 3\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)

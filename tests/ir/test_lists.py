@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attncc.ir import tables
 from attncc.ir.evaluate import evaluate
 from attncc.ir.interval import bounds
 from attncc.ir.lists import IsMember, canonical, is_canonical
@@ -48,9 +49,17 @@ def test_other_tables_are_no_lists(data: list[list[int]]) -> None:
     assert is_canonical(np.array([[-1, -1, 0, 7]]))
 
 
-@given(st.integers(0, 999), st.integers(1, 6), st.integers(1, 9), st.integers(1, 12))
-def test_membership_agrees_with_a_look_at_every_entry(seed: int, rows: int, size: int, most: int) -> None:
-    data = drawn(seed, rows, size, most)
+@given(st.integers(0, 999), st.integers(1, 6), st.integers(1, 9), st.integers(1, 12), st.sampled_from([0, 1 << 23]))
+def test_membership_agrees_with_a_look_at_every_entry(
+    seed: int, rows: int, size: int, most: int, most_marked: int
+) -> None:
+    """Whether the rows are marked in a matrix or searched."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "MOST_MARKED", most_marked)
+        check_membership(drawn(seed, rows, size, most), rows, most)
+
+
+def check_membership(data: np.ndarray, rows: int, most: int) -> None:
     row, number = np.arange(rows)[:, None], np.arange(-3, most + 3)[None, :]
     expr = member(data, I)
     right = wanted(data, np.broadcast_to(row, (rows, number.size)), np.broadcast_to(number, (rows, number.size)))

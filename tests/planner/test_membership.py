@@ -174,6 +174,15 @@ def test_listed_tiles_are_the_ones_visited_and_none_is_partial() -> None:
     assert work.nnz == (right == FULL).sum() * 64 * 64
 
 
+def test_lists_beside_a_triangle_are_a_pass_without_a_look_at_pairs() -> None:
+    """One pass for both would evaluate the lists for the pairs of each triangle."""
+    blocks = np.random.default_rng(0).integers(0, 128, (128, 15))
+    pattern = attncc.load("moba", blocks=blocks, queries=64)
+    own, listed = attncc.plan(pattern, 8192, tile=(64, 64), target="cpu").all_passes()
+    assert own.residual is None
+    assert listed.tiles.num_partial == 0
+
+
 def test_long_sequences_are_planned_and_counted_without_a_look_at_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     length, size = 1 << 20, 16
     lists = np.random.default_rng(0).integers(0, length // 64, (length // 64, size))

@@ -12,7 +12,7 @@ from attncc.frontend import catalog
 from attncc.frontend.declarations import Parameter
 from attncc.testing import check_pattern
 
-#: Positions, and a value for each parameter of 256 or so by default.
+#: Positions, and the most that a number is, by default 256 or so.
 LENGTH, SMALL = 48, 5
 
 
@@ -21,7 +21,7 @@ def value(parameter: Parameter) -> Any:
     if parameter.type is attncc.Table:
         return np.arange(LENGTH) // 7
     if parameter.type is int:
-        return max(SMALL, *(int(limits.minimum or 0) for limits in parameter.claims))
+        return min(SMALL, parameter.default)
     return parameter.default
 
 

@@ -2,7 +2,7 @@
 
 Within exact key ranges, rows in a run whose start stays and whose stop stays or grows by one a row need no mask: they
 are rectangles and causal triangles. All other rows are cut into tiles with a mask. Under a residual, a tile takes the
-plan's PARTIAL key tiles with a mask. It takes FULL ones without where there are no others or many.
+plan's PARTIAL key tiles with a mask. It takes FULL ones without where they are many, or many more than the others.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from attncc.planner.passes import Pass
 from attncc.planner.segments import RAMP, Segment, segments, segments_of
 from attncc.planner.tiles import Tiles
 
+#: Times as many keys in FULL tiles as in others, of which the FULL ones are an item of their own, without a mask.
+MOSTLY = 4
 #: The most runs that a gathered batch is parted into; each is a call of its own.
 MOST_RUNS = 16
 
@@ -258,12 +260,12 @@ def _tiled_by_plan(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
 
 
 def _mask_free_runs(found: Tiles, chosen: Array, core: int) -> Array:
-    """Return which FULL runs make an item without a mask: those of a query tile that has no others, or many keys."""
+    """Return which FULL runs make an item without a mask: those of a query tile with many keys in them, or most."""
     keys = np.where(chosen, (found.stop - found.start) * found.block_n, 0)
     of_full, of_partial = (
         np.bincount(found.query_tile, keys * kind)[found.query_tile] for kind in (found.full, ~found.full)
     )
-    free: Array = found.full & ((of_partial == 0) | (of_full >= core))
+    free: Array = found.full & (of_full >= np.minimum(core, MOSTLY * of_partial))
     return free
 
 

@@ -103,6 +103,12 @@ PATTERNS: dict[str, Draw] = {
     "lists": lambda draw, n: chosen(entries=draw.integers(-2, n // 8 + 2, (n // 8 + 1, 3))),
     "lists of each head": lambda draw, n: chosen(entries=draw.integers(-2, n // 8 + 2, (2, 2, n // 8 + 1, 3))),
     "lists of keys": lambda draw, n: chosen_by_keys(entries=draw.integers(-2, n // 4 + 2, (n, 2))),
+    "lists beside the own block": lambda draw, n: attncc.load(
+        "moba", blocks=draw.integers(-1, n // 8 + 2, (n // 8 + 1, 3)), block=8, queries=8
+    ),
+    "listed tokens beside a window": lambda draw, n: attncc.load(
+        "selected_tokens", tokens=draw.integers(-1, n, (n, 3)), window=5
+    ),
     "heads of two kinds": lambda draw, n: attncc.per_head([documents(draw, n), near(buckets=draw.integers(0, 9, n))]),
     "others": lambda draw, n: ~documents(draw, n),
 }

@@ -190,7 +190,9 @@ def test_documents_have_full_tiles_and_visit_little_else() -> None:
     assert sum(backward.values()) * area > 0.7 * useful
 
 
-@pytest.mark.parametrize("name", ["prefix tree", "block table", "lists", "lists of keys", "global tokens"])
+@pytest.mark.parametrize(
+    "name", ["prefix tree", "block table", "lists", "lists of keys", "lists beside the own block", "global tokens"]
+)
 def test_residuals_leave_tiles_out(name: str) -> None:
     made, _, tables = drawn(name, 600)
     named = {made.symbols[symbol]: x.to(torch.int64) for symbol, x in zip(made.symbols, tables, strict=True)}

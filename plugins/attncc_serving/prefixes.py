@@ -1,0 +1,26 @@
+"""Prefixes: those that a sequence sees both ways, and those that sequences share."""
+
+from __future__ import annotations
+
+import attncc
+from attncc import Condition, Index, Table
+
+
+@attncc.pattern
+def prefix_lm(i: Index, j: Index, *, lengths: Table) -> Condition:
+    """The first lengths[b] keys for every query, causal after them (Raffel et al. 2020, section 3.2.1).
+
+    `lengths` is (B, 1), a number for each batch entry, or (1,); a single number for all is the pattern `prefix`.
+    """
+    seen: Condition = (j < lengths[0]) | (j <= i)
+    return seen
+
+
+@attncc.pattern
+def shared_prefix(i: Index, j: Index, *, ids: Table) -> Condition:
+    """Several continuations of one prefix, laid end to end: each sees the prefix and its own past.
+
+    ids[i] is -1 in the prefix, and the number of the continuation after it (Juravsky et al. 2024, section 3).
+    """
+    seen: Condition = (j <= i) & ((ids[j] == -1) | (ids[i] == ids[j]))
+    return seen
