@@ -1,3 +1,17 @@
 """The public names of attncc.nn."""
 
+from .attention import Attention as Attention
+from .attention import KeyValues as KeyValues
+from .experts import Mixed as Mixed
+from .experts import MixtureOfExperts as MixtureOfExperts
+from .feed_forward import ChunkedFeedForward as ChunkedFeedForward
+from .feed_forward import FeedForward as FeedForward
+from .gated import GatedBlock as GatedBlock
+from .gated import GruGate as GruGate
+from .language_model import Block as Block
+from .language_model import LanguageModel as LanguageModel
 from .longformer import LongformerAttention as LongformerAttention
+from .reversible import ReversibleStack as ReversibleStack
+from .universal import Halted as Halted
+from .universal import SeparableTransition as SeparableTransition
+from .universal import UniversalStack as UniversalStack

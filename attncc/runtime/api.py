@@ -176,7 +176,7 @@ def _as_tensor(table: Any) -> Tensor:
     return torch.from_numpy(table.entries) if table.tensor is None else table.tensor
 
 
-class Attention(torch.nn.Module):
+class AttentionModule(torch.nn.Module):
     """A pattern with the arguments of a call, as a module on (query, key, value); made by `compile`.
 
     Which configuration was tuned is known only with the tensors' sizes, so that each call looks it up, as `attention`
@@ -254,12 +254,12 @@ def compile(
     return_max_scores: bool = False,
     backend: str | None = None,
     config: Config | None = None,
-) -> Attention:
+) -> AttentionModule:
     """Return a module on (query, key, value) for `pattern`; given `q_len`, plan and lower it now.
 
     The module holds the score's weights under names such as `score.slopes`, and the sink as `sink`: an nn.Parameter as
     a parameter, another tensor as a buffer. What was tuned for the tensors' sizes is looked up by each call, as in
-    `attention` (see Attention.planned).
+    `attention` (see AttentionModule.planned).
 
     Args:
         pattern: A pattern, or a declared one that needs no parameters.
@@ -289,9 +289,9 @@ def compile(
     if sink is not None:
         check_kind(sink)
     if q_len is None:
-        return Attention(chosen, call, bound, sink)
+        return AttentionModule(chosen, call, bound, sink)
     device = here()
     shape = executables.shape_for(chosen, bound.expression, q_len, kv_len, call.q_offset, heads, batch)
     on_backend = call._replace(backend=call.backend or backends.preferred(device)[0])
     plan, _ = executables.lowered(on_backend, shape, target_name(device), "forward")
-    return Attention(chosen, call, bound, sink, plan)
+    return AttentionModule(chosen, call, bound, sink, plan)

@@ -122,7 +122,7 @@ class BiasedFlashCPU:
             block.add(sums, part)
         return sums
 
-    def _bias(self, block: Block, query: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
+    def _bias(self, block: PairBlock, query: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
         dtype = accumulation_dtype(query.dtype)
         added = self._score.bias(block.items, block.rows, block.keys, dtype, query.device)
         rows, keys = block.rows.stop - block.rows.start, block.keys.stop
@@ -167,7 +167,7 @@ class Written:
 
     def of_block(
         self,
-        block: Block,
+        block: PairBlock,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -184,7 +184,7 @@ class Written:
         return out, found if self._score is not None else LogSum(found.value)
 
     def gradients_of_block(
-        self, block: Block, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
+        self, block: PairBlock, saved: Saved, grad_out: Tensor, bias: Tensor | None, causal: bool, scale: float
     ) -> ItemGradients:
         """Return the gradients of a block's rows and keys."""
         dtype = accumulation_dtype(saved.query.dtype)
@@ -203,7 +203,7 @@ class Written:
         ds = ds * scale
         return ds @ key, ds.mT @ query, p.mT @ do
 
-    def _scores(self, block: Block, query: Tensor, key: Tensor, scale: float) -> tuple[Tensor, ScoredBlock | None]:
+    def _scores(self, block: PairBlock, query: Tensor, key: Tensor, scale: float) -> tuple[Tensor, ScoredBlock | None]:
         dtype = accumulation_dtype(query.dtype)
         scores = block.of_rows(query).to(dtype) @ block.of_keys(key).to(dtype).mT * scale
         if self._score is None:
@@ -241,7 +241,7 @@ def kernel_for(device: torch.device, score: PartScore | None = None) -> TileKern
 
 
 @dataclass(frozen=True)
-class Block:
+class PairBlock:
     """Part of the pairs of items: a range of leading entries, of query rows, and of keys from 0."""
 
     items: slice
@@ -286,7 +286,7 @@ class Block:
         return scores
 
 
-def _blocks(query: Tensor, key: Tensor, causal: bool, most: int = MAX_SCORES) -> Iterator[Block]:
+def _blocks(query: Tensor, key: Tensor, causal: bool, most: int = MAX_SCORES) -> Iterator[PairBlock]:
     """Yield blocks of at most `most` scores (or one row); rows that see no later key get none."""
     leading, items, length, keys = *query.shape[:3], key.shape[2]
     step = min(leading, max(1, most // max(1, items * length * keys)))
@@ -295,4 +295,4 @@ def _blocks(query: Tensor, key: Tensor, causal: bool, most: int = MAX_SCORES) ->
         for row in range(0, length, rows):
             last = min(row + rows, length)
             seen = min(last, keys) if causal else keys
-            yield Block(slice(first, min(first + step, leading)), slice(row, last), slice(0, seen))
+            yield PairBlock(slice(first, min(first + step, leading)), slice(row, last), slice(0, seen))

@@ -1,0 +1,116 @@
+"""Self-attention of a pattern, with projections, grouped key heads, rotary positions, sinks, and a cache of keys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attncc.errors import ParameterError
+from attncc.frontend.accepted import AnyPattern, AnyScore
+from attncc.nn.heads import merged_heads, split_heads
+from attncc.nn.rotary import rotated
+from attncc.runtime.api import attention
+
+
+class KeyValues(NamedTuple):
+    """Keys and values of earlier tokens, each (B, Hkv, N, D)."""
+
+    key: Tensor
+    value: Tensor
+
+    @property
+    def length(self) -> int:
+        """The number of tokens."""
+        return self.key.shape[2]
+
+    def and_then(self, later: KeyValues) -> KeyValues:
+        """Return these, followed by later ones."""
+        return KeyValues(torch.cat([self.key, later.key], 2), torch.cat([self.value, later.value], 2))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention of a pattern (Vaswani et al. 2017).
+
+    Args:
+        embed_dim: Size of a token's vector, E.
+        num_heads: Query heads, Hq, of E / Hq each.
+        pattern: Which keys each query sees.
+        num_key_heads: Key heads, Hkv, which divide Hq (Ainslie et al. 2023); as many by default.
+        score: What becomes of the scores, such as `attncc.alibi(slopes=...)`; weights of a model go in `score_weights`.
+        score_weights: The names and initial values of the score's weights, which become parameters.
+        rotary: Whether queries and keys carry rotary positions.
+        sinks: Whether each head has a learnt sink, one more term of its softmax (gpt-oss).
+        bias: Whether projections have biases.
+
+    Raises:
+        ParameterError: For heads that don't divide E, or key heads that don't divide heads.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        pattern: AnyPattern,
+        *,
+        num_key_heads: int | None = None,
+        score: AnyScore = None,
+        score_weights: dict[str, Tensor] | None = None,
+        rotary: bool = False,
+        sinks: bool = False,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        key_heads = num_heads if num_key_heads is None else num_key_heads
+        if num_heads < 1 or key_heads < 1 or embed_dim % num_heads or num_heads % key_heads:
+            raise ParameterError(
+                f"embed_dim={embed_dim}, num_heads={num_heads}, num_key_heads={key_heads}.",
+                rule="Heads divide embed_dim, and key heads divide heads.",
+                fix="Use embed_dim=512, num_heads=8, num_key_heads=2, for example.",
+            )
+        size = embed_dim // num_heads
+        self.num_heads, self.num_key_heads, self.pattern, self.score = num_heads, key_heads, pattern, score
+        self.rotary = rotary
+        self.query = nn.Linear(embed_dim, embed_dim, bias)
+        self.key, self.value = (nn.Linear(embed_dim, key_heads * size, bias) for _ in range(2))
+        self.out = nn.Linear(embed_dim, embed_dim, bias)
+        self.sink = nn.Parameter(torch.zeros(num_heads)) if sinks else None
+        named = (score_weights or {}).items()
+        self.score_weights = nn.ParameterDict({name: nn.Parameter(x.clone()) for name, x in named})
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return what each token of (B, N, E) attends to, (B, N, E)."""
+        return self.step(hidden)[0]
+
+    def step(self, hidden: Tensor, past: KeyValues | None = None) -> tuple[Tensor, KeyValues]:
+        """Return the same for tokens that follow earlier ones, and the keys and values of all of them.
+
+        Args:
+            hidden: (B, N, E).
+            past: What the step before returned; None at the beginning.
+        """
+        first = past.length if past else 0
+        query, key, value = (
+            split_heads(project(hidden), heads)
+            for project, heads in (
+                (self.query, self.num_heads),
+                (self.key, self.num_key_heads),
+                (self.value, self.num_key_heads),
+            )
+        )
+        if self.rotary:
+            query, key = rotated(query, first), rotated(key, first)
+        seen = past.and_then(KeyValues(key, value)) if past else KeyValues(key, value)
+        out = attention(
+            query,
+            *seen,
+            self.pattern,
+            score=self.score,
+            weights=dict(self.score_weights) or None,
+            sink=self.sink,
+            enable_gqa=self.num_key_heads != self.num_heads,
+            q_offset=first,
+        )
+        assert isinstance(out, Tensor)  # since neither lse nor scores are asked for
+        return self.out(merged_heads(out)), seen

@@ -1,0 +1,111 @@
+"""Reversible layers: activations of one layer are kept, whatever the depth (Gomez et al. 2017, Kitaev et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import get_device_states, set_device_states
+
+Pair = tuple[nn.Module, nn.Module]
+
+
+class ReversibleStack(nn.Module):
+    """Layers y1 = x1 + f(x2), y2 = x2 + g(y1), whose inputs the backward pass finds again from their outputs.
+
+    Both halves begin with the same input, and their mean is the result (Kitaev et al. 2020, section 3). Random numbers,
+    such as dropout's, are drawn again as they were. There are no second derivatives.
+
+    Args:
+        layers: Pairs (f, g) of modules from (B, N, E) to (B, N, E), such as attention and a feed-forward layer behind
+            their norms.
+    """
+
+    def __init__(self, layers: Sequence[Pair]) -> None:
+        super().__init__()
+        self.f, self.g = (nn.ModuleList(each) for each in zip(*layers, strict=True))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return the stack's result on (B, N, E)."""
+        pairs = tuple(zip(self.f, self.g, strict=True))
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        first, second = _Reversible.apply(pairs, hidden, hidden, *parameters)  # type: ignore[no-untyped-call]
+        found: Tensor = (first + second) / 2
+        return found
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """The state in which a module ran: random numbers and mixed precision."""
+
+    cpu: Tensor
+    devices: list[int]
+    states: list[Tensor]
+    device_type: str
+    dtype: torch.dtype
+    autocasts: bool
+
+    @classmethod
+    def now(cls, x: Tensor) -> _Drawing:
+        kind = x.device.type
+        dtype, autocasts = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+        return cls(torch.get_rng_state(), *get_device_states(x), kind, dtype, autocasts)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Run in the same state once more."""
+        kind = self.device_type
+        with torch.random.fork_rng(self.devices, device_type=kind if self.devices else "cuda"):
+            torch.set_rng_state(self.cpu)
+            if self.devices:
+                set_device_states(self.devices, self.states, device_type=kind)
+            with torch.autocast(kind, self.dtype, self.autocasts):
+                yield
+
+
+class _Reversible(torch.autograd.Function):
+    """The layers as one function that saves its outputs alone. Parameters are arguments, to get gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, pairs: Sequence[Pair], x1: Tensor, x2: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        drawings = []
+        for f, g in pairs:
+            drawings.append(_Drawing.now(x1))
+            x1 = x1 + f(x2)
+            drawings.append(_Drawing.now(x1))
+            x2 = x2 + g(x1)
+        ctx.pairs, ctx.drawings, ctx.parameters = pairs, drawings, parameters
+        ctx.save_for_backward(x1, x2)
+        return x1.clone() if x1.data_ptr() == x2.data_ptr() else x1, x2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad1: Tensor, grad2: Tensor) -> tuple[Any, ...]:
+        x1, x2 = ctx.saved_tensors
+        grads = {id(p): torch.zeros_like(p) for p in ctx.parameters}
+        for (f, g), first, second in zip(ctx.pairs[::-1], ctx.drawings[-2::-2], ctx.drawings[::-2], strict=True):
+            x2, from_g = _undone(g, x1, x2, grad2, second, grads)
+            grad1 = grad1 + from_g
+            x1, from_f = _undone(f, x2, x1, grad1, first, grads)
+            grad2 = grad2 + from_f
+        return None, grad1, grad2, *(grads[id(p)] for p in ctx.parameters)
+
+
+def _undone(
+    module: nn.Module, seen: Tensor, out: Tensor, grad: Tensor, drawing: _Drawing, grads: dict[int, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return what `out` was before module(seen) was added, and the gradient of `seen`; add those of parameters."""
+    own = [p for p in module.parameters() if id(p) in grads]
+    with torch.enable_grad(), drawing.again():
+        leaf = seen.detach().requires_grad_()
+        added = module(leaf)
+    of_seen, *of_own = torch.autograd.grad(added, [leaf, *own], grad, allow_unused=True)
+    for p, each in zip(own, of_own, strict=True):
+        if each is not None:
+            grads[id(p)] += each
+    return out - added.detach(), torch.zeros_like(seen) if of_seen is None else of_seen
