@@ -11,6 +11,8 @@ from attncc.frontend.flex import Mod, from_mask_mod, from_score_mod
 from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
 from attncc.frontend.scores import Score, ScoreFactory, as_score
 
+#: What plain functions are.
+MODS = (FunctionType, MethodType, partial)
 #: What callers may give for a pattern.
 AnyPattern = Pattern | PatternFactory | Mod
 #: What they may give for a score.
@@ -22,9 +24,9 @@ def accepted_pattern(value: Any) -> Pattern:
 
     Raises PatternError or TableError.
     """
-    if not is_mod(value):
-        return as_pattern(value)
-    return from_mask_mod(value)
+    if isinstance(value, Pattern):
+        return value
+    return from_mask_mod(value) if isinstance(value, MODS) else as_pattern(value)
 
 
 def accepted_score(value: Any, weights: Mapping[str, Any] | None = None) -> Score:
@@ -32,11 +34,4 @@ def accepted_score(value: Any, weights: Mapping[str, Any] | None = None) -> Scor
 
     With `weights`, these are bound to it by name. Raises ScoreError or TableError.
     """
-    if not is_mod(value):
-        return as_score(value, weights)
-    return as_score(from_score_mod(value), weights)
-
-
-def is_mod(value: Any) -> bool:
-    """Return whether a value is a plain function."""
-    return isinstance(value, FunctionType | MethodType | partial)
+    return as_score(from_score_mod(value) if isinstance(value, MODS) else value, weights)
