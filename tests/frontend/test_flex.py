@@ -222,7 +222,7 @@ def test_other_values_than_functions_are_refused(value: object) -> None:
 
 
 def test_a_function_of_two_arguments_is_refused_in_words() -> None:
-    with pytest.raises(PatternError, match="b, h, q_idx and kv_idx"):
+    with pytest.raises(PatternError, match="b, h, q_idx, kv_idx"):
         attncc.attention(*torch.randn(3, 1, 1, 8, 8), lambda i, j: j <= i)
 
 
