@@ -1,4 +1,4 @@
-"""Block lists: for each row of a tile grid the numbers of its tiles, as FlexAttention and FlashAttention-4 read them."""
+"""Block lists: of each row of a tile grid the numbers of its tiles, as FlexAttention and FlashAttention-4 read them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ class BlockList:
         count = np.bincount(both[:, 0], minlength=self.tiles.num_query_tiles)
         place = ranges(0, count)
         place = np.repeat(count, count) - 1 - place if descending else place
-        return place[is_full == self.full][self._by_key]
+        found: Array = place[is_full == self.full][self._by_key]
+        return found
 
     def ranks_of_all(self, descending: bool) -> Array:
         """Return the same for all columns, EMPTY tiles too, as `whole` lies."""

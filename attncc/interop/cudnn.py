@@ -1,7 +1,7 @@
 """cuDNN frontend's interval endpoints.
 
-Format: `mask_func` of `cudnn.create_mask_plan`, docs/fe-oss-apis/attention/flex_attention.md of NVIDIA/cudnn-frontend at
-0b648e4e (experimental there).
+Format: `mask_func` of `cudnn.create_mask_plan`, docs/fe-oss-apis/attention/flex_attention.md of NVIDIA/cudnn-frontend
+at 0b648e4e (experimental there).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from attncc.ir.tables import Array
 from attncc.planner.exact import key_intervals
 from attncc.planner.order import opens, ranges
 from attncc.planner.plan import Plan
-from attncc.planner.sweep import Runs
+from attncc.planner.sweep import LineRuns
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ def to_interval_endpoints(
     found: Array = np.array(
         _of_equal_width(asked.members(lambda predicate: _ends(key_intervals(predicate, asked.shape), rows)))
     )
-    entries, kinds, width, _ = found.shape
+    _, kinds, width, _ = found.shape
     found = np.broadcast_to(found, (asked.shape.batch, kinds, width, rows)).transpose(1, 2, 0, 3)
     flat = np.ascontiguousarray(found.reshape(kinds, width, -1), np.int32)
     return IntervalEndpoints(torch.from_numpy(flat).to(device))
 
 
-def _ends(intervals: Runs, rows: int) -> Array:
+def _ends(intervals: LineRuns, rows: int) -> Array:
     """Return the ends of each row's intervals, (ends, rows); the last one of a row is repeated."""
     first = opens(intervals.line) & (intervals.start == 0)
     count = np.bincount(intervals.line, minlength=rows)

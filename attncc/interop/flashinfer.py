@@ -23,7 +23,7 @@ from attncc.planner.exact import exact_tiles, key_intervals, transposed
 from attncc.planner.layout import dense_layout
 from attncc.planner.plan import Plan
 from attncc.planner.shape import Shape
-from attncc.planner.sweep import Runs
+from attncc.planner.sweep import LineRuns
 
 #: Blocks of a map of variable blocks, beyond which it is refused.
 MOST_BLOCKS = 1 << 28
@@ -124,7 +124,7 @@ def to_block_sparse_rows(
             *((None, None) if is_full else _packed_rows(mask, indptr, shape, r, c)),
         )
     )
-    return BlockSparseRows(*tensors, shape.q_len, shape.kv_len, r, c)  # type: ignore[arg-type]
+    return BlockSparseRows(*tensors, shape.q_len, shape.kv_len, r, c)  # type: ignore[arg-type, call-arg]
 
 
 def to_variable_blocks(
@@ -194,7 +194,7 @@ def to_packed_mask(
     return PackedMask(*(torch.from_numpy(part).to(device) for part in (np.concatenate(own), indptr)))
 
 
-def _bits(runs: Runs, shape: Shape) -> Array:
+def _bits(runs: LineRuns, shape: Shape) -> Array:
     steps = np.zeros(shape.q_len * shape.kv_len + 1, np.int8)
     np.add.at(steps, runs.line * shape.kv_len + runs.start, 1)
     np.add.at(steps, runs.line * shape.kv_len + runs.stop, -1)
@@ -222,7 +222,7 @@ def _packed_rows(mask: Array, indptr: Array, shape: Shape, r: int, c: int) -> tu
     return np.concatenate(parts), int32("The mask's bytes", np.cumsum([len(part) for part in parts]))
 
 
-def _edges(several: list[Runs], length: int) -> Array:
+def _edges(several: list[LineRuns], length: int) -> Array:
     """Return the positions at which runs begin or end, with 0 and the length."""
     ends = [end for runs in several for end in (runs.start, runs.stop)]
     return np.unique(np.concatenate([[0, length], *ends]))

@@ -22,7 +22,7 @@ from attncc.planner.exact import key_intervals, transposed
 from attncc.planner.order import opens, ranges
 from attncc.planner.plan import Plan
 from attncc.planner.shape import Shape
-from attncc.planner.sweep import Runs
+from attncc.planner.sweep import LineRuns
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ def to_column_bounds(
 
 
 #: Bounds of each key, int64 (kv_len, bounds), of the masked ranges of queries; None where the form doesn't have them.
-Form = Callable[[Runs, Shape], Array | None]
+Form = Callable[[LineRuns, Shape], Array | None]
 
 
-def _masked(predicate: Predicate, shape: Shape) -> Runs:
+def _masked(predicate: Predicate, shape: Shape) -> LineRuns:
     """Return the ranges of queries that don't see each key."""
     seen = key_intervals(*transposed(predicate, shape))
     first = opens(seen.line)
@@ -90,22 +90,22 @@ def _masked(predicate: Predicate, shape: Shape) -> Runs:
     hidden = np.setdiff1d(np.arange(shape.kv_len), seen.line)
     before = np.where(first, 0, np.roll(seen.stop, 1))
     end = np.full(int(last.sum()), shape.q_len)
-    return Runs.together(
+    return LineRuns.together(
         [
-            Runs(hidden, np.zeros_like(hidden), np.full_like(hidden, shape.q_len)),
-            Runs(seen.line, before, seen.start),
-            Runs(seen.line[last], seen.stop[last], end),
+            LineRuns(hidden, np.zeros_like(hidden), np.full_like(hidden, shape.q_len)),
+            LineRuns(seen.line, before, seen.start),
+            LineRuns(seen.line[last], seen.stop[last], end),
         ]
     ).joined()
 
 
-def _counts(runs: Runs, shape: Shape) -> Array:
+def _counts(runs: LineRuns, shape: Shape) -> Array:
     return np.bincount(runs.line, minlength=max(shape.kv_len, 1))
 
 
-def _causal_range(runs: Runs, shape: Shape) -> Array | None:
-    below = Runs(runs.line, np.maximum(runs.start, runs.line), runs.stop)
-    before = Runs(runs.line, runs.start, np.minimum(runs.stop, runs.line))
+def _causal_range(runs: LineRuns, shape: Shape) -> Array | None:
+    below = LineRuns(runs.line, np.maximum(runs.start, runs.line), runs.stop)
+    before = LineRuns(runs.line, runs.start, np.minimum(runs.stop, runs.line))
     hidden = np.bincount(before.line, np.maximum(before.stop - before.start, 0), minlength=shape.kv_len)
     below = below.of(below.stop > below.start)
     if (hidden != np.arange(shape.kv_len)).any() or _counts(below, shape).max() > 1:
@@ -115,12 +115,12 @@ def _causal_range(runs: Runs, shape: Shape) -> Array | None:
     return found
 
 
-def _causal_start(runs: Runs, shape: Shape) -> Array | None:
+def _causal_start(runs: LineRuns, shape: Shape) -> Array | None:
     found = _causal_range(runs, shape)
     return found[:, :1] if found is not None and (found[:, 1] == shape.q_len).all() else None
 
 
-def _two_ranges(runs: Runs, shape: Shape) -> Array | None:
+def _two_ranges(runs: LineRuns, shape: Shape) -> Array | None:
     counts = _counts(runs, shape)
     if counts.max() > 2:
         return None
@@ -132,7 +132,7 @@ def _two_ranges(runs: Runs, shape: Shape) -> Array | None:
     return found
 
 
-def _two_ends(runs: Runs, shape: Shape) -> Array | None:
+def _two_ends(runs: LineRuns, shape: Shape) -> Array | None:
     found = _two_ranges(runs, shape)
     if found is None or (found[:, 1] != shape.q_len).any() or found[:, 2].any():
         return None

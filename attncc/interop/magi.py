@@ -18,7 +18,7 @@ from attncc.ir.tables import Array
 from attncc.planner.exact import key_intervals
 from attncc.planner.order import opens, order_by
 from attncc.planner.plan import Plan
-from attncc.planner.sweep import Runs
+from attncc.planner.sweep import LineRuns
 
 #: How much the first and the last key of a row move with each query, by type: full, causal, inverse causal, bi-causal.
 MOVES = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -69,7 +69,7 @@ def to_slices(
     return AttentionSlices(*tensors)
 
 
-def _slices(runs: Runs) -> Array:
+def _slices(runs: LineRuns) -> Array:
     """Return (first query, after the last, first key, after the last, type) of each slice, int64 (slices, 5).
 
     A run may go on from one query to the next in one of four ways. Each joins the runs that go on longest with it.
@@ -90,7 +90,7 @@ def _slices(runs: Runs) -> Array:
     return together[order_by(together[:, 0], together[:, 2])]
 
 
-def _chains(runs: Runs, low: int, high: int) -> tuple[Array, Array]:
+def _chains(runs: LineRuns, low: int, high: int) -> tuple[Array, Array]:
     """Return an order in which runs that go on with a move follow one another, and where a chain begins in it."""
     start, stop = runs.start - low * runs.line, runs.stop - high * runs.line
     order = order_by(start - start.min(initial=0), stop - stop.min(initial=0), runs.line)
@@ -99,7 +99,7 @@ def _chains(runs: Runs, low: int, high: int) -> tuple[Array, Array]:
     return order, begins
 
 
-def _chain_lengths(runs: Runs, low: int, high: int) -> Array:
+def _chain_lengths(runs: LineRuns, low: int, high: int) -> Array:
     order, begins = _chains(runs, low, high)
     number = np.cumsum(begins) - 1
     found = np.zeros(len(order), np.int64)

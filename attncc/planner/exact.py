@@ -23,7 +23,7 @@ from attncc.planner.order import ranges
 from attncc.planner.relation import relate
 from attncc.planner.search import possible_clauses
 from attncc.planner.shape import Shape
-from attncc.planner.sweep import Runs, counted
+from attncc.planner.sweep import LineRuns, counted
 from attncc.planner.tiles import EMPTY, FULL, PARTIAL, Tiles, from_key_ranges
 
 #: Positions of a side of the tiles in which pairs are looked at for intervals.
@@ -57,16 +57,16 @@ def exact_tiles(predicate: Predicate, shape: Shape, block_m: int, block_n: int) 
     return _tiles(shape, block_m, block_n, *_of_ranges(_in_rows(layouts, rows), block_m, block_n))
 
 
-def key_intervals(predicate: Predicate, shape: Shape) -> Runs:
+def key_intervals(predicate: Predicate, shape: Shape) -> LineRuns:
     """Return, for each query row, the maximal intervals of keys that it sees, sorted by row and key."""
     if not shape.q_len or not shape.kv_len:
-        return Runs.together([])
+        return LineRuns.together([])
     layouts = natural_layouts(predicate, shape)
     if all(layout.residual is None for layout in layouts):
         return _in_rows(layouts, np.arange(shape.q_len))
     tiles = _covering(shape, layouts, SIDE, SIDE)
     grid = TileGrid(dense_layout(predicate, shape), shape.q_offset, SIDE, SIDE)
-    return Runs.together([_full_rows(tiles), *_partial_rows(grid, tiles)]).joined()
+    return LineRuns.together([_full_rows(tiles), *_partial_rows(grid, tiles)]).joined()
 
 
 def transposed(predicate: Predicate, shape: Shape) -> tuple[Predicate, Shape]:
@@ -75,9 +75,9 @@ def transposed(predicate: Predicate, shape: Shape) -> tuple[Predicate, Shape]:
     return rewritten(predicate, lambda expr: expr.xreplace(swapped)), Shape(shape.kv_len, shape.q_len)
 
 
-def _in_rows(layouts: list[Layout], rows: Array) -> Runs:
+def _in_rows(layouts: list[Layout], rows: Array) -> LineRuns:
     """Return the key intervals of some rows of layouts without residual."""
-    return Runs.together([Runs(rows, *layout.key_ranges.at(rows)) for layout in layouts]).joined()
+    return LineRuns.together([LineRuns(rows, *layout.key_ranges.at(rows)) for layout in layouts]).joined()
 
 
 def _between(key_ranges: KeyRanges, shape: Shape, block_m: int, block_n: int) -> Tiles:
@@ -95,17 +95,17 @@ def _between(key_ranges: KeyRanges, shape: Shape, block_m: int, block_n: int) ->
     hull = hull.select(~apart[hull.query_tile])
     rows = ranges(first[apart], (last - first + 1)[apart])
     start, stop = key_ranges.at(rows)
-    touched, full = _of_ranges(Runs(rows, start, stop), block_m, block_n)
-    own = Runs(hull.query_tile, hull.start, hull.stop)
+    touched, full = _of_ranges(LineRuns(rows, start, stop), block_m, block_n)
+    own = LineRuns(hull.query_tile, hull.start, hull.stop)
     return _tiles(shape, block_m, block_n, [own, *touched], [own.of(hull.full), *full])
 
 
-def _of_ranges(intervals: Runs, block_m: int, block_n: int) -> tuple[list[Runs], list[Runs]]:
+def _of_ranges(intervals: LineRuns, block_m: int, block_n: int) -> tuple[list[LineRuns], list[LineRuns]]:
     """Return the runs of tiles that the key intervals of rows touch, and those that they fill."""
     tile = intervals.line // block_m
-    inside = Runs(tile, -(-intervals.start // block_n), intervals.stop // block_n)
+    inside = LineRuns(tile, -(-intervals.start // block_n), intervals.stop // block_n)
     runs, (rows,) = counted([inside.of(inside.stop > inside.start)])
-    outside = Runs(tile, intervals.start // block_n, -(-intervals.stop // block_n))
+    outside = LineRuns(tile, intervals.start // block_n, -(-intervals.stop // block_n))
     return [outside.of(intervals.stop > intervals.start)], [runs.of(rows == block_m)]
 
 
@@ -117,7 +117,7 @@ def _covering(shape: Shape, layouts: list[Layout], block_m: int, block_n: int) -
         else membership.tiles(layout, shape.q_offset, block_m, block_n, looks=False)
         for layout in layouts
     ]
-    touched = [Runs(tiles.query_tile, tiles.start, tiles.stop) for tiles in several]
+    touched = [LineRuns(tiles.query_tile, tiles.start, tiles.stop) for tiles in several]
     full = [runs.of(tiles.full) for runs, tiles in zip(touched, several, strict=True)]
     return _tiles(shape, block_m, block_n, touched, full)
 
@@ -126,13 +126,13 @@ def _looked_at(predicate: Predicate, shape: Shape, layouts: list[Layout], block_
     """Return the tiles that layouts prove, with all others looked at."""
     covering = _covering(shape, layouts, block_m, block_n)
     grid = TileGrid(dense_layout(predicate, shape), shape.q_offset, block_m, block_n)
-    touched = [Runs(covering.query_tile, covering.start, covering.stop).of(covering.full)]
+    touched = [LineRuns(covering.query_tile, covering.start, covering.stop).of(covering.full)]
     full = list(touched)
     for corners in covering.chunks(CHUNK * max(1, (SIDE // block_m) * (SIDE // block_n)), full=False):
         answer = _verdict(grid, corners)
         for runs, chosen in ((touched, answer != EMPTY), (full, answer == FULL)):
             line, start = corners[chosen].T
-            runs.append(Runs(line, start, start + 1))
+            runs.append(LineRuns(line, start, start + 1))
     return _tiles(shape, block_m, block_n, touched, full)
 
 
@@ -149,34 +149,34 @@ def _verdict(grid: TileGrid, corners: Array) -> Array:
     return answer
 
 
-def _tiles(shape: Shape, block_m: int, block_n: int, touched: list[Runs], full: list[Runs]) -> Tiles:
+def _tiles(shape: Shape, block_m: int, block_n: int, touched: list[LineRuns], full: list[LineRuns]) -> Tiles:
     """Return tiles of the runs that aren't EMPTY and those that are FULL, which may lie over each other."""
-    line, start, stop = Runs.together(full)
+    line, start, stop = LineRuns.together(full)
     ragged = shape.q_len // block_m, shape.kv_len // block_n  # from here on tiles are cut off
-    whole = Runs(line, start, np.minimum(stop, ragged[1])).of(line < ragged[0])
-    runs, (any_, all_) = counted([Runs.together([*touched, *full]), whole.of(whole.stop > whole.start)])
+    whole = LineRuns(line, start, np.minimum(stop, ragged[1])).of(line < ragged[0])
+    runs, (any_, all_) = counted([LineRuns.together([*touched, *full]), whole.of(whole.stop > whole.start)])
     kept, is_full = any_ > 0, all_ > 0
     parts = [runs.of(kept & (is_full == wanted)).joined() for wanted in (False, True)]
     labels = np.repeat([False, True], [len(part.line) for part in parts])
-    both = Runs.together(parts)
+    both = LineRuns.together(parts)
     order = np.lexsort((both.start, both.line))
     return Tiles(shape.q_len, shape.kv_len, block_m, block_n, *both.of(order), labels[order])
 
 
-def _full_rows(tiles: Tiles) -> Runs:
+def _full_rows(tiles: Tiles) -> LineRuns:
     """Return the runs of FULL tiles as key intervals of their rows."""
     chosen = tiles.full
     first = tiles.query_tile[chosen] * tiles.block_m
     height = np.minimum(tiles.block_m, tiles.rows - first)
     start, stop = (np.repeat(ends[chosen] * tiles.block_n, height) for ends in (tiles.start, tiles.stop))
-    return Runs(ranges(first, height), start, stop)
+    return LineRuns(ranges(first, height), start, stop)
 
 
-def _partial_rows(grid: TileGrid, tiles: Tiles) -> Iterator[Runs]:
+def _partial_rows(grid: TileGrid, tiles: Tiles) -> Iterator[LineRuns]:
     """Yield the key intervals of the rows of PARTIAL tiles, a chunk of tiles at a time."""
     for corners in tiles.chunks(CHUNK, full=False):
         steps = np.diff(grid.holding(corners).astype(np.int8), axis=2, prepend=0, append=0)
         tile, row, start = np.nonzero(steps == 1)
         stop = np.nonzero(steps == -1)[2]
         first = corners[tile, 1] * tiles.block_n
-        yield Runs(corners[tile, 0] * tiles.block_m + row, first + start, first + stop)
+        yield LineRuns(corners[tile, 0] * tiles.block_m + row, first + start, first + stop)

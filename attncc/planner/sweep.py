@@ -10,7 +10,7 @@ from attncc.ir.tables import Array
 from attncc.planner.order import opens, order_by
 
 
-class Runs(NamedTuple):
+class LineRuns(NamedTuple):
     """Runs `start <= place < stop` of lines, int64 (runs,) each."""
 
     line: Array
@@ -18,16 +18,16 @@ class Runs(NamedTuple):
     stop: Array
 
     @classmethod
-    def together(cls, several: list[Runs]) -> Runs:
+    def together(cls, several: list[LineRuns]) -> LineRuns:
         """Return the runs of several, in their order."""
         none = cls(*np.empty((3, 0), np.int64))
         return cls(*map(np.concatenate, zip(none, *several, strict=True)))
 
-    def of(self, chosen: Array) -> Runs:
+    def of(self, chosen: Array) -> LineRuns:
         """Return the runs at `chosen`."""
-        return Runs(*(column[chosen] for column in self))
+        return LineRuns(*(column[chosen] for column in self))
 
-    def joined(self) -> Runs:
+    def joined(self) -> LineRuns:
         """Return disjoint runs sorted by line and start, with those that touch as one; none is empty."""
         runs = self.of(self.stop > self.start)
         runs = runs.of(order_by(runs.line, runs.start))
@@ -35,10 +35,10 @@ class Runs(NamedTuple):
         begins[1:] |= runs.start[1:] != runs.stop[:-1]
         first = np.flatnonzero(begins)
         last = np.append(first[1:], len(runs.line))[: len(first)] - 1
-        return Runs(runs.line[first], runs.start[first], runs.stop[last])
+        return LineRuns(runs.line[first], runs.start[first], runs.stop[last])
 
 
-def counted(layers: list[Runs]) -> tuple[Runs, Array]:
+def counted(layers: list[LineRuns]) -> tuple[LineRuns, Array]:
     """Return the runs between all ends of the layers, and how many runs of each layer lie over them.
 
     Returns:
@@ -55,4 +55,4 @@ def counted(layers: list[Runs]) -> tuple[Runs, Array]:
     order = order_by(line, place)
     line, place, counts = line[order], place[order], np.cumsum(turn[:, order], axis=1)
     kept = np.flatnonzero((line[1:] == line[:-1]) & (place[1:] > place[:-1]))
-    return Runs(line[kept], place[kept], place[kept + 1]), counts[:, kept]
+    return LineRuns(line[kept], place[kept], place[kept + 1]), counts[:, kept]

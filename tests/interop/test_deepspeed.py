@@ -80,14 +80,14 @@ def dense(pattern: attncc.Pattern, length: int) -> np.ndarray:
         (3, 3, "unidirectional", False, 1),
     ],
 )
-def test_fixed(length: int, local: int, size: int, attention: str, horizontal: bool, kinds: int) -> None:
+def test_fixed_equals_deepspeed_s_layout(length: int, local: int, size: int, attention: str, horizontal: bool, kinds: int) -> None:
     made = deepspeed.fixed(HEADS, BLOCK, kinds > 1, local, size, attention, horizontal, kinds)
     check(made, fixed_layout(length // BLOCK, local, size, attention == "unidirectional", horizontal, kinds))
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("attention", deepspeed.DIRECTIONS)
-def test_variable(length: int, attention: str) -> None:
+def test_variable_equals_deepspeed_s_layout(length: int, attention: str) -> None:
     blocks, causal, sizes, spans = length // BLOCK, attention == "unidirectional", [1, 3, 2], [(0, 1), (5, 7)]
     layout = np.zeros((HEADS, blocks, blocks), bool)
     for window in windows(sizes, blocks):
@@ -104,7 +104,7 @@ def test_variable(length: int, attention: str) -> None:
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("attention", deepspeed.DIRECTIONS)
 @pytest.mark.parametrize("by_head", [False, True])
-def test_big_bird(length: int, attention: str, by_head: bool) -> None:
+def test_big_bird_equals_deepspeed_s_layout(length: int, attention: str, by_head: bool) -> None:
     blocks, causal = length // BLOCK, attention == "unidirectional"
     layout = windowed(blocks, 3, [(0, 2)], causal)
     random.seed(7)
@@ -117,14 +117,14 @@ def test_big_bird(length: int, attention: str, by_head: bool) -> None:
 
 @pytest.mark.parametrize("attention", deepspeed.DIRECTIONS)
 @pytest.mark.parametrize("number", [2, 3, 4])
-def test_bs_longformer_and_local_sliding_window(attention: str, number: int) -> None:
+def test_bs_longformer_and_local_sliding_window_equal_deepspeed_s_layouts(attention: str, number: int) -> None:
     causal, blocks = attention == "unidirectional", LENGTHS[1] // BLOCK
     made = deepspeed.bs_longformer(HEADS, BLOCK, False, number, [0, 6], [2, 7], attention)
     check(made, windowed(blocks, number, [(0, 2), (6, 7)], causal))
     check(deepspeed.local_sliding_window(HEADS, BLOCK, number, attention), windowed(blocks, number, [], causal))
 
 
-def test_dense() -> None:
+def test_dense_equals_deepspeed_s_layout() -> None:
     check(deepspeed.dense(HEADS, BLOCK), np.ones((HEADS, 8, 8), bool))
 
 
@@ -145,6 +145,6 @@ def test_dense() -> None:
         ),
     ],
 )
-def test_what_deepspeed_refuses_is_an_error(call: Any, told: str) -> None:
+def test_parameters_that_deepspeed_refuses_are_errors(call: Any, told: str) -> None:
     with pytest.raises(ParameterError, match=re.escape(told)):
         call()

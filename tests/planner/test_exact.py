@@ -13,7 +13,7 @@ from attncc.ir.tables import Array
 from attncc.planner.exact import exact_tiles, key_intervals, transposed
 from attncc.planner.search import shared
 from attncc.planner.shape import Shape
-from attncc.planner.sweep import Runs, counted
+from attncc.planner.sweep import LineRuns, counted
 from attncc.planner.tiles import EMPTY, FULL, PARTIAL
 from attncc.testing import strategies
 
@@ -27,7 +27,7 @@ def classes(mask: Array, block_m: int, block_n: int) -> Array:
     return np.where(pairs == 0, EMPTY, np.where(pairs == block_m * block_n, FULL, PARTIAL))
 
 
-def written_out(runs: Runs, shape: Shape) -> Array:
+def written_out(runs: LineRuns, shape: Shape) -> Array:
     mask = np.zeros((shape.q_len, shape.kv_len), bool)
     for line, start, stop in zip(*runs, strict=True):
         assert not mask[line, max(start - 1, 0) : stop + 1].any()  # maximal: no two touch
@@ -70,7 +70,7 @@ def test_ranges_in_any_order_have_exact_tiles() -> None:
 
 
 def test_runs_are_counted_where_they_lie_over_each_other() -> None:
-    one, other = Runs(*np.array([[0, 0, 1], [0, 2, 0], [4, 6, 1]])), Runs(*np.array([[0], [3], [5]]))
+    one, other = LineRuns(*np.array([[0, 0, 1], [0, 2, 0], [4, 6, 1]])), LineRuns(*np.array([[0], [3], [5]]))
     runs, counts = counted([one, other])
     assert np.column_stack([*runs, *counts]).tolist() == [
         [0, 0, 2, 1, 0],
