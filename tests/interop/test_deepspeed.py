@@ -80,7 +80,9 @@ def dense(pattern: attncc.Pattern, length: int) -> np.ndarray:
         (3, 3, "unidirectional", False, 1),
     ],
 )
-def test_fixed_equals_deepspeed_s_layout(length: int, local: int, size: int, attention: str, horizontal: bool, kinds: int) -> None:
+def test_fixed_equals_deepspeed_s_layout(
+    length: int, local: int, size: int, attention: str, horizontal: bool, kinds: int
+) -> None:
     made = deepspeed.fixed(HEADS, BLOCK, kinds > 1, local, size, attention, horizontal, kinds)
     check(made, fixed_layout(length // BLOCK, local, size, attention == "unidirectional", horizontal, kinds))
 
