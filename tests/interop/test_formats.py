@@ -16,6 +16,8 @@ import attncc
 from attncc import ExportError, interop
 from attncc.frontend import catalog
 from attncc.frontend.declarations import Parameter
+from attncc.frontend.pages import Pages
+from attncc.interop import exported, flashinfer
 from attncc.ir.symbols import B, H
 from attncc.testing import strategies
 
@@ -104,3 +106,38 @@ def test_a_catalogue_pattern_is_rebuilt_from_each_format(factory: attncc.Pattern
 def test_a_random_predicate_is_rebuilt_from_each_format(case: strategies.Case, block: tuple[int, int]) -> None:
     mask = np.broadcast_to(case.mask, (case.batch, case.heads, case.q_len, case.kv_len))
     check(case.pattern, mask, case.q_offset, block)
+
+
+def test_pages_have_no_export() -> None:
+    pages = Pages(np.zeros((1, 4), np.int64), np.array([16]), 4)
+    with pytest.raises(ExportError, match="reads keys from pages"):
+        interop.to_slices(pages.on(attncc.load("causal")), 16)
+
+
+def test_too_many_variable_blocks_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flashinfer, "MOST_BLOCKS", 100)
+    with pytest.raises(ExportError, match="changes at 21 queries and 21 keys"):
+        interop.to_variable_blocks(attncc.load("causal"), 20)
+
+
+def test_more_positions_than_32_bits_count_are_an_error() -> None:
+    with pytest.raises(ExportError, match="A query position of 2,147,483,648"):
+        exported.int32("A query position", np.array([1 << 31]))
+
+
+def test_a_causal_window_is_two_slices_and_one_bound() -> None:
+    window = attncc.load("sliding_window", window=16)
+    slices = interop.to_slices(window, 64)
+    assert slices.q_ranges.tolist() == [[0, 15], [15, 64]]
+    assert slices.k_ranges.tolist() == [[0, 15], [0, 64]]
+    assert slices.attn_type_map.tolist() == [1, 3]
+    bounds = interop.to_column_bounds(window, 64)
+    assert bounds.causal
+    assert bounds.startend_row_indices.flatten().tolist() == [min(j + 16, 64) for j in range(64)]
+
+
+def test_full_blocks_need_no_mask() -> None:
+    rows = interop.to_block_sparse_rows(attncc.load("block_diagonal", block=16), 40, 48, block_size=16)
+    assert rows.mask is rows.packed_mask is rows.mask_indptr is None
+    assert rows.indptr.tolist() == [0, 1, 2, 3]
+    assert rows.indices.tolist() == [0, 1, 2]
