@@ -1,6 +1,7 @@
 """The public names of attncc: type checkers read them here, and `__init__.py` loads them from here."""
 
 from . import distributed as distributed
+from . import interop as interop
 from . import like as like
 from . import nn as nn
 from . import targets as targets

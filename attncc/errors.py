@@ -73,7 +73,7 @@ class ConfigError(AttnccError, ValueError):
 
 
 class ExportError(AttnccError, ValueError):
-    """A program can't be saved, or what was saved can't be read."""
+    """A program or pattern can't be written in a format, or what was written can't be read."""
 
 
 class TopologyError(AttnccError, ValueError):

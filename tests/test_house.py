@@ -12,6 +12,7 @@ import layers
 
 import attncc
 import attncc.distributed
+import attncc.interop
 import attncc.nn
 import attncc.targets
 import attncc.testing
@@ -38,9 +39,10 @@ def test_the_picture_of_layers_is_that_of_the_contracts() -> None:
 
 def test_the_reference_lists_every_public_name() -> None:
     listed = set(re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference.md").read_text("utf-8"), re.M))
-    modules = (attncc, attncc.distributed, attncc.like, attncc.nn, attncc.targets, attncc.testing)
+    modules = (attncc, attncc.distributed, attncc.interop, attncc.like, attncc.nn, attncc.targets, attncc.testing)
     names = {f"{module.__name__}.{name}" for module in modules for name in module.__all__}
-    assert names - listed == {"attncc.__version__", "attncc.distributed", "attncc.like", "attncc.nn", "attncc.targets"}
+    parts = ("distributed", "interop", "interop.deepspeed", "like", "nn", "targets")
+    assert names - listed == {"attncc.__version__", *(f"attncc.{part}" for part in parts)}
 
 
 def classes() -> Iterator[str]:
@@ -76,5 +78,6 @@ def test_everything_in_the_glossary_exists() -> None:
 
 def test_the_glossary_names_the_class_of_every_package_face() -> None:
     named = {name.split(".")[0] for _, where in glossary() for name in re.findall(r"`([\w.]+)` in ", where)}
-    public = {name for name in (*attncc.__all__, *attncc.distributed.__all__, *attncc.nn.__all__) if name[0].isupper()}
+    packages = (attncc, attncc.distributed, attncc.interop, attncc.nn)
+    public = {name for package in packages for name in package.__all__ if name[0].isupper()}
     assert {name for name in public if not name.endswith("Error")} - named == set()

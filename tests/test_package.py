@@ -27,7 +27,7 @@ def test_unknown_names_raise_attribute_errors() -> None:
         _ = attncc.atention  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("package", [attncc, attncc.distributed, attncc.nn])
+@pytest.mark.parametrize("package", [attncc, attncc.distributed, attncc.interop, attncc.nn])
 def test_public_names_equal_those_of_the_stub(package: ModuleType) -> None:
     """Each is imported as itself, which is how a stub exports a name."""
     lines = Path(package.__file__ or "").with_suffix(".pyi").read_text().splitlines()
@@ -37,7 +37,8 @@ def test_public_names_equal_those_of_the_stub(package: ModuleType) -> None:
 
 
 def test_importing_attncc_imports_nothing_heavy() -> None:
-    program = "import sys, attncc; print(sorted({'torch', 'sympy', 'numpy', 'networkx', 'triton'} & set(sys.modules)))"
+    heavy = "{'torch', 'sympy', 'numpy', 'networkx', 'triton'}"
+    program = f"import sys, attncc, attncc.interop; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 

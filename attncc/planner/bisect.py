@@ -121,9 +121,9 @@ class TileGrid:
         found: Array = holds & exists
         return found
 
-    def elements(self, corners: Array) -> tuple[Array, Array]:
-        """Return (holds, exists), bool (tiles, block_m, block_n), for single tiles."""
-        row = corners[:, 0, None] * self.block[0] + np.arange(self.block[0])
+    def elements(self, corners: Array, rows: Array | None = None) -> tuple[Array, Array]:
+        """Return (holds, exists), bool (tiles, block_m, block_n), for single tiles; or for some rows of each tile."""
+        row = corners[:, 0, None] * self.block[0] + (np.arange(self.block[0]) if rows is None else rows)
         col = corners[:, 1, None] * self.block[1] + np.arange(self.block[1])
         exists = (row < self.sizes[0])[:, :, None] & (col < self.sizes[1])[:, None, :]
         row, col = np.minimum(row, self.sizes[0] - 1), np.minimum(col, self.sizes[1] - 1)

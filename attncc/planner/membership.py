@@ -36,13 +36,17 @@ SPREAD = 8
 MOST_EQUAL = 1 << 20
 
 
-def tiles(layout: Layout, offset: int, block_m: int, block_n: int) -> Tiles:
-    """Return the runs of a layout with a residual; `offset` is the position of query row 0."""
+def tiles(layout: Layout, offset: int, block_m: int, block_n: int, *, looks: bool = True) -> Tiles:
+    """Return the runs of a layout with a residual; `offset` is the position of query row 0.
+
+    Args:
+        looks: Whether tiles that intervals leave undecided are looked at; else they are PARTIAL.
+    """
     if layout.sides is not None and block_n == 1:
         return single_keys(layout, offset, block_m)
     found = membership(layout, offset)
     if found is None or found.written(block_m, block_n) > MOST:
-        return bisect.bisect(layout, offset, block_m, block_n, looks=layout.sides is None)
+        return bisect.bisect(layout, offset, block_m, block_n, looks=looks and layout.sides is None)
     return found.tiles(block_m, block_n)
 
 
