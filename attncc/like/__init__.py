@@ -3,6 +3,7 @@
 "A window of 256" is 256 keys to some libraries and 257, 511 or 513 to others (docs/conventions.md).
 """
 
+from attncc.like.families import longformer, natten
 from attncc.like.kernels import flash_attn, flashinfer, jax, torch_sdpa, xformers
 from attncc.like.modules import local_attention, transformers, x_transformers
 
@@ -11,6 +12,8 @@ __all__ = [
     "flashinfer",
     "jax",
     "local_attention",
+    "longformer",
+    "natten",
     "torch_sdpa",
     "transformers",
     "x_transformers",

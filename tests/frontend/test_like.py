@@ -151,12 +151,40 @@ def test_transformers_layers_go_by_their_types(fields, layer, function) -> None:
     torch.testing.assert_close(mask(like.transformers(fields, layer), 17, 17), wanted.reshape(17, 17))
 
 
+def test_natten_takes_one_number_or_one_for_each_axis() -> None:
+    both = like.natten((6, 12), (3, 5), dilation=(1, 2), is_causal=(False, True))
+    wanted = attncc.load(
+        "neighborhood_2d",
+        height=6,
+        width=12,
+        kernel_h=3,
+        kernel_w=5,
+        dilation_w=2,
+        causal_w=True,
+    )
+    assert both == wanted
+    assert like.natten((16,), 5) == attncc.load("neighborhood_1d", length=16, kernel=5)
+    assert like.natten((4, 4, 4), 3, stride=2).parameters["stride_d"] == 2
+
+
+def test_longformer_takes_the_masks_of_its_model() -> None:
+    kept, far = torch.tensor([[1] * 10 + [0] * 2]), torch.tensor([[1] + [0] * 11])
+    found = attncc.dense_mask(like.longformer(4, kept, far), 12, batch=1).reshape(12, 12)
+    row, key = torch.arange(12)[:, None], torch.arange(12)
+    wanted = ((row - key).abs() <= 2) | (row == 0) | (key == 0)
+    wanted = wanted & (key < 10) & (row < 10)
+    torch.testing.assert_close(found, wanted)
+
+
 @pytest.mark.parametrize(
     ("call", "names"),
     [
         (lambda: like.flash_attn(window_size=(-2, 0)), "window_size"),
         (lambda: like.flash_attn(window_size=256), "window_size"),
         (lambda: like.jax(local_window_size=-1), "local_window_size"),
+        (lambda: like.natten((2, 2, 2, 2), 3), "shape"),
+        (lambda: like.natten((8, 8), (3, 3, 3)), "kernel"),
+        (lambda: like.longformer(3, [[1, 1]]), "attention_window"),
         (lambda: like.xformers("LowerTriangular"), "attn_bias"),
         (lambda: like.xformers("LowerTriangularFromBottomRightLocalAttentionMask"), "window_size"),
         (lambda: like.local_attention(0), "window_size"),
