@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from typing import Any
 
 from attncc.errors import AttnccError, ParameterError
 from attncc.frontend.accepted import AnyPattern, accepted_pattern
@@ -42,6 +43,18 @@ def register(name: str | None = None, pattern: AnyPattern | None = None) -> str:
             fix='Write register("mine", pattern).',
         )
     chosen = None if name is None else _in_text(name) if pattern is None else accepted_pattern(pattern)
+    attentions, masks = interfaces()
+    from attncc.integrations.transformers.attention import attend
+    from attncc.integrations.transformers.masks import pattern_mask
+
+    full_name = PLAIN if name is None else f"{PLAIN}:{name}"
+    attentions.register(full_name, partial(attend, joined=chosen))
+    masks.register(full_name, partial(pattern_mask, joined=chosen))
+    return full_name
+
+
+def interfaces() -> tuple[Any, Any]:
+    """Return Transformers' AttentionInterface and AttentionMaskInterface; raises AttnccError where it isn't there."""
     try:
         from transformers import AttentionInterface, AttentionMaskInterface
     except ImportError as error:
@@ -50,13 +63,7 @@ def register(name: str | None = None, pattern: AnyPattern | None = None) -> str:
             rule="The integration is for Transformers 5, which has AttentionInterface and AttentionMaskInterface.",
             fix='Install it: pip install "transformers>=5.0".',
         ) from error
-    from attncc.integrations.transformers.attention import attend
-    from attncc.integrations.transformers.masks import pattern_mask
-
-    full_name = PLAIN if name is None else f"{PLAIN}:{name}"
-    AttentionInterface.register(full_name, partial(attend, joined=chosen))
-    AttentionMaskInterface.register(full_name, partial(pattern_mask, joined=chosen))
-    return full_name
+    return AttentionInterface, AttentionMaskInterface
 
 
 def _in_text(text: str) -> Pattern:
