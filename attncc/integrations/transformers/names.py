@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from attncc.errors import AttnccError, ParameterError
@@ -32,7 +33,7 @@ def register(name: str | None = None, pattern: AnyPattern | None = None) -> str:
         "attncc", or "attncc:" and the name.
 
     Raises:
-        AttnccError: Transformers 5 isn't installed.
+        AttnccError: Transformers 5.4 or later isn't installed.
         PatternError: No such pattern, or not a pattern.
         ParameterError: A parameter is missing, unknown or wrong, or the name of a pattern is missing.
     """
@@ -55,14 +56,16 @@ def register(name: str | None = None, pattern: AnyPattern | None = None) -> str:
 
 def interfaces() -> tuple[Any, Any]:
     """Return Transformers' AttentionInterface and AttentionMaskInterface; raises AttnccError where it isn't there."""
+    rule = "The integration is for Transformers 5.4 and later, whose models ask for masks by q_length and q_offset."
     try:
-        from transformers import AttentionInterface, AttentionMaskInterface
+        from transformers import AttentionInterface, AttentionMaskInterface, __version__
+        from transformers.masking_utils import sdpa_mask
     except ImportError as error:
-        raise AttnccError(
-            f"Transformers can't be imported: {error}.",
-            rule="The integration is for Transformers 5, which has AttentionInterface and AttentionMaskInterface.",
-            fix='Install it: pip install "transformers>=5.0".',
-        ) from error
+        fix = 'Install it: pip install "transformers>=5.4".'
+        raise AttnccError(f"Transformers can't be imported: {error}.", rule=rule, fix=fix) from error
+    if "q_length" not in signature(sdpa_mask).parameters:
+        fix = 'Upgrade it: pip install --upgrade "transformers>=5.4".'
+        raise AttnccError(f"Transformers {__version__} is installed.", rule=rule, fix=fix)
     return AttentionInterface, AttentionMaskInterface
 
 
