@@ -53,6 +53,7 @@ from .frontend.scores import ScoreFactory as ScoreFactory
 from .frontend.scores import score as score
 from .frontend.sequences import Sequences as Sequences
 from .frontend.weights import Weights as Weights
+from .integrations.transformers.audit import audit as audit
 from .ir.claims import Bounds as Bounds
 from .ir.claims import Distinct as Distinct
 from .ir.claims import Sorted as Sorted

@@ -12,6 +12,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,10 @@ def _runnable() -> Iterator[object]:
         sources = [block.source for block in _blocks(page) if block.is_self_contained]
         if sources:
             compiles = any("torch.compile(" in source for source in sources)  # with a C++ compiler, for a minute
-            yield pytest.param(page, id=_name(page), marks=[pytest.mark.slow] if compiles else [])
+            marks = [pytest.mark.slow] if compiles else []
+            if any("import transformers" in source for source in sources) and find_spec("transformers") is None:
+                marks.append(pytest.mark.skip("Transformers isn't installed."))
+            yield pytest.param(page, id=_name(page), marks=marks)
 
 
 @pytest.mark.parametrize("page", list(_runnable()))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from attncc.cli.audit import audit
 from attncc.cli.bench import bench
 from attncc.cli.cache import app as cache_app
 from attncc.cli.compile import compile_pattern
@@ -34,6 +35,7 @@ app.command()(show)
 app.command()(plan)
 app.command()(bench)
 app.command()(verify)
+app.command()(audit)
 app.command()(tune)
 app.command()(inspect)
 app.command("compile")(compile_pattern)

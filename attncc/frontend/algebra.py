@@ -30,6 +30,14 @@ def without_future(template: PatternTemplate) -> list[Predicate]:
     return [subset & past for subset in template.subsets]
 
 
+def moved(template: PatternTemplate, n: int) -> list[Predicate]:
+    """Return every subset at positions from n on: i + n and j + n take the places of i and j."""
+    later = {I: I + n, J: J + n}
+    return [
+        subset.map(lambda atom: comparison(atom.relation, atom.expr.xreplace(later))) for subset in template.subsets
+    ]
+
+
 def others(template: PatternTemplate) -> list[Predicate]:
     """Return all pairs that no subset has."""
     return [~template.predicate]

@@ -10,12 +10,13 @@ import sympy
 
 from attncc._util import caching
 from attncc.errors import ShapeError, refuse_traced
+from attncc.frontend import algebra
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
 from attncc.frontend.language import TablePlaceholder
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.score_templates import InPacking
 from attncc.frontend.scores import Score
-from attncc.frontend.templates import PatternTemplate
+from attncc.frontend.templates import PatternTemplate, derived
 from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
 from attncc.ir.placeholders import TableKind
@@ -116,6 +117,13 @@ class BatchEntry:
         """Return what the symbols are for the entry."""
         number = {B: sympy.Integer(self.number)}
         return Packing({I: I, **number}, {J: J, **number}, sympy.S.Zero, sympy.S.Zero, None, TRUE)
+
+
+def from_position(pattern: Pattern, n: int) -> Pattern:
+    """Return the part of a pattern that begins at position n, whose positions count from 0 there."""
+    if not n:
+        return pattern
+    return Pattern(derived(pattern.template, algebra.moved, n), pattern.name, pattern.parameters, pattern.tables)
 
 
 @caching.algebra(1024)

@@ -10,7 +10,7 @@ from sequence_cases import SequenceCase, sequence_cases
 
 import attncc
 from attncc.errors import ShapeError
-from attncc.frontend.sequences import Sequences
+from attncc.frontend.sequences import Sequences, from_position
 from attncc.testing.check import check_plan
 
 CAUSAL = attncc.load("causal")
@@ -76,3 +76,10 @@ def test_numbers_that_are_no_positions_are_refused(q_offset, kv_len, problem: st
     assert problem in refused.value.problem
     assert refused.value.rule
     assert refused.value.fix
+
+
+@pytest.mark.parametrize("pattern", [attncc.load("fixed", l=8, c=2).union(), attncc.load("strided", l=8)])
+def test_a_part_from_a_position_counts_from_0(pattern: attncc.Pattern) -> None:
+    whole, part = attncc.dense_mask(pattern, 40), attncc.dense_mask(from_position(pattern, 13), 27)
+    assert torch.equal(part, whole[13:, 13:])
+    assert from_position(pattern, 0) is pattern
