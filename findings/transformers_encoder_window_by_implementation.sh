@@ -9,6 +9,8 @@ trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet "torch==2.13.0" "transformers==5.24.0"
 HF_HUB_OFFLINE=1 "$folder/venv/bin/python" - <<'PYTHON'
+from collections import defaultdict
+
 import torch
 import transformers
 from transformers import modeling_flash_attention_utils as flash
@@ -17,7 +19,7 @@ from transformers.masking_utils import sliding_window_bidirectional_mask_functio
 window = 4
 keep = sliding_window_bidirectional_mask_function(window)
 keys = sum(bool(keep(0, 0, torch.tensor(20), torch.tensor(j))) for j in range(41))
-flags = {name: True for name in ("window_size", "dropout_p", "deterministic", "softcap", "s_aux")}
+flags = defaultdict(bool, window_size=True)
 given = flash._process_flash_attention_kwargs(
     41, 41, is_causal=False, dropout=0.0, softmax_scale=1.0, sliding_window=window, supports_mapping=flags
 )["window_size"]
