@@ -40,7 +40,7 @@ def own_or_next(i, j, *, ids: attncc.Table):
 
 @attncc.pattern
 def looked_up_by_class(i, j, *, ids: attncc.Table, colours: attncc.Table):
-    return (ids[i] == ids[j]) & (colours[ids[j]] + ids[i] > 2)
+    return (ids[i] == ids[j]) & (colours[ids[i] + ids[j]] > 0)
 
 
 @attncc.pattern
@@ -60,7 +60,7 @@ PATTERNS = {
     "a residual": scattered(),
     "joined by either of two tables": in_either(ids=TABLE % 4, others=(TABLE + np.arange(N)) % 5 - 1),
     "joined by a class or the next one": own_or_next(ids=TABLE * 3 % 7),
-    "a class whose entry is looked up": looked_up_by_class(ids=TABLE * 3 % 7, colours=np.arange(7) % 3),
+    "a class whose entry is looked up": looked_up_by_class(ids=TABLE * 3 % 7, colours=np.arange(13) % 3),
 }
 
 
