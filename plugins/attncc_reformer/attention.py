@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
-from operator import or_
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,24 +11,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import attncc
-from attncc import Condition, Index, ParameterError, ShapeError, Table
-from attncc_reformer import lsh
-from attncc_reformer.hashing import checked_buckets, default_buckets, hashed, rotations, sorted_chunks
+from attncc import ShapeError
+from attncc_reformer.hashing import checked_buckets, default_buckets, hashed, rotations
+from attncc_reformer.places import Places
 
 #: The score of a token with itself, below all others.
 SELF = -5e4
-
-
-@attncc.pattern
-def _before(i: Index, j: Index, *, copies: int) -> Condition:
-    """Keys of earlier tokens, each of which has `copies` neighbouring positions."""
-    return j // copies < i // copies
-
-
-@attncc.pattern
-def _elsewhere(i: Index, j: Index, *, copies: int) -> Condition:
-    """Keys of other tokens, each of which has `copies` neighbouring positions."""
-    return j // copies != i // copies
 
 
 def lsh_attention(
@@ -84,45 +71,11 @@ def lsh_attention(
     if rotate is None:
         size = checked_buckets(default_buckets(n, chunk or 64) if buckets is None else buckets)
         rotate = rotations(head_dim, size, rounds, generator=generator, device=qk.device)
-    found = hashed(qk, rotate)
-    seen, copies = _seen(found.flatten(1, 2), chunk, repeated=repeated)
-    pattern = seen & (_before if causal else _elsewhere)(copies=copies)
-    sides = qk, normalize(qk, dim=-1), value
-    packed = (x.unsqueeze(3).expand(-1, -1, -1, copies, -1).reshape(1, 1, -1, x.shape[-1]) for x in sides)
-    out, lse = attncc.attention(*packed, pattern, scale=scale, return_lse=True, backend=backend, config=config)
-    out, lse = out.view(*value.shape[:3], copies, -1), lse.view(*value.shape[:3], copies)
-    alone = value, torch.full_like(lse[..., 0], SELF)
-    return attncc.merge(*zip(out.unbind(3), lse.unbind(3), strict=True), alone)[0]
-
-
-def _seen(buckets: Tensor, chunk: int | None, *, repeated: bool) -> tuple[attncc.Pattern, int]:
-    """Return the pattern of all entries' tokens laid end to end, and how often each token stands there.
-
-    Args:
-        buckets: (rounds, entries, N).
-        chunk, repeated: As in `lsh_attention`.
-    """
-    rounds, entries, n = buckets.shape
-    if chunk is None:
-        own, count = buckets, int(buckets.max()) + 1 if buckets.numel() else 1
-    else:
-        own, count = sorted_chunks(buckets, chunk), max(1, -(-n // chunk))
-    first = torch.arange(entries, device=own.device).view(-1, 1) * (rounds * count)
-    number = own + torch.arange(rounds, device=own.device).view(-1, 1, 1) * count
-    classes = [number + first]
-    if chunk is not None and rounds * count > 1:
-        classes.append((number - 1) % (rounds * count) + first)
-    if repeated:
-        rows = [x.permute(1, 2, 0).reshape(-1) for x in classes]
-        pairs = [(row, rows[0]) for row in rows]
-        return _union(pairs), rounds
-    keys, *_ = tables = [x.reshape(rounds, -1) for x in classes]
-    pairs = [(row, key) for query in tables for row, key in zip(query, keys, strict=True)]
-    if len(tables) > 1:  # the first chunk of a round looks back at the round before
-        pairs += zip(tables[1], keys.roll(1, 0), strict=True)
-    return _union(pairs), 1
-
-
-def _union(pairs: Iterable[tuple[Tensor, Tensor]]) -> attncc.Pattern:
-    """Return the pattern of keys whose class is the query's in one of some pairs of tables, (queries, keys)."""
-    return reduce(or_, (lsh(queries=Table(query), keys=Table(key)) for query, key in pairs))
+    places = Places.of(hashed(qk, rotate).flatten(1, 2), chunk)
+    sides = places.queries(qk), places.keys(normalize(qk, dim=-1)), places.keys(value)
+    score = None if repeated else places.once()
+    call = partial(attncc.attention, scale=scale, return_lse=True, backend=backend, config=config)
+    out, lse = call(*sides, places.pattern(causal=causal), score=score)
+    parts = zip(places.by_round(out, qk), places.by_round(lse.unsqueeze(-1), qk), strict=True)
+    alone = value, torch.full(value.shape[:-1], SELF, dtype=lse.dtype, device=lse.device)
+    return attncc.merge(*((part, total.squeeze(-1)) for part, total in parts), alone)[0]

@@ -91,7 +91,9 @@ def hashed(x: Tensor, rotations: Sequence[Tensor]) -> Tensor:
         bucket = torch.where(most >= -least, first, last + turned.shape[-1])
         found = bucket if found is None else found * (2 * turned.shape[-1]) + bucket
     if found is None:
-        raise ShapeError("rotations=().", rule="There is at least one rotation.", fix="Use rotations(D, buckets, rounds).")
+        raise ShapeError(
+            "rotations=().", rule="There is at least one rotation.", fix="Use rotations(D, buckets, rounds)."
+        )
     return found
 
 
