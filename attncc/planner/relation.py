@@ -7,7 +7,6 @@ each pair.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -113,13 +112,14 @@ def _implied(rest: list[Span], joins: list[Join]) -> tuple[list[Span], list[Pred
     """Part spans into those that stay, and filters on one side that others are where the joins hold.
 
     Where a[i] = b[j], `a[j] != b[j]` says no more of a pair than of its key, and `c[i] != b[j]` than `c[i] != a[i]`.
+    What the filters say of positions that no pair of the join has doesn't matter.
     """
     equal = [pair for join in joins for pair in ({join.key: join.query}, {join.query: join.key})]
     equal = [each | {-old: -new for old, new in each.items()} for each in equal]
     stay: list[Span] = []
     filters: list[Predicate] = []
     for span in rest:
-        forms = (span.form.xreplace(each) for each in equal if _keeps_its_range(span.form, each))
+        forms = (span.form.xreplace(each) for each in equal)
         form = next((form for form in forms if not {I, J} <= form.free_symbols), None)
         if form is None:
             stay.append(span)
@@ -127,15 +127,6 @@ def _implied(rest: list[Span], joins: list[Join]) -> tuple[list[Span], list[Pred
             atoms = replace(span, form=form).predicate()
             filters.append(atoms.map(lambda atom: comparison(atom.relation, atom.expr)))
     return stay, filters
-
-
-def _keeps_its_range(form: sympy.Expr, equal: Mapping[sympy.Expr, sympy.Expr]) -> bool:
-    """Return whether a form can be evaluated with other values in place of those of a key, where the join doesn't hold.
-
-    An index of a look-up, or a divisor, may be out of range there.
-    """
-    within = [node for node in sympy.preorder_traversal(form) if any(node != old and node.has(old) for old in equal)]
-    return all(node.is_Add or node.is_Mul or (isinstance(node, Mod) and node.args[1].is_Integer) for node in within)
 
 
 def _is_ordering(span: Span) -> bool:

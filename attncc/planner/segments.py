@@ -16,7 +16,7 @@ OTHER, FLAT, RAMP = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """S segments: rows first .. first+rows-1 see keys from `start`: `width` of them (FLAT), or one more each row (RAMP).
+    """S segments: rows first .. first+rows-1 see `width` keys from `start` (FLAT), or one more each row (RAMP).
 
     Attributes:
         kind, first, rows, start, width: (S,), int64.

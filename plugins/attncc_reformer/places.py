@@ -16,7 +16,8 @@ from attncc_reformer import lsh
 @attncc.pattern
 def _near(i: Index, j: Index, *, queries: Table, keys: Table) -> Condition:
     """Keys in the query's chunk or in the one before it."""
-    return (keys[j] <= queries[i]) & (queries[i] <= keys[j] + 1)
+    near: Condition = (keys[j] <= queries[i]) & (queries[i] <= keys[j] + 1)
+    return near
 
 
 @attncc.pattern
@@ -106,7 +107,7 @@ class Places:
         )
 
     def pattern(self, *, causal: bool) -> attncc.Pattern:
-        """Return who sees whom: keys of the class, or of the one before it, that are of earlier, or of other, tokens."""
+        """Return who sees whom: keys of the class, or of the one before, that are of earlier, or of other, tokens."""
         classes = {"queries": self._table(self.classes), "keys": self._table(self._key_classes)}
         if self.exact and causal:
             return lsh(**classes) & _before()
@@ -115,7 +116,7 @@ class Places:
 
     def once(self) -> attncc.Score:
         """Return the score by which a key that several rounds find counts once."""
-        entries, rounds, n = self.order.shape
+        rounds = self.order.shape[1]
         own = torch.empty_like(self.classes).scatter_(
             -1, self.order, self.classes
         )  # of each token, (entries, rounds, N)

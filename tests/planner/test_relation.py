@@ -124,8 +124,3 @@ def test_what_a_join_tells_of_one_side_is_a_filter(name: str) -> None:
     relations = [relate(clause, N) for clause in disjoint_clauses(PATTERNS[name].predicate)]
     assert len(relations) > 1
     assert all(relation.residual == TRUE for relation in relations)
-
-
-def test_a_look_up_by_the_class_stays_where_the_join_holds() -> None:
-    [clause] = disjoint_clauses(PATTERNS["a class whose entry is looked up"].predicate)
-    assert relate(clause, N).residual != TRUE

@@ -163,7 +163,7 @@ def _backward(
         d_query, d_key, d_value = _item_gradients(launch, saved, grad_out, score, scale)
         return launch.in_order(d_query), d_key, d_value
     query, key, value = group.selection.folded(saved.query), saved.key.flatten(0, 1), saved.value.flatten(0, 1)
-    sums = sums_like(query), sums_like(key), sums_like(value)
+    sums = _gradient_room(query, covered=group.covered), sums_like(key), sums_like(value)
     for launch in group.launches:
         rows, cols = launch.tiles.rows, launch.tiles.key_rows
         d_query, d_key, d_value = _item_gradients(launch, saved, grad_out, score, scale)
@@ -171,6 +171,13 @@ def _backward(
         cols.add(sums[1], d_key)
         cols.add(sums[2], d_value)
     return sums
+
+
+def _gradient_room(query: Tensor, *, covered: bool) -> Tensor:
+    """Return room for the gradients of queries, zeros where no launch stores some of them."""
+    if not covered:
+        return sums_like(query)
+    return torch.empty(query.shape, dtype=accumulation_dtype(query.dtype), device=query.device)
 
 
 def _item_gradients(

@@ -175,7 +175,7 @@ def _under_key_ranges(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
 def _of_few_shapes(found: Segments, rest: Array) -> tuple[Segments, Array]:
     """Leave segments to tiles with masks where they are small and have many shapes, each of which is a call."""
     columns = np.column_stack([found.kind, found.rows, found.width])
-    shapes, which = np.unique(columns, axis=0, return_inverse=True)
+    _, which = np.unique(columns, axis=0, return_inverse=True)
     pairs = np.bincount(which.ravel(), found.rows * (found.width + found.rows * (found.kind == RAMP) // 2))
     small = pairs < LEAST_PAIRS
     if small.sum() <= MOST_SHAPES:
