@@ -43,7 +43,7 @@ def _once(
 ) -> Real:
     """A key that several rounds find counts once; the tables have a class of each round."""
     pairs = [(queries[r, i], keys[r, j]) for r in range(rounds)]
-    finds = [(query >= key) & (query <= key + look_back) for query, key in pairs]
+    finds = [(query >= key) & (query <= key + (1 if look_back else 0)) for query, key in pairs]
     if look_back:  # the first chunk of a round looks back at the last one of the round before
         finds += [queries[r, i] + (0 if r else places) == keys[(r - 1) % rounds, j] + 1 for r in range(rounds)]
     times = [attncc.where(found, 1.0, 0.0) for found in finds]

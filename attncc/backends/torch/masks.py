@@ -146,7 +146,7 @@ class Mask:
         for part in (self.start, self.stop, self.key_slot, self.query, self.key):
             if part is not None:
                 found.update(repr((part.shape, part.dtype)).encode())
-                found.update(np.ascontiguousarray(part))
+                found.update(part.tobytes())
         return found.digest()
 
     @property
