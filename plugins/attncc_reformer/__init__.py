@@ -20,15 +20,13 @@ def lsh(i: Index, j: Index, *, queries: Table, keys: Table) -> Condition:
 
 
 @attncc.pattern
-def lsh_chunks(
-    i: Index, j: Index, *, chunks: Table, count: Annotated[int, Bounds(minimum=1)], look_back: bool = True
-) -> Condition:
+def lsh_chunks(i: Index, j: Index, *, chunks: Table, count: Annotated[int, Bounds(minimum=1)]) -> Condition:
     """Keys in the query's chunk of the order sorted by bucket, or in the one before (Kitaev et al. 2020, figure 2).
 
     The table has the chunk of each token, 0 to count - 1. The first chunk looks back at the last one.
     """
-    own: Condition = chunks[i] == chunks[j]
-    return own | (chunks[i] == (chunks[j] + 1) % count) if look_back else own
+    seen: Condition = (chunks[i] == chunks[j]) | (chunks[i] == (chunks[j] + 1) % count)
+    return seen
 
 
 @attncc.pattern

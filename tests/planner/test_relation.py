@@ -120,7 +120,7 @@ def test_disjoint_clauses_are_unchanged() -> None:
 
 
 @pytest.mark.parametrize("name", ["joined by either of two tables", "joined by a class or the next one"])
-def test_what_a_join_tells_of_one_side_is_a_filter(name: str) -> None:
+def test_comparisons_that_a_join_settles_for_one_side_are_filters(name: str) -> None:
     relations = [relate(clause, N) for clause in disjoint_clauses(PATTERNS[name].predicate)]
     assert len(relations) > 1
     assert all(relation.residual == TRUE for relation in relations)
