@@ -100,7 +100,7 @@ def test_few_pairs_have_the_score_and_the_others_none() -> None:
     ]
 
 
-def test_what_a_score_masks_is_not_computed() -> None:
+def test_masked_pairs_are_not_computed() -> None:
     for score, edges in ((without_self(), 2048 * 2047 // 2), (only_near(), 40 * 2048 - 40 * 39 // 2)):
         found = lowered(score, PATTERNS["causal"])
         assert isinstance(found, ScoreParts)
