@@ -41,8 +41,8 @@ out = lsh_attention(qk, value, rounds=2, buckets=8, chunk=64, causal=True)
   score `score - log(count)`. With `chunk=None` the sets are exact.
 - The token itself is left out of the sets. It joins as a part of its own with a score of −50,000, so that it has weight
   1 where there is nothing else, and 0 elsewhere.
-- Beyond 128 buckets the default is a product of two hashes, `buckets=(32, 32)` for 1,024. One hash of N / m buckets
-  would take N² D / 2m products.
+- Beyond 128 buckets the default is a product of hashes, `buckets=(8, 8, 16)` for 1,024. One hash of N / m buckets would
+  take N² D / 2m products.
 
 With the same rotations outputs and gradients equal those of reformer-pytorch's `LSHAttention`. Its keys of several
 rounds count once with `allow_duplicate_attention=False`. For keys that a first chunk finds in the round before, it

@@ -10,14 +10,17 @@ from torch import Tensor
 
 from attncc import ParameterError, ShapeError
 
-#: Buckets beyond which they are the product of two factors, so that hashing costs less than attention.
+#: Buckets up to which they are one hash by default; beyond, hashing would take longer than attention.
 MOST_BUCKETS = 128
+#: The factors of more buckets have at most so many bits.
+FACTOR_BITS = 4
 
 
 def default_buckets(n: int, chunk: int) -> tuple[int, ...]:
-    """Return factors of a number of buckets for n tokens: a power of two near n / chunk, two factors beyond 128."""
-    power = max(1, round(math.log2(max(n, 1) / chunk)) if n > chunk else 1)
-    return (1 << power,) if 1 << power <= MOST_BUCKETS else (1 << power // 2, 1 << power - power // 2)
+    """Return factors of a number of buckets for n tokens, a power of two near n / chunk: one up to 128 buckets."""
+    bits = max(1, round(math.log2(max(n, 1) / chunk)))
+    factors = 1 if 1 << bits <= MOST_BUCKETS else -(-bits // FACTOR_BITS)
+    return tuple(1 << (bits + k) // factors for k in range(factors))
 
 
 def rotations(

@@ -132,7 +132,10 @@ def test_attention_tends_to_full_attention_with_rounds() -> None:
 
 def test_default_buckets_are_about_as_large_as_chunks() -> None:
     assert [default_buckets(n, 64) for n in (1, 64, 4096, 8192)] == [(2,), (2,), (64,), (128,)]
-    assert default_buckets(65536, 64) == (32, 32)
+    for n in (1 << bits for bits in range(14, 24)):
+        factors = default_buckets(n, 64)
+        assert math.prod(factors) == n // 64
+        assert all(2 <= factor <= 16 for factor in factors)
 
 
 def test_a_generator_draws_the_same_again() -> None:

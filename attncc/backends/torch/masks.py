@@ -142,11 +142,11 @@ class Mask:
     @cached_property
     def contents(self) -> bytes:
         """A hash of what it masks, by which it is kept: a forward and a backward with the same items share it."""
-        found = hashlib.blake2b(b"" if self.residual is None else structure(self.residual).encode())
+        found = hashlib.sha256(b"" if self.residual is None else structure(self.residual).encode())
         for part in (self.start, self.stop, self.key_slot, self.query, self.key):
             if part is not None:
                 found.update(repr((part.shape, part.dtype)).encode())
-                found.update(part.tobytes())
+                found.update(np.ascontiguousarray(part).data)
         return found.digest()
 
     @property
