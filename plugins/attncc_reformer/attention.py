@@ -71,11 +71,19 @@ def lsh_attention(
     if rotate is None:
         size = checked_buckets(default_buckets(n, chunk or 64) if buckets is None else buckets)
         rotate = rotations(head_dim, size, rounds, generator=generator, device=qk.device)
-    places = Places.of(hashed(qk, rotate).flatten(1, 2), chunk)
-    sides = places.queries(qk), places.keys(normalize(qk, dim=-1)), places.keys(value)
-    score = None if repeated else places.once()
-    call = partial(attncc.attention, scale=scale, return_lse=True, backend=backend, config=config)
-    out, lse = call(*sides, places.pattern(causal=causal), score=score)
-    parts = zip(places.by_round(out, qk), places.by_round(lse.unsqueeze(-1), qk), strict=True)
-    alone = value, torch.full(value.shape[:-1], SELF, dtype=lse.dtype, device=lse.device)
-    return attncc.merge(*((part, total.squeeze(-1)) for part, total in parts), alone)[0]
+    places, keys = Places.of(hashed(qk, rotate).flatten(1, 2), chunk), normalize(qk, dim=-1)
+    of_tokens = None if repeated else places.of_tokens()
+    found = [
+        (
+            value,
+            torch.full(value.shape[:-1], SELF, dtype=torch.promote_types(qk.dtype, torch.float32), device=qk.device),
+        )
+    ]
+    for part in places.parts():
+        sides = part.queries(qk), part.keys(keys), part.keys(value)
+        score = None if of_tokens is None else part.once(of_tokens)
+        call = partial(attncc.attention, *sides, part.pattern(causal=causal), score=score, scale=scale)
+        out, lse = call(return_lse=True, backend=backend, config=config)
+        sums = (total.squeeze(-1) for total in part.by_round(lse.unsqueeze(-1), qk))
+        found += zip(part.by_round(out, qk), sums, strict=True)
+    return attncc.merge(*found)[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 import attncc
 from attncc import Condition, Index, ParameterError, Real, Table
 from attncc_reformer import lsh
+
+#: Rows of queries, of all entries and rounds, that are computed at a time, at least those of one round.
+MOST_ROWS = 1 << 16
 
 
 @attncc.pattern
@@ -54,21 +58,21 @@ def _once(
 class Places:
     """Queries lie in the order (entries, rounds, N), each round's sorted by bucket, then by position.
 
-    So do keys; where chunks look back, each entry's last chunk stands before its first one, too. Classes are numbers of
+    So do keys; before them stand those of the chunk that an entry's first chunk looks back at. Classes are numbers of
     chunks, or of buckets, of all entries and rounds; one number is left out between entries.
 
     Attributes:
         order: The token at each place, 0 to N - 1, (entries, rounds, N).
         classes: The class of each place, (entries, rounds, N).
+        back: The tokens that an entry's first chunk looks back at, (entries, L); L = 0 where no chunk looks back.
         count: The classes of a round.
-        last: The tokens of an entry's last chunk; 0 where no chunk looks back.
         exact: Whether classes are buckets.
     """
 
     order: Tensor
     classes: Tensor
+    back: Tensor
     count: int
-    last: int
     exact: bool
 
     @classmethod
@@ -87,8 +91,17 @@ class Places:
         count = 1 + (int(numbers.max()) if n else 0)
         first = torch.arange(entries, device=order.device).view(-1, 1, 1) * (rounds * count + 1) + 1
         classes = numbers + torch.arange(rounds, device=order.device).view(-1, 1) * count + first
-        looks_back = chunk is not None and rounds * count > 1
-        return cls(order, classes, count, n - (count - 1) * chunk if looks_back and chunk else 0, chunk is None)
+        last = (count - 1) * chunk if chunk is not None and rounds * count > 1 else n
+        return cls(order, classes, order[:, -1, last:], count, chunk is None)
+
+    def parts(self) -> Iterator[Places]:
+        """Yield the places of a few rounds at a time, at least one: results of many rows don't fit the caches."""
+        entries, rounds, n = self.order.shape
+        step = max(1, MOST_ROWS // max(1, entries * n))
+        for first in range(0, rounds, step):
+            few = slice(first, first + step)
+            back = self.order[:, first - 1, n - self.back.shape[1] :]
+            yield replace(self, order=self.order[:, few], classes=self.classes[:, few], back=back)
 
     def queries(self, x: Tensor) -> Tensor:
         """Return the rows of x (B, H, N, D) at the places of queries, (1, 1, rows, D)."""
@@ -101,10 +114,9 @@ class Places:
     def by_round(self, x: Tensor, like: Tensor) -> tuple[Tensor, ...]:
         """Return rows (1, 1, rows, D) at the places of queries as (B, H, N, D) for each round, as `like` is."""
         inverse = torch.empty_like(self.order).scatter_(-1, self.order, self._numbers.expand_as(self.order))
-        rows = x.view(*self.order.shape, -1)
-        return tuple(
-            _taken(rows[:, r].unsqueeze(0), inverse[:, r]).view(*like.shape[:3], -1) for r in range(self.order.shape[1])
-        )
+        entries, rounds, n = self.order.shape
+        rows = x.view(entries, 1, rounds * n, -1)
+        return tuple(_taken(rows, inverse[:, r] + r * n).view(*like.shape[:3], -1) for r in range(rounds))
 
     def pattern(self, *, causal: bool) -> attncc.Pattern:
         """Return who sees whom: keys of the class, or of the one before, that are of earlier, or of other, tokens."""
@@ -114,14 +126,15 @@ class Places:
         tokens = {"queries": self._table(self.order), "keys": self._table(self._key_order)}
         return (lsh if self.exact else _near)(**classes) & (_earlier if causal else _other)(**tokens)
 
-    def once(self) -> attncc.Score:
-        """Return the score by which a key that several rounds find counts once."""
-        rounds = self.order.shape[1]
-        own = torch.empty_like(self.classes).scatter_(
-            -1, self.order, self.classes
-        )  # of each token, (entries, rounds, N)
-        own = own - self.classes[:, :1, :1]
-        at = (torch.take_along_dim(own, x.unsqueeze(1), 2) for x in (self.order.flatten(1), self._key_order))
+    def of_tokens(self) -> Tensor:
+        """Return the class of each token in each round, from 0 on in each entry, (entries, rounds, N)."""
+        found = torch.empty_like(self.classes).scatter_(-1, self.order, self.classes)
+        return found - self.classes[:, :1, :1]
+
+    def once(self, of_tokens: Tensor) -> attncc.Score:
+        """Return the score by which a key that several rounds find counts once, given the classes in all of these."""
+        rounds = of_tokens.shape[1]
+        at = (torch.take_along_dim(of_tokens, x.unsqueeze(1), 2) for x in (self.order.flatten(1), self._key_order))
         queries, keys = (Table(x.transpose(0, 1).reshape(rounds, -1)) for x in at)
         look_back = not self.exact
         return _once(queries=queries, keys=keys, rounds=rounds, places=rounds * self.count, look_back=look_back)
@@ -133,13 +146,13 @@ class Places:
     @cached_property
     def _key_order(self) -> Tensor:
         """The token at each place of a key, (entries, rows)."""
-        return torch.cat([self.order[:, -1, self.order.shape[-1] - self.last :], self.order.flatten(1)], 1)
+        return torch.cat([self.back, self.order.flatten(1)], 1)
 
     @cached_property
     def _key_classes(self) -> Tensor:
         """The class of each place of a key, (entries, rows)."""
         first = self.classes[:, 0, :1] - 1
-        return torch.cat([first.expand(-1, self.last), self.classes.flatten(1)], 1)
+        return torch.cat([first.expand(-1, self.back.shape[1]), self.classes.flatten(1)], 1)
 
     @staticmethod
     def _table(x: Tensor) -> Table:
