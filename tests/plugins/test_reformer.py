@@ -13,6 +13,7 @@ from torch import Tensor
 import attncc
 from attncc import ParameterError, ShapeError
 from attncc.testing import check_pattern
+from attncc_reformer import places
 from attncc_reformer.attention import lsh_attention
 from attncc_reformer.hashing import default_buckets, hashed, rotations, sorted_chunks
 
@@ -117,6 +118,16 @@ def test_attention_is_the_softmax_over_the_tokens_found(
     grad = drawn(*out.shape, seed=3)
     found, right = (torch.autograd.grad(x, (qk, value), grad, retain_graph=True) for x in (out, wanted))
     torch.testing.assert_close(found, right)
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_rounds_may_be_computed_one_by_one(repeated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    qk, value = drawn(2, 2, 45, 8), drawn(2, 2, 45, 8, seed=1)
+    turns = rotations(8, 6, 3, generator=generator(), dtype=torch.float64)
+    together = lsh_attention(qk, value, chunk=8, causal=True, repeated=repeated, rotate=turns)
+    monkeypatch.setattr(places, "MOST_ROWS", 1)
+    one_by_one = lsh_attention(qk, value, chunk=8, causal=True, repeated=repeated, rotate=turns)
+    torch.testing.assert_close(one_by_one, together)
 
 
 def test_attention_tends_to_full_attention_with_rounds() -> None:
