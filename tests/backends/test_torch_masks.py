@@ -158,3 +158,15 @@ def test_rows_that_see_no_key_are_told(keys: int) -> None:
     np.testing.assert_array_equal(found.empty[0], (found.bias[0] == -torch.inf).all(-1))
     assert found.empty[0, :, 1].all()
     assert not found.empty.all()
+
+
+@attncc.pattern
+def first(j, *, length: int):
+    return j < length
+
+
+def test_a_residual_of_one_side_hides_whole_columns() -> None:
+    key = np.arange(8)[None]
+    mask = Mask(np.zeros((1, 5), int), np.full((1, 5), 8), key, first(length=3).predicate, key[:, :5], key)
+    bias = mask.additive(CPU, torch.float32).bias
+    np.testing.assert_array_equal(bias[0, 0] == 0, np.broadcast_to(np.arange(8) < 3, (5, 8)))

@@ -194,7 +194,7 @@ class Mask:
         several = max(1, PART // (height * keys))
         for first, row in itertools.product(range(0, items, several), range(0, rows, height)):
             part = slice(first, first + several), slice(row, row + height)
-            seen = torch.as_tensor(in_range(*part) & holds(*part), device=device)
+            seen = torch.as_tensor(in_range(*part) & holds(*part), device=device).expand(hidden[part].shape)
             torch.sub(seen.view(torch.int8), 1, out=hidden[part])
         together = hidden.view(torch.int64) if keys % 8 == 0 else hidden  # eight at a time: all of their bits are 1
         return Hidden(hidden, (together == -1).all(-1))
