@@ -18,11 +18,12 @@ import sympy
 
 from attncc._util import caching
 from attncc.ir import lists
-from attncc.ir.arithmetic import floor_quotient
+from attncc.ir.arithmetic import floor_quotient, split_sum
 from attncc.ir.bits import MAX_SHIFT, Bitwise, LeftShift, RightShift
 from attncc.ir.lists import IsMember
-from attncc.ir.predicate import And, Atom, Comparator, Connective, Constant, Predicate
+from attncc.ir.predicate import And, Atom, Connective, Constant, Predicate
 from attncc.ir.quotient import FloorDiv
+from attncc.ir.symbols import I, J
 from attncc.ir.tables import Read, TableData
 
 Environment = Mapping[sympy.Basic, Any]
@@ -145,7 +146,7 @@ class _Evaluation:
     def of(self, predicate: Predicate) -> Any:
         match predicate:
             case Atom():
-                return _related(evaluator(predicate.expr)(self.env), predicate.relation)
+                return comparison_evaluator(predicate)(self.env)
             case Constant():
                 return predicate.value
             case Connective():
@@ -159,14 +160,15 @@ class _Evaluation:
         raise TypeError(f"no evaluation rule for {type(predicate).__name__}")
 
 
-def _related(value: Any, relation: Comparator) -> Any:
-    match relation:
-        case "ge":
-            return value >= 0
-        case "eq":
-            return value == 0
-        case "ne":
-            return value != 0
+@caching.algebra(4096)
+def comparison_evaluator(atom: Atom) -> Evaluator:
+    """Return where a comparison holds: one operation for each pair, where a side is free of i and the other of j."""
+    relate = {"ge": operator.ge, "eq": operator.eq, "ne": operator.ne}[atom.relation]
+    parts = split_sum(atom.expr, I, J)
+    if parts is None or not all(part.free_symbols for part in parts):
+        parts = atom.expr, sympy.S.Zero
+    left, right = evaluator(parts[0]), evaluator(sympy.expand(-parts[1]))
+    return lambda env: relate(left(env), right(env))
 
 
 def _choose(condition: Any, yes: Any, no: Any) -> Any:

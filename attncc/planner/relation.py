@@ -99,10 +99,34 @@ def _related(clause: Clause, kv_len: int) -> Relation:
             joins.append(join)
         else:
             rest.append(span)
+    rest, implied = _implied(rest, joins)
+    query += (condition for condition in implied if J not in condition.free)
+    key += (condition for condition in implied if J in condition.free)
     ordering = None if joins else next(filter(_is_ordering, rest), None)
     residual = conjunction(span.predicate() for span in rest if span is not ordering)
     found = Relation(conjunction(query), conjunction(key), tuple(joins), tuple(bands), residual)
     return found if ordering is None else replace(found, ordering=_limited(ordering, *_parts(ordering), 1))
+
+
+def _implied(rest: list[Span], joins: list[Join]) -> tuple[list[Span], list[Predicate]]:
+    """Part spans into those that stay, and filters on one side that others are where the joins hold.
+
+    Where a[i] = b[j], `a[j] != b[j]` says no more of a pair than of its key, and `c[i] != b[j]` than `c[i] != a[i]`.
+    What the filters say of positions that no pair of the join has doesn't matter.
+    """
+    equal = [pair for join in joins for pair in ({join.key: join.query}, {join.query: join.key})]
+    equal = [each | {-old: -new for old, new in each.items()} for each in equal]
+    stay: list[Span] = []
+    filters: list[Predicate] = []
+    for span in rest:
+        forms = (span.form.xreplace(each) for each in equal)
+        form = next((form for form in forms if not {I, J} <= form.free_symbols), None)
+        if form is None:
+            stay.append(span)
+        else:
+            atoms = replace(span, form=form).predicate()
+            filters.append(atoms.map(lambda atom: comparison(atom.relation, atom.expr)))
+    return stay, filters
 
 
 def _is_ordering(span: Span) -> bool:

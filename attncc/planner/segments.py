@@ -14,25 +14,42 @@ from attncc.planner.pieces import Pieces
 OTHER, FLAT, RAMP = 0, 1, 2
 
 
-@dataclass(frozen=True)
-class Segment:
-    """Rows first .. first+rows-1 see keys from `start`: `width` of them (FLAT), or one more each row (RAMP)."""
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """S segments: rows first .. first+rows-1 see `width` keys from `start` (FLAT), or one more each row (RAMP).
 
-    kind: int
-    first: int
-    rows: int
-    start: int
-    width: int
+    Attributes:
+        kind, first, rows, start, width: (S,), int64.
+    """
+
+    kind: Array
+    first: Array
+    rows: Array
+    start: Array
+    width: Array
+
+    def __len__(self) -> int:
+        """The number of segments."""
+        return len(self.kind)
+
+    def chosen(self, which: Array) -> Segments:
+        """Return the segments for which a bool array (S,) is True."""
+        return Segments(*(x[which] for x in (self.kind, self.first, self.rows, self.start, self.width)))
+
+    @property
+    def row_slots(self) -> Array:
+        """The query slots of all segments, one segment's after the other's."""
+        return ranges(self.first, self.rows)
 
 
-def segments(start: Array, stop: Array, shortest: int) -> tuple[list[Segment], Array]:
+def segments(start: Array, stop: Array, shortest: int) -> tuple[Segments, Array]:
     """Return the mask-free segments of at least `shortest` rows, and the other rows that see any key.
 
     A row between two runs belongs to the first of them. Rows without keys are in neither.
     """
     rows = np.flatnonzero(stop > start)
     if not len(rows):
-        return [], rows
+        return Segments(rows, rows, rows, rows, rows), rows
     kind = _steps(rows, start[rows], stop[rows])
     begin = np.flatnonzero(np.diff(kind, prepend=-1))
     kinds = kind[begin]
@@ -46,14 +63,12 @@ def segments(start: Array, stop: Array, shortest: int) -> tuple[list[Segment], A
     taken = np.zeros(len(rows) + 1, np.int64)
     np.add.at(taken, begin[chosen], 1)
     np.add.at(taken, end[chosen], -1)
-    found = [
-        Segment(int(k), int(rows[b]), int(n), int(start[rows[b]]), int(stop[rows[b]] - start[rows[b]]))
-        for k, b, n in zip(kinds[chosen], begin[chosen], length[chosen], strict=True)
-    ]
+    first = rows[begin[chosen]]
+    found = Segments(kinds[chosen], first, length[chosen], start[first], (stop - start)[first])
     return found, rows[np.cumsum(taken[:-1]) == 0]
 
 
-def segments_of(start: Pieces, stop: Pieces, shortest: int) -> tuple[list[Segment], Array]:
+def segments_of(start: Pieces, stop: Pieces, shortest: int) -> tuple[Segments, Array]:
     """Return what `segments` does for key ranges in pieces, which have the same breakpoints."""
     rows = np.diff(start.first, append=start.length)
     some = (stop.base > start.base) | (stop.ends > start.ends)
@@ -61,7 +76,7 @@ def segments_of(start: Pieces, stop: Pieces, shortest: int) -> tuple[list[Segmen
     chosen = alike & (rows >= shortest)
     kinds = np.where(stop.slope == 0, FLAT, RAMP)
     columns = (kinds, start.first, rows, start.base, stop.base - start.base)
-    found = [Segment(*row) for row in np.column_stack(columns)[chosen].tolist()]
+    found = Segments(*(column[chosen] for column in columns))
     others = np.flatnonzero(some & ~chosen)
     return found, ranges(start.first[others], rows[others])
 

@@ -78,7 +78,7 @@ def _of_rows(exact: Sequence[Pass]) -> Mapping[str, int]:
     """Return what the rows of exact passes look like."""
     bounds = [work.key_ranges.bounds() for work in exact]
     parted = [segments(*each, SHORTEST_RUN) for each in bounds]
-    runs = [run.rows for each, _ in parted for run in each]
+    runs = [int(rows) for each, _ in parted for rows in each.rows]
     return {
         "shortest_run": min(runs, default=0),
         "longest_run": max(runs, default=0),

@@ -228,3 +228,22 @@ def test_layouts_of_tensors_change_nothing(name: str, layout: str, heads: tuple[
     for found, wanted in zip(results(layout), results("contiguous"), strict=True):
         assert found.is_contiguous()
         torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-25, 1e-15, 1e-6, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_of_lse_add_up_with_those_of_out_of_any_size(size: float, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sides = [torch.randn(1, 2, 70, 8, generator=generator, dtype=dtype).requires_grad_() for _ in range(3)]
+    grad_out, grad_lse = (
+        torch.randn(*shape, generator=generator, dtype=dtype) for shape in ((1, 2, 70, 8), (1, 2, 70))
+    )
+    grad_out[:, :, ::3] = 0.0
+    scores = (sides[0] @ sides[1].mT / math.sqrt(8)).masked_fill(torch.ones(70, 70).triu(1).bool(), -math.inf)
+    wanted = torch.autograd.grad(
+        (torch.softmax(scores, -1) @ sides[2], scores.logsumexp(-1)), sides, (grad_out * size, grad_lse)
+    )
+    results = attncc.attention(*sides, attncc.load("causal"), return_lse=True, backend="torch")
+    found = torch.autograd.grad(results, sides, (grad_out * size, grad_lse))
+    for own, right in zip(found, wanted, strict=True):
+        torch.testing.assert_close(own, right, rtol=1e-4, atol=1e-5 * float(right.abs().max()))

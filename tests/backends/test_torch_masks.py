@@ -113,8 +113,8 @@ def test_small_masks_are_evaluated_once(monkeypatch: pytest.MonkeyPatch, most: i
 
 def test_masks_are_kept_while_room_remains() -> None:
     assert masks.MOST_KEPT <= masks.POOL
-    several = [drawn(3, 8, 20) for _ in range(4)]
-    for mask in several:
+    several = [drawn(3, 8, keys) for keys in (16, 20, 24, 28)]
+    for mask in [*several, drawn(3, 8, 20)]:
         mask.additive(CPU, torch.float32)
     kept = masks._kept.cache  # type: ignore[attr-defined]
     assert len(kept) == 4
@@ -148,3 +148,25 @@ def test_a_mask_is_shared_only_by_items_that_compare_the_same() -> None:
                 mask.key_slot[item] < mask.stop[item][:, None]
             )
             assert np.array_equal(holds[item], evaluate_predicate(mask.residual, env) & inside)
+
+
+@pytest.mark.parametrize("keys", [16, 20])
+def test_rows_that_see_no_key_are_told(keys: int) -> None:
+    mask = drawn(3, 8, keys)
+    found = mask.additive(CPU, torch.float32)
+    assert found.empty is not None
+    np.testing.assert_array_equal(found.empty[0], (found.bias[0] == -torch.inf).all(-1))
+    assert found.empty[0, :, 1].all()
+    assert not found.empty.all()
+
+
+@attncc.pattern
+def first(j, *, length: int):
+    return j < length
+
+
+def test_a_residual_of_one_side_hides_whole_columns() -> None:
+    key = np.arange(8)[None]
+    mask = Mask(np.zeros((1, 5), int), np.full((1, 5), 8), key, first(length=3).predicate, key[:, :5], key)
+    bias = mask.additive(CPU, torch.float32).bias
+    np.testing.assert_array_equal(bias[0, 0] == 0, np.broadcast_to(np.arange(8) < 3, (5, 8)))

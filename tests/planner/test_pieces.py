@@ -12,7 +12,7 @@ from attncc.ir.symbols import I
 from attncc.ir.tables import Read, Runs, TableSymbol
 from attncc.planner.key_ranges import in_pieces
 from attncc.planner.pieces import Pieces, pieces_of
-from attncc.planner.segments import segments, segments_of
+from attncc.planner.segments import RAMP, segments, segments_of
 
 LENGTH = 40
 
@@ -47,11 +47,10 @@ def test_key_ranges_in_pieces_agree_with_tabulated_ones(start: Pieces, end: Piec
     assert found.pieces is not None
     rows: list[tuple[int, int, int]] = []
     chosen, rest = segments_of(*found.pieces, shortest)
-    for segment in chosen:
-        grows = 1 if segment.kind == 2 else 0
-        rows += [
-            (segment.first + r, segment.start, segment.start + segment.width + grows * r) for r in range(segment.rows)
-        ]
+    for kind, first, length, begin, width in zip(
+        chosen.kind, chosen.first, chosen.rows, chosen.start, chosen.width, strict=True
+    ):
+        rows += [(first + r, begin, begin + width + (r if kind == RAMP else 0)) for r in range(length)]
     rows += [(int(r), int(low[r]), int(high[r])) for r in rest if high[r] > low[r]]
     assert sorted(rows) == [(r, low[r], high[r]) for r in range(LENGTH) if high[r] > low[r]]
     assert len(segments(low, high, shortest)[1]) <= LENGTH

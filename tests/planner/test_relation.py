@@ -29,6 +29,21 @@ def rising(i, j, *, marks: attncc.Table):
 
 
 @attncc.pattern
+def in_either(i, j, *, ids: attncc.Table, others: attncc.Table):
+    return (ids[i] == ids[j]) | (others[i] == ids[j])
+
+
+@attncc.pattern
+def own_or_next(i, j, *, ids: attncc.Table):
+    return (ids[i] == ids[j]) | (ids[i] == (ids[j] + 1) % 7)
+
+
+@attncc.pattern
+def looked_up_by_class(i, j, *, ids: attncc.Table, colours: attncc.Table):
+    return (ids[i] == ids[j]) & (colours[ids[i] + ids[j]] > 0)
+
+
+@attncc.pattern
 def scattered(i, j):
     return (i * j) % 7 == 3
 
@@ -43,6 +58,9 @@ PATTERNS = {
     "joined by a table": grouped(ids=TABLE % 4),
     "bounded by a table": rising(marks=TABLE),
     "a residual": scattered(),
+    "joined by either of two tables": in_either(ids=TABLE % 4, others=(TABLE + np.arange(N)) % 5 - 1),
+    "joined by a class or the next one": own_or_next(ids=TABLE * 3 % 7),
+    "a class whose entry is looked up": looked_up_by_class(ids=TABLE * 3 % 7, colours=np.arange(13) % 3),
 }
 
 
@@ -99,3 +117,10 @@ def test_disjoint_clauses_are_unchanged() -> None:
     found = disjoint_clauses(pattern().predicate)
     assert len(found) == 2
     assert set(found) == set(clauses(pattern().predicate))
+
+
+@pytest.mark.parametrize("name", ["joined by either of two tables", "joined by a class or the next one"])
+def test_comparisons_that_a_join_settles_for_one_side_are_filters(name: str) -> None:
+    relations = [relate(clause, N) for clause in disjoint_clauses(PATTERNS[name].predicate)]
+    assert len(relations) > 1
+    assert all(relation.residual == TRUE for relation in relations)

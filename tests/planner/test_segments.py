@@ -17,12 +17,14 @@ def test_segments_partition_the_rows_that_see_a_key(seed: int) -> None:
     found, rest = segments(start, stop, shortest=3)
     seen = np.zeros(80, int)
     seen[rest] += 1
-    for segment in found:
-        rows = np.arange(segment.first, segment.first + segment.rows)
-        seen[rows] += 1
-        assert segment.rows >= 3
-        assert (start[rows] == segment.start).all()
-        grows = np.arange(segment.rows) if segment.kind == RAMP else 0
-        np.testing.assert_array_equal(stop[rows] - start[rows], segment.width + grows)
-        assert segment.kind in (FLAT, RAMP)
+    for kind, first, length, begin, width in zip(
+        found.kind, found.first, found.rows, found.start, found.width, strict=True
+    ):
+        rows = np.arange(first, first + length)
+        assert length >= 3
+        assert (start[rows] == begin).all()
+        grows = np.arange(length) if kind == RAMP else 0
+        np.testing.assert_array_equal(stop[rows] - start[rows], width + grows)
+        assert kind in (FLAT, RAMP)
+    np.add.at(seen, found.row_slots, 1)
     np.testing.assert_array_equal(seen, stop > start)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from attncc.backends.inputs import Inputs
     from attncc.backends.torch.execute import TorchExecutable
+    from attncc.backends.torch.score_parts import ScoreParts
     from attncc.ir.score import ScoreExpression
     from attncc.planner.plan import Plan
     from attncc.targets import Target
@@ -32,11 +33,14 @@ class TorchBackend(Backend):
         """Return why the tensors don't suit it: a dtype that isn't a float of 16, 32 or 64 bits."""
         return None if str(query.dtype) in DTYPES else f"it computes in {', '.join(DTYPES)}, not in {query.dtype}"
 
-    def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> TorchExecutable:
+    def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> TorchExecutable | ScoreParts:
         """Return the executable; see Config for the keys of `config`."""
         from attncc.backends.torch.execute import TorchExecutable
+        from attncc.backends.torch.score_parts import parts
 
-        return TorchExecutable(plan, score, Config.of(config))
+        chosen = Config.of(config)
+        found = parts(plan, score, lambda own, branch: self.lower(own, branch, config))
+        return TorchExecutable(plan, score, chosen) if found is None else found
 
     @property
     def choices(self) -> Mapping[str, str]:

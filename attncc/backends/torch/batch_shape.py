@@ -9,7 +9,7 @@ import sympy
 
 from attncc.backends.slots import Slots
 from attncc.backends.torch.config import Tiling
-from attncc.backends.torch.lower import schedule
+from attncc.backends.torch.lower import is_under_key_ranges, schedule
 from attncc.backends.torch.tile_batch import TileBatch
 from attncc.ir.predicate import Predicate
 from attncc.ir.quotient import FloorDiv
@@ -82,8 +82,7 @@ def batch_shapes(passes: tuple[Pass, ...], q_len: int, tiling: Tiling) -> tuple[
 def _relevant(passes: tuple[Pass, ...], tiling: Tiling) -> Tiling:
     """Return the tiling with the sizes that don't change a schedule set to 1."""
     tiling = replace(tiling, chunk=1)
-    under_key_ranges = any(part.residual is None for part in passes)
-    return tiling if under_key_ranges else replace(tiling, query_tile=1, key_multiple=1, segment=1)
+    return tiling if any(map(is_under_key_ranges, passes)) else replace(tiling, query_tile=1, key_multiple=1, segment=1)
 
 
 @lru_cache(maxsize=1024)

@@ -29,6 +29,8 @@ from attncc.planner.plan import Plan
 
 #: Head sizes that the gradient of lse extends are multiples of it: products of odd sizes take half as long again.
 VECTOR = 8
+#: The most that the gradient of a row's lse may be, beside the largest of its out, to be put into its out.
+MOST_SHIFT = 1e12
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +165,7 @@ def _backward(
         d_query, d_key, d_value = _item_gradients(launch, saved, grad_out, score, scale)
         return launch.in_order(d_query), d_key, d_value
     query, key, value = group.selection.folded(saved.query), saved.key.flatten(0, 1), saved.value.flatten(0, 1)
-    sums = sums_like(query), sums_like(key), sums_like(value)
+    sums = _gradient_room(query, covered=group.covered), sums_like(key), sums_like(value)
     for launch in group.launches:
         rows, cols = launch.tiles.rows, launch.tiles.key_rows
         d_query, d_key, d_value = _item_gradients(launch, saved, grad_out, score, scale)
@@ -171,6 +173,13 @@ def _backward(
         cols.add(sums[1], d_key)
         cols.add(sums[2], d_value)
     return sums
+
+
+def _gradient_room(query: Tensor, *, covered: bool) -> Tensor:
+    """Return room for the gradients of queries, zeros where no launch stores some of them."""
+    if not covered:
+        return sums_like(query)
+    return torch.empty(query.shape, dtype=accumulation_dtype(query.dtype), device=query.device)
 
 
 def _item_gradients(
@@ -241,13 +250,34 @@ def _rows_of(x: Tensor, size: int) -> Tensor:
 def _with_lse_gradient(
     grad_out: Tensor, grad_lse: Tensor | None, value: Tensor, out: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Append a column that adds -grad_lse to delta = rowsum(dO * O) and nothing to dO V^T, and pad value further."""
+    """Return what makes delta = rowsum(dO * O) less by grad_lse: another out, of which nothing else is made.
+
+    Where that can't be, append a column that adds -grad_lse to delta and nothing to dO V^T, and pad value further.
+    """
     if grad_lse is None:
         return grad_out, value, out
+    if (shifted := _shifted(grad_out, grad_lse, out)) is not None:
+        return grad_out, value, shifted
     ones = torch.ones_like(grad_out[..., :1])
     minus = -grad_lse.to(out.dtype).unsqueeze(-1)
     columns = VECTOR - value.shape[-1] % VECTOR
     return torch.cat([grad_out, ones], -1), pad(value, (0, columns)), torch.cat([out, minus], -1)
+
+
+def _shifted(grad_out: Tensor, grad_lse: Tensor, out: Tensor) -> Tensor | None:
+    """Return out - grad_lse * dO / |dO|^2, whose product with dO is delta - grad_lse.
+
+    None where some row's dO is too small beside its grad_lse, for dtypes with few digits, and where it would be waited
+    for to see.
+    """
+    if out.dtype not in (torch.float32, torch.float64) or out.device.type != "cpu":
+        return None
+    largest = torch.linalg.vector_norm(grad_out, math.inf, -1)
+    if not bool((grad_lse.abs() <= largest * MOST_SHIFT).all()):
+        return None
+    unit = grad_out / largest.masked_fill(largest == 0, 1.0).unsqueeze(-1)
+    share = grad_lse / (largest * unit.square().sum(-1)).masked_fill(largest == 0, 1.0)
+    return torch.addcmul(out, unit, share.unsqueeze(-1), value=-1)
 
 
 def _zero_where_empty(x: Tensor, mask: Additive | None) -> Tensor:

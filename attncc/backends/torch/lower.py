@@ -20,13 +20,17 @@ from attncc.ir.tables import Array
 from attncc.planner.axis import Axis
 from attncc.planner.order import ranges
 from attncc.planner.passes import Pass
-from attncc.planner.segments import RAMP, Segment, segments, segments_of
+from attncc.planner.segments import RAMP, Segments, segments, segments_of
 from attncc.planner.tiles import Tiles
 
 #: Times as many keys in FULL tiles as in others, of which the FULL ones are an item of their own, without a mask.
 MOSTLY = 4
 #: The most runs that a gathered batch is parted into; each is a call of its own.
 MOST_RUNS = 16
+#: The most shapes of small items for each of which there is a call; such a shape has fewer pairs than LEAST_PAIRS.
+MOST_SHAPES, LEAST_PAIRS = 16, 1 << 15
+#: The most key tiles of a query tile, on average, that aren't looked at under a residual.
+NARROW = 4
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,20 @@ def _is_view(tiles: TileBatch) -> bool:
 
 
 def _tile_batches(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
-    return _tiled_by_plan(part, tiling) if part.residual is not None else _under_key_ranges(part, tiling)
+    return _under_key_ranges(part, tiling) if is_under_key_ranges(part) else _tiled_by_plan(part, tiling)
+
+
+def is_under_key_ranges(part: Pass) -> bool:
+    """Return whether items are cut by the key ranges, not by the plan's tiles.
+
+    So are those under a residual that reads tables, where key ranges are narrow: few tiles could be skipped, and to
+    look at them takes as long as to mask them.
+    """
+    if part.residual is None:
+        return True
+    if part.is_enumerated or not part.skips or not part.residual.tables:
+        return False
+    return part.hull.num_tiles <= NARROW * part.hull.num_query_tiles
 
 
 def _under_key_ranges(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
@@ -145,11 +162,43 @@ def _under_key_ranges(part: Pass, tiling: Tiling) -> Iterator[TileBatch]:
         found, rest = segments_of(*part.key_ranges.pieces, tiling.segment)
     else:
         found, rest = segments(*part.key_ranges.bounds(), tiling.segment)
+    if part.residual is not None:
+        found, rest = _without(found, rest, found.kind == RAMP)
+    found, rest = _of_few_shapes(found, rest)
     yield from _mask_free(found, part)
     if len(rest):
         start, stop = part.key_ranges.bounds()
-        for tile_rows in _tiles(rest, tiling.query_tile):
+        for tile_rows in _tiles(_bridged(rest, start, stop, tiling.query_tile), tiling.query_tile):
             yield from _masked(tile_rows, start, stop, part, tiling)
+
+
+def _of_few_shapes(found: Segments, rest: Array) -> tuple[Segments, Array]:
+    """Leave segments to tiles with masks where they are small and have many shapes, each of which is a call."""
+    columns = np.column_stack([found.kind, found.rows, found.width])
+    _, which = np.unique(columns, axis=0, return_inverse=True)
+    pairs = np.bincount(which.ravel(), found.rows * (found.width + found.rows * (found.kind == RAMP) // 2))
+    small = pairs < LEAST_PAIRS
+    if small.sum() <= MOST_SHAPES:
+        return found, rest
+    return _without(found, rest, small[which.ravel()])
+
+
+def _without(found: Segments, rest: Array, dropped: Array) -> tuple[Segments, Array]:
+    """Return segments without some, a bool array (S,), whose rows join the rest."""
+    return found.chosen(~dropped), np.sort(np.concatenate([rest, found.chosen(dropped).row_slots]))
+
+
+def _bridged(rest: Array, start: Array, stop: Array, size: int) -> Array:
+    """Return rows with those between them that see no key, fewer than `size` at a time, where they are in many runs.
+
+    Tiles of all lengths below `size` would be left at the ends of runs otherwise.
+    """
+    steps = np.diff(rest)
+    if (steps != 1).sum() <= MOST_SHAPES:
+        return rest
+    short = np.flatnonzero((steps > 1) & (steps <= size))
+    between = ranges(rest[short] + 1, steps[short] - 1)
+    return np.sort(np.concatenate([rest, between[start[between] >= stop[between]]]))
 
 
 def _of_one_row(part: Pass, *, first: bool = False) -> Iterator[TileBatch]:
@@ -166,27 +215,38 @@ def _one_item(axis: Axis, first: int, last: int) -> Slots:
     return _slots(axis, np.arange(first, last)[None])
 
 
-def _mask_free(found: list[Segment], part: Pass) -> Iterator[TileBatch]:
-    """Rectangles, then triangles, of equal-shaped segments."""
-    rectangles: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    triangles: dict[int, list[tuple[int, int]]] = {}
-    for segment in found:
-        before = segment.width - (segment.kind == RAMP)
-        if before:
-            rectangles.setdefault((segment.rows, before), []).append((segment.first, segment.start))
-        if segment.kind == RAMP:
-            triangles.setdefault(segment.rows, []).append((segment.first, segment.start + before))
-    for (rows, keys), corners in rectangles.items():
-        yield _block(part, np.array(corners), rows, keys)
-    for rows, corners in triangles.items():
-        yield replace(_block(part, np.array(corners), rows, rows), causal=True)
+def _mask_free(found: Segments, part: Pass) -> Iterator[TileBatch]:
+    """Rectangles, then triangles, of equal-shaped segments; a residual masks the rectangles."""
+    ramps = found.kind == RAMP
+    before = found.width - ramps
+    for (rows, keys), members in _alike_in(found.rows, before, chosen=before > 0):
+        yield _block(part, found.first[members], found.start[members], rows, keys)
+    for (rows,), members in _alike_in(found.rows, chosen=ramps):
+        yield replace(_block(part, found.first[members], (found.start + before)[members], rows, rows), causal=True)
 
 
-def _block(part: Pass, corners: Array, rows: int, keys: int, mask: Mask | None = None) -> TileBatch:
-    """Items of rows x keys slots whose first (query slot, key slot) are `corners`."""
-    query = corners[:, :1] + np.arange(rows)
-    key = corners[:, 1:] + np.arange(keys)
-    return TileBatch(_slots(part.rows, query), _slots(part.cols, key), mask)
+def _alike_in(*columns: Array, chosen: Array) -> Iterator[tuple[tuple[int, ...], Array]]:
+    """Yield the different rows of some columns (T,), with the items (T,) that have each, of those that are `chosen`."""
+    items = np.flatnonzero(chosen)
+    shapes, which = np.unique(np.column_stack(columns)[items], axis=0, return_inverse=True)
+    ends = np.cumsum(np.bincount(which.ravel()))
+    for shape, members in zip(shapes, np.split(items[np.argsort(which.ravel(), kind="stable")], ends), strict=False):
+        yield tuple(map(int, shape)), members
+
+
+def _block(
+    part: Pass, row: Array, col: Array, rows: int, keys: int, edges: tuple[Array, Array] | None = None
+) -> TileBatch:
+    """Items of rows x keys slots from query slots `row` and key slots `col` (T,) on, within key ranges (T, rows)."""
+    query, key = row[:, None] + np.arange(rows), col[:, None] + np.arange(keys)
+    at = part.rows.at(query), part.cols.at(key)
+    mask = None
+    if part.residual is not None:
+        start, stop = edges or (np.broadcast_to(x, query.shape) for x in (key[:, :1], key[:, -1:] + 1))
+        mask = Mask(start, stop, key, part.residual, at[0] + part.q_offset, at[1])
+    elif edges is not None:
+        mask = key_ranges_mask(*edges, col, keys)
+    return TileBatch(Slots.of(at[0]), Slots.of(at[1]), mask)
 
 
 def _slots(axis: Axis, slots: Array) -> Slots:
@@ -224,16 +284,16 @@ def _range(
     """Items of rows `tile` (T, L) on the key slots low .. high-1 of each, batched by rounded width."""
     begin, end = np.maximum(begin, low[:, None]), np.minimum(end, high[:, None])
     rounded = -(-(high - low) // tiling.key_multiple) * tiling.key_multiple
-    width = np.where((begin == low[:, None]).all(1) & (end == high[:, None]).all(1), high - low, rounded)
+    all_seen = (begin == low[:, None]).all(1) & (end == high[:, None]).all(1)
+    few = len(np.unique((high - low)[all_seen])) <= MOST_SHAPES
+    width = np.where(all_seen & few, high - low, rounded)
     width = np.minimum(width, part.cols.size)
     first = np.maximum(high - width, 0)  # what rounding adds lies to the left, where a causal tile has room
-    clipped = high < width
-    for keys, cut in np.unique(np.column_stack([width, clipped])[high > low], axis=0):
-        chosen = np.flatnonzero((width == keys) & (clipped == cut) & (high > low))
-        edges = np.hstack([begin[chosen], end[chosen]]) - first[chosen, None]
-        for members in _alike(chosen, edges):
-            mask = key_ranges_mask(begin[members], end[members], first[members], int(keys))
-            yield _block(part, np.column_stack([tile[members, 0], first[members]]), tile.shape[1], int(keys), mask)
+    for (keys, _), chosen in _alike_in(width, high < width, chosen=high > low):
+        relative = np.hstack([begin[chosen], end[chosen]]) - first[chosen, None]
+        for members in _alike(chosen, relative):
+            edges = begin[members], end[members]
+            yield _block(part, tile[members, 0], first[members], tile.shape[1], keys, edges)
 
 
 def _alike(items: Array, edges: Array) -> list[Array]:

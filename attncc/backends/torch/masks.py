@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from threading import RLock
 
@@ -18,6 +19,7 @@ from attncc.backends.device import placed
 from attncc.ir.arithmetic import split_sum
 from attncc.ir.evaluate import evaluate, evaluate_predicate
 from attncc.ir.interval import shown
+from attncc.ir.normal import structure
 from attncc.ir.period import common_period
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import I, J
@@ -92,7 +94,6 @@ class Mask:
     query: Array | None = None
     key: Array | None = None
     part_of: tuple[Mask, slice] | None = None
-    identity: object = field(default_factory=object)  # what is kept goes by this, and holds neither mask nor tables
 
     def parted(self) -> Iterator[tuple[Array, Mask]]:
         """Yield items (T,) with the mask that serves them: many that are alike share one, the others have their own."""
@@ -138,6 +139,16 @@ class Mask:
         """Elements of the mask."""
         return int(self.start.size * self.key_slot.shape[1])
 
+    @cached_property
+    def contents(self) -> bytes:
+        """A hash of what it masks, by which it is kept: a forward and a backward with the same items share it."""
+        found = hashlib.sha256(b"" if self.residual is None else structure(self.residual).encode())
+        for part in (self.start, self.stop, self.key_slot, self.query, self.key):
+            if part is not None:
+                found.update(repr((part.shape, part.dtype)).encode())
+                found.update(np.ascontiguousarray(part).data)
+        return found.digest()
+
     @property
     def is_kept(self) -> bool:
         """Whether it is small enough to be kept between calls."""
@@ -178,16 +189,28 @@ class Mask:
         """Evaluate the mask, a few pairs at a time: what is computed on the way stays in the caches."""
         (items, rows), keys = self.start.shape, self.key_slot.shape[1]
         hidden = torch.empty(items, rows, keys, dtype=torch.int8, device=device)
-        start, stop, slot = (placed(x, device) for x in (self.start, self.stop, self.key_slot))
-        holds = self._residual_on(device)
+        in_range, holds = self._range_on(device), self._residual_on(device)
         height = min(rows, max(1, PART // keys))
         several = max(1, PART // (height * keys))
         for first, row in itertools.product(range(0, items, several), range(0, rows, height)):
             part = slice(first, first + several), slice(row, row + height)
-            key = slot[part[0]].unsqueeze(1)
-            seen = (start[part].unsqueeze(2) <= key) & (key < stop[part].unsqueeze(2)) & holds(*part)
+            seen = torch.as_tensor(in_range(*part) & holds(*part), device=device).expand(hidden[part].shape)
             torch.sub(seen.view(torch.int8), 1, out=hidden[part])
-        return Hidden(hidden, (hidden != 0).all(-1))
+        together = hidden.view(torch.int64) if keys % 8 == 0 else hidden  # eight at a time: all of their bits are 1
+        return Hidden(hidden, (together == -1).all(-1))
+
+    def _range_on(self, device: torch.device) -> Callable[[slice, slice], Tensor | bool]:
+        """Return what says which key slots lie in the key ranges, for some rows of some items: all, if all do."""
+        least, most = self.key_slot.min(1, keepdims=True), self.key_slot.max(1, keepdims=True)
+        if np.all(least >= np.maximum(self.start, 0)) and np.all(most < self.stop):
+            return lambda items, rows: True
+        start, stop, slot = (placed(x, device) for x in (self.start, self.stop, self.key_slot))
+
+        def inside(items: slice, rows: slice) -> Tensor:
+            key = slot[items].unsqueeze(1)
+            return (start[items, rows].unsqueeze(2) <= key) & (key < stop[items, rows].unsqueeze(2))
+
+        return inside
 
     def _residual_on(self, device: torch.device) -> Callable[[slice, slice], Tensor | bool]:
         """Return what says where the residual holds, for some rows of some items."""
@@ -203,7 +226,7 @@ class Mask:
         return holds
 
 
-@cached(LRUCache(POOL, lambda hidden: hidden.pairs.nbytes), lambda mask, device: (mask.identity, device), RLock())
+@cached(LRUCache(POOL, lambda hidden: hidden.pairs.nbytes), lambda mask, device: (mask.contents, device), RLock())
 def _kept(mask: Mask, device: torch.device) -> Hidden:
     """Return what is masked; the last masks are kept, whatever patterns they are of."""
     return mask._looked_at(device)
