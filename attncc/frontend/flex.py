@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable
+from types import FunctionType
 from typing import Any
 
 from attncc._util import caching
 from attncc.errors import AttnccError, PatternError, ScoreError, told
-from attncc.frontend.captures import Captures, is_tensor
+from attncc.frontend.captures import Captures
 from attncc.frontend.language import Index, Table
 from attncc.frontend.patterns import Pattern, check_untraced, pattern
 from attncc.frontend.real import Real, real_of
@@ -16,7 +17,7 @@ from attncc.frontend.score_templates import Fixed, put_tables
 from attncc.frontend.scores import Score
 from attncc.frontend.surroundings import surroundings
 from attncc.frontend.templates import PatternTemplate
-from attncc.ir.condition import predicate_of
+from attncc.ir.condition import Condition, is_scalar_tensor, predicate_of, taken
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import BY_NAME, SCORE
 
@@ -51,7 +52,9 @@ def from_mask_mod(
     check_untraced(name)
     if dense is not None:
         return _tabulated(mask_mod, name, *dense, batch, heads)
-    return _pattern(mask_mod, name, surroundings(mask_mod))
+    if isinstance(mask_mod, FunctionType):
+        return _kept(mask_mod, name, surroundings(mask_mod))
+    return _pattern(mask_mod, name)
 
 
 def from_score_mod(score_mod: Mod) -> Score:
@@ -80,14 +83,16 @@ def from_score_mod(score_mod: Mod) -> Score:
 
 
 @caching.algebra(256)
-def _pattern(mask_mod: Mod, name: str, read: Hashable) -> Pattern:
+def _kept(mask_mod: Mod, name: str, read: Hashable) -> Pattern:
     """Return the pattern of a function; `read` are its surroundings."""
+    return _pattern(mask_mod, name)
+
+
+def _pattern(mask_mod: Mod, name: str) -> Pattern:
     captures = Captures(mask_mod, takes_weights=False)
     result = _called(mask_mod, name, captures)
-    if isinstance(result, Index):
+    if isinstance(result, Index) and not isinstance(result, Condition):
         result = result != 0
-    if is_tensor(result) and result.ndim == 0:
-        result = bool(result)
     template = PatternTemplate([predicate_of(result)])
     return Pattern(template, name, None, tuple(table for table, _ in captures.tables))
 
@@ -96,7 +101,8 @@ def _called(mod: Mod, name: str, captures: Captures, *first: Any) -> Any:
     positions = [Index.of(BY_NAME[symbol]) for symbol in "bhij"]
     try:
         with captures.taking():
-            return mod(*first, *positions)
+            result = mod(*first, *positions)
+            return taken(result) if is_scalar_tensor(result) else result
     except AttnccError:
         raise
     except Exception as error:
