@@ -117,7 +117,7 @@ def nsa_blocks(
     ends = torch.arange(keys.shape[2], device=keys.device) * stride + length - 1
     number = torch.arange(blocks, device=keys.device)
     chosen = []
-    for first, rows in _chunks(query.detach() * (scale or query.shape[-1] ** -0.5), keys, queries):
+    for first, rows in _chunks(query.detach() * (query.shape[-1] ** -0.5 if scale is None else scale), keys, queries):
         position = first + torch.arange(rows.shape[2], device=keys.device)
         scores = (rows @ keys.mT).masked_fill_(ends > position[:, None], -torch.inf)
         weights = scores.softmax(-1).nan_to_num_(0.0)  # the first queries see none

@@ -67,7 +67,7 @@ def test_tensors_are_looked_up_as_in_flex_attention(name: str) -> None:
         lambda b, h, q_idx, kv_idx: ONE[q_idx] + OTHER[kv_idx] == 1,
     ],
 )
-def test_what_would_differ_is_refused(mask_mod) -> None:
+def test_functions_that_would_differ_are_refused(mask_mod) -> None:
     with pytest.raises(PatternError) as raised:
         attncc.from_mask_mod(mask_mod)
     assert "Recursion" not in str(raised.value)
@@ -123,6 +123,36 @@ def test_an_object_without_a_hash_is_a_mask_mod() -> None:
             return abs(q_idx - kv_idx) < self.size
 
     torch.testing.assert_close(found(attncc.from_mask_mod(Window(4))), expected(Window(4)))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"dense": (4,)},
+        {"dense": 4},
+        {"dense": (4, 0)},
+        {"dense": (4, 4.0)},
+        {"dense": (4, 4), "heads": 0},
+        {"dense": (4, 4), "batch": True},
+        {"heads": 3},
+    ],
+)
+def test_sizes_of_a_dense_mask_are_positive_integers(sizes) -> None:
+    with pytest.raises(PatternError, match="dense="):
+        attncc.from_mask_mod(lambda b, h, q_idx, kv_idx: q_idx >= kv_idx, **sizes)
+
+
+@pytest.mark.parametrize(
+    "mask_mod",
+    [
+        lambda b, h, q_idx, kv_idx: True,
+        lambda b, h, q_idx, kv_idx: NUMBERS[q_idx + 1] > 0,
+        lambda b, h, q_idx, kv_idx: NUMBERS > 0,
+    ],
+)
+def test_an_error_of_a_dense_function_is_told(mask_mod) -> None:
+    with pytest.raises(PatternError, match="raised"):
+        attncc.from_mask_mod(mask_mod, dense=(N, N))
 
 
 # scores
