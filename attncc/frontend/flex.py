@@ -111,8 +111,8 @@ def _called(mod: Mod, name: str, captures: Captures, *first: Any) -> Any:
 
 #: How functions are called, and what may help where they raise.
 _OF_SYMBOLS = (
-    "A plain function is taken for one of FlexAttention's, and runs once, with symbols for b, h, q_idx, kv_idx; attncc's "
-    "own stand under @attncc.pattern or @attncc.score.",
+    "A plain function is taken for one of FlexAttention's, and runs once, with symbols for b, h, q_idx, kv_idx; "
+    "attncc's own stand under @attncc.pattern or @attncc.score.",
     "Use arithmetic, comparisons and look-ups, or let attncc.from_mask_mod(..., dense=(Nq, Nk)) look at every pair.",
 )
 _OF_POSITIONS = (
