@@ -6,6 +6,7 @@ floating-point numbers become weights of a score.
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,11 +16,12 @@ from typing import Any, NoReturn
 
 from attncc.errors import PatternError
 from attncc.frontend.declared import placeholder
-from attncc.frontend.language import Index, Table, index_of
+from attncc.frontend.language import Flag, Index, Table, index_of
 from attncc.frontend.lists import Lists
 from attncc.frontend.weights import Weights, check_weights
-from attncc.ir.condition import CAPTURED, Symbolic
+from attncc.ir.condition import CAPTURED, Condition, Symbolic
 from attncc.ir.placeholders import Placeholder, TableKind
+from attncc.ir.predicate import FALSE
 from attncc.ir.symbols import B, H
 
 #: A tensor of torch, which planning doesn't import: where nothing else did, there are none.
@@ -60,10 +62,12 @@ class Captures:
         """Return what stands for a tensor without dimensions."""
         if is_tensor(tensor) and tensor.is_floating_point():
             return self._stand_in(tensor, self._weights)[()]
-        return index_of(int(tensor))
+        number = index_of(int(tensor))
+        return Truth(number) if _is_boolean(tensor) else number
 
     def entry(self, tensor: Tensor, index: tuple[Any, ...]) -> Any:
         """Return the entry of a tensor at positions, one for each dimension, of which some may be numbers."""
+        index = tuple(map(_part, index, tensor.shape)) if len(index) == tensor.ndim else index
         if not all(isinstance(part, Index | int) for part in index):
             raise PatternError(
                 f"A tensor of shape {tuple(tensor.shape)} was looked up with {index!r:.80}.",
@@ -72,24 +76,30 @@ class Captures:
             )
         if tensor.is_floating_point():
             return self._stand_in(tensor, self._weights)[index]
-        numbers = tuple(part if isinstance(part, int) else slice(None) for part in index)
+        numbers: tuple[Any, ...] = tuple(part if isinstance(part, int) else slice(None) for part in index)
         positions = tuple(part for part in index if isinstance(part, Index))
-        leading = [symbol for part, symbol in zip(positions, (B, H), strict=False) if _is_symbol(part, symbol)]
+        if len(positions) == 3 and _is_symbol(positions[0], H):  # batch entries share what depends on the head
+            numbers, positions = (None, *numbers), (index_of(0), *positions)
+        leading = [symbol for part, symbol in zip(positions, (B, H), strict=False) if _is_leading(part, symbol)]
         if len(positions) - len(leading) > 2:
             raise PatternError(
                 f"A tensor of integers of shape {tuple(tensor.shape)} was looked up at {len(positions)} positions.",
                 rule="Beside batch entry and head, in front, two dimensions of a table are looked up.",
                 fix="Look the dimensions up that differ, and take the others before, outside of the function.",
             )
-        return self._stand_in(tensor, self._table, numbers)[positions]
+        entry = self._stand_in(tensor, self._table, numbers)[positions]
+        return Truth(entry) if _is_boolean(tensor) else entry
 
     def is_among(self, number: Index, tensor: Tensor, index: tuple[Any, ...]) -> Any:
         """Return whether a number is one of a tensor's last dimension, at positions in the other ones."""
+        if tensor.numel() == 0:
+            return Condition(FALSE)
+        tensor = tensor if tensor.dtype.itemsize == 8 else tensor.long()
         least = min(0, int(tensor.min()))  # lists skip negative entries
         lists = self._stand_in(tensor, partial(self._lists, least))
         return (number - least).isin(lists[index])
 
-    def _stand_in(self, tensor: Tensor, made: Callable[..., Any], numbers: tuple[int | slice, ...] = ()) -> Any:
+    def _stand_in(self, tensor: Tensor, made: Callable[..., Any], numbers: tuple[Any, ...] = ()) -> Any:
         """Return what stands for a tensor, or for a part of it; asked again, the same."""
         known = id(tensor), getattr(made, "__name__", ""), repr(numbers)
         if known not in self._seen:
@@ -123,6 +133,20 @@ class Captures:
         return Weights(tuple(tensor.shape), name, slot)
 
 
+class Truth(Flag):
+    """An entry of a tensor of booleans: sums and products of these with conditions are conditions, as in torch."""
+
+    __hash__ = None
+
+    def __add__(self, other: object) -> Any:
+        return self | other if isinstance(other, Condition) else super().__add__(other)
+
+    def __mul__(self, other: object) -> Any:
+        return self & other if isinstance(other, Condition) else super().__mul__(other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
 class Row:
     """A part of a tensor that a function looks up dimension by dimension, as in `ids[b][q_idx]`."""
 
@@ -140,6 +164,13 @@ class Row:
         ):
             return NotImplemented
         return Matches(partial(self._captures.is_among, other, self._tensor, self._index))
+
+    def __ne__(self, other: object) -> NoReturn:
+        raise PatternError(
+            "A row of a tensor that positions select was compared with `!=`.",
+            rule="A function asks whether a number is in a row: (row == number).any(-1).",
+            fix="Write ~(row == number).any(-1) for (row != number).all(-1).",
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -196,6 +227,22 @@ def is_tensor(value: object) -> bool:
     """Return whether a value is a tensor of torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _part(part: Any, size: int) -> Any:
+    """Return a part of an index: a position, or a number, counted from the front; anything else as it is."""
+    if isinstance(part, Symbolic) or not hasattr(part, "__index__") or getattr(part, "shape", ()) != ():
+        return part
+    number = operator.index(part)
+    return number + size if -size <= number < 0 else number
+
+
+def _is_boolean(tensor: Tensor) -> bool:
+    return str(getattr(tensor, "dtype", None)) == "torch.bool"
+
+
+def _is_leading(part: Index, symbol: Any) -> bool:
+    return _is_symbol(part, symbol) or (symbol == B and _is_symbol(part, 0))
 
 
 def _is_symbol(part: Index, symbol: Any) -> bool:

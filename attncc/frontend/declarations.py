@@ -16,7 +16,7 @@ from attncc._util.tracing import constant, shown
 from attncc.errors import AttnccError, ParameterError, PatternError, nearest, told
 from attncc.frontend.language import Table
 from attncc.frontend.lists import Lists
-from attncc.frontend.torch_names import FUNCTIONS
+from attncc.frontend.torch_names import FUNCTIONS, METHODS
 from attncc.frontend.weights import Weights, check_weights
 from attncc.ir.claims import Bounds, Claim
 from attncc.ir.claims import check as check_claims
@@ -26,7 +26,7 @@ from attncc.ir.placeholders import Placeholder
 REQUIRED = inspect.Parameter.empty
 
 #: Wherever functions run on symbols, these answer to torch's names.
-Symbolic.torch_names = FUNCTIONS
+Symbolic.torch_names, Symbolic.torch_methods = FUNCTIONS, {**FUNCTIONS, **METHODS}
 
 _WANTED = {int: "an integer", float: "a finite number", bool: "True or False"}
 

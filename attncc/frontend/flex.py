@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 from attncc._util import caching
 from attncc.errors import AttnccError, PatternError, ScoreError, told
-from attncc.frontend.captures import Captures, is_tensor
+from attncc.frontend.captures import Captures
 from attncc.frontend.language import Index, Table
 from attncc.frontend.patterns import Pattern, check_untraced, pattern
 from attncc.frontend.real import Real, real_of
@@ -16,7 +18,7 @@ from attncc.frontend.score_templates import Fixed, put_tables
 from attncc.frontend.scores import Score
 from attncc.frontend.surroundings import surroundings
 from attncc.frontend.templates import PatternTemplate
-from attncc.ir.condition import predicate_of
+from attncc.ir.condition import Condition, is_scalar_tensor, predicate_of, taken
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import BY_NAME, SCORE
 
@@ -41,7 +43,8 @@ def from_mask_mod(
             FlexAttention calls it, and the pattern is the table that it returns. It takes Nq x Nk bytes, and is for
             functions that do more than the above.
         batch: With `dense`, the number of batch entries, where the function depends on b.
-        heads: With `dense`, the number of heads, where it depends on h.
+        heads: With `dense`, the number of heads, where it depends on h. Without, h is 0 and so is b, as FlexAttention
+            calls a function for a mask of one head.
 
     Raises:
         PatternError: For what can't be a predicate of positions.
@@ -49,16 +52,21 @@ def from_mask_mod(
     """
     name = _name_of(mask_mod)
     check_untraced(name)
+    _check_sizes(dense, batch, heads)
     if dense is not None:
-        return _tabulated(mask_mod, name, *dense, batch, heads)
-    return _pattern(mask_mod, name, surroundings(mask_mod))
+        return _tabulated(mask_mod, name, (batch or 1, heads or 1, *dense))
+    if isinstance(mask_mod, FunctionType):
+        return _kept(mask_mod, name, surroundings(mask_mod))
+    return _pattern(mask_mod, name)
 
 
 def from_score_mod(score_mod: Mod) -> Score:
     """Return the score of a function that was written for FlexAttention: `score_mod(score, b, h, q_idx, kv_idx)`.
 
     The function runs once, with symbols; see `from_mask_mod`. Floating-point tensors that it looks up become weights of
-    the score, with gradients, and tensors of integers and booleans become tables.
+    the score, with gradients, and tensors of integers and booleans become tables. What it computes of tensors before it
+    looks them up, as in `(weights * 2)[h]`, is computed once: for several steps of training write `2 * weights[h]`, or
+    pass the function itself to `attncc.attention`.
 
     Args:
         score_mod: The function; it returns what takes the score's place. -inf masks the pair.
@@ -80,33 +88,48 @@ def from_score_mod(score_mod: Mod) -> Score:
 
 
 @caching.algebra(256)
-def _pattern(mask_mod: Mod, name: str, read: Hashable) -> Pattern:
+def _kept(mask_mod: Mod, name: str, read: Hashable) -> Pattern:
     """Return the pattern of a function; `read` are its surroundings."""
+    return _pattern(mask_mod, name)
+
+
+def _pattern(mask_mod: Mod, name: str) -> Pattern:
     captures = Captures(mask_mod, takes_weights=False)
     result = _called(mask_mod, name, captures)
-    if isinstance(result, Index):
+    if isinstance(result, Index) and not isinstance(result, Condition):
         result = result != 0
-    if is_tensor(result) and result.ndim == 0:
-        result = bool(result)
     template = PatternTemplate([predicate_of(result)])
     return Pattern(template, name, None, tuple(table for table, _ in captures.tables))
 
 
 def _called(mod: Mod, name: str, captures: Captures, *first: Any) -> Any:
     positions = [Index.of(BY_NAME[symbol]) for symbol in "bhij"]
+    with _told_of(name, *_OF_SYMBOLS), captures.taking():
+        result = mod(*first, *positions)
+        return taken(result) if is_scalar_tensor(result) else result
+
+
+#: How functions are called, and what may help where they raise.
+_OF_SYMBOLS = (
+    "A plain function is taken for one of FlexAttention's, and runs once, with symbols for b, h, q_idx, kv_idx; "
+    "attncc's own stand under @attncc.pattern or @attncc.score.",
+    "Use arithmetic, comparisons and look-ups, or let attncc.from_mask_mod(..., dense=(Nq, Nk)) look at every pair.",
+)
+_OF_POSITIONS = (
+    "With dense=(Nq, Nk), torch.vmap calls the function with tensors of all positions, as FlexAttention does.",
+    "Return a boolean tensor without dimensions, and look tensors up within their sizes.",
+)
+
+
+@contextmanager
+def _told_of(name: str, rule: str, fix: str) -> Iterator[None]:
+    """Raise what a function raises as a PatternError."""
     try:
-        with captures.taking():
-            return mod(*first, *positions)
+        yield
     except AttnccError:
         raise
     except Exception as error:
-        raise PatternError(
-            f"{name!r} raised {told(error)}.",
-            rule="A plain function is taken for one of FlexAttention's, and runs once, with symbols for b, h, q_idx, "
-            "kv_idx; attncc's own stand under @attncc.pattern or @attncc.score.",
-            fix="Use arithmetic, comparisons and look-ups, or let attncc.from_mask_mod(..., dense=(Nq, Nk)) look at "
-            "every pair.",
-        ) from error
+        raise PatternError(f"{name!r} raised {told(error)}.", rule=rule, fix=fix) from error
 
 
 @pattern
@@ -115,7 +138,19 @@ def tabulated(i: Index, j: Index, *, mask: Table) -> Any:
     return mask[i, j]
 
 
-def _tabulated(mask_mod: Mod, name: str, q_len: int, kv_len: int, batch: int | None, heads: int | None) -> Pattern:
+def _check_sizes(dense: object, batch: object, heads: object) -> None:
+    given = [size for size in (batch, heads) if size is not None]
+    pair = dense if isinstance(dense, tuple | list) and len(dense) == 2 else () if dense is None else (None,)
+    fits = all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in (*pair, *given))
+    if not fits or (given and dense is None):
+        raise PatternError(
+            f"dense={dense!r}, batch={batch!r}, heads={heads!r}.",
+            rule="dense is (Nq, Nk), and batch and heads go with it; all are positive integers.",
+            fix="Write dense=(1024, 1024), for example, or leave all of them out.",
+        )
+
+
+def _tabulated(mask_mod: Mod, name: str, sizes: tuple[int, ...]) -> Pattern:
     """Return the pattern of what a function returns for all positions, as FlexAttention maps it over them."""
     if (torch := sys.modules.get("torch")) is None:
         raise PatternError(
@@ -126,9 +161,9 @@ def _tabulated(mask_mod: Mod, name: str, q_len: int, kv_len: int, batch: int | N
     mapped = mask_mod
     for axes in ((None, None, None, 0), (None, None, 0, None), (None, 0, None, None), (0, None, None, None)):
         mapped = torch.vmap(mapped, in_dims=axes)
-    sizes = (batch or 1, heads or 1, q_len, kv_len)
-    mask = mapped(*(torch.arange(n) for n in sizes)).bool()
-    found = tabulated(mask=mask.expand(sizes))
+    with _told_of(name, *_OF_POSITIONS):
+        mask = mapped(*(torch.arange(n) for n in sizes)).bool().expand(sizes)
+    found = tabulated(mask=mask)
     return Pattern(found.template, name, None, found.tables)
 
 

@@ -345,7 +345,7 @@ def as_pattern(value: object) -> Pattern:
     raise PatternError(
         f"{shown(value)} ({type(value).__name__}) is not a pattern.",
         rule="A pattern is made by a function under @attncc.pattern, or by attncc.load(name, ...).",
-        fix="Call the declared pattern with its parameters, as in strided(l=128).",
+        fix="Call the declared pattern with its parameters, as in strided(l=128), or attncc.from_mask_mod(function).",
     )
 
 

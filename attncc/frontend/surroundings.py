@@ -11,7 +11,7 @@ import numpy as np
 
 #: Types of values that are known by their type and value.
 _PLAIN = (bool, int, float, complex, str, bytes, range, np.generic, type(None))
-#: Packages whose functions, classes and modules stay as they are.
+#: Packages whose functions, classes and modules stay as they are, but for what the functions close over.
 _SETTLED = frozenset({"attncc", "builtins", "itertools", "math", "numpy", "operator", "torch", "typing"})
 
 
@@ -53,11 +53,16 @@ def _known(value: object, names: tuple[str, ...], inside: frozenset[int]) -> Has
         return type(value), value
     if isinstance(value, tuple):
         return tuple(_known(each, names, inside) for each in value)
-    if hasattr(value, "_version") and hasattr(value, "data_ptr"):
+    if hasattr(value, "is_inference") and hasattr(value, "data_ptr"):
+        if value.is_inference():  # nothing counts what is written to it
+            raise _UnknownError
         return _Tensor(value)
-    if _is_settled(value) or id(value) in inside:
+    if id(value) in inside:
         return id(value)
     inside |= {id(value)}
+    if _is_settled(value):  # it is kept alive, so that no other has its place
+        closed_over = value.__closure__ if isinstance(value, FunctionType) else None
+        return value, tuple(_known(_content(cell), names, inside) for cell in closed_over or ())
     if isinstance(value, FunctionType):
         read = tuple(_known(each, _names(value.__code__), inside) for each in _read(value))
         return value.__code__, read
@@ -68,7 +73,9 @@ def _known(value: object, names: tuple[str, ...], inside: frozenset[int]) -> Has
 
 
 def _is_settled(value: object) -> bool:
-    if isinstance(value, BuiltinFunctionType | np.ufunc):
+    if isinstance(value, BuiltinFunctionType):  # a method of an object, such as tensor.item, does as the object is
+        return value.__self__ is None or isinstance(value.__self__, ModuleType | type)
+    if isinstance(value, np.ufunc):
         return True
     where = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
     described = isinstance(value, FunctionType | ModuleType | type)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from attncc.errors import PatternError
@@ -44,7 +45,7 @@ def _integer(x: Any) -> Index:
             rule="Whether pairs are connected is decided by integers, exactly.",
             fix="Write `//` instead of `/`, so that it stays an integer.",
         )
-    return where(x, 1, 0) if isinstance(x, Condition) and not isinstance(x, Index) else index_of(x)
+    return Index(x.cases) if isinstance(x, Index) else where(x, 1, 0)  # a Flag is no condition any more
 
 
 def _floating(x: Any) -> Real:
@@ -56,9 +57,23 @@ def _converted(x: Any, *args: Any, **named: Any) -> Any:
     for value in (*args, *named.values()):
         dtype = value if hasattr(value, "is_floating_point") and hasattr(value, "itemsize") else None
         if dtype is not None and not hasattr(value, "shape"):
-            name = str(dtype).rpartition(".")[2]
-            return _truth(x) if name == "bool" else _floating(x) if dtype.is_floating_point else _integer(x)
+            return _floating(x) if dtype.is_floating_point else _converted_to(str(dtype).rpartition(".")[2], x)
     return x
+
+
+#: Types of integers in which positions would wrap around.
+_SHORT = frozenset({"uint8", "int8", "int16", "uint16"})
+
+
+def _converted_to(name: str, x: Any) -> Any:
+    """Return `x` as a boolean or an integer of a dtype; raises PatternError where positions would wrap around."""
+    if name in _SHORT and not isinstance(x, Condition):
+        raise PatternError(
+            f"A position was converted to {name}.",
+            rule="Integers have 64 bits here, and don't wrap around.",
+            fix="Leave the conversion out, or write `% 256` where it is meant to wrap around.",
+        )
+    return _truth(x) if name == "bool" else _integer(x)
 
 
 def _kept(x: Any, *_: Any, **__: Any) -> Any:
@@ -69,16 +84,18 @@ def _not(x: Any) -> Any:
     return ~_truth(x)
 
 
-def _true(*_: Any, **__: Any) -> Condition:
-    return Condition(TRUE)
-
-
-def _false(*_: Any, **__: Any) -> Condition:
-    return Condition(FALSE)
+def _filled(number: int, x: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
+    """Tensor.new_ones, torch.zeros_like, ...: a number of the dtype, by default of x's."""
+    like = x if dtype is None else _converted(x, dtype)
+    if isinstance(like, Condition):
+        return Condition(TRUE if number else FALSE)
+    return Real(real_of(number)) if isinstance(like, Real) else index_of(number)
 
 
 def _sigmoid(x: Any) -> Any:
-    return 1 / (1 + real.exp(-x))
+    x = Real(real_of(x))
+    up, down = real.exp(minimum(x, 0)), real.exp(minimum(0, -x))  # neither overflows, nor do its gradients
+    return up / (up + down)
 
 
 def _gelu(x: Any, approximate: str = "none") -> Any:
@@ -86,6 +103,9 @@ def _gelu(x: Any, approximate: str = "none") -> Any:
         return 0.5 * x * (1 + real.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
     return 0.5 * x * (1 + real.erf(x * math.sqrt(0.5)))
 
+
+#: What methods of tensors do whose arguments stand in another order than those of the function.
+METHODS: Mapping[str, Callable[..., Any]] = {"where": lambda x, condition, other: where(condition, x, other)}
 
 #: What torch's functions, and methods of tensors, of these names do to symbols.
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
@@ -125,12 +145,15 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "clamp_min": lambda x, min: _clamp(x, min),
     "clamp_max": lambda x, max: _clamp(x, None, max),
     **dict.fromkeys(("to", "type"), _converted),
-    **dict.fromkeys(("long", "int", "short"), _integer),
+    **dict.fromkeys(("long", "int"), _integer),
+    **{
+        name: partial(_converted_to, dtype) for name, dtype in (("short", "int16"), ("char", "int8"), ("byte", "uint8"))
+    },
     **dict.fromkeys(("float", "double", "half", "bfloat16"), _floating),
     "bool": _truth,
     **dict.fromkeys(("clone", "contiguous", "detach", "cpu", "cuda", "unsqueeze", "squeeze"), _kept),
-    **dict.fromkeys(("new_ones", "ones_like"), _true),
-    **dict.fromkeys(("new_zeros", "zeros_like"), _false),
+    **dict.fromkeys(("new_ones", "ones_like"), partial(_filled, 1)),
+    **dict.fromkeys(("new_zeros", "zeros_like"), partial(_filled, 0)),
     "square": lambda x: x * x,
     "reciprocal": lambda x: 1 / x,
     "exp": real.exp,

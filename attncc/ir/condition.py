@@ -25,8 +25,9 @@ class Symbolic:
     """Refuses to be decided by Python: shared by Index, Real and conditions."""
 
     __array_ufunc__ = None  # numpy scalars hand the operation to our reflected operators
-    #: What torch's functions, and methods of tensors, do to symbols, by name (attncc.frontend.torch_names).
+    #: What torch's functions, and what methods of tensors, do to symbols, by name (attncc.frontend.torch_names).
     torch_names: ClassVar[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
+    torch_methods: ClassVar[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
     #: Functions for FlexAttention make their tensors where their indices are.
     device = "cpu"
 
@@ -42,7 +43,8 @@ class Symbolic:
     @classmethod
     def __torch_function__(cls, function: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
         """Return what a function of torch makes of symbols; raises PatternError for one that isn't for them."""
-        if (named := cls.torch_names.get(function.__name__)) is None:
+        names = cls.torch_methods if hasattr(function, "__objclass__") else cls.torch_names
+        if (named := names.get(function.__name__)) is None:
             raise PatternError(
                 f"torch's {function.__name__!r} was called with a position, a condition or a score.",
                 rule="They stand for all pairs at once. Arithmetic, comparisons, look-ups and functions of single "
@@ -50,11 +52,11 @@ class Symbolic:
                 fix=f"{nearest(function.__name__, cls.torch_names)} Or let attncc.from_mask_mod(..., dense=(Nq, Nk)) "
                 "look at every pair.",
             )
-        return named(*(taken(x) if is_scalar_tensor(x) else x for x in args), **(kwargs or {}))
+        return named(*map(_operand, args), **{name: _operand(value) for name, value in (kwargs or {}).items()})
 
     def __getattr__(self, name: str) -> Any:
         """Return the method of tensors of this name."""
-        if (named := self.torch_names.get(name)) is None:
+        if (named := self.torch_methods.get(name)) is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return partial(named, self)
 
@@ -159,6 +161,20 @@ def is_scalar_tensor(value: object) -> bool:
     return hasattr(value, "requires_grad") and getattr(value, "shape", None) == ()
 
 
+def _operand(value: Any) -> Any:
+    """Return an argument of a function of torch; raises PatternError for a tensor with dimensions."""
+    if is_scalar_tensor(value):
+        return taken(value)
+    if hasattr(value, "requires_grad") and hasattr(value, "shape"):
+        raise PatternError(
+            f"A tensor of shape {tuple(value.shape)} was used with a position, a condition or a score.",
+            rule="These stand for all pairs at once, and go with single numbers.",
+            fix="Look up the entry that is meant: tensor[q_idx], or tensor[0]. Or let attncc.from_mask_mod(..., "
+            "dense=(Nq, Nk)) look at every pair.",
+        )
+    return value
+
+
 def taken(tensor: Any) -> Symbolic:
     """Return what stands for a tensor without dimensions; raises PatternError where none are taken."""
     if (take := CAPTURED.get()) is None:
@@ -176,6 +192,8 @@ def predicate_of(value: object) -> Predicate:
         return value.predicate
     if isinstance(value, bool | np.bool_):
         return TRUE if value else FALSE
+    if is_scalar_tensor(value) and isinstance(found := taken(value), Condition):
+        return found.predicate
     refuse_as_condition(value)
 
 

@@ -67,6 +67,11 @@ _XFORMERS = {
     "LowerTriangularFromBottomRightLocalAttentionMask": True,
     "LocalAttentionFromBottomRightMask": True,
 }
+#: The sizes that they take.
+_XFORMERS_SIZES = {
+    "LowerTriangularFromBottomRightLocalAttentionMask": ("window_size",),
+    "LocalAttentionFromBottomRightMask": ("window_left", "window_right"),
+}
 
 
 def xformers(attn_bias: str, *, window_size: int = -1, window_left: int = -1, window_right: int = -1) -> Pattern:
@@ -82,6 +87,15 @@ def xformers(attn_bias: str, *, window_size: int = -1, window_left: int = -1, wi
     """
     check_choice("xformers", "attn_bias", attn_bias, _XFORMERS)
     bottom_right = _XFORMERS[attn_bias]
+    sizes = {"window_size": window_size, "window_left": window_left, "window_right": window_right}
+    taken = _XFORMERS_SIZES.get(attn_bias, ())
+    for name in sizes.keys() - taken:
+        if sizes[name] != -1:
+            raise ParameterError(
+                f"{attn_bias}: {name}={sizes[name]!r}.",
+                rule=f"{attn_bias} takes {' and '.join(taken) or 'no sizes'}.",
+                fix=f"Leave {name} out, or name the class that takes it.",
+            )
     if attn_bias == "LocalAttentionFromBottomRightMask":
         left, right = _two(attn_bias, "window_left, window_right", (window_left, window_right), 0)
         return named(attn_bias, left=left, right=right, bottom_right=bottom_right)

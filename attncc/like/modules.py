@@ -100,7 +100,8 @@ _LAYER_TYPES = ("full_attention", "sliding_attention", "chunked_attention")
 def _layer_type(config: Any, layer_idx: int) -> str:
     types = _field(config, "layer_types", None)
     if types is None:
-        return "sliding_attention" if _field(config, "sliding_window", None) else "full_attention"
+        slides = _field(config, "sliding_window", None) and _field(config, "use_sliding_window", True)
+        return "sliding_attention" if slides else "full_attention"
     if not 0 <= layer_idx < len(types) or types[layer_idx] not in _LAYER_TYPES:
         found = types[layer_idx] if 0 <= layer_idx < len(types) else f"no layer {layer_idx}"
         raise ParameterError(

@@ -11,6 +11,7 @@ from attncc.errors import ParameterError
 from attncc.frontend.accepted import AnyPattern, AnyScore
 from attncc.nn.heads import merged_heads, split_heads
 from attncc.nn.rotary import rotated
+from attncc.nn.sizes import check_positive
 from attncc.runtime.api import attention
 
 
@@ -36,7 +37,8 @@ class Attention(nn.Module):
     Args:
         embed_dim: Size of a token's vector, E.
         num_heads: Query heads, Hq, of E / Hq each.
-        pattern: Which keys each query sees.
+        pattern: Which keys each query sees, by positions. Bottom-right masks of `attncc.like` don't go with `step`,
+            whose first query already stands at the position after the earlier keys.
         num_key_heads: Key heads, Hkv, which divide Hq (Ainslie et al. 2023); as many by default.
         score: What becomes of the scores, such as `attncc.alibi(slopes=...)`; weights of a model go in `score_weights`.
         score_weights: The names and initial values of the score's weights, which become parameters.
@@ -63,7 +65,8 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         key_heads = num_heads if num_key_heads is None else num_key_heads
-        if num_heads < 1 or key_heads < 1 or embed_dim % num_heads or num_heads % key_heads:
+        check_positive(embed_dim=embed_dim, num_heads=num_heads, num_key_heads=key_heads)
+        if embed_dim % num_heads or num_heads % key_heads:
             raise ParameterError(
                 f"embed_dim={embed_dim}, num_heads={num_heads}, num_key_heads={key_heads}.",
                 rule="Heads divide embed_dim, and key heads divide heads.",

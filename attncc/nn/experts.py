@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attncc.errors import ParameterError
+from attncc.nn.sizes import check_positive
 
 
 class Mixed(NamedTuple):
@@ -29,7 +30,8 @@ class Mixed(NamedTuple):
 class MixtureOfExperts(nn.Module):
     """Top-k routing to experts of limited capacity, with a loss that balances their load.
 
-    Each token is added up from its chosen experts by the router's probabilities, scaled to a sum of 1. An expert takes
+    Each token is added up from its chosen experts by the router's probabilities, scaled to a sum of 1 if there are
+    several (Fedus et al. 2021, equation 2, for one). An expert takes
     capacity_factor * k * tokens / experts choices, first those that are first choices, in the order of tokens; a choice
     beyond adds nothing.
 
@@ -47,7 +49,8 @@ class MixtureOfExperts(nn.Module):
         self, embed_dim: int, experts: Sequence[nn.Module], *, top_k: int = 2, capacity_factor: float = 1.25
     ) -> None:
         super().__init__()
-        if not 1 <= top_k <= len(experts) or not capacity_factor > 0:
+        check_positive(embed_dim=embed_dim, top_k=top_k)
+        if not top_k <= len(experts) or not capacity_factor > 0:
             raise ParameterError(
                 f"top_k={top_k} of {len(experts)} experts, capacity_factor={capacity_factor}.",
                 rule="A token has from 1 to all experts, and their capacity is positive.",
@@ -62,7 +65,8 @@ class MixtureOfExperts(nn.Module):
         tokens = hidden.flatten(0, 1)
         probabilities = self.router(tokens).float().softmax(-1)
         weights, chosen = probabilities.topk(self.top_k, -1)  # (tokens, k)
-        weights = weights / weights.sum(-1, keepdim=True)
+        if self.top_k > 1:  # scaled, a single one would be 1, and teach the router nothing
+            weights = weights / weights.sum(-1, keepdim=True)
         kept = self._kept(chosen)
         out = torch.zeros_like(tokens)
         for number, expert in enumerate(self.experts):

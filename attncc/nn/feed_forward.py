@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from attncc.errors import ParameterError
+from attncc.nn.sizes import check_positive
 
 
 class FeedForward(nn.Sequential):
@@ -33,8 +33,7 @@ class ChunkedFeedForward(nn.Module):
 
     def __init__(self, layer: nn.Module, chunk: int) -> None:
         super().__init__()
-        if chunk < 1:
-            raise ParameterError(f"chunk={chunk}.", rule="A chunk has tokens.", fix="Use at least 1.")
+        check_positive(chunk=chunk)
         self.layer, self.chunk = layer, chunk
 
     def forward(self, hidden: Tensor) -> Tensor:

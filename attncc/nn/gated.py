@@ -21,7 +21,7 @@ class GruGate(nn.Module):
         self.of_branch = nn.Linear(embed_dim, 3 * embed_dim, bias=False)
         self.of_stream = nn.Linear(embed_dim, 2 * embed_dim, bias=False)
         self.of_reset = nn.Linear(embed_dim, embed_dim, bias=False)
-        self.bias = nn.Parameter(torch.full((embed_dim,), bias))
+        self.bias = nn.Parameter(torch.full((embed_dim,), float(bias)))
 
     def forward(self, stream: Tensor, branch: Tensor) -> Tensor:
         """Return (1 - z) stream + z candidate, all (B, N, E)."""

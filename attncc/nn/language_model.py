@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from attncc.errors import ParameterError
 from attncc.nn.attention import Attention, KeyValues
 from attncc.nn.feed_forward import FeedForward
+from attncc.nn.sizes import check_positive
 
 
 class Block(nn.Module):
@@ -50,6 +51,7 @@ class LanguageModel(nn.Module):
 
     def __init__(self, vocabulary: int, embed_dim: int, blocks: Sequence[Block]) -> None:
         super().__init__()
+        check_positive(vocabulary=vocabulary, embed_dim=embed_dim)
         if not blocks:
             raise ParameterError("blocks is empty.", rule="A model has at least one.", fix="Pass a list of Block.")
         self.embedding = nn.Embedding(vocabulary, embed_dim)
@@ -68,6 +70,12 @@ class LanguageModel(nn.Module):
             tokens: (B, N), int64.
             past: What the step before returned; None at the beginning.
         """
+        if past and len(past) != len(self.blocks):
+            raise ParameterError(
+                f"past of {len(past)} blocks, in a model of {len(self.blocks)}.",
+                rule="Each block has keys and values of its own.",
+                fix="Pass what the step before returned.",
+            )
         hidden, seen = self.embedding(tokens), []
         for number, block in enumerate(self.blocks):
             assert isinstance(block, Block)

@@ -11,6 +11,7 @@ from attncc.errors import ParameterError, ShapeError
 from attncc.frontend.catalog import factory
 from attncc.frontend.patterns import Pattern, per_head
 from attncc.nn.heads import merged_heads, split_heads
+from attncc.nn.sizes import check_positive
 from attncc.runtime.api import attention
 
 
@@ -42,7 +43,8 @@ class LongformerAttention(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if num_heads < 1 or embed_dim % num_heads:
+        check_positive(embed_dim=embed_dim, num_heads=num_heads)
+        if embed_dim % num_heads:
             raise ParameterError(
                 f"num_heads={num_heads} with embed_dim={embed_dim}.",
                 rule="Heads have equal parts of a token's vector.",

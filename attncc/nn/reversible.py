@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import get_device_states, set_device_states
 
+from attncc.errors import ParameterError
+
 Pair = tuple[nn.Module, nn.Module]
 
 
@@ -24,10 +26,15 @@ class ReversibleStack(nn.Module):
     Args:
         layers: Pairs (f, g) of modules from (B, N, E) to (B, N, E), such as attention and a feed-forward layer behind
             their norms.
+
+    Raises:
+        ParameterError: Without layers.
     """
 
     def __init__(self, layers: Sequence[Pair]) -> None:
         super().__init__()
+        if not layers:
+            raise ParameterError("layers is empty.", rule="A stack has at least one.", fix="Pass a list of pairs.")
         self.f, self.g = (nn.ModuleList(each) for each in zip(*layers, strict=True))
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -104,7 +111,11 @@ def _undone(
     with torch.enable_grad(), drawing.again():
         leaf = seen.detach().requires_grad_()
         added = module(leaf)
-    of_seen, *of_own = torch.autograd.grad(added, [leaf, *own], grad, allow_unused=True)
+    of_seen, *of_own = (
+        torch.autograd.grad(added, [leaf, *own], grad, allow_unused=True)
+        if added.requires_grad
+        else (None,) * (1 + len(own))
+    )
     for p, each in zip(own, of_own, strict=True):
         if each is not None:
             grads[id(p)] += each

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attncc.errors import ParameterError
+from attncc.nn.sizes import check_positive
 
 
 class Halted(NamedTuple):
@@ -42,10 +43,11 @@ class UniversalStack(nn.Module):
         self, embed_dim: int, block: nn.Module, steps: int, *, halts: bool = False, threshold: float = 0.99
     ) -> None:
         super().__init__()
-        if steps < 1 or embed_dim % 2 or not 0 < threshold < 1:
+        check_positive(steps=steps, embed_dim=embed_dim)
+        if embed_dim % 2 or not 0 < threshold < 1:
             raise ParameterError(
                 f"steps={steps}, embed_dim={embed_dim}, threshold={threshold}.",
-                rule="There is at least one step, embed_dim is even, and the threshold is between 0 and 1.",
+                rule="embed_dim is even, and the threshold is between 0 and 1.",
                 fix="Use steps=6, embed_dim=512, threshold=0.99, for example.",
             )
         self.block, self.steps, self.threshold = block, steps, threshold
@@ -93,6 +95,7 @@ class SeparableTransition(nn.Module):
 
     def __init__(self, embed_dim: int, width: int = 3) -> None:
         super().__init__()
+        check_positive(embed_dim=embed_dim, width=width)
         self.width = width
         self.depthwise = nn.Conv1d(embed_dim, embed_dim, width, groups=embed_dim)
         self.pointwise = nn.Linear(embed_dim, embed_dim)

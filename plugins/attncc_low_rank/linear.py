@@ -119,7 +119,7 @@ def _chunks(x: Tensor, chunk: int) -> Tensor:
 
 def _before(sums: Tensor, first: Tensor | None) -> Tensor:
     """Return the sums over the chunks before each, (B, H, chunks + 1, ...), beginning with `first`."""
-    start = torch.zeros_like(sums[:, :, 0]) if first is None else first
+    start = sums.new_zeros(*sums.shape[:2], *sums.shape[3:]) if first is None else first
     return torch.cat([start.unsqueeze(2), sums], 2).cumsum(2)
 
 

@@ -141,7 +141,7 @@ def _scanned(factor: Tensor, term: Tensor) -> Tensor:
     remain (Blelloch 1990, section 1.3): work of `segments`, in 2 log2(segments) products.
     """
     n = term.shape[2]
-    if n == 1:
+    if n <= 1:
         return term
     first, second = slice(0, n - 1, 2), slice(1, n, 2)
     pairs = factor[:, :, second] @ factor[:, :, first]

@@ -95,7 +95,7 @@ def nsa_blocks(
     Args:
         query: (B, H, N, D).
         compressed: Compressed keys, (B, Hkv, C, D), where Hkv divides H.
-        top: Blocks that a query sees.
+        top: Blocks that a query sees, at least the three that are always chosen, or all if there are fewer.
         block: Positions of a block of keys, a multiple of the stride.
         compression: (block, stride) of the compressed keys, the block a multiple of the stride.
         queries: Neighbouring queries that share a list, that of their summed weights; a divisor of `block`.
@@ -105,7 +105,8 @@ def nsa_blocks(
         Lists (B, H, ceil(N / queries), top).
 
     Raises:
-        ParameterError: For sizes that don't divide each other, or a `top` that isn't from 1 to the number of blocks.
+        ParameterError: For sizes that don't divide each other, or a `top` that leaves out a block that is always
+            chosen, or is above the number of blocks.
     """
     length, stride = compression
     _check_divides("the compression's stride", stride, "its block", length)
@@ -113,11 +114,17 @@ def nsa_blocks(
     _check_divides("queries", queries, "block", block)
     heads, groups = query.shape[1], compressed.shape[1]
     keys, blocks = _for_queries(compressed, query).detach(), -(-query.shape[2] // block)
+    if top < min(3, blocks):
+        raise ParameterError(
+            f"top={top} of {blocks} blocks.",
+            rule="The first block, the query's own and the one before it are always chosen, and count.",
+            fix=f"Use top={min(3, blocks)} or more.",
+        )
     shared = _shared_strides(keys.shape[2], length, stride, blocks, block).to(keys)
     ends = torch.arange(keys.shape[2], device=keys.device) * stride + length - 1
     number = torch.arange(blocks, device=keys.device)
     chosen = []
-    for first, rows in _chunks(query.detach() * (scale or query.shape[-1] ** -0.5), keys, queries):
+    for first, rows in _chunks(query.detach() * (query.shape[-1] ** -0.5 if scale is None else scale), keys, queries):
         position = first + torch.arange(rows.shape[2], device=keys.device)
         scores = (rows @ keys.mT).masked_fill_(ends > position[:, None], -torch.inf)
         weights = scores.softmax(-1).nan_to_num_(0.0)  # the first queries see none

@@ -187,6 +187,7 @@ def test_longformer_takes_the_masks_of_its_model() -> None:
         (lambda: like.longformer(3, [[1, 1]]), "attention_window"),
         (lambda: like.xformers("LowerTriangular"), "attn_bias"),
         (lambda: like.xformers("LowerTriangularFromBottomRightLocalAttentionMask"), "window_size"),
+        (lambda: like.xformers("LowerTriangularMask", window_size=4), "window_size"),
         (lambda: like.local_attention(0), "window_size"),
         (lambda: like.local_attention(4, causal=True, look_forward=1), "look_forward"),
         (lambda: like.x_transformers(max_attend_past=-1), "max_attend_past"),
@@ -197,3 +198,8 @@ def test_longformer_takes_the_masks_of_its_model() -> None:
 def test_errors_name_the_peers_parameter(call, names: str) -> None:
     with pytest.raises(ParameterError, match=names):
         call()
+
+
+def test_a_model_may_leave_its_window_unused() -> None:
+    unused = like.transformers({"sliding_window": 3, "use_sliding_window": False})
+    torch.testing.assert_close(mask(unused, 9, 9), mask(attncc.load("causal"), 9, 9))

@@ -163,3 +163,10 @@ def test_bad_input_is_refused_by_name() -> None:
         projected(key, drawn(4, 9))
     with pytest.raises(attncc.ShapeError, match="same heads"):
         linear_attention(query, key[:, :1], value[:, :1])
+
+
+def test_no_positions_give_no_outputs() -> None:
+    nothing = torch.zeros(1, 2, 0, 4)
+    out, state = causal_linear_attention(nothing, nothing, nothing)
+    assert out.shape == nothing.shape
+    assert not state.values.any()

@@ -324,3 +324,8 @@ def test_bad_input_is_refused_by_name() -> None:
         infini_attention(query, key, value, lost, segment=6)
     with pytest.raises(attncc.ShapeError, match="gate"):
         gated(part, part, lost)
+
+
+def test_no_positions_give_no_outputs() -> None:
+    nothing = torch.zeros(1, 2, 0, 4)
+    assert infini.infini_attention(nothing, nothing, nothing, torch.zeros(2), segment=4).shape == nothing.shape

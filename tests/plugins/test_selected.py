@@ -206,6 +206,7 @@ def test_means_of_a_short_block_are_those_of_its_positions() -> None:
         (lambda q, k: moba_blocks(q, k, 0, block=BLOCK), "top=0"),
         (lambda q, k: moba_blocks(q, k, 2, block=BLOCK, queries=3), "queries = 3 and block = 8"),
         (lambda q, k: nsa_blocks(q, k, BLOCKS + 1, block=BLOCK, compression=(4, 2)), f"top={BLOCKS + 1}"),
+        (lambda q, k: nsa_blocks(q, k, 2, block=BLOCK, compression=(4, 2)), f"top=2 of {BLOCKS}"),
         (lambda q, k: nsa_blocks(q, k, 2, block=BLOCK, compression=(5, 2)), "stride = 2 and its block = 5"),
         (lambda q, k: nsa_blocks(q, k, 2, block=7, compression=(4, 2)), "stride = 2 and block = 7"),
         (lambda q, k: indexed_tokens(q, k[:, 0], q[..., 0], N + 1), f"top={N + 1} of {N}"),
