@@ -66,7 +66,7 @@ def x_transformers(*, causal: bool = False, max_attend_past: int | None = None) 
     return named(owner, left=left, right=0 if causal else -1, bottom_right=True)
 
 
-def transformers(config: Any, layer_idx: int = 0) -> Pattern:
+def transformers(config: Any, layer_idx: int = 0, *, is_causal: bool | None = None) -> Pattern:
     """Return the mask of a layer of a model of Transformers, without padding and packing.
 
     Takes `layer_types[layer_idx]`, `sliding_window`, `attention_chunk_size`, and whether the model is a decoder. A
@@ -77,12 +77,14 @@ def transformers(config: Any, layer_idx: int = 0) -> Pattern:
     Args:
         config: A configuration of Transformers, or a mapping of its fields.
         layer_idx: The number of the layer.
+        is_causal: Whether no token sees what follows it. By default what the configuration says by `is_causal` or
+            `is_decoder`; of those that say neither, ModernBERT's is an encoder's, and others are decoders'.
 
     Raises:
         ParameterError: For a type of layer, or a number, that the configuration doesn't have.
     """
     kind = _layer_type(config, layer_idx)
-    causal = bool(_field(config, "is_causal", True)) and not _field(config, "is_encoder", False)
+    causal = _is_causal(config) if is_causal is None else is_causal
     if kind == "full_attention":
         return named("transformers", right=0 if causal else -1)
     if kind == "sliding_attention":
@@ -91,6 +93,17 @@ def transformers(config: Any, layer_idx: int = 0) -> Pattern:
     size = check_at_least("transformers", "attention_chunk_size", _field(config, "attention_chunk_size", None), 1)
     chunks = load("block_diagonal", block=size)
     return chunks.causal() if causal else chunks
+
+
+#: Types of models whose configurations don't say that they are encoders.
+_ENCODERS = frozenset({"modernbert"})
+
+
+def _is_causal(config: Any) -> bool:
+    for name in ("is_causal", "is_decoder"):
+        if (said := _field(config, name, None)) is not None:
+            return bool(said)
+    return _field(config, "model_type", "") not in _ENCODERS
 
 
 #: Types of layers whose masks positions decide.

@@ -7,12 +7,12 @@ from attncc import Condition, Index, Table
 
 
 @attncc.pattern
-def prefix_lm(i: Index, j: Index, *, lengths: Table) -> Condition:
+def prefix_lm(i: Index, j: Index, b: Index, *, lengths: Table) -> Condition:
     """The first lengths[b] keys for every query, causal after them (Raffel et al. 2020, section 3.2.1).
 
-    `lengths` is (B, 1), a number for each batch entry, or (1,); a single number for all is the pattern `prefix`.
+    `lengths` is (B,), a number for each batch entry; a single number for all is the pattern `prefix`.
     """
-    seen: Condition = (j < lengths[0]) | (j <= i)
+    seen: Condition = (j < lengths[b]) | (j <= i)
     return seen
 
 

@@ -138,6 +138,12 @@ def test_x_transformers_runs_as_its_module(causal: bool) -> None:
             0,
             lambda m: m.chunked_causal_mask_function(5, torch.zeros(1, dtype=torch.int64)),
         ),
+        ({"model_type": "bert", "is_decoder": False}, 0, lambda m: m.bidirectional_mask_function),
+        (
+            {"sliding_window": 2, "layer_types": ["sliding_attention"], "model_type": "modernbert"},
+            0,
+            lambda m: m.sliding_window_bidirectional_mask_function(2),
+        ),
         (
             {"sliding_window": 2, "layer_types": ["sliding_attention"], "is_causal": False},
             0,

@@ -87,7 +87,7 @@ def test_trees_of_drafts_keep_their_first_name() -> None:
 
 
 def test_prefixes_of_entries_are_those_of_the_basic_pattern() -> None:
-    found = attncc.dense_mask(attncc.load("prefix_lm", lengths=[[3], [0], [48]]), N, batch=3)
+    found = attncc.dense_mask(attncc.load("prefix_lm", lengths=[3, 0, 48]), N, batch=3)
     for mask, length in zip(found, (3, 0, 48), strict=True):
         assert torch.equal(mask, attncc.dense_mask(attncc.load("prefix", length=length), N))
 
@@ -137,7 +137,7 @@ def test_block_diffusion_of_one_token_is_autoregressive() -> None:
 enter, leave, segment = laid_out(SEGMENTS)
 PATTERNS = {
     "rollout_tree": {"enter": np.pad(enter, (0, 15)), "leave": np.pad(leave, (0, 15))},
-    "prefix_lm": {"lengths": [[5], [20]]},
+    "prefix_lm": {"lengths": [5, 20]},
     "shared_prefix": {"ids": np.repeat([-1, 0, 1, 2], 12)},
     "sink_window": {"window": 7, "sinks": 2},
     "document_sinks": {"starts": np.arange(N) // 11 * 11, "window": 4, "sinks": 2},
