@@ -48,7 +48,7 @@ def itc(
     _require("block", block, 1)
     blocks = -(-n // block)
     known = _global_blocks(global_blocks, blocks)
-    if isinstance(random, int):
+    if isinstance(random, int | np.integer):
         random = random_blocks(
             blocks, random, window=window, global_blocks=global_blocks, heads=heads, seed=seed, causal=causal
         )
@@ -187,7 +187,7 @@ def _ascending(entries: Array, end: Array) -> Array:
 
 
 def _require(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise ParameterError(
             f"{name}={value!r}.", rule=f"It is an integer of at least {least}.", fix=f"Use {name}={max(least, 1)}."
         )

@@ -29,6 +29,8 @@ def token_roles(
     Raises:
         ParameterError: For a length beyond N, or a global token that is repeated or outside of the tokens.
     """
+    if n < 0:
+        raise ParameterError(f"n={n}.", rule="It is a number of positions.", fix="Give the length of the sequences.")
     lengths = [n] * len(global_tokens) if lengths is None else list(lengths)
     if len(lengths) != len(global_tokens):
         raise ParameterError(

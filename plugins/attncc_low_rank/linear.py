@@ -83,7 +83,7 @@ def causal_linear_attention(
         ShapeError: Heads differ.
     """
     check_heads(query, key, value)
-    if chunk < 1:
+    if not isinstance(chunk, int) or chunk < 1:
         raise ParameterError(f"chunk={chunk}.", rule="It is a number of positions, at least 1.", fix="Use 64.")
     n = query.shape[2]
     q, k, v = (_chunks(_wide(x), chunk) for x in (features(query), features(key), value))

@@ -173,7 +173,7 @@ def _divided(total: Tensor, weight: Tensor) -> Tensor:
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, gate: Tensor, segment: int) -> None:
-    if segment < 1:
+    if not isinstance(segment, int) or segment < 1:
         raise ParameterError(f"segment={segment}.", rule="It is a number of positions, at least 1.", fix="Use 2048.")
     if not query.shape[:3] == key.shape[:3] == value.shape[:3] or gate.shape != query.shape[1:2]:
         shapes = [tuple(x.shape) for x in (query, key, value, gate)]

@@ -39,7 +39,7 @@ class RetrievalSizes:
 
     def recent(self) -> attncc.Pattern:
         """Return who sees which positions; raises ParameterError for sizes that can't be."""
-        if not 1 <= self.k <= self.size:
+        if not isinstance(self.k, int) or not 1 <= self.k <= self.size:
             raise ParameterError(
                 f"k={self.k} with size={self.size}.",
                 rule="A query retrieves at least 1 memory, and at most all that are kept.",
@@ -89,7 +89,7 @@ def nearest(query: Tensor, key: Tensor, k: int) -> Tensor:
         ParameterError: k isn't from 1 to Nk.
     """
     n_k = key.shape[2]
-    if not 1 <= k <= n_k:
+    if not isinstance(k, int) or not 1 <= k <= n_k:
         raise ParameterError(
             f"k={k} of {n_k} memories.", rule="k is from 1 to the number of memories.", fix=f"Use min(k, {n_k})."
         )

@@ -197,9 +197,9 @@ def _shared_strides(compressed: int, length: int, stride: int, blocks: int, bloc
 
 
 def _check_divides(part: str, size: int, whole: str, of: int) -> None:
-    if size < 1 or of % size:
+    if not isinstance(size, int) or not isinstance(of, int) or min(size, of) < 1 or of % size:
         raise ParameterError(
             f"{part} = {size} and {whole} = {of}.",
-            rule=f"{part} is positive and divides {whole}.",
+            rule=f"Both are positive integers, and {part} divides {whole}.",
             fix=f"Use a divisor of {of}.",
         )

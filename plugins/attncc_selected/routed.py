@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import attncc
-from attncc import Condition, Index, Table
+from attncc import Condition, Index, ParameterError, ShapeError, Table
 
 Part = tuple[Tensor, Tensor]
 
@@ -38,7 +38,19 @@ def routed_attention(
 
     Returns:
         (B, H, N, Dv), differentiable in query, key and value.
+
+    Raises:
+        ParameterError: For a `block` below 1.
+        ShapeError: For lists of other entries, heads or queries.
     """
+    if not isinstance(block, int) or block < 1:
+        raise ParameterError(f"block={block!r}.", rule="A block has positions.", fix="Use 64.")
+    if blocks.ndim != 4 or blocks.shape[:3] != query.shape[:3]:
+        raise ShapeError(
+            f"blocks is {tuple(blocks.shape)}, query {tuple(query.shape)}.",
+            rule="There is a list for each query of each head: (B, H, N, K) for (B, H, N, D).",
+            fix="Expand the lists that heads share: blocks.expand(-1, H, -1, -1).",
+        )
     chosen = _earlier(blocks, block)
     listed, order = chosen.flatten(2).sort(-1)
     copies = _rows(query, order // chosen.shape[3])
