@@ -16,7 +16,7 @@ from attncc.errors import AttnccError
 
 @pytest.mark.parametrize(
     ("option", "typed", "found"),
-    [(PatternName, "slid", ["sliding_tiles", "sliding_window"]), (GpuName, "mi30", ["mi300x"]), (TopologyName, "8x", ["8xh100"])],
+    [(PatternName, "sliding_w", ["sliding_window"]), (GpuName, "mi30", ["mi300x"]), (TopologyName, "8x", ["8xh100"])],
 )
 def test_names_complete_from_a_prefix(option: object, typed: str, found: list[str]) -> None:
     (declared,) = option.__metadata__
