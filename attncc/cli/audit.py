@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
-from attncc.cli import options, output
-from attncc.cli.verify import STYLES
+from attncc.cli import options
+from attncc.cli.findings_view import show_findings
 
 #: What makes a config's model small; the masks depend on none of it.
 TINY = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
@@ -55,17 +54,10 @@ def audit(
     if not cache:
         batch["use_cache"] = False
     findings = compare(made, batch)
-    if as_json:
-        described = [finding.describe() for finding in findings]
-        output.show_json({"model": type(made).__name__, "seq_len": seq_len, "packed": packed, "findings": described})
-    else:
-        listing = output.table(f"{type(made).__name__} at {seq_len:,} positions", "layer", "", "")
-        for finding in findings:
-            mark = Text(finding.verdict, style=STYLES[finding.verdict])
-            listing.add_row(finding.name, mark, finding.detail)
-        output.show(listing)
-    if not all(finding.holds for finding in findings):
-        raise typer.Exit(1)
+    name = type(made).__name__
+    told: dict[str, object] = {"model": name, "seq_len": seq_len, "packed": packed}
+    title = f"{name} at {seq_len:,} positions"
+    show_findings(findings, title=title, column="layer", told=told, as_json=as_json)
 
 
 def _small_model(name: str, implementation: str) -> Any:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import typer
-from rich.text import Text
-
-from attncc.cli import options, output
+from attncc.cli import options
+from attncc.cli.findings_view import show_findings
 from attncc.cli.progress import progress
-
-STYLES = {"proved": "green", "refuted": "red", "undecided": "yellow"}
 
 
 def verify(
@@ -28,13 +24,6 @@ def verify(
         chosen = options.pattern_from(pattern, param)
         on_step("proving")
         findings = prove(chosen, seq_len, heads=heads)
-    if as_json:
-        output.show_json({"pattern": repr(chosen), "seq_len": seq_len, "findings": [f.describe() for f in findings]})
-    else:
-        listing = output.table(f"{chosen!r} at {seq_len:,} positions", "property", "", "")
-        for finding in findings:
-            mark = Text(finding.verdict, style=STYLES[finding.verdict])
-            listing.add_row(finding.name, mark, finding.detail)
-        output.show(listing)
-    if not all(finding.holds for finding in findings):
-        raise typer.Exit(1)
+    told: dict[str, object] = {"pattern": repr(chosen), "seq_len": seq_len}
+    title = f"{chosen!r} at {seq_len:,} positions"
+    show_findings(findings, title=title, column="property", told=told, as_json=as_json)
