@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-import attncc
-from attncc_memory.compression import Compression, attention_received
-from attncc_memory.parts import attended, blocks, joined, pieces, wide
-from attncc_memory.state import MemoryState
+from attncc.frontend.catalog import load
+from attncc.frontend.patterns import Pattern
+from attncc.nn.functional.compression import Compression, attention_received
+from attncc.nn.functional.parts import attended, blocks, joined, pieces, wide
+from attncc.nn.functional.state import MemoryState
+from attncc.runtime.merging import merge
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,14 @@ class MemorySizes:
     compressed: int
     ratio: int
 
-    def recent(self) -> attncc.Pattern:
+    def recent(self) -> Pattern:
         """Return who sees which positions."""
-        return attncc.load("segment_memory", segment=self.segment, memory=self.memory)
+        return load("segment_memory", segment=self.segment, memory=self.memory)
 
-    def old(self) -> attncc.Pattern:
+    def old(self) -> Pattern:
         """Return who sees which compressed memories; raises ParameterError for sizes that don't fit together."""
         sizes = {"segment": self.segment, "memory": self.memory, "compressed": self.compressed, "ratio": self.ratio}
-        return attncc.load("compressed_memory", **sizes)
+        return load("compressed_memory", **sizes)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def compressive_attention(
         received = attention_received(query, key, recent)[:, :, :whole]
         used = _average(received.reshape(*received.shape[:2], whole // size, size), sizes)
     new = compression(blocks(key[:, :, :whole], size), blocks(value[:, :, :whole], size), used, sizes.ratio)
-    return attncc.merge(near, attended(query, new[0].flatten(2, 3), new[1].flatten(2, 3), old))[0]
+    return merge(near, attended(query, new[0].flatten(2, 3), new[1].flatten(2, 3), old))[0]
 
 
 def step(
@@ -150,7 +152,7 @@ def _extended(state: CompressiveState, query: Tensor, key: Tensor, value: Tensor
     keys, values = torch.cat([state.key, key], 2), torch.cat([state.value, value], 2)
     usage, n = state.usage, key.shape[2]
     if usage is not None:
-        given = attention_received(query, keys, attncc.load("causal"), q_offset=keys.shape[2] - n)
+        given = attention_received(query, keys, load("causal"), q_offset=keys.shape[2] - n)
         usage = torch.nn.functional.pad(usage, (0, n)) + given
     return replace(state, key=keys, value=values, usage=usage, position=state.position + n)
 
@@ -158,9 +160,9 @@ def _extended(state: CompressiveState, query: Tensor, key: Tensor, value: Tensor
 def _attended(query: Tensor, state: CompressiveState) -> Tensor:
     """Return attention of the last positions of a state to all that it keeps."""
     offset = state.key.shape[2] - query.shape[2]
-    causal, full = attncc.load("causal"), attncc.load("full")
+    causal, full = load("causal"), load("full")
     near = attended(query, state.key, state.value, causal, q_offset=offset)
-    return attncc.merge(near, attended(query, state.old_key, state.old_value, full))[0]
+    return merge(near, attended(query, state.old_key, state.old_value, full))[0]
 
 
 def _aged(state: CompressiveState, sizes: MemorySizes, compression: Compression) -> CompressiveState:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import elu
 
-import attncc
-from attncc import ParameterError, ShapeError
-from attncc_memory.parts import attended, blocks, joined, pieces, wide
-from attncc_memory.state import MemoryState
+from attncc.errors import ParameterError, ShapeError
+from attncc.frontend.catalog import load
+from attncc.nn.functional.parts import attended, blocks, divided, joined, pieces, wide
+from attncc.nn.functional.state import MemoryState
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ def infini_attention(
         ShapeError: Heads differ.
     """
     _check(query, key, value, gate, segment)
-    local = attncc.load("block_diagonal", block=segment).causal()
+    local = load("block_diagonal", block=segment).causal()
     near, _ = attended(query, key, value, local)
     n = query.shape[2]
     q, k, v = (blocks(x, segment) for x in (_features(query), _features(key), wide(value)))
     normaliser = _shifted(k.sum(3).cumsum(2))
     added = k.mT @ v
     matrix = _shifted(_scanned(_kept(k, normaliser), added) if delta else added.cumsum(2))
-    far = _divided(q @ matrix, q @ normaliser.unsqueeze(-1)).flatten(2, 3)[:, :, :n]
+    far = divided(q @ matrix, q @ normaliser.unsqueeze(-1)).flatten(2, 3)[:, :, :n]
     return _gated(gate, far, near)
 
 
@@ -106,7 +106,7 @@ def step(
     outs = []
     for (q, k, v), ends in pieces((query, key, value), state.key.shape[2], segment):
         keys, values = torch.cat([state.key, k], 2), torch.cat([state.value, v], 2)
-        near, _ = attended(q, keys, values, attncc.load("causal"), q_offset=state.key.shape[2])
+        near, _ = attended(q, keys, values, load("causal"), q_offset=state.key.shape[2])
         outs.append(_gated(gate, _recalled(_features(q), state), near))
         state = InfiniState(state.matrix, state.normaliser, keys, values)
         state = _stored(state, delta) if ends else state
@@ -114,7 +114,7 @@ def step(
 
 
 def _recalled(features: Tensor, state: InfiniState) -> Tensor:
-    return _divided(features @ state.matrix, features @ state.normaliser.unsqueeze(-1))
+    return divided(features @ state.matrix, features @ state.normaliser.unsqueeze(-1))
 
 
 def _stored(state: InfiniState, delta: bool) -> InfiniState:
@@ -130,7 +130,7 @@ def _kept(features: Tensor, normaliser: Tensor) -> Tensor:
 
     M + k^T (v - k M / k z) is (1 - k^T (k / k z)) M + k^T v.
     """
-    removed = features.mT @ _divided(features, features @ normaliser.unsqueeze(-1))
+    removed = features.mT @ divided(features, features @ normaliser.unsqueeze(-1))
     return torch.eye(removed.shape[-1], dtype=removed.dtype, device=removed.device) - removed
 
 
@@ -164,12 +164,6 @@ def _gated(gate: Tensor, far: Tensor, near: Tensor) -> Tensor:
 
 def _features(x: Tensor) -> Tensor:
     return elu(wide(x)) + 1
-
-
-def _divided(total: Tensor, weight: Tensor) -> Tensor:
-    """Return total / weight, and 0 where nothing has weight."""
-    none = weight == 0
-    return total.masked_fill(none, 0.0) / weight.masked_fill(none, 1.0)
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, gate: Tensor, segment: int) -> None:
