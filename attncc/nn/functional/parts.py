@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +16,12 @@ from attncc.runtime.api import attention
 Part = tuple[Tensor, Tensor]
 
 
-def attended(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, *, q_offset: int = 0) -> Part:
+def attended(
+    query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, *, q_offset: int = 0, scale: float | None = None
+) -> Part:
     """Return (out, lse) of attention; key heads may be shared."""
-    out, lse = attention(query, key, value, pattern, q_offset=q_offset, enable_gqa=True, return_lse=True)
+    given: dict[str, Any] = {"q_offset": q_offset, "scale": scale, "enable_gqa": True}
+    out, lse = attention(query, key, value, pattern, return_lse=True, **given)
     return out, lse
 
 
