@@ -13,14 +13,15 @@ from test_attention import HEAD_DIM, HEADS, forward, forward_backward, in_turns,
 from torch import Tensor
 
 import attncc
+from attncc.nn.functional import compression, compressive, infini
+from attncc.nn.functional.compressive import CompressiveState, MemorySizes, compressive_attention
+from attncc.nn.functional.infini import InfiniState, infini_attention
+from attncc.nn.functional.relative import RelativePosition, relative_attention, widened
 from attncc_low_rank.linear import causal_linear_attention
 from attncc_low_rank.reduced import linformer_attention
-from attncc_memory import compression, compressive, infini, memorizing
-from attncc_memory.compressive import CompressiveState, MemorySizes, compressive_attention
-from attncc_memory.infini import InfiniState, infini_attention
+from attncc_memory import memorizing
 from attncc_memory.memorizing import RetrievalSizes, RetrievalState, memorizing_attention
 from attncc_transformer_xl import recurrence
-from attncc_transformer_xl.relative import RelativePosition, relative_attention, widened
 
 CONTEXT, STEP, MEMORY = 16384, 256, 256
 SIZES = MemorySizes(segment=STEP, memory=MEMORY, compressed=256, ratio=4)

@@ -7,11 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attncc.errors import ParameterError
 from attncc.frontend.accepted import AnyPattern, AnyScore
-from attncc.nn.heads import merged_heads, split_heads
+from attncc.nn.heads import HeadProjections
 from attncc.nn.rotary import rotated
-from attncc.nn.sizes import check_positive
 from attncc.runtime.api import attention
 
 
@@ -31,7 +29,7 @@ class KeyValues(NamedTuple):
         return KeyValues(torch.cat([self.key, later.key], 2), torch.cat([self.value, later.value], 2))
 
 
-class Attention(nn.Module):
+class Attention(HeadProjections):
     """Multi-head self-attention of a pattern (Vaswani et al. 2017).
 
     Args:
@@ -63,21 +61,8 @@ class Attention(nn.Module):
         sinks: bool = False,
         bias: bool = False,
     ) -> None:
-        super().__init__()
-        key_heads = num_heads if num_key_heads is None else num_key_heads
-        check_positive(embed_dim=embed_dim, num_heads=num_heads, num_key_heads=key_heads)
-        if embed_dim % num_heads or num_heads % key_heads:
-            raise ParameterError(
-                f"embed_dim={embed_dim}, num_heads={num_heads}, num_key_heads={key_heads}.",
-                rule="Heads divide embed_dim, and key heads divide heads.",
-                fix="Use embed_dim=512, num_heads=8, num_key_heads=2, for example.",
-            )
-        size = embed_dim // num_heads
-        self.num_heads, self.num_key_heads, self.pattern, self.score = num_heads, key_heads, pattern, score
-        self.rotary = rotary
-        self.query = nn.Linear(embed_dim, embed_dim, bias)
-        self.key, self.value = (nn.Linear(embed_dim, key_heads * size, bias) for _ in range(2))
-        self.out = nn.Linear(embed_dim, embed_dim, bias)
+        super().__init__(embed_dim, num_heads, num_key_heads, bias)
+        self.pattern, self.score, self.rotary = pattern, score, rotary
         self.sink = nn.Parameter(torch.zeros(num_heads)) if sinks else None
         named = (score_weights or {}).items()
         self.score_weights = nn.ParameterDict({name: nn.Parameter(x.clone()) for name, x in named})
@@ -94,14 +79,7 @@ class Attention(nn.Module):
             past: What the step before returned; None at the beginning.
         """
         first = past.length if past else 0
-        query, key, value = (
-            split_heads(project(hidden), heads)
-            for project, heads in (
-                (self.query, self.num_heads),
-                (self.key, self.num_key_heads),
-                (self.value, self.num_key_heads),
-            )
-        )
+        query, (key, value) = self.queries(hidden), self.keys_and_values(hidden)
         if self.rotary:
             query, key = rotated(query, first), rotated(key, first)
         seen = past.and_then(KeyValues(key, value)) if past else KeyValues(key, value)
@@ -116,4 +94,4 @@ class Attention(nn.Module):
             q_offset=first,
         )
         assert isinstance(out, Tensor)  # since neither lse nor scores are asked for
-        return self.out(merged_heads(out)), seen
+        return self.projected(out), seen

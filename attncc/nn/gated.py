@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
 from attncc.nn.feed_forward import FeedForward
+from attncc.nn.stepwise import Stepwise
 
 
 class GruGate(nn.Module):
@@ -39,7 +42,7 @@ class GatedBlock(nn.Module):
 
     Args:
         embed_dim: Size of a token's vector, E.
-        attention: From (B, N, E) to (B, N, E).
+        attention: From (B, N, E) to (B, N, E); with a `step`, the block has one, too.
         feed_forward: The same for single tokens; two affine maps by default.
         bias: See GruGate.
     """
@@ -54,7 +57,14 @@ class GatedBlock(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the block's result on (B, N, E)."""
-        attended = torch.relu(self.attention(self.attention_norm(hidden)))
-        hidden = self.attention_gate(hidden, attended)
+        return self._joined(hidden, self.attention(self.attention_norm(hidden)))
+
+    def step(self, hidden: Tensor, past: Any = None) -> tuple[Tensor, Any]:
+        """Return the same for tokens that follow earlier ones, and the attention's state; see `Stepwise.step`."""
+        attended, state = cast(Stepwise, self.attention).step(self.attention_norm(hidden), past)
+        return self._joined(hidden, attended), state
+
+    def _joined(self, hidden: Tensor, attended: Tensor) -> Tensor:
+        hidden = self.attention_gate(hidden, torch.relu(attended))
         found: Tensor = self.feed_forward_gate(hidden, torch.relu(self.feed_forward(self.feed_forward_norm(hidden))))
         return found

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from attncc.errors import ParameterError
-from attncc.nn.attention import Attention, KeyValues
 from attncc.nn.feed_forward import FeedForward
+from attncc.nn.gated import GatedBlock
 from attncc.nn.sizes import check_positive
+from attncc.nn.stepwise import Stepwise
 
 
 class Block(nn.Module):
     """Attention and a feed-forward layer, each behind a layer norm and beside what it gets.
 
     Args:
-        attention: From (B, N, E) to (B, N, E).
+        attention: From (B, N, E) to (B, N, E), with a `step` for what follows: `Attention`, `SegmentRecurrent`,
+            `CompressiveMemory`, `InfiniAttention`.
         feed_forward: The same for single tokens; two affine maps by default.
     """
 
-    def __init__(self, embed_dim: int, attention: Attention, feed_forward: nn.Module | None = None) -> None:
+    def __init__(self, embed_dim: int, attention: Stepwise, feed_forward: nn.Module | None = None) -> None:
         super().__init__()
         self.attention_norm, self.feed_forward_norm = nn.LayerNorm(embed_dim), nn.LayerNorm(embed_dim)
         self.attention = attention
@@ -28,13 +31,17 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the block's result on (B, N, E)."""
-        return self.step(hidden)[0]
+        return self._joined(hidden, self.attention(self.attention_norm(hidden)))
 
-    def step(self, hidden: Tensor, past: KeyValues | None = None) -> tuple[Tensor, KeyValues]:
-        """Return the same for tokens that follow earlier ones, and all keys and values; see `Attention.step`."""
-        attended, seen = self.attention.step(self.attention_norm(hidden), past)
+    def step(self, hidden: Tensor, past: Any = None) -> tuple[Tensor, Any]:
+        """Return the same for tokens that follow earlier ones, and the attention's state; see `Stepwise.step`."""
+        attended, state = self.attention.step(self.attention_norm(hidden), past)
+        return self._joined(hidden, attended), state
+
+    def _joined(self, hidden: Tensor, attended: Tensor) -> Tensor:
         hidden = hidden + attended
-        return hidden + self.feed_forward(self.feed_forward_norm(hidden)), seen
+        found: Tensor = hidden + self.feed_forward(self.feed_forward_norm(hidden))
+        return found
 
 
 class LanguageModel(nn.Module):
@@ -43,13 +50,13 @@ class LanguageModel(nn.Module):
     Args:
         vocabulary: Number of tokens.
         embed_dim: Size of a token's vector, E.
-        blocks: At least one.
+        blocks: At least one `Block`, or `GatedBlock`.
 
     Raises:
         ParameterError: Without blocks.
     """
 
-    def __init__(self, vocabulary: int, embed_dim: int, blocks: Sequence[Block]) -> None:
+    def __init__(self, vocabulary: int, embed_dim: int, blocks: Sequence[Block | GatedBlock]) -> None:
         super().__init__()
         check_positive(vocabulary=vocabulary, embed_dim=embed_dim)
         if not blocks:
@@ -61,24 +68,33 @@ class LanguageModel(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits (B, N, vocabulary) of tokens (B, N), int64."""
-        return self.step(tokens)[0]
+        hidden = self.embedding(tokens)
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self._logits(hidden)
 
-    def step(self, tokens: Tensor, past: Sequence[KeyValues] | None = None) -> tuple[Tensor, tuple[KeyValues, ...]]:
-        """Return the same for tokens that follow earlier ones, and what the next step needs.
+    def step(self, tokens: Tensor, past: Sequence[Any] | None = None) -> tuple[Tensor, tuple[Any, ...]]:
+        """Return the same for tokens that follow earlier ones, and the state of each block for the next step.
 
         Args:
             tokens: (B, N), int64.
             past: What the step before returned; None at the beginning.
+
+        Raises:
+            ParameterError: For a past of another number of blocks.
         """
         if past and len(past) != len(self.blocks):
             raise ParameterError(
                 f"past of {len(past)} blocks, in a model of {len(self.blocks)}.",
-                rule="Each block has keys and values of its own.",
+                rule="Each block has a state of its own.",
                 fix="Pass what the step before returned.",
             )
-        hidden, seen = self.embedding(tokens), []
-        for number, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            hidden, own = block.step(hidden, past[number] if past else None)
-            seen.append(own)
-        return self.norm(hidden) @ self.embedding.weight.T, tuple(seen)
+        hidden, states = self.embedding(tokens), []
+        for block, own in zip(self.blocks, past or [None] * len(self.blocks), strict=True):
+            hidden, state = cast(Stepwise, block).step(hidden, own)
+            states.append(state)
+        return self._logits(hidden), tuple(states)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        found: Tensor = self.norm(hidden) @ self.embedding.weight.T
+        return found

@@ -43,9 +43,10 @@ steps is not. States keep the segment so far, and steps of 1, 7 and 64 positions
 ```python
 import torch
 
-from attncc_memory import compression, compressive, infini, memorizing
-from attncc_memory.compressive import CompressiveState, MemorySizes, compressive_attention
-from attncc_memory.infini import InfiniState, infini_attention
+from attncc.nn.functional import compression, compressive, infini
+from attncc_memory import memorizing
+from attncc.nn.functional.compressive import CompressiveState, MemorySizes, compressive_attention
+from attncc.nn.functional.infini import InfiniState, infini_attention
 from attncc_memory.memorizing import RetrievalSizes, RetrievalState, memorizing_attention
 
 q, k, v = torch.randn(3, 1, 4, 300, 32)

@@ -34,7 +34,7 @@ times (`bench/test_memory.py`). With 256 channels of r the wider heads took long
 import torch
 
 import attncc
-from attncc_transformer_xl.relative import RelativePosition, relative_attention, sinusoids, widened
+from attncc.nn.functional.relative import RelativePosition, relative_attention, sinusoids, widened
 
 heads, size, distances = 4, 32, 128
 u, v = torch.randn(2, heads, size, requires_grad=True)
@@ -67,7 +67,7 @@ import torch
 
 import attncc
 from attncc_transformer_xl.recurrence import step
-from attncc_transformer_xl.relative import RelativePosition, relative_attention
+from attncc.nn.functional.relative import RelativePosition, relative_attention
 
 q, k, v = torch.randn(3, 1, 4, 200, 32)
 relative = RelativePosition(torch.randn(4, 32), torch.randn(4, 32), torch.randn(4, 65, 32))

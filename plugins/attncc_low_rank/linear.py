@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import elu, pad
+from torch.nn.functional import elu
 
 from attncc import ParameterError, ShapeError
+from attncc.nn.functional.parts import blocks, divided, wide
 
 #: Positive features of queries or keys: (B, H, N, D) -> (B, H, N, F).
 FeatureMap = Callable[[Tensor], Tensor]
@@ -49,8 +50,8 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor, *, features: Fea
         ShapeError: Heads differ.
     """
     check_heads(query, key, value)
-    q, k, v = _wide(features(query)), _wide(features(key)), _wide(value)
-    return _divided(q @ (k.mT @ v), q @ k.sum(-2).unsqueeze(-1)).to(query.dtype)
+    q, k, v = wide(features(query)), wide(features(key)), wide(value)
+    return divided(q @ (k.mT @ v), q @ k.sum(-2).unsqueeze(-1)).to(query.dtype)
 
 
 def causal_linear_attention(
@@ -86,14 +87,14 @@ def causal_linear_attention(
     if not isinstance(chunk, int) or chunk < 1:
         raise ParameterError(f"chunk={chunk}.", rule="It is a number of positions, at least 1.", fix="Use 64.")
     n = query.shape[2]
-    q, k, v = (_chunks(_wide(x), chunk) for x in (features(query), features(key), value))
+    q, k, v = (blocks(wide(x), chunk) for x in (features(query), features(key), value))
     # Sums before each chunk, and after the last one; positions that fill up the last chunk have features 0.
     of_values = _before(k.mT @ v, None if state is None else state.values)
     of_features = _before(k.sum(-2), None if state is None else state.features)
     near = (q @ k.mT).tril()
     total = q @ of_values[:, :, :-1] + near @ v
     weight = q @ of_features[:, :, :-1].unsqueeze(-1) + near.sum(-1, keepdim=True)
-    out = _divided(total, weight).flatten(2, 3)[:, :, :n].to(query.dtype)
+    out = divided(total, weight).flatten(2, 3)[:, :, :n].to(query.dtype)
     return out, LinearState(of_values[:, :, -1], of_features[:, :, -1])
 
 
@@ -107,23 +108,7 @@ def check_heads(query: Tensor, key: Tensor, value: Tensor) -> None:
         )
 
 
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _chunks(x: Tensor, chunk: int) -> Tensor:
-    """Return (B, H, N, D) as (B, H, chunks, chunk, D), filled up with zeros."""
-    chunks = -(-x.shape[2] // chunk)
-    return pad(x, (0, 0, 0, -x.shape[2] % chunk)).reshape(*x.shape[:2], chunks, chunk, x.shape[-1])
-
-
 def _before(sums: Tensor, first: Tensor | None) -> Tensor:
     """Return the sums over the chunks before each, (B, H, chunks + 1, ...), beginning with `first`."""
     start = sums.new_zeros(*sums.shape[:2], *sums.shape[3:]) if first is None else first
     return torch.cat([start.unsqueeze(2), sums], 2).cumsum(2)
-
-
-def _divided(total: Tensor, weight: Tensor) -> Tensor:
-    """Return total / weight, and 0 where nothing has weight."""
-    none = weight == 0
-    return total.masked_fill(none, 0.0) / weight.masked_fill(none, 1.0)

@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 
 import attncc
 from attncc import ParameterError, ShapeError
-from attncc_memory.parts import Part, attended, joined, pieces, wide
-from attncc_memory.state import MemoryState
+from attncc.nn.functional.parts import Part, attended, joined, pieces, wide
+from attncc.nn.functional.state import MemoryState
 
 #: Queries whose scores for all memories are in memory at once.
 ROWS = 256

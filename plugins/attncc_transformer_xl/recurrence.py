@@ -9,7 +9,7 @@ from torch import Tensor
 
 import attncc
 from attncc import ParameterError
-from attncc_transformer_xl.relative import RelativePosition, relative_attention
+from attncc.nn.functional.relative import RelativePosition, relative_attention
 
 
 @dataclass(frozen=True)

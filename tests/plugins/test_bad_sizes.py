@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from attncc.errors import AttnccError
+from attncc.nn.functional import infini
 from attncc_bigbird.blocks import itc
 from attncc_longformer.roles import token_roles
 from attncc_low_rank.linear import causal_linear_attention
-from attncc_memory import infini
 from attncc_memory.memorizing import nearest
 from attncc_selected.choosing import moba_blocks
 from attncc_selected.routed import routed_attention

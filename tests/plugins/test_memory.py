@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.nn.functional import elu
 
 import attncc
+from attncc.nn.functional import compression, compressive, infini
+from attncc.nn.functional.compression import Convolution, attention_received, reconstruction_loss
+from attncc.nn.functional.compressive import CompressiveState, MemorySizes, compressive_attention
+from attncc.nn.functional.infini import InfiniState, infini_attention
 from attncc.testing import check_attention, check_pattern, check_plan
 from attncc.testing.oracle import Problem
-from attncc_memory import compression, compressive, infini, memorizing
-from attncc_memory.compression import Convolution, attention_received, reconstruction_loss
-from attncc_memory.compressive import CompressiveState, MemorySizes, compressive_attention
-from attncc_memory.infini import InfiniState, infini_attention
+from attncc_memory import memorizing
 from attncc_memory.memorizing import RetrievalSizes, RetrievalState, gated, memorizing_attention, nearest
 
 BATCH, HEADS, SIZE, N = 2, 2, 4, 70

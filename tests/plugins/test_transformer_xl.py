@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 import attncc
+from attncc.nn.functional.relative import RelativePosition, relative_attention, sinusoids, widened
 from attncc.testing import check_pattern
 from attncc_transformer_xl.recurrence import KeyValueMemory, step
-from attncc_transformer_xl.relative import RelativePosition, relative_attention, sinusoids, widened
 
 BATCH, HEADS, SIZE = 2, 3, 8
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import attncc
+from attncc.nn.functional.relative import RelativePosition, relative_attention
 from attncc_transformer_xl.recurrence import step
-from attncc_transformer_xl.relative import RelativePosition, relative_attention
 
 HEADS, SIZE, MEMORY, N = 2, 8, 5, 7
 

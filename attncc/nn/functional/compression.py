@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-import attncc
-from attncc import ParameterError, ShapeError
-from attncc_memory.parts import attended, blocks, wide
+from attncc.errors import ParameterError, ShapeError
+from attncc.frontend.catalog import load
+from attncc.frontend.patterns import Pattern
+from attncc.nn.functional.parts import attended, blocks, wide
 
 #: (key, value, usage, ratio) -> (key, value): n memories, (..., n, D) and (..., n, Dv) with usage (..., n), become
 #: n / ratio.
@@ -57,7 +58,7 @@ def most_used(key: Tensor, value: Tensor, usage: Tensor | None, ratio: int) -> t
     return torch.take_along_dim(key, kept.unsqueeze(-1), -2), torch.take_along_dim(value, kept.unsqueeze(-1), -2)
 
 
-def attention_received(query: Tensor, key: Tensor, pattern: attncc.Pattern, *, q_offset: int = 0) -> Tensor:
+def attention_received(query: Tensor, key: Tensor, pattern: Pattern, *, q_offset: int = 0) -> Tensor:
     """Return the sum of attention that each key gets from all queries, (B, Hkv, Nk), in float32 at least: no gradient.
 
     It is the gradient of attention to a value of one channel, so that it is computed on any pattern, in its time.
@@ -87,7 +88,7 @@ def reconstruction_loss(query: Tensor, old: tuple[Tensor, Tensor], new: tuple[Te
     Returns:
         The mean of squares, ().
     """
-    full, fixed = attncc.load("full"), query.detach()
+    full, fixed = load("full"), query.detach()
     before, _ = attended(fixed, old[0].detach(), old[1].detach(), full)
     after, _ = attended(fixed, *new, full)
     return mse_loss(after, before)

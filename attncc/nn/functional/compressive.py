@@ -7,14 +7,17 @@ computes a whole sequence at once, without a state; `step` goes along it, cut an
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-import attncc
-from attncc_memory.compression import Compression, attention_received
-from attncc_memory.parts import attended, blocks, joined, pieces, wide
-from attncc_memory.state import MemoryState
+from attncc.frontend.catalog import load
+from attncc.frontend.patterns import Pattern
+from attncc.nn.functional.compression import Compression, attention_received, reconstruction_loss
+from attncc.nn.functional.parts import attended, blocks, joined, pieces, wide
+from attncc.nn.functional.state import MemoryState
+from attncc.runtime.merging import merge
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,20 @@ class MemorySizes:
     compressed: int
     ratio: int
 
-    def recent(self) -> attncc.Pattern:
-        """Return who sees which positions."""
-        return attncc.load("segment_memory", segment=self.segment, memory=self.memory)
+    @cached_property
+    def recent(self) -> Pattern:
+        """Who sees which positions."""
+        return load("segment_memory", segment=self.segment, memory=self.memory)
 
-    def old(self) -> attncc.Pattern:
-        """Return who sees which compressed memories; raises ParameterError for sizes that don't fit together."""
+    @cached_property
+    def old(self) -> Pattern:
+        """Who sees which compressed memories; raises ParameterError for sizes that don't fit together."""
         sizes = {"segment": self.segment, "memory": self.memory, "compressed": self.compressed, "ratio": self.ratio}
-        return attncc.load("compressed_memory", **sizes)
+        return load("compressed_memory", **sizes)
+
+    def check(self) -> None:
+        """Make both patterns, which torch.compile can't trace; raises ParameterError."""
+        _ = self.recent, self.old
 
 
 @dataclass(frozen=True)
@@ -101,15 +110,57 @@ def compressive_attention(
     Raises:
         ParameterError: Sizes don't fit together.
     """
-    recent, old = sizes.recent(), sizes.old()
+    recent, old = sizes.recent, sizes.old
     near = attended(query, key, value, recent)
+    new = _compressed(query, key, value, sizes, compression, counts_usage)
+    return merge(near, attended(query, new[0].flatten(2, 3), new[1].flatten(2, 3), old))[0]
+
+
+def compression_loss(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    sizes: MemorySizes,
+    compression: Compression,
+    *,
+    counts_usage: bool = False,
+) -> Tensor:
+    """Return the attention-reconstruction loss of a whole sequence (Rae et al. 2020, algorithm 2), for a compression.
+
+    It is the mean over the segments that leave the memory of how far attention to their compressed memories is from
+    that to themselves, for the queries of the segment at whose end they leave. It trains the compression alone.
+
+    Args:
+        query: As compressive_attention takes it, and so are the others.
+
+    Returns:
+        The mean of squares, (); 0 if no segment leaves the memory.
+
+    Raises:
+        ParameterError: Sizes don't fit together.
+    """
+    sizes.check()
+    query, key, value = query.detach(), key.detach(), value.detach()
+    ahead, size = sizes.memory // sizes.segment, sizes.segment
+    leaving = key.shape[2] // size - ahead
+    if leaving <= 0:
+        return wide(query.new_zeros(()))
+    new = _compressed(query, key, value, sizes, compression, counts_usage)
+    given = blocks(query, size)[:, :, ahead:], blocks(key, size), blocks(value, size), *new
+    queries, *memories = (x[:, :, :leaving].transpose(1, 2).flatten(0, 1) for x in given)  # a segment a batch entry
+    return reconstruction_loss(queries, (memories[0], memories[1]), (memories[2], memories[3]))
+
+
+def _compressed(
+    query: Tensor, key: Tensor, value: Tensor, sizes: MemorySizes, compression: Compression, counts_usage: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the compressed memories of each whole segment, (B, Hkv, segments, L / ratio, D) and the same of Dv."""
     whole, size = key.shape[2] // sizes.segment * sizes.segment, sizes.segment
     used = None
     if counts_usage:
-        received = attention_received(query, key, recent)[:, :, :whole]
+        received = attention_received(query, key, sizes.recent)[:, :, :whole]
         used = _average(received.reshape(*received.shape[:2], whole // size, size), sizes)
-    new = compression(blocks(key[:, :, :whole], size), blocks(value[:, :, :whole], size), used, sizes.ratio)
-    return attncc.merge(near, attended(query, new[0].flatten(2, 3), new[1].flatten(2, 3), old))[0]
+    return compression(blocks(key[:, :, :whole], size), blocks(value[:, :, :whole], size), used, sizes.ratio)
 
 
 def step(
@@ -136,7 +187,7 @@ def step(
     Raises:
         ParameterError: Sizes don't fit together.
     """
-    sizes.old()
+    sizes.check()
     outs = []
     for (q, k, v), ends in pieces((query, key, value), state.position, sizes.segment):
         state = _extended(state, q, k, v)
@@ -150,7 +201,7 @@ def _extended(state: CompressiveState, query: Tensor, key: Tensor, value: Tensor
     keys, values = torch.cat([state.key, key], 2), torch.cat([state.value, value], 2)
     usage, n = state.usage, key.shape[2]
     if usage is not None:
-        given = attention_received(query, keys, attncc.load("causal"), q_offset=keys.shape[2] - n)
+        given = attention_received(query, keys, load("causal"), q_offset=keys.shape[2] - n)
         usage = torch.nn.functional.pad(usage, (0, n)) + given
     return replace(state, key=keys, value=values, usage=usage, position=state.position + n)
 
@@ -158,9 +209,9 @@ def _extended(state: CompressiveState, query: Tensor, key: Tensor, value: Tensor
 def _attended(query: Tensor, state: CompressiveState) -> Tensor:
     """Return attention of the last positions of a state to all that it keeps."""
     offset = state.key.shape[2] - query.shape[2]
-    causal, full = attncc.load("causal"), attncc.load("full")
+    causal, full = load("causal"), load("full")
     near = attended(query, state.key, state.value, causal, q_offset=offset)
-    return attncc.merge(near, attended(query, state.old_key, state.old_value, full))[0]
+    return merge(near, attended(query, state.old_key, state.old_value, full))[0]
 
 
 def _aged(state: CompressiveState, sizes: MemorySizes, compression: Compression) -> CompressiveState:

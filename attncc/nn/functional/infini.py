@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import elu
 
-import attncc
-from attncc import ParameterError, ShapeError
-from attncc_memory.parts import attended, blocks, joined, pieces, wide
-from attncc_memory.state import MemoryState
+from attncc.errors import ParameterError, ShapeError
+from attncc.frontend.catalog import load
+from attncc.frontend.patterns import Pattern
+from attncc.nn.functional.parts import attended, blocks, divided, joined, pieces, wide
+from attncc.nn.functional.state import MemoryState
+from attncc.nn.rotary import rotated
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,21 @@ class InfiniState(MemoryState):
         return cls(k.mT @ v, k.sum(2), key[:, :, :0], value[:, :, :0])
 
 
+def local_pattern(segment: int) -> Pattern:
+    """Return who sees whom in segments; raises ParameterError for a segment below 1."""
+    return load("block_diagonal", block=segment).causal()
+
+
 def infini_attention(
-    query: Tensor, key: Tensor, value: Tensor, gate: Tensor, *, segment: int, delta: bool = True
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    gate: Tensor,
+    *,
+    segment: int,
+    delta: bool = True,
+    rotary: bool = False,
+    local: Pattern | None = None,
 ) -> Tensor:
     """Return the gated sum of attention in each segment and of what the segments before left (section 2.1).
 
@@ -54,6 +69,8 @@ def infini_attention(
         gate: (H,), beta of the paper: sigmoid(beta) is the share of the memory.
         segment: Positions of a segment; the last one may be shorter.
         delta: Store what the memory doesn't give for a key already (equation 5), or all values (equation 4).
+        rotary: Whether queries and keys carry rotary positions of their segment, in it; the memory has no positions.
+        local: What `local_pattern(segment)` returns, for torch.compile, which can't make it.
 
     Returns:
         (B, H, N, Dv).
@@ -63,14 +80,14 @@ def infini_attention(
         ShapeError: Heads differ.
     """
     _check(query, key, value, gate, segment)
-    local = attncc.load("block_diagonal", block=segment).causal()
-    near, _ = attended(query, key, value, local)
-    n = query.shape[2]
+    n, local = query.shape[2], local_pattern(segment) if local is None else local
+    near_query, near_key = (_turned(query, segment), _turned(key, segment)) if rotary else (query, key)
+    near, _ = attended(near_query, near_key, value, local)
     q, k, v = (blocks(x, segment) for x in (_features(query), _features(key), wide(value)))
     normaliser = _shifted(k.sum(3).cumsum(2))
     added = k.mT @ v
     matrix = _shifted(_scanned(_kept(k, normaliser), added) if delta else added.cumsum(2))
-    far = _divided(q @ matrix, q @ normaliser.unsqueeze(-1)).flatten(2, 3)[:, :, :n]
+    far = divided(q @ matrix, q @ normaliser.unsqueeze(-1)).flatten(2, 3)[:, :, :n]
     return _gated(gate, far, near)
 
 
@@ -83,6 +100,7 @@ def step(
     *,
     segment: int,
     delta: bool = True,
+    rotary: bool = False,
 ) -> tuple[Tensor, InfiniState]:
     """Attend from the next positions, of any number.
 
@@ -94,6 +112,7 @@ def step(
         state: What the last step returned; InfiniState.empty() at the beginning.
         segment: Positions of a segment; the same at each step.
         delta: As in infini_attention.
+        rotary: As in infini_attention.
 
     Returns:
         out (B, H, n, Dv), and the next state.
@@ -106,15 +125,22 @@ def step(
     outs = []
     for (q, k, v), ends in pieces((query, key, value), state.key.shape[2], segment):
         keys, values = torch.cat([state.key, k], 2), torch.cat([state.value, v], 2)
-        near, _ = attended(q, keys, values, attncc.load("causal"), q_offset=state.key.shape[2])
+        first = state.key.shape[2]
+        near_q, near_k = (rotated(q, first), rotated(keys, 0)) if rotary else (q, keys)
+        near, _ = attended(near_q, near_k, values, load("causal"), q_offset=first)
         outs.append(_gated(gate, _recalled(_features(q), state), near))
         state = InfiniState(state.matrix, state.normaliser, keys, values)
         state = _stored(state, delta) if ends else state
     return joined(outs, query, value), state
 
 
+def _turned(x: Tensor, segment: int) -> Tensor:
+    """Return queries or keys (B, H, N, D) with rotary positions that begin at each segment."""
+    return rotated(blocks(x, segment), 0).flatten(2, 3)[:, :, : x.shape[2]]
+
+
 def _recalled(features: Tensor, state: InfiniState) -> Tensor:
-    return _divided(features @ state.matrix, features @ state.normaliser.unsqueeze(-1))
+    return divided(features @ state.matrix, features @ state.normaliser.unsqueeze(-1))
 
 
 def _stored(state: InfiniState, delta: bool) -> InfiniState:
@@ -130,7 +156,7 @@ def _kept(features: Tensor, normaliser: Tensor) -> Tensor:
 
     M + k^T (v - k M / k z) is (1 - k^T (k / k z)) M + k^T v.
     """
-    removed = features.mT @ _divided(features, features @ normaliser.unsqueeze(-1))
+    removed = features.mT @ divided(features, features @ normaliser.unsqueeze(-1))
     return torch.eye(removed.shape[-1], dtype=removed.dtype, device=removed.device) - removed
 
 
@@ -164,12 +190,6 @@ def _gated(gate: Tensor, far: Tensor, near: Tensor) -> Tensor:
 
 def _features(x: Tensor) -> Tensor:
     return elu(wide(x)) + 1
-
-
-def _divided(total: Tensor, weight: Tensor) -> Tensor:
-    """Return total / weight, and 0 where nothing has weight."""
-    none = weight == 0
-    return total.masked_fill(none, 0.0) / weight.masked_fill(none, 1.0)
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, gate: Tensor, segment: int) -> None:

@@ -8,11 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import attncc
-from attncc import Index, Real, ShapeError, Weights
+from attncc.errors import ParameterError, ShapeError
+from attncc.frontend.language import Index
+from attncc.frontend.patterns import Pattern
+from attncc.frontend.real import Real
+from attncc.frontend.scores import score
+from attncc.frontend.weights import Weights
+from attncc.runtime.api import attention
 
 
-@attncc.score
+@score
 def relative_table(
     score: Real, b: Index, h: Index, i: Index, j: Index, n_q: Index, n_k: Index, *, table: Weights
 ) -> Real:
@@ -61,7 +66,7 @@ def relative_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    pattern: attncc.Pattern,
+    pattern: Pattern,
     relative: RelativePosition,
     **options: Any,
 ) -> Any:
@@ -91,7 +96,7 @@ def relative_attention(
     shifted = query + relative.content.unsqueeze(1)
     offset = key.shape[2] - query.shape[2]
     given: dict[str, Any] = {"score": relative_table, "weights": {"table": table}, "q_offset": offset, **options}
-    return attncc.attention(shifted, key, value, pattern, scale=scale, enable_gqa=True, **given)
+    return attention(shifted, key, value, pattern, scale=scale, enable_gqa=True, **given)
 
 
 def widened(query: Tensor, key: Tensor, content: Tensor, position: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,7 +145,7 @@ def check_relative(query: Tensor, relative: RelativePosition) -> None:
 def _angles(positions: Tensor, size: int) -> Tensor:
     """Return (positions, size / 2) angles, from the fastest to the slowest wave; raises ParameterError."""
     if size < 2 or size % 2:
-        raise attncc.ParameterError(
+        raise ParameterError(
             f"size={size}.", rule="Half of the encoding are sines, half cosines.", fix=f"Use {max(2, size + 1)}."
         )
     waves = torch.arange(0, size, 2, dtype=torch.float64, device=positions.device) / size

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-import attncc
+from attncc.frontend.patterns import Pattern
+from attncc.runtime.api import attention
 
 #: (out, lse) of attention: (B, H, N, Dv) and (B, H, N).
 Part = tuple[Tensor, Tensor]
 
 
-def attended(query: Tensor, key: Tensor, value: Tensor, pattern: attncc.Pattern, *, q_offset: int = 0) -> Part:
+def attended(
+    query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, *, q_offset: int = 0, scale: float | None = None
+) -> Part:
     """Return (out, lse) of attention; key heads may be shared."""
-    out, lse = attncc.attention(query, key, value, pattern, q_offset=q_offset, enable_gqa=True, return_lse=True)
+    given: dict[str, Any] = {"q_offset": q_offset, "scale": scale, "enable_gqa": True}
+    out, lse = attention(query, key, value, pattern, return_lse=True, **given)
     return out, lse
 
 
@@ -29,6 +34,12 @@ def blocks(x: Tensor, size: int) -> Tensor:
 def wide(x: Tensor) -> Tensor:
     """Return a tensor in float32 at least, for sums."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def divided(total: Tensor, weight: Tensor) -> Tensor:
+    """Return total / weight, and 0 where nothing has weight."""
+    none = weight == 0
+    return total.masked_fill(none, 0.0) / weight.masked_fill(none, 1.0)
 
 
 def pieces(tensors: tuple[Tensor, ...], position: int, segment: int) -> Iterator[tuple[tuple[Tensor, ...], bool]]:
