@@ -19,17 +19,18 @@ SHORTEST, LONGEST = 64, 1 << 17
 TIMES = 4
 
 
-def shown_length(pattern: Pattern) -> int:
+def shown_length(pattern: Pattern, least: int = SHORTEST) -> int:
     """Return a number of positions at which a picture shows the structure of a pattern.
 
     A grid has its own. Tables of positions are shown whole, as far as they reach. Else it is a power of two that is a
-    few times the greatest number that positions are compared with, so that a window of 256 is a quarter of the picture.
+    few times the greatest number that positions are compared with, so that a window of 256 is a quarter of the picture,
+    and at least `least`.
     """
     grid = next(_of_grids(pattern), None)
     if grid is not None:
         return grid
     powers = [1 << bits for bits in range(SHORTEST.bit_length() - 1, LONGEST.bit_length())]
-    own = next((length for length in powers if length >= TIMES * _greatest(pattern)), LONGEST)
+    own = next((length for length in powers if length >= max(TIMES * _greatest(pattern), least)), LONGEST)
     if not pattern.looked_up:
         return own
     sizes = {size for table in pattern.looked_up for size in table.shape}

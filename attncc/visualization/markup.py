@@ -36,7 +36,7 @@ def beside(*parts: str) -> str:
 def picture(cells: Array, caption: str, side: int = SIDE) -> str:
     """Return cells, int8 (rows, columns) of EMPTY, PARTIAL and FULL, as an SVG of `side` pixels, over its caption."""
     rows, columns = cells.shape
-    width, height = (round(side * count / max(rows, columns, 1)) for count in (columns, rows))
+    width, height = (max(round(side * count / max(rows, columns, 1)), side // 4) for count in (columns, rows))
     paths = "".join(f'<path fill="{colour}" d="{_path(cells == kind)}"/>' for kind, colour in COLOURS.items())
     return (
         f'<figure style="margin:0"><svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '

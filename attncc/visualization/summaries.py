@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from attncc._util.units import seconds
 from attncc.distributed.schedules.schedule import Schedule
 from attncc.errors import AttnccError
 from attncc.frontend.patterns import Pattern
@@ -98,7 +99,7 @@ def _thumbnails(plan: Plan) -> Iterator[str]:
 
 def _priced(way: Alternative) -> str:
     layouts = " + ".join(work.layout.kind for work in way.passes)
-    return f"{way.name} ({layouts or 'nothing to do'}): {way.seconds * 1e3:.3g} ms"
+    return f"{way.name} ({layouts or 'nothing to do'}): {seconds(way.seconds)}"
 
 
 def _cut(text: str) -> str:

@@ -37,6 +37,8 @@ JSON = {
     "list": (["list"], lambda found: "strided" in {row["name"] for row in found["patterns"]}),
     "show": (["show", "fixed", "-p", "l=16", "-p", "c=4"], lambda found: len(found["sets"]) == 2),
     "show a file": (["show", "mine.py:ring", "-p", "w=2"], lambda found: "i − 1 ≤ j ≤ i + 1" in found["sets"][0]),
+    "show a page": (["show", "fixed", "--html", "fixed.html"], lambda found: found["html"] == "fixed.html"),
+    "show a length": (["show", "sliding_window"], lambda found: found["seq_len"] == 1024),
     "plan": (["plan", "strided", "--seq-len", "4096"], lambda found: found["edges"] == 579_648),
     "verify": (
         ["verify", "strided", "-p", "l=8"],
