@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attncc.ir.normal import rewritten
+from attncc.ir.predicate import disjunction
 from attncc.ir.tables import Array
+from attncc.planner import bisect
+from attncc.planner.axis import Axis
+from attncc.planner.key_ranges import everything
+from attncc.planner.layout import Layout
+from attncc.planner.plan import Plan
 from attncc.planner.tiles import EMPTY, FULL, PARTIAL, Tiles
 
 
@@ -35,6 +42,14 @@ class CoarseTiles:
         total, full = (_counted(tiles.select(chosen), side, area.shape) for chosen in (slice(None), tiles.full))
         cells = np.where(total == 0, EMPTY, np.where(full == area, FULL, PARTIAL)).astype(np.int8)
         return cls(cells, total / area, side)
+
+
+def natural_tiles(plan: Plan) -> Tiles:
+    """Return the tiles of a plan's first group of heads where all queries and keys stay in their order."""
+    shape, passes = plan.shape, plan.groups[0].passes
+    predicate = rewritten(disjunction(work.predicate for work in passes))
+    axes = Axis(shape.q_len), Axis(shape.kv_len)
+    return bisect.bisect(Layout(*axes, everything(shape.q_len, shape.kv_len), predicate), shape.q_offset, *plan.tile)
 
 
 def _sizes(count: int, side: int) -> Array:

@@ -11,20 +11,14 @@ from attncc.backends.inputs import Inputs
 from attncc.distributed.simulation.scenario import Scenario
 from attncc.distributed.topology import Topology
 from attncc.errors import AttnccError
-from attncc.ir.normal import rewritten
 from attncc.ir.notation import condition, connectivity
-from attncc.ir.predicate import disjunction
 from attncc.ir.symbols import H
 from attncc.ir.tables import Array
-from attncc.planner import bisect
-from attncc.planner.axis import Axis
 from attncc.planner.directions import ways
-from attncc.planner.key_ranges import everything
-from attncc.planner.layout import Layout
 from attncc.planner.passes import Alternative, Pass
 from attncc.planner.plan import Plan
 from attncc.planner.tiles import Tiles
-from attncc.visualization.coarse import CoarseTiles
+from attncc.visualization.coarse import CoarseTiles, natural_tiles
 from attncc.visualization.levels import Level, levels
 from attncc.visualization.schedule_png import rank_groups, shares
 from attncc.visualization.schedule_report import exchange, report
@@ -51,7 +45,7 @@ def described(plan: Plan, topology: str | None) -> dict[str, Any]:
         "head": 0 if H in pattern.free else None,
         "notes": list(plan.notes),
         "levels": [_level(each) for each in levels(pattern, shape.q_len)],
-        "before": _tiles(_natural(plan)),
+        "before": _tiles(natural_tiles(plan)),
         "alternatives": [_alternative(way) for way in plan.groups[0].alternatives],
         "dense": {**plan.dense.describe(), "name": "dense attention without the pattern"},
         "owners": None if topology is None else _owners(plan, topology),
@@ -76,14 +70,6 @@ def _level(level: Level) -> dict[str, Any]:
         "columns": columns,
         "sets": [encoded(cells) for cells in level.grid.cells],
     }
-
-
-def _natural(plan: Plan) -> Tiles:
-    """Return the tiles of the whole pattern where queries and keys stay in their order."""
-    shape, group = plan.shape, plan.groups[0]
-    predicate = rewritten(disjunction(work.predicate for work in group.passes))
-    axes = Axis(shape.q_len), Axis(shape.kv_len)
-    return bisect.bisect(Layout(*axes, everything(shape.q_len, shape.kv_len), predicate), shape.q_offset, *plan.tile)
 
 
 def _tiles(tiles: Tiles) -> dict[str, Any]:
