@@ -76,6 +76,10 @@ JSON = {
         ["bench", "strided", "--seq-len", "512", "--heads", "2", "--rounds", "1"],
         lambda found: found["dense_baseline"] == "causal" and max(found["largest_error"].values()) < 1e-4,
     ),
+    "bench at several lengths": (
+        ["bench", "strided", "--sweep", "-n", "128", "--heads", "1", "--rounds", "1", "--png", "sweep.png"],
+        lambda found: [point["seq_len"] for point in found["points"]] == [64, 128] and found["png"] == "sweep.png",
+    ),
 }
 
 
@@ -133,6 +137,7 @@ BAD = {
     "weights": (["inspect", "causal", "--score", "alibi", "-s", "slopes=0"], "by their shape"),
     "weights too short": (["inspect", "causal", "--score", "alibi", "-s", "slopes=2", "--heads", "4"], "4 entries"),
     "seed": (["bench", "strided", "--seed", "-1"], "equal to 0"),
+    "a picture of one length": (["bench", "strided", "--png", "x.png"], "--sweep"),
     "memory": (["bench", "causal", "--seq-len", "2000000000"], "not enough memory"),
     "numbers beyond 64 bits": (["show", "strided", "-p", "l=99999999999999999999"], "64 bits"),
     "unwritable picture": (["show", "strided", "--png", "afile/x.png"], "can't be written"),
