@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 def seconds(value: float) -> str:
-    """Return a duration with three digits: 1.23 s, 45.6 ms, 789 µs."""
+    """Return a duration with three digits or, if it is longer, whole seconds: 4,800 s, 1.23 s, 45.6 ms, 789 µs."""
+    if value >= 1000:
+        return f"{value:,.0f} s"
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if value >= size:
             return f"{value / size:.3g} {unit}"
