@@ -37,7 +37,7 @@ def test_every_field_of_a_key_has_words() -> None:
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_misses_say_what_an_entry_was_tuned_for(name: str, entry: Make, key: Key) -> None:
+def test_misses_say_how_an_entry_differs(name: str, entry: Make, key: Key) -> None:
     there, said = WORDS[name]
     miss = Miss(entry(), "a layer", {name: (getattr(key, name), there)}, {})
     assert str(miss) == f"strided(l=8) in a layer was tuned for {said}"
