@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from attncc.cli import options, output
+from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
     from attncc.frontend.patterns import Pattern
@@ -52,6 +53,10 @@ def show(
 
     check_file(png, "--png")
     check_file(html, "--html")
+    if topology is not None and html is None:
+        raise ConfigError(
+            f"--topology {topology} without --html.", rule="Owners are on the page.", fix="Add --html FILE."
+        )
     chosen = options.pattern_from(pattern, param)
     length = shown_length(chosen) if seq_len is None else seq_len
     sets = [connectivity(subset, m) for m, subset in enumerate(chosen.subsets, start=1)]

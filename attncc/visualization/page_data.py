@@ -10,7 +10,7 @@ from attncc import targets
 from attncc.backends.inputs import Inputs
 from attncc.distributed.simulation.scenario import Scenario
 from attncc.distributed.topology import Topology
-from attncc.errors import AttnccError
+from attncc.errors import AttnccError, ShapeError
 from attncc.ir.notation import condition, connectivity
 from attncc.ir.symbols import H
 from attncc.ir.tables import Array
@@ -32,8 +32,17 @@ INPUTS = Inputs(1, 8, 8, 64, 64, "bf16")
 
 
 def described(plan: Plan, topology: str | None) -> dict[str, Any]:
-    """Return all that the page shows of a plan, and of how the devices of a topology share it if one is named."""
+    """Return all that the page shows of a plan, and of how the devices of a topology share it if one is named.
+
+    Raises ShapeError for a plan without positions, or with other numbers of queries than of keys.
+    """
     pattern, shape = plan.pattern, plan.shape
+    if not shape.q_len or shape.q_len != shape.kv_len:
+        raise ShapeError(
+            f"{shape.q_len:,} queries and {shape.kv_len:,} keys.",
+            rule="A page shows at least one position, and as many keys as queries.",
+            fix="Plan the pattern at one length.",
+        )
     return {
         "title": repr(pattern),
         "sets": [connectivity(subset, m)[:WIDEST] for m, subset in enumerate(pattern.subsets, start=1)],

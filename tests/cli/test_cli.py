@@ -137,6 +137,8 @@ BAD = {
     "weights": (["inspect", "causal", "--score", "alibi", "-s", "slopes=0"], "by their shape"),
     "weights too short": (["inspect", "causal", "--score", "alibi", "-s", "slopes=2", "--heads", "4"], "4 entries"),
     "seed": (["bench", "strided", "--seed", "-1"], "equal to 0"),
+    "owners without a page": (["show", "causal", "--topology", "8xh100"], "Add --html"),
+    "unknown topology of a page": (["show", "causal", "--html", "x.html", "--topology", "9xh100"], "8xh100"),
     "a picture of one length": (["bench", "strided", "--png", "x.png"], "--sweep"),
     "memory": (["bench", "causal", "--seq-len", "2000000000"], "not enough memory"),
     "numbers beyond 64 bits": (["show", "strided", "-p", "l=99999999999999999999"], "64 bits"),

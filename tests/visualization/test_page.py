@@ -136,6 +136,12 @@ def test_pages_that_cannot_be_written_raise_config_errors(tmp_path: Path) -> Non
         save(attncc.plan(STRIDED, 16, tile=(1, 1)), tmp_path / "file" / "page.html")
 
 
+@pytest.mark.parametrize(("queries", "keys"), [(0, 0), (4, 8)])
+def test_plans_that_pages_cannot_show_are_refused(queries: int, keys: int) -> None:
+    with pytest.raises(attncc.ShapeError, match="keys"):
+        page(attncc.plan(attncc.load("full"), queries, keys))
+
+
 PROGRAM = """
 const attncc = require(process.argv[1]);
 const {level, length, size} = JSON.parse(require("fs").readFileSync(0, "utf8"));
