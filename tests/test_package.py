@@ -53,6 +53,7 @@ def test_the_wheel_includes_code_types_plugins_and_search_spaces(tmp_path: Path)
         "attncc/__init__.pyi",
         "attncc/distributed/__init__.pyi",
         "attncc/py.typed",
+        "attncc/visualization/page.js",
     } <= names
     families = {f"{path.name}/__init__.py" for path in (ROOT / "plugins").glob("attncc_*")}
     assert len(families) > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,11 +10,13 @@ import typer
 from attncc._util.machine import machine, versions
 from attncc.cli import options, output
 from attncc.cli.progress import progress
+from attncc.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from attncc.measure.comparison import Comparison
+    from attncc.measure.sweep import Sweep
 
 PHASES = ("forward", "backward", "forward + backward")
 
@@ -30,14 +33,26 @@ def bench(
     device: Annotated[str, typer.Option(help="The device, by its name in torch: cpu, cuda, cuda:1.")] = "cpu",
     backend: options.BackendName = None,
     dense: Annotated[bool, typer.Option(help="Run dense attention, too; its time grows with N squared.")] = True,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Time against N: --seq-len, its half and so on.")] = False,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a sweep: save the picture of it.")] = None,
+    limit: Annotated[
+        float, typer.Option(min=0.0, help="Of a sweep: seconds of attncc, or of dense attention, at a length.")
+    ] = 30.0,
     rounds: Annotated[int, typer.Option(min=1, help="Timed calls of attncc and of dense attention, in turn.")] = 3,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random inputs.")] = 0,
     as_json: options.AsJson = False,
 ) -> None:
     """Run a pattern and dense attention, forward and backward: time, speed-up, memory, error.
 
-    Example: attncc bench strided --seq-len 16384
+    With --sweep: their times at several lengths. What would take longer than --limit is skipped.
+
+    Example: attncc bench strided --seq-len 16384 --sweep --png strided.png
     """
+    from attncc._util.storage import check_file
+
+    check_file(png, "--png")
+    if png is not None and not sweep:
+        raise ConfigError(f"--png {png} without --sweep.", rule="The picture is time against N.", fix="Add --sweep.")
     with progress() as on_step:
         on_step("loading")
         chosen = options.pattern_from(pattern, param)
@@ -45,12 +60,31 @@ def bench(
         from attncc.measure.workload import Workload
 
         workload = Workload(seq_len, batch, heads, kv_heads or heads, head_dim, dtype, device, seed)
+        if sweep:
+            from attncc.measure.sweep import sweep as measure
+
+            swept = measure(chosen, workload, backend=backend, dense=dense, rounds=rounds, limit=limit, on_step=on_step)
+            _deliver(swept, png, as_json)
+            return
         on_step.expect(comparison.steps(dense=dense, rounds=rounds))
         compared = comparison.compare(chosen, workload, backend=backend, dense=dense, rounds=rounds, on_step=on_step)
     if as_json:
         output.show_json(compared.describe())
     else:
         output.show(*_report(compared))
+
+
+def _deliver(swept: Sweep, png: Path | None, as_json: bool) -> None:
+    from attncc.cli.sweep_view import rendered
+
+    if png is not None:
+        from attncc.visualization import sweep_png
+
+        sweep_png.save(swept, png)
+    if as_json:
+        output.show_json({**swept.describe(), "png": png and str(png)})
+    else:
+        output.show(*rendered(swept), *([] if png is None else ["", f"saved {png}"]))
 
 
 def _report(compared: Comparison) -> list[RenderableType]:

@@ -13,6 +13,7 @@ from attncc.errors import ConfigError, check_known
 from attncc.planner.directions import BY_SHORT_NAME
 
 if TYPE_CHECKING:
+    from attncc.configs.misses import Miss
     from attncc.configs.store import Store
     from attncc.runtime.explain import Explanation
 
@@ -62,7 +63,7 @@ def show(
     backend: options.BackendName = None,
     target: Annotated[str | None, typer.Option(help="The target, if it isn't this machine.")] = None,
     direction: options.Direction = "both",
-    why_miss: Annotated[bool, typer.Option(help="Show the fields in which the nearest entries differ.")] = False,
+    why_miss: Annotated[bool, typer.Option(help="Say what the nearest entries were tuned for instead.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Show tuned configurations by the beginning of their key; with --seq-len, the one that attention() uses.
@@ -235,4 +236,10 @@ def _show_explained(explained: Explanation, why_miss: bool, as_json: bool) -> No
     output.show(str(explained))
     if why_miss:
         for name, near in misses.items():
-            output.show(f"{name}, nearest entries:", *(f"  {miss}" for miss in near))
+            output.show("", f"{name}: {_said(near)}", *(f"  {miss}." for miss in near))
+
+
+def _said(near: list[Miss]) -> str:
+    return (
+        "the nearest entries, and how they differ." if near else "no configuration is kept anywhere; run `attncc tune`."
+    )

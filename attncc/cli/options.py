@@ -56,7 +56,14 @@ PatternName = Annotated[
 ]
 Parameters = Annotated[
     list[str] | None,
-    typer.Option("-p", "--param", metavar="NAME=VALUE", help="A pattern's parameter; repeatable.", show_default=False),
+    typer.Option(
+        "-p",
+        "--param",
+        metavar="NAME=VALUE",
+        help="A pattern's parameter: a number, true or false, a table (ids=0,0,1) or lists (blocks=0;0,1), either also "
+        "from a file of numpy.save (ids=@ids.npy); repeatable.",
+        show_default=False,
+    ),
 ]
 ScoreName = Annotated[
     str | None,

@@ -11,6 +11,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from attncc._util.units import quantity as quantity
+from attncc._util.units import seconds as seconds
 from attncc.errors import printable
 
 
@@ -63,19 +65,3 @@ def facts(title: str, rows: dict[str, str]) -> Group:
 def note(text: str) -> None:
     """Say something on stderr, beside the result."""
     PlainConsole(stderr=True).print(text, style="dim")
-
-
-def seconds(value: float) -> str:
-    """Return a duration with three digits: 1.23 s, 45.6 ms, 789 µs."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value * 1e6:.3g} µs"
-
-
-def quantity(value: float, unit: str = "") -> str:
-    """Return a large number with three digits and a prefix: 1.23 G."""
-    for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g} {prefix}{unit}"
-    return f"{value:.3g} {unit}".rstrip()

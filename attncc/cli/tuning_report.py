@@ -1,4 +1,4 @@
-"""Reports of tuning: a page with the result and Optuna's own plots of the search."""
+"""Reports of tuning: a page with pattern, plan and result, and Optuna's own plots of the search."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 
 from attncc._util import storage
+from attncc._util.display import Displayed
 from attncc._util.machine import machine, versions
+from attncc.cli.tuning_summary import summary
 from attncc.tune.result import TaskResult, TuningResult
 
 
@@ -22,15 +24,25 @@ def write(results: TuningResult, path: Path) -> None:
     """Write the report, one HTML file that needs no other; raises ConfigError where the file can't be written."""
     template = resources.files(__package__).joinpath("tuning_report.jinja").read_text("utf-8")
     page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
-    directions = [{"described": each.describe(), "plots": _plots(each)} for each in results.each]
+    directions = [
+        {"described": each.describe(), "running": _html(each.task.running(each.entry.config)), "plots": _plots(each)}
+        for each in results.each
+    ]
     text = page.render(
         title=results.each[0].task.title,
+        pattern=_html(results.each[0].task.pattern),
+        answer=summary(results),
         described=results.describe(),
         directions=directions,
         machine=machine(),
         versions=versions(("attncc", "torch", "triton", "optuna")),
     )
     storage.save(path, text.encode(), "--report")
+
+
+def _html(shown: Displayed | None) -> str:
+    """Return what a notebook would show; it is escaped already."""
+    return (shown._repr_html_() or "") if shown is not None else ""
 
 
 def _plots(result: TaskResult) -> dict[str, str]:

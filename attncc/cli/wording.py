@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: What the library calls an option that has another name here.
 _ALSO = {"q_len": "seq_len"}
+#: Types of parameters that mostly come from files.
+_TABLES = ("Table", "Lists")
 #: A problem that is a parameter and its value: `q_len=-3.`, `tile=(3, 3).`, `dtype='fp3'.`
 _VALUE = re.compile(r"(\w+)=(.+)\.")
 
@@ -25,11 +27,14 @@ def of_parameters(declared: Declaration, flag: str) -> Iterator[None]:
         yield
     except (ParameterError, TableError) as error:
         names = "|".join(re.escape(each.name) for each in declared.parameters)
-        call = re.compile(rf"\b{re.escape(declared.name)}\(([^()]*=VALUE)\)")
+        tables = {each.name for each in declared.parameters if each.type.__name__ in _TABLES}
+        call = re.compile(rf"\b{re.escape(declared.name)}\(([^()]*=(?:VALUE|@\w+\.npy))\)")
         given = re.compile(rf"(?<![-\w.(])(?:{flag} )?({names or '(?!)'})=")
 
         def written(text: str) -> str:
-            text = text.replace("=...", "=VALUE")
+            text = re.sub(
+                r"(\w+)=\.\.\.", lambda it: f"{it[1]}=@{it[1]}.npy" if it[1] in tables else f"{it[1]}=VALUE", text
+            )
             return given.sub(rf"{flag} \1=", call.sub(lambda matched: matched[1].replace(",", ""), text))
 
         raise type(error)(written(error.problem), rule=error.rule, fix=written(error.fix)) from error

@@ -7,9 +7,32 @@ from dataclasses import dataclass
 
 from attncc.configs.entry import Entry
 from attncc.configs.environment import Environment
-from attncc.configs.key import SAME, Key
+from attncc.configs.key import SAME, Key, length_of
 from attncc.configs.layers import layers
 from attncc.configs.result import described
+
+#: What is said of values that are hashes.
+_OTHER = {
+    "pattern": "another pattern",
+    "score": "another score",
+    "sources": "other code of attncc",
+    "facts": "other facts of the target",
+}
+#: What is said of the others.
+_WORDS = {
+    "density": "{} of all pairs",
+    "direction": "the {} direction",
+    "backend": "the backend {}",
+    "target": "the target {}",
+    "dtype": "{}",
+    "head_dim": "heads of {}",
+    "value_dim": "value heads of {}",
+    "heads": "{} heads",
+    "kv_heads": "{} key heads",
+    "batch": "{} batch entries",
+    "q_len": "{} queries",
+    "kv_len": "{} keys",
+}
 
 
 @dataclass(frozen=True)
@@ -22,11 +45,10 @@ class Miss:
     environment: Mapping[str, tuple[object, object]]
 
     def __str__(self) -> str:
-        parts = [
-            f"{name} {_said(wanted)} (there: {_said(there)})"
-            for name, (wanted, there) in {**self.key, **self.environment}.items()
-        ]
-        return f"{self.entry.pattern} in {self.layer} differs in {', '.join(parts) or 'nothing'}"
+        """What the entry was tuned for, and what the call has in place of that, in words."""
+        differing = {**self.key, **self.environment}.items()
+        said = "; ".join(_said(name, wanted, there) for name, (wanted, there) in differing)
+        return f"{self.entry.pattern} in {self.layer} was tuned for {said or 'the same'}"
 
     def describe(self) -> dict[str, object]:
         """Return the miss as JSON-able data."""
@@ -34,6 +56,7 @@ class Miss:
             "pattern": self.entry.pattern,
             "digest": self.entry.key.digest,
             "layer": self.layer,
+            "said": str(self),
             "key_differences": described(self.key),
             "environment_differences": described(self.environment),
         }
@@ -57,6 +80,24 @@ def _strangeness(key: Key, environment: Environment, entry: Entry) -> tuple[int,
     return sum(name in SAME for name in differences), apart, len(environment.differences(entry.environment))
 
 
-def _said(value: object) -> object:
-    """Return a field's value in words: a key has no score, an environment lacks a package."""
-    return "none" if value in ("", None) else value
+def _said(name: str, wanted: object, there: object) -> str:
+    """Return how a field differs, in words: "heads of 64, not heads of 512"."""
+    if name in _OTHER and wanted and there:
+        return _OTHER[name]
+    return f"{_phrase(name, there)}, not {_phrase(name, wanted)}"
+
+
+def _phrase(name: str, value: object) -> str:
+    """Return a field's value in words; a call may have no score, and an environment lack a package."""
+    _, dot, part = name.partition(".")
+    if dot:
+        return f"no {part}" if value is None else f"{part} {value}"
+    if name == "score":
+        return "a score" if value else "none"
+    if name in _OTHER or value is None:
+        return f"a known {name}" if value is not None else f"no {name}"
+    if name in ("q_len", "kv_len"):
+        value = length_of(int(str(value)))
+    if name == "density":
+        value = f"{2.0 ** int(str(value)):.3%}"
+    return _WORDS[name].format(value)

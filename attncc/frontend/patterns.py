@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import sympy
 
 from attncc._util import caching
+from attncc._util.display import Displayed
 from attncc._util.tracing import is_recording, plain, shown
 from attncc.errors import ExportError, PatternError, refuse_traced
 from attncc.frontend import algebra
@@ -39,7 +40,7 @@ from attncc.ir.tables import TableData
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
 
 
-class Pattern:
+class Pattern(Displayed):
     """An attention pattern: one or several connectivity sets A_i^(m); attention sees their union.
 
     Patterns combine with `&`, `|` and `~`.
@@ -376,10 +377,8 @@ def _joined(patterns: Sequence[Pattern], join: Callable[..., Predicate], name: s
     """Return the join of patterns; a table that several of them look up is one table of the result."""
     if is_recording():
         return _joined_in_graph(patterns, join, name)
-    numbers: dict[str, int] = {}
     tables = {table.identity: table for p in patterns for table in p.tables}
-    for identity in tables:
-        numbers[identity] = len(numbers)
+    numbers = {identity: number for number, identity in enumerate(tables)}
     own = tuple(tuple(numbers[table.identity] for table in p.tables) for p in patterns)
     template = joined(tuple(p.template for p in patterns), own, join)
     return Pattern(template, name, None, tuple(tables.values()))

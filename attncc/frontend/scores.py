@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import sympy
 
+from attncc._util.display import Displayed
 from attncc._util.tracing import is_tracing, plain, shown
 from attncc.errors import PatternError, ScoreError, nearest
 from attncc.frontend.declarations import Declaration
@@ -23,7 +24,7 @@ from attncc.ir.score import IDENTITY, ScoreExpression
 from attncc.ir.symbols import BY_NAME, SCORE
 
 
-class Score:
+class Score(Displayed):
     """What becomes of the scaled score of a pair: a template, and the tensors that are bound to its weights so far.
 
     The template gives an expression for the shapes of the weights, which is known once all of them are there. Scores of

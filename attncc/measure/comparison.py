@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from attncc.measure.workload import Workload
 from attncc.planner.dense import is_as_fast
 from attncc.planner.plan import Plan
 from attncc.proof import causality
-from attncc.runtime.api import compile
+from attncc.runtime.api import AttentionModule, compile
 
 Attend = Callable[[Tensor, Tensor, Tensor], Any]
 OURS, DENSE = "attncc", "dense"
@@ -69,6 +69,48 @@ class Comparison:
         }
 
 
+@dataclass(frozen=True)
+class Contestants:
+    """attncc and, unless it is left out, dense attention on the same inputs.
+
+    Attributes:
+        calls: By name; each runs forward and backward once, and returns the seconds of each phase.
+        tensors: Query, key, value and the output's gradient.
+        baseline: "causal" or "full", what dense attention computes: the former where no query sees a later key.
+    """
+
+    ours: AttentionModule
+    calls: Mapping[str, Callable[[], dict[str, float]]]
+    tensors: Sequence[Tensor]
+    backend: str
+    plan_seconds: float
+    baseline: str
+
+    @classmethod
+    def of(cls, pattern: Pattern, workload: Workload, backend: str | None, *, dense: bool) -> Contestants:
+        """Plan a pattern for a workload, and draw its inputs."""
+        shape = workload.shape
+        begin = time.perf_counter()
+        ours = compile(
+            pattern, shape.q_len, heads=shape.heads, batch=shape.batch, enable_gqa=workload.grouped, backend=backend
+        )
+        plan_seconds = time.perf_counter() - begin
+        causal = bool(causality.prove(pattern, shape).holds)
+        runs: dict[str, Attend] = {OURS: ours}
+        if dense:
+            runs[DENSE] = partial(scaled_dot_product_attention, is_causal=causal, enable_gqa=workload.grouped)
+        tensors = workload.tensors()
+        calls = {name: partial(_step, run, *tensors) for name, run in runs.items()}
+        ran = backend or backends.preferred(tensors[0].device)[0]
+        return cls(ours, calls, tensors, ran, plan_seconds, "causal" if causal else "full")
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that runs on these inputs."""
+        query, key, value, _ = self.tensors
+        return self.ours.planned(query, key, value)
+
+
 def steps(*, dense: bool, rounds: int) -> int:
     """Return how many steps `compare` announces: planning, warm-up, the error, and the contestants' calls."""
     return 3 + (1 + rounds) * (1 + dense)
@@ -88,29 +130,16 @@ def compare(
     Dense attention is causal where the pattern sees no future key, which halves its work, and full otherwise.
     `on_step` gets the name of each step before it begins; `steps` says how many there are.
     """
-    shape = workload.shape
     on_step("planning")
-    begin = time.perf_counter()
-    ours = compile(
-        pattern, shape.q_len, heads=shape.heads, batch=shape.batch, enable_gqa=workload.grouped, backend=backend
-    )
-    plan_seconds = time.perf_counter() - begin
-    causal = bool(causality.prove(pattern, shape).holds)
-    runs: dict[str, Attend] = {OURS: ours}
-    if dense:
-        runs[DENSE] = partial(scaled_dot_product_attention, is_causal=causal, enable_gqa=workload.grouped)
-
-    query, key, value, grad = workload.tensors()
-    ran = backend or backends.preferred(query.device)[0]
-    calls = {name: partial(_step, run, query, key, value, grad) for name, run in runs.items()}
+    found = Contestants.of(pattern, workload, backend, dense=dense)
+    query, key, value, _ = found.tensors
     on_step("warm-up")
-    calls[OURS]()
-    memory = _peaks(calls, query.device, on_step)
-    timings = take_turns(calls, rounds, on_step)
+    found.calls[OURS]()
+    memory = _peaks(found.calls, query.device, on_step)
+    timings = take_turns(found.calls, rounds, on_step)
     on_step("error against float64")
-    errors = accuracy(ours, query, key, value, pattern, shape, workload.seed).errors
-    plan = ours.planned(query, key, value)
-    return Comparison(workload, ran, plan, plan_seconds, "causal" if causal else "full", timings, memory, errors)
+    errors = accuracy(found.ours, query, key, value, pattern, workload.shape, workload.seed).errors
+    return Comparison(workload, found.backend, found.plan, found.plan_seconds, found.baseline, timings, memory, errors)
 
 
 def _peaks(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from attncc._util.display import Displayed
 from attncc.frontend.patterns import Pattern
 from attncc.planner import explain
 from attncc.planner.cost import HEAD_DIM
@@ -23,7 +24,7 @@ _BOUND_THERE = (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Plan:
+class Plan(Displayed):
     """How a pattern runs at a shape: groups of heads, their passes, and the alternatives that lost."""
 
     pattern: Pattern
@@ -61,6 +62,12 @@ class Plan:
     def nnz(self) -> int:
         """Exact number of True entries of `attncc.dense_mask` at this shape."""
         return sum(group.nnz * self.members(group) for group in self.groups)
+
+    @property
+    def cheap_nnz(self) -> int | None:
+        """`nnz` if it has been counted, or key ranges alone say it; None where pairs or entries would be looked at."""
+        is_cheap = "nnz" in vars(self) or all(work.residual is None for work in self.all_passes())
+        return self.nnz if is_cheap else None
 
     @property
     def density(self) -> float:
@@ -137,8 +144,9 @@ class Plan:
     def __repr__(self) -> str:
         shape = self.shape
         ways = ", ".join(dict.fromkeys(group.alternatives[0].name for group in self.groups))
+        edges = "" if self.cheap_nnz is None else f"{self.cheap_nnz:,} edges, "
         return (
-            f"<plan of {self.pattern!r}: {shape.q_len:,} queries x {shape.kv_len:,} keys, "
+            f"<plan of {self.pattern!r}: {shape.q_len:,} queries x {shape.kv_len:,} keys, {edges}"
             f"{self.block_m} x {self.block_n} tiles, {ways}, {len(self.all_passes())} pass(es) for {self.target}>"
         )
 

@@ -50,6 +50,10 @@ class DeviceTask(TuningTask):
         tile = planners.tile(backends.known(self.backend).tile)
         return self.planned(tile).preferring(planners.plan), backends_own
 
+    def running(self, config: Mapping[str, object]) -> Plan:
+        """Return the plan under a configuration."""
+        return self.lowered(config)[0]
+
     @cached_property
     def planned_shape(self) -> Shape:
         """The shape with heads and batch entries counted only where the pattern or the score depends on them."""

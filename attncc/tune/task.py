@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from attncc._util.display import Displayed
 from attncc.backends.inputs import Inputs
 from attncc.configs.environment import Environment
 from attncc.configs.key import Key
@@ -95,6 +96,10 @@ class TuningTask(ABC):
     def title(self) -> str:
         """What people call it."""
         return repr(self.pattern)
+
+    def running(self, config: Mapping[str, object]) -> Displayed | None:
+        """Return what runs under a configuration, as far as it can be shown."""
+        return None
 
     @property
     def has_dense_baseline(self) -> bool:

@@ -42,14 +42,23 @@ def grid(pattern: Pattern, seq_len: int, most: int, *, kv_len: int | None = None
     shape = Shape(seq_len, seq_len if kv_len is None else kv_len, heads=head + 1)
     for subset in pattern.subsets:
         check(subset, shape)
+    return window(pattern, shape, range(shape.q_len), range(shape.kv_len), most, head=head)
+
+
+def window(pattern: Pattern, shape: Shape, rows: range, cols: range, most: int, *, head: int = 0) -> Grid:
+    """Return the grid of some queries and keys of a shape that a pattern has been checked for."""
     side = 1
-    while -(-max(shape.q_len, shape.kv_len) // side) > most:
+    while -(-max(len(rows), len(cols)) // side) > most:
         side *= 2
-    cells = [_classes(specialise(subset, shape, 0, head), shape, side) for subset in pattern.subsets]
-    return Grid(tuple(cells), side)
+    axes = _axis(rows, shape.q_len), _axis(cols, shape.kv_len)
+    return Grid(tuple(_classes(specialise(subset, shape, 0, head), *axes, side) for subset in pattern.subsets), side)
 
 
-def _classes(predicate: Predicate, shape: Shape, side: int) -> Array:
-    rows, cols = Axis(shape.q_len), Axis(shape.kv_len)
-    layout = Layout(rows, cols, everything(shape.q_len, shape.kv_len), rewritten(predicate))
+def _axis(positions: range, length: int) -> Axis:
+    whole = Axis(length)
+    return whole if len(positions) == length else whole.select(np.arange(positions.start, positions.stop))
+
+
+def _classes(predicate: Predicate, rows: Axis, cols: Axis, side: int) -> Array:
+    layout = Layout(rows, cols, everything(rows.size, cols.size), rewritten(predicate))
     return bisect.bisect(layout, 0, side, side).classify()

@@ -130,8 +130,8 @@ def test_show_explains_the_configuration_of_a_pattern(store: Store) -> None:
     assert "An exact configuration" in run(store, "show", "causal", "-n", "1024", "--direction", "fwd", *here)
     text = run(store, "show", "causal", "-n", "1024", "--head-dim", "512", "--direction", "fwd", "--why-miss", *here)
     assert "The default configuration" in text
-    assert "head_dim 512 (there: 64)" in text
-    assert "packages.torch" in text
+    assert "was tuned for heads of 64, not heads of 512" in text
+    assert ", not torch " in text
     found = json.loads(run(store, "show", "causal", "-n", "1024", "--why-miss", "--json", *here))
     assert found["directions"]["forward"]["source"] == "exact"
     assert found["why_miss"]["backward"][0]["key_differences"] == {"direction": ["backward", "forward"]}

@@ -37,6 +37,8 @@ JSON = {
     "list": (["list"], lambda found: "strided" in {row["name"] for row in found["patterns"]}),
     "show": (["show", "fixed", "-p", "l=16", "-p", "c=4"], lambda found: len(found["sets"]) == 2),
     "show a file": (["show", "mine.py:ring", "-p", "w=2"], lambda found: "i − 1 ≤ j ≤ i + 1" in found["sets"][0]),
+    "show a page": (["show", "fixed", "--html", "fixed.html"], lambda found: found["html"] == "fixed.html"),
+    "show a length": (["show", "sliding_window"], lambda found: found["seq_len"] == 1024),
     "plan": (["plan", "strided", "--seq-len", "4096"], lambda found: found["edges"] == 579_648),
     "verify": (
         ["verify", "strided", "-p", "l=8"],
@@ -73,6 +75,10 @@ JSON = {
     "bench": (
         ["bench", "strided", "--seq-len", "512", "--heads", "2", "--rounds", "1"],
         lambda found: found["dense_baseline"] == "causal" and max(found["largest_error"].values()) < 1e-4,
+    ),
+    "bench at several lengths": (
+        ["bench", "strided", "--sweep", "-n", "128", "--heads", "1", "--rounds", "1", "--png", "sweep.png"],
+        lambda found: [point["seq_len"] for point in found["points"]] == [64, 128] and found["png"] == "sweep.png",
     ),
 }
 
@@ -131,6 +137,9 @@ BAD = {
     "weights": (["inspect", "causal", "--score", "alibi", "-s", "slopes=0"], "by their shape"),
     "weights too short": (["inspect", "causal", "--score", "alibi", "-s", "slopes=2", "--heads", "4"], "4 entries"),
     "seed": (["bench", "strided", "--seed", "-1"], "equal to 0"),
+    "owners without a page": (["show", "causal", "--topology", "8xh100"], "Add --html"),
+    "unknown topology of a page": (["show", "causal", "--html", "x.html", "--topology", "9xh100"], "8xh100"),
+    "a picture of one length": (["bench", "strided", "--png", "x.png"], "--sweep"),
     "memory": (["bench", "causal", "--seq-len", "2000000000"], "not enough memory"),
     "numbers beyond 64 bits": (["show", "strided", "-p", "l=99999999999999999999"], "64 bits"),
     "unwritable picture": (["show", "strided", "--png", "afile/x.png"], "can't be written"),

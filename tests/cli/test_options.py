@@ -31,6 +31,12 @@ def test_help_shows_defaults_given_in_words() -> None:
         assert says in shown
 
 
+def test_help_explains_how_tables_are_written() -> None:
+    shown = CliRunner().invoke(app, ["show", "--help"], env={"COLUMNS": "200"}).output
+    for written in ("ids=0,0,1", "blocks=0;0,1", "ids=@ids.npy"):
+        assert written in shown
+
+
 @pytest.mark.parametrize("command", ["compile", "inspect"])
 def test_help_lists_only_supported_element_types(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output

@@ -65,7 +65,8 @@ def test_without_json_stdout_has_no_error() -> None:
     [
         ("strided", ["l=0"], "-p l=0."),
         ("strided", ["l=x"], "-p l=x."),
-        ("document", [], "Write -p ids=VALUE."),
+        ("document", [], "Write -p ids=@ids.npy."),
+        ("lsh_chunks", [], "Write -p chunks=@chunks.npy -p count=VALUE."),
         ("document", ["ids=a"], "Write -p ids=0,0,1,1 or -p ids=@ids.npy."),
         ("strided", ["8"], "As in -p l=128."),
         ("strided", ["l=1", "l=2"], "-p l=1 and -p l=2."),

@@ -81,7 +81,7 @@ def test_attention_uses_configurations_tuned_for_its_score_only(direction: str) 
     assert [each.found.source for each in (exact, plain, longer, other)] == ["exact", "default", "nearest", "default"]
     (miss,) = plain.why_miss()
     assert miss.key == {"score": ("", ALIBI.key)}
-    assert "score none (there: " in str(miss)
+    assert "was tuned for a score, not none" in str(miss)
     assert f"causal() under {ALIBI!r}" in str(miss)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import torch
 import attncc
 from attncc._util.storage import CacheWarning
 from attncc.cli import tuning_report
+from attncc.cli.tuning_summary import summary
 from attncc.configs.store import user_store
 from attncc.errors import ConfigError, ShapeError
 from attncc.tune import measured
@@ -199,14 +201,17 @@ def test_tuning_succeeds_with_an_unwritable_cache(cache: Path) -> None:
     assert found.each[0].source == "tuned"
 
 
-def test_reports_include_plots(tmp_path: Path) -> None:
+def test_reports_include_pattern_plan_and_plots(tmp_path: Path) -> None:
     found = tuned(direction="fwd", trials=6)
     style = dict(matplotlib.rcParams)
     tuning_report.write(found, tmp_path / "report.html")
     assert dict(matplotlib.rcParams) == style
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") >= 2
+    assert page.count("<svg") >= 4
     assert "Importance" in page
+    assert "(i − j) mod 16 = 0" in page
+    assert "pass 1" in page
+    assert summary(found) in html.unescape(page)
     assert "strided(l=16)" in page
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attncc._util.display import Displayed
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.chosen_rows import ChosenRows
 from attncc.distributed.schedules.partition import Partition
@@ -109,8 +110,8 @@ class HeadClassSchedule:
         return (task for task in self.tasks if task.rank == rank)
 
 
-@dataclass(frozen=True, eq=False)
-class Schedule:
+@dataclass(frozen=True, eq=False, repr=False)
+class Schedule(Displayed):
     """What travels between the ranks of a sequence group, and what each of them computes.
 
     Attributes:
@@ -133,3 +134,11 @@ class Schedule:
         """The head classes, under the name that they had."""
         warnings.warn(RenamedWarning("Schedule.lanes is called head_classes now."), stacklevel=2)
         return self.head_classes
+
+    def __repr__(self) -> str:
+        partition, chunking = self.partition, self.partition.chunking
+        classes = len(self.head_classes)
+        return (
+            f"<schedule: {chunking.length:,} tokens on {partition.ranks:,} ranks, {partition.name} partition, units of "
+            f"{chunking.size:,}, {self.rounds} round(s), {classes} head class(es)>"
+        )

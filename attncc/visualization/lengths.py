@@ -1,0 +1,59 @@
+"""The length at which a picture shows what a pattern is: a few times its greatest number, or what its tables have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sympy
+
+from attncc.errors import AttnccError
+from attncc.frontend.patterns import Pattern
+from attncc.ir.fitting import wanted
+from attncc.ir.quotient import FloorDiv
+from attncc.planner.checks import check
+from attncc.planner.shape import Shape
+
+#: Lengths that are chosen: as many positions as a terminal has cells a side, and as many as are drawn at once.
+SHORTEST, LONGEST = 64, 1 << 17
+#: A picture is that many times as long as the greatest number of a predicate.
+TIMES = 4
+
+
+def shown_length(pattern: Pattern, least: int = SHORTEST) -> int:
+    """Return a number of positions at which a picture shows the structure of a pattern.
+
+    A grid has its own. Tables of positions are shown whole, as far as they reach. Else it is a power of two that is a
+    few times the greatest number that positions are compared with, so that a window of 256 is a quarter of the picture,
+    and at least `least`.
+    """
+    grid = next(_of_grids(pattern), None)
+    if grid is not None:
+        return grid
+    powers = [1 << bits for bits in range(SHORTEST.bit_length() - 1, LONGEST.bit_length())]
+    own = next((length for length in powers if length >= max(TIMES * _greatest(pattern), least)), LONGEST)
+    if not pattern.looked_up:
+        return own
+    sizes = {size for table in pattern.looked_up for size in table.shape}
+    fitting = [length for length in sorted({*powers, *sizes}) if 1 <= length <= LONGEST and _fits(pattern, length)]
+    is_limited = fitting and fitting[-1] < LONGEST
+    return fitting[-1] if is_limited else own
+
+
+def _of_grids(pattern: Pattern) -> Iterator[int]:
+    for quotient in {each for atom in pattern.predicate.atoms for each in atom.expr.atoms(FloorDiv)}:
+        if (found := wanted(quotient.args[1])) is not None:
+            yield found[1]
+
+
+def _greatest(pattern: Pattern) -> int:
+    """Return the greatest number that a predicate has, by absolute value: of a quotient, its divisor."""
+    numbers = (n for atom in pattern.predicate.atoms for n in atom.expr.atoms(sympy.Rational))
+    return max((max(abs(int(n.p)), int(n.q)) for n in numbers), default=0)
+
+
+def _fits(pattern: Pattern, length: int) -> bool:
+    try:
+        check(pattern.predicate, Shape(length, length))
+    except AttnccError:
+        return False
+    return True
