@@ -36,8 +36,9 @@ def bench(
     sweep: Annotated[bool, typer.Option("--sweep", help="Time against N: --seq-len, its half and so on.")] = False,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a sweep: save the picture of it.")] = None,
     limit: Annotated[
-        float, typer.Option(min=0.0, help="Of a sweep: seconds of attncc, or of dense attention, at a length.")
-    ] = 30.0,
+        float | None,
+        typer.Option(min=0.0, help="Of a sweep: seconds of attncc, or of dense attention, at a length. [default: 30]"),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timed calls of attncc and of dense attention, in turn.")] = 3,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random inputs.")] = 0,
     as_json: options.AsJson = False,
@@ -51,8 +52,9 @@ def bench(
     from attncc._util.storage import check_file
 
     check_file(png, "--png")
-    if png is not None and not sweep:
-        raise ConfigError(f"--png {png} without --sweep.", rule="The picture is time against N.", fix="Add --sweep.")
+    for name, given in {"--png": png, "--limit": limit}.items():
+        if given is not None and not sweep:
+            raise ConfigError(f"{name} {given} without --sweep.", rule="It is of time against N.", fix="Add --sweep.")
     with progress() as on_step:
         on_step("loading")
         chosen = options.pattern_from(pattern, param)
@@ -61,9 +63,11 @@ def bench(
 
         workload = Workload(seq_len, batch, heads, kv_heads or heads, head_dim, dtype, device, seed)
         if sweep:
+            from attncc.measure.sweep import LIMIT
             from attncc.measure.sweep import sweep as measure
 
-            swept = measure(chosen, workload, backend=backend, dense=dense, rounds=rounds, limit=limit, on_step=on_step)
+            most = LIMIT if limit is None else limit
+            swept = measure(chosen, workload, backend=backend, dense=dense, rounds=rounds, limit=most, on_step=on_step)
             _deliver(swept, png, as_json)
             return
         on_step.expect(comparison.steps(dense=dense, rounds=rounds))

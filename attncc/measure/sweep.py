@@ -19,6 +19,8 @@ from attncc.planner.search import plan
 
 #: Lengths of a sweep, each twice the one before, and the shortest that is of interest.
 LENGTHS, SHORTEST = 6, 64
+#: Seconds of a contestant at a length, if nobody says otherwise.
+LIMIT = 30.0
 #: The phase whose time says how long a longer call takes.
 WHOLE = "forward + backward"
 
@@ -95,7 +97,7 @@ def sweep(
     backend: str | None = None,
     dense: bool = True,
     rounds: int = 3,
-    limit: float = 30.0,
+    limit: float = LIMIT,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Sweep:
     """Time a pattern, forward and backward, beside dense attention at lengths up to that of a workload.

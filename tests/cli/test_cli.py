@@ -140,6 +140,7 @@ BAD = {
     "owners without a page": (["show", "causal", "--topology", "8xh100"], "Add --html"),
     "unknown topology of a page": (["show", "causal", "--html", "x.html", "--topology", "9xh100"], "8xh100"),
     "a picture of one length": (["bench", "strided", "--png", "x.png"], "--sweep"),
+    "a limit of one length": (["bench", "strided", "--limit", "3"], "--sweep"),
     "memory": (["bench", "causal", "--seq-len", "2000000000"], "not enough memory"),
     "numbers beyond 64 bits": (["show", "strided", "-p", "l=99999999999999999999"], "64 bits"),
     "unwritable picture": (["show", "strided", "--png", "afile/x.png"], "can't be written"),
