@@ -44,6 +44,11 @@ class Pages:
         tables = [*pattern.tables, TableData(self.lengths, "lengths"), TableData(self.table, "block_table")]
         return Pattern(_paged(pattern.template, self.size), pattern.name, pattern.parameters, tables)
 
+    @classmethod
+    def off(cls, pattern: Pattern) -> Pattern:
+        """Return a pattern that was put on pages, with its keys at their positions."""
+        return Pattern(_paged(pattern.template, 0), pattern.name, pattern.parameters, pattern.tables[:-2])
+
     def rows(self, entry: int, positions: Array) -> Array:
         """Return the rows of the pool where positions of a sequence lie.
 

@@ -91,11 +91,11 @@ class LongformerAttention(nn.Module):
         near, everything = (per_head([each.layers(n) for each in patterns]) for n in range(2))
         out = self._attended(hidden, near, self.query, self.key, self.value)
         of_global = self._attended(hidden, everything, self.query_global, self.key_global, self.value_global)
-        return torch.where((roles == 2).unsqueeze(-1), of_global, out)
+        return merged_heads(torch.where((roles == 2)[:, None, :, None], of_global, out))
 
     def _attended(self, hidden: Tensor, pattern: Pattern, *projections: nn.Linear) -> Tensor:
-        """Return attention under three projections of hidden, (B, N, E)."""
+        """Return attention under three projections of hidden, (B, H, N, E / H)."""
         query, key, value = (split_heads(project(hidden), self.num_heads) for project in projections)
         out = attention(query, key, value, pattern)
         assert isinstance(out, Tensor)  # since neither lse nor scores are asked for
-        return merged_heads(out)
+        return out

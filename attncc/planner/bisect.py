@@ -146,9 +146,7 @@ def chunks(corners: Array) -> Iterator[Array]:
 def count(layout: Layout, offset: int, tiles: Tiles) -> int:
     """Return the exact number of pairs of a layout with a residual: FULL tiles by area, PARTIAL ones by element."""
     grid = TileGrid(layout, offset, tiles.block_m, tiles.block_n)
-    height = np.minimum(tiles.block_m, layout.rows.size - tiles.query_tile * tiles.block_m)
-    area = int((height * (tiles.stop - tiles.start))[tiles.full].sum()) * tiles.block_n
-    return area + sum(int(grid.holding(corners).sum()) for corners in tiles.chunks(CHUNK, full=False))
+    return tiles.full_pairs + sum(int(grid.holding(corners).sum()) for corners in tiles.chunks(CHUNK, full=False))
 
 
 def pairs(layout: Layout, offset: int, tiles: Tiles) -> Iterator[tuple[Array, Array]]:

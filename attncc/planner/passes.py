@@ -118,6 +118,8 @@ class Pass:
             return by_diagonals
         if self.residual is None:
             return self.key_ranges.nnz
+        if self.is_enumerated and not self.tiles.num_partial:
+            return self.tiles.full_pairs
         shape = Shape(self.rows.length, self.cols.length, self.q_offset)
         by_residues = counts.count(self.predicate, shape, self.key_ranges.nnz)
         return membership.count(self.layout, self.q_offset, self.tiles) if by_residues is None else by_residues

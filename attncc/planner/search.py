@@ -294,10 +294,17 @@ def _reaches(work: Pass) -> bool:
 
 
 def _cheapest_layout(piece: Clause, shape: Shape, tile: Tile, target: Target) -> Pass:
-    """Lay a clause out sorted and compacted, or in natural order with the joins evaluated: whichever is cheaper."""
+    """Lay a clause out sorted and compacted, or in natural order with the joins evaluated: whichever is cheaper.
+
+    Natural order without PARTIAL tiles is tried first: it computes connected pairs alone and gathers nothing.
+    """
     passes = [Pass(piece.predicate(), layout, shape.q_offset, *tile) for layout in layouts(piece, shape)]
-    passes = [cost.fitted(work, target) for work in passes]
-    return min(passes, key=lambda work: cost.seconds(work, target, merges=True))
+    fits: list[Pass] = []
+    for work in (cost.fitted(work, target) for work in reversed(passes)):
+        if work.layout.kind == "identity" and work.has_known_tiles and not work.hull.num_partial:
+            return work
+        fits.insert(0, work)
+    return min(fits, key=lambda work: cost.seconds(work, target, merges=True))
 
 
 def _fused(predicate: Predicate, pieces: list[Clause], shape: Shape, tile: Tile) -> Pass:

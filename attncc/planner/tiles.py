@@ -62,6 +62,12 @@ class Tiles:
         """Elements of all tiles that are not EMPTY, whole tiles counted."""
         return self.num_tiles * self.block_m * self.block_n
 
+    @property
+    def full_pairs(self) -> int:
+        """Pairs of the FULL tiles; the last query tile may have fewer rows than others."""
+        height = np.minimum(self.block_m, self.rows - self.query_tile * self.block_m)
+        return int((height * (self.stop - self.start))[self.full].sum()) * self.block_n
+
     def corners(self, *, full: bool) -> Array:
         """Return (query tile, key tile) of every FULL or of every PARTIAL tile, int64 (count, 2)."""
         return self.in_runs(self.full == full)

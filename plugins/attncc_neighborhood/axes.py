@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from functools import reduce
 from operator import and_
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import attncc
-from attncc import Condition, Index, ParameterError
+from attncc import Bounds, Condition, Index, ParameterError
+
+Positive = Annotated[int, Bounds(minimum=1)]
+Count = Annotated[int, Bounds(minimum=0)]
 
 
 class GridAxis(NamedTuple):

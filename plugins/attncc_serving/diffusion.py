@@ -14,13 +14,13 @@ Positive = Annotated[int, Bounds(minimum=1)]
 def block_diffusion(i: Index, j: Index, n_k: Index, *, block: Positive = 16) -> Condition:
     """Training over [x_t, x_0], n_k / 2 noisy positions and as many clean ones (Arriola et al. 2025).
 
-    Noisy blocks see themselves and the clean blocks before them; clean blocks see clean ones up to themselves.
+    Noisy blocks see themselves and the clean blocks before them; clean blocks see clean ones up to themselves. Where
+    n_k is odd, there is one clean position more: the last token, of which nothing is predicted.
     """
     n = n_k // 2
-    query, key = i % n // block, j % n // block
-    own = (query == key) & (i < n) & (j < n)
-    before = (query > key) & (i < n) & (n <= j)
-    clean = (query >= key) & (n <= i) & (n <= j)
+    own = (i // block == j // block) & (i < n) & (j < n)
+    before = (i // block > (j - n) // block) & (i < n) & (n <= j)
+    clean = ((i - n) // block >= (j - n) // block) & (n <= i) & (n <= j)
     return own | before | clean
 
 

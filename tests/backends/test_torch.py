@@ -78,6 +78,25 @@ def test_the_written_kernel_agrees_with_the_flash_op(causal: bool, masked: bool)
         torch.testing.assert_close(a, b)
 
 
+def test_the_flash_op_of_one_key_agrees_with_the_written_kernel() -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 1, 8), torch.randn(2, 3, 1, 8)
+    out, lse = FlashCPU().forward(q, k, v, None, False, -0.3)
+    written = Written().forward(q, k, v, None, False, -0.3)
+    torch.testing.assert_close((out, lse.value), (written[0], written[1].value))
+    assert out.stride(2) == 0  # nothing was written
+    q[0, 1, 2, 3] = math.inf
+    assert FlashCPU().forward(q, k, v, None, False, -0.3)[0].stride(2) != 0
+
+
+def test_results_of_one_key_share_no_memory_with_the_value() -> None:
+    q, k, v = torch.randn(1, 2, 7, 8), torch.randn(1, 2, 1, 8), torch.randn(1, 2, 1, 8)
+    for rows in (1, 7):
+        out = attncc.attention(q[:, :, :rows], k, v, attncc.load("full"))
+        assert out.untyped_storage().data_ptr() != v.untyped_storage().data_ptr()
+        torch.testing.assert_close(out, v.expand_as(out))
+
+
 @pytest.mark.parametrize("name", ["written", "written in row blocks"])
 def test_patterns_conform_under_the_written_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from attncc.testing import check_pattern

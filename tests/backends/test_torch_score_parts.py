@@ -112,3 +112,56 @@ def test_a_score_stays_whole_where_its_parts_would_take_longer() -> None:
     assert isinstance(lowered(other_ids(ids=np.arange(2048) * 7919 % 3), PATTERNS["causal"]), TorchExecutable)
     dense = attncc.plan(PATTERNS["causal"], 2048).preferring("dense")
     assert isinstance(TorchBackend().lower(dense, self_last().expression, {}), TorchExecutable)
+
+
+@attncc.pattern
+def alike(i, j, *, ids: attncc.Table):
+    return (j <= i) & (ids[i] == ids[j])
+
+
+def test_parts_run_in_graphs_whose_patterns_are_made_of_traced_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands for a table in the graph is bound before the score is parted."""
+    made, parts = [], score_parts.parts
+    monkeypatch.setattr(score_parts, "LONGER", math.inf)
+    monkeypatch.setattr(score_parts, "parts", lambda *given: made.append(parts(*given)) or made[-1])
+    torch._dynamo.reset()
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def attend(x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return attncc.attention(x, x, x, alike(ids=ids), score=self_last())
+
+    x, ids = torch.randn(1, 2, N, 8, dtype=torch.float64), torch.from_numpy(IDS)
+    wanted = attncc.attention(x, x, x, alike(ids=IDS), score=self_last(), backend="reference")
+    torch.testing.assert_close(attend(x, ids), wanted)
+    assert any(isinstance(found, ScoreParts) for found in made)
+
+
+@pytest.mark.parametrize("score", [self_last(), without_self()], ids=repr)
+def test_parts_read_their_keys_in_pages(monkeypatch: pytest.MonkeyPatch, score: attncc.Score) -> None:
+    made, parts = [], score_parts.parts
+    monkeypatch.setattr(score_parts, "LONGER", math.inf)
+    monkeypatch.setattr(score_parts, "parts", lambda *given: made.append(parts(*given)) or made[-1])
+    q, k, v = torch.randn(3, 2, 48, 2, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    pool = [x.reshape(12, 8, 2, 8).flip(0) for x in (k, v)]
+    table, lengths = torch.arange(11, -1, -1).reshape(2, 6), (41, 48)
+    out = attncc.paged_attention(q[:, :9], *pool, table, torch.tensor(lengths), PATTERNS["causal"], score=score)
+    assert any(isinstance(found, ScoreParts) for found in made)
+    for b, n in enumerate(lengths):
+        own = (x[b : b + 1].transpose(1, 2) for x in (q[:, :9], k[:, :n], v[:, :n]))
+        wanted = attncc.attention(*own, PATTERNS["causal"], score=score, q_offset=n - 9, backend="reference")
+        torch.testing.assert_close(out[b : b + 1].transpose(1, 2), wanted)
+
+
+def test_scores_of_few_pairs_are_whole_in_the_triton_backend() -> None:
+    pytest.importorskip("triton")
+    from attncc.backends.triton.config import KERNELS
+
+    x = torch.randn(3, 1, 2, 40, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    config = {f"{kernel}.block_{axis}": 16 for kernel in KERNELS for axis in "mn"}
+    results = []
+    for backend in ("triton", "reference"):
+        given = {"backend": backend, "config": config if backend == "triton" else None}
+        out = attncc.attention(*x, PATTERNS["causal"], score=self_last(), **given)
+        results.append((out, *torch.autograd.grad(out.sin().sum(), x)))
+    for found, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)

@@ -257,3 +257,22 @@ def test_numbers_of_both_positions_are_bisected() -> None:
     made = attncc.plan(steps(gaps=gaps), Q, K, tile=(16, 16))
     check_plan(made, np.array([[i - j >= 0 and i - j in gaps[i // BLOCK] for j in range(K)] for i in range(Q)]))
     assert not any(is_enumerated(work.layout) for work in made.all_passes())
+
+
+@attncc.pattern
+def filtered(i, j, *, blocks: attncc.Lists, is_global: attncc.Table):
+    return ~is_global[i // BLOCK] & (j // BLOCK).isin(blocks[i // BLOCK])
+
+
+@pytest.mark.parametrize("length", [256, 250, 241])
+def test_tiles_in_natural_order_are_sought_once_where_none_is_partial(monkeypatch, length: int) -> None:
+    """Nothing is cheaper than connected pairs alone, and nothing gathered: the filtered order isn't tiled."""
+    sought = []
+    tiles = module.Membership.tiles
+    monkeypatch.setattr(module.Membership, "tiles", lambda self, *blocks: sought.append(1) or tiles(self, *blocks))
+    blocks = (np.arange(16)[:, None] + np.array([0, 3])) % 16
+    pattern = filtered(blocks=attncc.Lists(blocks), is_global=np.arange(16) == 7)
+    made = attncc.plan(pattern, length, 256, tile=(BLOCK, BLOCK))
+    assert [work.layout.kind for work in made.all_passes()] == ["identity"]
+    assert len(sought) == 1
+    assert made.nnz == attncc.dense_mask(pattern, length, 256).sum()

@@ -130,6 +130,16 @@ def test_training_of_block_diffusion_is_that_of_each_noisy_block_after_its_clean
             assert noisy.tolist() == list(range(first, last))
 
 
+@pytest.mark.parametrize("n", [1, 2, 9, 2 * N - 1])
+def test_an_odd_length_has_one_clean_position_more(n: int) -> None:
+    """The noisy positions see what they would without it, and it sees all clean ones up to its block's end."""
+    pattern = attncc.load("block_diffusion", block=5)
+    found, whole = (attncc.dense_mask(pattern, length).numpy() for length in (n, n + n % 2))
+    half = n // 2
+    rows = [*range(half), *range(half + n % 2, n + n % 2)]  # of the even length, whose noisy half has the odd one more
+    np.testing.assert_array_equal(found, whole[np.ix_(rows, rows)])
+
+
 def test_block_diffusion_of_one_token_is_autoregressive() -> None:
     assert attncc.load("block_causal", block=1) == attncc.load("causal")
 

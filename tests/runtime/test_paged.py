@@ -105,13 +105,20 @@ def check_drawn(case: SequenceCase, size: int, seed: int, dtype: torch.dtype, ba
     torch.testing.assert_close(lse.double(), wanted.lse.double(), **close)
 
 
+@attncc.score
+def self_last(score, i, j):
+    """A score that changes few pairs, which elsewhere are a part of their own on the torch backend."""
+    return attncc.where(i == j, -5e4, score)
+
+
+@pytest.mark.parametrize("score", [attncc.alibi(slopes=torch.tensor([0.1, 0.2, 0.3, 0.4])), self_last()], ids=repr)
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 @pytest.mark.parametrize("q_len", [1, 5])
-def test_scores_and_sinks_see_positions_and_not_pages(backend: str, q_len: int) -> None:
+def test_scores_and_sinks_see_positions_and_not_pages(backend: str, q_len: int, score: attncc.Score) -> None:
     q, k, v = drawn(q_len, torch.float32, kv_heads=4, value_dim=6)
     (k_cache, table), (v_cache, _) = (in_pages(x, LENGTHS, SIZE) for x in (k, v))
     given = {
-        "score": attncc.alibi(slopes=torch.tensor([0.1, 0.2, 0.3, 0.4])),
+        "score": score,
         "sink": torch.tensor([0.0, 1.0, -1.0, 2.0]),
     }
     window = attncc.load("sliding_window", window=12)

@@ -151,9 +151,10 @@ def _accumulators(group: GroupLaunches, query: Tensor, value: Tensor, *, remaind
     """Return room for the results of all rows, (X, G, N, Dv) and (X, G, N), of no key where some rows have none."""
     rows = group.selection.leading, group.selection.group_size, query.shape[2]
     dtype = accumulation_dtype(query.dtype) if group.merges else query.dtype
-    out = torch.empty(*rows, value.shape[-1], dtype=dtype, device=query.device)
+    room = torch.empty if group.covered else torch.zeros  # which the system has: they aren't written until rows are
+    out = room(*rows, value.shape[-1], dtype=dtype, device=query.device)
     lse = LogSum.room(out, remainder=remainder)
-    return (out, lse) if group.covered else (out.zero_(), LogSum.of_nothing(lse.value, remainder=remainder))
+    return out, lse if group.covered else LogSum.of_nothing(lse.value, remainder=remainder)
 
 
 def _backward(

@@ -63,6 +63,8 @@ class FlashCPU:
     ) -> tuple[Tensor, LogSum]:
         """See TileKernel."""
         query, scale, _ = _with_sign(query, scale)
+        if bias is None and (found := _of_one_key(query, key, value, scale)) is not None:
+            return found
         out, lse = _flash_attention(query, key, value, 0.0, causal, attn_mask=bias, scale=scale)
         return out, LogSum(lse)
 
@@ -76,6 +78,20 @@ class FlashCPU:
             grad_out, *known, 0.0, causal, attn_mask=bias, scale=scale
         )
         return result if sign == 1 else (result[0] * sign, *result[1:])
+
+
+def _of_one_key(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, LogSum] | None:
+    """Return (out, lse) of rows that all see the one key of their item: its weight is 1, and out a view of its value.
+
+    None for other items, and for scores that aren't finite.
+    """
+    if key.shape[-2] > 1 or query.shape[-2] == 1:
+        return None
+    dtype = accumulation_dtype(query.dtype)
+    scores = (query.to(dtype) @ key.to(dtype).mT).squeeze(-1) * scale
+    if not bool(scores.isfinite().all()):
+        return None
+    return value.expand(*query.shape[:-1], value.shape[-1]), LogSum(scores)
 
 
 class BiasedFlashCPU:

@@ -35,17 +35,23 @@ def parts(plan: Plan, score: ScoreExpression, lower: Lower) -> ScoreParts | None
     expr = score.expr
     if not isinstance(expr, Choice) or not isinstance(expr.args[0], ConditionSymbol) or score.placeholders:
         return None
-    if _computes_all(plan) or Pages.of(plan.pattern) is not None:
+    if _computes_all(plan):
         return None
     condition, *branches = expr.args
     where = Pattern([condition.predicate], "where")
     ways = zip((where, ~where), branches, strict=True)
-    found = [(plan.pattern & way, ScoreExpression(branch)) for way, branch in ways if branch != -sympy.oo]
+    found = [(_restricted(plan.pattern, way), ScoreExpression(branch)) for way, branch in ways if branch != -sympy.oo]
     plans = [(plan_for(own, plan.shape, plan.tile, plan.target), branch) for own, branch in found]
     if sum(map(_seconds, (own for own, _ in plans))) > LONGER * _seconds(plan):
         return None
     plans = [(own, branch) for own, branch in plans if own.all_passes()] or plans[:1]
     return ScoreParts(tuple(lower(own, branch) for own, branch in plans))
+
+
+def _restricted(pattern: Pattern, where: Pattern) -> Pattern:
+    """Return the pairs of a pattern that another one has, too; keys stay in their pages."""
+    pages = Pages.of(pattern)
+    return pattern & where if pages is None else pages.on(Pages.off(pattern) & where)
 
 
 def _computes_all(plan: Plan) -> bool:
