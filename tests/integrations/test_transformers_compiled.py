@@ -92,7 +92,7 @@ def test_one_graph_is_for_all_documents_and_a_joined_pattern() -> None:
     assert counter.frame_count == 1
 
 
-def test_weights_are_part_of_a_graph_too() -> None:
+def test_a_graph_returns_weights_too() -> None:
     torch.manual_seed(0)
     query = torch.randn(1, 2, 8, 4)
 
@@ -103,7 +103,7 @@ def test_weights_are_part_of_a_graph_too() -> None:
     torch.testing.assert_close(found, wanted)
 
 
-def test_what_a_graph_cannot_hold_is_computed_outside_of_it() -> None:
+def test_biases_are_computed_outside_of_graphs() -> None:
     """A bias is made a score of by a function that torch.compile doesn't trace; the mask crosses the break."""
     torch.manual_seed(0)
     query = torch.randn(1, 2, 8, 4)
