@@ -19,6 +19,7 @@ from .errors import ScoreError as ScoreError
 from .errors import ShapeError as ShapeError
 from .errors import TableError as TableError
 from .errors import TopologyError as TopologyError
+from .frontend.accepted import per_head as per_head
 from .frontend.biases import alibi as alibi
 from .frontend.biases import alibi_slopes as alibi_slopes
 from .frontend.biases import softcap as softcap
@@ -39,7 +40,6 @@ from .frontend.lists import Lists as Lists
 from .frontend.patterns import Pattern as Pattern
 from .frontend.patterns import PatternFactory as PatternFactory
 from .frontend.patterns import pattern as pattern
-from .frontend.patterns import per_head as per_head
 from .frontend.real import Real as Real
 from .frontend.real import cos as cos
 from .frontend.real import erf as erf

@@ -1,3 +1,8 @@
-"""The version of attncc; pyproject.toml reads it from here."""
+"""The version of attncc: of the distribution that is installed, whose build takes it from git's tags."""
 
-__version__ = "0.1.0"
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("attncc")
+except PackageNotFoundError:  # the source tree is on the path, and nothing is installed
+    __version__ = "unknown"

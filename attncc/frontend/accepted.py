@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-from types import FunctionType, MethodType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attncc.errors import PatternError
+from attncc.frontend import algebra
 from attncc.frontend.flex import Mod, from_mask_mod, from_score_mod
-from attncc.frontend.patterns import Pattern, PatternFactory, as_pattern
+from attncc.frontend.patterns import MODS, Pattern, PatternFactory, as_pattern, joined_patterns
 from attncc.frontend.scores import Score, ScoreFactory, as_score
 
-#: What plain functions are.
-MODS = (FunctionType, MethodType, partial)
 #: What callers may give for a pattern.
 AnyPattern = Pattern | PatternFactory | Mod
 #: What they may give for a score.
@@ -35,3 +33,22 @@ def accepted_score(value: Any, weights: Mapping[str, Any] | None = None) -> Scor
     With `weights`, these are bound to it by name. Raises ScoreError or TableError.
     """
     return as_score(from_score_mod(value) if isinstance(value, MODS) else value, weights)
+
+
+def per_head(patterns: Sequence[AnyPattern]) -> Pattern:
+    """Return the pattern in which head h sees patterns[h mod len(patterns)].
+
+    Args:
+        patterns: At least one pattern, declared pattern that needs no parameters, or mask_mod.
+
+    Raises:
+        PatternError: For an empty list, or an entry that isn't a pattern.
+    """
+    chosen = [accepted_pattern(p) for p in patterns] if isinstance(patterns, Sequence) else []
+    if not chosen:
+        raise PatternError(
+            f"per_head({patterns!r}) has no list of patterns.",
+            rule="It takes one pattern for each head, at least one.",
+            fix="Write per_head([first, second]).",
+        )
+    return joined_patterns(chosen, algebra.by_head, f"per_head([{', '.join(p.name for p in chosen)}])")

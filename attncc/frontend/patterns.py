@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from types import FunctionType, MethodType
 from typing import Any, ClassVar
 
 import sympy
@@ -37,6 +38,8 @@ from attncc.ir.predicate import Predicate, disjunction
 from attncc.ir.symbols import BY_NAME, B
 from attncc.ir.tables import TableData
 
+#: What plain functions are, such as those for FlexAttention.
+MODS = (FunctionType, MethodType, partial)
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
 
 
@@ -178,11 +181,17 @@ class Pattern(Displayed):
 
     def __and__(self, other: Pattern | PatternFactory) -> Pattern:
         right = as_pattern(other)
-        return _joined([self, right], algebra.both, f"({self.name} & {right.name})")
+        return joined_patterns([self, right], algebra.both, f"({self.name} & {right.name})")
 
     def __or__(self, other: Pattern | PatternFactory) -> Pattern:
         right = as_pattern(other)
-        return _joined([self, right], algebra.either, f"({self.name} | {right.name})")
+        return joined_patterns([self, right], algebra.either, f"({self.name} | {right.name})")
+
+    def __rand__(self, other: PatternFactory) -> Pattern:
+        return as_pattern(other) & self
+
+    def __ror__(self, other: PatternFactory) -> Pattern:
+        return as_pattern(other) | self
 
     def __invert__(self) -> Pattern:
         return self._derived(algebra.others, f"~{self.name}", {})
@@ -311,25 +320,6 @@ def pattern(function: Callable[..., Any]) -> PatternFactory:
     return PatternFactory.of(function)
 
 
-def per_head(patterns: Sequence[Pattern | PatternFactory]) -> Pattern:
-    """Return the pattern in which head h sees patterns[h mod len(patterns)].
-
-    Args:
-        patterns: At least one pattern, or declared pattern that needs no parameters.
-
-    Raises:
-        PatternError: For an empty list, or an entry that isn't a pattern.
-    """
-    chosen = [as_pattern(p) for p in patterns] if isinstance(patterns, Sequence) else []
-    if not chosen:
-        raise PatternError(
-            f"per_head({patterns!r}) has no list of patterns.",
-            rule="It takes one pattern for each head, at least one.",
-            fix="Write per_head([first, second]).",
-        )
-    return _joined(chosen, algebra.by_head, f"per_head([{', '.join(p.name for p in chosen)}])")
-
-
 def as_pattern(value: object) -> Pattern:
     """Return `value` as a pattern: a Pattern, or a declared pattern that needs no parameters."""
     if isinstance(value, Pattern):
@@ -342,6 +332,14 @@ def as_pattern(value: object) -> Pattern:
             rule="A pattern is a predicate; a mask is a table that a predicate looks up.",
             fix="Declare `def masked(i, j, *, mask: attncc.Table): return mask[i, j]` under @attncc.pattern, "
             "and pass masked(mask=...).",
+        )
+    if isinstance(value, MODS):
+        name = getattr(value, "__name__", type(value).__name__)
+        raise PatternError(
+            f"{name!r} is a plain function.",
+            rule="`&`, `|` and `~` combine patterns.",
+            fix=f"Write attncc.from_mask_mod({name}), if it takes b, h, q_idx, kv_idx; attncc's own stand under "
+            "@attncc.pattern.",
         )
     raise PatternError(
         f"{shown(value)} ({type(value).__name__}) is not a pattern.",
@@ -373,7 +371,7 @@ def by_handle(handle: str) -> Pattern:
     return found
 
 
-def _joined(patterns: Sequence[Pattern], join: Callable[..., Predicate], name: str) -> Pattern:
+def joined_patterns(patterns: Sequence[Pattern], join: Callable[..., Predicate], name: str) -> Pattern:
     """Return the join of patterns; a table that several of them look up is one table of the result."""
     if is_recording():
         return _joined_in_graph(patterns, join, name)

@@ -1,6 +1,5 @@
 """The public names of attncc.interop."""
 
-from . import deepspeed as deepspeed
 from .block_mask import from_block_mask as from_block_mask
 from .block_mask import to_block_mask as to_block_mask
 from .cudnn import IntervalEndpoints as IntervalEndpoints

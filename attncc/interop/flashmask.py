@@ -87,7 +87,7 @@ def _masked(predicate: Predicate, shape: Shape) -> LineRuns:
     seen = key_intervals(*transposed(predicate, shape))
     first = opens(seen.line)
     last = np.append(first[1:], True)[: len(first)]
-    hidden = np.setdiff1d(np.arange(shape.kv_len), seen.line)
+    hidden = np.flatnonzero(_counts(seen, shape)[: shape.kv_len] == 0)
     before = np.where(first, 0, np.roll(seen.stop, 1))
     end = np.full(int(last.sum()), shape.q_len)
     return LineRuns.together(

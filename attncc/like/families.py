@@ -8,6 +8,7 @@ import numpy as np
 
 from attncc.errors import ParameterError
 from attncc.frontend.catalog import load
+from attncc.frontend.lists import Lists
 from attncc.frontend.patterns import Pattern
 from attncc.like.band import check_at_least
 
@@ -89,3 +90,39 @@ def longformer(
     if global_attention_mask is not None:
         roles = roles * (np.asarray(global_attention_mask) + 1)
     return load("longformer", roles=roles, window=window, dilation=attention_dilation)
+
+
+def bigbird(seq_len: int, *, block_size: int = 64, rand_attn: Any = None) -> Pattern:
+    """Return the mask of a layer of BigBird in Transformers, `attention_type="block_sparse"`, without padding.
+
+    Blocks of queries see the three around them, the first, the last and random ones; the first and the last see all.
+    Source: Transformers 5.24, models/big_bird/modeling_big_bird.py. Its softmax counts a block as often as it is
+    gathered, which the score `attncc_bigbird.repeats.repeated` adds.
+
+    Args:
+        seq_len: A multiple of `block_size`, at least five blocks.
+        block_size: Tokens of a block.
+        rand_attn: The random blocks of all blocks of queries but the first and the last, integers
+            (H, blocks - 2, R), as the module draws them in training. None for `eval()`: all are block 0, which is seen
+            anyway.
+
+    Raises:
+        ParameterError: For lengths that blocks don't divide, or random blocks of another shape.
+        TableError: For random blocks that aren't integers.
+    """
+    size = check_at_least("bigbird", "block_size", block_size, 1)
+    blocks, rest = divmod(check_at_least("bigbird", "seq_len", seq_len, 5 * size), size)
+    drawn = np.zeros((1, blocks - 2, 0), np.int64) if rand_attn is None else np.asarray(rand_attn)
+    if rest or drawn.ndim != 3 or drawn.shape[1] != blocks - 2:
+        raise ParameterError(
+            f"bigbird: seq_len={seq_len}, block_size={size}, rand_attn of shape {drawn.shape}.",
+            rule="Blocks divide the sequence, and rand_attn is (heads, blocks - 2, random blocks).",
+            fix="Pass the padded length, and the module's own rand_attn of one batch entry.",
+        )
+    row = np.arange(blocks)
+    window = np.stack([row - 1, row, np.append(row[1:], -1), row * 0, row * 0 + blocks - 1], axis=1)
+    listed = np.broadcast_to(window, (len(drawn), *window.shape))
+    random = np.pad(drawn, ((0, 0), (1, 1), (0, 0)), constant_values=-1)
+    seen = np.concatenate([listed, random], axis=2)[None]
+    is_global = np.isin(row, (0, blocks - 1))
+    return load("bigbird", blocks=Lists(seen, "blocks"), is_global=is_global, block=size)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from attncc.errors import ParameterError, ShapeError
+from attncc.frontend.accepted import per_head
 from attncc.frontend.catalog import factory
-from attncc.frontend.patterns import Pattern, per_head
+from attncc.frontend.patterns import Pattern
 from attncc.nn.heads import merged_heads, split_heads
 from attncc.nn.sizes import check_positive
 from attncc.runtime.api import attention

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from functools import partial
 
 import pytest
@@ -229,3 +230,18 @@ def test_a_function_of_two_arguments_is_refused_in_words() -> None:
 def test_a_score_that_is_no_number_is_refused() -> None:
     with pytest.raises((ScoreError, TableError)):
         attncc.from_score_mod(lambda score, b, h, q_idx, kv_idx: "score")
+
+
+def test_heads_take_functions_as_they_are():
+    mixed = attncc.per_head([window, attncc.load("causal")])
+    assert mixed == attncc.per_head([attncc.from_mask_mod(window), attncc.load("causal")])
+
+
+@pytest.mark.parametrize("join", [operator.and_, operator.or_])
+def test_operators_name_the_way_from_a_function_to_a_pattern(join):
+    pattern = attncc.load("causal")
+    for pair in ((pattern, window), (window, pattern)):
+        with pytest.raises(PatternError, match=r"attncc.from_mask_mod\(window\)"):
+            join(*pair)
+    made = attncc.from_mask_mod(window)
+    assert join(attncc.factory("causal"), made) == join(pattern, made)

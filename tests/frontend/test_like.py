@@ -209,3 +209,49 @@ def test_errors_name_the_peers_parameter(call, names: str) -> None:
 def test_a_model_may_leave_its_window_unused() -> None:
     unused = like.transformers({"sliding_window": 3, "use_sliding_window": False})
     torch.testing.assert_close(mask(unused, 9, 9), mask(attncc.load("causal"), 9, 9))
+
+
+GYM = {
+    "causal_mask": {},
+    "generate_sliding_window": {"window_size": 3},
+    "generate_dilated_sliding_window": {"window_size": 4, "dilation": 2},
+    "generate_prefix_lm_mask": {"prefix_length": 4},
+    "generate_global_sliding_window": {"window_size": 2, "is_global": torch.arange(12) % 5 == 0},
+}
+
+
+@pytest.mark.parametrize("name", GYM)
+def test_masks_of_attn_gym_are_those_of_its_functions(name: str) -> None:
+    masks = pytest.importorskip("attn_gym.masks")
+    parameters = GYM[name]
+    theirs = getattr(masks, name)(**parameters) if parameters else getattr(masks, name)
+    assert like.attn_gym(name, **parameters) == attncc.from_mask_mod(theirs)
+
+
+def test_another_mask_of_attn_gym_is_refused() -> None:
+    with pytest.raises(ParameterError, match="generate_sliding_window"):
+        like.attn_gym("generate_natten")
+    with pytest.raises(ParameterError, match="window"):
+        like.attn_gym("generate_sliding_window", window=3)
+
+
+def test_bigbird_has_windows_of_blocks_two_global_ones_and_those_drawn() -> None:
+    drawn = torch.tensor([[[0, 0], [0, 4], [5, 0], [1, 1]], [[3, 4], [4, 5], [1, 5], [1, 2]]])
+    wanted = torch.zeros(1, 2, 12, 12, dtype=torch.bool)
+    for head in range(2):
+        for block in range(6):
+            seen = {0, 5, *range(max(block - 1, 0), min(block + 2, 6))}
+            seen |= set(range(6)) if block in (0, 5) else set(drawn[head, block - 1].tolist())
+            for other in seen:
+                wanted[0, head, 2 * block : 2 * block + 2, 2 * other : 2 * other + 2] = True
+    found = attncc.dense_mask(like.bigbird(12, block_size=2, rand_attn=drawn), 12, heads=2)
+    assert torch.equal(found.reshape(wanted.shape), wanted)
+    assert like.bigbird(12, block_size=2) == like.bigbird(12, block_size=2, rand_attn=torch.zeros(1, 4, 3, dtype=int))
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"seq_len": 13}, {"seq_len": 8}, {"seq_len": 12, "rand_attn": torch.zeros(1, 6, 3, dtype=int)}]
+)
+def test_lengths_that_bigbird_pads_are_refused(parameters) -> None:
+    with pytest.raises(ParameterError, match="seq_len"):
+        like.bigbird(**parameters, block_size=2)

@@ -142,13 +142,6 @@ def test_attention_that_masks_do_not_tell_is_refused() -> None:
         attend(torch.nn.Module(), query, query, query, None, block_indices=torch.zeros(1))
 
 
-def test_a_compiled_model_leaves_its_graph_at_attention() -> None:
-    model = llama("attncc")
-    with torch.no_grad():
-        compiled = torch.compile(model, backend="eager")(tokens(), use_cache=False)
-        close(compiled.logits, model(tokens()).logits)
-
-
 def test_another_transformers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transformers.masking_utils, "sdpa_mask", lambda batch_size, cache_position: None)
     with pytest.raises(AttnccError, match=f"Transformers {transformers.__version__} is installed"):

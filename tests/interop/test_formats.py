@@ -152,3 +152,12 @@ def test_full_blocks_need_no_mask() -> None:
     assert rows.mask is rows.packed_mask is rows.mask_indptr is None
     assert rows.indptr.tolist() == [0, 1, 2, 3]
     assert rows.indices.tolist() == [0, 1, 2]
+
+
+def test_a_million_bounds_follow_from_intervals() -> None:
+    """No pair is looked at, and nothing is sorted that is in order: well below a second."""
+    n = 1 << 20
+    bounds = interop.to_column_bounds(attncc.load("sliding_window", window=256), n)
+    wanted = np.minimum(np.arange(n) + 256, n)
+    assert bounds.causal
+    assert np.array_equal(bounds.startend_row_indices.flatten().numpy(), wanted)

@@ -62,6 +62,7 @@ def test_attention_is_that_of_transformers(training: bool, n: int, block: int, p
 
     drawn = random.numpy()
     pattern = attncc.load("bigbird", **itc(n, block=block, random=inner(drawn)))
+    assert attncc.like.bigbird(n, block_size=block, rand_attn=drawn) == pattern
     pattern = pattern & unpadded(lengths=lengths) if padding else pattern
     repeats = log_repeats(n, drawn, block=block)
     assert training or float(repeats.exp().max()) == pytest.approx(1 + RANDOM)

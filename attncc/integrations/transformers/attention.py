@@ -7,21 +7,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attncc._util.tracing import is_recording
 from attncc.errors import AttnccError, PatternError, ShapeError
+from attncc.frontend.biases import softcap
 from attncc.frontend.catalog import load
 from attncc.frontend.flex import from_mask_mod, from_score_mod, tabulated
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.real import Real, tanh
 from attncc.frontend.scores import Score
 from attncc.integrations.transformers.masks import PatternMask
+from attncc.integrations.transformers.traced import TracedMask
 from attncc.runtime.api import attention
 
 #: Arguments of modules whose attention is something else than these masks tell.
 _FOREIGN = ("block_table", "sinks", "block_indices")
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def attend(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
+) -> tuple[Tensor, Tensor | None]:
+    """Return attention for a module of Transformers; registered as an AttentionInterface. See `_attend`.
+
+    It is part of a graph where the mask is, and what is added to scores, or selected of keys, isn't a tensor of it.
+    """
+    others = [options.get(name) for name in ("position_bias", "indices")]
+    is_in_graph = isinstance(attention_mask, TracedMask) and all([value is None for value in others])  # noqa: C419
+    run = _attend if is_in_graph else _outside_of_graphs
+    return run(module, query, key, value, attention_mask, **options)
+
+
+def _attend(
     module: torch.nn.Module,
     query: Tensor,
     key: Tensor,
@@ -39,7 +54,7 @@ def attend(
     joined: Pattern | None = None,
     **others: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return attention for a module of Transformers; registered as an AttentionInterface.
+    """Return attention for a module of Transformers.
 
     A query without keys, as padding on the left is, gives 0.
 
@@ -73,7 +88,7 @@ def attend(
     if indices is not None:
         pattern = pattern & _selected(indices, q_offset)
     biases = [bias for bias in (position_bias, added) if bias is not None]
-    score = _score(softcap, biases, q_offset) if softcap is not None or biases else None
+    score = _score(softcap, biases, q_offset)
     shared = query.shape[1] != key.shape[1]
 
     def attended(values: Tensor) -> Any:
@@ -87,6 +102,9 @@ def attend(
     return attended(value).transpose(1, 2).contiguous(), weights
 
 
+_outside_of_graphs = torch.compiler.disable(_attend)  # type: ignore[no-untyped-call]
+
+
 def _visible(
     mask: Any, query: Tensor, key: Tensor, causal: bool, joined: Pattern | None
 ) -> tuple[Pattern, int, Tensor | None]:
@@ -94,6 +112,8 @@ def _visible(
     if isinstance(mask, PatternMask):
         _check_mask(mask, query, key)
         return mask.pattern, mask.q_offset, None
+    if isinstance(mask, TracedMask):
+        return (mask.pattern if is_recording() else mask.bound()), mask.q_offset, None
     if joined is not None and query.shape[2] != key.shape[2]:
         raise PatternError(
             f"{query.shape[2]} queries and {key.shape[2]} keys, with {'no mask' if mask is None else 'a mask'} made "
@@ -133,11 +153,13 @@ def _check_mask(mask: PatternMask, query: Tensor, key: Tensor) -> None:
         )
 
 
-def _score(softcap: float | None, biases: list[Tensor], q_offset: int) -> Score:
-    """Return the score that caps first, and then adds biases, (1 or B, 1 or H, Nq, Nk)."""
+def _score(cap: float | None, biases: list[Tensor], q_offset: int) -> Score | None:
+    """Return the score that caps first, and then adds biases, (1 or B, 1 or H, Nq, Nk); None for none of these."""
+    if not biases:
+        return None if cap is None else softcap(cap=cap)
 
     def adjusted(score: Real, b: Any, h: Any, i: Any, j: Any) -> Real:
-        result = score if softcap is None else softcap * tanh(score / softcap)
+        result = score if cap is None else cap * tanh(score / cap)
         for bias in biases:
             places = zip(bias.shape, (b, h, i - q_offset, j), strict=True)
             result = result + bias[tuple(0 if size == 1 else place for size, place in places)]

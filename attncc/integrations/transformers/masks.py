@@ -15,11 +15,13 @@ from transformers.masking_utils import (
     prepare_padding_mask,
 )
 
+from attncc._util.tracing import is_tracing
 from attncc.backends.reference.mask import dense_mask
 from attncc.errors import PatternError
 from attncc.frontend.flex import from_mask_mod
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.sequences import from_position
+from attncc.integrations.transformers.traced import TracedMask, recorded_pattern
 from attncc.ir.symbols import B, H
 
 #: mask_function(b, h, q_idx, kv_idx).
@@ -95,7 +97,6 @@ def _dense(value: Any) -> Any:
     return {name: _dense(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def pattern_mask(
     batch_size: int,
     q_length: int,
@@ -109,8 +110,11 @@ def pattern_mask(
     *,
     joined: Pattern | None = None,
     **_: object,
-) -> PatternMask:
+) -> PatternMask | TracedMask:
     """Return a mask that a model of Transformers asks for; registered as an AttentionMaskInterface.
+
+    In a graph it is a `TracedMask`, but for caches whose offsets aren't numbers of the host: torch.compile leaves the
+    graph there.
 
     Args:
         batch_size: B.
@@ -129,6 +133,42 @@ def pattern_mask(
     """
     if joined is not None:
         _refuse_cross_attention(config)
+    lengths = batch_size, q_length, kv_length
+    if is_tracing() and not isinstance(q_offset, Tensor) and not kv_offset:
+        return _traced(lengths, q_offset, mask_function, attention_mask, joined)
+    made: PatternMask = _made(lengths, q_offset, kv_offset, mask_function, attention_mask, device, joined)
+    return made
+
+
+def _traced(
+    lengths: tuple[int, int, int],
+    q_offset: int,
+    mask_function: MaskMod,
+    attention_mask: Tensor | None,
+    joined: Pattern | None,
+) -> TracedMask:
+    """Return the mask in a graph; whether a batch has padding isn't known there."""
+    batch_size, q_length, kv_length = lengths
+    padding = prepare_padding_mask(attention_mask, kv_length, 0)
+    if padding is not None:
+        mask_function = and_masks(mask_function, padding_mask_function(padding[:, :kv_length]))
+    pattern = recorded_pattern(mask_function)
+    if joined is not None:
+        pattern = pattern & joined
+    return TracedMask(pattern, q_offset, (batch_size, 1, q_length, kv_length))
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _made(
+    lengths: tuple[int, int, int],
+    q_offset: int | Tensor,
+    kv_offset: int,
+    mask_function: MaskMod,
+    attention_mask: Tensor | None,
+    device: torch.device | str,
+    joined: Pattern | None,
+) -> PatternMask:
+    batch_size, q_length, kv_length = lengths
     first = int(q_offset) - kv_offset
     padding = prepare_padding_mask(attention_mask, kv_length, kv_offset)
     own = padding if padding is None else padding[:, kv_offset : kv_offset + kv_length]

@@ -15,7 +15,7 @@ import pytest
 
 import attncc
 from attncc import ParameterError
-from attncc.interop import deepspeed
+from attncc.like import deepspeed
 
 HEADS, BLOCK = 4, 4
 LENGTHS = (32, 44)
