@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 import attncc
+from attncc.nn import Attention, CompressiveMemory, InfiniAttention, LearnedCompression, MemorySizes, SegmentRecurrent
 from attncc_bigbird.blocks import itc
 from attncc_longformer import GLOBAL, LOCAL
-from attncc_memory.compressive import MemorySizes
 
-from .layers import Compressive, Hashed, Indexed, Infini, Patterned, Recurrent
+from .layers import Hashed, Indexed
 
 #: Pattern of a context, for families whose graph doesn't depend on data.
 Graph = Callable[[int], attncc.Pattern]
@@ -37,7 +37,12 @@ class Family:
 
 def patterned(sizes: str, graph: Graph) -> Family:
     """Return the family of a pattern that is known before the data are."""
-    return Family(sizes, lambda width, heads, context: Patterned(width, heads, graph(context)), graph)
+
+    def layer(width: int, heads: int, context: int) -> nn.Module:
+        seen = graph(context).union().causal()  # a later key could give away the targets
+        return Attention(width, heads, seen, rotary=True)
+
+    return Family(sizes, layer, graph)
 
 
 def families(near: int) -> dict[str, Family]:
@@ -61,19 +66,24 @@ def families(near: int) -> dict[str, Family]:
         "lsh": Family(f"2 rounds, chunks of {block}", lambda w, h, context: Hashed(w, h, rounds=2, chunk=block)),
         "transformer_xl": Family(
             f"segments of {half}, memory of {half}",
-            lambda w, h, context: Recurrent(w, h, segment=half, memory=half),
+            lambda w, h, context: SegmentRecurrent(w, h, segment=half, memory=half),
             lambda context: load("segment_memory", segment=half, memory=half),
         ),
         "compressive": Family(
             f"segments of {half}, memory of {half}, {half} compressed by 4",
-            lambda w, h, context: Compressive(w, h, memory),
+            partial(_compressive, memory),
             lambda context: load("segment_memory", segment=half, memory=half + half * 4),
         ),
-        "infini": Family(f"segments of {near}", lambda w, h, context: Infini(w, h, segment=near)),
+        "infini": Family(f"segments of {near}", lambda w, h, context: InfiniAttention(w, h, segment=near, rotary=True)),
         "indexed": Family(
             f"the {half} best, and the last {half}", lambda w, h, context: Indexed(w, h, top=half, window=half)
         ),
     }
+
+
+def _compressive(sizes: MemorySizes, width: int, heads: int, context: int) -> nn.Module:
+    learnt = LearnedCompression(width // heads, sizes.ratio)
+    return CompressiveMemory(width, heads, sizes, compression=learnt, rotary=True)
 
 
 def _longformer(context: int, window: int, every: int) -> attncc.Pattern:

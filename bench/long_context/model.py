@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attncc.nn import FeedForward
+from attncc.nn import Block, FeedForward
 
 from .families import Family
 
@@ -54,20 +54,6 @@ class Model(nn.Module):
             hidden = block(hidden)
         logits: Tensor = self.head(self.norm(hidden))
         return logits
-
-
-class Block(nn.Module):
-    """Attention and a feed-forward layer, each behind a layer norm and beside what it gets."""
-
-    def __init__(self, width: int, attention: nn.Module, feed_forward: nn.Module) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.parts = nn.ModuleList([attention, feed_forward])
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        for norm, part in zip(self.norms, self.parts, strict=True):
-            hidden = hidden + part(norm(hidden))
-        return hidden
 
 
 def parameters(module: nn.Module) -> int:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from attncc.nn import auxiliary_losses
+
 #: (tokens, targets), int64 (B, N); a target of IGNORED doesn't count.
 Rows = tuple[Tensor, Tensor]
 IGNORED = -100
@@ -55,8 +57,9 @@ def trained(model: nn.Module, draw: Callable[[int], Rows], pace: Pace) -> Iterat
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * _factor(step, pace)
         tokens, targets = draw(step)
-        loss = cross_entropy(model(tokens).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-        loss.backward()
+        with auxiliary_losses(model) as auxiliary:
+            loss = cross_entropy(model(tokens).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        sum(auxiliary, loss).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()

@@ -15,7 +15,6 @@ from long_context import cells, pixels, report, tasks, text
 from long_context.applications import Application, applications, quick
 from long_context.cells import Cell
 from long_context.families import families
-from long_context.layers import Recurrent
 from long_context.model import Shape, made, parameters
 from long_context.reach import reachable, sources
 from long_context.training import IGNORED, Pace, judged, trained
@@ -116,14 +115,6 @@ def test_a_model_does_not_look_ahead(name: str) -> None:
     changed = tokens.clone()
     changed[:, 80:] = 3
     torch.testing.assert_close(model(tokens)[:, :80], model(changed)[:, :80], rtol=0, atol=1e-5)
-
-
-def test_recurrent_gradients_end_where_the_segment_begins() -> None:
-    layer = Recurrent(16, 2, segment=8, memory=8)
-    hidden = torch.randn(1, 24, 16, requires_grad=True)
-    (gradient,) = torch.autograd.grad(layer(hidden)[0, 16:].sum(), hidden)
-    assert not gradient[:, :16].any()
-    assert gradient[:, 16:].any()
 
 
 def test_reach_is_that_of_the_graph() -> None:
