@@ -55,9 +55,12 @@ def _kind(launch: Launch) -> object:
 
 
 def _together(launches: Sequence[Launch]) -> Launch:
-    """Return launches of one kernel as one, with the programs of all their heads."""
+    """Return launches of one kernel as one, with the programs of all their heads.
+
+    A group of some batch entries is grouped by itself, too: other steps find it beside others, and have one kernel.
+    """
     first = launches[0]
-    if len(launches) == 1:
+    if first.spec.sums or (len(launches) == 1 and not first.heads.by_entry):
         return first
     spec = replace(first.spec, grouped=True)
     bases = {name: _before([len(launch.arrays[name]) for launch in launches]) for name in spec.group_arrays}
