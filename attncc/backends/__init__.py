@@ -137,6 +137,11 @@ def is_composite(name: str) -> bool:
     return name in _installed() and known(name).composite
 
 
+def binds_tables(name: str) -> bool:
+    """Return whether a backend binds tables on their device, without a look on the host."""
+    return type(known(name)).prepare is not Backend.prepare
+
+
 def sources(name: str) -> tuple[str, ...]:
     """Return the files and folders that the tuned configurations of a backend depend on.
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import sympy
 
 from attncc._util import caching
-from attncc.errors import ShapeError, TableError, refuse_traced
+from attncc._util.tracing import constant
+from attncc.errors import PatternError, ShapeError, TableError, refuse_traced
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
+from attncc.frontend.graph_templates import handle_of
 from attncc.frontend.language import TablePlaceholder
-from attncc.frontend.patterns import Pattern
+from attncc.frontend.patterns import Pattern, TracedPattern
 from attncc.frontend.score_templates import InPacking
 from attncc.frontend.scores import Score
-from attncc.frontend.templates import PatternTemplate, put
+from attncc.frontend.templates import PatternTemplate, handle_in_graphs, put, template_of
 from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
 from attncc.ir.placeholders import TableKind
@@ -141,6 +143,64 @@ _NAMES = {B: "document", NQ: "n_q", NK: "n_k"}
 #: What is looked up: a name, and by i or by j.
 Place = tuple[str, sympy.Symbol]
 Columns = dict[Place, Array | int]
+
+
+#: All that may be looked up of documents whose ends aren't read on the host.
+LOOKED_UP: tuple[Place, ...] = (
+    *((name, I) for name in ("start", "end", "shift", "position", *_NAMES.values())),
+    *((name, J) for name in ("position", *_NAMES.values())),
+)
+
+
+def packed_there(pattern: Pattern, columns: Sequence[Any], number: int) -> Pattern:
+    """Return what Documents.pattern does for documents that aren't read on the host.
+
+    Args:
+        pattern: The pattern of each document.
+        columns: What is looked up of them, tensors in the order of LOOKED_UP.
+        number: The number of documents.
+
+    Raises:
+        TableError: The pattern has a table with an entry for each of some other number of documents.
+        PatternError: It looks a table up by both positions, which has entries for the lengths of documents.
+    """
+    _check_tables(pattern, number)
+    template, used = _template_there(pattern.template, len(pattern.tables))
+    tables = [*pattern.tables, *(TableData.unread(columns[LOOKED_UP.index(at)], at[0]) for at in used)]
+    return Pattern(template, f"packed({pattern.name})", pattern.parameters, tables)
+
+
+def packed_in_graph(pattern: Pattern, columns: Sequence[Any]) -> TracedPattern:
+    """Return the same where the columns are values of a graph that is recorded; raises PatternError."""
+    own, tables = pattern.in_graphs or handle_of(pattern.template), len(pattern.tables)
+    used = [columns[n] for n in _used_in_graph(own, tables)]
+    return TracedPattern(_handle_in_graph(own, tables), [*pattern.tables, *used], pattern.name)
+
+
+def looks_gaps_up(pattern: Pattern) -> bool:
+    """Return whether a pattern looks a table up by both positions."""
+    return _looks_gaps_up(pattern.template.predicate)
+
+
+@constant
+def _handle_in_graph(own: str, tables: int) -> str:
+    return handle_in_graphs(_template_there(template_of(own), tables)[0])
+
+
+@constant
+def _used_in_graph(own: str, tables: int) -> tuple[int, ...]:
+    """Return which of the columns a template looks up, in the order of its tables."""
+    return tuple(map(LOOKED_UP.index, _template_there(template_of(own), tables)[1]))
+
+
+def _template_there(own: PatternTemplate, tables: int) -> tuple[PatternTemplate, tuple[Place, ...]]:
+    if _looks_gaps_up(own.predicate):
+        raise PatternError(
+            "A pattern of packed documents looks a table up by both positions, and their lengths aren't known.",
+            rule="Such a table has entries for the differences that there are, which documents' lengths bound.",
+            fix="Make attncc.Documents(...).pattern(...) of cu_seqlens on the host, outside of graphs.",
+        )
+    return _packed_template(own, tables, tuple((at, None) for at in LOOKED_UP), None)
 
 
 @caching.by_size(lambda pattern: sum(math.prod(table.shape) for table in pattern.looked_up))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -38,6 +39,12 @@ class Pages:
     def positions(self) -> int:
         """The positions that sequences have pages for."""
         return int(self.table.shape[1]) * self.size
+
+    @cached_property
+    def all_rows(self) -> Array:
+        """The rows of the pool where the positions of each sequence lie, (B, n), up to those of the longest one."""
+        positions = np.arange(self.lengths.max(initial=0))
+        return np.stack([self.rows(entry, positions) for entry in range(len(self.lengths))])
 
     def on(self, pattern: Pattern) -> Pattern:
         """Return a pattern whose keys lie in these pages."""

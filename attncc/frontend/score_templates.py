@@ -210,7 +210,7 @@ def _declared_key(
     stand_ins = [(slot[0], placeholder(slot[0], n, kind_of(builder, *slot))) for n, slot in enumerate(slots)]
     try:
         parameters = (*zip(names, values, strict=True), *stand_ins)
-        return _key_in_graph(Declared(builder, names, parameters).expression(shapes))
+        return key_in_graphs(Declared(builder, names, parameters).expression(shapes))
     except UnboundError as error:
         raise ScoreError(
             f"A score is made inside of a graph. {error}",
@@ -221,14 +221,15 @@ def _declared_key(
 
 @constant
 def _chained_key(first: str, second: str, slots: int, tables: int) -> str:
-    return _key_in_graph(_chained(by_key(first), by_key(second), slots, tables))
+    return key_in_graphs(_chained(by_key(first), by_key(second), slots, tables))
 
 
 @constant
 def _packed_key(own: str, packer: Packer) -> str:
-    return _key_in_graph(_packed(by_key(own), packer))
+    return key_in_graphs(_packed(by_key(own), packer))
 
 
-def _key_in_graph(expression: ScoreExpression) -> str:
+def key_in_graphs(expression: ScoreExpression) -> str:
+    """Return the key of an expression that a graph makes, which nothing else keeps alive."""
     _in_graphs.add(expression)
     return expression.key

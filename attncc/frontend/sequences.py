@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,18 +10,21 @@ import numpy as np
 import sympy
 
 from attncc._util import caching
+from attncc._util.tracing import constant
 from attncc.errors import ShapeError, refuse_traced
 from attncc.frontend import algebra
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
+from attncc.frontend.graph_templates import handle_of
 from attncc.frontend.language import TablePlaceholder
-from attncc.frontend.patterns import Pattern
-from attncc.frontend.score_templates import InPacking
+from attncc.frontend.patterns import Pattern, TracedPattern
+from attncc.frontend.score_templates import InPacking, Shapes, Template, key_in_graphs
 from attncc.frontend.scores import Score
-from attncc.frontend.templates import PatternTemplate, derived
+from attncc.frontend.templates import PatternTemplate, derived, handle_in_graphs, template_of
 from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
 from attncc.ir.placeholders import TableKind
 from attncc.ir.predicate import TRUE
+from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import MAX_POSITION, NK, B, I, J
 from attncc.ir.tables import Array, Read, TableData, TableSymbol, as_array
 
@@ -119,6 +123,49 @@ class BatchEntry:
         return Packing({I: I, **number}, {J: J, **number}, sympy.S.Zero, sympy.S.Zero, None, TRUE)
 
 
+def placed_in_graph(pattern: Pattern, columns: Mapping[str, Any]) -> TracedPattern:
+    """Return what Sequences.pattern does, where `q_offset` or `kv_len`, (B,), are values of a graph that is recorded.
+
+    Both are read when the graph runs, as tables of a pattern are.
+    """
+    own = pattern.in_graphs or handle_of(pattern.template)
+    handle = _placed_handle(own, len(pattern.tables), tuple(columns))
+    return TracedPattern(handle, [*pattern.tables, *columns.values()], pattern.name)
+
+
+def score_in_graph(score: Score, columns: Mapping[str, Any]) -> Score:
+    """Return what Sequences.score does, in a graph as `placed_in_graph`."""
+    template = InSequences(score.template, tuple(columns))
+    return Score(template, score.weights, score.name, score.parameters, [*score.tables, *columns.values()])
+
+
+@dataclass(frozen=True)
+class InSequences:
+    """A score of the positions inside of a batch's sequences, whose offsets and lengths a graph gives.
+
+    Attributes:
+        own: The score of a sequence.
+        columns: The names of what the graph gives, which are its tables after the score's own.
+    """
+
+    own: Template
+    columns: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.own.names
+
+    @property
+    def tables(self) -> int:
+        return self.own.tables + len(self.columns)
+
+    def expression(self, shapes: Shapes) -> ScoreExpression:
+        return _placed_score(self.own.expression(shapes), self.own.tables, self.columns)
+
+    def traced_key(self, shapes: Shapes) -> str:
+        return _placed_key(self.own.traced_key(shapes), self.own.tables, self.columns)
+
+
 def from_position(pattern: Pattern, n: int) -> Pattern:
     """Return the part of a pattern that begins at position n, whose positions count from 0 there."""
     if not n:
@@ -146,9 +193,29 @@ def _placed(sequences: Sequences, pattern: Pattern) -> Pattern:
 @caching.algebra(256)
 def _placed_template(own: PatternTemplate, tables: int, names: tuple[str, ...]) -> PatternTemplate:
     """Return the template whose tables, after the pattern's own, are the columns of these names."""
+    return PatternTemplate([_packing(_looked_up(tables, names)).predicate(own.predicate)])
+
+
+@constant
+def _placed_handle(own: str, tables: int, names: tuple[str, ...]) -> str:
+    return handle_in_graphs(_placed_template(template_of(own), tables, names))
+
+
+@caching.algebra(256)
+def _placed_score(own: ScoreExpression, tables: int, names: tuple[str, ...]) -> ScoreExpression:
+    """Return the score whose tables, after its own, are the columns of these names."""
+    return ScoreExpression(_packing(_looked_up(tables, names)).real(own.expr))
+
+
+@constant
+def _placed_key(own: str, tables: int, names: tuple[str, ...]) -> str:
+    return key_in_graphs(_placed_score(by_key(own), tables, names))
+
+
+def _looked_up(tables: int, names: tuple[str, ...]) -> dict[str, sympy.Expr]:
+    """Return the look-ups of columns, by their names, whose placeholders are numbered from `tables` on."""
     stand_ins = [TablePlaceholder(name, tables + n, TableKind((False,))) for n, name in enumerate(names)]
-    looked_up = {each.name: Read(TableSymbol(each), B) for each in stand_ins}
-    return PatternTemplate([_packing(looked_up).predicate(own.predicate)])
+    return {each.name: Read(TableSymbol(each), B) for each in stand_ins}
 
 
 def _packing(looked_up: dict[str, sympy.Expr]) -> Packing:

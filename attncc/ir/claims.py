@@ -1,19 +1,26 @@
 """Claims: what a declaration says of the entries of a table, `Annotated[Table, Sorted()]`; each table is checked.
 
-A wrong claim would be a wrong mask, so that a table that breaks one is an error wherever it comes from.
+A wrong claim would be a wrong mask, so that a table that breaks one is an error wherever it comes from. One that lies
+on a device and isn't read is checked there, where ATTNCC_CHECK asks for it: nothing waits, and an assertion fails on
+the device. No look-up relies on the claims of such a table to stay inside of another one.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from attncc.errors import TableError
 from attncc.ir.tables import Array, TableData
+
+#: The variable that has claims checked on devices; "0" is no.
+CHECK = "ATTNCC_CHECK"
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,15 @@ class Bounds:
             for limit, beyond in ((self.minimum, np.less), (self.maximum, np.greater)):
                 wrong |= False if limit is None else beyond(table.data, limit)
             _refuse(table, name, wrong & (table.data >= 0) if table.is_lists else wrong, f"Its entries are {self}.")
+
+    def holds_for(self, entries: Any, is_lists: bool) -> Any:
+        """Return whether all entries of a tensor are within the limits, or below 0 in lists, as a tensor there."""
+        within = entries == entries
+        if self.minimum is not None:
+            within = within & (entries >= self.minimum)
+        if self.maximum is not None:
+            within = within & (entries <= self.maximum)
+        return (within | (entries < 0) if is_lists else within).all()
 
     @property
     def ends(self) -> tuple[int, int]:
@@ -66,6 +82,10 @@ class Sorted:
             wrong = np.concatenate([np.zeros_like(table.data[..., :1], bool), falls], -1)
             _refuse(table, name, wrong, "Its entries never fall along the last dimension.")
 
+    def holds_for(self, entries: Any, is_lists: bool) -> Any:
+        """Return whether no entry of a tensor is below the one before it, as a tensor there."""
+        return (entries[..., 1:] >= entries[..., :-1]).all()
+
 
 @dataclass(frozen=True)
 class Distinct:
@@ -80,6 +100,11 @@ class Distinct:
         if wrong.any():
             _refuse(table, name, wrong, "Its entries differ from each other along the last dimension.")
 
+    def holds_for(self, entries: Any, is_lists: bool) -> Any:
+        """Return whether no two entries of a tensor are equal, as a tensor there."""
+        ascending = entries.sort(-1).values
+        return (ascending[..., 1:] != ascending[..., :-1]).all()
+
 
 Claim = Bounds | Sorted | Distinct
 #: How claims are written down, by their classes (see `described`).
@@ -87,11 +112,26 @@ _TAGS: dict[str, type[Claim]] = {"bounds": Bounds, "sorted": Sorted, "distinct":
 
 
 def check(table: TableData, name: str, claims: Iterable[Claim]) -> None:
-    """Raise TableError where a table of this name breaks a claim; a table that keeps it is looked at once."""
+    """Raise TableError where a table of this name breaks a claim; a table that keeps it is looked at once.
+
+    One that isn't read is checked where it lies, if at all, and isn't counted among those that were seen to keep it.
+    """
+    if table.is_unread:
+        if os.environ.get(CHECK, "0") != "0":
+            _assert_there(table, name, claims)
+        return
     for claim in claims:
         if claim not in table.kept_claims:
             claim.check(table, name)
             table.kept_claims.add(claim)
+
+
+def _assert_there(table: TableData, name: str, claims: Iterable[Claim]) -> None:
+    """Have the device assert that a table keeps claims, which it does when it comes to that."""
+    torch = sys.modules["torch"]  # which made the tensor
+    for claim in claims:
+        holds = claim.holds_for(table.tensor, table.is_lists)
+        torch._assert_async(holds, f"Table {name!r} breaks the claim {claim!r}.")
 
 
 def described(claim: Claim) -> list[object]:

@@ -119,6 +119,11 @@ class TableData:
         return self.data.shape if self.tensor is None else tuple(self.tensor.shape)
 
     @property
+    def is_unread(self) -> bool:
+        """Whether the entries lie on a device, and nothing has asked for them on the host."""
+        return self.tensor is not None and "entries" not in self.__dict__
+
+    @property
     def ndim(self) -> int:
         """The number of dimensions."""
         return len(self.shape)

@@ -14,6 +14,7 @@ import sympy
 
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.templates import filled
+from attncc.ir.claims import Bounds
 from attncc.ir.normal import TooManyClausesError, comparison, digest
 from attncc.ir.placeholders import Placeholder
 from attncc.ir.predicate import TRUE, Predicate, conjunction
@@ -116,9 +117,11 @@ def prepare(template: Predicate, kinds: TableKinds, shape: Shape) -> PreparedPat
 
 
 def _slot(placeholder: TableData, sizes: tuple[int, ...], promised: tuple[int, int]) -> TableData:
-    """Return the placeholder for tables of one kind."""
+    """Return the placeholder for tables of one kind. Of their bounds only those are believed that need no look."""
     assert isinstance(placeholder, Placeholder)
-    return placeholder.within(*promised).of_shape(sizes)
+    claims = tuple(claim for claim in placeholder.kind.claims if not isinstance(claim, Bounds))
+    kind = placeholder.kind._replace(claims=claims)
+    return type(placeholder)(placeholder.name, placeholder.number, kind, *promised).of_shape(sizes)
 
 
 def _of_head(predicate: Predicate, head: int) -> Predicate:

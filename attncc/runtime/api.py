@@ -67,7 +67,7 @@ def attention(
         scale: The factor of the scores, by default 1/sqrt(D); its size is at most 2^23, in float64 2^52.
         enable_gqa: Let Hq be a multiple of Hkv: query head h uses key head h // (Hq / Hkv).
         q_offset: The position of the first query: row r stands at q_offset + r. A number, or one for each sequence of
-            the batch: a list, or an array or tensor (B,). One on a GPU is waited for.
+            the batch: a list, or an array or tensor (B,). One on a GPU is waited for. In a graph it is an input.
         kv_len: The number of keys, where fewer count than there are, as in caches that are padded on the right: a
             number, or one for each sequence. Patterns know it as n_k.
         return_lse: Return lse beside out.

@@ -37,6 +37,7 @@ def bound_executable(pattern: Pattern, shape: Shape, call: AttentionCall, direct
     found = _prepared(pattern.template, kinds_of(pattern), shape, call.score, call.backend, settled)
     if isinstance(found, str):
         _log_reading(pattern.template.fingerprint, pattern.name, found)
+        _read(pattern)
         return None
     prepared, symbols = found
     is_captured = pattern.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
@@ -76,6 +77,15 @@ def _on(pattern: Pattern, symbol: TableSymbol) -> Tensor:
     table = pattern.bound[symbol]
     found: Tensor = table.on(pattern.device) if table.tensor is None else table.tensor
     return found
+
+
+def _read(pattern: Pattern) -> None:
+    """Copy a pattern's tables to the host, where their claims are checked; raises TableError."""
+    if any(table.is_unread for table in pattern.tables):
+        for table in pattern.tables:
+            assert table.entries is not None  # copies it
+        if pattern.template.placeholders:
+            pattern.template.check(pattern.tables)
 
 
 def _stream(device: torch.device) -> int:

@@ -150,7 +150,7 @@ class PreparedCall(NamedTuple):
         score = by_key(call.score)
         batch, heads, *_ = query.shape
         shape = shape_for(pattern, score, 0, 0, 0, max(1, heads), max(1, batch))
-        backend, target = _backend(query, value, call.backend), target_name(query.device)
+        backend, target = backend_for(query, value, call.backend), target_name(query.device)
         inputs = None if 0 in (batch, heads) else Inputs.of(query, key, value)
         return cls(score, direction, backend, target, inputs, shape.heads, shape.batch)
 
@@ -176,7 +176,7 @@ def _prepared_for(
     return found
 
 
-def _backend(query: Tensor, value: Tensor, name: str) -> str:
+def backend_for(query: Tensor, value: Tensor, name: str) -> str:
     """Return the named backend, or without a name the first preferred one, that takes these tensors."""
     reasons: dict[str, str] = {}
     for candidate in [name] if name else backends.preferred(query.device):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attncc.configs.encoding import Config
-from attncc.errors import AttnccError, ShapeError
+from attncc.errors import ShapeError
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
 from attncc.frontend.pages import Pages
 from attncc.frontend.sequences import Sequences, numbers_of_each
@@ -42,6 +42,7 @@ def paged_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
     return_lse: bool = False,
+    return_max_scores: bool = False,
     batch_invariant: bool = False,
     backend: str | None = None,
     config: Config | None = None,
@@ -51,8 +52,11 @@ def paged_attention(
     The arguments are those of FlashAttention's flash_attn_with_kvcache (Dao 2023), and sequences are aligned as there:
     the last query of each stands at its last key. The pattern and the score see a sequence's own positions; pages are
     looked at where keys are loaded, and only the keys of tiles that the plan visits are. Pages may be shared, as those
-    of a common prefix are. There are no gradients. Page tables and lengths that aren't changed in place are read once;
-    on a GPU, reading them waits for it.
+    of a common prefix are. Page tables and lengths that aren't changed in place are read once; on a GPU, reading them
+    waits for it.
+
+    Where a gradient is required, each sequence's keys are copied next to each other first. The gradient of a pool is 0
+    in rows that are nobody's keys, and in shared pages the sum over sequences.
 
     Args:
         q: (B, Nq, Hq, D), the queries, of one floating dtype and device with the caches.
@@ -68,33 +72,30 @@ def paged_attention(
         scale: As in `attention`.
         enable_gqa: As in `attention`.
         return_lse: Return lse beside out.
+        return_max_scores: As in `attention`.
         batch_invariant: As in `attention`.
         backend: As in `attention`.
         config: As in `attention`.
 
     Returns:
         out, (B, Nq, Hq, Dv) in q's dtype, a view of a tensor with heads before rows; with `return_lse` (out, lse), lse
-        being (B, Hq, Nq), float32 (float64 for float64).
+        being (B, Hq, Nq), float32 (float64 for float64). With `return_max_scores` the greatest scores are the last of
+        the tuple, in lse's shape and dtype.
 
     Raises:
         ShapeError: The caches aren't pools of pages, or page table or lengths don't fit them.
-        AttnccError: A gradient is required, or what `attention` raises.
+        AttnccError: What `attention` raises.
     """
     _check_pools(q, k_cache, v_cache)
-    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k_cache, v_cache)):
-        raise AttnccError(
-            "paged_attention was called with a tensor that requires a gradient.",
-            rule="Pages are for serving, and have no gradients.",
-            fix="Call it under torch.inference_mode(), or train with attncc.attention or attncc.varlen_attention.",
-        )
     batch, pages, size = q.shape[0], k_cache.shape[0], k_cache.shape[1]
     lengths = content_of_each(cache_seqlens, "cache_seqlens", batch)
     offsets = None if q_offset is None else content_of_each(q_offset, "q_offset", batch)
     table = _table(content(block_table), lengths, pages, size)
     sequences = _sequences(lengths, offsets, q.shape[1])
+    own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
     if batch_invariant and batch:
         results = []
-        arguments = one_by_one(batch, accepted_pattern(pattern), accepted_score(score, weights), sink)
+        arguments = one_by_one(batch, own_pattern, own_score, sink)
         for own, offset, n in zip(arguments, *sequences.columns.values(), strict=True):
             alone = paged_attention(
                 q[own.part],
@@ -109,29 +110,37 @@ def paged_attention(
                 scale=scale,
                 enable_gqa=enable_gqa,
                 return_lse=return_lse,
+                return_max_scores=return_max_scores,
                 backend=backend,
                 config=config or {},
             )
             results.append(alone)
         return joined(results)
-    query, key, value = autocast(q, k_cache, v_cache)
-    key, value = (x.flatten(0, 1).transpose(0, 1).expand(batch, -1, -1, -1) for x in (key, value))
+    query, *caches = autocast(q, k_cache, v_cache)
+    pools, placed = [x.flatten(0, 1) for x in caches], sequences.pattern(own_pattern)
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k_cache, v_cache, *own_score.tensors)):
+        rows = torch.from_numpy(table.all_rows).to(q.device)
+        key, value = (x[rows].transpose(1, 2) for x in pools)
+    else:
+        placed = table.on(placed)
+        key, value = (x.transpose(0, 1).expand(batch, -1, -1, -1) for x in pools)
     result = attention(
         query.transpose(1, 2),
         key,
         value,
-        table.on(sequences.pattern(accepted_pattern(pattern))),
+        placed,
         score=None if score is None else sequences.score(score),
         weights=weights,
         sink=sink,
         scale=scale,
         enable_gqa=enable_gqa,
         return_lse=return_lse,
+        return_max_scores=return_max_scores,
         backend=backend,
         config=config,
     )
     if isinstance(result, tuple):
-        return result[0].transpose(1, 2), result[1]
+        return result[0].transpose(1, 2), *result[1:]
     return result.transpose(1, 2)
 
 

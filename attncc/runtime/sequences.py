@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from attncc._util.tracing import is_recording, plain
 from attncc.errors import ShapeError
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
-from attncc.frontend.sequences import Sequences
+from attncc.frontend.sequences import Sequences, placed_in_graph, score_in_graph
 from attncc.ir.score import IDENTITY
 from attncc.ir.tables import as_array
 from attncc.runtime.versions import Content, array_of, content
@@ -34,10 +36,32 @@ def placed(
 
     Raises what `sequences_of` does.
     """
-    of_each = is_of_each(q_offset)
-    sequences = sequences_of(query, key, q_offset if of_each else None, kv_len)
-    score = score if score.key == IDENTITY.key else sequences.score(score)
-    return sequences.pattern(pattern), score, 0 if of_each else q_offset
+    of_each, is_plain = is_of_each(q_offset), score.key == IDENTITY.key
+    own_offset, offset = (q_offset, 0) if of_each else (None, q_offset)
+    if is_recording():
+        columns = _in_graph(query, key, own_offset, kv_len)
+        return placed_in_graph(pattern, columns), score if is_plain else score_in_graph(score, columns), offset
+    sequences = sequences_of(query, key, own_offset, kv_len)
+    return sequences.pattern(pattern), score if is_plain else sequences.score(score), offset
+
+
+def _in_graph(query: Tensor, key: Tensor, q_offset: Lengths | None, kv_len: Lengths | None) -> dict[str, Tensor]:
+    """Return offsets and lengths as values of the graph that is recorded, (B,), by name; raises ShapeError."""
+    batch, columns = query.shape[0], {}
+    for name, given in (("q_offset", q_offset), ("kv_len", kv_len)):
+        if given is not None:
+            columns[name] = _column(given, batch, query.device)
+            if columns[name].ndim != 1 or columns[name].shape[0] != batch:
+                _refuse_shape(name, tuple(map(plain, columns[name].shape)), plain(batch))
+    if kv_len is not None:
+        torch._assert_async((columns["kv_len"] <= key.shape[2]).all(), "kv_len has more keys than the tensors.")
+    return columns
+
+
+def _column(given: Lengths, batch: int, device: torch.device) -> Tensor:
+    if not is_of_each(given):
+        return torch.full((batch,), given, dtype=torch.int64, device=device)
+    return given if isinstance(given, Tensor) else torch.as_tensor(given, device=device)
 
 
 def sequences_of(query: Tensor, key: Tensor, q_offset: Lengths | None, kv_len: Lengths | None) -> Sequences:
@@ -63,12 +87,16 @@ def content_of_each(given: Lengths, name: str, batch: int) -> Content:
     """Return the contents of an argument with an entry for each of the batch's sequences; a number stands for all."""
     found = content(given if is_of_each(given) else np.full(batch, as_array(given)))
     if found[2] != (batch,):
-        raise ShapeError(
-            f"{name} has shape {found[2]}, and there are {batch} batch entries.",
-            rule="It is a number, or (B,), one for each entry of the batch.",
-            fix="Give one for each sequence, in the order of the batch.",
-        )
+        _refuse_shape(name, found[2], batch)
     return found
+
+
+def _refuse_shape(name: str, shape: tuple[int, ...], batch: int) -> NoReturn:
+    raise ShapeError(
+        f"{name} has shape {shape}, and there are {batch} batch entries.",
+        rule="It is a number, or (B,), one for each entry of the batch.",
+        fix="Give one for each sequence, in the order of the batch.",
+    )
 
 
 @lru_cache(maxsize=64)

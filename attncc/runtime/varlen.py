@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import NoReturn
 
 import numpy as np
 from torch import Tensor
 
-from attncc._util.tracing import shown
+from attncc._util.tracing import is_recording, plain, shown
 from attncc.configs.encoding import Config
 from attncc.errors import ShapeError
-from attncc.frontend.documents import RULE, Documents, check_untraced
+from attncc.frontend.accepted import accepted_pattern, accepted_score
+from attncc.frontend.documents import RULE, Documents
 from attncc.frontend.patterns import Pattern, PatternFactory
 from attncc.frontend.scores import Score, ScoreFactory
 from attncc.ir.tables import Array
 from attncc.runtime.api import attention
 from attncc.runtime.arguments import kind_of
 from attncc.runtime.call import Result
+from attncc.runtime.packed_columns import packed_pattern, stays_there
 from attncc.runtime.versions import Content, array_of, content
 
 
@@ -47,7 +50,9 @@ def varlen_attention(
     n_q and n_k; their b is the document's number. Tiles between documents are skipped, and nothing is padded.
 
     The documents of the last calls are kept, with what was made of them; tensors `cu_seqlens` are read once, until
-    they are changed in place. On a GPU, reading them waits for it.
+    they are changed in place. On a GPU the triton backend doesn't read them, but binds them there, unless the score
+    depends on positions, or a table is looked up by both; what `cu_seqlens` hold is then checked under ATTNCC_CHECK=1.
+    In a graph they are inputs, and the score is one that doesn't depend on positions.
 
     Args:
         q: (Tq, Hq, D), the queries of all documents, of one floating dtype and device with k and v.
@@ -77,17 +82,25 @@ def varlen_attention(
         TableError: `cu_seqlens` can't be read, or a table has an entry for each of some other number of documents.
         AttnccError: What `attention` raises.
     """
-    documents = _documents_of(cu_seqlens_q, cu_seqlens_k)
-    _check_tensors(documents, q, k, v)
-    _check_longest("max_seqlen_q", max_seqlen_q, documents.cu_seqlens_q)
-    _check_longest("max_seqlen_k", max_seqlen_k, documents.cu_seqlens_k)
+    _check_ends(cu_seqlens_q, cu_seqlens_k)
+    _check_tensors(q, k, v)
+    own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
+    if is_recording() or stays_there(cu_seqlens_q, q, v, own_pattern, own_score, backend):
+        ends_of_keys = cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k
+        packed = packed_pattern(own_pattern, own_score, cu_seqlens_q, ends_of_keys, q.shape[0], k.shape[0])
+    else:
+        documents = _documents_of(cu_seqlens_q, cu_seqlens_k)
+        _check_tokens(documents, q, k, v)
+        _check_longest("max_seqlen_q", max_seqlen_q, documents.cu_seqlens_q)
+        _check_longest("max_seqlen_k", max_seqlen_k, documents.cu_seqlens_k)
+        packed, score = documents.pattern(own_pattern), None if score is None else documents.score(score)
     query, key, value = (x.transpose(0, 1).unsqueeze(0) for x in (q, k, v))
     result = attention(
         query,
         key,
         value,
-        documents.pattern(pattern),
-        score=None if score is None else documents.score(score),
+        packed,
+        score=score,
         weights=weights,
         scale=scale,
         enable_gqa=enable_gqa,
@@ -101,12 +114,15 @@ def varlen_attention(
     return (out, *(x.squeeze(0) for x in of_rows)) if of_rows else out
 
 
-def _documents_of(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor | None) -> Documents:
-    """Return the documents of `cu_seqlens`, the same ones for the same values."""
-    check_untraced()
+def _check_ends(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor | None) -> None:
+    """Raise ShapeError for ends of documents that aren't tensors."""
     for name, x in (("cu_seqlens_q", cu_seqlens_q), ("cu_seqlens_k", cu_seqlens_k)):
         if not isinstance(x, Tensor) and (x is not None or name == "cu_seqlens_q"):
             raise ShapeError(f"{name} is a {type(x).__name__}.", rule=RULE, fix="Write torch.tensor(...).")
+
+
+def _documents_of(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor | None) -> Documents:
+    """Return the documents of `cu_seqlens`, the same ones for the same values."""
     queries = content(cu_seqlens_q)
     return _documents(queries, queries if cu_seqlens_k is None else content(cu_seqlens_k))
 
@@ -116,17 +132,30 @@ def _documents(cu_seqlens_q: Content, cu_seqlens_k: Content) -> Documents:
     return Documents(array_of(cu_seqlens_q), array_of(cu_seqlens_k))
 
 
-def _check_tensors(documents: Documents, q: Tensor, k: Tensor, v: Tensor) -> None:
+def _check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Raise ShapeError unless the tensors are those of tokens."""
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if not isinstance(x, Tensor) or x.is_nested:
+            _refuse(f"{name} is a {kind_of(x)}.")
+        if x.ndim != 3:
+            _refuse(f"{name} has shape {tuple(map(plain, x.shape))}.")
+
+
+def _check_tokens(documents: Documents, q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise ShapeError unless the tensors hold the documents' tokens."""
     for name, x, tokens in (("q", q, documents.q_len), ("k", k, documents.kv_len), ("v", v, documents.kv_len)):
-        if not isinstance(x, Tensor) or x.is_nested or x.ndim != 3 or x.shape[0] != tokens:
-            given = f"has shape {tuple(x.shape)}" if isinstance(x, Tensor) and not x.is_nested else f"is a {kind_of(x)}"
-            raise ShapeError(
-                f"{name} {given}, and the documents have {tokens:,} {'queries' if name == 'q' else 'keys'}.",
-                rule="q is (Tq, Hq, D), k (Tk, Hkv, D) and v (Tk, Hkv, Dv), for the last entries Tq and Tk of "
-                "cu_seqlens_q and cu_seqlens_k.",
-                fix="Tokens come before heads: of one document (1, H, N, D) they are x[0].transpose(0, 1).",
-            )
+        if x.shape[0] != tokens:
+            what = "queries" if name == "q" else "keys"
+            _refuse(f"{name} has shape {tuple(x.shape)}, and the documents have {tokens:,} {what}.")
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise ShapeError(
+        problem,
+        rule="q is (Tq, Hq, D), k (Tk, Hkv, D) and v (Tk, Hkv, Dv), for the last entries Tq and Tk of cu_seqlens_q and "
+        "cu_seqlens_k.",
+        fix="Tokens come before heads: of one document (1, H, N, D) they are x[0].transpose(0, 1).",
+    )
 
 
 def _check_longest(name: str, most: object, cu_seqlens: Array) -> None:

@@ -100,11 +100,11 @@ def check_bytes(op: Any, forward: list[int], backward: list[int]) -> None:
     """
     sizes, at = [op.mesh.size(dim) for dim in DIMS], [op.mesh.shard(dim) for dim in DIMS]
     sharing = replace(op.sharing, batch=sizes[0], heads=sizes[1])
-    lse = max(4, op.inputs.itemsize) * op.call.return_lse
+    rows = [max(4, op.inputs.itemsize) * wanted for wanted in (op.call.return_lse, op.call.return_max_scores)]
     rank, ranks = int(np.ravel_multi_index(at, sizes)), int(np.prod(sizes))
     given = zip((forward, backward), ("forward", "backward"), op.flows(), strict=True)
     for counts, direction, folded in given:
-        flows = [step.flow for step in steps(op.schedule, op.inputs, sharing, direction, lse)]
+        flows = [step.flow for step in steps(op.schedule, op.inputs, sharing, direction, *rows)]
         assert [flow.total for flow in flows] == [flow.total for flow in folded]
         planned = sent(flows, ranks, rank)
         if op.sharing.ulysses_degree == 1 and len(op.mesh.sizes) == 1:

@@ -88,6 +88,41 @@ def check(pattern: attncc.Pattern, schedule: Schedule, problem: Problem, score: 
     compare(found, lambda x: x[:, :, rows], pattern, problem, score)
 
 
+def greatest_by_hand(name: str, style: str, route: str) -> None:
+    """Run a schedule made by hand for the greatest scores, too; every byte that a rank sends was planned."""
+    ranks, rank, pattern = dist.get_world_size(), dist.get_rank(), patterns(N)[name]
+    parts = by_hand.partition("zigzag", N, 8, ranks, 0)
+    sizes = {"heads": 4, "kv_heads": 2, "batch": 2}
+    schedule = by_hand.schedule(pattern, parts, **sizes, style=style, route=route, rounds=2, seed=0)
+    score = biased(slopes=torch.linspace(0.1, 0.5, 4))
+    problem = Problem.drawn(N, N, **sizes, head_dim=8, value_dim=8).with_weights(score.tensors)
+    call = AttentionCall.of(pattern, score, return_max_scores=True)
+    own = localised(schedule, range(2), range(2))
+    run = Run(RankTables.of(own, rank), TaskExecutables(pattern, call, score.expression, N), Channel(dist.group.WORLD))
+    rows = torch.from_numpy(schedule.partition.tokens(rank))
+    mine = local(problem, rows)
+    leaves = mine.leaves()
+    inputs = replace(Inputs.of(problem.query, problem.key, problem.value), scored=True)
+    with counted() as forward:
+        out, lse, greatest = attend(run, *leaves[:3], leaves[3:], problem.scale)
+    flows = traffic.forward(schedule, inputs) + traffic.max_scores(schedule, inputs, 4)
+    assert forward == sent(flows, ranks, rank)
+    found = differentiated(out, lse, leaves, mine)
+    for total in found.d_weights:
+        dist.all_reduce(total)
+    compare(found, lambda x: x[:, :, rows], pattern, problem, score)
+    check_greatest(greatest, lambda x: x[:, :, rows], pattern, problem, score)
+
+
+def check_greatest(found: torch.Tensor, shard: Any, pattern: attncc.Pattern, problem: Problem, score: Score) -> None:
+    """Compare this rank's greatest scores with those of one process."""
+    wide = problem.to(torch.float64)
+    options = {"score": score.on(wide.weights), "scale": wide.scale, "enable_gqa": True, "backend": "reference"}
+    _, wanted = attncc.attention(wide.query, wide.key, wide.value, pattern, return_max_scores=True, **options)
+    assert not found.requires_grad
+    torch.testing.assert_close(found.double(), shard(wanted), rtol=2e-6, atol=2e-6)
+
+
 def attended(
     pattern: attncc.Pattern, schedule: Schedule, problem: Problem, score: Score, repeats: int
 ) -> tuple[Results, torch.Tensor]:
@@ -138,16 +173,20 @@ def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) 
         score=score.on(leaves[3:]) if score.weights else None,
         enable_gqa=True,
         return_lse=options.get("return_lse", True),
+        return_max_scores=options.get("max_scores", False),
         backend=options.get("backend"),
         settings=attncc.distributed.Settings(**settings),
     )
     own = [op.shard(x).detach().requires_grad_() for x in leaves[:3]]
     mine = Problem(*own, op.shard(problem.grad_out), op.shard(problem.grad_lse), problem.scale, problem.weights)
     with counted() as forward:
-        out, lse = op(*own)
+        out, lse, *greatest = op(*own)
     with counted() as backward:
         found = differentiated(out, lse, (*own, *leaves[3:]), mine)
     check_bytes(op, forward, backward)
+    for each in greatest:
+        check_greatest(each, op.shard, pattern, problem, score)
+    assert len(greatest) == options.get("max_scores", False)
     for total in found.d_weights:
         dist.all_reduce(total)
     compare(found, op.shard, pattern, problem, score)

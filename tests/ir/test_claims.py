@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from torch._subclasses import FakeTensorMode
 from typer.testing import CliRunner
 
 import attncc
@@ -194,3 +195,49 @@ def test_malformed_claims_are_refused(text: object) -> None:
 def test_bounds_of_a_table_decide_comparisons() -> None:
     [limit] = [table for table in claimed().template.placeholders.values() if table.name == "limit"]
     assert (limit.least, limit.most) == (0, N)
+
+
+@pytest.fixture
+def checking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNCC_CHECK", "1")
+
+
+def there(name: str, entries: Any) -> TableData:
+    kind = attncc.Lists if name == "blocks" else attncc.Table
+    return kind.unread(torch.tensor(entries), name)
+
+
+LISTED = {"blocks": ([[1, -1], [5, 2]], [[1, 6], [0, -1]], "")}
+
+
+@pytest.mark.parametrize("name", [*TABLES, "blocks"])
+def test_a_table_that_is_not_read_is_checked_where_it_lies(name: str, checking: None) -> None:
+    kept, broken, _ = (TABLES | LISTED)[name]
+    claims = (listed if name == "blocks" else claimed).parameter(name).claims
+    check(there(name, kept), name, claims)
+    with pytest.raises(RuntimeError, match=f"{name!r} breaks the claim {type(claims[0]).__name__}"):
+        check(there(name, broken), name, claims)
+
+
+def test_a_check_on_a_device_waits_for_nothing(checking: None) -> None:
+    with FakeTensorMode():
+        for name in TABLES:
+            table = attncc.Table.unread(torch.empty(N, dtype=torch.int64), name)
+            check(table, name, claimed.parameter(name).claims)
+            assert table.is_unread
+            assert not table.kept_claims
+
+
+def test_without_a_check_on_a_device_nothing_is_asked() -> None:
+    table = there("ids", TABLES["ids"][1])
+    check(table, "ids", claimed.parameter("ids").claims)
+    assert table.is_unread
+    assert not table.kept_claims
+
+
+def test_tables_that_are_read_after_all_are_checked() -> None:
+    tables = [there(name, TABLES[name][name == "ids"]) for name in TABLES]
+    known = claimed()
+    pattern = attncc.Pattern(known.template, known.name, known.parameters, tables)
+    with pytest.raises(TableError, match=r"'ids' has 2 at \[12\], after 3"):
+        attncc.attention(Q, Q, Q, pattern, backend="torch")

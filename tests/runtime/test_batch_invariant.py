@@ -85,6 +85,17 @@ def test_kernels_give_a_sequence_the_same_bits_in_every_batch(pattern: attncc.Pa
         assert all(map(torch.equal, found, first))
 
 
+def test_splits_of_long_rows_come_from_the_sequence_alone() -> None:
+    """With tiles of 16 keys a row of 333 is split, and those of others are or aren't."""
+    config = {"forward.block_n": 16, "forward.item_tiles": 4}
+    cases = [case for case in batches() if len(case[1]) < 8]
+    first, *others = (
+        results(*case, 1, torch.float32, pattern=CAUSAL, backend="triton", config=config) for case in cases
+    )
+    for found in others:
+        assert all(map(torch.equal, found, first))
+
+
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 def test_a_sequence_in_pages_has_the_same_bits_in_every_batch(backend: str) -> None:
     found = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from sequence_cases import SequenceCase, sequence_cases
 from torch import Tensor
 
 import attncc
-from attncc.errors import AttnccError, ShapeError
+from attncc.errors import ShapeError
 from attncc.runtime.paged import paged_attention
 from attncc.testing.oracle import Problem, dense
 
@@ -211,8 +213,102 @@ def test_arguments_that_fit_no_pool_are_refused(changed, problem: str) -> None:
     assert refused.value.fix
 
 
-def test_gradients_are_refused() -> None:
-    q, k, v = drawn(1, torch.float32, kv_heads=4)
+def laid_out(x: Tensor, table: Tensor, n: int) -> Tensor:
+    """Return a sequence's rows of a pool of (pages, size, H, D) one after another, (1, H, n, D), page by page."""
+    return torch.cat([x[page] for page in table.tolist() if page >= 0] or [x[0, :0]])[:n].transpose(0, 1)[None]
+
+
+GRADIENTS = [
+    (["torch", "reference"], torch.float64, 1e-9),
+    (["triton"], torch.float32, 1e-4),
+]
+
+
+@pytest.mark.parametrize(("backend", "dtype", "error"), [(name, *rest) for names, *rest in GRADIENTS for name in names])
+@pytest.mark.parametrize("q_len", [1, 7])
+def test_gradients_are_those_of_pages_laid_end_to_end(
+    backend: str, dtype: torch.dtype, error: float, q_len: int
+) -> None:
+    """Two sequences begin with the same pages, whose gradients add up."""
+    lengths, shared = [40, 37, 0, 9], 2
+    q, k, v = drawn(q_len, dtype, value_dim=6)
+    (k_cache, table), (v_cache, _) = (in_pages(x, lengths, SIZE) for x in (k, v))
+    table[1, :shared] = table[0, :shared]
+    slopes = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=dtype)
+    leaves = [x.requires_grad_() for x in (q, k_cache, v_cache, slopes)]
+    arguments = {"enable_gqa": True, "return_lse": True}
+    window = attncc.load("sliding_window", window=12)
+    weights, generator = {"slopes": slopes}, torch.Generator().manual_seed(1)
+    out, lse = paged_attention(
+        q, k_cache, v_cache, table, lengths, window, score=attncc.alibi, weights=weights, backend=backend, **arguments
+    )
+    grad_out, grad_lse = torch.randn(out.shape, generator=generator), torch.randn(lse.shape, generator=generator)
+    found = torch.autograd.grad((out * grad_out).sum() + (lse * grad_lse)[lse > -torch.inf].sum(), leaves)
+    wide = [x.detach().double().requires_grad_() for x in leaves]
+    loss = torch.zeros((), dtype=torch.float64)
+    for b, n in enumerate(lengths):
+        own = wide[0][b : b + 1].transpose(1, 2), *(laid_out(x, table[b], n) for x in wide[1:3])
+        one, one_lse = attncc.attention(
+            *own,
+            window,
+            score=attncc.alibi,
+            weights={"slopes": wide[3]},
+            q_offset=n - q_len,
+            backend="reference",
+            **arguments,
+        )
+        seen = one_lse > -torch.inf
+        loss = loss + (one.transpose(1, 2) * grad_out[b]).sum() + (one_lse * grad_lse[b])[seen].sum()
+    for gradient, wanted in zip(found, torch.autograd.grad(loss, wide), strict=True):
+        torch.testing.assert_close(gradient.double(), wanted, rtol=error, atol=error)
+
+
+@settings(max_examples=25)
+@given(sequence_cases(), st.sampled_from([1, 4, 16]), st.integers(0, 3))
+def test_drawn_gradients_agree_with_the_oracle(case: SequenceCase, size: int, seed: int) -> None:
+    problem = Problem.drawn(
+        case.q_len, case.kv_len, batch=len(case.lengths), heads=case.heads, kv_heads=1, dtype=torch.float64
+    )
+    pools, tables = zip(
+        *(in_pages(x.transpose(1, 2), case.lengths, size, seed) for x in (problem.key, problem.value)), strict=True
+    )
+    leaves = [x.requires_grad_() for x in (problem.query.transpose(1, 2).contiguous(), *pools)]
+    out = paged_attention(
+        *leaves, tables[0], case.lengths, case.pattern, q_offset=case.q_offset, enable_gqa=True, backend="torch"
+    )
+    d_query, *d_pools = torch.autograd.grad((out * problem.grad_out.transpose(1, 2)).sum(), leaves)
+    wanted = dense(replace(problem, grad_lse=torch.zeros_like(problem.grad_lse)), torch.tensor(case.mask))
+    torch.testing.assert_close(d_query.transpose(1, 2), wanted.d_query, rtol=1e-9, atol=1e-9)
+    for gradient, expected in zip(d_pools, (wanted.d_key, wanted.d_value), strict=True):
+        for b, n in enumerate(case.lengths):
+            own = laid_out(gradient, tables[0][b], n)[0]
+            torch.testing.assert_close(own, expected[b, :, :n], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(gradient.sum((0, 1)), expected.sum((0, 2)), rtol=1e-9, atol=1e-9)
+
+
+def test_a_step_without_gradients_copies_no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = drawn(1, torch.float64, kv_heads=4)
     (k_cache, table), (v_cache, _) = (in_pages(x, LENGTHS, SIZE) for x in (k, v))
-    with pytest.raises(AttnccError, match="requires a gradient"):
+    monkeypatch.setattr("attncc.frontend.pages.Pages.all_rows", None)
+    with torch.inference_mode():
         paged_attention(q.requires_grad_(), k_cache, v_cache, table, LENGTHS, CAUSAL)
+    with pytest.raises(TypeError):
+        paged_attention(q, k_cache, v_cache, table, LENGTHS, CAUSAL)
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton", "reference"])
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_the_greatest_scores_are_those_of_pages_laid_end_to_end(backend: str, with_gradient: bool) -> None:
+    q, k, v = drawn(3, torch.float32)
+    (k_cache, table), (v_cache, _) = (in_pages(x, LENGTHS, SIZE) for x in (k, v))
+    given = {"enable_gqa": True, "return_max_scores": True}
+    window = attncc.load("sliding_window", window=12)
+    paged = (q.requires_grad_(with_gradient), k_cache, v_cache, table, LENGTHS, window)
+    _, found = paged_attention(*paged, backend=backend, **given)
+    _, alone = paged_attention(*paged, backend=backend, batch_invariant=True, **given)
+    for b, n in enumerate(LENGTHS):
+        own = (x[b : b + 1].transpose(1, 2) for x in (q, k[:, :n], v[:, :n]))
+        _, wanted = attncc.attention(*own, window, q_offset=n - 3, backend="reference", **given)
+        torch.testing.assert_close(found[b : b + 1], wanted)
+        torch.testing.assert_close(alone[b : b + 1], wanted)
+    assert not found.requires_grad

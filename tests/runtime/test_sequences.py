@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sequence_cases import SequenceCase, sequence_cases
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import attncc
 from attncc.errors import AttnccError, ShapeError
@@ -200,3 +201,70 @@ def test_patterns_of_sequences_that_are_made_before_are_traced() -> None:
         wanted = attncc.attention(*inputs, PATTERNS[2], q_offset=offsets, kv_len=lengths, enable_gqa=True)
         torch.testing.assert_close(run(*inputs, pattern), wanted, equal_nan=True)
     assert len(graphs) == 1
+
+
+def in_a_graph(query, key, value, offsets, lengths, slopes):
+    """Attention of a window, and of everything under a score, in sequences that are values of the graph."""
+    options = {"q_offset": offsets, "kv_len": lengths, "enable_gqa": True}
+    near = attncc.attention(query, key, value, PATTERNS[2], **options)
+    scored = attncc.alibi(slopes=slopes).then(attncc.softcap(cap=3.0))
+    return near + attncc.attention(query, key, value, PATTERNS[0], score=scored, **options)
+
+
+def sequences_for_a_graph(q_len: int, lengths: list[int]) -> list[Tensor]:
+    n = torch.tensor(lengths)
+    slopes = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    return [*(x.detach().nan_to_num(1.0) for x in drawn(q_len, torch.float64)), n - q_len, n, slopes]
+
+
+IN_A_GRAPH = [(3, [40, 17, 5, 9]), (3, [31, 18, 9, 40]), (5, [12, 30, 5, 22]), (4, [12, 31, 6, 22])]
+
+
+def test_numbers_are_inputs_of_graphs() -> None:
+    """New ones need no new graph, and a number of queries one that is for all of them."""
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(in_a_graph, fullgraph=True, backend=counter)
+    for case in IN_A_GRAPH:
+        inputs = sequences_for_a_graph(*case)
+        leaves = [inputs[n].requires_grad_() for n in (0, 1, 2, 5)]
+        found, wanted = compiled(*inputs), in_a_graph(*inputs)
+        torch.testing.assert_close(found, wanted)
+        gradients = [torch.autograd.grad(x.square().sum(), leaves) for x in (found, wanted)]
+        torch.testing.assert_close(*gradients)
+    assert counter.frame_count == 2
+
+
+def test_an_exported_program_takes_numbers() -> None:
+    program = torch.export.export(Stepping(), tuple(sequences_for_a_graph(*IN_A_GRAPH[0]))).module()
+    for case in IN_A_GRAPH[:2]:
+        inputs = sequences_for_a_graph(*case)
+        torch.testing.assert_close(program(*inputs), in_a_graph(*inputs))
+
+
+class Stepping(torch.nn.Module):
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return in_a_graph(*inputs)
+
+
+@pytest.mark.parametrize(("offsets", "lengths"), [(30, 34), ([0, 4, 8, 30], 34), (2, [3, 40, 9, 0])])
+def test_a_graph_takes_lists_and_one_number_for_all(offsets, lengths) -> None:
+    query, key, value, *_ = sequences_for_a_graph(*IN_A_GRAPH[0])
+
+    def step(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        options = {"q_offset": offsets, "kv_len": lengths, "enable_gqa": True}
+        return attncc.attention(query, key, value, PATTERNS[0], **options)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(query, key, value), step(query, key, value))
+
+
+def test_a_graph_refuses_numbers_that_fit_no_batch() -> None:
+    inputs = sequences_for_a_graph(*IN_A_GRAPH[0])
+    torch._dynamo.reset()
+    compiled = torch.compile(in_a_graph, fullgraph=True, backend="aot_eager")
+    with pytest.raises(ShapeError, match=r"kv_len has shape \(3,\), and there are 4 batch entries"):
+        compiled(*inputs[:4], inputs[4][:3], inputs[5])
+    with pytest.raises(RuntimeError, match="kv_len has more keys than the tensors"):
+        compiled(*inputs[:4], inputs[4] + 1, inputs[5])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packed_cases import PackedCase, packed_cases
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import attncc
 from attncc.errors import AttnccError, ScoreError, ShapeError, TableError
@@ -288,11 +289,104 @@ def test_tensors_that_fit_no_documents_are_refused(changed, kind: type[AttnccErr
     assert refused.value.fix
 
 
-def test_documents_of_a_traced_function_are_refused() -> None:
-    inputs = drawn(dtype=torch.float32)
+GRAPH_CASES = [LENGTHS, ([9, 1, 6, 8, 8], [7, 8, 0, 11, 6]), ([4, 9], [5, 8])]
+
+
+def test_documents_are_inputs_of_graphs() -> None:
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    patterns = WINDOW, attncc.load("strided", l=4).union()
+
+    def call(q, k, v, ends_q, ends_k):
+        near, strided = (
+            attncc.varlen_attention(q, k, v, ends_q, ends_k, p, score=attncc.softcap(cap=4.0)) for p in patterns
+        )
+        return near + strided
+
+    compiled = torch.compile(call, fullgraph=True, backend=counter)
+    for lengths in GRAPH_CASES:
+        inputs, given = drawn(lengths=lengths), [*map(ends, lengths)]
+        found, wanted = compiled(*inputs, *given), call(*inputs, *given)
+        torch.testing.assert_close(found, wanted)
+        grads = [torch.autograd.grad(x.square().sum(), inputs) for x in (found, wanted)]
+        torch.testing.assert_close(*grads)
+    assert counter.frame_count == 2
+
+
+def test_a_graph_has_documents_of_the_same_queries_and_keys() -> None:
+    torch._dynamo.reset()
+    inputs, given = drawn(lengths=(LENGTHS[0],) * 2), (ends(LENGTHS[0]), None, WINDOW)
     run = torch.compile(attncc.varlen_attention, backend="eager", fullgraph=True)
-    with pytest.raises(ShapeError, match="made inside of a function"):
-        run(*inputs, *map(ends, LENGTHS), CAUSAL)
+    torch.testing.assert_close(run(*inputs, *given), attncc.varlen_attention(*inputs, *given))
+
+
+def test_ends_that_fit_no_tokens_are_refused_in_a_graph() -> None:
+    torch._dynamo.reset()
+    run = torch.compile(attncc.varlen_attention, backend="aot_eager", fullgraph=True)
+    inputs, (queries, keys) = [x.detach() for x in drawn()], map(ends, LENGTHS)
+    run(*inputs, queries, keys, CAUSAL)
+    with pytest.raises(RuntimeError, match="cu_seqlens_k doesn't rise from 0 to the number of tokens"):
+        run(*inputs, queries, keys.flip(0), CAUSAL)
+    with pytest.raises(ScoreError, match="'alibi' depends on positions"):
+        run(*inputs, queries, keys, CAUSAL, score=attncc.alibi(slopes=SLOPES))
+
+
+@attncc.pattern
+def by_gap(i, j, *, seen: attncc.Table):
+    return (i >= j) & (i - j < 20) & seen[i - j]
+
+
+@attncc.pattern
+def narrow(i, j, b, *, width: attncc.Table):
+    return (i - j < width[b]) & (j <= i)
+
+
+@pytest.fixture
+def left_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every `cu_seqlens` for one on a GPU, which isn't read."""
+    monkeypatch.setattr("attncc.runtime.packed_columns._is_left_there", lambda x: True)
+    monkeypatch.setattr("attncc.runtime.varlen._documents", None)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize(
+    "pattern", [CAUSAL, WINDOW, attncc.load("strided", l=4).union(), narrow(width=[1, 2, 3, 4, 5])], ids=str
+)
+def test_documents_that_are_left_there_are_those_of_the_host(
+    pattern: attncc.Pattern, dtype: torch.dtype, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    inputs, given = drawn(kv_heads=2, dtype=torch.float32), [ends(LENGTHS[0]), ends(LENGTHS[1]).to(dtype)]
+    options = {"backend": "triton", "enable_gqa": True, "return_lse": True}
+    wanted = attncc.varlen_attention(*inputs, *given, pattern, **options)
+    wanted = [*wanted, *gradients(*wanted, inputs)]
+    request.getfixturevalue("left_there")
+    found = attncc.varlen_attention(*inputs, *given, pattern, **options)
+    check_close([*found, *gradients(*found, inputs)], wanted, torch.float32)
+    assert "read on the host" not in caplog.text or pattern.name == "narrow"  # whose table is looked up by a table
+    given[0].copy_(ends([0, 5, 9, 8, 10]))
+    again = attncc.varlen_attention(*inputs, *given, pattern, **options)
+    assert not torch.equal(again[0], found[0])
+
+
+def test_documents_that_no_device_binds_are_read(left_there: None) -> None:
+    inputs, given = drawn(dtype=torch.float32), [*map(ends, LENGTHS)]
+    for options in (
+        {"pattern": CAUSAL, "backend": "torch"},
+        {"pattern": CAUSAL, "backend": "triton", "score": attncc.alibi(slopes=SLOPES.float())},
+        {"pattern": by_gap(seen=[True] * 20), "backend": "triton"},
+    ):
+        with pytest.raises(TypeError, match="NoneType"):  # the host's documents
+            attncc.varlen_attention(*inputs, *given, **options)
+
+
+def test_ends_that_are_left_there_are_checked_where_that_is_asked_for(
+    left_there: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, wrong = drawn(dtype=torch.float32), ends(LENGTHS[0]) + 1
+    attncc.varlen_attention(*inputs, wrong, ends(LENGTHS[1]), CAUSAL, backend="triton")
+    monkeypatch.setenv("ATTNCC_CHECK", "1")
+    with pytest.raises(RuntimeError, match="cu_seqlens_q doesn't rise"):
+        attncc.varlen_attention(*inputs, wrong.clone(), ends(LENGTHS[1]), CAUSAL, backend="triton")
 
 
 def test_documents_that_are_made_before_are_traced() -> None:

@@ -48,6 +48,7 @@ class ReferenceExecutable:
 
     def max_scores(self, query: Tensor, key: Tensor, weights: Sequence[Tensor], scale: float) -> Tensor:
         """See attncc.backends.base.FindsMaxScores."""
+        key = self._at_positions(key)
         dense = DenseInputs.of(query, key, key, self.mask(query))
         scores = self._scored(dense, weights, scale).value().masked_fill(~dense.seen, -math.inf)
         return scores.amax(-1) if scores.shape[-1] else scores.new_full(scores.shape[:-1], -math.inf)

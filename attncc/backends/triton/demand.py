@@ -13,6 +13,7 @@ from attncc.ir.tables import Array
 from attncc.machine_code.instructions import Mix, OpKind
 from attncc.machine_code.resources import Resources
 from attncc.machine_code.throughput import TileDemand
+from attncc.planner.order import ranges
 from attncc.targets import Gpu
 
 #: What the caches give over what memory gives: 2 to 5 on these GPUs.
@@ -35,11 +36,16 @@ def visited(launch: Launch) -> tuple[Array, Array]:
 
 
 def distinct_read(launch: Launch) -> float:
-    """Return the bytes of the distinct tiles of the other axis that the items of one head read."""
+    """Return the bytes of the distinct tiles of the other axis that the items of one head of the grid read."""
     runs = np.asarray(launch.arrays["runs"])
     if not len(runs):
         return 0.0
     last = int(runs[:, 1].max()) + 1
+    if launch.spec.grouped:  # one grid for all heads, whose tiles are none of each other's
+        items, programs = (np.asarray(launch.arrays[name]).astype(np.int64) for name in ("items", "programs"))
+        count = items[:, 3] - items[:, 1]
+        runs = runs[ranges(items[:, 1], count)] + np.repeat(programs[:, 1] * last, count)[:, None]
+        last *= int(programs[:, 1].max()) + 1
     opened = np.bincount(runs[:, 0], minlength=last) - np.bincount(runs[:, 1], minlength=last)
     return int((np.cumsum(opened) > 0).sum()) * read(launch) * _rounds(launch)
 

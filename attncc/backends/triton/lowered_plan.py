@@ -14,6 +14,7 @@ from torch import Tensor
 from attncc.backends.binding.programs import DeviceBinding
 from attncc.backends.device import placed
 from attncc.backends.triton.config import Blocks
+from attncc.backends.triton.grouped import grouped
 from attncc.backends.triton.launch import Launch, Phase
 from attncc.backends.triton.lower import Lowering
 from attncc.backends.triton.pack_gqa import GridHeads
@@ -149,17 +150,19 @@ class LoweredPlan(LoweredPhases):
     def _phase(self, kernel: str, writes: tuple[str, ...], *, whole_heads: bool) -> Phase:
         lower: Lower = getattr(self.lowering, kernel)
         covers = _covers_keys if kernel == "key_gradient" else _covers_queries
-        launches: list[Launch] = []
+        groups: list[list[Launch]] = []
         covered = once = True
         for group in self.plan.groups:
             passes = sorted(group.passes, key=covers, reverse=True)
             heads = self._heads[id(group)]
+            groups.append([])
             opens = bool(passes) and covers(passes[0]) and (whole_heads or heads.listed is None)
             for number, work in enumerate(passes):
-                launches += lower(work, heads, opens=opens and number == 0)
+                groups[-1] += lower(work, heads, opens=opens and number == 0)
             covered = covered and opens
             once = once and opens and len(passes) == 1
-        return Phase(tuple(self._placed(launch, accumulated=not once) for launch in launches), writes, covered, once)
+        launches = tuple(self._placed(launch, accumulated=not once) for launch in grouped(groups))
+        return Phase(launches, writes, covered, once)
 
     @cached_property
     def _heads(self) -> dict[int, GridHeads]:

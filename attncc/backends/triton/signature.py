@@ -16,6 +16,7 @@ OF_VALUES = {"V", "O", "DO", "DV"}
 #: Arrays that are int32; the others are float32.
 INDEX_ARRAYS = {"items", "runs", "split_tiles", "part_numbers", "head_subset", "kv_groups"}
 INDEX_ARRAYS |= {"row_positions", "col_positions", "key_positions", "lifted", "start_slots", "stop_slots"}
+INDEX_ARRAYS |= {"programs", "group_numbers"}
 
 
 @dataclass(frozen=True)

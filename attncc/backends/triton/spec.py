@@ -18,6 +18,10 @@ from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import NK, H, I, J
 from attncc.ir.tables import Read, TableData
 
+#: Numbers and arrays that describe the layout of a pass, which groups of heads differ in.
+OF_GROUP = {"rows", "cols", "q_offset", "start_shift", "stop_shift", "group_size"}
+ARRAYS_OF_GROUP = {"row_positions", "col_positions", "key_positions", "lifted", "start_slots", "stop_slots"}
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -47,6 +51,7 @@ class Spec:
     gather_rows: bool = False  # positions of query slots are read from an array
     gather_cols: bool = False  # the same of key slots
     paged: bool = False  # these are rows in pages, and an array of their own has the positions
+    grouped: bool = False  # programs are of several groups of heads, with numbers and arrays of their own; see grouped
     head_subset: bool = False  # heads are picked from a list of (batch entry * heads + query head)
     packed: bool = False  # a tile holds the rows of several query heads that share a key head
     continues: bool = False  # earlier results are read and added to
@@ -194,6 +199,8 @@ class Spec:
         arrays = tuple(name for name in self.signature.arrays if wanted.get(name, True))
         optional = {
             "part_numbers": self.split,
+            "programs": self.grouped,
+            "group_numbers": self.grouped,
             "head_subset": self.head_subset,
             "kv_groups": self.head_subset and self.by_kv_head,
             "row_positions": self.gather_rows,
@@ -232,6 +239,26 @@ class Spec:
     @property
     def numbers(self) -> tuple[str, ...]:
         """Names of the arguments that are other numbers."""
+        own = self.group_numbers if self.grouped else ()
+        return tuple(name for name in self._numbers if name not in own)
+
+    @property
+    def group_numbers(self) -> tuple[str, ...]:
+        """Names of the numbers that a group of heads has for itself."""
+        return tuple(name for name in self._numbers if name in OF_GROUP)
+
+    @property
+    def group_arrays(self) -> tuple[str, ...]:
+        """Names of the arrays that a group of heads has for itself, but for those of its programs."""
+        return tuple(name for name in self.pointers if name in ARRAYS_OF_GROUP)
+
+    @property
+    def group_head(self) -> str:
+        """The number of a program's head among those that the grid counts, as Triton source."""
+        return "group_head" if self.grouped else "pid // programs_per_head"
+
+    @property
+    def _numbers(self) -> tuple[str, ...]:
         optional = {
             "kv_len": self.score is not None and NK in self.score.free,
             "first_program": bool(self.sums),

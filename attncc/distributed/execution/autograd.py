@@ -13,17 +13,19 @@ from attncc.backends.logsum import LogSum
 from attncc.distributed.execution.backward import HeadClassGradients, run_backward
 from attncc.distributed.execution.first_order import first_order_only
 from attncc.distributed.execution.forward import HeadClassInputs, Run, run_forward
+from attncc.distributed.execution.max_scores import run_max_scores
 
 
 def attend(
     run: Run, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """Return (out, lse) of a rank's own rows, query (B, Hq, n, D), key (B, Hkv, n, D), value (B, Hkv, n, Dv).
 
+    The greatest scores are the third result where the call asks for them.
     Gradients of weights are a rank's share: those of all ranks add up to the gradient. Raises what planning and
     lowering raise, and DistributedError when a rank dies or hangs.
     """
-    results: tuple[Tensor, Tensor] = _RankAttention.apply(run, scale, query, key, value, *weights)  # type: ignore[no-untyped-call]
+    results: tuple[Tensor, ...] = _RankAttention.apply(run, scale, query, key, value, *weights)  # type: ignore[no-untyped-call]
     return results
 
 
@@ -31,7 +33,7 @@ class _RankAttention(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, run: Run, scale: float, query: Tensor, key: Tensor, value: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         inputs = _inputs(run, query, key, value)
         results = run_forward(run, inputs, weights, scale)
         out, lse = _joined(run, query, value, inputs, results)
@@ -39,12 +41,18 @@ class _RankAttention(torch.autograd.Function):
         ctx.save_for_backward(query, key, value, out, *lse.tensors, *weights, *received)
         ctx.run, ctx.scale, ctx.lse, ctx.weights = run, scale, len(lse.tensors), len(weights)
         ctx.set_materialize_grads(False)
-        return out, lse.value
+        if not run.executables.call.return_max_scores:
+            return out, lse.value
+        greatest = torch.empty_like(lse.value)
+        for own, part in zip(inputs, run_max_scores(run, inputs, weights, scale), strict=True):
+            own.query_heads.put(greatest, part)
+        ctx.mark_non_differentiable(greatest)
+        return out, lse.value, greatest
 
     @staticmethod
     @first_order_only
     def backward(
-        ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
+        ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None, *of_rest: None
     ) -> tuple[tuple[Any, ...], Sequence[Tensor]]:
         query, key, value, out, *rest = ctx.saved_tensors
         run: Run = ctx.run

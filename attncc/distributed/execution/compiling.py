@@ -55,6 +55,7 @@ def compile(
     scale: float | None = None,
     enable_gqa: bool = False,
     return_lse: bool = False,
+    return_max_scores: bool = False,
     backend: str | None = None,
     config: Config | None = None,
     settings: Settings | None = None,
@@ -91,7 +92,7 @@ def compile(
     """
     rank_mesh = RankMesh.of(mesh, group)
     chosen, bound = accepted_pattern(pattern), accepted_score(score, weights)
-    call = AttentionCall.of(chosen, bound, 0, backend, config, scale, enable_gqa, return_lse)
+    call = AttentionCall.of(chosen, bound, 0, backend, config, scale, enable_gqa, return_lse, return_max_scores)
     given = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     inputs = replace(given, scored=not bound.expression.is_identity)
     _check_kinds(settings=settings, schedule=schedule, topology=topology)

@@ -96,8 +96,8 @@ class DistributedAttention(torch.nn.Module):
         self._runs: dict[tuple[int, int, str], Run] = {}
         self._seen: deque[tuple[CallSizes, torch.device]] = deque(maxlen=MOST_SEEN) if seen is None else seen
         tables = tuple(table.digest for table in pattern.tables)
-        facts = (pattern.template.fingerprint, tables, call.score, inputs, call.scale, call.return_lse, mesh, sharing)
-        own = digest(schedule, (*facts, call.backend, call.config))
+        facts = (pattern.template.fingerprint, tables, call.score, inputs, call.scale, mesh, sharing)
+        own = digest(schedule, (*facts, call.return_lse, call.return_max_scores, call.backend, call.config))
         channels, peers = list(communicators.dims.values()), mesh.size("sequence")
         self.agreement = Agreement(own, self._manifest, peers, channels, mesh.device)
 
@@ -114,7 +114,7 @@ class DistributedAttention(torch.nn.Module):
             value: (B, Hkv, n, Dv).
 
         Returns:
-            out (B, Hq, n, Dv), and lse (B, Hq, n) if `compile` was asked for it.
+            out (B, Hq, n, Dv), and lse and the greatest scores (B, Hq, n) if `compile` was asked for them.
 
         Raises:
             ShapeError: For tensors that aren't this rank's shard, before anything is sent, as for all that
@@ -131,7 +131,7 @@ class DistributedAttention(torch.nn.Module):
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _attended(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         refuse_transforms()
-        score, return_lse = self.score(), self.call.return_lse
+        score = self.score()
         query, key, value = checked(query, key, value, self.call, score)
         self._check_shard(query, key, score)
         check_whole_weights(score.weights)
@@ -146,10 +146,10 @@ class DistributedAttention(torch.nn.Module):
         if seen not in self._seen:
             self._seen.append(seen)
         run = self._run(query.shape[0], query.shape[1], score.expression)
-        out, lse = attend(replace(run, call=str(sizes)), query, key, value, score.tensors, factor)
-        wanted = (out, lse) if return_lse else (out,)
+        out, lse, *greatest = attend(replace(run, call=str(sizes)), query, key, value, score.tensors, factor)
+        wanted = (out, *([lse] if self.call.return_lse else []), *greatest)
         found = wanted if self._swap is None else self._swap.to_tokens(*wanted)
-        return (found[0], found[1]) if return_lse else found[0]
+        return found if len(found) > 1 else found[0]
 
     def replanned(self, pattern: AnyPattern) -> DistributedAttention:
         """Return the same for another pattern, such as the documents of another step; tokens stay where they are.
@@ -246,8 +246,9 @@ class DistributedAttention(torch.nn.Module):
 
         Between the ranks of a sequence group, those of all shards of batch entries and heads added up.
         """
-        lse = max(4, self.inputs.itemsize) if self.call.return_lse else 0
-        by_direction = (steps(self.schedule, self.inputs, self.sharing, name, lse) for name in DIRECTIONS)
+        size = max(4, self.inputs.itemsize)
+        rows = size * self.call.return_lse, size * self.call.return_max_scores
+        by_direction = (steps(self.schedule, self.inputs, self.sharing, name, *rows) for name in DIRECTIONS)
         ranks = self.mesh.size("sequence")
         forward, backward = ([step.flow.folded(ranks) for step in found] for found in by_direction)
         return forward, backward

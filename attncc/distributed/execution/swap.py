@@ -40,7 +40,10 @@ class Swap:
         return found
 
     def to_tokens(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Return all heads of this rank's tokens, given all tokens of its heads: undoes `to_heads`."""
+        """Return all heads of this rank's tokens, given all tokens of its heads: undoes `to_heads`.
+
+        Of tensors that require no gradient, none is exchanged in the backward.
+        """
         found: tuple[Tensor, ...] = _ToTokens.apply(self, *tensors)  # type: ignore[no-untyped-call]
         return found
 
@@ -90,9 +93,16 @@ class _ToTokens(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, swap: Swap, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.swap = swap
-        return swap.tokens_of_own(tensors, BACK)
+        found = swap.tokens_of_own(tensors, BACK)
+        ctx.mark_non_differentiable(
+            *(x for x, needed in zip(found, ctx.needs_input_grad[1:], strict=True) if not needed)
+        )
+        return found
 
     @staticmethod
     @first_order_only
     def backward(ctx: Any, *grads: Tensor) -> tuple[tuple[Any, ...], Sequence[Tensor]]:
-        return (None, *ctx.swap.heads_of_all(grads, f"the backward of {BACK}")), ()
+        needed = ctx.needs_input_grad[1:]
+        given = [grad for grad, wanted in zip(grads, needed, strict=True) if wanted]
+        found = iter(ctx.swap.heads_of_all(given, f"the backward of {BACK}"))
+        return (None, *(next(found) if wanted else None for wanted in needed)), ()

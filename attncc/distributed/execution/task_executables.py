@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from attncc.backends.base import Executable
+from attncc.backends.base import Executable, FindsMaxScores
 from attncc.backends.head_subset import HeadSubset
 from attncc.distributed.execution.tables import RankTask
 from attncc.distributed.schedules.restriction import Restriction, restricted, restricted_score
 from attncc.frontend.patterns import Pattern
 from attncc.ir.score import ScoreExpression
 from attncc.runtime.call import AttentionCall
-from attncc.runtime.executables import executable_for
+from attncc.runtime.executables import executable_for, max_scores_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,7 @@ class TaskExecutables:
     first_head: int = 0
     _restricted: dict[object, tuple[Pattern, ScoreExpression]] = field(default_factory=dict, init=False, repr=False)
     _executables: dict[object, Executable] = field(default_factory=dict, init=False, repr=False)
+    _finders: dict[object, FindsMaxScores] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def scored(self) -> bool:
@@ -44,13 +45,24 @@ class TaskExecutables:
         self, task: RankTask, subset: HeadSubset, direction: str, query: Tensor, key: Tensor, value: Tensor
     ) -> Executable:
         """Return what runs a direction of a task on these tensors; raises what planning and lowering raise."""
-        sizes = (*query.shape[:2], key.shape[1], query.shape[3], value.shape[3])
-        wanted = (task, subset, direction, query.dtype, query.device, sizes)
+        wanted = (task, subset, direction, *_kind(query, key, value))
         if wanted not in self._executables:
-            pattern, score = self._restrict(task, subset, query.shape[0], query.shape[1], key.shape[1])
-            call = self.call._replace(pattern=pattern.handle, score=score.key)
+            call = self._call(task, subset, query, key)
             self._executables[wanted] = executable_for(query, key, value, direction, call)
         return self._executables[wanted]
+
+    def max_scores(
+        self, task: RankTask, subset: HeadSubset, query: Tensor, key: Tensor, value: Tensor
+    ) -> FindsMaxScores:
+        """Return what finds the greatest scores of a task on these tensors; raises what `executable` raises."""
+        wanted = (task, subset, *_kind(query, key, value))
+        if wanted not in self._finders:
+            self._finders[wanted] = max_scores_for(query, key, value, self._call(task, subset, query, key))
+        return self._finders[wanted]
+
+    def _call(self, task: RankTask, subset: HeadSubset, query: Tensor, key: Tensor) -> AttentionCall:
+        pattern, score = self._restrict(task, subset, query.shape[0], query.shape[1], key.shape[1])
+        return self.call._replace(pattern=pattern.handle, score=score.key)
 
     def _restrict(
         self, task: RankTask, subset: HeadSubset, batch: int, heads: int, kv_heads: int
@@ -65,3 +77,8 @@ class TaskExecutables:
             score = restricted_score(self.score, restriction)
             self._restricted[wanted] = restricted(self.pattern, restriction), score
         return self._restricted[wanted]
+
+
+def _kind(query: Tensor, key: Tensor, value: Tensor) -> tuple[object, ...]:
+    """Return what executables depend on of tensors, but for the numbers of their rows."""
+    return (*query.shape[:2], key.shape[1], query.shape[3], value.shape[3], query.dtype, query.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -79,20 +80,23 @@ def possible_sharings(ranks: int, kv_heads: int, batch: int = 1, heads: int = 1)
     return [Sharing(batch, heads, ranks // u, u) for u in divisors]
 
 
-def steps(schedule: Schedule, inputs: Inputs, sharing: Sharing, direction: str, lse: int = 0) -> list[Superstep]:
+def steps(
+    schedule: Schedule, inputs: Inputs, sharing: Sharing, direction: str, lse: int = 0, max_score: int = 0
+) -> list[Superstep]:
     """Return the supersteps of all ranks in a direction, `forward` or `backward`; the schedule is for the whole inputs.
 
     Args:
         lse: Bytes of one that is swapped back with the results, 0 where the caller doesn't want it.
+        max_score: Bytes of a row's greatest score, which has no gradient; 0 where the caller doesn't want it.
     """
-    local = sharing.local(inputs)
-    make = forward_steps if direction == "forward" else backward_steps
+    local, is_forward = sharing.local(inputs), direction == "forward"
+    make = partial(forward_steps, max_score=max_score) if is_forward else backward_steps
     groups = [(make(own, local), ranks) for own, ranks in _groups(schedule, local, sharing)]
     merged = _merged(groups, sharing.ranks)
     if sharing.ulysses_degree == 1:
         return merged
-    there, back = _swapped(schedule, inputs, sharing, lse)
-    first, last = (there, back) if direction == "forward" else (back.reversed(), there.reversed())
+    there, back = _swapped(schedule, inputs, sharing, lse + max_score * is_forward)
+    first, last = (there, back) if is_forward else (back.reversed(), there.reversed())
     return [_moving(first, sharing), *merged, _moving(last, sharing)]
 
 
@@ -131,7 +135,7 @@ def _merged(groups: Sequence[tuple[list[Superstep], Array]], count: int) -> list
 
 
 def _swapped(schedule: Schedule, inputs: Inputs, sharing: Sharing, lse: int) -> tuple[Flow, Flow]:
-    """Return the swaps of a forward: queries, keys and values there; results back."""
+    """Return the swaps of a forward: queries, keys and values there; results back, with `lse` bytes of a row's."""
     local = sharing.local(inputs)
     keys = local.kv_heads * (local.head_dim + local.value_dim)
     there = local.itemsize * (local.heads * local.head_dim + keys)

@@ -123,6 +123,11 @@ def forward(schedule: Schedule, inputs: Inputs) -> list[Flow]:
     return [*flows, _returned(schedule, inputs, rows.result)] if schedule.returns else flows
 
 
+def max_scores(schedule: Schedule, inputs: Inputs, size: int) -> list[Flow]:
+    """Return the flow of the round that returns greatest scores, of `size` bytes, to their owners, if there is one."""
+    return [_returned(schedule, inputs, inputs.group * size)] if schedule.returns else []
+
+
 def backward(schedule: Schedule, inputs: Inputs) -> list[Flow]:
     """Return the flow of each round of the backward: first queries' gradients as queries went, then keys' sums back.
 
@@ -137,9 +142,13 @@ def backward(schedule: Schedule, inputs: Inputs) -> list[Flow]:
     return [*there, *back]
 
 
-def forward_steps(schedule: Schedule, inputs: Inputs) -> list[Superstep]:
-    """Return what is computed while each round of the forward is on its way, and after the last."""
-    flows = forward(schedule, inputs)
+def forward_steps(schedule: Schedule, inputs: Inputs, max_score: int = 0) -> list[Superstep]:
+    """Return what is computed while each round of the forward is on its way, and after the last.
+
+    Args:
+        max_score: Bytes of a row's greatest score, 0 where the caller doesn't want it.
+    """
+    flows = forward(schedule, inputs) + (max_scores(schedule, inputs, max_score) if max_score else [])
     ranks = schedule.partition.ranks
     work = [_work(schedule, inputs, k) for k in range(schedule.rounds + 1)]
     work += [(np.zeros(ranks), np.zeros(ranks, np.int64))] * (len(flows) - schedule.rounds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 
@@ -67,6 +68,17 @@ def chosen_by_keys(i, j, *, entries: attncc.Lists):
     return (i // 4).isin(entries[j])
 
 
+@attncc.pattern
+def claimed(
+    i,
+    j,
+    *,
+    start: Annotated[attncc.Table, attncc.Sorted(), attncc.Bounds(minimum=0)],
+    order: Annotated[attncc.Table, attncc.Distinct()],
+):
+    return (start[i] <= j) & (order[j] <= order[i])
+
+
 def documents(draw: np.random.Generator, length: int) -> Pattern:
     return alike(ids=np.sort(draw.integers(0, 4, length))).causal()
 
@@ -74,6 +86,16 @@ def documents(draw: np.random.Generator, length: int) -> Pattern:
 def subtrees(draw: np.random.Generator, length: int) -> Pattern:
     enter = np.arange(length)
     return tree(enter=enter, leave=enter + draw.integers(1, 1 + length, length))
+
+
+def packed(pattern: Pattern) -> Draw:
+    """Return a drawing of documents that each have a pattern."""
+
+    def drawn(draw: np.random.Generator, length: int) -> Pattern:
+        ends = [0, *np.sort(draw.integers(0, length, 3)), length]
+        return attncc.Documents(ends).pattern(pattern)
+
+    return drawn
 
 
 def packed_intervals(draw: np.random.Generator, length: int) -> Pattern:
@@ -110,5 +132,11 @@ PATTERNS: dict[str, Draw] = {
         "selected_tokens", tokens=draw.integers(-1, n, (n, 3)), window=5
     ),
     "heads of two kinds": lambda draw, n: attncc.per_head([documents(draw, n), near(buckets=draw.integers(0, 9, n))]),
+    "claims": lambda draw, n: claimed(start=np.sort(draw.integers(0, n, n)), order=draw.permutation(n)),
+    "window in documents": packed(attncc.load("sliding_window", window=9)),
+    "strided in documents": packed(attncc.load("strided", l=4).union()),
+    "sequences of own lengths": lambda draw, n: attncc.Sequences(
+        draw.integers(0, n, 2), draw.integers(0, n, 2)
+    ).pattern(attncc.load("sliding_window", window=7)),
     "others": lambda draw, n: ~documents(draw, n),
 }

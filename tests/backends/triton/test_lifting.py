@@ -72,7 +72,13 @@ def test_a_lifted_residual_holds_where_the_residual_does(case: SequenceCase) -> 
 
 
 def test_specs_of_one_source_have_one_kernel() -> None:
-    causal = attncc.plan(attncc.Sequences([3, 5]).pattern(attncc.load("causal")), 4, 16, batch=2, target="h100")
-    kernels = BACKEND.lower_kernels(causal, None, {}, Inputs.given(2, 1, None, 64, 64, "fp32"), target("h100"), False)
-    first, second = (launch.spec for launch in kernels.lowered.launches("forward"))
+    specs = []
+    for leave in ([4, 2, 4, 4], [4, 3, 3, 4]):
+        tree = attncc.load("speculative_tree", enter=[0, 1, 2, 3], leave=leave)
+        made = attncc.plan(attncc.Sequences([300, 200], [304, 204]).pattern(tree), 4, 512, batch=2, target="h100")
+        inputs = Inputs.given(2, 1, None, 64, 64, "fp32")
+        lowered = BACKEND.lower_kernels(made, None, {}, inputs, target("h100"), False).lowered
+        specs.append([launch.spec for launch in lowered.launches("forward")])
+    first, second = (next(spec for spec in each if spec.tables) for each in specs)
+    assert first != second
     assert kernel(first) is kernel(second)

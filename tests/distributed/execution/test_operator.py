@@ -124,6 +124,28 @@ def test_ulysses_on_meshes_agrees_with_one_process(world, name: str, dims: dict[
     world(4).run("compiled_case", name, {"spread": 2, "unit": 8}, options)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "options"),
+    [
+        ("global", {"unit": 8}, {"score": True}),
+        ("strided", {"unit": 4, "partition": "zigzag", "stages": 2}, {"backend": "reference"}),
+        ("nothing for some", {"route": "ring"}, {}),
+        ("mix", {"spread": 2, "unit": 8}, {"heads": 8, "kv_heads": 4, "score": True}),
+        slow("mix", {"spread": 2, "unit": 8}, {"heads": 8, "kv_heads": 4, "mesh": {"heads": 2, "sequence": 2}}),
+    ],
+)
+def test_greatest_scores_agree_with_one_process(
+    world, name: str, settings: dict[str, object], options: dict[str, object]
+) -> None:
+    world(4).run("compiled_case", name, settings, {"max_scores": True, **options})
+
+
+@pytest.mark.parametrize("route", ["relayed", slow("rounds")])
+@pytest.mark.parametrize("style", ["push", "mixed"])
+def test_greatest_scores_follow_queries_that_travelled(world, style: str, route: str) -> None:
+    world(4).run("greatest_by_hand", "mix", style, route)
+
+
 def test_ulysses_omits_lse_unless_requested(world) -> None:
     world(4).run("swapped_without_lse")
 
