@@ -238,7 +238,7 @@ def main(
     compare: Annotated[bool, typer.Option("--compare", help="Train with each by itself, and print a table.")] = False,
     pattern: PatternName = "strided",
     param: Parameters = None,
-    steps: Annotated[int, typer.Option(min=3)] = 200,
+    steps: Annotated[int, typer.Option(min=3)] = 60,
     context: Context = 512,
     batch: Batch = 4,
     layers: Count = 4,
@@ -259,12 +259,16 @@ def main(
     causal = pattern_of(pattern, param).union().causal()  # or else a pattern with later keys could copy the targets
     corpus = read_corpus(Path(sysconfig.get_paths()["stdlib"]), context + 1)
     asked = variants(settings) if compare else {"this one": (settings, recipe)}
-    outcomes = {title: outcome_of(title, causal, corpus, *each) for title, each in asked.items()}
+    runs = {}
+    if not as_json:
+        print(HEADER)
+    for title, each in asked.items():
+        found = outcome_of(title, causal, corpus, *each)
+        runs[title] = asdict(each[1]) | asdict(found)
+        if not as_json:
+            print(row(title, found), flush=True)
     if as_json:
-        runs = {title: asdict(each[1]) | asdict(outcomes[title]) for title, each in asked.items()}
         print(json.dumps({"settings": asdict(settings), "runs": runs}))
-        return
-    print(HEADER, *(row(title, found) for title, found in outcomes.items()), sep="\n")
 
 
 if __name__ == "__main__":
