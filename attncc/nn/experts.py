@@ -63,7 +63,9 @@ class MixtureOfExperts(nn.Module):
     def forward(self, hidden: Tensor) -> Mixed:
         """Return the mixture on (B, N, E)."""
         tokens = hidden.flatten(0, 1)
-        probabilities = self.router(tokens).float().softmax(-1)
+        scores = self.router(tokens)
+        precise = torch.promote_types(scores.dtype, torch.float32)  # the router's, as the paper has it (section 2.4)
+        probabilities = scores.softmax(-1, dtype=precise)
         weights, chosen = probabilities.topk(self.top_k, -1)  # (tokens, k)
         if self.top_k > 1:  # scaled, a single one would be 1, and teach the router nothing
             weights = weights / weights.sum(-1, keepdim=True)
@@ -89,5 +91,5 @@ class MixtureOfExperts(nn.Module):
     def _load_loss(self, probabilities: Tensor, chosen: Tensor) -> Tensor:
         """Return experts * sum of (share of first choices * mean probability), Fedus et al. 2021, equation 4."""
         experts = len(self.experts)
-        share = nn.functional.one_hot(chosen[:, 0], experts).float().mean(0)
+        share = nn.functional.one_hot(chosen[:, 0], experts).to(probabilities.dtype).mean(0)
         return experts * (share * probabilities.mean(0)).sum()

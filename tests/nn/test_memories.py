@@ -86,23 +86,6 @@ def test_steps_of_any_size_equal_the_whole(name: str, chunk: int) -> None:
     )
 
 
-@pytest.mark.parametrize("name", CLASSES)
-def test_gradients_of_a_memory_are_those_of_finite_differences(name: str) -> None:
-    torch.manual_seed(0)
-    sizes = MemorySizes(segment=2, memory=2, compressed=2, ratio=2)
-    layer = {
-        "recurrent": lambda: SegmentRecurrent(4, 2, segment=6, memory=0),  # a memory's gradient ends, on purpose
-        "learned": lambda: CompressiveMemory(4, 2, sizes, compression=LearnedCompression(2, 2)),
-        "infini": lambda: InfiniAttention(4, 2, segment=2),
-    }[name]()
-    layer, names = layer.double(), list(dict(layer.named_parameters()))
-
-    def run(x: Tensor, *parameters: Tensor) -> Tensor:
-        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
-
-    assert torch.autograd.gradcheck(run, (drawn(1, 6, 4).requires_grad_(), *layer.parameters()), fast_mode=True)
-
-
 # Transformer-XL
 
 
