@@ -312,8 +312,13 @@ class TableSymbol(sympy.AtomicExpr):  # type: ignore[misc]
     is_integer = True
 
     def __new__(cls, table: TableData) -> Self:
+        known: Self | None = table.__dict__.get("_symbol")
+        if known is not None:
+            return known
         node: Self = sympy.AtomicExpr.__new__(cls)
         node.table = table
+        if table.is_placeholder:  # looked up at every call, where one object is found without a comparison
+            table.__dict__["_symbol"] = node
         return node
 
     table: TableData

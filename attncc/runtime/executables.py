@@ -24,9 +24,10 @@ from attncc.frontend.pages import Pages
 from attncc.frontend.patterns import Pattern, by_handle
 from attncc.frontend.templates import PatternTemplate
 from attncc.ir.score import ScoreExpression, by_key
-from attncc.planner.checks import check_score, check_sizes
+from attncc.planner.bound_checks import check_sizes
+from attncc.planner.checks import check_score
 from attncc.planner.plan import Plan
-from attncc.planner.search import plan_for
+from attncc.planner.search import plan_for, plan_of_one
 from attncc.planner.shape import Shape
 from attncc.runtime.call import AttentionCall
 from attncc.runtime.device_tables import bound_executable
@@ -251,8 +252,11 @@ def _lowered(
     pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, target: str, config: DecodedConfig
 ) -> tuple[Plan, Executable]:
     lowering = backends.get(backend)
-    plan = plan_for(pattern, shape, config.planner.tile(lowering.tile), target).preferring(config.planner.plan)
+    tile = config.planner.tile(lowering.tile)
+    plan = plan_of_one(pattern, shape, tile, target)
+    if plan is None:
+        plan = plan_for(pattern, shape, tile, target).preferring(config.planner.plan)
+        _log_dense(plan)
     check_sizes(pattern, shape)
     check_score(score, pattern, shape)
-    _log_dense(plan)
     return plan, lowering.lower(plan, score, config.backend)
