@@ -27,18 +27,22 @@ class _Settled(NamedTuple):
 
     Attributes:
         reads: Its look-ups.
+        of_members: Those of them by batch entry or head.
         has_lengths: Whether it names n_q or n_k.
         is_exact: Whether its arithmetic fits 64 bits at all positions, with tables of 32 bits.
     """
 
     reads: tuple[Read, ...]
+    of_members: tuple[Read, ...]
     has_lengths: bool
     is_exact: bool
 
 
 @caching.algebra(1024)
 def _settled(template: Predicate) -> _Settled:
-    return _Settled(reads_of(template), bool({NQ, NK} & template.free), _is_exact_everywhere(template))
+    reads = reads_of(template)
+    of_members = tuple(read for read in reads if {B, H} & set(read.indices))
+    return _Settled(reads, of_members, bool({NQ, NK} & template.free), _is_exact_everywhere(template))
 
 
 def check_bound(pattern: Pattern, shape: Shape) -> None:
@@ -57,7 +61,7 @@ def check_bound(pattern: Pattern, shape: Shape) -> None:
 
 def check_sizes(pattern: Pattern, shape: Shape) -> None:
     """Raise TableError unless tables that differ by batch entry or head have one entry for each, and no more."""
-    for read in _settled(pattern.template.predicate).reads:
+    for read in _settled(pattern.template.predicate).of_members:
         table = pattern.bound.get(read.args[0], read.table)
         for index, size in zip(read.indices, table.shape, strict=False):
             if index not in (B, H):

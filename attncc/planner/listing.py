@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy
@@ -23,9 +23,9 @@ from attncc.frontend.pages import Pages
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.templates import Tables, put
 from attncc.ir.arithmetic import split_sum
-from attncc.ir.evaluate import Environment, Evaluator, evaluate_predicate, evaluator
+from attncc.ir.evaluate import Consecutive, Environment, Evaluator, evaluator, predicate_evaluator
 from attncc.ir.normal import Clause, TooManyClausesError
-from attncc.ir.predicate import TRUE, Predicate, conjunction
+from attncc.ir.predicate import Predicate, conjunction
 from attncc.ir.span import Span
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Array
@@ -58,13 +58,13 @@ class ClauseKeys:
         values: Expressions without j, one for each comparison, as functions of an environment.
         narrowings: What the value of each expression leaves of the range.
         step: The distance of its keys.
-        rest: What is left to evaluate for each key of the range; TRUE where the clause holds for all of them.
+        rest: What is left to evaluate for each key of the range; None where the clause holds for all of them.
     """
 
     values: tuple[Evaluator, ...]
     narrowings: tuple[Narrowing, ...]
     step: int = 1
-    rest: Predicate = TRUE
+    rest: Evaluator | None = None
 
     @classmethod
     def of(cls, clause: Clause) -> ClauseKeys:
@@ -82,7 +82,8 @@ class ClauseKeys:
         last = [] if congruence is None else [congruence[:2]]  # it moves the start that the others leave
         values, narrowings = zip(*found, *last, strict=True) if found or last else ((), ())
         step = 1 if congruence is None else congruence[2]
-        return cls(tuple(map(evaluator, values)), narrowings, step, conjunction(span.predicate() for span in rest))
+        left = predicate_evaluator(conjunction(span.predicate() for span in rest)) if rest else None
+        return cls(tuple(map(evaluator, values)), narrowings, step, left)
 
     def range_of(self, values: Iterable[int], kv_len: int) -> range:
         """Return the keys below `kv_len` for these values."""
@@ -147,10 +148,12 @@ class PreparedKeys(NamedTuple):
     Attributes:
         clauses: The keys of its disjoint clauses.
         exact: Whether these are all: nothing is left to evaluate.
+        holds: Where the template holds.
     """
 
     clauses: tuple[ClauseKeys, ...]
     exact: bool
+    holds: Evaluator
 
 
 class KeyList(NamedTuple):
@@ -167,8 +170,8 @@ def prepared(template: Predicate) -> PreparedKeys:
     try:
         clauses = tuple(map(ClauseKeys.of, disjoint_clauses(template)))
     except TooManyClausesError:
-        clauses = (ClauseKeys((), (), rest=template),)
-    return PreparedKeys(clauses, all(clause.rest == TRUE for clause in clauses))
+        clauses = (ClauseKeys((), (), rest=predicate_evaluator(template)),)
+    return PreparedKeys(clauses, all(clause.rest is None for clause in clauses), predicate_evaluator(template))
 
 
 def listed(pattern: Pattern, shape: Shape) -> tuple[KeyList, ...] | None:
@@ -209,7 +212,7 @@ def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, i
     env: dict[sympy.Basic, object] = {I: shape.q_offset, NQ: shape.q_len, NK: shape.kv_len, B: 0, H: 0, **tables}
     if members > 1:
         env |= {B: np.arange(sizes[0])[:, None], H: np.arange(sizes[1])}
-    clauses, exact = prepared(template)
+    clauses, exact, holds = prepared(template)
     ranges = [_ranges(clause, env, sizes, shape.kv_len) for clause in clauses] or [[range(0)] * members]
     if exact:
         found = [_ascending(own) for own in zip(*ranges, strict=True)]
@@ -218,13 +221,14 @@ def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, i
     first, last = min(map(_start, parts), default=0), max((part[-1] + 1 for part in parts), default=0)
     if (last - first) * members > MOST_LISTED:
         return None
-    if members == len(clauses) == len(parts) == 1:
-        return [_passing(parts[0], clauses[0].rest, env)]
-    if members > 1:
-        env |= {B: np.arange(sizes[0])[:, None, None], H: np.arange(sizes[1])[:, None]}
-    holds = evaluate_predicate(template, {**env, J: np.arange(first, last)})
-    rows = np.broadcast_to(holds, (*sizes, last - first)).reshape(members, -1)
-    return [_in_ranges(np.flatnonzero(row) + first) for row in rows]
+    if members == 1:
+        alone = len(clauses) == len(parts) == 1
+        return [
+            _passing(parts[0], clauses[0].rest or holds, env) if alone else _passing(range(first, last), holds, env)
+        ]
+    env |= {B: np.arange(sizes[0])[:, None, None], H: np.arange(sizes[1])[:, None]}
+    rows = np.broadcast_to(holds(Consecutive(env, J, first, last)), (*sizes, last - first)).reshape(members, -1)
+    return [_in_ranges(row.nonzero()[0] + first) for row in rows]
 
 
 def _ranges(clause: ClauseKeys, env: Environment, sizes: tuple[int, int], kv_len: int) -> list[range]:
@@ -232,9 +236,18 @@ def _ranges(clause: ClauseKeys, env: Environment, sizes: tuple[int, int], kv_len
     values = [value(env) for value in clause.values]
     if sizes == (1, 1):
         return [clause.range_of(values, kv_len)]
-    columns = [np.broadcast_to(value, sizes).ravel().tolist() for value in values]
-    rows = zip(*columns, strict=True) if columns else [()] * (sizes[0] * sizes[1])
+    members = sizes[0] * sizes[1]
+    columns = [_of_each(value, sizes) for value in values]
+    rows = zip(*columns, strict=True) if columns else [()] * members
     return [clause.range_of(row, kv_len) for row in rows]
+
+
+def _of_each(value: Any, sizes: tuple[int, int]) -> list[int]:
+    """Return a value, an integer or an array, for each head of each batch entry."""
+    if isinstance(value, int):
+        return [value] * (sizes[0] * sizes[1])
+    whole = value if value.size == sizes[0] * sizes[1] else np.broadcast_to(value, sizes)
+    return whole.ravel().tolist()  # type: ignore[no-any-return]
 
 
 def _ascending(ranges: Iterable[range]) -> tuple[range, ...]:
@@ -258,11 +271,12 @@ def _number_listed(ranges: tuple[range, ...]) -> int:
     return 0 if not ranges or (len(ranges) == 1 and ranges[0].step == 1) else sum(map(len, ranges))
 
 
-def _passing(keys: range, condition: Predicate, env: Environment) -> Keys:
+def _passing(keys: range, holds: Evaluator, env: Environment) -> Keys:
     """Return the keys of a range for which a condition holds."""
-    positions = np.arange(keys.start, keys.stop, keys.step)
-    holds = evaluate_predicate(condition, {**env, J: positions})
-    return _in_ranges(positions[np.broadcast_to(holds, positions.shape)])
+    consecutive = keys.step == 1
+    found = holds(Consecutive(env, J, keys.start, keys.stop) if consecutive else {**env, J: np.array(keys)})
+    places = (found if np.shape(found) == (len(keys),) else np.broadcast_to(found, len(keys))).nonzero()[0]
+    return _in_ranges(places + keys.start if consecutive else keys.start + keys.step * places)
 
 
 def _in_ranges(keys: Array) -> Keys:

@@ -76,8 +76,7 @@ class Plan(Displayed):
     @property
     def size(self) -> int:
         """Positions and entries of tables that it stands for: what it takes to keep it grows with them."""
-        tables = sum(math.prod(table.shape) for table in self.pattern.looked_up)
-        return self.shape.q_len + self.shape.kv_len + tables
+        return self.shape.q_len + self.shape.kv_len + sum(math.prod(table.shape) for table in self.pattern.looked_up)
 
     def members(self, group: Group) -> int:
         """Number of leading entries of the dense mask that a group stands for."""

@@ -19,7 +19,6 @@ from attncc.backends.torch.masks import Additive
 from attncc.backends.torch.selection import Selection
 from attncc.backends.torch.tile_batch import TileBatch
 from attncc.frontend.pages import Pages
-from attncc.planner.members import Members
 from attncc.planner.passes import Group
 from attncc.planner.plan import Plan
 from attncc.planner.shape import Shape
@@ -134,6 +133,20 @@ class GroupLaunches:
         merges = not all(launch.tiles.first for launch in launches)
         return cls(selection, launches, schedule.covered, merges, rows_at_once, keys_at_once)
 
+    @classmethod
+    def of_one_row(
+        cls, tile_batches: list[TileBatch], selection: Selection, kv_len: int, *, one_head: bool
+    ) -> GroupLaunches:
+        """Return the launches of a single query: of each batch one, or under a score one for each head."""
+        sharing = selection.group_size
+        if one_head and sharing > 1:
+            launches = [TileLaunch(tiles, selection, head, 1) for tiles in tile_batches for head in range(sharing)]
+        else:
+            launches = [TileLaunch(tiles, selection, 0, sharing) for tiles in tile_batches]
+        at_once = len(launches) == 1
+        keys_at_once = at_once and launches[0].tiles.paged is None and launches[0].tiles.cols.are_all(kv_len)
+        return cls(selection, tuple(launches), bool(launches), len(tile_batches) > 1, at_once, keys_at_once)
+
 
 def _launches(schedule: TileSchedule, selection: Selection, budget: int, one_head: bool) -> Iterator[TileLaunch]:
     sharing = selection.group_size
@@ -161,20 +174,21 @@ class PlanLaunches:
         return found
 
     def _made(self, *sizes: int) -> Iterator[GroupLaunches]:
-        chunk, shape = self.tiling.chunk, self.plan.shape
-        for (batches, heads), tiles in self._schedules:
-            selection = Selection.of(batches, heads, *sizes)
-            yield GroupLaunches.of(tiles, selection, chunk, shape, one_head=self.one_head)
+        plan, one_head = self.plan, self.one_head
+        if plan.listed is not None:
+            pages, kv_len = Pages.of(plan.pattern), plan.shape.kv_len
+            for own in plan.listed:
+                selection = Selection.of(own.batches, own.heads, *sizes)
+                yield GroupLaunches.of_one_row(listed(own, pages), selection, kv_len, one_head=one_head)
+            return
+        for group, tiles in zip(plan.groups, self._schedules, strict=True):
+            selection = Selection.of(group.batches, group.heads, *sizes)
+            yield GroupLaunches.of(tiles, selection, self.tiling.chunk, plan.shape, one_head=one_head)
 
     @cached_property
-    def _schedules(self) -> list[tuple[Members, TileSchedule]]:
-        """The members of each group of heads, with its tile batches."""
-        plan = self.plan
-        if plan.listed is not None:
-            pages = Pages.of(plan.pattern)
-            return [((own.batches, own.heads), listed(own, pages)) for own in plan.listed]
-        rows = plan.shape.q_len
-        return [((group.batches, group.heads), _scheduled(group, rows, self.tiling)) for group in plan.groups]
+    def _schedules(self) -> list[TileSchedule]:
+        rows = self.plan.shape.q_len
+        return [_scheduled(group, rows, self.tiling) for group in self.plan.groups]
 
 
 def _scheduled(group: Group, rows: int, tiling: Tiling) -> TileSchedule:

@@ -77,22 +77,21 @@ def schedule(
     return TileSchedule(tuple(tile_batches), bool(stored.all()))
 
 
-def listed(own: KeyList, pages: Pages | None) -> TileSchedule:
+def listed(own: KeyList, pages: Pages | None) -> list[TileBatch]:
     """Return the tile batches of a plan's only query on keys that are listed: views of those in long ranges."""
     keys = own.keys
     if not len(keys):
-        return TileSchedule((), False)
+        return []
     if isinstance(keys, tuple) and (len(keys) == 1 or sum(map(len, keys)) >= LEAST_VIEWED * len(keys)):
         cols = [Slots((1, len(part)), part.start, (0, part.step)) for part in keys]
     else:
         cols = [Slots.of(positions(keys)[None])]
-    tile_batches = []
-    for slots in cols:
-        paged = None
-        if pages is not None and own.batches is not None:
-            paged = Slots.of(pages.rows(own.batches[0], slots.rows()), keep=True)
-        tile_batches.append(TileBatch(_ONE_ROW, slots, first=not tile_batches, paged=paged))
-    return TileSchedule(tuple(tile_batches), True)
+    if pages is None or own.batches is None:
+        return [TileBatch(_ONE_ROW, slots, None, False, slots is cols[0]) for slots in cols]
+    [entry] = own.batches
+    rows = [Slots.of(pages.rows(entry, slots.rows()), keep=True) for slots in cols]
+    pairs = zip(cols, rows, strict=True)
+    return [TileBatch(_ONE_ROW, slots, first=slots is cols[0], paged=paged) for slots, paged in pairs]
 
 
 def _used_keys(passes: tuple[Pass, ...]) -> Array | None:
