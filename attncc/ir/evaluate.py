@@ -69,7 +69,7 @@ class Consecutive(dict[sympy.Basic, Any]):
 
     def part_of(self, table: Any) -> Any:
         """Return the entries of a table of one dimension that the integers look up; None where some lie outside."""
-        if isinstance(table, TableData) and 0 <= self.first and self.last <= table.data.shape[0]:
+        if isinstance(table, TableData) and self.first >= 0 and self.last <= table.data.shape[0]:
             return table.data[self.first : self.last].astype(np.int64, copy=False)
         return None
 

@@ -222,10 +222,9 @@ def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, i
     if (last - first) * members > MOST_LISTED:
         return None
     if members == 1:
-        alone = len(clauses) == len(parts) == 1
-        return [
-            _passing(parts[0], clauses[0].rest or holds, env) if alone else _passing(range(first, last), holds, env)
-        ]
+        if len(clauses) == len(parts) == 1:
+            return [_passing(parts[0], clauses[0].rest or holds, env)]
+        return [_passing(range(first, last), holds, env)]
     env |= {B: np.arange(sizes[0])[:, None, None], H: np.arange(sizes[1])[:, None]}
     rows = np.broadcast_to(holds(Consecutive(env, J, first, last)), (*sizes, last - first)).reshape(members, -1)
     return [_in_ranges(row.nonzero()[0] + first) for row in rows]
@@ -247,7 +246,7 @@ def _of_each(value: Any, sizes: tuple[int, int]) -> list[int]:
     if isinstance(value, int):
         return [value] * (sizes[0] * sizes[1])
     whole = value if value.size == sizes[0] * sizes[1] else np.broadcast_to(value, sizes)
-    return whole.ravel().tolist()  # type: ignore[no-any-return]
+    return whole.ravel().tolist()
 
 
 def _ascending(ranges: Iterable[range]) -> tuple[range, ...]:
