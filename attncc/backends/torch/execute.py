@@ -114,7 +114,7 @@ def _forward(
     if group.rows_at_once:
         [launch] = group.launches
         out, lse = _results(launch, query, key, value, score, scale)
-        return launch.in_order(out), lse.map(launch.in_order)
+        return (out, lse) if launch.heads == 1 else (launch.in_order(out), lse.map(launch.in_order))
     out, lse = _accumulators(group, query, value, remainder=score is not None)
     for launch in group.launches:
         own = launch.of_heads(out), lse.map(launch.of_heads)
