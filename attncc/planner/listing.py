@@ -4,7 +4,7 @@ With one query every comparison is a filter on keys, whatever it is in a clause.
 clause becomes a range of keys, start to stop in steps, whose ends are integer functions of the query and its tables.
 So a step costs a few operations on integers where comparisons leave ranges (windows, strides, blocks, lengths). Where
 they don't (documents, lists), the predicate is evaluated once for the keys within the ranges, for all batch entries
-and heads at once.
+and heads at once. Groups and passes are made of the keys only where something asks for them.
 """
 
 from __future__ import annotations

@@ -120,9 +120,9 @@ class TritonExecutable:
     ) -> CallSite:
         """Return the place of calls on tensors that lie as these do; those of the last kinds are kept."""
         latent = is_view_of_key(value, key)
-        alike = (query.shape, query.stride(), key.shape, key.stride(), value.shape, value.stride())
-        alike += (query.dtype, query.device, weighted, latent, *[x.stride() for x in others])
-        alike += tuple([x.dtype for x in weights])
+        sizes = query.shape, query.stride(), key.shape, key.stride(), value.shape, value.stride()
+        others_lie, typed = tuple([x.stride() for x in others]), tuple([x.dtype for x in weights])
+        alike = sizes, query.dtype, query.device, weighted, latent, others_lie, typed
         if (found := self._sites.get(alike)) is None:
             if len(self._sites) >= MOST_SITES:
                 self._sites.clear()
