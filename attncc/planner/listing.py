@@ -214,6 +214,8 @@ def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, i
         env |= {B: np.arange(sizes[0])[:, None], H: np.arange(sizes[1])}
     clauses, exact, holds = prepared(template)
     ranges = [_ranges(clause, env, sizes, shape.kv_len) for clause in clauses] or [[range(0)] * members]
+    if exact and len(clauses) == 1 and clauses[0].step == 1:
+        return [(part,) if part else () for part in ranges[0]]
     if exact:
         found = [_ascending(own) for own in zip(*ranges, strict=True)]
         return None if sum(map(_number_listed, found)) > MOST_LISTED else list(found)
