@@ -12,7 +12,7 @@ from attncc.backends.device import placed
 from attncc.ir.tables import Array
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)  # not frozen, since it is made in a fifth of the time
 class Slots:
     """Positions along an axis, in an array of shape (L,), or (T, L): L rows for each of T work items.
 

@@ -40,8 +40,7 @@ def looked_up(
     What was found holds for all lengths in a half octave, and for all tables of about one density. Environment
     variables of a compiler (TRITON_...) are no part of that state. Raises ConfigError.
     """
-    lengths = half_octaves(shape.q_len), half_octaves(shape.kv_len), rough_density(pattern, shape)
-    alike = pattern.template.fingerprint, lengths, score_key, inputs, direction, backend, target
+    alike = pattern.template.fingerprint, bucket(pattern, shape), score_key, inputs, direction, backend, target
     known = _known.get(alike)
     if known is not None and known.is_current:
         return known
@@ -53,6 +52,11 @@ def looked_up(
         found = _newly_found(pattern, score_key, shape, inputs, direction, backend, target)
     _known[alike] = found
     return found
+
+
+def bucket(pattern: Pattern, shape: Shape) -> tuple[int, int, int | None]:
+    """Return the lengths in half octaves, and about the density: all that a look-up asks of lengths and tables."""
+    return half_octaves(shape.q_len), half_octaves(shape.kv_len), rough_density(pattern, shape)
 
 
 def _newly_found(

@@ -10,6 +10,7 @@ import operator
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NoReturn, Self
 
 from attncc._util.tracing import constant, shown
@@ -177,7 +178,7 @@ class Declaration:
 
     def parameter(self, name: str) -> Parameter:
         """Return the parameter of this name; raises ParameterError if there is none."""
-        known = {parameter.name: parameter for parameter in self.parameters}
+        known = self._by_name
         if name not in known:
             raise ParameterError(
                 f"{self._title} {self.name!r} has no parameter {name!r}.",
@@ -185,6 +186,10 @@ class Declaration:
                 fix=nearest(name, [*known]),
             )
         return known[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Parameter]:
+        return {parameter.name: parameter for parameter in self.parameters}
 
     @property
     def signature(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from types import FunctionType, MethodType
 from typing import Any, ClassVar
@@ -136,9 +136,9 @@ class Pattern(Displayed):
         return free | {B} if self.template.page_size else free
 
     @cached_property
-    def looked_up(self) -> frozenset[TableData]:
+    def looked_up(self) -> Collection[TableData]:
         """The tables that the predicate looks up."""
-        return frozenset(self.bound.values()) if self.tables else self.template.predicate.tables
+        return self.bound.values() if self.tables else self.template.predicate.tables
 
     def union(self) -> Pattern:
         """Return the pattern in which every head sees all subsets (Child et al. 2019, section 4.2, merged heads)."""

@@ -86,6 +86,8 @@ class Score(Displayed):
     @property
     def expression(self) -> ScoreExpression:
         """The expression for weights of these shapes; raises ScoreError."""
+        if self._made is not None and not self.template.names:
+            return self._made[1]
         shapes = self.shapes
         if self._made is None or self._made[0] != shapes:
             self._made = shapes, self.template.expression(shapes)

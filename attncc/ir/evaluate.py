@@ -41,7 +41,37 @@ def evaluate(expr: sympy.Expr, env: Environment) -> Any:
 
 def evaluate_predicate(predicate: Predicate, env: Environment) -> Any:
     """Return where `predicate` holds: a bool array of the environment's kind (or a bool, if nothing is an array)."""
-    return _Evaluation(env, predicate.shared).of(predicate)
+    return predicate_evaluator(predicate)(env)
+
+
+def predicate_evaluator(predicate: Predicate) -> Evaluator:
+    """Return a function of an environment that `evaluate_predicate` calls, made once for many."""
+    if isinstance(predicate, Atom):
+        return comparison_evaluator(predicate)
+    return lambda env: _Evaluation(env, predicate.shared).of(predicate)
+
+
+class Consecutive(dict[sympy.Basic, Any]):
+    """An environment in which a symbol has the consecutive integers first .. last - 1; they are listed if need be.
+
+    Entries of a table that they alone look up are a part of it, a view.
+    """
+
+    def __init__(self, env: Environment, symbol: sympy.Symbol, first: int, last: int) -> None:
+        super().__init__(env)
+        self.symbol, self.first, self.last = symbol, first, last
+
+    def __missing__(self, symbol: sympy.Basic) -> Any:
+        if symbol != self.symbol:
+            raise KeyError(symbol)
+        found = self[symbol] = np.arange(self.first, self.last)
+        return found
+
+    def part_of(self, table: Any) -> Any:
+        """Return the entries of a table of one dimension that the integers look up; None where some lie outside."""
+        if isinstance(table, TableData) and self.first >= 0 and self.last <= table.data.shape[0]:
+            return table.data[self.first : self.last].astype(np.int64, copy=False)
+        return None
 
 
 @caching.algebra(4096)
@@ -82,8 +112,7 @@ def evaluator(expr: sympy.Expr) -> Evaluator:
             row = [evaluator(index) for index in expr.indices]
             return lambda env: _sought(find(env), [index(env) for index in row], sought(env))
         case Read():
-            find, places = _table(expr), [evaluator(index) for index in expr.indices]
-            return lambda env: _look_up(find(env), [index(env) for index in places])
+            return _reader(expr)
     raise TypeError(f"no evaluation rule for {type(expr).__name__}")
 
 
@@ -126,6 +155,21 @@ def _summed(expr: sympy.Add) -> Evaluator:
 def _divided(divide: Callable[[Any, Any], Any], numerator: sympy.Expr, denominator: sympy.Expr) -> Evaluator:
     of, by = evaluator(numerator), evaluator(denominator)
     return lambda env: divide(of(env), _clip(by(env), 1))
+
+
+def _reader(expr: Read) -> Evaluator:
+    find, places = _table(expr), [evaluator(index) for index in expr.indices]
+    if len(places) > 1:
+        return lambda env: _look_up(find(env), [index(env) for index in places])
+    [place], [index] = places, expr.indices
+
+    def value(env: Environment) -> Any:
+        table = find(env)
+        if isinstance(env, Consecutive) and env.symbol == index and (part := env.part_of(table)) is not None:
+            return part
+        return _look_up(table, [place(env)])
+
+    return value
 
 
 def _table(expr: Read) -> Callable[[Environment], TableData]:
@@ -182,8 +226,11 @@ def _choose(condition: Any, yes: Any, no: Any) -> Any:
 
 
 def _look_up(table: Any, indices: list[Any]) -> Any:
-    if len(indices) == 1 and isinstance(indices[0], np.ndarray):
-        return table.data.take(indices[0], mode="clip").astype(np.int64, copy=False)
+    if len(indices) == 1 and isinstance(table, TableData) and isinstance(indices[0], int | np.ndarray):
+        [index] = indices
+        if isinstance(index, int):
+            return int(table.data[min(max(index, 0), table.data.shape[0] - 1)])
+        return table.data.take(index, mode="clip").astype(np.int64, copy=False)
     clipped = tuple(_clip(index, 0, size - 1) for index, size in zip(indices, table.shape, strict=True))
     found = _beside(table, clipped)[clipped]
     if not isinstance(found, np.ndarray | np.generic):
@@ -224,4 +271,7 @@ def _clip(value: Any, least: int, most: int | None = None) -> Any:
     if isinstance(value, int):
         value = max(value, least)
         return value if most is None else min(value, most)
-    return value.clip(least, most)
+    if not isinstance(value, np.ndarray):
+        return value.clip(least, most)
+    clipped = np.maximum(value, least)  # .clip takes several times as long for few entries
+    return clipped if most is None else np.minimum(clipped, most)

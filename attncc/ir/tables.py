@@ -80,6 +80,7 @@ class TableData:
         self.name = name
         self.is_boolean = array.dtype.kind == "b"
         self.entries = np.array(array, dtype=bool if self.is_boolean else np.int64, order="C")
+        self.data = _read_only(self.entries)
         caching.count_table(4 * self.entries.nbytes)  # with its pyramid, and copies on devices
 
     @classmethod
@@ -105,9 +106,7 @@ class TableData:
     @cached_property
     def data(self) -> Array:
         """The entries, read-only, bool or int64. Of a table that is unread they are copied to the host now."""
-        found = self.entries.view()
-        found.flags.writeable = False
-        return found
+        return _read_only(self.entries)
 
     def __reduce__(self) -> tuple[object, ...]:
         """A copy in another process has what it needs made anew."""
@@ -143,8 +142,9 @@ class TableData:
 
         Entries are hashed in the smallest type that holds all of them, which takes a fraction of the time.
         """
-        data = self.data if self.is_boolean else self.data.astype(_smallest(*self.range))
-        found = hashlib.sha256(f"{self.data.dtype.str}{self.data.shape}{data.itemsize}".encode())
+        whole = self.data
+        data = whole if self.is_boolean else whole.astype(_smallest(*self.range))
+        found = hashlib.sha256(f"{whole.dtype.str}{whole.shape}{data.itemsize}".encode())
         found.update(data.data)
         return found.hexdigest()
 
@@ -222,10 +222,10 @@ class TableData:
         """The largest absolute value of an entry."""
         return max(map(abs, self.range))
 
-    @property
+    @cached_property
     def range(self) -> tuple[int, int]:
         """The least and the greatest entry."""
-        return self.pyramid.whole
+        return int(np.minimum.reduce(self.data, axis=None)), int(np.maximum.reduce(self.data, axis=None))
 
     @cached_property
     def runs(self) -> Runs | None:
@@ -259,6 +259,12 @@ class TableData:
 
     def __repr__(self) -> str:
         return f"Table({self.name!r}, shape={self.shape})"
+
+
+def _read_only(entries: Array) -> Array:
+    found = entries.view()
+    found.flags.writeable = False
+    return found
 
 
 def _smallest(least: int, most: int) -> type[np.signedinteger[Any]]:
@@ -312,8 +318,13 @@ class TableSymbol(sympy.AtomicExpr):  # type: ignore[misc]
     is_integer = True
 
     def __new__(cls, table: TableData) -> Self:
+        known: Self | None = table.__dict__.get("_symbol")
+        if known is not None:
+            return known
         node: Self = sympy.AtomicExpr.__new__(cls)
         node.table = table
+        if table.is_placeholder:  # looked up at every call, where one object is found without a comparison
+            table.__dict__["_symbol"] = node
         return node
 
     table: TableData

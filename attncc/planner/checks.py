@@ -11,7 +11,6 @@ import sympy
 
 from attncc._util import caching
 from attncc.errors import PatternError, ShapeError, TableError
-from attncc.frontend.patterns import Pattern
 from attncc.ir.arithmetic import floor_quotient, whole_floors
 from attncc.ir.bits import MAX_SHIFT, LeftShift, RightShift
 from attncc.ir.comparisons import Conjunction, implied
@@ -22,12 +21,11 @@ from attncc.ir.lists import IsMember
 from attncc.ir.magnitude import LIMIT, magnitude
 from attncc.ir.normal import Clause, TooManyClausesError, clauses, spans_of
 from attncc.ir.notation import expression
-from attncc.ir.placeholders import Placeholder
 from attncc.ir.predicate import And, Atom, Connective, Predicate, conjunction
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.score import ScoreExpression
-from attncc.ir.symbols import MAX_POSITION, NK, NQ, B, H, I, J
-from attncc.ir.tables import Read, TableData, TableSymbol
+from attncc.ir.symbols import NK, NQ, B, H, I, J
+from attncc.ir.tables import Read, TableData
 from attncc.planner.shape import Shape
 
 #: Parts under guards that are looked at one by one.
@@ -50,26 +48,14 @@ def check(predicate: Predicate, shape: Shape, told: object = None) -> None:
     limits = limits_of(shape)
     if not shape.q_len or not shape.kv_len:
         return
-    _check_lengths(predicate, shape, predicate if told is None else told)
+    check_lengths(predicate, shape, predicate if told is None else told)
     for atom in predicate.atoms:
-        _check_arithmetic(atom.expr, limits)
+        check_arithmetic(atom.expr, limits)
     if predicate.tables:
         _check_reads(predicate, Clause({}), limits, set())
 
 
-def check_bound(pattern: Pattern, shape: Shape) -> None:
-    """Raise what `check` does for a pattern's predicate, and ShapeError for a length that its grids don't have.
-
-    Most patterns are shown to be right by their template, for all lengths and tables up to the next powers of two.
-    """
-    if not shape.q_len or not shape.kv_len:
-        return
-    _check_lengths(pattern.template.predicate, shape, pattern)
-    if not (_fits(pattern, shape) and _is_exact_at(pattern, shape)):
-        check(pattern.predicate, shape)
-
-
-def _check_lengths(predicate: Predicate, shape: Shape, told: object) -> None:
+def check_lengths(predicate: Predicate, shape: Shape, told: object) -> None:
     """Raise ShapeError for a length that a grid doesn't multiply to."""
     lengths = {NQ: ("queries", shape.q_len), NK: ("keys", shape.kv_len)} if {NQ, NK} & predicate.free else {}
     for quotient in {quotient for atom in predicate.atoms for quotient in atom.expr.atoms(FloorDiv)} if lengths else ():
@@ -83,91 +69,10 @@ def _check_lengths(predicate: Predicate, shape: Shape, told: object) -> None:
             )
 
 
-def _is_exact_at(pattern: Pattern, shape: Shape) -> bool:
-    """Return whether the arithmetic is shown to fit 64 bits, at all positions or at those of a shape."""
-    template = pattern.template.predicate
-    if _is_exact_everywhere(template) and all(table.is_narrow for table in pattern.bound.values()):
-        return True
-    return _is_exact(template, *_rounded(pattern, shape))
-
-
-def check_sizes(pattern: Pattern, shape: Shape) -> None:
-    """Raise TableError unless tables that differ by batch entry or head have one entry for each, and no more."""
-    expected = {B: ("batch entries", shape.batch), H: ("heads", shape.heads)}
-    for read in reads_of(pattern.template.predicate):
-        table = pattern.bound.get(read.args[0], read.table)
-        for index, size in zip(read.indices, table.shape, strict=False):
-            what, number = expected.get(index, ("", size))
-            if size != number:
-                raise TableError(
-                    f"{_title(read, table)} {size} {what}, the tensors have {number}.",
-                    rule="A table that differs by batch entry or head has one entry for each of them.",
-                    fix="Slice the table, or give the dimension size 1 to share it.",
-                )
-
-
 @caching.algebra(1024)
 def reads_of(predicate: Predicate) -> tuple[Read, ...]:
     """Return the look-ups of a predicate."""
     return tuple({read for atom in predicate.atoms for read in atom.expr.atoms(Read)})
-
-
-def _fits(pattern: Pattern, shape: Shape) -> bool:
-    """Return whether every look-up of a table, by a symbol or a number, lies inside of it wherever it stands."""
-    reads = reads_of(pattern.template.predicate)
-    limits = limits_of(shape) if reads else {}
-    for read in reads:
-        table = pattern.bound.get(read.args[0], read.table)
-        for index, size in zip(read.indices, table.shape, strict=False):
-            low, high = limits.get(index) or ((int(index),) * 2 if index.is_Integer else (-1, 0))
-            if low < 0 or high >= size:
-                return False
-    return True
-
-
-#: Symbols, with their least and greatest value.
-Rounded = tuple[tuple[sympy.Symbol, int, int], ...]
-#: Placeholders, with bounds of the entries of the tables that take their places.
-Ends = tuple[tuple[Placeholder, int, int], ...]
-
-
-def _rounded(pattern: Pattern, shape: Shape) -> tuple[Rounded, Ends]:
-    """Return the limits of symbols and the ranges of tables, rounded away from 0 to powers of two."""
-    limits = ((symbol, min(_power(low), 0), max(_power(high), 0)) for symbol, (low, high) in limits_of(shape).items())
-    ranges = ((table, pattern.bound[symbol].range) for symbol, table in pattern.template.placeholders.items())
-    return tuple(limits), tuple((table, _power(least), _power(most)) for table, (least, most) in ranges)
-
-
-def _power(value: int) -> int:
-    """Return the next power of two, away from 0, but MAX_POSITION - 1 for what reaches that."""
-    found = 1 << (abs(value) - 1).bit_length() if value else 0
-    found = min(found, MAX_POSITION - 1) if abs(value) < MAX_POSITION else found
-    return found if value >= 0 else -found
-
-
-@caching.algebra(1024)
-def _is_exact_everywhere(template: Predicate) -> bool:
-    """Return whether a template's arithmetic fits 64 bits at all positions, with tables of 32 bits."""
-    most = MAX_POSITION - 1
-    limits = tuple((symbol, -most if symbol == I else 0, most) for symbol in (I, J, H, B))
-    tables = frozenset(read.table for read in reads_of(template))
-    placeholders = [table for table in tables if isinstance(table, Placeholder)]
-    return _is_exact(template, limits, tuple((table, -most, most) for table in placeholders))
-
-
-@caching.algebra(4096)
-def _is_exact(template: Predicate, rounded: Rounded, ends: Ends) -> bool:
-    """Return whether the arithmetic of a template is shown to fit 64 bits, tables being within their ends."""
-    if {NQ, NK} & template.free:
-        return False
-    limits = {symbol: (low, high) for symbol, low, high in rounded}
-    known = {TableSymbol(table): TableSymbol(table.within(least, most)) for table, least, most in ends}
-    try:
-        for atom in template.atoms:
-            _check_arithmetic(atom.expr.xreplace(known), limits)
-    except PatternError:
-        return False
-    return True
 
 
 class HasPredicate(Protocol):
@@ -186,10 +91,10 @@ def check_score(score: ScoreExpression, pattern: HasPredicate, shape: Shape) -> 
         return
     limits = limits_of(shape)
     for index in score.indices():
-        _check_arithmetic(index, limits)
+        check_arithmetic(index, limits)
     for condition in score.predicates:
         for atom in condition.atoms:
-            _check_arithmetic(atom.expr, limits)
+            check_arithmetic(atom.expr, limits)
     if score.lookups or score.tables:
         _check_branch(score.expr, _clauses(pattern.predicate), limits)
 
@@ -242,7 +147,7 @@ def _met(guards: list[Clause], predicate: Predicate) -> list[Clause]:
     return [met for a in guards for b in _clauses(predicate) if (met := a.meet(b)) is not None]
 
 
-def _check_arithmetic(expr: sympy.Expr, limits: Limits) -> None:
+def check_arithmetic(expr: sympy.Expr, limits: Limits) -> None:
     _check_operands(expr, limits)
     _check_magnitude(expr, {symbol: max(-low, high) for symbol, (low, high) in limits.items()})
 
@@ -346,11 +251,11 @@ def _check_read(read: Read | Lookup, guard: Clause, limits: Limits) -> None:
 
 def _described(read: Read | Lookup) -> tuple[str, tuple[int, ...]]:
     if isinstance(read, Read):
-        return _title(read, read.table), read.shape
+        return title(read, read.table), read.shape
     return f"Weights {read.weights.label!r} have", read.weights.shape
 
 
-def _title(read: Read, table: TableData) -> str:
+def title(read: Read, table: TableData) -> str:
     return f"Lists {table.name!r} have" if isinstance(read, IsMember) else f"Table {table.name!r} has"
 
 

@@ -4,7 +4,7 @@ With one query every comparison is a filter on keys, whatever it is in a clause.
 clause becomes a range of keys, start to stop in steps, whose ends are integer functions of the query and its tables.
 So a step costs a few operations on integers where comparisons leave ranges (windows, strides, blocks, lengths). Where
 they don't (documents, lists), the predicate is evaluated once for the keys within the ranges, for all batch entries
-and heads at once.
+and heads at once. Groups and passes are made of the keys only where something asks for them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy
 
 from attncc._util import caching
+from attncc.frontend.pages import Pages
+from attncc.frontend.patterns import Pattern
 from attncc.frontend.templates import Tables, put
 from attncc.ir.arithmetic import split_sum
-from attncc.ir.evaluate import Environment, Evaluator, evaluate_predicate, evaluator
+from attncc.ir.evaluate import Consecutive, Environment, Evaluator, evaluator, predicate_evaluator
 from attncc.ir.normal import Clause, TooManyClausesError
-from attncc.ir.predicate import TRUE, Predicate, conjunction
+from attncc.ir.predicate import Predicate, conjunction
 from attncc.ir.span import Span
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Array
@@ -33,7 +35,7 @@ from attncc.planner.bands import inverse
 from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.key_ranges import constant
 from attncc.planner.layout import Layout
-from attncc.planner.members import Members, grouped
+from attncc.planner.members import grouped
 from attncc.planner.passes import Alternative, Group, Pass
 from attncc.planner.shape import Shape
 from attncc.planner.specialise import specialise
@@ -44,7 +46,7 @@ MOST_LISTED = 1 << 18
 
 #: Narrows the range (start, stop) of keys by the value of an expression.
 Narrowing = Callable[[int, int, int], tuple[int, int]]
-#: The disjoint ranges of keys that a query sees, or all of its keys, ascending.
+#: The keys of a query: disjoint ranges by their first keys, none of them empty, or all of the keys, ascending.
 Keys = tuple[range, ...] | Array
 
 
@@ -56,13 +58,13 @@ class ClauseKeys:
         values: Expressions without j, one for each comparison, as functions of an environment.
         narrowings: What the value of each expression leaves of the range.
         step: The distance of its keys.
-        rest: What is left to evaluate for each key of the range; TRUE where the clause holds for all of them.
+        rest: What is left to evaluate for each key of the range; None where the clause holds for all of them.
     """
 
     values: tuple[Evaluator, ...]
     narrowings: tuple[Narrowing, ...]
     step: int = 1
-    rest: Predicate = TRUE
+    rest: Evaluator | None = None
 
     @classmethod
     def of(cls, clause: Clause) -> ClauseKeys:
@@ -80,7 +82,8 @@ class ClauseKeys:
         last = [] if congruence is None else [congruence[:2]]  # it moves the start that the others leave
         values, narrowings = zip(*found, *last, strict=True) if found or last else ((), ())
         step = 1 if congruence is None else congruence[2]
-        return cls(tuple(map(evaluator, values)), narrowings, step, conjunction(span.predicate() for span in rest))
+        left = predicate_evaluator(conjunction(span.predicate() for span in rest)) if rest else None
+        return cls(tuple(map(evaluator, values)), narrowings, step, left)
 
     def range_of(self, values: Iterable[int], kv_len: int) -> range:
         """Return the keys below `kv_len` for these values."""
@@ -139,55 +142,68 @@ def _congruence(span: Span) -> tuple[sympy.Expr, Narrowing, int] | None:
     return parts[0], narrow, modulus
 
 
-class QueryKeys(NamedTuple):
+class PreparedKeys(NamedTuple):
     """How the keys of one query are found under a template.
 
     Attributes:
         clauses: The keys of its disjoint clauses.
         exact: Whether these are all: nothing is left to evaluate.
+        holds: Where the template holds.
     """
 
     clauses: tuple[ClauseKeys, ...]
     exact: bool
+    holds: Evaluator
+
+
+class KeyList(NamedTuple):
+    """The keys of the only query, for the batch entries and heads that share them (None: all of them)."""
+
+    batches: tuple[int, ...] | None
+    heads: tuple[int, ...] | None
+    keys: Keys
 
 
 @caching.algebra(1024)
-def prepared(template: Predicate) -> QueryKeys:
+def prepared(template: Predicate) -> PreparedKeys:
     """Return how keys are found under a template; where it isn't taken apart, all of it is left to evaluate."""
     try:
         clauses = tuple(map(ClauseKeys.of, disjoint_clauses(template)))
     except TooManyClausesError:
-        clauses = (ClauseKeys((), (), rest=template),)
-    return QueryKeys(clauses, all(clause.rest == TRUE for clause in clauses))
+        clauses = (ClauseKeys((), (), rest=predicate_evaluator(template)),)
+    return PreparedKeys(clauses, all(clause.rest is None for clause in clauses), predicate_evaluator(template))
 
 
-def listed(
-    template: Predicate, tables: Tables, shape: Shape, tile: tuple[int, int], target: Target
-) -> tuple[Group, ...] | None:
-    """Return the groups of a predicate for one query, with one way to run each; None where there are too many keys.
+def listed(pattern: Pattern, shape: Shape) -> tuple[KeyList, ...] | None:
+    """Return the keys of a pattern's only query at a shape with keys; None where too many would be listed one by one.
 
-    Args:
-        template: The predicate, with placeholders for `tables`.
-        tables: The tables that take their places.
-        shape: One query, and at least one key.
-        tile: (block_m, block_n) of the passes.
-        target: What they are priced for.
+    Entries and heads whose keys are equal share them, but for entries with pages of their own.
     """
+    template, tables = pattern.template.predicate, pattern.bound
     by_entry, by_head = B in template.free, H in template.free
     sizes = shape.batch if by_entry else 1, shape.heads if by_head else 1
     found = _keys(template, tables, shape, sizes)
     if found is None:
         return None
-
-    def seen(entry: int, head: int) -> tuple[Hashable, tuple[int, int, Keys]]:
-        keys = found[entry * sizes[1] + head]
-        return keys if isinstance(keys, tuple) else keys.tobytes(), (entry, head, keys)
-
-    groups = []
-    for members, (entry, head, keys) in grouped(*sizes, by_entry, by_head, seen):
-        stated = partial(_stated, template, tables, shape, entry, head)
-        groups.append(_group(members, keys, stated, shape, tile, target))
+    if by_entry or by_head:
+        shared = grouped(*sizes, by_entry, by_head, _shared(found, sizes[1]))
+        groups = [KeyList(*members, keys) for members, keys in shared]
+    else:
+        groups = [KeyList(None, None, found[0])]
+    if pattern.template.page_size:
+        every = range(shape.batch)
+        groups = [KeyList((entry,), *own[1:]) for own in groups for entry in own.batches or every]
     return tuple(groups)
+
+
+def _shared(found: list[Keys], heads: int) -> Callable[[int, int], tuple[Hashable, Keys]]:
+    """Return what gives the keys of an entry and a head, after what they are known by."""
+
+    def of(entry: int, head: int) -> tuple[Hashable, Keys]:
+        keys = found[entry * heads + head]
+        return keys if isinstance(keys, tuple) else keys.tobytes(), keys
+
+    return of
 
 
 def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, int]) -> list[Keys] | None:
@@ -196,8 +212,10 @@ def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, i
     env: dict[sympy.Basic, object] = {I: shape.q_offset, NQ: shape.q_len, NK: shape.kv_len, B: 0, H: 0, **tables}
     if members > 1:
         env |= {B: np.arange(sizes[0])[:, None], H: np.arange(sizes[1])}
-    clauses, exact = prepared(template)
+    clauses, exact, holds = prepared(template)
     ranges = [_ranges(clause, env, sizes, shape.kv_len) for clause in clauses] or [[range(0)] * members]
+    if exact and len(clauses) == 1 and clauses[0].step == 1:
+        return [(part,) if part else () for part in ranges[0]]
     if exact:
         found = [_ascending(own) for own in zip(*ranges, strict=True)]
         return None if sum(map(_number_listed, found)) > MOST_LISTED else list(found)
@@ -205,13 +223,13 @@ def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, i
     first, last = min(map(_start, parts), default=0), max((part[-1] + 1 for part in parts), default=0)
     if (last - first) * members > MOST_LISTED:
         return None
-    if members == len(clauses) == len(parts) == 1:
-        return [_passing(parts[0], clauses[0].rest, env)]
-    if members > 1:
-        env |= {B: np.arange(sizes[0])[:, None, None], H: np.arange(sizes[1])[:, None]}
-    holds = evaluate_predicate(template, {**env, J: np.arange(first, last)})
-    rows = np.broadcast_to(holds, (*sizes, last - first)).reshape(members, -1)
-    return [np.flatnonzero(row) + first for row in rows]
+    if members == 1:
+        if len(clauses) == len(parts) == 1:
+            return [_passing(parts[0], clauses[0].rest or holds, env)]
+        return [_passing(range(first, last), holds, env)]
+    env |= {B: np.arange(sizes[0])[:, None, None], H: np.arange(sizes[1])[:, None]}
+    rows = np.broadcast_to(holds(Consecutive(env, J, first, last)), (*sizes, last - first)).reshape(members, -1)
+    return [_in_ranges(row.nonzero()[0] + first) for row in rows]
 
 
 def _ranges(clause: ClauseKeys, env: Environment, sizes: tuple[int, int], kv_len: int) -> list[range]:
@@ -219,15 +237,34 @@ def _ranges(clause: ClauseKeys, env: Environment, sizes: tuple[int, int], kv_len
     values = [value(env) for value in clause.values]
     if sizes == (1, 1):
         return [clause.range_of(values, kv_len)]
-    columns = [np.broadcast_to(value, sizes).ravel().tolist() for value in values]
-    rows = zip(*columns, strict=True) if columns else [()] * (sizes[0] * sizes[1])
+    members = sizes[0] * sizes[1]
+    columns = [_of_each(value, sizes) for value in values]
+    rows = zip(*columns, strict=True) if columns else [()] * members
     return [clause.range_of(row, kv_len) for row in rows]
 
 
-def _ascending(ranges: tuple[range, ...]) -> tuple[range, ...]:
-    """Return those that hold keys, by their first ones."""
-    some = tuple(filter(None, ranges))
-    return some if len(some) < 2 else tuple(sorted(some, key=_start))
+def _of_each(value: Any, sizes: tuple[int, int]) -> list[int]:
+    """Return a value, an integer or an array, for each head of each batch entry."""
+    if isinstance(value, int):
+        return [value] * (sizes[0] * sizes[1])
+    whole = value if value.size == sizes[0] * sizes[1] else np.broadcast_to(value, sizes)
+    return whole.ravel().tolist()
+
+
+def _ascending(ranges: Iterable[range]) -> tuple[range, ...]:
+    """Return those that hold keys, by their first ones; consecutive ones are one."""
+    some = [part for part in ranges if part]
+    if len(some) < 2:
+        return tuple(some)
+    some.sort(key=_start)
+    found = some[:1]
+    for part in some[1:]:
+        before = found[-1]
+        if before.stop == part.start and before.step == part.step == 1:
+            found[-1] = range(before.start, part.stop)
+        else:
+            found.append(part)
+    return tuple(found)
 
 
 def _number_listed(ranges: tuple[range, ...]) -> int:
@@ -235,56 +272,75 @@ def _number_listed(ranges: tuple[range, ...]) -> int:
     return 0 if not ranges or (len(ranges) == 1 and ranges[0].step == 1) else sum(map(len, ranges))
 
 
-def _passing(keys: range, condition: Predicate, env: Environment) -> Array:
+def _passing(keys: range, holds: Evaluator, env: Environment) -> Keys:
     """Return the keys of a range for which a condition holds."""
-    positions = np.arange(keys.start, keys.stop, keys.step)
-    holds = evaluate_predicate(condition, {**env, J: positions})
-    passing: Array = positions[np.broadcast_to(holds, positions.shape)]
-    return passing
+    consecutive = keys.step == 1
+    found = holds(Consecutive(env, J, keys.start, keys.stop) if consecutive else {**env, J: np.array(keys)})
+    places = (found if np.shape(found) == (len(keys),) else np.broadcast_to(found, len(keys))).nonzero()[0]
+    return _in_ranges(places + keys.start if consecutive else keys.start + keys.step * places)
+
+
+def _in_ranges(keys: Array) -> Keys:
+    """Return ascending keys as a range, where they are consecutive."""
+    if not len(keys):
+        return ()
+    first, last = int(keys[0]), int(keys[-1]) + 1
+    return (range(first, last),) if last - first == len(keys) else keys
 
 
 def _start(keys: range) -> int:
     return keys.start
 
 
-def _stated(template: Predicate, tables: Tables, shape: Shape, entry: int, head: int) -> Predicate:
-    return specialise(put(template, tables), shape, entry, head)
+def positions(keys: Keys) -> Array:
+    """Return all keys, ascending, int64."""
+    if not isinstance(keys, tuple):
+        return keys
+    found = np.concatenate([np.arange(part.start, part.stop, part.step) for part in keys or (range(0),)])
+    if any(after.start <= before[-1] for before, after in pairwise(keys)):
+        found.sort()
+    return found
 
 
-#: The only query.
-_ROW = Axis(1)
+def groups(
+    lists: Iterable[KeyList], pattern: Pattern, shape: Shape, tile: tuple[int, int], target: Target
+) -> tuple[Group, ...]:
+    """Return the groups of a plan whose only query has these keys, with one way to run each.
+
+    Args:
+        lists: The keys, as `listed` gives them.
+        pattern: The pattern.
+        shape: The shape.
+        tile: (block_m, block_n) of the passes.
+        target: What they are priced for.
+    """
+    pages = Pages.of(pattern)
+    found = []
+    for batches, heads, keys in lists:
+        stated = partial(_stated, pattern, shape, (batches or (0,))[0], (heads or (0,))[0])
+        group = Group(batches, heads, (_way(keys, stated, shape, tile, target),))
+        found.append(group if pages is None or batches is None else group.in_pages(pages, batches[0]))
+    return tuple(found)
 
 
-def _group(
-    members: Members,
-    keys: Keys,
-    stated: Callable[[], Predicate],
-    shape: Shape,
-    tile: tuple[int, int],
-    target: Target,
-) -> Group:
+def _stated(pattern: Pattern, shape: Shape, entry: int, head: int) -> Predicate:
+    return specialise(put(pattern.template.predicate, pattern.bound), shape, entry, head)
+
+
+def _way(
+    keys: Keys, stated: Callable[[], Predicate], shape: Shape, tile: tuple[int, int], target: Target
+) -> Alternative:
     if not len(keys):
-        return Group(*members, (Alternative("empty", (), 0.0),))
+        return Alternative("empty", (), 0.0)
     layout, count = _laid_out(keys, shape.kv_len)
     work = Pass(stated, layout, shape.q_offset, *tile)
-    return Group(*members, (Alternative("listed", (work,), cost.listed(count, target)),))
+    return Alternative("listed", (work,), cost.listed(count, target))
 
 
 def _laid_out(keys: Keys, kv_len: int) -> tuple[Layout, int]:
     """Return the layout of the keys, natural where they are consecutive, and their number."""
-    if not (isinstance(keys, tuple) and len(keys) == 1 and keys[0].step == 1):
-        keys = keys if isinstance(keys, np.ndarray) else _merged(keys)
-        first, last = int(keys[0]), int(keys[-1]) + 1
-        if last - first != len(keys):
-            return Layout(_ROW, Axis(kv_len, keys), constant(1, len(keys), 0, len(keys)), None), len(keys)
-        keys = (range(first, last),)
-    first, last = keys[0].start, keys[0].stop
-    return Layout(_ROW, Axis(kv_len), constant(1, kv_len, first, last), None), last - first
-
-
-def _merged(ranges: tuple[range, ...]) -> Array:
-    """Return the keys of disjoint ranges, ascending."""
-    found = np.concatenate([np.arange(part.start, part.stop, part.step) for part in ranges])
-    if any(after.start <= before[-1] for before, after in pairwise(ranges)):
-        found.sort()
-    return found
+    if isinstance(keys, tuple) and len(keys) == 1 and keys[0].step == 1:
+        first, last = keys[0].start, keys[0].stop
+        return Layout(Axis(1), Axis(kv_len), constant(1, kv_len, first, last), None), last - first
+    each = positions(keys)
+    return Layout(Axis(1), Axis(kv_len, each), constant(1, len(each), 0, len(each)), None), len(each)

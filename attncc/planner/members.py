@@ -28,10 +28,14 @@ def grouped(
     """
     found: dict[tuple[tuple[int, ...] | None, Hashable], tuple[list[int], Shared]] = {}
     for entry in range(entries if by_entry else 1):
+        if not by_head:
+            key, shared = of(entry, 0)
+            found.setdefault((None, key), ([], shared))[0].append(entry)
+            continue
         alike: dict[Hashable, tuple[list[int], Shared]] = {}
-        for head in range(heads if by_head else 1):
+        for head in range(heads):
             key, shared = of(entry, head)
             alike.setdefault(key, ([], shared))[0].append(head)
         for key, (own, shared) in alike.items():
-            found.setdefault((tuple(own) if by_head else None, key), ([], shared))[0].append(entry)
+            found.setdefault((tuple(own), key), ([], shared))[0].append(entry)
     return [((tuple(own) if by_entry else None, heads_of), shared) for (heads_of, _), (own, shared) in found.items()]

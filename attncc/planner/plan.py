@@ -9,9 +9,12 @@ from functools import cached_property
 
 from attncc._util.display import Displayed
 from attncc.frontend.patterns import Pattern
+from attncc.ir.symbols import B, H
 from attncc.planner import explain
 from attncc.planner.cost import HEAD_DIM
 from attncc.planner.dense import DenseBaseline, beside
+from attncc.planner.listing import KeyList
+from attncc.planner.listing import groups as groups_of
 from attncc.planner.notes import notes
 from attncc.planner.passes import Group, Pass
 from attncc.planner.shape import Shape
@@ -23,18 +26,41 @@ _BOUND_THERE = (
 )
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)  # not frozen, since one is made for each step of decoding
 class Plan(Displayed):
-    """How a pattern runs at a shape: groups of heads, their passes, and the alternatives that lost."""
+    """How a pattern runs at a shape: groups of heads, their passes, and the alternatives that lost.
+
+    Attributes:
+        pattern: The pattern.
+        shape: The shape.
+        block_m: Queries of a tile.
+        block_n: Keys of a tile.
+        target: The name of the target that it is for.
+        laid_out: The groups; empty where a single query's keys are listed.
+        listed: These keys, of which groups are made when they are asked for.
+    """
 
     pattern: Pattern
     shape: Shape
     block_m: int
     block_n: int
     target: str
-    groups: tuple[Group, ...]
-    #: Size of the dense mask: batch and heads count only where the pattern depends on them.
-    mask_shape: tuple[int, ...]
+    laid_out: tuple[Group, ...] = ()
+    listed: tuple[KeyList, ...] | None = None
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Groups of heads, with their passes."""
+        if self.listed is None:
+            return self.laid_out
+        return groups_of(self.listed, self.pattern, self.shape, self.tile, find_target(self.target))
+
+    @property
+    def mask_shape(self) -> tuple[int, ...]:
+        """Size of the dense mask: batch and heads count only where the pattern depends on them."""
+        free, shape = self.pattern.template.predicate.free, self.shape
+        leading = ((shape.batch,) if B in free else ()) + ((shape.heads,) if H in free else ())
+        return (*leading, shape.q_len, shape.kv_len)
 
     @property
     def tile(self) -> tuple[int, int]:
@@ -43,15 +69,14 @@ class Plan(Displayed):
 
     def preferring(self, way: str) -> Plan:
         """Return the plan that runs the alternatives of this name, where a group has one."""
-        if all(len(group.alternatives) == 1 for group in self.groups):
+        if self.listed is not None or all(len(group.alternatives) == 1 for group in self.laid_out):
             return self
-        return replace(self, groups=tuple(group.preferring(way) for group in self.groups))
+        return replace(self, laid_out=tuple(group.preferring(way) for group in self.laid_out))
 
     @property
     def size(self) -> int:
         """Positions and entries of tables that it stands for: what it takes to keep it grows with them."""
-        tables = sum(math.prod(table.shape) for table in self.pattern.looked_up)
-        return self.shape.q_len + self.shape.kv_len + tables
+        return self.shape.q_len + self.shape.kv_len + sum(math.prod(table.shape) for table in self.pattern.looked_up)
 
     def members(self, group: Group) -> int:
         """Number of leading entries of the dense mask that a group stands for."""

@@ -23,7 +23,8 @@ from attncc.ir.tables import Read
 from attncc.planner import cost
 from attncc.planner.axis import Axis
 from attncc.planner.blocked import blocked
-from attncc.planner.checks import check_bound, limits_of, reads_of
+from attncc.planner.bound_checks import check_bound
+from attncc.planner.checks import limits_of, reads_of
 from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.key_ranges import hull
 from attncc.planner.layout import Layout, by_start, dense_layout, lay_out
@@ -91,23 +92,30 @@ def _by_handle(pattern: Pattern, *rest: object) -> tuple[object, ...]:
 @caching.by_size(lambda plan: plan.size, _by_handle)
 def plan_for(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> Plan:
     """Return the plan for a shape, as `plan` does; the last ones are kept."""
+    if (of_one := plan_of_one(pattern, shape, tile, target)) is not None:
+        return of_one
     check_bound(pattern, shape)
-    template = pattern.template.predicate
     groups = _groups(pattern, shape, tile, find_target(target))
     if (pages := Pages.of(pattern)) is not None:
         members = ((group, range(shape.batch) if group.batches is None else group.batches) for group in groups)
         groups = tuple(group.in_pages(pages, entry) for group, entries in members for entry in entries)
-    free = template.free
-    leading = ((shape.batch,) if B in free else ()) + ((shape.heads,) if H in free else ())
-    mask_shape = (*leading, shape.q_len, shape.kv_len)
-    return Plan(pattern, shape, *tile, target, groups, mask_shape)
+    return Plan(pattern, shape, *tile, target, groups)
+
+
+def plan_of_one(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> Plan | None:
+    """Return the plan for a single query, whose keys are listed; None for more, or where the keys are too many.
+
+    It isn't kept: a step of decoding makes it in less time than others take to be kept.
+    """
+    if shape.q_len != 1 or not shape.kv_len:
+        return None
+    check_bound(pattern, shape)
+    keys = listed(pattern, shape)
+    return None if keys is None else Plan(pattern, shape, *tile, target, listed=keys)
 
 
 def _groups(pattern: Pattern, shape: Shape, tile: Tile, target: Target) -> tuple[Group, ...]:
     """Return the groups of heads that share a predicate, with the ways to run it."""
-    template, tables = pattern.template.predicate, pattern.bound
-    if shape.q_len == 1 and shape.kv_len and (found := listed(template, tables, shape, tile, target)) is not None:
-        return found
     alike, tables = bound_groups(pattern, shape)
     return tuple(
         Group(batches, heads, _alternatives(predicate, tables, shape, tile, target))
@@ -124,7 +132,10 @@ def _reduced(plan: Plan) -> tuple[object, ...]:
 def planned_again(pattern: Pattern, shape: Shape, tile: Tile, target: str, ways: tuple[str, ...]) -> Plan:
     """Return the plan that runs, of each group, the alternative named in `ways`: what a copy of a plan is made by."""
     fresh = plan_for(pattern, shape, tile, target)
-    return replace(fresh, groups=tuple(group.preferring(way) for group, way in zip(fresh.groups, ways, strict=True)))
+    if fresh.listed is not None:
+        return fresh
+    groups = zip(fresh.laid_out, ways, strict=True)
+    return replace(fresh, laid_out=tuple(group.preferring(way) for group, way in groups))
 
 
 copyreg.pickle(Plan, _reduced)  # type: ignore[arg-type]

@@ -35,7 +35,8 @@ class Shape:
             value = getattr(self, name)
             if type(value) is not int or not least <= value < MAX_POSITION:
                 object.__setattr__(self, name, _within(name, value, least))
-        _within("q_offset + q_len", self.q_offset + self.q_len, LEAST["q_offset"])
+        if not LEAST["q_offset"] <= self.q_offset + self.q_len < MAX_POSITION:
+            _within("q_offset + q_len", self.q_offset + self.q_len, LEAST["q_offset"])
 
     @classmethod
     def of(cls, q_len: int, kv_len: int | None = None, q_offset: int = 0, heads: int = 1, batch: int = 1) -> Shape:

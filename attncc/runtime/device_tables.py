@@ -18,7 +18,8 @@ from attncc.frontend.patterns import Pattern
 from attncc.frontend.templates import PatternTemplate
 from attncc.ir.score import by_key
 from attncc.ir.tables import TableSymbol
-from attncc.planner.checks import check_score, check_sizes
+from attncc.planner.bound_checks import check_sizes
+from attncc.planner.checks import check_score
 from attncc.planner.options import WAYS
 from attncc.planner.preparation import TableKinds, kinds_of, prepare
 from attncc.planner.shape import Shape

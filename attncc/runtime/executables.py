@@ -17,16 +17,17 @@ from attncc.backends.device import target_name
 from attncc.backends.empty import EMPTY
 from attncc.backends.inputs import Inputs
 from attncc.configs.encoding import DecodedConfig, decoded
-from attncc.configs.lookup import looked_up
+from attncc.configs.lookup import bucket, looked_up
 from attncc.configs.result import LookupResult
 from attncc.errors import AttnccError, BackendError
 from attncc.frontend.pages import Pages
 from attncc.frontend.patterns import Pattern, by_handle
 from attncc.frontend.templates import PatternTemplate
 from attncc.ir.score import ScoreExpression, by_key
-from attncc.planner.checks import check_score, check_sizes
+from attncc.planner.bound_checks import check_sizes
+from attncc.planner.checks import check_score
 from attncc.planner.plan import Plan
-from attncc.planner.search import plan_for
+from attncc.planner.search import plan_for, plan_of_one
 from attncc.planner.shape import Shape
 from attncc.runtime.call import AttentionCall
 from attncc.runtime.device_tables import bound_executable
@@ -55,9 +56,10 @@ def executable_for(query: Tensor, key: Tensor, value: Tensor, direction: str, ca
             tuned = None
         elif (executable := reference()) is not None:
             return executable
-    if (bound := _on_device(query, key, value, direction, call)) is not None:
+    pattern = by_handle(call.pattern)
+    if (bound := _on_device(pattern, query, key, value, direction, call)) is not None:
         return bound
-    _, executable, tuned = _run(query, key, value, direction, call, tuned)
+    _, executable, tuned = _run(pattern, query, key, value, direction, call, tuned)
     if len(_executables) >= MOST:
         _executables.clear()
     _executables[alike] = weakref.ref(executable), tuned
@@ -83,9 +85,10 @@ def max_scores_for(query: Tensor, key: Tensor, value: Tensor, call: AttentionCal
     )
 
 
-def _on_device(query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall) -> Executable | None:
+def _on_device(
+    pattern: Pattern, query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall
+) -> Executable | None:
     """Return the executable of a call whose tables lie on the tensors' device; None where they are on the host."""
-    pattern = by_handle(call.pattern)
     if pattern.device != query.device or 0 in (*query.shape[:3], key.shape[2]):
         return None
     prepared = _prepared_for(pattern, query, key, value, direction, call)
@@ -99,14 +102,19 @@ def planned(query: Tensor, key: Tensor, value: Tensor, direction: str, call: Att
     Without a backend it is for the first preferred one that doesn't refuse, without a configuration under the tuned
     one. Raises BackendError, and the errors of the look-up and of planning.
     """
-    return _run(query, key, value, direction, call)[0]
+    return _run(by_handle(call.pattern), query, key, value, direction, call)[0]
 
 
 def _run(
-    query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall, tuned: LookupResult | None = None
+    pattern: Pattern,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    direction: str,
+    call: AttentionCall,
+    tuned: LookupResult | None = None,
 ) -> tuple[Plan, Executable, LookupResult | None]:
     """Return the plan of a call, its executable, and the look-up of its configuration: `tuned`, or a new one."""
-    pattern = by_handle(call.pattern)
     prepared = _prepared_for(pattern, query, key, value, direction, call)
     pages = Pages.of(pattern)
     kv_len = key.shape[2] if pages is None else pages.positions
@@ -116,8 +124,7 @@ def _run(
     if call.config:
         return *prepared.lowered(pattern, shape, call.config), None
     if tuned is None:
-        prepared_for = prepared.score.key, shape, prepared.inputs, direction, prepared.backend, prepared.target
-        tuned = looked_up(pattern, *prepared_for)
+        tuned = prepared.tuned_for(pattern, shape)
     return *_lowered_as_tuned(prepared, pattern, shape, tuned), tuned
 
 
@@ -132,6 +139,7 @@ class PreparedCall(NamedTuple):
         inputs: The sizes of tensors; None where there are no heads or batch entries.
         heads: The number of heads, 1 where neither pattern nor score depends on them.
         batch: The same of batch entries.
+        tuned: The last look-ups of configurations, by what they depend on besides.
     """
 
     score: ScoreExpression
@@ -141,6 +149,7 @@ class PreparedCall(NamedTuple):
     inputs: Inputs | None
     heads: int
     batch: int
+    tuned: dict[tuple[int, int, int | None], LookupResult]
 
     @classmethod
     def of(
@@ -152,7 +161,17 @@ class PreparedCall(NamedTuple):
         shape = shape_for(pattern, score, 0, 0, 0, max(1, heads), max(1, batch))
         backend, target = backend_for(query, value, call.backend), target_name(query.device)
         inputs = None if 0 in (batch, heads) else Inputs.of(query, key, value)
-        return cls(score, direction, backend, target, inputs, shape.heads, shape.batch)
+        return cls(score, direction, backend, target, inputs, shape.heads, shape.batch, {})
+
+    def tuned_for(self, pattern: Pattern, shape: Shape) -> LookupResult:
+        """Return the configuration of a pattern and shape, as `configs.lookup.looked_up` does."""
+        alike = bucket(pattern, shape)
+        found = self.tuned.get(alike)
+        if found is None or not found.is_current:
+            assert self.inputs is not None
+            given = self.score.key, shape, self.inputs, self.direction, self.backend, self.target
+            found = self.tuned[alike] = looked_up(pattern, *given)
+        return found
 
     def lowered(self, pattern: Pattern, shape: Shape, config: str) -> tuple[Plan, Executable]:
         """Return the plan and the executable of a pattern and shape under a configuration, given as text."""
@@ -251,8 +270,11 @@ def _lowered(
     pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, target: str, config: DecodedConfig
 ) -> tuple[Plan, Executable]:
     lowering = backends.get(backend)
-    plan = plan_for(pattern, shape, config.planner.tile(lowering.tile), target).preferring(config.planner.plan)
+    tile = config.planner.tile(lowering.tile)
+    plan = plan_of_one(pattern, shape, tile, target)
+    if plan is None:
+        plan = plan_for(pattern, shape, tile, target).preferring(config.planner.plan)
+        _log_dense(plan)
     check_sizes(pattern, shape)
     check_score(score, pattern, shape)
-    _log_dense(plan)
     return plan, lowering.lower(plan, score, config.backend)

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import sympy
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from attncc.frontend.language import Index, Table, maximum, minimum
 from attncc.ir import evaluate as module
-from attncc.ir.evaluate import evaluate, evaluate_predicate
+from attncc.ir.condition import predicate_of
+from attncc.ir.evaluate import Consecutive, evaluate, evaluate_predicate
 from attncc.ir.predicate import FALSE, TRUE
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Read, TableData, TableSymbol
@@ -101,3 +104,13 @@ def test_extremes_inside_an_index_are_evaluated() -> None:
     condition = Table([5, 6, 7, 8])[minimum(abs(i - j), 3)] > maximum(i, 6)
     found = evaluate_predicate(condition.predicate, {I: ROWS, J: COLS})
     np.testing.assert_array_equal(found, np.minimum(abs(ROWS - COLS), 3) + 5 > np.maximum(ROWS, 6))
+
+
+@given(st.data(), st.integers(-3, 12), st.integers(0, 12))
+def test_consecutive_integers_are_evaluated_as_an_array_of_them(data: st.DataObject, first: int, length: int) -> None:
+    entries = np.array(data.draw(st.lists(st.integers(-5, 5), min_size=1, max_size=12)))
+    table = Table(entries, name="ids")
+    condition = predicate_of(table[j] + j // 2 >= table[i])
+    env = {I: 2, J: np.arange(first, first + length)}
+    found = evaluate_predicate(condition, Consecutive({I: 2}, J, first, first + length))
+    np.testing.assert_array_equal(found, evaluate_predicate(condition, env))

@@ -14,7 +14,8 @@ from attncc.frontend.language import Condition, Index, Table
 from attncc.frontend.scores import Score
 from attncc.ir.symbols import NK, I, J
 from attncc.planner import checks as module
-from attncc.planner.checks import check, check_score, check_sizes
+from attncc.planner.bound_checks import check_sizes
+from attncc.planner.checks import check, check_score
 from attncc.planner.shape import Shape
 
 SHAPE = Shape(9, 12, 4, 3)

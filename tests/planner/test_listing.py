@@ -75,7 +75,7 @@ def test_ranges_of_keys_need_no_evaluation(name: str, monkeypatch: pytest.Monkey
     pattern = attncc.load(name, **({"window": 9} if name == "sliding_window" else {}))
     pattern = pattern.union()
     mask = attncc.dense_mask(pattern, 1, 200, q_offset=157)
-    monkeypatch.setattr(listing, "evaluate_predicate", None)
+    monkeypatch.setattr(listing, "Consecutive", None)
     check_plan(attncc.plan(pattern, 1, 200, q_offset=157), mask.numpy())
 
 
@@ -94,7 +94,7 @@ def remainders_and_blocks(i, j):
 def test_remainders_blocks_and_unions_are_ranges(subset: int, row: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pattern = remainders_and_blocks().layers(subset)
     mask = attncc.dense_mask(pattern, 1, 200, q_offset=row)
-    monkeypatch.setattr(listing, "evaluate_predicate", None)
+    monkeypatch.setattr(listing, "Consecutive", None)
     check_plan(attncc.plan(pattern, 1, 200, q_offset=row), mask.numpy())
 
 

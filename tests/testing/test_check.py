@@ -30,7 +30,7 @@ def with_pass(change: Callable[[Pass], Pass]) -> Plan:
     made = attncc.plan(CAUSAL, LENGTH, tile=(16, 16))
     (group,) = made.groups
     ways = tuple(replace(way, passes=tuple(map(change, way.passes))) for way in group.alternatives)
-    return replace(made, groups=(replace(group, alternatives=ways),))
+    return replace(made, laid_out=(replace(group, alternatives=ways),))
 
 
 def with_runs(wrong: Callable[[Tiles], Tiles]) -> Callable[[Pass], Pass]:
@@ -53,7 +53,7 @@ def test_right_plans_pass() -> None:
     [
         (attncc.plan(attncc.load("sliding_window", window=8), LENGTH), "nnz"),
         (attncc.plan(CAUSAL, LENGTH - 1), "mask shape"),
-        (replace(attncc.plan(CAUSAL, LENGTH), groups=()), "nnz 0"),
+        (replace(attncc.plan(CAUSAL, LENGTH), laid_out=()), "nnz 0"),
         (with_pass(with_runs(lambda tiles: replace(tiles, full=np.ones_like(tiles.full)))), "is FULL and lacks pairs"),
         (with_pass(with_runs(lambda tiles: tiles.select(slice(1, None)))), "is EMPTY and has pairs"),
         (with_pass(lambda work: replace(work, stated=(~CAUSAL).predicate)), "nnz 4950"),

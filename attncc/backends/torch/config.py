@@ -41,7 +41,10 @@ class Config:
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Config:
         """Return the configuration with `values`, such as {"forward.chunk": 65536}; raises ConfigError."""
-        return choices.changed(cls(), values, "torch", _check)
+        return choices.changed(_DEFAULT, values, "torch", _check)
+
+
+_DEFAULT = Config()
 
 
 def _check(name: str, value: object) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from operator import methodcaller
 
 import torch
@@ -33,13 +31,14 @@ VECTOR = 8
 MOST_SHIFT = 1e12
 
 
-@dataclass(frozen=True, eq=False)
 class TorchExecutable:
     """A plan with its launches, made when first needed; see attncc.backends.base.Executable for shapes."""
 
-    plan: Plan
-    score: ScoreExpression
-    config: Config
+    def __init__(self, plan: Plan, score: ScoreExpression, config: Config) -> None:
+        self.plan, self.score, self.config = plan, score, config
+        self._scored = not score.is_identity
+        self._forward_launches = PlanLaunches(plan, config.forward, self._scored)
+        self._backward_launches = PlanLaunches(plan, config.backward, self._scored)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
@@ -99,18 +98,6 @@ class TorchExecutable:
         assert sums is not None  # a plan has a group for every head
         return sums
 
-    @cached_property
-    def _forward_launches(self) -> PlanLaunches:
-        return PlanLaunches(self.plan, self.config.forward, self._scored)
-
-    @cached_property
-    def _backward_launches(self) -> PlanLaunches:
-        return PlanLaunches(self.plan, self.config.backward, self._scored)
-
-    @cached_property
-    def _scored(self) -> bool:
-        return not self.score.is_identity
-
     def _score(
         self, weights: Sequence[Tensor], sums: Sequence[Tensor], selection: Selection, query: Tensor
     ) -> GroupScore | None:
@@ -127,7 +114,7 @@ def _forward(
     if group.rows_at_once:
         [launch] = group.launches
         out, lse = _results(launch, query, key, value, score, scale)
-        return launch.in_order(out), lse.map(launch.in_order)
+        return (out, lse) if launch.heads == 1 else (launch.in_order(out), lse.map(launch.in_order))
     out, lse = _accumulators(group, query, value, remainder=score is not None)
     for launch in group.launches:
         own = launch.of_heads(out), lse.map(launch.of_heads)

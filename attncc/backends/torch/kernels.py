@@ -252,8 +252,11 @@ def kernel_for(device: torch.device, score: PartScore | None = None) -> TileKern
     if device.type != "cpu":
         return Written(score)
     if score is None:
-        return FlashCPU()
+        return _FLASH
     return BiasedFlashCPU(score) if score.is_bias and not score.sums else Written(score)
+
+
+_FLASH = FlashCPU()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Launches: the calls of tile kernels that compute a group of heads, made ready for tensors of equal sizes."""
+"""Launches: the calls of tile kernels that compute a group of heads, made ready for tensors of equal sizes.
+
+They aren't frozen: those of a step of decoding are made at each step, which takes a fifth of the time then.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from torch import Tensor
 from attncc.backends.device import placed
 from attncc.backends.slots import Slots
 from attncc.backends.torch.config import Tiling
-from attncc.backends.torch.lower import TileSchedule, schedule
+from attncc.backends.torch.lower import TileSchedule, listed, schedule
 from attncc.backends.torch.masks import Additive
 from attncc.backends.torch.selection import Selection
 from attncc.backends.torch.tile_batch import TileBatch
+from attncc.frontend.pages import Pages
 from attncc.planner.passes import Group
 from attncc.planner.plan import Plan
 from attncc.planner.shape import Shape
@@ -23,7 +27,7 @@ from attncc.planner.shape import Shape
 MOST_SIZES = 16
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class TileLaunch:
     """One call of a tile kernel: items of a tile batch, for some of the G query heads that share keys.
 
@@ -90,7 +94,7 @@ class TileLaunch:
         return None if mask is None else mask.additive(like.device, like.dtype, self.heads)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class GroupLaunches:
     """The launches that compute a group of heads, in order.
 
@@ -129,6 +133,20 @@ class GroupLaunches:
         merges = not all(launch.tiles.first for launch in launches)
         return cls(selection, launches, schedule.covered, merges, rows_at_once, keys_at_once)
 
+    @classmethod
+    def of_one_row(
+        cls, tile_batches: list[TileBatch], selection: Selection, kv_len: int, *, one_head: bool
+    ) -> GroupLaunches:
+        """Return the launches of a single query: of each batch one, or under a score one for each head."""
+        sharing = selection.group_size
+        if one_head and sharing > 1:
+            launches = [TileLaunch(tiles, selection, head, 1) for tiles in tile_batches for head in range(sharing)]
+        else:
+            launches = [TileLaunch(tiles, selection, 0, sharing) for tiles in tile_batches]
+        at_once = len(launches) == 1
+        keys_at_once = at_once and launches[0].tiles.paged is None and launches[0].tiles.cols.are_all(kv_len)
+        return cls(selection, tuple(launches), bool(launches), len(tile_batches) > 1, at_once, keys_at_once)
+
 
 def _launches(schedule: TileSchedule, selection: Selection, budget: int, one_head: bool) -> Iterator[TileLaunch]:
     sharing = selection.group_size
@@ -138,13 +156,12 @@ def _launches(schedule: TileSchedule, selection: Selection, budget: int, one_hea
             yield from (TileLaunch(part, selection, first, heads) for first in range(0, sharing, heads))
 
 
-@dataclass(frozen=True, eq=False)
 class PlanLaunches:
     """The launches of a plan in one direction; `one_head` is that of GroupLaunches.of."""
 
-    plan: Plan
-    tiling: Tiling
-    one_head: bool
+    def __init__(self, plan: Plan, tiling: Tiling, one_head: bool) -> None:
+        self.plan, self.tiling, self.one_head = plan, tiling, one_head
+        self._kept: dict[tuple[int, int, int], tuple[GroupLaunches, ...]] = {}
 
     def on(self, query: Tensor, key: Tensor) -> tuple[GroupLaunches, ...]:
         """Return the launches of each group of heads on tensors (B, H, N, D); those of the last B and H are kept."""
@@ -156,19 +173,22 @@ class PlanLaunches:
             found = self._kept[sizes] = tuple(self._made(*sizes))
         return found
 
-    def _made(self, batch: int, heads: int, key_heads: int) -> Iterator[GroupLaunches]:
-        for group, tiles in zip(self.plan.groups, self._schedules, strict=True):
-            selection = Selection.of(group, batch, heads, key_heads)
-            yield GroupLaunches.of(tiles, selection, self.tiling.chunk, self.plan.shape, one_head=self.one_head)
+    def _made(self, *sizes: int) -> Iterator[GroupLaunches]:
+        plan, one_head = self.plan, self.one_head
+        if plan.listed is not None:
+            pages, kv_len = Pages.of(plan.pattern), plan.shape.kv_len
+            for own in plan.listed:
+                selection = Selection.of(own.batches, own.heads, *sizes)
+                yield GroupLaunches.of_one_row(listed(own, pages), selection, kv_len, one_head=one_head)
+            return
+        for group, tiles in zip(plan.groups, self._schedules, strict=True):
+            selection = Selection.of(group.batches, group.heads, *sizes)
+            yield GroupLaunches.of(tiles, selection, self.tiling.chunk, plan.shape, one_head=one_head)
 
     @cached_property
     def _schedules(self) -> list[TileSchedule]:
         rows = self.plan.shape.q_len
         return [_scheduled(group, rows, self.tiling) for group in self.plan.groups]
-
-    @cached_property
-    def _kept(self) -> dict[tuple[int, int, int], tuple[GroupLaunches, ...]]:
-        return {}
 
 
 def _scheduled(group: Group, rows: int, tiling: Tiling) -> TileSchedule:

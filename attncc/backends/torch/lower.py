@@ -16,8 +16,10 @@ from attncc.backends.slots import Slots
 from attncc.backends.torch.config import Tiling
 from attncc.backends.torch.masks import Mask, key_ranges_mask
 from attncc.backends.torch.tile_batch import TileBatch
+from attncc.frontend.pages import Pages
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis
+from attncc.planner.listing import KeyList, positions
 from attncc.planner.order import ranges
 from attncc.planner.passes import Pass
 from attncc.planner.segments import RAMP, Segments, segments, segments_of
@@ -31,9 +33,13 @@ MOST_RUNS = 16
 MOST_SHAPES, LEAST_PAIRS = 16, 1 << 15
 #: The most key tiles of a query tile, on average, that aren't looked at under a residual.
 NARROW = 4
+#: Keys of a range of a single query's, on average, from which each range is a launch of its own: a view, and a merge.
+LEAST_VIEWED = 64
+#: The row of a single query.
+_ONE_ROW = Slots((1, 1), 0, (0, 1))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class TileSchedule:
     """The tile batches of a group of heads, in order.
 
@@ -56,9 +62,6 @@ def schedule(
         told_by: Gives passes of the same pairs whose key ranges tell best which keys no query sees, if that is asked;
             by default `passes`.
     """
-    if q_len == 1 and len(passes) == 1 and passes[0].residual is None:
-        whole = tuple(_in_pages(tiles, passes[0]) for tiles in _of_one_row(passes[0], first=True))
-        return TileSchedule(whole, bool(whole))
     parts = [tiles for part in passes for tiles in _parted(_tile_batches(part, tiling))]
     touched = np.zeros(q_len, bool)
     stored = np.zeros(q_len, bool)
@@ -72,6 +75,23 @@ def schedule(
             stored[rows] = True
         tile_batches.append(_in_pages(replace(tiles, first=first, unused=_unused(tiles, used)), passes[0]))
     return TileSchedule(tuple(tile_batches), bool(stored.all()))
+
+
+def listed(own: KeyList, pages: Pages | None) -> list[TileBatch]:
+    """Return the tile batches of a plan's only query on keys that are listed: views of those in long ranges."""
+    keys = own.keys
+    if not len(keys):
+        return []
+    if isinstance(keys, tuple) and (len(keys) == 1 or sum(map(len, keys)) >= LEAST_VIEWED * len(keys)):
+        cols = [Slots((1, len(part)), part.start, (0, part.step)) for part in keys]
+    else:
+        cols = [Slots.of(positions(keys)[None])]
+    if pages is None or own.batches is None:
+        return [TileBatch(_ONE_ROW, slots, None, False, slots is cols[0]) for slots in cols]
+    [entry] = own.batches
+    rows = [Slots.of(pages.rows(entry, slots.rows()), keep=True) for slots in cols]
+    pairs = zip(cols, rows, strict=True)
+    return [TileBatch(_ONE_ROW, slots, first=slots is cols[0], paged=paged) for slots, paged in pairs]
 
 
 def _used_keys(passes: tuple[Pass, ...]) -> Array | None:
@@ -201,11 +221,11 @@ def _bridged(rest: Array, start: Array, stop: Array, size: int) -> Array:
     return np.sort(np.concatenate([rest, between[start[between] >= stop[between]]]))
 
 
-def _of_one_row(part: Pass, *, first: bool = False) -> Iterator[TileBatch]:
+def _of_one_row(part: Pass) -> Iterator[TileBatch]:
     """The item of a single query, which sees all keys of its key range."""
     start, stop = part.key_ranges.of_row(0)
     if start < stop:
-        yield TileBatch(_one_item(part.rows, 0, 1), _one_item(part.cols, start, stop), first=first)
+        yield TileBatch(_one_item(part.rows, 0, 1), _one_item(part.cols, start, stop))
 
 
 def _one_item(axis: Axis, first: int, last: int) -> Slots:

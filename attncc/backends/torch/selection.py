@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from torch import Tensor
 
-from attncc.backends.head_subset import HeadSubset
+from attncc.backends.head_subset import Chosen, HeadSubset
 from attncc.ir.tables import Array
-from attncc.planner.passes import Group
 
 
 @dataclass(frozen=True)
@@ -35,15 +34,12 @@ class Selection:
     group_size: int
 
     @classmethod
-    def of(cls, group: Group, batch: int, query_heads: int, key_heads: int) -> Selection:
-        """Return the selection of a group; heads picked one by one use their key heads one by one."""
-        sharing, entries = query_heads // key_heads, batch if group.batches is None else len(group.batches)
-        if group.heads is None:
-            every = HeadSubset(group.batches)
-            return cls(every, every, key_heads, entries * key_heads, sharing)
-        used = HeadSubset(group.batches, tuple(head // sharing for head in group.heads))
-        chosen = HeadSubset(group.batches, group.heads)
-        return cls(chosen, used, len(group.heads), entries * len(group.heads), 1)
+    def of(cls, batches: Chosen, heads: Chosen, batch: int, query_heads: int, key_heads: int) -> Selection:
+        """Return the selection of some heads of some entries; heads picked one by one use their key heads one by one.
+
+        The last ones are kept: those of a step of decoding are the same at each step.
+        """
+        return _selection(batches, heads, batch, query_heads, key_heads)
 
     def members(self, batch: int, heads: int) -> tuple[Array, Array]:
         """Return the batch entry of each row of X, (X,), and its query heads, (X, G), out of `batch` and `heads`."""
@@ -75,6 +71,16 @@ class Selection:
     def add_key_side(self, x: Tensor, part: Tensor) -> None:
         """Add part (X, N, ...) to its place in x (B, Hkv, N, ...)."""
         self.keys.put(x, part, accumulate=True)
+
+
+@lru_cache(maxsize=1024)
+def _selection(batches: Chosen, heads: Chosen, batch: int, query_heads: int, key_heads: int) -> Selection:
+    sharing, entries = query_heads // key_heads, batch if batches is None else len(batches)
+    if heads is None:
+        every = HeadSubset(batches)
+        return Selection(every, every, key_heads, entries * key_heads, sharing)
+    used = HeadSubset(batches, tuple(head // sharing for head in heads))
+    return Selection(HeadSubset(batches, heads), used, len(heads), entries * len(heads), 1)
 
 
 def _folding(x: Tensor, key_heads: int) -> Tensor:

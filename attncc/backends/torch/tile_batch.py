@@ -14,7 +14,7 @@ from attncc.ir.tables import Array
 COPIED = 4
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)  # not frozen, as launches aren't
 class TileBatch:
     """T items of L query rows and M keys.
 

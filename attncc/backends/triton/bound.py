@@ -1,13 +1,14 @@
 """Bound launches: kernels with all arguments in place but those that differ from call to call.
 
 Launching costs the host some tens of microseconds, as long as a GPU takes for a short sequence. So a call fills in its
-tensors, their strides and the scale, and nothing else.
+tensors, their strides and the scale. Where its tensors lie as those of an earlier call did, it fills in the tensors and
+the scale, and Triton isn't asked which kernel that is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -17,7 +18,6 @@ from triton.compiler import CompiledKernel
 from triton.compiler.errors import CompilationError
 from triton.runtime.errors import OutOfResources, PTXASError
 
-from attncc.backends.binding.programs import DeviceBinding
 from attncc.backends.triton import interpreter
 from attncc.backends.triton.launch import Launch
 from attncc.backends.triton.lowered_plan import LoweredPhases
@@ -46,6 +46,15 @@ class BoundLaunch:
     unit: float  # of the scale: products become base-2 logarithms, but for those under a score
     _compiled: dict[tuple[object, ...], CompiledKernel] = field(default_factory=dict, repr=False)
 
+    def repeated(self, programs: int, tensors: Mapping[str, Tensor]) -> RepeatedLaunch | None:
+        """Return the launch for tensors that lie as these do; None where it hasn't run for such, or isn't kept."""
+        arguments, key = self._filled(tensors, 0)
+        compiled = None if key is None else self._compiled.get(key)
+        if compiled is None:
+            return None
+        places = tuple((place, name) for place, name, _ in self.tensors)
+        return RepeatedLaunch(compiled[(programs, 1, 1)], arguments, places, self.scale, self.unit)
+
     @classmethod
     def of(cls, launch: Launch, common: Mapping[str, object]) -> Self:
         """Return a launch with its own arguments, and those that it has in `common` with other launches, by name."""
@@ -68,6 +77,13 @@ class BoundLaunch:
 
     def __call__(self, programs: int, tensors: Mapping[str, Tensor], scale: float, first: int = 0) -> None:
         """Launch; raises ConfigError if the kernel's blocks need more of the GPU than there is."""
+        arguments, key = self._filled(tensors, first)
+        if self.scale is not None:
+            arguments[self.scale] = scale * self.unit
+        self._launch(programs, arguments, key)
+
+    def _filled(self, tensors: Mapping[str, Tensor], first: int) -> tuple[list[object], tuple[object, ...] | None]:
+        """Return the arguments but for the scale, and what Triton's choice of a kernel depends on, None if on more."""
         arguments = list(self.template)
         key: list[object] = [first]
         addresses = 0
@@ -78,11 +94,9 @@ class BoundLaunch:
             if at is not None:
                 arguments[at : at + 3] = strides = x.stride()[:3]
                 key.append(strides)
-        if self.scale is not None:
-            arguments[self.scale] = scale * self.unit
         if self.first is not None:
             arguments[self.first] = first
-        self._launch(programs, arguments, None if addresses % ALIGNMENT else tuple(key))
+        return arguments, None if addresses % ALIGNMENT else tuple(key)
 
     def _launch(self, programs: int, arguments: list[object], key: tuple[object, ...] | None) -> None:
         """Launch the kernel that ran for arguments of the same key: to choose it anew takes Triton 20 microseconds."""
@@ -118,17 +132,64 @@ class BoundLaunch:
             ) from error
 
 
+@dataclass(eq=False, slots=True)
+class RepeatedLaunch:
+    """A launch for tensors that lie alike, in all but their addresses."""
+
+    run: Callable[..., object]
+    arguments: list[object]
+    tensors: tuple[tuple[int, str], ...]
+    scale: int | None
+    unit: float
+
+    def __call__(self, tensors: Mapping[str, Tensor], scale: float) -> bool:
+        """Launch; return False, and launch nothing, where an address isn't a multiple of ALIGNMENT."""
+        arguments, addresses = self.arguments.copy(), 0
+        for place, name in self.tensors:
+            arguments[place] = x = tensors[name]
+            addresses |= x.data_ptr()
+        if addresses % ALIGNMENT:
+            return False
+        if self.scale is not None:
+            arguments[self.scale] = scale * self.unit
+        self.run(*arguments)
+        return True
+
+
+@dataclass(eq=False, slots=True)
+class CallSite:
+    """Calls on tensors of equal sizes, strides and dtypes.
+
+    Attributes:
+        bound: The launches of a plan for such tensors.
+        interpreted: Whether Triton interprets its kernels, on a CPU.
+        repeated: The launches that have run for them.
+    """
+
+    bound: BoundLaunches
+    interpreted: bool
+    repeated: dict[Launch, RepeatedLaunch] = field(default_factory=dict)
+
+    def launch(self, launch: Launch, tensors: Mapping[str, Tensor], scale: float) -> None:
+        """Launch one kernel, of which no program leaves sums."""
+        repeated = self.repeated.get(launch)
+        if repeated is not None and repeated(tensors, scale):
+            return
+        call = self.bound.of(launch)
+        call(launch.programs, tensors, scale)
+        if (found := call.repeated(launch.programs, tensors)) is not None:
+            self.repeated[launch] = found
+
+
 @dataclass(frozen=True, eq=False)
 class BoundLaunches:
     """The launches of a lowered plan, each bound when it is first used.
 
     Attributes:
         lowered: The lowered plan.
-        binding: What is made of the tables of a call; None where a plan holds them.
     """
 
     lowered: LoweredPhases
-    binding: DeviceBinding | None = None
     _bound: dict[Launch, BoundLaunch] = field(default_factory=dict, repr=False)
 
     def of(self, launch: Launch) -> BoundLaunch:
@@ -140,7 +201,3 @@ class BoundLaunches:
             common = lowered.numbers | tables | launch.constants(lowered.lowering.config.precision)
             self._bound[launch] = BoundLaunch.of(launch, common)
         return self._bound[launch]
-
-    def operands(self, launch: Launch) -> Mapping[str, Tensor]:
-        """Return the tensors of a launch that come from the binding, by argument name."""
-        return {} if self.binding is None else self.lowered.operands(self.binding, launch)

@@ -17,7 +17,7 @@ from attncc.backends.device import architecture, processors
 from attncc.backends.latent import is_view_of_key
 from attncc.backends.logsum import LogSum
 from attncc.backends.triton import interpreter
-from attncc.backends.triton.bound import LOG_2_E, BoundLaunches
+from attncc.backends.triton.bound import LOG_2_E, BoundLaunches, CallSite
 from attncc.backends.triton.defaults import ANY
 from attncc.backends.triton.launch import HeadShape, Launch, Phase
 from attncc.backends.triton.loader import forward_results, gradient, joined, workspace
@@ -31,6 +31,9 @@ from attncc.planner.plan import Plan
 from attncc.planner.preparation import PreparedPattern
 
 Tensors = Mapping[str, Tensor]
+_NOTHING = contextlib.nullcontext()
+#: Ways of lying in memory that launches are kept for; then all are forgotten.
+MOST_SITES = 256
 #: The greatest number that float32 rounds to 0: half of its least one.
 _VANISHING = float(np.finfo(np.float32).smallest_subnormal) / 2
 
@@ -45,6 +48,7 @@ class TritonExecutable:
     phases: Callable[..., LoweredPhases] = LoweredPlan
     binding: DeviceBinding | None = None
     _bound: dict[object, BoundLaunches] = field(default_factory=dict, repr=False)
+    _sites: dict[object, CallSite] = field(default_factory=dict, repr=False)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
@@ -54,13 +58,15 @@ class TritonExecutable:
             return self.forward(torch.zeros_like(query), key, value, weights, 1.0)
         if scale < 0:  # the running maximum wants a scale that keeps the order
             return self.forward(-query, key, value, weights, -scale)
-        query, key, value = (_rows_of(x) for x in (query, key, value))
-        bound = self._bound_launches(query, key, value)
-        phase = bound.lowered.forward
+        query, key, value = _rows_of(query), _rows_of(key), _rows_of(value)
+        site = self._site(query, key, value, weights=weights)
+        phase = site.bound.lowered.forward
         results = forward_results(query, value, phase.writes, covers=phase.covers, once=phase.once)
-        tensors = {"Q": query, "K": key, "V": value, **results, **_named("weights", weights)}
-        with _current(query.device):
-            _Launcher(bound, scale).run(phase, tensors)
+        tensors = {"Q": query, "K": key, "V": value, **results}
+        if weights:
+            tensors |= _named("weights", weights)
+        with _current(query.device, site):
+            _Launcher(site, scale, self.binding).run(phase, tensors)
         out, *rows = results.values()
         return out.to(query.dtype), LogSum(*rows)
 
@@ -81,36 +87,56 @@ class TritonExecutable:
         self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
     ) -> Gradients:
         """Return the gradients for a scale above 0."""
-        query, key, value, grad, out = map(_rows_of, (saved.query, saved.key, saved.value, grad_out, saved.out))
+        query, key, value = _rows_of(saved.query), _rows_of(saved.key), _rows_of(saved.value)
+        grad, out = _rows_of(grad_out), _rows_of(saved.out)
         weights = saved.weights
-        bound = self._bound_launches(query, key, value, grad, weighted=with_weights and bool(self.score.lookups))
-        lowered = bound.lowered
+        weighted = with_weights and bool(self.score.lookups)
+        site = self._site(query, key, value, grad, out, weights=weights, weighted=weighted)
+        lowered = site.bound.lowered
         if lowered.atomic:
             _warn_of_atomics()
         sums = [torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in weights if with_weights]
         of_query, of_keys = None if lowered.atomic else lowered.query_gradient, lowered.key_gradient
         results = {"DQ": _result(query, of_query), "DK": _result(key, of_keys), "DV": _result(value, of_keys)}
         tensors = {"Q": query, "K": key, "V": value, "DO": grad, **results}
-        tensors |= _named("weights", weights) | _named("d_weights", sums)
-        launcher = _Launcher(bound, scale)
-        with _current(query.device):
+        if weights:
+            tensors |= _named("weights", weights) | _named("d_weights", sums)
+        launcher = _Launcher(site, scale, self.binding)
+        with _current(query.device, site):
             tensors |= launcher.delta(grad, grad_lse, out, saved.lse)
             for phase in lowered.gradients:
                 launcher.run(phase, tensors)
         d_query, d_key, d_value = (x.to(query.dtype) for x in results.values())
         return Gradients(d_query, d_key, d_value, [d.to(x.dtype) for d, x in zip(sums, weights, strict=False)])
 
-    def _bound_launches(self, query: Tensor, *others: Tensor, weighted: bool = False) -> BoundLaunches:
-        """Return the launches for tensors of this kind, which are lowered once."""
-        key, value = others[:2]
-        far = max([x.shape[2] * x.stride(2) for x in (query, *others)]) >= NARROW
+    def _site(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *others: Tensor,
+        weights: Sequence[Tensor] = (),
+        weighted: bool = False,
+    ) -> CallSite:
+        """Return the place of calls on tensors that lie as these do; those of the last kinds are kept."""
         latent = is_view_of_key(value, key)
-        kind = (query.shape, key.shape, value.shape, query.dtype, query.device, weighted, far, latent)
+        sizes = query.shape, query.stride(), key.shape, key.stride(), value.shape, value.stride()
+        others_lie, typed = tuple([x.stride() for x in others]), tuple([x.dtype for x in weights])
+        alike = sizes, query.dtype, query.device, weighted, latent, others_lie, typed
+        if (found := self._sites.get(alike)) is None:
+            if len(self._sites) >= MOST_SITES:
+                self._sites.clear()
+            far = max([x.shape[2] * x.stride(2) for x in (query, key, value, *others)]) >= NARROW
+            bound = self._bound_launches(query, key, value, weighted=weighted, far=far, latent=latent)
+            found = self._sites[alike] = CallSite(bound, interpreter.is_on())
+        return found
+
+    def _bound_launches(self, query: Tensor, key: Tensor, value: Tensor, **choices: bool) -> BoundLaunches:
+        """Return the launches for tensors of this kind, which are lowered once."""
+        kind = (query.shape, key.shape, value.shape, query.dtype, query.device, *choices.values())
         if kind not in self._bound:
-            self._bound[kind] = BoundLaunches(
-                self._lowered(query, key, value, weighted=weighted, far=far, latent=latent)
-            )
-        return replace(self._bound[kind], binding=self.binding)
+            self._bound[kind] = BoundLaunches(self._lowered(query, key, value, **choices))
+        return self._bound[kind]
 
     def _lowered(self, query: Tensor, key: Tensor, value: Tensor, **choices: bool) -> LoweredPhases:
         if interpreter.is_on():
@@ -130,35 +156,39 @@ class TritonPrepared:
     score: ScoreExpression
     config: Mapping[str, object]
     _bound: dict[object, BoundLaunches] = field(default_factory=dict, repr=False)
+    _sites: dict[object, CallSite] = field(default_factory=dict, repr=False)
 
     def bind(self, tables: Tables) -> TritonExecutable:
         """Return the executable for these tables."""
         binding = DeviceBinding(self.pattern.shape, tables)
-        return TritonExecutable(self.pattern, self.score, self.config, PreparedPhases, binding, self._bound)
+        kept = self._bound, self._sites
+        return TritonExecutable(self.pattern, self.score, self.config, PreparedPhases, binding, *kept)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class _Launcher:
     """Launches the kernels of one call."""
 
-    bound: BoundLaunches
+    site: CallSite
     scale: float
+    binding: DeviceBinding | None
 
     def run(self, phase: Phase, tensors: Tensors) -> None:
         """Launch a phase's kernels; split tiles go to a workspace until they are joined."""
         parts: dict[str, Tensor] = {}
         for launch in phase.launches:
-            if launch.spec.role == "split":
+            role = launch.spec.role
+            if role == "split":
                 parts = workspace(launch.writes, launch.programs * launch.tile_rows, tensors)
                 self._launch(launch, {**tensors, **parts})
-            elif launch.spec.role == "join":
+            elif role == "join":
                 self._launch(launch, {**tensors, **joined(launch.writes, parts, tensors)})
             else:
                 self._launch(launch, tensors)
 
     def delta(self, grad: Tensor, grad_lse: Tensor | None, out: Tensor, lse: LogSum) -> dict[str, Tensor]:
         """Return the rows that the gradient kernels read: `Delta`, and `LSE` in their units with its remainder."""
-        lowered = self.bound.lowered
+        lowered = self.site.bound.lowered
         (launch,) = (lowered.delta if grad_lse is None else lowered.delta_with_lse).launches
         value = lse.value.contiguous()  # kernels count its elements; it may be a slice of another's rows
         delta, scaled = torch.empty_like(value), torch.empty_like(value)
@@ -172,12 +202,14 @@ class _Launcher:
 
     def _launch(self, launch: Launch, tensors: Tensors) -> None:
         """Launch one kernel; its programs' sums for the gradients of weights are added to these."""
-        call = self.bound.of(launch)
-        tensors = {**tensors, **self.bound.operands(launch)}
+        bound = self.site.bound
+        if self.binding is not None:
+            tensors = {**tensors, **bound.lowered.operands(self.binding, launch)}
         if not launch.spec.sums:
-            call(launch.programs, tensors, self.scale)
+            self.site.launch(launch, tensors, self.scale)
             return
-        for sums in in_turn(launch, self.bound.lowered.device):
+        call = bound.of(launch)
+        for sums in in_turn(launch, bound.lowered.device):
             call(sums.last - sums.first, {**tensors, **sums.arrays}, self.scale, sums.first)
             sums.add_to(launch, tensors)
 
@@ -216,6 +248,8 @@ def _result(like: Tensor, phase: Phase | None) -> Tensor:
     return gradient(like, covers=phase is not None and phase.covers, once=phase is not None and phase.once)
 
 
-def _current(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Make a GPU the current one; the interpreter computes with numpy, which shall be as silent as a GPU."""
-    return torch.cuda.device(device) if device.type == "cuda" else np.errstate(all="ignore")
+def _current(device: torch.device, site: CallSite) -> contextlib.AbstractContextManager[object]:
+    """Make a GPU the current one, unless it is; the interpreter computes with numpy, which shall be as silent."""
+    if device.type == "cuda":
+        return _NOTHING if torch.cuda.current_device() == device.index else torch.cuda.device(device)
+    return np.errstate(all="ignore") if site.interpreted else _NOTHING

@@ -279,12 +279,13 @@ def forward_results(
     query: Tensor, value: Tensor, names: Sequence[str], *, covers: bool, once: bool
 ) -> dict[str, Tensor]:
     """Return tensors for o and its rows (lse, remainder): as of no key, unless kernels cover them."""
-    dtype = query.dtype if once else torch.float32
-    results = {"O": query.new_empty(*query.shape[:-1], value.shape[-1], dtype=dtype)}
-    results |= {name: query.new_empty(query.shape[:-1], dtype=torch.float32) for name in names if name != "O"}
-    for name, result in results.items():
-        if not covers:
-            result.fill_(-math.inf if name == "LSE" else 0.0)
+    dtype, rows, device = query.dtype if once else torch.float32, query.shape[:-1], query.device
+    results = {"O": torch.empty((*rows, value.shape[-1]), dtype=dtype, device=device)}
+    for name in names:
+        if name != "O":
+            results[name] = torch.empty(rows, dtype=torch.float32, device=device)
+    for name, result in results.items() if not covers else ():
+        result.fill_(-math.inf if name == "LSE" else 0.0)
     return results
 
 

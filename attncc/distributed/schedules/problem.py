@@ -21,7 +21,7 @@ from attncc.distributed.schedules.traffic import TokenBytes
 from attncc.errors import ConfigError, PlanError, ShapeError
 from attncc.frontend.patterns import Pattern
 from attncc.ir.tables import Array
-from attncc.planner.checks import check_bound, check_sizes
+from attncc.planner.bound_checks import check_bound, check_sizes
 from attncc.planner.shape import Shape
 
 #: Units for each rank, and in all, that a default unit leaves at least and at most.

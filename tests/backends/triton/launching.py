@@ -95,6 +95,7 @@ def check(name: str, score: attncc.Score) -> None:
         remembered = not asked
         for bindings in executable._bound.values():
             bindings._bound.clear()
+        executable._sites.clear()
         by_triton = call(executable, tensors, weights)
         assert len(asked) == len(by_triton)
         assert again == first[kind] == by_triton, (name, kind, again, first[kind], by_triton)

@@ -1,0 +1,132 @@
+"""Checks of patterns with their tables: settled once for a template, where they hold at all positions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import sympy
+
+from attncc._util import caching
+from attncc.errors import PatternError, TableError
+from attncc.frontend.patterns import Pattern
+from attncc.ir.placeholders import Placeholder
+from attncc.ir.predicate import Predicate
+from attncc.ir.symbols import MAX_POSITION, NK, NQ, B, H, I, J
+from attncc.ir.tables import Read, TableSymbol
+from attncc.planner.checks import check, check_arithmetic, check_lengths, limits_of, reads_of, title
+from attncc.planner.shape import Shape
+
+#: Symbols, with their least and greatest value.
+Rounded = tuple[tuple[sympy.Symbol, int, int], ...]
+#: Placeholders, with bounds of the entries of the tables that take their places.
+Ends = tuple[tuple[Placeholder, int, int], ...]
+
+
+class _Settled(NamedTuple):
+    """What is known of a template for all lengths and tables.
+
+    Attributes:
+        reads: Its look-ups.
+        of_members: Those of them by batch entry or head.
+        has_lengths: Whether it names n_q or n_k.
+        is_exact: Whether its arithmetic fits 64 bits at all positions, with tables of 32 bits.
+    """
+
+    reads: tuple[Read, ...]
+    of_members: tuple[Read, ...]
+    has_lengths: bool
+    is_exact: bool
+
+
+@caching.algebra(1024)
+def _settled(template: Predicate) -> _Settled:
+    reads = reads_of(template)
+    of_members = tuple(read for read in reads if {B, H} & set(read.indices))
+    return _Settled(reads, of_members, bool({NQ, NK} & template.free), _is_exact_everywhere(template))
+
+
+def check_bound(pattern: Pattern, shape: Shape) -> None:
+    """Raise what `checks.check` does for a pattern's predicate, and ShapeError for a length that its grids don't have.
+
+    Most patterns are shown to be right by their template, for all lengths and tables up to the next powers of two.
+    """
+    if not shape.q_len or not shape.kv_len:
+        return
+    settled = _settled(pattern.template.predicate)
+    if settled.has_lengths:
+        check_lengths(pattern.template.predicate, shape, pattern)
+    if not (_fits(settled, pattern, shape) and _is_exact_at(settled, pattern, shape)):
+        check(pattern.predicate, shape)
+
+
+def check_sizes(pattern: Pattern, shape: Shape) -> None:
+    """Raise TableError unless tables that differ by batch entry or head have one entry for each, and no more."""
+    for read in _settled(pattern.template.predicate).of_members:
+        table = pattern.bound.get(read.args[0], read.table)
+        for index, size in zip(read.indices, table.shape, strict=False):
+            if index not in (B, H):
+                continue
+            what, number = ("batch entries", shape.batch) if index == B else ("heads", shape.heads)
+            if size != number:
+                raise TableError(
+                    f"{title(read, table)} {size} {what}, the tensors have {number}.",
+                    rule="A table that differs by batch entry or head has one entry for each of them.",
+                    fix="Slice the table, or give the dimension size 1 to share it.",
+                )
+
+
+def _fits(settled: _Settled, pattern: Pattern, shape: Shape) -> bool:
+    """Return whether every look-up of a table, by a symbol or a number, lies inside of it wherever it stands."""
+    limits = limits_of(shape) if settled.reads else {}
+    for read in settled.reads:
+        table = pattern.bound.get(read.args[0], read.table)
+        for index, size in zip(read.indices, table.shape, strict=False):
+            low, high = limits.get(index) or ((int(index),) * 2 if index.is_Integer else (-1, 0))
+            if low < 0 or high >= size:
+                return False
+    return True
+
+
+def _is_exact_at(settled: _Settled, pattern: Pattern, shape: Shape) -> bool:
+    """Return whether the arithmetic is shown to fit 64 bits, at all positions or at those of a shape."""
+    if settled.is_exact and all(table.is_narrow for table in pattern.bound.values()):
+        return True
+    return _is_exact(pattern.template.predicate, *_rounded(pattern, shape))
+
+
+def _rounded(pattern: Pattern, shape: Shape) -> tuple[Rounded, Ends]:
+    """Return the limits of symbols and the ranges of tables, rounded away from 0 to powers of two."""
+    limits = ((symbol, min(_power(low), 0), max(_power(high), 0)) for symbol, (low, high) in limits_of(shape).items())
+    ranges = ((table, pattern.bound[symbol].range) for symbol, table in pattern.template.placeholders.items())
+    return tuple(limits), tuple((table, _power(least), _power(most)) for table, (least, most) in ranges)
+
+
+def _power(value: int) -> int:
+    """Return the next power of two, away from 0, but MAX_POSITION - 1 for what reaches that."""
+    found = 1 << (abs(value) - 1).bit_length() if value else 0
+    found = min(found, MAX_POSITION - 1) if abs(value) < MAX_POSITION else found
+    return found if value >= 0 else -found
+
+
+def _is_exact_everywhere(template: Predicate) -> bool:
+    """Return whether a template's arithmetic fits 64 bits at all positions, with tables of 32 bits."""
+    most = MAX_POSITION - 1
+    limits = tuple((symbol, -most if symbol == I else 0, most) for symbol in (I, J, H, B))
+    tables = frozenset(read.table for read in reads_of(template))
+    placeholders = [table for table in tables if isinstance(table, Placeholder)]
+    return _is_exact(template, limits, tuple((table, -most, most) for table in placeholders))
+
+
+@caching.algebra(4096)
+def _is_exact(template: Predicate, rounded: Rounded, ends: Ends) -> bool:
+    """Return whether the arithmetic of a template is shown to fit 64 bits, tables being within their ends."""
+    if {NQ, NK} & template.free:
+        return False
+    limits = {symbol: (low, high) for symbol, low, high in rounded}
+    known = {TableSymbol(table): TableSymbol(table.within(least, most)) for table, least, most in ends}
+    try:
+        for atom in template.atoms:
+            check_arithmetic(atom.expr.xreplace(known), limits)
+    except PatternError:
+        return False
+    return True
