@@ -122,7 +122,7 @@ def _tables(rows: Sequence[Row]) -> Iterator[str]:
             own = row["strategies"]["attncc"]
             times = [_times(row, name) for name in OTHERS]
             said = f"`{row['pattern']}`" + (f", {row['parameters']}" if row["parameters"] else "")
-            columns = [said, f"{row['density']:.2%}", _seconds(own["forward"]), _seconds(own["backward"])]
+            columns = [said, f"{100 * row['density']:.2g}%", _seconds(own["forward"]), _seconds(own["backward"])]
             columns += [_bytes(sum(own["busiest"].values())), f"{row['chosen']['partition']}, {row['exchange']}"]
             columns += ["-" if each is None else f"{each:.3g} x" for each in times]
             yield f"| {' | '.join(columns)} |"

@@ -26,6 +26,7 @@ def test_windows_agree(name: str) -> None:
     torch.testing.assert_close(other.prepare(length)(*leaves), own.prepare(length)(*leaves), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_longformers_agree() -> None:
     pytest.importorskip("transformers")
     leaves = [leaf.detach() for leaf in contestant("Longformer", "attncc").leaves(LENGTH)]
