@@ -1,10 +1,20 @@
-"""Dense attention on one device: vanilla (scores in memory) and flash (scores never leave the chip), as a roofline."""
+"""Dense attention: vanilla (scores in memory) and flash (scores never leave the chip), as a roofline.
+
+On one device, and on the ranks of a topology, each of which gathers all keys and computes its own queries.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
+
+from attncc import targets
 from attncc.backends.inputs import Inputs
+from attncc.distributed.simulation.baselines import ORDERS, Baseline, BlockScenario, all_gather
+from attncc.distributed.simulation.simulate import BACKWARD
+from attncc.ir.tables import Array
 from attncc.targets import Target
 
 #: Kernels of vanilla attention for a block of rows: query times key, softmax, probabilities times value.
@@ -41,6 +51,44 @@ def flash_seconds(inputs: Inputs, length: int, target: Target, *, causal: bool) 
     scores = length * (length + 1) / 2 if causal else float(length) ** 2
     flops = 2 * (inputs.head_dim + inputs.value_dim) * inputs.batch * inputs.heads * scores
     return flops / target.flops + target.launch
+
+
+def gathered(scenario: BlockScenario, name: str, *, causal: bool) -> Baseline:
+    """Return dense attention on the ranks of a scenario: all keys gathered by each, for its own queries.
+
+    What a pair costs on a rank is what it costs on one device. A backward takes BACKWARD times as long, as it does for
+    all others in the simulation.
+
+    Args:
+        name: `vanilla` or `flash`.
+        causal: Whether flash attention leaves out the pairs above the diagonal. Vanilla attention computes all.
+    """
+    causal &= name == "flash"
+    inputs, length = scenario.inputs, scenario.length
+    heads = inputs.batch * inputs.heads
+    contiguous, cyclic = (heads * _pairs(scenario.tokens(order), order, causal=causal) for order in ORDERS)
+    factor = BACKWARD / float(contiguous.sum()) if scenario.direction == "backward" else 1 / float(contiguous.sum())
+    costs = {}
+    for each in scenario.topology.targets:
+        target = targets.target(each)
+        if name == "vanilla":
+            costs[each] = factor * vanilla_seconds(inputs, length, target)
+        else:
+            costs[each] = factor * flash_seconds(inputs, length, target, causal=causal)
+    dense = replace(scenario, contiguous=contiguous, cyclic=cyclic, seconds_per_pair=costs)
+    return replace(all_gather(dense), name=name)
+
+
+def _pairs(tokens: Array, order: str, *, causal: bool) -> Array:
+    """Return the pairs between the queries of each block and the keys of each, float64 (ranks, ranks)."""
+    tokens = tokens.astype(float)
+    rows, keys = np.indices((len(tokens), len(tokens)))
+    if not causal:
+        return np.outer(tokens, tokens)
+    own = tokens[:, None] * (tokens[:, None] + 1) / 2
+    if order == "contiguous":
+        return np.where(keys < rows, np.outer(tokens, tokens), np.where(keys == rows, own, 0.0))
+    return np.where(keys <= rows, own, own - tokens[:, None])  # query a of its block sees a keys of each, or one more
 
 
 def matrix_rate(inputs: Inputs, target: Target) -> float:

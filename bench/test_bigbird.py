@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 import torch
-from peers import without_projections
+from peers.modules import without_projections
 from test_attention import CPU, in_turns, spread
 from test_planning import MILLION, measured
 

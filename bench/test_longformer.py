@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from peers import without_projections
+from peers.modules import without_projections
 from test_attention import CPU, in_turns, spread, tensors
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 

@@ -8,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 import by_hand
+import catalogue
 import torch
 import torch.distributed as dist
 from cases import N, biased, compiled, flooded, patterns
@@ -152,10 +153,22 @@ def attended(
 
 def compiled_case(name: str, settings: dict[str, Any], options: dict[str, Any]) -> str:
     """Compile a pattern for a mesh and compare this rank's shard; return the description."""
-    n, batch = options.get("n", N), 2
+    n = options.get("n", N)
+    return compared(patterns(n)[name], n, settings, options)
+
+
+def catalogue_case(name: str, n: int, settings: dict[str, Any]) -> str:
+    """The same with a pattern of the million-scale study."""
+    pattern = next(each.make(n) for each in catalogue.entries() if each.name == name)
+    return compared(pattern, n, settings, {"kv_heads": 4, "batch": 1})
+
+
+def compared(pattern: attncc.Pattern, n: int, settings: dict[str, Any], options: dict[str, Any]) -> str:
+    """Compile a pattern and compare this rank's shard with one process, and its bytes with the plan."""
+    batch = options.get("batch", 2)
     heads, kv_heads = options.get("heads", 4), options.get("kv_heads", 2)
     dtype = getattr(torch, options.get("dtype", "float32"))
-    pattern, dims = patterns(n)[name], options.get("mesh")
+    dims = options.get("mesh")
     sizes = {"heads": heads, "kv_heads": kv_heads, "batch": batch}
     problem = Problem.drawn(n, n, **sizes, head_dim=8, value_dim=8, dtype=dtype)
     score = as_score(None)

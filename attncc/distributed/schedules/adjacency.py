@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +27,8 @@ from attncc.planner.shape import Shape
 
 #: Pairs of units that are listed at once, four times what default units make of any sequence on two ranks.
 MOST_PAIRS = 1 << 26
+#: Pairs of units that are listed at once to count those of ranks.
+LISTED = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +46,8 @@ class Strip:
     pairs: Array
     layout: Layout | None = None
 
-    def select(self, chosen: Array) -> Strip:
-        """Return the entries at `chosen`, a mask or numbers."""
+    def select(self, chosen: Array | slice) -> Strip:
+        """Return the entries at `chosen`, a mask, numbers or a slice."""
         return Strip(self.units, self.query[chosen], self.start[chosen], self.stop[chosen], self.pairs[chosen])
 
     def scaled(self, factor: float) -> Strip:
@@ -61,6 +64,12 @@ class Strip:
         first, last = np.searchsorted(self.query, queries), np.searchsorted(self.query, queries, side="right")
         length = last - first
         return np.repeat(np.arange(len(queries)), length), ranges(first, length)
+
+    @property
+    def share(self) -> Array:
+        """Pairs of each entry with one of the units that it reaches, spread evenly, float64."""
+        share: Array = self.pairs / (self.stop - self.start)
+        return share
 
     def coverage(self) -> Array:
         """Return how many entries reach each of `units`."""
@@ -127,10 +136,24 @@ class Adjacency:
         """Return the pairs between the queries of each rank and the keys of each, float64 (ranks, ranks)."""
         found = np.zeros((ranks, ranks))
         for strip in self.strips:
-            share = strip.pairs / (strip.stop - strip.start)
-            for rank in range(ranks):
-                found[:, rank] += np.bincount(owner[strip.query], share * strip.reached(owner == rank), ranks)
+            is_short = strip.stop - strip.start < ranks
+            for entries in _within(strip.select(is_short), LISTED):
+                query, key = entries.expanded()
+                share = np.repeat(entries.share, entries.stop - entries.start)
+                found += np.bincount(owner[query] * ranks + owner[key], share, ranks**2).reshape(ranks, ranks)
+            if not is_short.all():
+                long = strip.select(~is_short)
+                for rank in range(ranks):
+                    found[:, rank] += np.bincount(owner[long.query], long.share * long.reached(owner == rank), ranks)
         return found
+
+
+def _within(strip: Strip, most: int) -> Iterator[Strip]:
+    """Yield a strip in parts whose entries reach about `most` units together."""
+    total = np.cumsum(strip.stop - strip.start)
+    cuts = np.searchsorted(total, np.arange(most, int(total[-1]) if len(total) else 0, most)) + 1
+    for first, last in itertools.pairwise([0, *np.unique(cuts), len(total)]):
+        yield strip.select(slice(first, last))
 
 
 def _check_pairs(pairs: int, chunking: Chunking) -> None:

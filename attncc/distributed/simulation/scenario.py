@@ -125,17 +125,23 @@ class Scenario:
         return Candidate(settings, sharing, schedule, timelines)
 
     def baselines(self, direction: str) -> list[Baseline]:
-        """Return the baselines for the same attention, in the same simulation.
+        """Return the baselines for the same attention, in the same simulation."""
+        return baselines(self.blocks(direction))
+
+    def blocks(self, direction: str) -> BlockScenario:
+        """Return what baselines are compared on.
 
         What they compute at a time is a task for each head class, as it is for a schedule.
         """
-        problem = self.problem(Sharing(parts=self.topology.count))
-        contiguous, cyclic = (self._block_pairs(problem, order) for order in ORDERS)
-        launch = {name: len(problem.classes) * seconds for name, seconds in launches(self.topology).items()}
-        sizes = self.inputs, self.length, contiguous, cyclic
-        return baselines(BlockScenario(*sizes, self.topology, self.costs[direction], launch, direction))
+        classes = len(self.problem(Sharing(parts=self.topology.count)).classes)
+        launch = {name: classes * seconds for name, seconds in launches(self.topology).items()}
+        sizes = self.inputs, self.length, *self._block_pairs
+        return BlockScenario(*sizes, self.topology, self.costs[direction], launch, direction)
 
-    def _block_pairs(self, problem: PartitioningProblem, order: str) -> Array:
-        """Return the pairs between blocks: exact for the queries of each, spread evenly over the keys they may see."""
-        partition = problem.partition(Settings(order))
-        return problem.whole(partition.chunking).blocks(partition.owner, problem.ranks)
+    @cached_property
+    def _block_pairs(self) -> tuple[Array, Array]:
+        """Pairs between blocks, by ORDERS: exact for the queries of each, spread evenly over the keys they may see."""
+        problem = self.problem(Sharing(parts=self.topology.count))
+        partitions = [problem.partition(Settings(order)) for order in ORDERS]
+        contiguous, cyclic = (problem.whole(each.chunking).blocks(each.owner, problem.ranks) for each in partitions)
+        return contiguous, cyclic

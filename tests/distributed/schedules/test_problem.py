@@ -225,3 +225,21 @@ def test_old_names_of_partitions_are_accepted() -> None:
     for old, new in (("striped", "cyclic"), ("strided", "block_cyclic")):
         with pytest.warns(FutureWarning, match=f"called '{new}' now"):
             assert Settings(old) == Settings(new)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("listed_at_once", [8, 1 << 22])
+def test_pairs_between_ranks_are_those_of_their_units(
+    name: str, listed_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attncc.distributed.schedules.adjacency.LISTED", listed_at_once)
+    problem = PartitioningProblem(patterns(200)[name], 200, 5, INPUTS)
+    for order in ("contiguous", "block_cyclic"):
+        partition = problem.partition(Settings(order, unit=4))
+        whole, count = problem.whole(partition.chunking), partition.chunking.count
+        wanted = np.zeros((count, count))
+        for strip in whole.strips:
+            query, key = strip.expanded()
+            np.add.at(wanted, (query, key), np.repeat(strip.share, strip.stop - strip.start))
+        rank = np.eye(5)[partition.owner]
+        np.testing.assert_allclose(whole.blocks(partition.owner, 5), rank.T @ wanted @ rank, rtol=1e-12)
