@@ -22,8 +22,8 @@ from attncc.measure.timing import elapsed
 from .contestants import Contestant, Run, contestant
 
 CPU = torch.device("cpu")
-#: Calls of a direction, at most, and what a first call takes from which it counts.
-MOST_ROUNDS, LONG = 5, 2.0
+#: Calls of a direction, at most, and seconds of a first call from which it counts: compilers take less.
+MOST_ROUNDS, LONG = 5, 10.0
 #: A length that isn't measured.
 WARM = 1024
 
