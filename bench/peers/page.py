@@ -97,8 +97,9 @@ def draw(cells: Cells, path: Path) -> None:
             axes.grid(color="#e6e6e6", linewidth=0.6)
             axes.spines[["top", "right"]].set_visible(False)
             if row == 0:
-                axes.set_title(task, fontsize=9, loc="left", fontweight="bold")
-                axes.legend(fontsize=6, frameon=False)
+                above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "alignment": "left"}
+                bold = {"weight": "bold", "size": 9}
+                axes.legend(title=task, title_fontproperties=bold, fontsize=7, frameon=False, **above)
             if column == 0:
                 axes.set_ylabel(label, fontsize=8)
     made.supxlabel("tokens", fontsize=8)
