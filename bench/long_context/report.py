@@ -1,4 +1,4 @@
-"""Tables and plots of the results: docs/long_context.md between its markers, and two pictures beside it."""
+"""Tables and plots of the results: docs/long_context.md between its markers, and pictures beside it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def write(known: Mapping[str, Application]) -> None:
         page = _between(page, name, _table(name, known[name], RESULTS))
     PAGE.write_text(page, encoding="utf-8")
     _by_context(known["text"], DOCS / "long_context_text.png")
-    _by_distance(known, DOCS / "long_context_tasks.png")
+    told = {name: each for name, each in known.items() if each.distances and _grouped(name, RESULTS)}
+    if told:
+        _by_distance(told, DOCS / "long_context_tasks.png")
 
 
 def tables(results: Path, known: Mapping[str, Application]) -> str:
@@ -106,11 +108,11 @@ def _by_context(application: Application, path: Path) -> None:
     figure.write(made, path)
 
 
-def _by_distance(known: Mapping[str, Application], path: Path) -> None:
+def _by_distance(told: Mapping[str, Application], path: Path) -> None:
     """Draw what is right against the distance, and, dotted, the share of tokens that can know it by the graph."""
-    told = {name: each for name, each in known.items() if each.distances}
-    made = figure.blank(9, 4.2)
-    for axes, (name, application) in zip(made.subplots(1, len(told), sharey=True), told.items(), strict=True):
+    made = figure.blank(4.5 * len(told), 4.2)
+    every = made.subplots(1, len(told), sharey=True, squeeze=False)[0]
+    for axes, (name, application) in zip(every, told.items(), strict=True):
         found, (context, *_) = _grouped(name, RESULTS), application.contexts
         for number, (family, each) in enumerate(application.families.items()):
             seeds, style = found.get(family, {}).get(context, ()), _style(number)
