@@ -107,7 +107,7 @@ def _task(
 
     shape = Shape(vocabulary, layers=2, heads=2, width=64, hidden=256)
     told = distances if graph_tells else ()
-    pace = Pace(steps=600)
+    pace = Pace(short=450, steps=150)
     return Application(title, "right", (512,), families(near=32), shape, pace, drawn, held_out, distances=told)
 
 
@@ -125,6 +125,6 @@ def applications() -> dict[str, Application]:
 def quick() -> dict[str, Application]:
     """Return them for a look: the shortest context, and few steps; no model gets far."""
     return {
-        name: replace(each, contexts=each.contexts[:1], pace=replace(each.pace, steps=10, warmup=2))
+        name: replace(each, contexts=each.contexts[:1], pace=replace(each.pace, short=8, steps=2, warmup=2))
         for name, each in applications().items()
     }
