@@ -49,7 +49,7 @@ def train(
             application = known[cell.application]
             NOTES.print(f"{1 + wanted.index(cell)} of {len(wanted)}: {cell}", highlight=False)
             _predict(cell, application)
-            with _progress(application.pace.short + application.pace.steps) as show:
+            with _progress(application.pace.steps) as show:
                 beginning = beginning or begun(cell, application, show)
                 found = run(cell, application, beginning, show)
             save(cell, found, results)

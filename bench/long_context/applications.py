@@ -13,7 +13,7 @@ import attncc
 from . import pixels, tasks, text
 from .families import Family, families, patterned
 from .model import Shape
-from .training import Pace, Rows
+from .training import Pace, Part, Rows
 
 
 def _nowhere(context: int) -> Sequence[Tensor]:
@@ -83,7 +83,7 @@ def _pixels() -> Application:
         (3072,),
         chosen,
         Shape(),
-        Pace(tokens=3 * 3072),
+        Pace(short=Part(200, 3 * 3072), long=Part(80, 3 * 3072)),
         pixels.drawn,
         lambda context: {"held out": pixels.held_out(context)},
         pixels.places,
@@ -107,7 +107,7 @@ def _task(
 
     shape = Shape(vocabulary, layers=2, heads=2, width=64, hidden=256)
     told = distances if graph_tells else ()
-    pace = Pace(short=450, steps=150)
+    pace = Pace(short=Part(300, 8192), long=Part(100, 8192))
     return Application(title, "right", (512,), families(near=32), shape, pace, drawn, held_out, distances=told)
 
 
@@ -125,6 +125,12 @@ def applications() -> dict[str, Application]:
 def quick() -> dict[str, Application]:
     """Return them for a look: the shortest context, and few steps; no model gets far."""
     return {
-        name: replace(each, contexts=each.contexts[:1], pace=replace(each.pace, short=8, steps=2, warmup=2))
+        name: replace(
+            each,
+            contexts=each.contexts[:1],
+            pace=replace(
+                each.pace, short=replace(each.pace.short, steps=8), long=replace(each.pace.long, steps=2), warmup=2
+            ),
+        )
         for name, each in applications().items()
     }

@@ -50,7 +50,10 @@ def begun(cell: Cell, application: Application, show: Show) -> Learner:
     """Return a model that was trained on short windows; `show` is called after each step."""
     context = application.contexts[0]
     learner = Learner(_model(replace(cell, context=context), application), application.pace, cell.seed)
-    _learn(learner, application, context, application.pace.short, show)
+    for _ in range(application.pace.short.steps):
+        rows = application.pace.short.tokens // context
+        bits = learner.step(application.drawn(context, rows, learner.draw))
+        show(len(learner.bits), bits)
     return learner
 
 
@@ -58,7 +61,12 @@ def run(cell: Cell, application: Application, beginning: Learner, show: Show) ->
     """Train one model on from its beginning, and judge it, also in shorter windows than those that it was made for."""
     model, pace = _model(cell, application), application.pace
     learner = beginning.continued(model)
-    _learn(learner, application, cell.context, pace.steps, show)
+    longest = application.contexts[-1]
+    for _ in range(pace.long.steps):
+        stretches = application.drawn(longest, pace.long.tokens // longest, learner.draw)
+        tokens, targets = (each.reshape(-1, cell.context) for each in stretches)
+        bits = learner.step((tokens, targets))
+        show(len(learner.bits), bits)
     found = _judged(model, application, cell.context)
     shorter = {}
     for context in (each for each in application.contexts if each < cell.context):
@@ -99,12 +107,6 @@ def _model(cell: Cell, application: Application) -> Model:
 
 def _judged(model: Model, application: Application, context: int) -> dict[str, Any]:
     return {name: asdict(judged(model, held)) for name, held in application.held_out(context).items()}
-
-
-def _learn(learner: Learner, application: Application, context: int, steps: int, show: Show) -> None:
-    for _ in range(steps):
-        bits = learner.step(application.drawn(context, application.pace.tokens // context, learner.draw))
-        show(len(learner.bits), bits)
 
 
 def _parts(bits: list[float]) -> Iterator[list[float]]:

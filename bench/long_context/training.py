@@ -20,24 +20,39 @@ JUDGED = 16384
 
 
 @dataclass(frozen=True)
+class Part:
+    """Steps of a training, and how many tokens each takes."""
+
+    steps: int
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Pace:
     """How long and how fast a model is trained: Muon for the blocks' matrices, AdamW for all else.
 
-    A rate rises, stays, and falls to nearly nothing (Hu et al. 2024, section 4). While it stays, windows are as short
-    as the shortest context's. Windows have their own context's length while it falls. So contexts share the first part.
+    Windows of the first part are as short as the shortest context, so that all contexts share it. Those of the second
+    have the context's length, and are cut from stretches of the longest one: every context sees the same tokens in the
+    same order.
     """
 
-    short: int = 200  # steps of the first part
-    steps: int = 80  # steps of the second
-    tokens: int = 8192  # of a step, whatever the context: shorter windows come in larger batches
+    short: Part = Part(steps=200, tokens=8192)
+    long: Part = Part(steps=16, tokens=32768)
     matrices: float = 0.02  # learning rate of Muon
     rest: float = 3e-3  # of AdamW
     warmup: int = 20
 
+    @property
+    def steps(self) -> int:
+        """Steps of both parts."""
+        return self.short.steps + self.long.steps
+
     def factor(self, step: int) -> float:
-        """Return what rates are multiplied by: up to 1, and down to a twentieth at the last step."""
-        falling = max(0, step + 1 - self.short) / self.steps
-        return min(1.0, (step + 1) / self.warmup) * (1 - 0.95 * falling)
+        """Return what rates are multiplied by: they rise, then fall with the tokens that are left."""
+        left = max(0, self.short.steps - step) * self.short.tokens
+        left += min(self.steps - step, self.long.steps) * self.long.tokens
+        whole = self.short.steps * self.short.tokens + self.long.steps * self.long.tokens
+        return min(1.0, (step + 1) / self.warmup) * left / whole
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from long_context.cells import Cell
 from long_context.families import families
 from long_context.model import Shape, made, parameters
 from long_context.reach import reachable, sources
-from long_context.training import IGNORED, Learner, Pace, judged
+from long_context.training import IGNORED, Learner, Pace, Part, judged
 from typer.testing import CliRunner
 
 import attncc
@@ -103,7 +103,7 @@ def test_a_model_has_as_many_parameters_as_the_dense_one_and_learns(name: str) -
     assert parameters(model) == pytest.approx(parameters(dense), rel=5e-3)
     rows = torch.arange(CONTEXT + 1).repeat(4, 1) % 16  # each token tells the next
     before = judged(model, (rows[:, :-1], rows[:, 1:])).bits
-    learner = Learner(model, Pace(short=8, steps=4, warmup=2), seed=0)
+    learner = Learner(model, Pace(Part(8, 1), Part(4, 1), warmup=2), seed=0)
     for _ in range(12):
         learner.step((rows[:, :-1], rows[:, 1:]))
     assert judged(model, (rows[:, :-1], rows[:, 1:])).bits < before - 1
@@ -115,7 +115,9 @@ def test_a_learner_that_is_continued_does_as_one_that_never_stopped() -> None:
     rows = rows[:, :-1], rows[:, 1:]
 
     def learner(seed: int) -> Learner:
-        return Learner(made(SMALL, FAMILIES["compressive"], CONTEXT, (), seed), Pace(short=3, steps=3, warmup=2), seed)
+        return Learner(
+            made(SMALL, FAMILIES["compressive"], CONTEXT, (), seed), Pace(Part(3, 1), Part(3, 1), warmup=2), seed
+        )
 
     whole, beginning = learner(0), learner(0)
     for _ in range(3):
@@ -150,7 +152,7 @@ def tiny() -> dict[str, Application]:
     few = {name: copying.families[name] for name in ("window", "infini")}
     kept = copying.held_out(512)["16"]
     rows = {"16": (kept[0][:2], kept[1][:2])}
-    pace = Pace(short=1, steps=1, warmup=1, tokens=2048)
+    pace = Pace(Part(1, 2048), Part(1, 2048), warmup=1)
     return {"copying": replace(copying, families=few, pace=pace, held_out=lambda _: rows, distances=(16,))}
 
 
