@@ -12,7 +12,7 @@ from attncc._util.machine import machine, versions
 
 from .applications import Application
 from .model import Model, made, parameters
-from .training import Learner, judged
+from .training import Learner, Part, judged
 
 #: Called after each step with their number so far, and the bits of the last.
 Show = Callable[[int, float], None]
@@ -47,13 +47,10 @@ def every(applications: Mapping[str, Application], seeds: int) -> Iterator[Cell]
 
 
 def begun(cell: Cell, application: Application, show: Show) -> Learner:
-    """Return a model that was trained on short windows; `show` is called after each step."""
-    context = application.contexts[0]
-    learner = Learner(_model(replace(cell, context=context), application), application.pace, cell.seed)
-    for _ in range(application.pace.short.steps):
-        rows = application.pace.short.tokens // context
-        bits = learner.step(application.drawn(context, rows, learner.draw))
-        show(len(learner.bits), bits)
+    """Return a model that has taken the steps of the first part; `show` is called after each step."""
+    longest = replace(cell, context=application.contexts[-1])
+    learner = Learner(_model(longest, application), application.pace, cell.seed)
+    _learn(learner, application, longest.context, application.pace.first, show)
     return learner
 
 
@@ -61,12 +58,7 @@ def run(cell: Cell, application: Application, beginning: Learner, show: Show) ->
     """Train one model on from its beginning, and judge it, also in shorter windows than those that it was made for."""
     model, pace = _model(cell, application), application.pace
     learner = beginning.continued(model)
-    longest = application.contexts[-1]
-    for _ in range(pace.long.steps):
-        stretches = application.drawn(longest, pace.long.tokens // longest, learner.draw)
-        tokens, targets = (each.reshape(-1, cell.context) for each in stretches)
-        bits = learner.step((tokens, targets))
-        show(len(learner.bits), bits)
+    _learn(learner, application, cell.context, pace.second, show)
     found = _judged(model, application, cell.context)
     shorter = {}
     for context in (each for each in application.contexts if each < cell.context):
@@ -103,6 +95,13 @@ def load(results: Path) -> list[dict[str, Any]]:
 def _model(cell: Cell, application: Application) -> Model:
     family = application.families[cell.family]
     return made(application.shape, family, cell.context, application.places(cell.context), cell.seed)
+
+
+def _learn(learner: Learner, application: Application, context: int, part: Part, show: Show) -> None:
+    for _ in range(part.steps):
+        tokens, targets = application.drawn(part.stretch, part.tokens // part.stretch, learner.draw)
+        bits = learner.step((tokens.reshape(-1, context), targets.reshape(-1, context)))
+        show(len(learner.bits), bits)
 
 
 def _judged(model: Model, application: Application, context: int) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def measured(cell: Cell, application: Application) -> dict[str, Any]:
     family = application.families[cell.family]
     model = made(application.shape, family, cell.context, application.places(cell.context), cell.seed)
     learner = Learner(model, application.pace, cell.seed)
-    rows, seconds = application.pace.short.tokens // cell.context, []
+    rows, seconds = application.pace.first.tokens // cell.context, []
     before = _peak()
     for _ in range(STEPS + 1):
         begin = time.perf_counter()

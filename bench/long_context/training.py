@@ -21,23 +21,23 @@ JUDGED = 16384
 
 @dataclass(frozen=True)
 class Part:
-    """Steps of a training, and how many tokens each takes."""
+    """A part of a training: its steps, the tokens of each, and of each stretch of tokens that belong together."""
 
     steps: int
     tokens: int
+    stretch: int
 
 
 @dataclass(frozen=True)
 class Pace:
     """How long and how fast a model is trained: Muon for the blocks' matrices, AdamW for all else.
 
-    Windows of the first part are as short as the shortest context, so that all contexts share it. Those of the second
-    have the context's length, and are cut from stretches of the longest one: every context sees the same tokens in the
-    same order.
+    The first part joins short stretches to windows of the longest context, so that all contexts share it. The second
+    cuts long stretches into windows of the context's length. So every context sees the same tokens in the same order.
     """
 
-    short: Part = Part(steps=200, tokens=8192)
-    long: Part = Part(steps=16, tokens=32768)
+    first: Part = Part(steps=200, tokens=8192, stretch=256)
+    second: Part = Part(steps=16, tokens=32768, stretch=8192)
     matrices: float = 0.02  # learning rate of Muon
     rest: float = 3e-3  # of AdamW
     warmup: int = 20
@@ -45,13 +45,13 @@ class Pace:
     @property
     def steps(self) -> int:
         """Steps of both parts."""
-        return self.short.steps + self.long.steps
+        return self.first.steps + self.second.steps
 
     def factor(self, step: int) -> float:
         """Return what rates are multiplied by: they rise, then fall with the tokens that are left."""
-        left = max(0, self.short.steps - step) * self.short.tokens
-        left += min(self.steps - step, self.long.steps) * self.long.tokens
-        whole = self.short.steps * self.short.tokens + self.long.steps * self.long.tokens
+        left = max(0, self.first.steps - step) * self.first.tokens
+        left += min(self.steps - step, self.second.steps) * self.second.tokens
+        whole = self.first.steps * self.first.tokens + self.second.steps * self.second.tokens
         return min(1.0, (step + 1) / self.warmup) * left / whole
 
 

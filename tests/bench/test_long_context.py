@@ -103,7 +103,7 @@ def test_a_model_has_as_many_parameters_as_the_dense_one_and_learns(name: str) -
     assert parameters(model) == pytest.approx(parameters(dense), rel=5e-3)
     rows = torch.arange(CONTEXT + 1).repeat(4, 1) % 16  # each token tells the next
     before = judged(model, (rows[:, :-1], rows[:, 1:])).bits
-    learner = Learner(model, Pace(Part(8, 1), Part(4, 1), warmup=2), seed=0)
+    learner = Learner(model, Pace(Part(8, 1, 1), Part(4, 1, 1), warmup=2), seed=0)
     for _ in range(12):
         learner.step((rows[:, :-1], rows[:, 1:]))
     assert judged(model, (rows[:, :-1], rows[:, 1:])).bits < before - 1
@@ -116,7 +116,7 @@ def test_a_learner_that_is_continued_does_as_one_that_never_stopped() -> None:
 
     def learner(seed: int) -> Learner:
         return Learner(
-            made(SMALL, FAMILIES["compressive"], CONTEXT, (), seed), Pace(Part(3, 1), Part(3, 1), warmup=2), seed
+            made(SMALL, FAMILIES["compressive"], CONTEXT, (), seed), Pace(Part(3, 1, 1), Part(3, 1, 1), warmup=2), seed
         )
 
     whole, beginning = learner(0), learner(0)
@@ -152,7 +152,7 @@ def tiny() -> dict[str, Application]:
     few = {name: copying.families[name] for name in ("window", "infini")}
     kept = copying.held_out(512)["16"]
     rows = {"16": (kept[0][:2], kept[1][:2])}
-    pace = Pace(Part(1, 2048), Part(1, 2048), warmup=1)
+    pace = Pace(Part(1, 2048, 512), Part(1, 2048, 512), warmup=1)
     return {"copying": replace(copying, families=few, pace=pace, held_out=lambda _: rows, distances=(16,))}
 
 
