@@ -134,6 +134,21 @@ def pattern_from(name: str, parameters: list[str] | None) -> Pattern:
             return made(declaration, name, parse_parameters(declaration, parameters or ()))
 
 
+def example_from(name: str, parameters: list[str] | None, length: int | None, least: int) -> tuple[Pattern, str | None]:
+    """Return the pattern, with drawn values for what it needs and -p doesn't give, and what was drawn, if anything."""
+    from attncc.frontend.catalog import declared, parse_parameters
+    from attncc.frontend.patterns import Pattern
+    from attncc.visualization.examples import drawn_example
+
+    with redirect_stdout(sys.stderr):
+        declaration = declared(name)
+        if isinstance(declaration, Pattern):
+            return pattern_from(name, parameters), None
+        with wording.of_parameters(declaration, "-p"):
+            example = drawn_example(declaration, parse_parameters(declaration, parameters or ()), length, least)
+    return example.pattern, example.told if example.drawn else None
+
+
 def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Score | None:
     """Return the score that the command line names, for a number of heads; raises attncc's errors."""
     if name is None:
