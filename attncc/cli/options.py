@@ -60,8 +60,9 @@ Parameters = Annotated[
         "-p",
         "--param",
         metavar="NAME=VALUE",
-        help="A pattern's parameter: a number, true or false, a table (ids=0,0,1) or lists (blocks=0;0,1), either also "
-        "from a file of numpy.save (ids=@ids.npy); repeatable.",
+        help="One parameter of the pattern; write -p again for the next. A number: l=128. A flag: causal=true. "
+        "A table, an integer for each position: ids=0,0,1. Lists, with ; between rows, and quotes for the shell: "
+        "'blocks=0;0,1'. A table or lists of any shape from a file that numpy.save wrote: ids=@ids.npy.",
         show_default=False,
     ),
 ]
@@ -75,7 +76,9 @@ ScoreParameters = Annotated[
         "-s",
         "--score-param",
         metavar="NAME=VALUE",
-        help="A parameter of the score; weights by shape (weights=8x32, cap=scalar) or from @file.npy; repeatable.",
+        help="One parameter of the score; write -s again for the next. A number: cap=50. Weights by their shape, with "
+        "drawn values: weights=8x32, or scalar for a single number. Weights from a file that numpy.save wrote: "
+        "weights=@weights.npy.",
         show_default=False,
     ),
 ]
