@@ -38,7 +38,7 @@ def pattern(name: str) -> attncc.Pattern:
 
 
 def main(name: str) -> None:
-    sys.modules["mtkahypar"] = None  # type: ignore[assignment]  # the bars are for what needs no optional package
+    sys.modules["mtkahypar"] = None  # the bars are for what needs no optional package
     chosen, topology = pattern(name), Topology.load("64xh100")
     inputs = Inputs(batch=1, heads=32, kv_heads=8, head_dim=128, value_dim=128, dtype="bf16")
     begin = time.perf_counter()

@@ -49,7 +49,7 @@ def bar(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
 
     def judge(what: str, value: float, rule: str, spread: str = "") -> None:
         """Hold a figure against a rule such as "at least 20 x" or "at most 100 ms"."""
-        side, limit, unit = re.fullmatch(r"at (least|most) ([\d.]+) (\S+)", rule).groups()  # type: ignore[union-attr]
+        side, limit, unit = re.fullmatch(r"at (least|most) ([\d.]+) (\S+)", rule).groups()
         met = value >= float(limit) if side == "least" else value <= float(limit)
         found = Bar(what, f"{value:.3g} {unit}", rule, met, spread)
         request.config.stash[BARS].append(found)

@@ -105,7 +105,7 @@ def warm() -> Timed:
     }
     for name, call in cases.items():
         call(), call()
-        yield name, min(seconds(lambda call=call: [call() for _ in range(20)]) for _ in range(15)) / 20  # type: ignore[misc]
+        yield name, min(seconds(lambda call=call: [call() for _ in range(20)]) for _ in range(15)) / 20
 
 
 GROUPS = {"planned": planned, "run": run, "warm": warm}

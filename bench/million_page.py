@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scaling import STYLES
 
 from attncc.distributed.topology import Topology
 from attncc.visualization import figure
@@ -139,8 +138,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     panels = made.subplots(len(lengths), len(topologies), sharex="col", sharey=True, squeeze=False)
     for topology, length, group in groups:
         axes = panels[lengths.index(length), topologies.index(topology)]
-        axes.axvline(1.0, color="#777777", linewidth=1.0)
-        for name, (color, marker) in zip(OTHERS, (*STYLES, ("#56B4E9", "P")), strict=True):
+        axes.axvline(1.0, color=figure.GREY, linewidth=1.0)
+        for name, (color, marker) in zip(OTHERS, figure.STYLES, strict=True):
             points = [(_times(row, name), names.index(row["pattern"])) for row in group]
             x, y = np.array([(t, at) for t, at in points if t is not None], float).reshape(-1, 2).T
             axes.plot(x, y, color=color, marker=marker, markersize=4, linestyle="", label=name, alpha=0.85)
@@ -148,9 +147,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         axes.set_yticks(range(len(names)), names, fontsize=7)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.tick_params(axis="x", labelsize=7)
-        axes.grid(axis="both", color="#e6e6e6", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        figure.unclutter(axes)
         axes.set_title(f"{topology}, {length:,} tokens", fontsize=8, loc="left", fontweight="bold")
     made.supxlabel("time over that of attncc's schedule, forward and backward (simulated)", fontsize=8)
     handles, labels = panels[0, 0].get_legend_handles_labels()

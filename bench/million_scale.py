@@ -184,7 +184,7 @@ def study(todo: Sequence[Cell], workers: int) -> Iterator[tuple[Cell, dict[str, 
 
 def _without_hypergraphs() -> None:
     """Let nothing depend on an optional package."""
-    sys.modules["mtkahypar"] = None  # type: ignore[assignment]
+    sys.modules["mtkahypar"] = None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

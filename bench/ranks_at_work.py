@@ -45,7 +45,7 @@ def prepared(case: Timed) -> Callable[[], dict[str, float]]:
         query, key, value = (torch.randn(shape, requires_grad=True) for _ in range(3))
         gradient = torch.randn(shape)
         results: list[torch.Tensor] = []
-        forward = slowest(lambda: results.append(op(query, key, value)))  # type: ignore[arg-type]
+        forward = slowest(lambda: results.append(op(query, key, value)))
         backward = slowest(lambda: torch.autograd.backward(results[0], gradient))
         return {"forward": forward, "backward": backward}
 

@@ -10,10 +10,6 @@ import numpy as np
 
 from attncc.visualization import figure
 
-#: Okabe and Ito's colours (2008) and a marker each, so that curves differ in grey too.
-STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#555555", "x"))
-_GREY = "#777777"
-
 #: (devices, efficiency), efficiency 1.0 where nothing is lost.
 Points = Sequence[tuple[int, float]]
 
@@ -26,8 +22,9 @@ def save(curves: Mapping[str, Points], title: str, path: Path, *, bar: float | N
     made = figure.blank(7, 4.2)
     axes = made.subplots()
     for number, (name, points) in enumerate(curves.items()):
-        _curve(axes, name, points, STYLES[number % len(STYLES)])
-    axes.axhline(1.0, color=_GREY, linewidth=0.8)
+        devices, efficiency = np.array(sorted(points), float).reshape(-1, 2).T
+        axes.plot(devices, efficiency, label=name, **figure.style(number, size=5, width=1.6))
+    axes.axhline(1.0, color=figure.GREY, linewidth=0.8)
     if bar is not None:
         _mark(axes, bar)
     _scales(axes, curves)
@@ -39,15 +36,10 @@ def save(curves: Mapping[str, Points], title: str, path: Path, *, bar: float | N
     figure.write(made, path)
 
 
-def _curve(axes: Any, name: str, points: Points, style: tuple[str, str]) -> None:
-    devices, efficiency = np.array(sorted(points), float).reshape(-1, 2).T
-    axes.plot(devices, efficiency, label=name, color=style[0], marker=style[1], markersize=5, linewidth=1.6)
-
-
 def _mark(axes: Any, bar: float) -> None:
-    axes.axhline(bar, color=_GREY, linewidth=1.0, linestyle="--")
+    axes.axhline(bar, color=figure.GREY, linewidth=1.0, linestyle="--")
     place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
-    axes.annotate(f"{bar:.0%}", (1.0, bar), (4, 0), fontsize=8, color=_GREY, **place)
+    axes.annotate(f"{bar:.0%}", (1.0, bar), (4, 0), fontsize=8, color=figure.GREY, **place)
 
 
 def _scales(axes: Any, curves: Mapping[str, Points]) -> None:
@@ -61,6 +53,4 @@ def _scales(axes: Any, curves: Mapping[str, Points]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylim(0, max([1.05, *(1.05 * each for points in curves.values() for _, each in points)]))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
+    figure.unclutter(axes, "y")

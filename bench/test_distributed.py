@@ -156,7 +156,7 @@ def timed(folder: Path) -> list[dict[str, list[float]]]:
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ranks = [
-        subprocess.Popen([*command, str(rank), str(RANKS), str(folder / "store")], env=environment, **options)  # type: ignore[call-overload]
+        subprocess.Popen([*command, str(rank), str(RANKS), str(folder / "store")], env=environment, **options)
         for rank in range(RANKS)
     ]
     for each in ranks:

@@ -56,8 +56,8 @@ def test_search_comes_near_the_best_of_a_sweep(bar) -> None:
     found = []
     for seed in range(SEEDS):
         study = Study.of(InMemoryStorage(), "replay", counts, seed)
-        search = Search(ranking.space, study, replay, Limits(trials, lambda: 1.0), first, ranking.ranked)  # type: ignore[arg-type]
-        found.append(best(search.run()) / min(replay.seconds.values()))  # type: ignore[operator]
+        search = Search(ranking.space, study, replay, Limits(trials, lambda: 1.0), first, ranking.ranked)
+        found.append(best(search.run()) / min(replay.seconds.values()))
     what = f"strided forward, N = 16,384: {trials} of {len(replay.seconds)} configurations tried, seeds within 5%"
     bar(
         what,

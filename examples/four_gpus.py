@@ -136,7 +136,7 @@ def measured(sizes: Sizes) -> dict[str, dict[str, float]]:
 def _check(op: Callable[..., Tensor], own: list[Tensor], whole: list[Tensor], pattern: attncc.Pattern) -> None:
     """Raise an AssertionError unless the ranks together compute what one does."""
     with torch.no_grad():
-        wanted = op.shard(attncc.attention(*whole, pattern))  # type: ignore[attr-defined]
+        wanted = op.shard(attncc.attention(*whole, pattern))
         torch.testing.assert_close(op(*own), wanted, rtol=2e-2, atol=2e-2)
 
 

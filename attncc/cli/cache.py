@@ -63,7 +63,9 @@ def show(
     backend: options.BackendName = None,
     target: Annotated[str | None, typer.Option(help="The target, if it isn't this machine.")] = None,
     direction: options.Direction = "both",
-    why_miss: Annotated[bool, typer.Option(help="Say what the nearest entries were tuned for instead.")] = False,
+    why_miss: Annotated[
+        bool, typer.Option(help="Say how the nearest tuned configurations differ from this call.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Show tuned configurations by the beginning of their key; with --seq-len, the one that attention() uses.

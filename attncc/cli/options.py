@@ -60,8 +60,9 @@ Parameters = Annotated[
         "-p",
         "--param",
         metavar="NAME=VALUE",
-        help="A pattern's parameter: a number, true or false, a table (ids=0,0,1) or lists (blocks=0;0,1), either also "
-        "from a file of numpy.save (ids=@ids.npy); repeatable.",
+        help="One parameter of the pattern; write -p again for the next. A number: l=128. A flag: causal=true. "
+        "A table, an integer for each position: ids=0,0,1. Lists, with ; between rows, and quotes for the shell: "
+        "'blocks=0;0,1'. A table or lists of any shape from a file that numpy.save wrote: ids=@ids.npy.",
         show_default=False,
     ),
 ]
@@ -75,7 +76,9 @@ ScoreParameters = Annotated[
         "-s",
         "--score-param",
         metavar="NAME=VALUE",
-        help="A parameter of the score; weights by shape (weights=8x32, cap=scalar) or from @file.npy; repeatable.",
+        help="One parameter of the score; write -s again for the next. A number: cap=50. Weights by their shape, with "
+        "drawn values: weights=8x32, or scalar for a single number. Weights from a file that numpy.save wrote: "
+        "weights=@weights.npy.",
         show_default=False,
     ),
 ]
@@ -132,6 +135,21 @@ def pattern_from(name: str, parameters: list[str] | None) -> Pattern:
             return made(declaration, name, dict.fromkeys(parameters or ()))
         with wording.of_parameters(declaration, "-p"):
             return made(declaration, name, parse_parameters(declaration, parameters or ()))
+
+
+def example_from(name: str, parameters: list[str] | None, length: int | None, least: int) -> tuple[Pattern, str | None]:
+    """Return the pattern, with drawn values for what it needs and -p doesn't give, and what was drawn, if anything."""
+    from attncc.frontend.catalog import declared, parse_parameters
+    from attncc.frontend.patterns import Pattern
+    from attncc.visualization.examples import drawn_example
+
+    with redirect_stdout(sys.stderr):
+        declaration = declared(name)
+        if isinstance(declaration, Pattern):
+            return pattern_from(name, parameters), None
+        with wording.of_parameters(declaration, "-p"):
+            example = drawn_example(declaration, parse_parameters(declaration, parameters or ()), length, least)
+    return example.pattern, example.told if example.drawn else None
 
 
 def score_from(name: str | None, parameters: list[str] | None, heads: int) -> Score | None:

@@ -37,6 +37,7 @@ def show(
 ) -> None:
     """Show which keys each query sees: the sets in mathematical notation, and a picture.
 
+    Tables, lists and numbers that the pattern needs and that -p doesn't give are drawn, and the output says which.
     With --html: a page that needs no other file, to zoom into the picture and to compare the planner's alternatives.
     With --topology, too, it shows how devices would share the sequence, by simulation.
 
@@ -49,7 +50,7 @@ def show(
     from attncc.visualization import connectivity_png as pictures
     from attncc.visualization.connectivity import grid
     from attncc.visualization.connectivity_text import draw
-    from attncc.visualization.lengths import shown_length
+    from attncc.visualization.lengths import SHORTEST, shown_length
 
     check_file(png, "--png")
     check_file(html, "--html")
@@ -57,7 +58,7 @@ def show(
         raise ConfigError(
             f"--topology {topology} without --html.", rule="Owners are on the page.", fix="Add --html FILE."
         )
-    chosen = options.pattern_from(pattern, param)
+    chosen, example = options.example_from(pattern, param, seq_len, SHORTEST if html is None else PAGE)
     length = shown_length(chosen) if seq_len is None else seq_len
     sets = [connectivity(subset, m) for m, subset in enumerate(chosen.subsets, start=1)]
     if png is not None:
@@ -67,6 +68,7 @@ def show(
     noted = notes(chosen.predicate, Shape.of(length))
     if as_json:
         described = {"pattern": repr(chosen), "key": chosen.key, "seq_len": length, "sets": sets, "notes": list(noted)}
+        described |= {"example": example}
         output.show_json({**described, "png": png and str(png), "html": html and str(html)})
         return
     cells = grid(chosen, length, most=64)
@@ -80,6 +82,7 @@ def show(
         draw(cells),
         Text(caption, style="dim"),
         *(f"note: {note}" for note in noted),
+        *([] if example is None else [example]),
         *saved,
     )
 

@@ -51,4 +51,4 @@ def per_head(patterns: Sequence[AnyPattern]) -> Pattern:
             rule="It takes one pattern for each head, at least one.",
             fix="Write per_head([first, second]).",
         )
-    return joined_patterns(chosen, algebra.by_head, f"per_head([{', '.join(p.name for p in chosen)}])")
+    return joined_patterns(chosen, algebra.by_head, lambda made_of: f"per_head([{', '.join(made_of)}])")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attncc.frontend.templates import PatternTemplate
 from attncc.ir.normal import comparison
 from attncc.ir.predicate import Predicate, conjunction, disjunction
@@ -51,6 +53,26 @@ def both(*predicates: Predicate) -> Predicate:
 def either(*predicates: Predicate) -> Predicate:
     """Return the pairs that some predicate has."""
     return disjunction(predicates)
+
+
+def intersection(made_of: Sequence[str]) -> str:
+    """Return how the pattern that `both` makes is written, of texts of its parts."""
+    return " & ".join(enclosed(text, "|") for text in made_of)
+
+
+def union(made_of: Sequence[str]) -> str:
+    """Return how the pattern that `either` makes is written, of texts of its parts."""
+    return " | ".join(enclosed(text, "&") for text in made_of)
+
+
+def enclosed(text: str, signs: str) -> str:
+    """Return a text, in brackets if one of the signs stands in it outside of brackets."""
+    depth = 0
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        if not depth and character in signs:
+            return f"({text})"
+    return text
 
 
 def by_head(*predicates: Predicate) -> Predicate:

@@ -10,7 +10,6 @@ import operator
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NoReturn, Self
 
 from attncc._util.tracing import constant, shown
@@ -178,18 +177,14 @@ class Declaration:
 
     def parameter(self, name: str) -> Parameter:
         """Return the parameter of this name; raises ParameterError if there is none."""
-        known = self._by_name
-        if name not in known:
-            raise ParameterError(
-                f"{self._title} {self.name!r} has no parameter {name!r}.",
-                rule=f"It is declared as {self.signature}.",
-                fix=nearest(name, [*known]),
-            )
-        return known[name]
-
-    @cached_property
-    def _by_name(self) -> dict[str, Parameter]:
-        return {parameter.name: parameter for parameter in self.parameters}
+        for parameter in self.parameters:  # a cached mapping couldn't be made under torch.compile
+            if parameter.name == name:
+                return parameter
+        raise ParameterError(
+            f"{self._title} {self.name!r} has no parameter {name!r}.",
+            rule=f"It is declared as {self.signature}.",
+            fix=nearest(name, [parameter.name for parameter in self.parameters]),
+        )
 
     @property
     def signature(self) -> str:

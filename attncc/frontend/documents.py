@@ -167,7 +167,7 @@ def packed_there(pattern: Pattern, columns: Sequence[Any], number: int) -> Patte
     _check_tables(pattern, number)
     template, used = _template_there(pattern.template, len(pattern.tables))
     tables = [*pattern.tables, *(TableData.unread(columns[LOOKED_UP.index(at)], at[0]) for at in used)]
-    return Pattern(template, f"packed({pattern.name})", pattern.parameters, tables)
+    return Pattern(template, f"packed({pattern!r})", None, tables)
 
 
 def packed_in_graph(pattern: Pattern, columns: Sequence[Any]) -> TracedPattern:
@@ -212,7 +212,7 @@ def _packed(documents: Documents, pattern: Pattern) -> Pattern:
     gaps = documents.gaps if _looks_gaps_up(pattern.template.predicate) else None
     template, used = _packed_template(pattern.template, len(pattern.tables), numbers, gaps)
     tables = [*pattern.tables, *(TableData(columns[at], at[0]) for at in used)]
-    return Pattern(template, f"packed({pattern.name})", pattern.parameters, tables)
+    return Pattern(template, f"packed({pattern!r})", None, tables)
 
 
 @caching.algebra(256)

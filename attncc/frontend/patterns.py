@@ -51,7 +51,7 @@ class Pattern(Displayed):
     Attributes:
         template: The predicate of each set, with placeholders for tables.
         tables: The tables that take their places, by the numbers of the placeholders.
-        name: What the pattern is called in messages and pictures.
+        name: What the pattern is called in messages and pictures: its declaration's name, or how it was made of others.
         parameters: The values that the declared function was called with.
         handle: A hash under a name, by which compiled graphs refer to the pattern.
         in_graphs: The template's handle, by which compiled graphs refer to a pattern with tables; else None.
@@ -142,11 +142,11 @@ class Pattern(Displayed):
 
     def union(self) -> Pattern:
         """Return the pattern in which every head sees all subsets (Child et al. 2019, section 4.2, merged heads)."""
-        return self._derived(algebra.united, self.name, self.parameters)
+        return self._derived(algebra.united, "{}.union()")
 
     def heads(self) -> Pattern:
         """Return the pattern in which head h sees subset h mod p (Child et al. 2019, section 4.2)."""
-        return self._derived(algebra.turned, f"{self.name}.heads()", self.parameters)
+        return self._derived(algebra.turned, "{}.heads()")
 
     def layers(self, n: int) -> Pattern:
         """Return subset n mod p, for residual block n (Child et al. 2019, section 4.2, interleaved).
@@ -163,16 +163,17 @@ class Pattern(Displayed):
                 rule="It takes the number of a residual block, an integer.",
                 fix="For the first block write .layers(0).",
             )
-        return self._derived(algebra.subset, f"{self.name}.layers({n})", self.parameters, n)
+        return self._derived(algebra.subset, f"{{}}.layers({n})", n)
 
     def causal(self) -> Pattern:
         """Return the pattern without the keys after each query: j <= i in every subset."""
-        return self._derived(algebra.without_future, f"{self.name}.causal()", self.parameters)
+        return self._derived(algebra.without_future, "{}.causal()")
 
-    def _derived(self, change: Change, name: str, parameters: Mapping[str, Any], *numbers: int) -> Pattern:
+    def _derived(self, change: Change, written: str, *numbers: int) -> Pattern:
         if is_recording():
-            return TracedPattern(derived_handle(self._in_graph, change, *map(plain, numbers)), self.tables, name)
-        return Pattern(derived(self.template, change, *numbers), name, parameters, self.tables)
+            return TracedPattern(derived_handle(self._in_graph, change, *map(plain, numbers)), self.tables, self.name)
+        name = written.format(algebra.enclosed(repr(self), "&|~"))
+        return Pattern(derived(self.template, change, *numbers), name, None, self.tables)
 
     @property
     def _in_graph(self) -> str:
@@ -180,12 +181,10 @@ class Pattern(Displayed):
         return self.in_graphs or handle_of(self.template)
 
     def __and__(self, other: Pattern | PatternFactory) -> Pattern:
-        right = as_pattern(other)
-        return joined_patterns([self, right], algebra.both, f"({self.name} & {right.name})")
+        return joined_patterns([self, as_pattern(other)], algebra.both, algebra.intersection)
 
     def __or__(self, other: Pattern | PatternFactory) -> Pattern:
-        right = as_pattern(other)
-        return joined_patterns([self, right], algebra.either, f"({self.name} | {right.name})")
+        return joined_patterns([self, as_pattern(other)], algebra.either, algebra.union)
 
     def __rand__(self, other: PatternFactory) -> Pattern:
         return as_pattern(other) & self
@@ -194,7 +193,7 @@ class Pattern(Displayed):
         return as_pattern(other) | self
 
     def __invert__(self) -> Pattern:
-        return self._derived(algebra.others, f"~{self.name}", {})
+        return self._derived(algebra.others, "~{}")
 
     def __reduce__(self) -> tuple[object, ...]:
         """A copy, in this process or another one, has the same handle."""
@@ -207,6 +206,8 @@ class Pattern(Displayed):
         return hash(self.key)
 
     def __repr__(self) -> str:
+        if not self.name.isidentifier():
+            return self.name  # which says what it was made of
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
         return f"{self.name}({arguments})"
 
@@ -371,15 +372,17 @@ def by_handle(handle: str) -> Pattern:
     return found
 
 
-def joined_patterns(patterns: Sequence[Pattern], join: Callable[..., Predicate], name: str) -> Pattern:
+def joined_patterns(
+    patterns: Sequence[Pattern], join: Callable[..., Predicate], written: Callable[[Sequence[str]], str]
+) -> Pattern:
     """Return the join of patterns; a table that several of them look up is one table of the result."""
     if is_recording():
-        return _joined_in_graph(patterns, join, name)
+        return _joined_in_graph(patterns, join, ", ".join([p.name for p in patterns]))
     tables = {table.identity: table for p in patterns for table in p.tables}
     numbers = {identity: number for number, identity in enumerate(tables)}
     own = tuple(tuple(numbers[table.identity] for table in p.tables) for p in patterns)
     template = joined(tuple(p.template for p in patterns), own, join)
-    return Pattern(template, name, None, tuple(tables.values()))
+    return Pattern(template, written([*map(repr, patterns)]), None, tuple(tables.values()))
 
 
 def _joined_in_graph(patterns: Sequence[Pattern], join: Callable[..., Predicate], name: str) -> TracedPattern:

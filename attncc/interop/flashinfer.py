@@ -115,16 +115,10 @@ def to_block_sparse_rows(
     corners = tiles.in_runs(slice(None))
     indptr = np.append(0, np.cumsum(np.bincount(corners[:, 0], minlength=tiles.num_query_tiles)))
     mask, is_full = _pairs(predicate, shape, corners, r, c)
-    tensors = (
-        None if part is None else torch.from_numpy(part).to(device)
-        for part in (
-            int32("A block", indptr),
-            int32("A block", corners[:, 1]),
-            None if is_full else mask,
-            *((None, None) if is_full else _packed_rows(mask, indptr, shape, r, c)),
-        )
-    )
-    return BlockSparseRows(*tensors, shape.q_len, shape.kv_len, r, c)  # type: ignore[arg-type, call-arg]
+    begins, columns = (torch.from_numpy(int32("A block", part)).to(device) for part in (indptr, corners[:, 1]))
+    bits = (None, None, None) if is_full else (mask, *_packed_rows(mask, indptr, shape, r, c))
+    pairs, packed, packed_begins = (None if part is None else torch.from_numpy(part).to(device) for part in bits)
+    return BlockSparseRows(begins, columns, pairs, packed, packed_begins, shape.q_len, shape.kv_len, r, c)
 
 
 def to_variable_blocks(

@@ -47,8 +47,8 @@ def mask_mod_of(predicate: Predicate, shape: Shape, device: torch.device | str) 
     proxies: list[Any] = [Proxy(graph.placeholder(name), tracer) for name in ("b", "h", "q_idx", "kv_idx")]
     b, h, q_idx, kv_idx = proxies
     env: dict[Any, Any] = {B: b, H: h, I: q_idx + shape.q_offset, J: kv_idx, NQ: shape.q_len, NK: shape.kv_len}
-    for symbol, holder in holders.items():
-        proxy = Proxy(graph.placeholder(f"table_{holder.table.number}"), tracer)  # type: ignore[attr-defined]
+    for n, (symbol, holder) in enumerate(holders.items()):
+        proxy = Proxy(graph.placeholder(f"table_{n}"), tracer)
         env[holder] = GraphTable(proxy, symbol.table.shape)
     moved = predicate.map(lambda atom: type(atom)(atom.relation, atom.expr.xreplace(holders)))
     holds = evaluate_predicate(moved, env)

@@ -1,7 +1,6 @@
 """The public names of attncc.nn."""
 
 from .attention import Attention as Attention
-from .attention import KeyValues as KeyValues
 from .auxiliary import auxiliary_losses as auxiliary_losses
 from .compressive_memory import CompressiveMemory as CompressiveMemory
 from .compressive_memory import LearnedCompression as LearnedCompression
@@ -10,6 +9,7 @@ from .experts import MixtureOfExperts as MixtureOfExperts
 from .feed_forward import ChunkedFeedForward as ChunkedFeedForward
 from .feed_forward import FeedForward as FeedForward
 from .functional.compressive import MemorySizes as MemorySizes
+from .functional.state import KeyValues as KeyValues
 from .gated import GatedBlock as GatedBlock
 from .gated import GruGate as GruGate
 from .infini_attention import InfiniAttention as InfiniAttention

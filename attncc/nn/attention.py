@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from attncc.frontend.accepted import AnyPattern, AnyScore
+from attncc.nn.functional.state import KeyValues
 from attncc.nn.heads import HeadProjections
 from attncc.nn.rotary import rotated
 from attncc.runtime.api import attention
-
-
-class KeyValues(NamedTuple):
-    """Keys and values of earlier tokens, each (B, Hkv, N, D)."""
-
-    key: Tensor
-    value: Tensor
-
-    @property
-    def length(self) -> int:
-        """The number of tokens."""
-        return self.key.shape[2]
-
-    def and_then(self, later: KeyValues) -> KeyValues:
-        """Return these, followed by later ones."""
-        return KeyValues(torch.cat([self.key, later.key], 2), torch.cat([self.value, later.value], 2))
 
 
 class Attention(HeadProjections):

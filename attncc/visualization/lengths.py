@@ -30,7 +30,7 @@ def shown_length(pattern: Pattern, least: int = SHORTEST) -> int:
     if grid is not None:
         return grid
     powers = [1 << bits for bits in range(SHORTEST.bit_length() - 1, LONGEST.bit_length())]
-    own = next((length for length in powers if length >= max(TIMES * _greatest(pattern), least)), LONGEST)
+    own = next((length for length in powers if length >= max(TIMES * greatest_number(pattern), least)), LONGEST)
     if not pattern.looked_up:
         return own
     sizes = {size for table in pattern.looked_up for size in table.shape}
@@ -45,7 +45,7 @@ def _of_grids(pattern: Pattern) -> Iterator[int]:
             yield found[1]
 
 
-def _greatest(pattern: Pattern) -> int:
+def greatest_number(pattern: Pattern) -> int:
     """Return the greatest number that a predicate has, by absolute value: of a quotient, its divisor."""
     numbers = (n for atom in pattern.predicate.atoms for n in atom.expr.atoms(sympy.Rational))
     return max((max(abs(int(n.p)), int(n.q)) for n in numbers), default=0)

@@ -158,8 +158,7 @@ def _style(number: int) -> dict[str, Any]:
 def _finish(axes: Any, title: str) -> None:
     axes.set_title(title, fontsize=9, loc="left", fontweight="bold")
     axes.tick_params(labelsize=7)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
+    figure.unclutter(axes, "y")
     axes.legend(fontsize=6, frameon=False)
 
 

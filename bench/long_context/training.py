@@ -122,7 +122,7 @@ def judged(model: nn.Module, rows: Rows) -> Judged:
 
 
 def _optimizers(model: nn.Module, pace: Pace) -> list[torch.optim.Optimizer]:
-    matrices = [each for each in model.blocks.parameters() if each.ndim == 2]  # type: ignore[union-attr]
+    matrices = [each for each in model.blocks.parameters() if each.ndim == 2]
     chosen = {id(each) for each in matrices}
     rest = [each for each in model.parameters() if id(each) not in chosen]
     optimizers: list[torch.optim.Optimizer] = [

@@ -20,8 +20,6 @@ FIGURES = {
     "peak_bytes": "memory above inputs, bytes",
     "prepare_s": "preparing, s",
 }
-#: Okabe and Ito's colours (2008) and a marker each; attncc has the first.
-_STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#555555", "x"))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -86,16 +84,15 @@ def draw(cells: Cells, path: Path) -> None:
     for column, task in enumerate(TASKS):
         for row, (name, label) in enumerate(FIGURES.items()):
             axes = panels[row, column]
-            for each, (color, marker) in zip(_of(task), _STYLES, strict=False):
+            for number, each in enumerate(_of(task)):  # the first is attncc
                 found = {n: cells.get(f"{task}/{each.name}/{n}", {}).get(name) for n in _lengths(cells)}
                 points = [(n, value) for n, value in found.items() if value is not None]
-                style = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.4}
-                axes.plot([n for n, _ in points], [value for _, value in points], label=each.name, **style)
+                values = [value for _, value in points]
+                axes.plot([n for n, _ in points], values, label=each.name, **figure.style(number))
             axes.set_xscale("log", base=2)
             axes.set_yscale("log")
             axes.tick_params(labelsize=7)
-            axes.grid(color="#e6e6e6", linewidth=0.6)
-            axes.spines[["top", "right"]].set_visible(False)
+            figure.unclutter(axes)
             if row == 0:
                 above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "alignment": "left"}
                 bold = {"weight": "bold", "size": 9}

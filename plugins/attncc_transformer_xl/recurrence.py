@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
 from torch import Tensor
 
 import attncc
 from attncc import ParameterError
 from attncc.nn.functional.relative import RelativePosition, relative_attention
-
-
-@dataclass(frozen=True)
-class KeyValueMemory:
-    """Keys (B, Hkv, m, D) and values (B, Hkv, m, Dv) of the last m positions."""
-
-    key: Tensor
-    value: Tensor
-
-    def detached(self) -> KeyValueMemory:
-        """Return the memory without its history, as the paper's SG: gradients end at the segment."""
-        return KeyValueMemory(self.key.detach(), self.value.detach())
-
-    def extended(self, key: Tensor, value: Tensor) -> KeyValueMemory:
-        """Return the memory followed by new positions."""
-        return KeyValueMemory(torch.cat([self.key, key], 2), torch.cat([self.value, value], 2))
-
-    def last(self, size: int) -> KeyValueMemory:
-        """Return the last `size` positions, or as many as there are."""
-        first = max(0, self.key.shape[2] - size)
-        return KeyValueMemory(self.key[:, :, first:], self.value[:, :, first:])
+from attncc.nn.functional.state import KeyValues
 
 
 def step(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    memory: KeyValueMemory | None,
+    memory: KeyValues | None,
     relative: RelativePosition,
     *,
     size: int,
     pattern: attncc.Pattern | None = None,
-) -> tuple[Tensor, KeyValueMemory]:
+) -> tuple[Tensor, KeyValues]:
     """Attend from new positions to the memory and to themselves.
 
     Under the default pattern each query sees itself and the `size` positions before it, so that results don't depend
@@ -68,7 +45,8 @@ def step(
     """
     if size < 0:
         raise ParameterError(f"size={size}.", rule="It is a number of positions.", fix="Use 0 for no memory.")
-    context = KeyValueMemory(key, value) if memory is None else memory.extended(key, value)
+    own = KeyValues(key, value)
+    context = own if memory is None else memory.and_then(own)
     chosen = attncc.load("segment_memory", segment=1, memory=size) if pattern is None else pattern
-    out: Tensor = relative_attention(query, context.key, context.value, chosen, relative)
+    out: Tensor = relative_attention(query, *context, chosen, relative)
     return out, context.last(size)

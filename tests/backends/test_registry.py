@@ -48,7 +48,7 @@ class Dense(Backend):
     def unavailable(self) -> str | None:
         return self.reason
 
-    def lower(self, *_: object) -> None:  # type: ignore[override]
+    def lower(self, *_: object) -> None:
         raise NotImplementedError
 
 

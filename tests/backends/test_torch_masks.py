@@ -31,9 +31,9 @@ def scattered(i, j, *, share: int):
 
 @pytest.fixture(autouse=True)
 def empty_cache():
-    masks._kept.cache.clear()  # type: ignore[attr-defined]
+    masks._kept.cache.clear()
     yield
-    masks._kept.cache.clear()  # type: ignore[attr-defined]
+    masks._kept.cache.clear()
 
 
 def of_items(pattern: attncc.Pattern, length: int) -> list[Mask]:
@@ -116,7 +116,7 @@ def test_masks_are_kept_while_room_remains() -> None:
     several = [drawn(3, 8, keys) for keys in (16, 20, 24, 28)]
     for mask in [*several, drawn(3, 8, 20)]:
         mask.additive(CPU, torch.float32)
-    kept = masks._kept.cache  # type: ignore[attr-defined]
+    kept = masks._kept.cache
     assert len(kept) == 4
     assert kept.currsize == sum(mask.pairs for mask in several)
     assert kept.maxsize == masks.POOL

@@ -93,7 +93,7 @@ def test_escape_sequences_are_spelled_out(
         "a panel": Panel(HOSTILE),
         "facts": output.facts(HOSTILE, {HOSTILE: HOSTILE}),
     }
-    output.show(shown[place])  # type: ignore[arg-type]
+    output.show(shown[place])
     printed = capsys.readouterr().out
     assert is_plain(printed)
     assert SPELLED in printed or place == "a Text"  # rich drops some of it
@@ -109,7 +109,7 @@ def test_names_of_steps_are_not_parsed_as_markup(monkeypatch: pytest.MonkeyPatch
         on_step(HOSTILE)
         on_step("[bold")
         on_step("last")
-    assert "owned\x07" not in sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert "owned\x07" not in sys.stderr.getvalue()
 
 
 def test_unexpected_errors_without_a_message_are_reported_by_type(capsys: pytest.CaptureFixture[str]) -> None:

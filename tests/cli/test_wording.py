@@ -108,7 +108,7 @@ def test_a_file_may_define_a_pattern_instance(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(MINE)
     mixed = attncc.load(f"{path}:mixed")
-    assert mixed.key == declared(f"{path}:mixed").key  # type: ignore[union-attr]
+    assert mixed.key == declared(f"{path}:mixed").key
     assert attncc.load(str(path), w=2).key == attncc.load(f"{path}:near", w=2).key
     with pytest.raises(attncc.ParameterError, match="is ready"):
         attncc.load(f"{path}:mixed", w=3)

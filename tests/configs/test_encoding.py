@@ -29,6 +29,6 @@ def test_decoded_configurations_differ_in_the_types_of_values() -> None:
 @pytest.mark.parametrize("config", ["fused", 1, {1: 2, "a": 3}, {"forward.plan": object()}])
 def test_encoding_refuses_what_operators_cannot_take(config: object) -> None:
     with pytest.raises(ConfigError) as refused:
-        encoded(config)  # type: ignore[arg-type]
+        encoded(config)
     assert refused.value.rule
     assert refused.value.fix

@@ -194,3 +194,17 @@ def test_handles_find_any_live_copy() -> None:
     gc.collect()
     with pytest.raises(attncc.PatternError, match="no longer exists"):
         by_handle(handle)
+
+
+def test_a_pattern_made_of_others_reads_as_it_was_written() -> None:
+    window, column = attncc.load("sliding_window", window=4), attncc.load("strided", l=8)
+    written = {
+        "sliding_window(window=4) | strided(l=8)": window | column,
+        "(sliding_window(window=4) | strided(l=8)) & strided(l=8)": (window | column) & column,
+        "sliding_window(window=4) & strided(l=8) & strided(l=8).heads()": window & column & column.heads(),
+        "~(strided(l=8).union().causal() | strided(l=8).layers(1))": ~(column.union().causal() | column.layers(1)),
+        "(~sliding_window(window=4)).causal()": (~window).causal(),
+        "per_head([sliding_window(window=4), strided(l=8) | strided(l=8)])": attncc.per_head([window, column | column]),
+        "packed(strided(l=8))": attncc.Documents([0, 3, 7]).pattern(column),
+    }
+    assert {text: repr(made) for text, made in written.items()} == {text: text for text in written}

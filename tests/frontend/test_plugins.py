@@ -194,7 +194,7 @@ def test_slow_plugins_in_other_threads_are_named_without_interruption(
         pytest.raises(PluginError, match="another thread"),
     ):
         catalog.factory("slow:late")
-    foreign.released.set()  # type: ignore[attr-defined]
+    foreign.released.set()
     thread.join(60)
     assert found == ["late"]
     assert catalog.factory("slow:late").name == "late"  # it is only slow

@@ -265,7 +265,7 @@ class RecordingDriver:
         self.given: list[tuple[bytes, str, int]] = []
 
     def function(self, *given: object) -> None:
-        self.given.append(given)  # type: ignore[arg-type]
+        self.given.append(given)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -103,24 +104,74 @@ def test_a_graph_returns_weights_too() -> None:
     torch.testing.assert_close(found, wanted)
 
 
-def test_biases_are_computed_outside_of_graphs() -> None:
-    """A bias is made a score of by a function that torch.compile doesn't trace; the mask crosses the break."""
+def t5() -> Any:
     torch.manual_seed(0)
-    query = torch.randn(1, 2, 8, 4)
-    bias, ids = torch.randn(1, 2, 8, 8), torch.arange(8)[None] // 3
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 4, "vocab_size": 64}
+    config = transformers.T5Config(**sizes, dropout_rate=0.0, decoder_start_token_id=0)
+    return transformers.T5ForConditionalGeneration._from_config(config, attn_implementation=register())
 
-    def biased(query: torch.Tensor, ids: torch.Tensor) -> Any:
-        def same(b: Any, h: Any, i: Any, j: Any) -> Any:
-            return ids[b, i] == ids[b, j]
 
-        mask = pattern_mask(1, 8, 8, mask_function=same)
-        return attend(torch.nn.Module(), query, query, query, mask, position_bias=bias)[0]
+def deepseek() -> Any:
+    torch.manual_seed(0)
+    ranks = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+    indexer = {"index_topk": 4, "index_head_dim": 16, "index_n_heads": 2, "first_k_dense_replace": 1}
+    few = {"num_hidden_layers": 1, "num_key_value_heads": 4, "moe_intermediate_size": 16}
+    config = transformers.DeepseekV32Config(**SMALL | few | ranks | indexer)
+    return transformers.DeepseekV32ForCausalLM._from_config(config, attn_implementation=register())
 
-    found, wanted = torch.compile(biased, backend="eager")(query, ids), biased(query, ids)
+
+def test_biases_and_selected_keys_are_in_the_graph_where_queries_stand_at_their_own_rows() -> None:
+    torch.manual_seed(0)
+    query, bias = torch.randn(2, 2, 8, 4), torch.randn(1, 2, 8, 8, requires_grad=True)
+    listed = torch.randint(0, 8, (2, 8, 3), dtype=torch.int32)
+
+    def adjusted(query: torch.Tensor, bias: torch.Tensor, first: int) -> Any:
+        mask = pattern_mask(2, 8, 8, first)
+        options = {"position_bias": bias, "indices": listed, "softcap": 3.0}
+        return attend(torch.nn.Module(), query, query, query, mask, **options)[0]
+
+    graph = torch.compile(adjusted, backend="aot_eager", fullgraph=True)
+    found, wanted = (each(query, bias, 0) for each in (graph, adjusted))
     torch.testing.assert_close(found, wanted)
+    of_bias = [torch.autograd.grad(each.square().sum(), bias)[0] for each in (found, wanted)]
+    torch.testing.assert_close(*of_bias)
     torch._dynamo.reset()
+    with torch.no_grad():  # after a cache, outside of the graph
+        torch.testing.assert_close(torch.compile(adjusted, backend="eager")(query, bias, 2), adjusted(query, bias, 2))
+
+
+def test_an_error_of_a_compiled_model_says_what_is_wrong() -> None:
+    query = torch.randn(1, 2, 8, 4)
     with pytest.raises(AttnccError, match="drops attention weights"):
         torch.compile(lambda q: attend(torch.nn.Module(), q, q, q, None, dropout=0.5), backend="eager")(query)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("made", "inputs"), [(t5, {"decoder_input_ids": TOKENS}), (deepseek, {})])
+def test_models_with_biases_and_indexers_are_one_graph(made: Callable[[], Any], inputs: dict[str, Any]) -> None:
+    model = made()
+    parameters = [each for name, each in model.named_parameters() if "indexer" not in name and "gate" not in name]
+    wanted, found = (
+        trained(one, parameters, use_cache=False, **inputs)
+        for one in (model, torch.compile(model, backend="aot_eager", fullgraph=True))
+    )
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_steps_with_a_static_cache_are_one_graph() -> None:
+    model = llama().eval()
+    model.set_attn_implementation(register("strided(l=4)"))
+    counter = CompileCounterWithBackend("eager")
+    step = torch.compile(model, backend=counter, fullgraph=True)
+    cache = transformers.StaticCache(config=model.config, max_cache_len=24)
+    name = "past_key_values" if "cache" not in inspect.signature(model.forward).parameters else "cache"
+    with torch.no_grad():
+        wanted = model(TOKENS[:, :8], attention_mask=PADDING[:, :8], use_cache=False).logits
+        model(TOKENS[:, :5], attention_mask=PADDING[:, :5], **{name: cache})
+        for n in (5, 6):
+            found = step(TOKENS[:, n : n + 1], attention_mask=PADDING[:, :24], **{name: cache}).logits
+            torch.testing.assert_close(found[:, 0], wanted[:, n], rtol=1e-5, atol=1e-5)
+    assert counter.frame_count == 1
 
 
 def test_recorded_operations_are_those_of_the_function() -> None:

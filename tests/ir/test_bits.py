@@ -52,7 +52,7 @@ def test_shifts_agree_with_python(kind: type, a: int, n: int) -> None:
 @st.composite
 def boxes(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int]]:
     ends = [sorted(draw(st.tuples(*[st.integers(-40, 40) | st.integers(-(2**40), 2**40)] * 2))) for _ in range(2)]
-    return tuple((low, min(high, low + draw(st.integers(0, 24)))) for low, high in ends)  # type: ignore[return-value]
+    return tuple((low, min(high, low + draw(st.integers(0, 24)))) for low, high in ends)
 
 
 @given(st.sampled_from([*BITWISE, *SHIFTS]), boxes(), st.booleans())

@@ -46,7 +46,7 @@ def test_slow_contestants_are_skipped_from_a_length_on() -> None:
     assert "the limit is 0 µs" in found.points[1].skipped[DENSE]
     assert found.points[2].skipped[DENSE] == "a shorter length was skipped"
     assert found.points[2].speedup("forward") is None
-    assert found.describe()["points"][2]["timings"] == {}  # type: ignore[index]
+    assert found.describe()["points"][2]["timings"] == {}
 
 
 def test_dense_attention_may_be_left_out() -> None:

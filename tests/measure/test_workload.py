@@ -19,7 +19,7 @@ from attncc.measure.workload import Workload
 )
 def test_invalid_sizes_are_refused(sizes: dict[str, object], says: str) -> None:
     with pytest.raises(ShapeError, match=says):
-        Workload(**sizes)  # type: ignore[arg-type]
+        Workload(**sizes)
 
 
 def test_missing_devices_are_refused() -> None:

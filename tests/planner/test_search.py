@@ -194,7 +194,7 @@ def test_sets_empty_at_these_lengths_have_no_pass(pattern: attncc.Pattern) -> No
 @pytest.mark.parametrize("tile", [(96, 64), (64, 0), (64,), 64, (64, 64.0), [64, 64]])
 def test_tiles_must_be_pairs_of_powers_of_two(tile: object) -> None:
     with pytest.raises(ConfigError, match="powers of two"):
-        plan(attncc.load("causal"), 64, tile=tile)  # type: ignore[arg-type]
+        plan(attncc.load("causal"), 64, tile=tile)
 
 
 def test_kv_len_defaults_to_the_end_of_the_queries() -> None:

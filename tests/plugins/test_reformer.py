@@ -161,7 +161,7 @@ def test_a_generator_draws_the_same_again() -> None:
 @pytest.mark.parametrize("buckets", [0, 1, 3, -2, (4, 3), ()])
 def test_odd_or_too_few_buckets_are_refused(buckets: object) -> None:
     with pytest.raises(ParameterError, match="buckets="):
-        rotations(8, buckets, 1)  # type: ignore[arg-type]
+        rotations(8, buckets, 1)
 
 
 def test_other_bad_input_is_named() -> None:

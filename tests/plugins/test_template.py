@@ -31,26 +31,28 @@ def run(site: Path, *command: str) -> str:
     return found.stdout
 
 
-def test_the_pattern_of_the_template_is_found(site: Path) -> None:
-    program = "import attncc; print(attncc.load('template:sinks', window=8), attncc.load('sinks').key)"
-    assert run(site, "-c", program).startswith("sinks(window=8, sinks=4) ")
-    listing = run(site, "-c", "from attncc.cli import main; main()", "list", "--json")
-    assert '"plugin": "template"' in listing
+def test_pattern_and_backend_of_the_templates_are_found(site: Path) -> None:
+    program = """
+import attncc
+from attncc import backends
+from attncc.cli import main
+
+print(attncc.load("template:sinks", window=8), attncc.load("sinks").key)
+print(backends.names(), dict(backends.report())["sdpa"])
+main()
+"""
+    pattern, backend, *listing = run(site, "-c", program, "list", "--json").splitlines()
+    assert pattern.startswith("sinks(window=8, sinks=4) ")
+    assert backend == "['reference', 'sdpa', 'torch', 'triton'] None"
+    assert '"plugin": "template"' in "".join(listing)
 
 
-def test_the_test_of_the_template_passes(site: Path) -> None:
-    test = str(PLUGINS / "template" / "tests" / "test_template.py")
-    assert "1 passed" in run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, test)
-
-
-def test_the_backend_of_the_template_is_found(site: Path) -> None:
-    program = "from attncc import backends; print(backends.names(), dict(backends.report())['sdpa'])"
-    assert run(site, "-c", program).strip() == "['reference', 'sdpa', 'torch', 'triton'] None"
-
-
-def test_the_backend_of_the_template_conforms(site: Path) -> None:
-    test = str(PLUGINS / "backend_template" / "tests" / "test_conformance.py")
-    assert " passed in " in run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, test)
+def test_the_tests_of_the_templates_pass(site: Path) -> None:
+    tests = [str(PLUGINS / name / "tests") for name in ("template", "backend_template")]
+    options = "-q", "-p", "no:cacheprovider", "-c", os.devnull, "-rA"
+    lines = run(site, "-m", "pytest", *options, *tests).splitlines()
+    passed = {Path(line.split("::")[0]).name for line in lines if line.startswith("PASSED")}
+    assert passed == {"test_template.py", "test_conformance.py"}
 
 
 def test_the_template_is_not_part_of_attncc() -> None:

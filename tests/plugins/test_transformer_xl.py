@@ -8,8 +8,9 @@ from torch import Tensor
 
 import attncc
 from attncc.nn.functional.relative import RelativePosition, relative_attention, sinusoids, widened
+from attncc.nn.functional.state import KeyValues
 from attncc.testing import check_pattern
-from attncc_transformer_xl.recurrence import KeyValueMemory, step
+from attncc_transformer_xl.recurrence import step
 
 BATCH, HEADS, SIZE = 2, 3, 8
 
@@ -104,7 +105,7 @@ def test_waves_in_queries_and_keys_are_the_table_of_sinusoids() -> None:
 def test_steps_of_any_size_equal_one_pass(chunk: int) -> None:
     n, size = 80, 9
     tensors, relative = problem(n), positions(size + 1)
-    memory: KeyValueMemory | None = None
+    memory: KeyValues | None = None
     outs = []
     for first in range(0, n, chunk):
         query, key, value = (x[:, :, first : first + chunk] for x in tensors)
@@ -118,7 +119,7 @@ def test_steps_of_any_size_equal_one_pass(chunk: int) -> None:
 def test_segments_equal_one_pass_of_the_pattern() -> None:
     n, segment, size = 30, 6, 8
     tensors, relative = problem(n), positions(segment + size)
-    memory: KeyValueMemory | None = None
+    memory: KeyValues | None = None
     outs = []
     for first in range(0, n, segment):
         query, key, value = (x[:, :, first : first + segment] for x in tensors)

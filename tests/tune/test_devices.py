@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -56,13 +56,17 @@ def telling(task: BackendTask, seed: int) -> Callable[[Any], Any]:
     return answer
 
 
-@pytest.fixture
-def on_three(monkeypatch: pytest.MonkeyPatch) -> DeviceEvaluator:
-    monkeypatch.setattr(measured, "measuring", telling)
-    monkeypatch.setattr("attncc.tune.devices._identity", lambda device: device)
+@pytest.fixture(scope="module")
+def on_three() -> Iterator[DeviceEvaluator]:
+    """Three devices, with a worker each, which takes seconds to start."""
     (task,) = tasks_of(TuningRequest(attncc.load("causal"), 64, target="cpu", direction="fwd"))
     devices = ["cuda:1", "cuda:2", "cuda:3"]
-    return DeviceEvaluator(task, {"forward.segment": 0}, 0, Policy(), devices, lambda: 60.0, lambda step: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measured, "measuring", telling)
+        patch.setattr("attncc.tune.devices._identity", lambda device: device)
+        default = {"forward.segment": 0}
+        with DeviceEvaluator(task, default, 0, Policy(), devices, lambda: 60.0, lambda step: None) as evaluate:
+            yield evaluate
 
 
 def configs(*segments: int) -> Sequence[dict[str, object]]:
@@ -70,20 +74,17 @@ def configs(*segments: int) -> Sequence[dict[str, object]]:
 
 
 def test_each_device_times_one_configuration_of_a_batch(on_three: DeviceEvaluator) -> None:
-    with on_three as evaluate:
-        assert evaluate.batch == 3
-        assert [each.seconds for each in evaluate(configs(4, 5, 6), None)] == [14.0, 25.0, 36.0]
-        assert [each.seconds for each in evaluate(configs(7), None)] == [17.0]
+    assert on_three.batch == 3
+    assert [each.seconds for each in on_three(configs(4, 5, 6), None)] == [14.0, 25.0, 36.0]
+    assert [each.seconds for each in on_three(configs(7), None)] == [17.0]
 
 
 def test_finals_run_on_one_device(on_three: DeviceEvaluator) -> None:
-    with on_three as evaluate:
-        found = evaluate.finals(configs(4, 5), dense=False, rounds=2, left=lambda: 1.0)
+    found = on_three.finals(configs(4, 5), dense=False, rounds=2, left=lambda: 1.0)
     assert found.samples == ((1.0, 1.0), (1.0, 1.0))
 
 
 def test_failing_devices_lose_only_their_own_trial(on_three: DeviceEvaluator) -> None:
-    with on_three as evaluate:
-        found = evaluate([configs(4)[0], {}, configs(6)[0]], None)
+    found = on_three([configs(4)[0], {}, configs(6)[0]], None)
     assert [each.seconds for each in found] == [14.0, None, 36.0]
     assert "KeyError" in found[1].reason

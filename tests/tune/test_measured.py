@@ -61,7 +61,7 @@ class Bench:
 
     def __init__(self, answer: Callable[[Bench, Any], Any], left: float = 1000.0) -> None:
         self.now, self.left = 0.0, left
-        FakeWorker.answer = staticmethod(lambda question: answer(self, question))  # type: ignore[assignment]
+        FakeWorker.answer = staticmethod(lambda question: answer(self, question))
         (task,) = tasks_of(TuningRequest(attncc.load("causal"), 64, target="cpu", direction="fwd"))
         self.steps: list[str] = []
         self.evaluate = DeviceEvaluator(task, DEFAULT, 0, Policy(), ["cpu"], lambda: self.left, self.steps.append)

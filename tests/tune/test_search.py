@@ -22,7 +22,7 @@ POINTS = list(itertools.product(range(8), range(8), range(2)))
 
 def seconds_of(config: Config) -> float:
     """A bowl with its bottom at a=5, b=2, c=1."""
-    a, b, c = (int(config[name]) for name in "abc")  # type: ignore[call-overload]
+    a, b, c = (int(config[name]) for name in "abc")
     return 1.0 + (a - 5) ** 2 + (b - 2) ** 2 + (1 - c)
 
 
@@ -48,7 +48,7 @@ def search(bowl: Bowl, trials: int, study: Study | None = None, *, blind: bool =
     ranked = sorted(RankedCandidate(0.0 if blind else seconds_of(SPACE.candidate(each)), each) for each in POINTS)
     study = study or new_study()
     limits = Limits(trials, others.pop("left", lambda: 1.0))
-    return Search(SPACE, study, bowl, limits, others.pop("first", []), others.pop("ranked", ranked), **others)  # type: ignore[arg-type]
+    return Search(SPACE, study, bowl, limits, others.pop("first", []), others.pop("ranked", ranked), **others)
 
 
 def new_study(path: Path | None = None, seed: int = 0) -> Study:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 import attncc
-from attncc.frontend.catalog import factories
 from attncc.visualization.lengths import shown_length
 
 LENGTHS = {
@@ -22,9 +21,3 @@ LENGTHS = {
 @pytest.mark.parametrize("pattern", LENGTHS, ids=repr)
 def test_lengths_show_structure(pattern: attncc.Pattern) -> None:
     assert shown_length(pattern) == LENGTHS[pattern]
-
-
-def test_shipped_patterns_are_planned_at_the_length_that_shows_them() -> None:
-    for _, factory in factories():
-        if not any(parameter.required for parameter in factory.parameters):
-            attncc.plan(factory(), shown_length(factory()))

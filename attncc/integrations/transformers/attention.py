@@ -11,12 +11,18 @@ from attncc._util.tracing import is_recording
 from attncc.errors import AttnccError, PatternError, ShapeError
 from attncc.frontend.biases import softcap
 from attncc.frontend.catalog import load
-from attncc.frontend.flex import from_mask_mod, from_score_mod, tabulated
+from attncc.frontend.flex import from_mask_mod, tabulated
+from attncc.frontend.language import Index
+from attncc.frontend.lists import Lists
 from attncc.frontend.patterns import Pattern
-from attncc.frontend.real import Real, tanh
+from attncc.frontend.patterns import pattern as declared_pattern
+from attncc.frontend.real import Real
 from attncc.frontend.scores import Score
+from attncc.frontend.scores import score as declared_score
+from attncc.frontend.weights import Weights
 from attncc.integrations.transformers.masks import PatternMask
 from attncc.integrations.transformers.traced import TracedMask
+from attncc.ir.condition import Condition
 from attncc.runtime.api import attention
 
 #: Arguments of modules whose attention is something else than these masks tell.
@@ -28,10 +34,11 @@ def attend(
 ) -> tuple[Tensor, Tensor | None]:
     """Return attention for a module of Transformers; registered as an AttentionInterface. See `_attend`.
 
-    It is part of a graph where the mask is, and what is added to scores, or selected of keys, isn't a tensor of it.
+    It is part of a graph where the mask is. What is added to scores, or selected of keys, has a row for each query, so
+    that queries stand at their own rows then, as they do without a cache.
     """
-    others = [options.get(name) for name in ("position_bias", "indices")]
-    is_in_graph = isinstance(attention_mask, TracedMask) and all([value is None for value in others])  # noqa: C419
+    has_rows = any([options.get(name) is not None for name in ("position_bias", "indices")])  # noqa: C419
+    is_in_graph = isinstance(attention_mask, TracedMask) and (not has_rows or attention_mask.is_from_start)
     run = _attend if is_in_graph else _outside_of_graphs
     return run(module, query, key, value, attention_mask, **options)
 
@@ -86,9 +93,9 @@ def _attend(
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     pattern, q_offset, added = _visible(attention_mask, query, key, causal, joined)
     if indices is not None:
-        pattern = pattern & _selected(indices, q_offset)
-    biases = [bias for bias in (position_bias, added) if bias is not None]
-    score = _score(softcap, biases, q_offset)
+        pattern = pattern & _selected(tokens=indices, first=q_offset)
+    bias = position_bias if added is None else added if position_bias is None else position_bias + added
+    score = _score(softcap, bias, q_offset)
     shared = query.shape[1] != key.shape[1]
 
     def attended(values: Tensor) -> Any:
@@ -107,8 +114,11 @@ _outside_of_graphs = torch.compiler.disable(_attend)  # type: ignore[no-untyped-
 
 def _visible(
     mask: Any, query: Tensor, key: Tensor, causal: bool, joined: Pattern | None
-) -> tuple[Pattern, int, Tensor | None]:
-    """Return the pattern of a mask, the position of the first query, and what the mask adds to scores."""
+) -> tuple[Pattern, Any, Tensor | None]:
+    """Return the pattern of a mask, the position of the first query, and what the mask adds to scores.
+
+    The position is a number, or a tensor (B,) in a graph.
+    """
     if isinstance(mask, PatternMask):
         _check_mask(mask, query, key)
         return mask.pattern, mask.q_offset, None
@@ -133,14 +143,17 @@ def _visible(
     return pattern if joined is None else pattern & joined, 0, added
 
 
-def _selected(indices: Tensor, q_offset: int) -> Pattern:
-    """Return the pattern of the keys that are listed for each query, (B, Nq, K)."""
+@declared_pattern
+def _selected(i: Index, j: Index, *, tokens: Lists, first: int) -> Condition:
+    """The keys that are listed for each query, (B, Nq, K); the first query stands at position `first`."""
+    return j.isin(tokens[i - first])
 
-    def listed(b: Any, h: Any, i: Any, j: Any) -> Any:
-        row = 0 if indices.shape[1] == 1 else i - q_offset
-        return (indices[b, row] == j).any(-1)
 
-    return from_mask_mod(listed)
+@declared_score
+def _biased(score: Real, b: Index, h: Index, i: Index, j: Index, *, bias: Weights, first: int) -> Real:
+    """The score and a bias, (1 or B, 1 or H, 1 or Nq, 1 or Nk); the first query stands at position `first`."""
+    places = zip(bias.shape, (b, h, i - first, j), strict=True)
+    return score + bias[tuple(0 if size == 1 else place for size, place in places)]
 
 
 def _check_mask(mask: PatternMask, query: Tensor, key: Tensor) -> None:
@@ -153,19 +166,13 @@ def _check_mask(mask: PatternMask, query: Tensor, key: Tensor) -> None:
         )
 
 
-def _score(cap: float | None, biases: list[Tensor], q_offset: int) -> Score | None:
-    """Return the score that caps first, and then adds biases, (1 or B, 1 or H, Nq, Nk); None for none of these."""
-    if not biases:
-        return None if cap is None else softcap(cap=cap)
-
-    def adjusted(score: Real, b: Any, h: Any, i: Any, j: Any) -> Real:
-        result = score if cap is None else cap * tanh(score / cap)
-        for bias in biases:
-            places = zip(bias.shape, (b, h, i - q_offset, j), strict=True)
-            result = result + bias[tuple(0 if size == 1 else place for size, place in places)]
-        return result
-
-    return from_score_mod(adjusted)
+def _score(cap: float | None, bias: Tensor | None, q_offset: int) -> Score | None:
+    """Return the score that caps first, and then adds a bias; None for neither."""
+    capped = None if cap is None else softcap(cap=cap)
+    if bias is None:
+        return capped
+    added = _biased(bias=bias, first=q_offset)
+    return added if capped is None else capped.then(added)
 
 
 def _refuse(module: torch.nn.Module, dropout: float, others: dict[str, Any]) -> None:

@@ -102,7 +102,7 @@ def pattern_mask(
     q_length: int,
     kv_length: int,
     q_offset: int | Tensor = 0,
-    kv_offset: int = 0,
+    kv_offset: int | Tensor = 0,
     mask_function: MaskMod = causal_mask_function,
     attention_mask: Tensor | None = None,
     device: torch.device | str = "cpu",
@@ -113,8 +113,7 @@ def pattern_mask(
 ) -> PatternMask | TracedMask:
     """Return a mask that a model of Transformers asks for; registered as an AttentionMaskInterface.
 
-    In a graph it is a `TracedMask`, but for caches whose offsets aren't numbers of the host: torch.compile leaves the
-    graph there.
+    In a graph it is a `TracedMask`, but for caches that have dropped keys: torch.compile leaves the graph there.
 
     Args:
         batch_size: B.
@@ -134,18 +133,22 @@ def pattern_mask(
     if joined is not None:
         _refuse_cross_attention(config)
     lengths = batch_size, q_length, kv_length
-    if is_tracing() and not isinstance(q_offset, Tensor) and not kv_offset:
-        return _traced(lengths, q_offset, mask_function, attention_mask, joined)
+    if is_tracing() and not isinstance(kv_offset, Tensor) and not kv_offset:
+        if isinstance(q_offset, Tensor):  # which the cache writes to before attention reads it
+            q_offset = q_offset.clone().expand(batch_size)
+        return _traced(lengths, q_offset, mask_function, attention_mask, device, joined, hasattr(config, "index_topk"))
     made: PatternMask = _made(lengths, q_offset, kv_offset, mask_function, attention_mask, device, joined)
     return made
 
 
 def _traced(
     lengths: tuple[int, int, int],
-    q_offset: int,
+    q_offset: int | Tensor,
     mask_function: MaskMod,
     attention_mask: Tensor | None,
+    device: torch.device | str,
     joined: Pattern | None,
+    is_read: bool,
 ) -> TracedMask:
     """Return the mask in a graph; whether a batch has padding isn't known there."""
     batch_size, q_length, kv_length = lengths
@@ -155,20 +158,40 @@ def _traced(
     pattern = recorded_pattern(mask_function)
     if joined is not None:
         pattern = pattern & joined
-    return TracedMask(pattern, q_offset, (batch_size, 1, q_length, kv_length))
+    mask = TracedMask(pattern, q_offset, (batch_size, 1, q_length, kv_length))
+    return mask._replace(elements=_elements(mask, mask_function, device, joined)) if is_read else mask
+
+
+def _elements(mask: TracedMask, mask_function: MaskMod, device: torch.device | str, joined: Pattern | None) -> Tensor:
+    """Return the mask of all pairs, (B, 1, Nq, Nk), for a model that reads it. A joined pattern leaves the graph."""
+    b, _, q, k = (torch.arange(n, device=device) for n in mask.shape)
+    first = mask.q_offset[:, None, None, None] if isinstance(mask.q_offset, Tensor) else mask.q_offset
+    found: Tensor = mask_function(b[:, None, None, None], 0, q[:, None] + first, k)
+    if joined is not None:
+        found = found & _joined_elements(joined, mask.q_offset, len(q), len(k), device)
+    return found.expand(mask.shape)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _joined_elements(
+    joined: Pattern, q_offset: int | Tensor, q_len: int, kv_len: int, device: torch.device | str
+) -> Tensor:
+    offsets = q_offset.tolist() if isinstance(q_offset, Tensor) else [q_offset]
+    return torch.cat([PatternMask.of(joined, (1, q_len, kv_len), n, torch.device(device)).dense() for n in offsets])
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def _made(
     lengths: tuple[int, int, int],
     q_offset: int | Tensor,
-    kv_offset: int,
+    kv_offset: int | Tensor,
     mask_function: MaskMod,
     attention_mask: Tensor | None,
     device: torch.device | str,
     joined: Pattern | None,
 ) -> PatternMask:
     batch_size, q_length, kv_length = lengths
+    kv_offset = int(kv_offset)
     first = int(q_offset) - kv_offset
     padding = prepare_padding_mask(attention_mask, kv_length, kv_offset)
     own = padding if padding is None else padding[:, kv_offset : kv_offset + kv_length]

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from attncc._util.tracing import constant
+from attncc.errors import PatternError
 from attncc.frontend.declared import placeholder
 from attncc.frontend.graph_templates import handle_of
 from attncc.frontend.language import Index, Table
@@ -34,13 +35,32 @@ class TracedMask(NamedTuple):
 
     Attributes:
         pattern: The pattern; query row r stands at q_offset + r, key row at its own number.
-        q_offset: The position of the first query.
+        q_offset: The position of the first query, a number or, of a static cache, a tensor (B,).
         shape: (B, 1, Nq, Nk).
+        elements: The mask itself, bool (B, 1, Nq, Nk), for a model that reads it; else None.
     """
 
     pattern: Pattern
-    q_offset: int
+    q_offset: int | Tensor
     shape: tuple[int, int, int, int]
+    elements: Tensor | None = None
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return a part of the mask's elements, as of a tensor; a number is that of a field."""
+        if not isinstance(key, tuple):
+            return tuple.__getitem__(self, key)
+        if self.elements is None:
+            raise PatternError(
+                "A model reads the elements of its mask in a graph of torch.compile.",
+                rule="There the mask of a model without an indexer (index_topk) is a pattern, and has no elements.",
+                fix='Compile it under attn_implementation="sdpa", or run it without torch.compile.',
+            )
+        return self.elements[key]
+
+    @property
+    def is_from_start(self) -> bool:
+        """Whether the first query is known to stand at position 0."""
+        return not isinstance(self.q_offset, Tensor) and self.q_offset == 0
 
     def bound(self) -> Pattern:
         """Return the pattern outside of the graph, where its tables have entries."""

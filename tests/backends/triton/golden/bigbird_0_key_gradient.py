@@ -2,7 +2,7 @@
 
 dK and dV of key tiles, over their runs of query tiles.
 
-Pairs: -1 ≤ ⌊i / 64⌋ − ⌊j / 64⌋ ≤ 1 ∨ chosen[⌊i / 64⌋, ⌊j / 64⌋] = 1 ∨ j ≤ 63
+Pairs: ⌊i / 64⌋ − 1 ≤ ⌊j / 64⌋ ≤ ⌊i / 64⌋ + 1 ∨ chosen[⌊i / 64⌋, ⌊j / 64⌋] = 1 ∨ j ≤ 63
 """
 
 import triton

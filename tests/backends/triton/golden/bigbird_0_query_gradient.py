@@ -2,7 +2,7 @@
 
 dQ of query tiles, over their runs of key tiles.
 
-Pairs: -1 ≤ ⌊i / 64⌋ − ⌊j / 64⌋ ≤ 1 ∨ chosen[⌊i / 64⌋, ⌊j / 64⌋] = 1 ∨ j ≤ 63
+Pairs: ⌊i / 64⌋ − 1 ≤ ⌊j / 64⌋ ≤ ⌊i / 64⌋ + 1 ∨ chosen[⌊i / 64⌋, ⌊j / 64⌋] = 1 ∨ j ≤ 63
 """
 
 import triton

@@ -2,7 +2,7 @@
 
 o and lse of query tiles: an online softmax over their runs of key tiles.
 
-Pairs: j ≤ i ∧ 120 ≤ j mod 128 ∧ 1 ≤ ⌊i / 128⌋ − ⌊j / 128⌋
+Pairs: j ≤ i ∧ 120 ≤ j mod 128 ∧ ⌊j / 128⌋ ≤ ⌊i / 128⌋ − 1
 """
 
 import triton

@@ -2,7 +2,7 @@
 
 dK and dV of key tiles, over their runs of query tiles.
 
-Pairs: j ≤ i ∧ 120 ≤ j mod 128 ∧ 1 ≤ ⌊i / 128⌋ − ⌊j / 128⌋
+Pairs: j ≤ i ∧ 120 ≤ j mod 128 ∧ ⌊j / 128⌋ ≤ ⌊i / 128⌋ − 1
 """
 
 import triton

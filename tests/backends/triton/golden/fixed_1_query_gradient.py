@@ -2,7 +2,7 @@
 
 dQ of query tiles, over their runs of key tiles.
 
-Pairs: j ≤ i ∧ 120 ≤ j mod 128 ∧ 1 ≤ ⌊i / 128⌋ − ⌊j / 128⌋
+Pairs: j ≤ i ∧ 120 ≤ j mod 128 ∧ ⌊j / 128⌋ ≤ ⌊i / 128⌋ − 1
 """
 
 import triton
