@@ -296,10 +296,13 @@ def test_documents_are_inputs_of_graphs() -> None:
     torch._dynamo.reset()
     counter = CompileCounterWithBackend("aot_eager")
     patterns = WINDOW, attncc.load("strided", l=4).union()
+    of_positions = attncc.alibi(slopes=SLOPES.clone().requires_grad_()).then(of_lengths(temperature=torch.tensor(0.7)))
+    scores = attncc.softcap(cap=4.0), of_positions
 
     def call(q, k, v, ends_q, ends_k):
         near, strided = (
-            attncc.varlen_attention(q, k, v, ends_q, ends_k, p, score=attncc.softcap(cap=4.0)) for p in patterns
+            attncc.varlen_attention(q, k, v, ends_q, ends_k, pattern, score=score)
+            for pattern, score in zip(patterns, scores, strict=True)
         )
         return near + strided
 
@@ -327,8 +330,8 @@ def test_ends_that_fit_no_tokens_are_refused_in_a_graph() -> None:
     run(*inputs, queries, keys, CAUSAL)
     with pytest.raises(RuntimeError, match="cu_seqlens_k doesn't rise from 0 to the number of tokens"):
         run(*inputs, queries, keys.flip(0), CAUSAL)
-    with pytest.raises(ScoreError, match="'alibi' depends on positions"):
-        run(*inputs, queries, keys, CAUSAL, score=attncc.alibi(slopes=SLOPES))
+    with pytest.raises(TableError, match="Weights 'bias' have 17 entries"):  # the longest document may have more keys
+        run(*inputs, queries, keys, CAUSAL, score=SCORES["by gap"][0](bias=BIAS))
 
 
 @attncc.pattern
