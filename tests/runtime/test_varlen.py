@@ -318,9 +318,18 @@ def test_documents_are_inputs_of_graphs() -> None:
 
 def test_a_graph_has_documents_of_the_same_queries_and_keys() -> None:
     torch._dynamo.reset()
-    inputs, given = drawn(lengths=(LENGTHS[0],) * 2), (ends(LENGTHS[0]), None, WINDOW)
-    run = torch.compile(attncc.varlen_attention, backend="eager", fullgraph=True)
-    torch.testing.assert_close(run(*inputs, *given), attncc.varlen_attention(*inputs, *given))
+    inputs, cu_seqlens = drawn(lengths=(LENGTHS[0],) * 2), ends(LENGTHS[0])
+
+    @attncc.score
+    def first_used_in_a_graph(i, j, *, weights: attncc.Weights):
+        return weights[attncc.minimum(abs(i - j), 3)]
+
+    def run(*tensors):
+        score = first_used_in_a_graph(weights=BIAS)
+        return attncc.varlen_attention(*tensors, None, WINDOW, score=score)
+
+    compiled = torch.compile(run, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*inputs, cu_seqlens), run(*inputs, cu_seqlens))
 
 
 def test_ends_that_fit_no_tokens_are_refused_in_a_graph() -> None:
