@@ -77,6 +77,11 @@ def plain(value: Any) -> Any:
     return operator.index(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def sizes(tensor: Any) -> tuple[int, ...]:
+    """Return a tensor's sizes as numbers, where torch.compile has symbols for them, and torch.jit.trace tensors."""
+    return tuple([operator.index(size) for size in tensor.shape])
+
+
 def shown(value: object) -> str:
     """Return a value's repr for a message; torch.compile can't put a symbol into words."""
     return repr(plain(value))

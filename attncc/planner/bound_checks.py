@@ -126,7 +126,7 @@ def _is_exact(template: Predicate, rounded: Rounded, ends: Ends) -> bool:
     known = {TableSymbol(table): TableSymbol(table.within(least, most)) for table, least, most in ends}
     try:
         for atom in template.atoms:
-            check_arithmetic(atom.expr.xreplace(known), limits)
+            check_arithmetic(atom.expr.xreplace(known) if known else atom.expr, limits)
     except PatternError:
         return False
     return True

@@ -154,6 +154,9 @@ def check_arithmetic(expr: sympy.Expr, limits: Limits) -> None:
 
 def _check_operands(expr: sympy.Expr, limits: Limits) -> None:
     """Raise PatternError for a divisor that can be below 1, or a shift by a number of bits out of range."""
+    found = expr.atoms(sympy.Mod, sympy.floor, FloorDiv, LeftShift, RightShift)
+    if not found:
+        return
     ranges: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in limits.items()}
 
     def require(what: str, operand: sympy.Expr, least: int, most: float, rule: str, fix: str) -> None:
@@ -167,14 +170,15 @@ def _check_operands(expr: sympy.Expr, limits: Limits) -> None:
                 fix=fix,
             )
 
-    divisors = [mod.args[1] for mod in expr.atoms(sympy.Mod)]
-    divisors += [floor_quotient(quotient)[1] for quotient in expr.atoms(sympy.floor, FloorDiv)]
-    for divisor in divisors:
-        rule = "Divisors and moduli are positive, at all positions that there are."
-        require("divisor or modulus", divisor, 1, math.inf, rule, "Guard it, as in i // attncc.maximum(1, n_k // 8).")
-    for shift in expr.atoms(LeftShift, RightShift):
-        rule = f"Shifts are by 0 to {MAX_SHIFT} bits, at all positions that there are."
-        require("shift by", shift.args[1], 0, MAX_SHIFT, rule, "Guard it, as in i >> attncc.minimum(h, 4).")
+    for node in found:
+        if isinstance(node, LeftShift | RightShift):
+            rule = f"Shifts are by 0 to {MAX_SHIFT} bits, at all positions that there are."
+            require("shift by", node.args[1], 0, MAX_SHIFT, rule, "Guard it, as in i >> attncc.minimum(h, 4).")
+        else:
+            divisor = node.args[1] if isinstance(node, sympy.Mod) else floor_quotient(node)[1]
+            rule = "Divisors and moduli are positive, at all positions that there are."
+            fix = "Guard it, as in i // attncc.maximum(1, n_k // 8)."
+            require("divisor or modulus", divisor, 1, math.inf, rule, fix)
 
 
 def _check_magnitude(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> None:

@@ -20,7 +20,7 @@ from attncc.ir.tables import Array
 from attncc.runtime.api import attention
 from attncc.runtime.arguments import kind_of
 from attncc.runtime.call import Result
-from attncc.runtime.packed_columns import packed_pattern, stays_there
+from attncc.runtime.packed_columns import packed_unread, stays_there
 from attncc.runtime.versions import Content, array_of, content
 
 
@@ -52,7 +52,8 @@ def varlen_attention(
     The documents of the last calls are kept, with what was made of them; tensors `cu_seqlens` are read once, until
     they are changed in place. On a GPU the triton backend doesn't read them, but binds them there, unless the score
     depends on positions, or a table is looked up by both; what `cu_seqlens` hold is then checked under ATTNCC_CHECK=1.
-    In a graph they are inputs, and the score is one that doesn't depend on positions.
+    In a graph they are inputs. A score there that looks a table or weights up by both positions has entries for all
+    differences of positions in the packed sequence.
 
     Args:
         q: (Tq, Hq, D), the queries of all documents, of one floating dtype and device with k and v.
@@ -87,7 +88,7 @@ def varlen_attention(
     own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
     if is_recording() or stays_there(cu_seqlens_q, q, v, own_pattern, own_score, backend):
         ends_of_keys = cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k
-        packed = packed_pattern(own_pattern, own_score, cu_seqlens_q, ends_of_keys, q.shape[0], k.shape[0])
+        packed, score = packed_unread(own_pattern, own_score, cu_seqlens_q, ends_of_keys, q.shape[0], k.shape[0])
     else:
         documents = _documents_of(cu_seqlens_q, cu_seqlens_k)
         _check_tokens(documents, q, k, v)
