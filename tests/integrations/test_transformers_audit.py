@@ -115,3 +115,8 @@ def test_the_command_refuses_what_is_no_model(tmp_path: Path) -> None:
     assert "Unrecognized model identifier" in str(run("no_such_model").exception)
     transformers.Gemma2Config(**SMALL).save_pretrained(tmp_path)
     assert "--attn-implementation attncc" in str(run(str(tmp_path)).exception)
+    assert "did not run on 20 tokens" in str(run("vit", "--seq-len", "20").exception)
+    (tmp_path / "config.json").write_text('{"model_type": "mistral", "sliding_window": "x"}')
+    assert "sliding_window" in str(found := run(str(tmp_path)).exception)
+    assert isinstance(found, AttnccError)
+    assert run("llama", "--seq-len", "0").exit_code == 2
