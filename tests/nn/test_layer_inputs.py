@@ -34,7 +34,7 @@ def test_sizes_are_positive_integers(name: str, size: object) -> None:
 
 
 @pytest.mark.parametrize("pairs", [[], [nn.Linear(E, E)], [(nn.Linear(E, E),) * 3], [(torch.relu, torch.relu)]])
-def test_what_is_no_pair_of_modules_is_refused(pairs: list[object]) -> None:
+def test_a_layer_that_is_no_pair_of_modules_is_refused(pairs: list[object]) -> None:
     with pytest.raises(ParameterError, match="layers"):
         layers.ReversibleStack(pairs)
 
