@@ -12,10 +12,8 @@ from torch import Tensor
 from attncc._util.tracing import is_recording, plain, shown
 from attncc.configs.encoding import Config
 from attncc.errors import ShapeError
-from attncc.frontend.accepted import accepted_pattern, accepted_score
+from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
 from attncc.frontend.documents import RULE, Documents
-from attncc.frontend.patterns import Pattern, PatternFactory
-from attncc.frontend.scores import Score, ScoreFactory
 from attncc.ir.tables import Array
 from attncc.runtime.api import attention
 from attncc.runtime.arguments import kind_of
@@ -30,12 +28,13 @@ def varlen_attention(
     v: Tensor,
     cu_seqlens_q: Tensor,
     cu_seqlens_k: Tensor | None,
-    pattern: Pattern | PatternFactory,
+    pattern: AnyPattern,
     *,
     max_seqlen_q: int | None = None,
     max_seqlen_k: int | None = None,
-    score: Score | ScoreFactory | None = None,
+    score: AnyScore = None,
     weights: Mapping[str, Tensor] | None = None,
+    sink: Tensor | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     return_lse: bool = False,
@@ -62,11 +61,12 @@ def varlen_attention(
         cu_seqlens_q: (B + 1,), integers on any device: document d has queries cu_seqlens_q[d] to
             cu_seqlens_q[d + 1] - 1.
         cu_seqlens_k: The same of keys; None where they are those of queries, as in training.
-        pattern: A pattern, or a declared one that needs no parameters.
+        pattern: A pattern, a declared one that needs no parameters, or a mask_mod for FlexAttention.
         max_seqlen_q: A length that no document's queries exceed, which is checked; it isn't needed.
         max_seqlen_k: The same of keys.
         score: As in `attention`, of a document's own positions.
         weights: As in `attention`.
+        sink: As in `attention`: (Hq,), (), or (1, Hq, Tq) for a sink of each query.
         scale: As in `attention`.
         enable_gqa: As in `attention`.
         return_lse: Return lse beside out.
@@ -103,6 +103,7 @@ def varlen_attention(
         packed,
         score=score,
         weights=weights,
+        sink=sink,
         scale=scale,
         enable_gqa=enable_gqa,
         return_lse=return_lse,

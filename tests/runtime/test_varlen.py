@@ -223,6 +223,18 @@ def test_scores_see_a_documents_own_positions(name: str, backend: str) -> None:
     check_close([out, lse, *found_gradients], [*wanted, *gradients(*wanted, [*exact, *known.values()])], dtype)
 
 
+def test_a_sink_is_a_term_of_each_document_and_a_mask_mod_is_a_pattern() -> None:
+    q, k, v = drawn()
+    sink = torch.linspace(-1, 1, HEADS, dtype=torch.float64).requires_grad_()
+    packed = ends(LENGTHS[0]), ends(LENGTHS[1])
+    found = attncc.varlen_attention(q, k, v, *packed, lambda b, h, i, j: j <= i, sink=sink)
+    out, lse = attncc.varlen_attention(q, k, v, *packed, CAUSAL, return_lse=True)
+    wanted = out * torch.sigmoid(lse - sink.unsqueeze(-1)).T.unsqueeze(-1)  # what the keys keep
+    given = q, k, v, sink
+    for one, other in zip(*(torch.autograd.grad(x.square().sum(), given) for x in (found, wanted)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_gradients_come_after_documents_have_been_forgotten() -> None:
     inputs = drawn()
     cu_q, cu_k = map(ends, LENGTHS)
