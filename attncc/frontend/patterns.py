@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import secrets
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
@@ -38,9 +40,14 @@ from attncc.ir.predicate import Predicate, disjunction
 from attncc.ir.symbols import BY_NAME, B
 from attncc.ir.tables import TableData
 
+#: Parameters that take the places of a template's placeholders.
+TABLES = (Table, Lists)
 #: What plain functions are, such as those for FlexAttention.
 MODS = (FunctionType, MethodType, partial)
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
+#: What local handles of this process begin with, so that in another one they name nothing.
+_PROCESS = secrets.token_hex(8)
+_numbers = itertools.count()
 
 
 class Pattern(Displayed):
@@ -53,7 +60,8 @@ class Pattern(Displayed):
         tables: The tables that take their places, by the numbers of the placeholders.
         name: What the pattern is called in messages and pictures: its declaration's name, or how it was made of others.
         parameters: The values that the declared function was called with.
-        handle: A hash under a name, by which compiled graphs refer to the pattern.
+        local_handle: Names the pattern in calls of this process. With tables it is the object's own, so that a step of
+            decoding doesn't hash what its tables hold; else it is the handle.
         in_graphs: The template's handle, by which compiled graphs refer to a pattern with tables; else None.
     """
 
@@ -69,11 +77,20 @@ class Pattern(Displayed):
         self.tables = tuple(tables)
         self.name = name
         self.parameters = dict(parameters or {})
-        #: A graph of another process, from a cache or a file, names the same pattern or, where it isn't there, none.
-        self.handle = f"{name}#{self._fingerprint}"
         self.in_graphs = self.template.handle if self.tables else None
-        first = _registry.setdefault(self.handle, self)
+        self.local_handle = f"{name}@{_PROCESS}/{next(_numbers)}" if self.tables else self.handle
+        _registry.setdefault(self.local_handle, self)
+
+    @cached_property
+    def handle(self) -> str:
+        """A hash under a name, by which graphs refer to the pattern.
+
+        A graph of another process, from a cache or a file, names the same pattern or, where it isn't there, none.
+        """
+        handle = f"{self.name}#{self._fingerprint}"
+        first = _registry.setdefault(handle, self)
         self._first = None if first is self else first  # which the handle finds, so that it lives as long
+        return handle
 
     @property
     def _fingerprint(self) -> str:
@@ -220,7 +237,7 @@ class TracedPattern(Pattern):
     """
 
     def __init__(self, handle: str, tables: Sequence[Any], name: str) -> None:
-        self.in_graphs = self.handle = handle
+        self.in_graphs = self.handle = self.local_handle = handle
         self.tables = tuple(tables)
         self.name = name
         self.parameters = {}
@@ -266,7 +283,7 @@ class PatternFactory(Declaration):
         if is_recording():
             return self._traced(values)
         checked = self.checked(values)
-        tables = {name: value for name, value in checked.items() if isinstance(value, Table | Lists)}
+        tables = {name: value for name, value in checked.items() if isinstance(value, TABLES)}
         kinds = {name: TableKind.of(table, self.parameter(name).claims) for name, table in tables.items()}
         template = self._template(checked, kinds) if kinds else None
         if template is None:
@@ -283,7 +300,7 @@ class PatternFactory(Declaration):
         return TracedPattern(handle, [tables[name] for name in ordered], self.name)
 
     def _template(self, parameters: Mapping[str, Any], kinds: Mapping[str, TableKind]) -> PatternTemplate | None:
-        others = tuple(item for item in parameters.items() if item[0] not in kinds)
+        others = tuple([item for item in parameters.items() if item[0] not in kinds])
         return template_for(self, others, tuple(kinds.items()), surroundings(self.function))
 
     def subsets(self, parameters: Mapping[str, Any]) -> list[Predicate]:
@@ -361,7 +378,7 @@ def check_untraced(name: str) -> None:
 
 
 def by_handle(handle: str) -> Pattern:
-    """Return the living pattern with this handle; raises PatternError if it is gone."""
+    """Return the living pattern with this handle, or local handle; raises PatternError if it is gone."""
     found = _registry.get(handle)
     if found is None:
         raise PatternError(
