@@ -16,11 +16,12 @@ import sympy
 from attncc._util import caching
 from attncc._util.display import Displayed
 from attncc._util.tracing import is_recording, plain, shown
-from attncc.errors import ExportError, PatternError, refuse_traced
+from attncc.errors import ExportError, PatternError
 from attncc.frontend import algebra
 from attncc.frontend.declarations import Declaration
 from attncc.frontend.declared import template_for
 from attncc.frontend.graph_templates import (
+    check_untraced,
     declared_handle,
     derived_handle,
     handle_of,
@@ -40,14 +41,11 @@ from attncc.ir.predicate import Predicate, disjunction
 from attncc.ir.symbols import BY_NAME, B
 from attncc.ir.tables import TableData
 
-#: Parameters that take the places of a template's placeholders.
-TABLES = (Table, Lists)
 #: What plain functions are, such as those for FlexAttention.
 MODS = (FunctionType, MethodType, partial)
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
-#: What local handles of this process begin with, so that in another one they name nothing.
-_PROCESS = secrets.token_hex(8)
-_numbers = itertools.count()
+#: What local handles have in them, so that in another process they name nothing; and their numbers.
+_PROCESS, _numbers = secrets.token_hex(8), itertools.count()
 
 
 class Pattern(Displayed):
@@ -60,8 +58,7 @@ class Pattern(Displayed):
         tables: The tables that take their places, by the numbers of the placeholders.
         name: What the pattern is called in messages and pictures: its declaration's name, or how it was made of others.
         parameters: The values that the declared function was called with.
-        local_handle: Names the pattern in calls of this process. With tables it is the object's own, so that a step of
-            decoding doesn't hash what its tables hold; else it is the handle.
+        local_handle: Names the pattern in calls of this process: the handle, or with tables its own, without a hash.
         in_graphs: The template's handle, by which compiled graphs refer to a pattern with tables; else None.
     """
 
@@ -283,7 +280,7 @@ class PatternFactory(Declaration):
         if is_recording():
             return self._traced(values)
         checked = self.checked(values)
-        tables = {name: value for name, value in checked.items() if isinstance(value, TABLES)}
+        tables = {name: value for name, value in checked.items() if isinstance(value, (Table, Lists))}
         kinds = {name: TableKind.of(table, self.parameter(name).claims) for name, table in tables.items()}
         template = self._template(checked, kinds) if kinds else None
         if template is None:
@@ -363,17 +360,6 @@ def as_pattern(value: object) -> Pattern:
         f"{shown(value)} ({type(value).__name__}) is not a pattern.",
         rule="A pattern is made by a function under @attncc.pattern, or by attncc.load(name, ...).",
         fix="Call the declared pattern with its parameters, as in strided(l=128), or attncc.from_mask_mod(function).",
-    )
-
-
-def check_untraced(name: str) -> None:
-    """Raise PatternError where a pattern of this name would be made inside of what torch.compile traces."""
-    refuse_traced(
-        PatternError,
-        f"Pattern {name!r} is made inside of a function that torch.compile traces.",
-        rule="A pattern is a constant of the graph: how it is made isn't traced.",
-        fix="Make it before, for example in __init__. Where it changes from call to call, make it and call attention "
-        "in a function under @torch.compiler.disable, without fullgraph=True.",
     )
 
 
