@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import sympy
 
-from attncc._util import caching
 from attncc._util.display import Displayed
 from attncc._util.tracing import is_recording, plain, shown
 from attncc.errors import ExportError, PatternError
@@ -33,7 +32,7 @@ from attncc.frontend.language import Index, Table
 from attncc.frontend.lists import Lists
 from attncc.frontend.surroundings import surroundings
 from attncc.frontend.templates import Change, PatternTemplate, Tables, derived, joined, put, template_of
-from attncc.ir.codec import Program, fingerprint
+from attncc.ir.codec import Program
 from attncc.ir.condition import Condition, predicate_of
 from attncc.ir.normal import digest, normalised
 from attncc.ir.placeholders import TableKind
@@ -92,7 +91,7 @@ class Pattern(Displayed):
     @property
     def _fingerprint(self) -> str:
         if not self.tables:
-            return _of_program(self.template, self.name)
+            return self.template.fingerprint
         parts = [self.template.fingerprint, *(table.identity for table in self.tables)]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
@@ -210,8 +209,8 @@ class Pattern(Displayed):
         return self._derived(algebra.others, "~{}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        """A copy, in this process or another one, has the same handle."""
-        return Pattern, (self.template, self.name, self.parameters, self.tables)
+        """A copy, in this process or another one, has the same handle, by which it is found."""
+        return _copied, (self.template, self.name, self.parameters, self.tables)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pattern) and (self is other or self.key == other.key)
@@ -313,9 +312,10 @@ class PatternFactory(Declaration):
         return [predicate_of(subset) for subset in subsets]
 
 
-@caching.algebra(1024)
-def _of_program(template: PatternTemplate, name: str) -> str:
-    return fingerprint(Program("pattern", name, template.subsets))
+def _copied(*arguments: Any) -> Pattern:
+    found = Pattern(*arguments)
+    _registry.setdefault(found.handle, found)
+    return found
 
 
 def pattern(function: Callable[..., Any]) -> PatternFactory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import weakref
 
 import pytest
@@ -47,6 +48,15 @@ def test_new_tables_of_a_single_query_are_not_hashed() -> None:
     assert torch.equal(first, same)
     assert not torch.equal(same, other)
     assert all("digest" not in vars(each.tables[0]) for each in patterns[1:])
+
+
+def test_copies_of_modules_with_tables_outlive_the_first() -> None:
+    inputs = tensors(12)
+    module = attncc.compile(attncc.load("document", ids=[0] * 5 + [1] * 7), 12)
+    out, copied = module(*inputs), pickle.loads(pickle.dumps(module))
+    del module
+    gc.collect()
+    assert torch.equal(copied(*inputs), out)
 
 
 def test_distinct_calls_have_distinct_executables() -> None:
