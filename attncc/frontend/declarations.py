@@ -162,10 +162,8 @@ class Declaration:
 
         Raises ParameterError or TableError.
         """
-        known, own = self._by_name, dict[str, Any]()
         for name in values:
-            if name not in known:
-                self.parameter(name)
+            self.parameter(name)
         missing = [p.name for p in self.parameters if p.required and p.name not in values and p.name not in later]
         if missing:
             raise ParameterError(
@@ -173,10 +171,9 @@ class Declaration:
                 rule=f"It is declared as {self.signature}.",
                 fix=f"Write {self.name}({', '.join(f'{name}=...' for name in missing)}).",
             )
-        for p in self.parameters:
-            if p.name not in later and (p.name in values or p.default is not REQUIRED):
-                own[p.name] = p.checked(values.get(p.name, p.default))
-        return own
+        own = [p for p in self.parameters if p.name not in later]
+        present = [p for p in own if p.name in values or p.default is not REQUIRED]
+        return {p.name: p.checked(values.get(p.name, p.default)) for p in present}
 
     def parameter(self, name: str) -> Parameter:
         """Return the parameter of this name; raises ParameterError if there is none."""

@@ -79,10 +79,7 @@ class Pattern(Displayed):
 
     @cached_property
     def handle(self) -> str:
-        """A hash under a name, by which graphs refer to the pattern.
-
-        A graph of another process, from a cache or a file, names the same pattern or, where it isn't there, none.
-        """
+        """Names the pattern in graphs, also of other processes, by its contents; an absent one is named by none."""
         handle = f"{self.name}#{self._fingerprint}"
         first = _registry.setdefault(handle, self)
         self._first = None if first is self else first  # which the handle finds, so that it lives as long
