@@ -69,7 +69,7 @@ def is_tracing() -> bool:
 def is_recording() -> bool:
     """Return whether torch.compile, torch.export or torch.jit.trace records the caller; torch isn't imported for it."""
     torch = sys.modules.get("torch")
-    return torch is not None and (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    return torch is not None and (torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None)
 
 
 def plain(value: Any) -> Any:

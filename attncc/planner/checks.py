@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Protocol
 
@@ -99,16 +99,20 @@ def check_score(score: ScoreExpression, pattern: HasPredicate, shape: Shape) -> 
         _check_branch(score.expr, _clauses(pattern.predicate), limits)
 
 
+#: The least and greatest value of each symbol at a shape.
+ENDS: Mapping[sympy.Symbol, Callable[[Shape], tuple[int, int]]] = {
+    I: lambda shape: (shape.q_offset, shape.q_offset + shape.q_len - 1),
+    J: lambda shape: (0, shape.kv_len - 1),
+    H: lambda shape: (0, shape.heads - 1),
+    B: lambda shape: (0, shape.batch - 1),
+    NQ: lambda shape: (shape.q_len, shape.q_len),
+    NK: lambda shape: (shape.kv_len, shape.kv_len),
+}
+
+
 def limits_of(shape: Shape) -> Limits:
     """Return the least and greatest value of each symbol."""
-    return {
-        I: (shape.q_offset, shape.q_offset + shape.q_len - 1),
-        J: (0, shape.kv_len - 1),
-        H: (0, shape.heads - 1),
-        B: (0, shape.batch - 1),
-        NQ: (shape.q_len, shape.q_len),
-        NK: (shape.kv_len, shape.kv_len),
-    }
+    return {symbol: ends(shape) for symbol, ends in ENDS.items()}
 
 
 def _clauses(predicate: Predicate) -> list[Clause]:
