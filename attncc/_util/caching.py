@@ -24,7 +24,6 @@ FEWEST = 16
 MOST = 4096
 
 _forgettable: list[Callable[[], None]] = []
-_lock = Lock()
 _new_tables = 0
 
 
@@ -107,11 +106,10 @@ class BySize(Generic[Arguments, Result]):
 def count_table(nbytes: int) -> None:
     """Take note of a new table that takes so much, and forget what expressions keep alive once there were many."""
     global _new_tables
-    with _lock:
-        _new_tables += nbytes
-        if _new_tables < TABLES:
-            return
-        _new_tables = 0
+    _new_tables += nbytes  # a few that threads count at once, and lose, don't matter
+    if _new_tables < TABLES:
+        return
+    _new_tables = 0
     for forget in _forgettable:
         forget()
     clear_cache()

@@ -69,12 +69,17 @@ def is_tracing() -> bool:
 def is_recording() -> bool:
     """Return whether torch.compile, torch.export or torch.jit.trace records the caller; torch isn't imported for it."""
     torch = sys.modules.get("torch")
-    return torch is not None and (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    return torch is not None and (torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None)
 
 
 def plain(value: Any) -> Any:
     """Return an integer as the number that it is, where torch.compile has a symbol for it, and all else as it is."""
     return operator.index(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def sizes(tensor: Any) -> tuple[int, ...]:
+    """Return a tensor's sizes as numbers, where torch.compile has symbols for them, and torch.jit.trace tensors."""
+    return tuple([operator.index(size) for size in tensor.shape])
 
 
 def shown(value: object) -> str:

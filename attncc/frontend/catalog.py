@@ -18,9 +18,10 @@ from attncc._util.entry_points import Plugin
 from attncc._util.storage import opened
 from attncc.errors import AttnccError, ParameterError, PatternError, PluginError, TableError, nearest, told
 from attncc.frontend.declarations import Declaration, Parameter
+from attncc.frontend.graph_templates import check_untraced
 from attncc.frontend.language import Table
 from attncc.frontend.lists import Lists
-from attncc.frontend.patterns import Pattern, PatternFactory, check_untraced
+from attncc.frontend.patterns import Pattern, PatternFactory
 from attncc.frontend.plugins import PATTERNS, patterns_of
 from attncc.frontend.weights import Weights
 

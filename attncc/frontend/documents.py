@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, acc
 from attncc.frontend.graph_templates import handle_of
 from attncc.frontend.language import TablePlaceholder
 from attncc.frontend.patterns import Pattern, TracedPattern
-from attncc.frontend.score_templates import InPacking
+from attncc.frontend.score_templates import InPacking, Shapes, Template, key_in_graphs, put_tables
 from attncc.frontend.scores import Score
 from attncc.frontend.templates import PatternTemplate, handle_in_graphs, put, template_of
 from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
-from attncc.ir.placeholders import TableKind
+from attncc.ir.placeholders import Placeholder, TableKind
 from attncc.ir.predicate import Predicate
+from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import MAX_POSITION, NK, NQ, B, I, J
 from attncc.ir.tables import Array, Read, TableData, TableSymbol, as_array
 
@@ -177,6 +179,40 @@ def packed_in_graph(pattern: Pattern, columns: Sequence[Any]) -> TracedPattern:
     return TracedPattern(_handle_in_graph(own, tables), [*pattern.tables, *used], pattern.name)
 
 
+def score_in_graph(score: Score, columns: Sequence[Any]) -> Score:
+    """Return what Documents.score does, in a graph as `packed_in_graph`."""
+    used = _used_by_score(score.key, score.template.tables)
+    tables = [*score.tables, *[columns[n] for n in used]]
+    return Score(InDocuments(score.template, len(used)), score.weights, score.name, score.parameters, tables)
+
+
+@dataclass(frozen=True)
+class InDocuments:
+    """A score of the positions inside of packed documents, whose ends a graph gives.
+
+    Attributes:
+        own: The score of a document.
+        used: How many columns of LOOKED_UP it looks up, which are its tables after the score's own.
+    """
+
+    own: Template
+    used: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.own.names
+
+    @property
+    def tables(self) -> int:
+        return self.own.tables + self.used
+
+    def expression(self, shapes: Shapes) -> ScoreExpression:
+        return _packed_score(self.own.expression(shapes), self.own.tables)[0]
+
+    def traced_key(self, shapes: Shapes) -> str:
+        return _packed_key(self.own.traced_key(shapes), self.own.tables)
+
+
 def looks_gaps_up(pattern: Pattern) -> bool:
     """Return whether a pattern looks a table up by both positions."""
     return _looks_gaps_up(pattern.template.predicate)
@@ -191,6 +227,17 @@ def _handle_in_graph(own: str, tables: int) -> str:
 def _used_in_graph(own: str, tables: int) -> tuple[int, ...]:
     """Return which of the columns a template looks up, in the order of its tables."""
     return tuple(map(LOOKED_UP.index, _template_there(template_of(own), tables)[1]))
+
+
+@constant
+def _used_by_score(own: str, tables: int) -> tuple[int, ...]:
+    """Return which of the columns a score looks up, in the order of its tables."""
+    return tuple(map(LOOKED_UP.index, _packed_score(by_key(own), tables)[1]))
+
+
+@constant
+def _packed_key(own: str, tables: int) -> str:
+    return key_in_graphs(_packed_score(by_key(own), tables)[0])
 
 
 def _template_there(own: PatternTemplate, tables: int) -> tuple[PatternTemplate, tuple[Place, ...]]:
@@ -220,14 +267,39 @@ def _packed_template(
     own: PatternTemplate, tables: int, numbers: tuple[tuple[Place, int | None], ...], gaps: tuple[int, int] | None
 ) -> tuple[PatternTemplate, tuple[Place, ...]]:
     """Return the template of a packed pattern, and the columns that are its tables, after the pattern's own."""
-    stand_ins = {at: TablePlaceholder(at[0], tables + n, TableKind((False,))) for n, (at, _) in enumerate(numbers)}
-    symbols = {at: TableSymbol(table) for at, table in stand_ins.items()}
-    values = {at: Read(symbols[at], at[1]) if number is None else sympy.Integer(number) for at, number in numbers}
+    stand_ins = _stand_ins((at for at, _ in numbers), tables)
+    values = {at: _read(stand_ins[at], at) if number is None else sympy.Integer(number) for at, number in numbers}
     predicate = _packing(values, gaps or (0, 0)).predicate(own.predicate)
-    known = {table.digest for table in predicate.tables}
-    used = tuple(at for at, table in stand_ins.items() if table.digest in known)
-    places = {symbols[at]: stand_ins[at].numbered(tables + n) for n, at in enumerate(used)}
-    return PatternTemplate([put(predicate, places)]), used
+    places = _renumbered(stand_ins, predicate.tables, tables)
+    symbols = {TableSymbol(stand_ins[at]): table for at, table in places.items()}
+    return PatternTemplate([put(predicate, symbols)]), tuple(places)
+
+
+@caching.algebra(256)
+def _packed_score(own: ScoreExpression, tables: int) -> tuple[ScoreExpression, tuple[Place, ...]]:
+    """Return a score of documents, and the columns that are its tables, after the score's own.
+
+    A look-up by both positions lies in its table for all pairs, since the lengths of documents aren't known.
+    """
+    stand_ins = _stand_ins(LOOKED_UP, tables)
+    packing = _packing({at: _read(table, at) for at, table in stand_ins.items()}, None)
+    packed = ScoreExpression(packing.real(own.expr))
+    places = _renumbered(stand_ins, packed.placeholders, tables)
+    return put_tables(packed, {stand_ins[at]: table for at, table in places.items()}), tuple(places)
+
+
+def _stand_ins(places: Iterable[Place], tables: int) -> dict[Place, TablePlaceholder]:
+    """Return placeholders for columns, numbered from `tables` on."""
+    return {at: TablePlaceholder(at[0], tables + n, TableKind((False,))) for n, at in enumerate(places)}
+
+
+def _renumbered(
+    stand_ins: Mapping[Place, TablePlaceholder], looked_up: Iterable[TableData], tables: int
+) -> dict[Place, Placeholder]:
+    """Return those that are looked up, numbered without gaps."""
+    known = {table.digest for table in looked_up}
+    used = [at for at, table in stand_ins.items() if table.digest in known]
+    return {at: stand_ins[at].numbered(tables + n) for n, at in enumerate(used)}
 
 
 def _looks_gaps_up(predicate: Predicate) -> bool:
@@ -235,7 +307,7 @@ def _looks_gaps_up(predicate: Predicate) -> bool:
     return any({I, J} <= read.free_symbols for atom in predicate.atoms for read in atom.expr.atoms(Read))
 
 
-def _packing(values: Mapping[Place, sympy.Expr], gaps: tuple[int, int]) -> Packing:
+def _packing(values: Mapping[Place, sympy.Expr], gaps: tuple[int, int] | None) -> Packing:
     names = {symbol: name for symbol, name in _NAMES.items() if (name, I) in values}
     start, last = values["start", I], values["end", I] - 1
     return Packing(
@@ -275,10 +347,11 @@ def _column(values: Array, lengths: Array, step: Array | None = None) -> Array |
 
 
 def _looked_up(column: Array | int, at: Place) -> sympy.Expr:
-    name, symbol = at
-    if isinstance(column, int):
-        return sympy.Integer(column)
-    return Read(TableSymbol(TableData(column, name)), symbol)
+    return sympy.Integer(column) if isinstance(column, int) else _read(TableData(column, at[0]), at)
+
+
+def _read(table: TableData, at: Place) -> Read:
+    return Read(TableSymbol(table), at[1])
 
 
 def _ends(given: Any, name: str) -> Array:

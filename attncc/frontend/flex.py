@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
+import numpy as np
+
 from attncc._util import caching
 from attncc.errors import AttnccError, PatternError, ScoreError, told
 from attncc.frontend.captures import Captures
+from attncc.frontend.graph_templates import check_untraced
 from attncc.frontend.language import Index, Table
-from attncc.frontend.patterns import Pattern, check_untraced, pattern
+from attncc.frontend.patterns import Pattern, pattern
 from attncc.frontend.real import Real, real_of
 from attncc.frontend.score_templates import Fixed, put_tables
 from attncc.frontend.scores import Score
@@ -98,6 +101,12 @@ def _pattern(mask_mod: Mod, name: str) -> Pattern:
     result = _called(mask_mod, name, captures)
     if isinstance(result, Index) and not isinstance(result, Condition):
         result = result != 0
+    if not isinstance(result, Condition | bool | np.bool_) and not is_scalar_tensor(result):
+        raise PatternError(
+            f"{name!r} returned {'floating-point numbers' if isinstance(result, Real) else f'{result!r:.100}'}.",
+            rule="A mask_mod returns one boolean: whether the query sees the key.",
+            fix="Return a comparison, such as q_idx >= kv_idx; join several with & or |.",
+        )
     template = PatternTemplate([predicate_of(result)])
     return Pattern(template, name, None, tuple(table for table, _ in captures.tables))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from attncc._util.tracing import constant
-from attncc.errors import PatternError, TableError
+from attncc.errors import PatternError, TableError, refuse_traced
 from attncc.frontend.declarations import Parameter
 from attncc.frontend.declared import DeclaredSubsets, placeholder, template_for
 from attncc.frontend.lists import Lists
@@ -35,6 +35,17 @@ class DeclaredPattern(DeclaredSubsets, HasParameters, Protocol):
     def function(self) -> Callable[..., Any]: ...
 
     def checked(self, values: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
+def check_untraced(name: str) -> None:
+    """Raise PatternError where a pattern of this name would be made inside of what torch.compile traces."""
+    refuse_traced(
+        PatternError,
+        f"Pattern {name!r} is made inside of a function that torch.compile traces.",
+        rule="A pattern is a constant of the graph: how it is made isn't traced.",
+        fix="Make it before, for example in __init__. Where it changes from call to call, make it and call attention "
+        "in a function under @torch.compiler.disable, without fullgraph=True.",
+    )
 
 
 def is_graph_value(value: object) -> bool:

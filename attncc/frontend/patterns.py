@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import secrets
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
@@ -11,14 +13,14 @@ from typing import Any, ClassVar
 
 import sympy
 
-from attncc._util import caching
 from attncc._util.display import Displayed
 from attncc._util.tracing import is_recording, plain, shown
-from attncc.errors import ExportError, PatternError, refuse_traced
+from attncc.errors import ExportError, PatternError
 from attncc.frontend import algebra
 from attncc.frontend.declarations import Declaration
 from attncc.frontend.declared import template_for
 from attncc.frontend.graph_templates import (
+    check_untraced,
     declared_handle,
     derived_handle,
     handle_of,
@@ -30,7 +32,7 @@ from attncc.frontend.language import Index, Table
 from attncc.frontend.lists import Lists
 from attncc.frontend.surroundings import surroundings
 from attncc.frontend.templates import Change, PatternTemplate, Tables, derived, joined, put, template_of
-from attncc.ir.codec import Program, fingerprint
+from attncc.ir.codec import Program
 from attncc.ir.condition import Condition, predicate_of
 from attncc.ir.normal import digest, normalised
 from attncc.ir.placeholders import TableKind
@@ -41,6 +43,8 @@ from attncc.ir.tables import TableData
 #: What plain functions are, such as those for FlexAttention.
 MODS = (FunctionType, MethodType, partial)
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
+#: What local handles have in them, so that in another process they name nothing; and their numbers.
+_PROCESS, _numbers = secrets.token_hex(8), itertools.count()
 
 
 class Pattern(Displayed):
@@ -53,7 +57,7 @@ class Pattern(Displayed):
         tables: The tables that take their places, by the numbers of the placeholders.
         name: What the pattern is called in messages and pictures: its declaration's name, or how it was made of others.
         parameters: The values that the declared function was called with.
-        handle: A hash under a name, by which compiled graphs refer to the pattern.
+        local_handle: Names the pattern in calls of this process: the handle, or with tables its own, without a hash.
         in_graphs: The template's handle, by which compiled graphs refer to a pattern with tables; else None.
     """
 
@@ -69,16 +73,22 @@ class Pattern(Displayed):
         self.tables = tuple(tables)
         self.name = name
         self.parameters = dict(parameters or {})
-        #: A graph of another process, from a cache or a file, names the same pattern or, where it isn't there, none.
-        self.handle = f"{name}#{self._fingerprint}"
         self.in_graphs = self.template.handle if self.tables else None
-        first = _registry.setdefault(self.handle, self)
+        self.local_handle = f"{name}@{_PROCESS}/{next(_numbers)}" if self.tables else self.handle
+        _registry.setdefault(self.local_handle, self)
+
+    @cached_property
+    def handle(self) -> str:
+        """Names the pattern in graphs, also of other processes, by its contents; an absent one is named by none."""
+        handle = f"{self.name}#{self._fingerprint}"
+        first = _registry.setdefault(handle, self)
         self._first = None if first is self else first  # which the handle finds, so that it lives as long
+        return handle
 
     @property
     def _fingerprint(self) -> str:
         if not self.tables:
-            return _of_program(self.template, self.name)
+            return self.template.fingerprint
         parts = [self.template.fingerprint, *(table.identity for table in self.tables)]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
@@ -196,8 +206,8 @@ class Pattern(Displayed):
         return self._derived(algebra.others, "~{}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        """A copy, in this process or another one, has the same handle."""
-        return Pattern, (self.template, self.name, self.parameters, self.tables)
+        """A copy, in this process or another one, has the same handle, by which it is found."""
+        return _copied, (self.template, self.name, self.parameters, self.tables)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pattern) and (self is other or self.key == other.key)
@@ -220,7 +230,7 @@ class TracedPattern(Pattern):
     """
 
     def __init__(self, handle: str, tables: Sequence[Any], name: str) -> None:
-        self.in_graphs = self.handle = handle
+        self.in_graphs = self.handle = self.local_handle = handle
         self.tables = tuple(tables)
         self.name = name
         self.parameters = {}
@@ -266,7 +276,7 @@ class PatternFactory(Declaration):
         if is_recording():
             return self._traced(values)
         checked = self.checked(values)
-        tables = {name: value for name, value in checked.items() if isinstance(value, Table | Lists)}
+        tables = {name: value for name, value in checked.items() if isinstance(value, (Table, Lists))}
         kinds = {name: TableKind.of(table, self.parameter(name).claims) for name, table in tables.items()}
         template = self._template(checked, kinds) if kinds else None
         if template is None:
@@ -283,7 +293,7 @@ class PatternFactory(Declaration):
         return TracedPattern(handle, [tables[name] for name in ordered], self.name)
 
     def _template(self, parameters: Mapping[str, Any], kinds: Mapping[str, TableKind]) -> PatternTemplate | None:
-        others = tuple(item for item in parameters.items() if item[0] not in kinds)
+        others = tuple([item for item in parameters.items() if item[0] not in kinds])
         return template_for(self, others, tuple(kinds.items()), surroundings(self.function))
 
     def subsets(self, parameters: Mapping[str, Any]) -> list[Predicate]:
@@ -299,9 +309,10 @@ class PatternFactory(Declaration):
         return [predicate_of(subset) for subset in subsets]
 
 
-@caching.algebra(1024)
-def _of_program(template: PatternTemplate, name: str) -> str:
-    return fingerprint(Program("pattern", name, template.subsets))
+def _copied(*arguments: Any) -> Pattern:
+    found = Pattern(*arguments)
+    _registry.setdefault(found.handle, found)
+    return found
 
 
 def pattern(function: Callable[..., Any]) -> PatternFactory:
@@ -349,19 +360,8 @@ def as_pattern(value: object) -> Pattern:
     )
 
 
-def check_untraced(name: str) -> None:
-    """Raise PatternError where a pattern of this name would be made inside of what torch.compile traces."""
-    refuse_traced(
-        PatternError,
-        f"Pattern {name!r} is made inside of a function that torch.compile traces.",
-        rule="A pattern is a constant of the graph: how it is made isn't traced.",
-        fix="Make it before, for example in __init__. Where it changes from call to call, make it and call attention "
-        "in a function under @torch.compiler.disable, without fullgraph=True.",
-    )
-
-
 def by_handle(handle: str) -> Pattern:
-    """Return the living pattern with this handle; raises PatternError if it is gone."""
+    """Return the living pattern with this handle, or local handle; raises PatternError if it is gone."""
     found = _registry.get(handle)
     if found is None:
         raise PatternError(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import sympy
 
 from attncc._util.display import Displayed
-from attncc._util.tracing import is_tracing, plain, shown
+from attncc._util.tracing import is_recording, shown, sizes
 from attncc.errors import PatternError, ScoreError, nearest
 from attncc.frontend.declarations import Declaration
 from attncc.frontend.graph_templates import is_graph_value, slot_of
@@ -95,8 +95,8 @@ class Score(Displayed):
 
     @property
     def key(self) -> str:
-        """The expression's key; under torch.compile a constant of the graph."""
-        return self.template.traced_key(self.shapes) if is_tracing() else self.expression.key
+        """The expression's key; in a graph that is recorded a constant of it."""
+        return self.template.traced_key(self.shapes) if is_recording() else self.expression.key
 
     def with_weights(self, **weights: Any) -> Score:
         """Return the score with other tensors for some of its weights.
@@ -202,7 +202,7 @@ class ScoreFactory(Declaration):
         Raises ParameterError, TableError or ScoreError.
         """
         names = tuple([parameter.name for parameter in self.parameters if parameter.type is Weights])
-        tables = {n: x for n, x in values.items() if n not in names and is_graph_value(x)} if is_tracing() else {}
+        tables = {n: x for n, x in values.items() if n not in names and is_graph_value(x)} if is_recording() else {}
         checked = self.checked({name: value for name, value in values.items() if name not in tables}, tuple(tables))
         weights = {name: checked.pop(name) for name in names if name in checked}
         slots = tuple([slot_of(name, table) for name, table in tables.items()])
@@ -275,12 +275,12 @@ def as_score(value: object, weights: Mapping[str, Any] | None = None) -> Score:
 
 
 def _shapes(tensors: Iterable[Any]) -> Shapes:
-    return tuple([tuple(map(plain, x.shape)) for x in tensors])
+    return tuple([sizes(x) for x in tensors])
 
 
 def _checked(made: Score) -> Score:
-    """Return a score, its expression built if its weights are there; raises ScoreError. Traced, it is built later."""
-    if made.is_bound and not is_tracing():
+    """Return a score, its expression built if its weights are there; in a graph it is later. Raises ScoreError."""
+    if made.is_bound and not is_recording():
         assert made.expression
     return made
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from functools import lru_cache
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -11,6 +11,8 @@ import numpy as np
 
 #: Types of values that are known by their type and value.
 _PLAIN = (bool, int, float, complex, str, bytes, range, np.generic, type(None))
+#: Types of values that say where they come from.
+_DESCRIBED = (FunctionType, ModuleType, type)
 #: Packages whose functions, classes and modules stay as they are, but for what the functions close over.
 _SETTLED = frozenset({"attncc", "builtins", "itertools", "math", "numpy", "operator", "torch", "typing"})
 
@@ -64,8 +66,8 @@ def _known(value: object, names: tuple[str, ...], inside: frozenset[int]) -> Has
         closed_over = value.__closure__ if isinstance(value, FunctionType) else None
         return value, tuple(_known(_content(cell), names, inside) for cell in closed_over or ())
     if isinstance(value, FunctionType):
-        read = tuple(_known(each, _names(value.__code__), inside) for each in _read(value))
-        return value.__code__, read
+        code = value.__code__
+        return code, tuple([_known(each, _names(code), inside) for each in _read(value)])
     if isinstance(value, ModuleType | type):
         attributes = ((name, getattr(value, name)) for name in names if hasattr(value, name))
         return id(value), tuple((name, _known(each, names, inside)) for name, each in attributes)
@@ -78,17 +80,15 @@ def _is_settled(value: object) -> bool:
     if isinstance(value, np.ufunc):
         return True
     where = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-    described = isinstance(value, FunctionType | ModuleType | type)
+    described = isinstance(value, _DESCRIBED)
     return described and isinstance(where, str) and where.partition(".")[0] in _SETTLED
 
 
-def _read(function: FunctionType) -> Iterator[object]:
-    """Yield the values of the variables that a function reads, and that functions inside of it do."""
-    variables = function.__globals__
-    yield from (variables.get(name) for name in _names(function.__code__))
-    yield from (_content(cell) for cell in function.__closure__ or ())
-    yield function.__defaults__
-    yield from (function.__kwdefaults__ or {}).values()
+def _read(function: FunctionType) -> list[object]:
+    """Return the values of the variables that a function reads, and that functions inside of it do."""
+    variables = map(function.__globals__.get, _names(function.__code__))
+    closed_over = map(_content, function.__closure__ or ())
+    return [*variables, *closed_over, function.__defaults__, *(function.__kwdefaults__ or {}).values()]
 
 
 def _content(cell: object) -> object:

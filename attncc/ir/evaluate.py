@@ -27,6 +27,8 @@ from attncc.ir.symbols import I, J
 from attncc.ir.tables import Read, TableData
 
 Environment = Mapping[sympy.Basic, Any]
+#: Types of indices on the host: a position, or an array of them.
+_ON_HOST = (int, np.ndarray)
 #: What an expression or predicate is compiled to.
 Evaluator = Callable[[Environment], Any]
 
@@ -226,7 +228,7 @@ def _choose(condition: Any, yes: Any, no: Any) -> Any:
 
 
 def _look_up(table: Any, indices: list[Any]) -> Any:
-    if len(indices) == 1 and isinstance(table, TableData) and isinstance(indices[0], int | np.ndarray):
+    if len(indices) == 1 and isinstance(table, TableData) and isinstance(indices[0], _ON_HOST):
         [index] = indices
         if isinstance(index, int):
             return int(table.data[min(max(index, 0), table.data.shape[0] - 1)])

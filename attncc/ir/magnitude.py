@@ -23,32 +23,48 @@ def magnitude(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> int:
 
     Terms are added up by absolute value, so that the order of evaluation doesn't matter.
     """
+    return _reached(expr, largest)[1]
+
+
+def _reached(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> tuple[int, int]:
+    """Return bounds on |x| for the result, and for every intermediate one, which isn't less.
+
+    So 8 ((i + t[b]) // 8) is bounded by what i + t[b] is, rounded up.
+    """
+    if isinstance(expr, sympy.floor | FloorDiv):
+        return _quotient(*floor_quotient(expr), largest)
+    args = expr.args[1:] if isinstance(expr, Read | IsMember) else expr.args
+    values, within = zip(*(_reached(arg, largest) for arg in args), strict=True) if args else ((), ())
     match expr:
         case sympy.Integer():
-            return abs(int(expr))
+            value = abs(int(expr))
         case sympy.Symbol():
-            return largest[expr]
+            value = largest[expr]
         case sympy.Mul():
-            return math.prod(max(1, magnitude(arg, largest)) for arg in expr.args)
+            value = math.prod(max(1, factor) for factor in values)
         case sympy.Pow():
-            base = max(1, magnitude(expr.base, largest))
-            return int(base ** int(expr.exp))
-        case sympy.floor() | FloorDiv():
-            numerator, denominator = floor_quotient(expr)
-            return max(magnitude(numerator, largest), magnitude(denominator, largest))
+            value = int(max(1, values[0]) ** int(expr.exp))
+        case sympy.Mod():
+            value = values[1]
         case Bitwise():
-            return 1 << max(magnitude(arg, largest) for arg in expr.args).bit_length()
+            value = 1 << max(values).bit_length()
         case LeftShift():
-            number, by = expr.args
-            return max(magnitude(number, largest) << _most(by, largest), magnitude(by, largest))
+            value = values[0] << _most(expr.args[1], largest)
         case IsMember():
-            return max(1, *(magnitude(arg, largest) for arg in expr.args[1:]))
+            value = 1
         case Read():
-            entries: int = expr.table.largest
-            return max([entries, *(magnitude(index, largest) for index in expr.indices)])
+            value = expr.table.largest
         case sympy.Add():
-            return sum(magnitude(arg, largest) for arg in expr.args)
-    return max(magnitude(arg, largest) for arg in expr.args)
+            value = sum(values)
+        case _:
+            value = max(values)
+    return value, max(value, *within) if within else value
+
+
+def _quotient(numerator: sympy.Expr, denominator: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> tuple[int, int]:
+    (value, within), (_, divisor) = _reached(numerator, largest), _reached(denominator, largest)
+    least = int(denominator) if denominator.is_Integer else 1
+    return -(-value // max(least, 1)), max(within, divisor)
 
 
 def _most(by: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> int:

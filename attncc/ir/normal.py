@@ -78,6 +78,10 @@ class Clause:
 
     def predicate(self) -> Predicate:
         """Return the clause as a conjunction of comparisons."""
+        return self._predicate
+
+    @cached_property
+    def _predicate(self) -> Predicate:
         return conjunction(span.predicate() for span in self.spans.values())
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import sympy
 
@@ -51,6 +52,10 @@ class Span:
 
     def predicate(self) -> Predicate:
         """Return the span as comparisons."""
+        return self._predicate
+
+    @cached_property
+    def _predicate(self) -> Predicate:
         if self.value is not None:
             return Atom("eq", self.form - self.value)
         parts: list[Predicate] = [Atom("ne", self.form - hole) for hole in sorted(self.holes)]

@@ -244,10 +244,11 @@ class TableData:
         """Return a boolean table as an int8 torch tensor on `device` (cached per device)."""
         return self._placed(device, np.int8)
 
-    @property
+    @cached_property
     def is_narrow(self) -> bool:
-        """Whether all entries fit 32 bits."""
-        return self.largest < 1 << 31
+        """Whether all entries fit 32 bits. Of those that aren't negative, their union of bits tells in one pass."""
+        bits = 0 if self.is_boolean else int(np.bitwise_or.reduce(self.data, axis=None))
+        return bits < 1 << 31 if bits >= 0 else self.largest < 1 << 31
 
     def _placed(self, device: Any, dtype: type[np.signedinteger[Any]]) -> Any:
         cache: dict[Any, Any] = self.__dict__.setdefault("_on_device", {})
@@ -263,7 +264,7 @@ class TableData:
 
 def _read_only(entries: Array) -> Array:
     found = entries.view()
-    found.flags.writeable = False
+    found.setflags(write=False)
     return found
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import operator
+from typing import Annotated, Any
+
+import numpy as np
 
 from attncc.errors import ParameterError
 from attncc.frontend.language import Index
@@ -40,13 +43,34 @@ def named(name: str, *, left: int = -1, right: int = -1, bottom_right: bool = Fa
 
 def check_at_least(owner: str, name: str, value: object, minimum: int) -> int:
     """Return an integer parameter of a peer's; raises ParameterError that names both for anything else."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+    number = None if isinstance(value, bool | np.bool_) else _index(value)
+    if number is None or number < minimum:
         raise ParameterError(
-            f"{owner}: {name}={value!r}.",
+            f"{owner}: {name}={value!r:.200}.",
             rule=f"{name} is an integer, at least {minimum}.",
             fix=f"Pass the value that {owner} gets.",
         )
-    return value
+    return number
+
+
+def check_flag(owner: str, name: str, value: object) -> bool:
+    """Return whether a switch of a peer's is on; raises ParameterError for all but True, False, 1 and 0."""
+    number = _index(value)
+    if number not in (0, 1):
+        raise ParameterError(
+            f"{owner}: {name}={value!r:.200}.",
+            rule=f"{name} is True or False.",
+            fix=f"Pass the value that {owner} gets.",
+        )
+    return bool(number)
+
+
+def _index(value: Any) -> int | None:
+    """Return what counts as one integer, such as numpy's, as one."""
+    try:
+        return int(value) if isinstance(value, bool | np.bool_) else operator.index(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def check_choice(owner: str, name: str, value: object, known: object) -> None:

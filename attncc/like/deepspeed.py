@@ -18,6 +18,7 @@ from attncc.frontend.language import Index, Table, minimum
 from attncc.frontend.lists import Lists
 from attncc.frontend.patterns import Pattern, pattern
 from attncc.ir.condition import Condition
+from attncc.like.band import check_at_least, check_flag
 
 #: What `attention` may be.
 DIRECTIONS = ("bidirectional", "unidirectional")
@@ -45,11 +46,12 @@ def fixed(
     The parameters are DeepSpeed's. Raises ParameterError where DeepSpeed refuses them.
     """
     causal = _is_causal(attention, horizontal_global_attention)
-    local, size = num_local_blocks, num_global_blocks
+    by_head = check_flag("deepspeed", "different_layout_per_head", different_layout_per_head)
+    local, size = _count(num_local_blocks=num_local_blocks), _count(num_global_blocks=num_global_blocks)
     _require(local % size == 0, "num_global_blocks", size, f"It divides num_local_blocks={local}.")
-    kinds = num_different_global_patterns
+    kinds = _count(num_different_global_patterns=num_different_global_patterns)
     _require(
-        kinds <= local // size and (kinds == 1 or different_layout_per_head),
+        kinds <= local // size and (kinds == 1 or by_head),
         "num_different_global_patterns",
         kinds,
         "It is at most num_local_blocks // num_global_blocks, and 1 unless different_layout_per_head.",
@@ -98,8 +100,8 @@ def variable(
     """
     causal = _is_causal(attention, horizontal_global_attention)
     spans = _spans(global_block_indices, global_block_end_indices)
-    windows = tuple(local_window_blocks)
-    _require(windows and min(windows) > 0, "local_window_blocks", windows, "It has positive integers.")
+    windows = _counts(1, local_window_blocks=local_window_blocks)
+    _require(windows, "local_window_blocks", windows, "It has one number at least.")
     listed = _drawn(num_random_blocks, num_heads, different_layout_per_head, block, seq_len, seed, lambda row, n: n)
 
     def seen(q: Any, k: Any, blocks: Any, h: Any) -> Any:
@@ -139,7 +141,8 @@ def big_bird(
     to each side.
     """
     causal = _is_causal(attention)
-    side = num_sliding_window_blocks // 2
+    side = _count(0, num_sliding_window_blocks=num_sliding_window_blocks) // 2
+    num_global_blocks = _count(0, num_global_blocks=num_global_blocks)
 
     def most(row: int, blocks: int) -> int:
         return row + 1 if causal else blocks
@@ -165,7 +168,7 @@ def bs_longformer(
 ) -> Pattern:
     """Return `BSLongformerSparsityConfig`: a window of blocks on both sides, and global rows and columns of blocks."""
     causal = _is_causal(attention)
-    side = num_sliding_window_blocks // 2
+    side = _count(0, num_sliding_window_blocks=num_sliding_window_blocks) // 2
     spans = _spans(global_block_indices, global_block_end_indices)
 
     def seen(q: Any, k: Any, blocks: Any, h: Any) -> Any:
@@ -182,7 +185,7 @@ def local_sliding_window(
 ) -> Pattern:
     """Return `LocalSlidingWindowSparsityConfig`: of a window of blocks the half before each query's, or both halves."""
     causal = _is_causal(attention)
-    side = num_sliding_window_blocks // 2
+    side = _count(0, num_sliding_window_blocks=num_sliding_window_blocks) // 2
 
     def seen(q: Any, k: Any, blocks: Any, h: Any) -> Any:
         return (q - k <= side) & (k - q <= (0 if causal else side))
@@ -198,9 +201,13 @@ def from_layout(layout: Any, block: int = 16) -> Pattern:
         block: Positions of a block.
 
     Raises:
+        ParameterError: For another number of dimensions, or a block below 1.
         TableError: For data that can't be a table.
     """
-    data = np.asarray(layout).astype(bool)
+    block = _count(block=block)
+    data = np.asarray(layout)
+    _require(data.ndim == 3, "layout", data.shape, "It is (heads, blocks, blocks).")
+    data = data.astype(bool)
     data = data[None, :1] if (data == data[:1]).all() else data[None]
 
     @pattern
@@ -213,7 +220,7 @@ def from_layout(layout: Any, block: int = 16) -> Pattern:
 
 def _made(name: str, block: int, seen: OfBlocks, listed: Any = None) -> Pattern:
     """Return the pattern of blocks that see each other, with those that are listed for each block of queries."""
-    _require(isinstance(block, int) and block > 0, "block", block, "It is a positive integer.")
+    block = _count(block=block)
 
     def of_blocks(i: Index, j: Index, h: Index, n_k: Index) -> Condition:
         found: Condition = seen(i // block, j // block, n_k // block, h)
@@ -241,6 +248,8 @@ def _drawn(
     most: Callable[[int, int], int],
 ) -> Any:
     """Return the blocks that DeepSpeed draws, (1, heads or 1, blocks, number); None where it draws none."""
+    number, heads, block = _count(0, num_random_blocks=number), _count(num_heads=heads), _count(block=block)
+    by_head = check_flag("deepspeed", "different_layout_per_head", by_head)
     if not number:
         return None
     if seq_len is None or seed is None:
@@ -249,7 +258,8 @@ def _drawn(
             rule="Random blocks are drawn for a length.",
             fix="Give both, or pass config.make_layout(seq_len) to from_layout.",
         )
-    blocks, draw = seq_len // block, random.Random(seed)
+    seq_len = _count(seq_len=seq_len)
+    blocks, draw = seq_len // block, random.Random(_count(0, seed=seed))
     _require(seq_len % block == 0, "seq_len", seq_len, f"It is a multiple of block={block}.")
     rows = [most(row, blocks) for row in range(blocks)]
     _require(number <= min(rows, default=number), "num_random_blocks", number, "A row has as many blocks to draw from.")
@@ -259,7 +269,8 @@ def _drawn(
 
 def _spans(starts: Sequence[int], stops: Sequence[int] | None) -> list[tuple[int, int]]:
     """Return (first block, after the last) of each range of global blocks."""
-    ends = [start + 1 for start in starts] if stops is None else list(stops)
+    starts = _counts(0, global_block_indices=starts)
+    ends = [start + 1 for start in starts] if stops is None else _counts(1, global_block_end_indices=stops)
     alike = len(ends) == len(starts) and all(start < end for start, end in zip(starts, ends, strict=False))
     _require(alike, "global_block_end_indices", stops, "It has an end for each of global_block_indices, after it.")
     return list(zip(starts, ends, strict=True))
@@ -268,10 +279,25 @@ def _spans(starts: Sequence[int], stops: Sequence[int] | None) -> list[tuple[int
 def _is_causal(attention: str, horizontal: bool = False) -> bool:
     check_known("attention", attention, DIRECTIONS, ParameterError)
     causal = attention == "unidirectional"
+    horizontal = check_flag("deepspeed", "horizontal_global_attention", horizontal)
     _require(
         not (causal and horizontal), "horizontal_global_attention", horizontal, "It is for bidirectional attention."
     )
     return causal
+
+
+def _count(minimum: int = 1, **parameter: object) -> int:
+    """Return a parameter that is a number of blocks, heads or positions."""
+    ((name, value),) = parameter.items()
+    return check_at_least("deepspeed", name, value, minimum)
+
+
+def _counts(minimum: int, **parameter: Any) -> tuple[int, ...]:
+    """Return a parameter that is a sequence of such numbers."""
+    ((name, values),) = parameter.items()
+    listed = np.asarray(values)
+    _require(listed.ndim == 1, name, values, "It is a sequence of integers.")
+    return tuple(check_at_least("deepspeed", name, value, minimum) for value in listed)
 
 
 def _require(holds: Any, name: str, value: object, rule: str) -> None:

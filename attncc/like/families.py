@@ -21,7 +21,7 @@ _AXES: dict[int, tuple[tuple[str, str], ...]] = {
 
 
 def natten(
-    shape: tuple[int, ...],
+    shape: int | tuple[int, ...],
     kernel_size: int | tuple[int, ...],
     *,
     stride: int | tuple[int, ...] = 1,
@@ -33,7 +33,7 @@ def natten(
     Source: NATTEN 0.21, natten/functional.py; the definitions are those of the family `neighborhood`.
 
     Args:
-        shape: The lengths of one to three axes.
+        shape: The lengths of one to three axes; an integer is the length of one.
         kernel_size: Keys along each axis, or along all.
         stride: Queries that share a neighbourhood, likewise.
         dilation: The distance of neighbours, likewise.
@@ -42,6 +42,7 @@ def natten(
     Raises:
         ParameterError: For another number of axes, or numbers that don't fit an axis.
     """
+    shape = shape if isinstance(shape, tuple | list) else (check_at_least("natten", "shape", shape, 1),)
     axes = _AXES.get(len(shape))
     if axes is None:
         raise ParameterError(

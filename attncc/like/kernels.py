@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attncc.errors import ParameterError
 from attncc.frontend.patterns import Pattern
-from attncc.like.band import check_at_least, check_choice, named
+from attncc.like.band import check_at_least, check_choice, check_flag, named
 
 
 def torch_sdpa(*, is_causal: bool = False) -> Pattern:
@@ -16,7 +16,7 @@ def torch_sdpa(*, is_causal: bool = False) -> Pattern:
 
     Source: PyTorch 2.13, torch/nn/functional.py: `tril(diagonal=0)` of L x S.
     """
-    return named("torch_sdpa", right=0 if is_causal else -1)
+    return named("torch_sdpa", right=0 if check_flag("torch_sdpa", "is_causal", is_causal) else -1)
 
 
 def flash_attn(*, causal: bool = False, window_size: tuple[int, int] = (-1, -1)) -> Pattern:
@@ -29,7 +29,8 @@ def flash_attn(*, causal: bool = False, window_size: tuple[int, int] = (-1, -1))
         ParameterError: For anything but two integers of at least -1.
     """
     left, right = _two("flash_attn", "window_size", window_size)
-    return named("flash_attn", left=left, right=0 if causal else right, bottom_right=True)
+    right = 0 if check_flag("flash_attn", "causal", causal) else right
+    return named("flash_attn", left=left, right=right, bottom_right=True)
 
 
 def flashinfer(*, causal: bool = False, window_left: int = -1) -> Pattern:
@@ -41,7 +42,8 @@ def flashinfer(*, causal: bool = False, window_left: int = -1) -> Pattern:
         ParameterError: For `window_left` below -1.
     """
     left = check_at_least("flashinfer", "window_left", window_left, -1)
-    return named("flashinfer", left=left, right=0 if causal else -1, bottom_right=True)
+    right = 0 if check_flag("flashinfer", "causal", causal) else -1
+    return named("flashinfer", left=left, right=right, bottom_right=True)
 
 
 def jax(*, is_causal: bool = False, local_window_size: int | tuple[int, int] | None = None) -> Pattern:
@@ -55,9 +57,9 @@ def jax(*, is_causal: bool = False, local_window_size: int | tuple[int, int] | N
     """
     left, right = -1, -1
     if local_window_size is not None:
-        both = (local_window_size, local_window_size) if isinstance(local_window_size, int) else local_window_size
+        both = (local_window_size, local_window_size) if hasattr(local_window_size, "__index__") else local_window_size
         left, right = _two("jax", "local_window_size", both, 0)
-    return named("jax", left=left, right=0 if is_causal else right)
+    return named("jax", left=left, right=0 if check_flag("jax", "is_causal", is_causal) else right)
 
 
 #: xformers' biases without tensors: whether causal, and whether the last query stands at the last key.

@@ -10,7 +10,7 @@ from attncc.frontend.catalog import load
 from attncc.frontend.language import Index
 from attncc.frontend.patterns import Pattern, pattern
 from attncc.ir.condition import Condition
-from attncc.like.band import check_at_least, named
+from attncc.like.band import check_at_least, check_flag, named
 
 
 @pattern
@@ -37,6 +37,7 @@ def local_attention(
     """
     owner = "local_attention"
     size = check_at_least(owner, "window_size", window_size, 1)
+    causal, exact = check_flag(owner, "causal", causal), check_flag(owner, "exact_windowsize", exact_windowsize)
     backward = check_at_least(owner, "look_backward", look_backward, 0)
     forward = (0 if causal else 1) if look_forward is None else check_at_least(owner, "look_forward", look_forward, 0)
     if causal and forward:
@@ -46,7 +47,7 @@ def local_attention(
             fix="Leave look_forward out.",
         )
     found = windows(size=size, backward=backward, forward=forward)
-    if exact_windowsize:
+    if exact:
         found = found & named(owner, left=size * backward, right=-1 if causal else size * forward)
     found = found.causal() if causal else found
     return Pattern(found.template, owner, None, found.tables)
@@ -63,7 +64,7 @@ def x_transformers(*, causal: bool = False, max_attend_past: int | None = None) 
     """
     owner = "x_transformers"
     left = -1 if max_attend_past is None else check_at_least(owner, "max_attend_past", max_attend_past, 0)
-    return named(owner, left=left, right=0 if causal else -1, bottom_right=True)
+    return named(owner, left=left, right=0 if check_flag(owner, "causal", causal) else -1, bottom_right=True)
 
 
 def transformers(config: Any, layer_idx: int = 0, *, is_causal: bool | None = None) -> Pattern:
@@ -81,10 +82,16 @@ def transformers(config: Any, layer_idx: int = 0, *, is_causal: bool | None = No
             `is_decoder`; of those that say neither, ModernBERT's is an encoder's, and others are decoders'.
 
     Raises:
-        ParameterError: For a type of layer, or a number, that the configuration doesn't have.
+        ParameterError: For what is no configuration, or a type of layer, or a number, that it doesn't have.
     """
-    kind = _layer_type(config, layer_idx)
-    causal = _is_causal(config) if is_causal is None else is_causal
+    if not any(_field(config, name, None) is not None for name in _FIELDS):
+        raise ParameterError(
+            f"transformers: config={config!r:.200}.",
+            rule=f"A configuration says one of {', '.join(_FIELDS)}.",
+            fix="Pass model.config, transformers.AutoConfig.for_model(name), or a mapping of its fields.",
+        )
+    kind = _layer_type(config, check_at_least("transformers", "layer_idx", layer_idx, 0))
+    causal = _is_causal(config) if is_causal is None else check_flag("transformers", "is_causal", is_causal)
     if kind == "full_attention":
         return named("transformers", right=0 if causal else -1)
     if kind == "sliding_attention":
@@ -95,6 +102,8 @@ def transformers(config: Any, layer_idx: int = 0, *, is_causal: bool | None = No
     return chunks.causal() if causal else chunks
 
 
+#: What a configuration says of a mask.
+_FIELDS = ("model_type", "layer_types", "sliding_window", "attention_chunk_size", "is_causal", "is_decoder")
 #: Types of models whose configurations don't say that they are encoders.
 _ENCODERS = frozenset({"modernbert"})
 

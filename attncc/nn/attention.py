@@ -60,7 +60,11 @@ class Attention(HeadProjections):
         Args:
             hidden: (B, N, E).
             past: What the step before returned; None at the beginning.
+
+        Raises:
+            ShapeError: For tokens of another size, or a past of another batch.
         """
+        self._check(hidden, past.key if past else None)
         first = past.length if past else 0
         query, (key, value) = self.queries(hidden), self.keys_and_values(hidden)
         if self.rotary:

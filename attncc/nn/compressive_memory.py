@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from attncc.errors import ParameterError
 from attncc.nn.functional import compressive
 from attncc.nn.functional.compression import Compression, Convolution, mean
 from attncc.nn.functional.compressive import CompressiveState, MemorySizes
@@ -46,11 +47,18 @@ class CompressiveMemory(HeadProjections):
         bias: bool = False,
     ) -> None:
         super().__init__(embed_dim, num_heads, num_key_heads, bias)
+        if not isinstance(sizes, MemorySizes) or not callable(compression):
+            raise ParameterError(
+                f"sizes={sizes!r:.200}, compression={compression!r:.200}.",
+                rule="Sizes are MemorySizes, and a compression is a function of keys and values.",
+                fix="Use MemorySizes(segment=512, memory=512, compressed=128, ratio=4) and mean, for example.",
+            )
         sizes.check()
         self.sizes, self.compression, self.counts_usage, self.rotary = sizes, compression, counts_usage, rotary
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return what each token of (B, N, E) attends to, (B, N, E)."""
+        self._check(hidden)
         given = *self._heads(hidden, 0), self.sizes, self.compression
         return self.projected(compressive.compressive_attention(*given, counts_usage=self.counts_usage))
 
@@ -60,7 +68,11 @@ class CompressiveMemory(HeadProjections):
         Args:
             hidden: (B, N, E), of any N.
             past: What the step before returned; None at the beginning. Where gradients shall end, `past.detached()`.
+
+        Raises:
+            ShapeError: For tokens of another size, or a past of another batch.
         """
+        self._check(hidden, past.key if past else None)
         query, key, value = self._heads(hidden, past.position if past else 0)
         state = past or CompressiveState.empty(key, value, counts_usage=self.counts_usage)
         out, state = compressive.step(query, key, value, state, self.sizes, self.compression)

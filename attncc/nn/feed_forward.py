@@ -6,14 +6,25 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from attncc.nn.recomputed import run_with, tensors_of
 from attncc.nn.sizes import check_positive
 
 
 class FeedForward(nn.Sequential):
-    """Two affine maps with GELU between them, (B, N, E) to (B, N, E)."""
+    """Two affine maps with GELU between them, (B, N, E) to (B, N, E).
+
+    Args:
+        embed_dim: Size of a token's vector, E.
+        hidden_dim: Channels between the maps; 4 E by default.
+
+    Raises:
+        ParameterError: For sizes below 1.
+    """
 
     def __init__(self, embed_dim: int, hidden_dim: int | None = None) -> None:
+        check_positive(embed_dim=embed_dim)
         hidden_dim = 4 * embed_dim if hidden_dim is None else hidden_dim
+        check_positive(hidden_dim=hidden_dim)
         super().__init__(nn.Linear(embed_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, embed_dim))
 
 
@@ -43,5 +54,6 @@ class ChunkedFeedForward(nn.Module):
         return torch.cat(list(parts), 1)
 
     def _one(self, part: Tensor, again: bool) -> Tensor:
-        found: Tensor = checkpoint(self.layer, part, use_reentrant=False) if again else self.layer(part)
+        given = self.layer, tensors_of(self.layer), part
+        found: Tensor = checkpoint(run_with, *given, use_reentrant=False) if again else self.layer(part)
         return found

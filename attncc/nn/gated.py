@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attncc.nn.feed_forward import FeedForward
+from attncc.nn.sizes import check_positive
 from attncc.nn.stepwise import Stepwise
 
 
@@ -21,6 +22,7 @@ class GruGate(nn.Module):
 
     def __init__(self, embed_dim: int, bias: float = 2.0) -> None:
         super().__init__()
+        check_positive(embed_dim=embed_dim)
         self.of_branch = nn.Linear(embed_dim, 3 * embed_dim, bias=False)
         self.of_stream = nn.Linear(embed_dim, 2 * embed_dim, bias=False)
         self.of_reset = nn.Linear(embed_dim, embed_dim, bias=False)

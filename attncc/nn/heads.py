@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from attncc.errors import ParameterError
-from attncc.nn.sizes import check_positive
+from attncc.nn.sizes import check_past, check_positive, check_tokens
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -41,10 +41,17 @@ class HeadProjections(nn.Module):
                 rule="Heads divide embed_dim, and key heads divide heads.",
                 fix="Use embed_dim=512, num_heads=8, num_key_heads=2, for example.",
             )
-        self.num_heads, self.num_key_heads, self.head_dim = num_heads, key_heads, embed_dim // num_heads
+        self.embed_dim, self.num_heads, self.num_key_heads = embed_dim, num_heads, key_heads
+        self.head_dim = embed_dim // num_heads
         self.query = nn.Linear(embed_dim, embed_dim, bias)
         self.key, self.value = (nn.Linear(embed_dim, key_heads * self.head_dim, bias) for _ in range(2))
         self.out = nn.Linear(embed_dim, embed_dim, bias)
+
+    def _check(self, hidden: Tensor, past: Tensor | None = None) -> None:
+        """Raise ShapeError unless a step gets tokens (B, N, E), and its past, if any, is of B entries."""
+        check_tokens(hidden, self.embed_dim)
+        if past is not None:
+            check_past(hidden, past)
 
     def queries(self, hidden: Tensor) -> Tensor:
         """Return the queries of (B, N, E), (B, Hq, N, D)."""

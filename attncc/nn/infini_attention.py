@@ -48,6 +48,7 @@ class InfiniAttention(HeadProjections):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return what each token of (B, N, E) finds in its segment and in the memory, (B, N, E)."""
+        self._check(hidden)
         query, (key, value) = self.queries(hidden), self.keys_and_values(hidden)
         return self.projected(infini.infini_attention(query, key, value, self.gate, local=self._local, **self._sizes))
 
@@ -57,7 +58,11 @@ class InfiniAttention(HeadProjections):
         Args:
             hidden: (B, N, E), of any N.
             past: What the step before returned; None at the beginning. Where gradients shall end, `past.detached()`.
+
+        Raises:
+            ShapeError: For tokens of another size, or a past of another batch.
         """
+        self._check(hidden, past.key if past else None)
         query, (key, value) = self.queries(hidden), self.keys_and_values(hidden)
         state = InfiniState.empty(key, value) if past is None else past
         out, state = infini.step(query, key, value, self.gate, state, **self._sizes)

@@ -12,7 +12,7 @@ from attncc.frontend.accepted import per_head
 from attncc.frontend.catalog import factory
 from attncc.frontend.patterns import Pattern
 from attncc.nn.heads import merged_heads, split_heads
-from attncc.nn.sizes import check_positive
+from attncc.nn.sizes import check_positive, check_tokens
 from attncc.runtime.api import attention
 
 
@@ -55,7 +55,8 @@ class LongformerAttention(nn.Module):
             raise ParameterError(
                 "dilations is empty.", rule="Each head has a dilation.", fix="Use (1,) for windows without gaps."
             )
-        self.num_heads, self.window, self.dilations, self.causal = num_heads, window, tuple(dilations), causal
+        self.embed_dim, self.num_heads, self.window = embed_dim, num_heads, window
+        self.dilations, self.causal = tuple(dilations), causal
         self.query, self.key, self.value = (nn.Linear(embed_dim, embed_dim, bias) for _ in range(3))
         self.query_global, self.key_global, self.value_global = (
             nn.Linear(embed_dim, embed_dim, bias) for _ in range(3)
@@ -76,9 +77,10 @@ class LongformerAttention(nn.Module):
             (B, N, E); zeros for padding.
 
         Raises:
-            ShapeError: For a mask of another shape.
+            ShapeError: For tokens of another size, or a mask of another shape.
             TableError: For a mask with other numbers.
         """
+        check_tokens(hidden, self.embed_dim)
         everyone = hidden.new_ones(hidden.shape[:2], dtype=torch.int64)
         roles = everyone if attention_mask is None else attention_mask
         if roles.shape != hidden.shape[:2]:
@@ -87,6 +89,9 @@ class LongformerAttention(nn.Module):
                 rule="The mask is (B, N) for (B, N, E).",
                 fix="Give each token of each batch entry a number: 0 for padding, 1 local, 2 global.",
             )
+        if not roles.numel():  # of which there is no table
+            found: Tensor = self.value(hidden)
+            return found
         patterns = [self._pattern(roles=roles, window=self.window, dilation=each) for each in self.dilations]
         patterns = [each.causal() for each in patterns] if self.causal else patterns
         near, everything = (per_head([each.layers(n) for each in patterns]) for n in range(2))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import get_device_states, set_device_states
 
-from attncc.errors import ParameterError
+from attncc.errors import AttnccError, ParameterError
+from attncc.nn.recomputed import run_with, tensors_of
 
 Pair = tuple[nn.Module, nn.Module]
 
@@ -21,20 +22,28 @@ class ReversibleStack(nn.Module):
     """Layers y1 = x1 + f(x2), y2 = x2 + g(y1), whose inputs the backward pass finds again from their outputs.
 
     Both halves begin with the same input, and their mean is the result (Kitaev et al. 2020, section 3). Random numbers,
-    such as dropout's, are drawn again as they were. There are no second derivatives.
+    such as dropout's, are drawn again as they were. Gradients go to the input and to parameters, not to other tensors
+    that modules close over. There are no second derivatives.
 
     Args:
         layers: Pairs (f, g) of modules from (B, N, E) to (B, N, E), such as attention and a feed-forward layer behind
             their norms.
 
     Raises:
-        ParameterError: Without layers.
+        ParameterError: Without layers, or for one that isn't a pair of modules.
     """
 
     def __init__(self, layers: Sequence[Pair]) -> None:
         super().__init__()
         if not layers:
             raise ParameterError("layers is empty.", rule="A stack has at least one.", fix="Pass a list of pairs.")
+        for number, pair in enumerate(layers):
+            if not isinstance(pair, tuple | list) or list(map(_is_module, pair)) != [True, True]:
+                raise ParameterError(
+                    f"layers[{number}] is {pair!r:.200}.",
+                    rule="A layer is a pair of modules, (f, g).",
+                    fix="Pass (attention behind its norm, feed-forward layer behind its norm).",
+                )
         self.f, self.g = (nn.ModuleList(each) for each in zip(*layers, strict=True))
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -44,6 +53,10 @@ class ReversibleStack(nn.Module):
         first, second = _Reversible.apply(pairs, hidden, hidden, *parameters)  # type: ignore[no-untyped-call]
         found: Tensor = (first + second) / 2
         return found
+
+
+def _is_module(value: object) -> bool:
+    return isinstance(value, nn.Module)
 
 
 @dataclass(frozen=True)
@@ -81,36 +94,51 @@ class _Reversible(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pairs: Sequence[Pair], x1: Tensor, x2: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
         drawings = []
+        given = [(tensors_of(f), tensors_of(g)) for f, g in pairs]
         for f, g in pairs:
             drawings.append(_Drawing.now(x1))
             x1 = x1 + f(x2)
             drawings.append(_Drawing.now(x1))
             x2 = x2 + g(x1)
-        ctx.pairs, ctx.drawings, ctx.parameters = pairs, drawings, parameters
+        ctx.pairs, ctx.given, ctx.drawings, ctx.parameters = pairs, given, drawings, parameters
+        ctx.versions = [p._version for p in parameters]
         ctx.save_for_backward(x1, x2)
         return x1.clone() if x1.data_ptr() == x2.data_ptr() else x1, x2
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad1: Tensor, grad2: Tensor) -> tuple[Any, ...]:
+        if ctx.versions != [p._version for p in ctx.parameters]:
+            raise AttnccError(
+                "Parameters of a ReversibleStack were changed between its forward and its backward pass.",
+                rule="The backward pass runs layers again, as they were.",
+                fix="Step the optimizer after the backward pass.",
+            )
         x1, x2 = ctx.saved_tensors
         grads = {id(p): torch.zeros_like(p) for p in ctx.parameters}
-        for (f, g), first, second in zip(ctx.pairs[::-1], ctx.drawings[-2::-2], ctx.drawings[::-2], strict=True):
-            x2, from_g = _undone(g, x1, x2, grad2, second, grads)
+        drawn = zip(ctx.drawings[-2::-2], ctx.drawings[::-2], strict=True)
+        for (f, g), (of_f, of_g), (first, second) in zip(ctx.pairs[::-1], ctx.given[::-1], drawn, strict=True):
+            x2, from_g = _undone(g, of_g, x1, x2, grad2, second, grads)
             grad1 = grad1 + from_g
-            x1, from_f = _undone(f, x2, x1, grad1, first, grads)
+            x1, from_f = _undone(f, of_f, x2, x1, grad1, first, grads)
             grad2 = grad2 + from_f
         return None, grad1, grad2, *(grads[id(p)] for p in ctx.parameters)
 
 
 def _undone(
-    module: nn.Module, seen: Tensor, out: Tensor, grad: Tensor, drawing: _Drawing, grads: dict[int, Tensor]
+    module: nn.Module,
+    tensors: dict[str, Tensor],
+    seen: Tensor,
+    out: Tensor,
+    grad: Tensor,
+    drawing: _Drawing,
+    grads: dict[int, Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Return what `out` was before module(seen) was added, and the gradient of `seen`; add those of parameters."""
-    own = [p for p in module.parameters() if id(p) in grads]
+    own = [p for p in tensors.values() if id(p) in grads]
     with torch.enable_grad(), drawing.again():
         leaf = seen.detach().requires_grad_()
-        added = module(leaf)
+        added = run_with(module, tensors, leaf)
     of_seen, *of_own = (
         torch.autograd.grad(added, [leaf, *own], grad, allow_unused=True)
         if added.requires_grad

@@ -67,7 +67,11 @@ class SegmentRecurrent(HeadProjections):
         Args:
             hidden: (B, N, E), of any N.
             past: What the step before returned, (B, m, E); its first token begins a segment. None at the beginning.
+
+        Raises:
+            ShapeError: For tokens of another size, or a past of another batch.
         """
+        self._check(hidden, past)
         seen = hidden if past is None else torch.cat([past, hidden], 1)
         first = (seen.shape[1] - hidden.shape[1]) // self.segment * self.segment  # where the first query's segment is
         query = self.queries(hidden)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attncc.errors import ParameterError
-from attncc.nn.sizes import check_positive
+from attncc.nn.sizes import check_positive, check_tokens
 
 
 class Halted(NamedTuple):
@@ -50,13 +50,14 @@ class UniversalStack(nn.Module):
                 rule="embed_dim is even, and the threshold is between 0 and 1.",
                 fix="Use steps=6, embed_dim=512, threshold=0.99, for example.",
             )
-        self.block, self.steps, self.threshold = block, steps, threshold
+        self.embed_dim, self.block, self.steps, self.threshold = embed_dim, block, steps, threshold
         self.halting = nn.Linear(embed_dim, 1) if halts else None
         if self.halting is not None:
             nn.init.ones_(self.halting.bias)
 
     def forward(self, hidden: Tensor) -> Tensor | Halted:
-        """Return the stack's result on (B, N, E)."""
+        """Return the stack's result on (B, N, E); raises ShapeError for another shape."""
+        check_tokens(hidden, self.embed_dim)
         places = sinusoids(hidden.shape[1], hidden.shape[2], hidden)
         if self.halting is None:
             for step in range(self.steps):
@@ -96,14 +97,15 @@ class SeparableTransition(nn.Module):
     def __init__(self, embed_dim: int, width: int = 3) -> None:
         super().__init__()
         check_positive(embed_dim=embed_dim, width=width)
-        self.width = width
+        self.embed_dim, self.width = embed_dim, width
         self.depthwise = nn.Conv1d(embed_dim, embed_dim, width, groups=embed_dim)
         self.pointwise = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Return the transition's result on (B, N, E)."""
-        padded = nn.functional.pad(hidden.transpose(1, 2), (self.width - 1, 0))
-        found: Tensor = self.pointwise(torch.relu(self.depthwise(padded).transpose(1, 2)))
+        """Return the transition's result on (B, N, E); raises ShapeError for another shape."""
+        check_tokens(hidden, self.embed_dim)
+        padded = nn.functional.pad(hidden.transpose(1, 2), (self.width, 0))  # one more: no tokens have no convolution
+        found: Tensor = self.pointwise(torch.relu(self.depthwise(padded)[:, :, 1:].transpose(1, 2)))
         return found
 
 

@@ -36,10 +36,10 @@ def listable(length: int) -> int:
     return length
 
 
-def chunks(length: int) -> Iterator[Array]:
-    """Yield 0 .. length-1, int64, in parts of CHUNK."""
-    for first in range(0, length, CHUNK):
-        yield np.arange(first, min(first + CHUNK, length))
+def chunks(length: int, size: int = CHUNK) -> Iterator[Array]:
+    """Yield 0 .. length-1, int64, in parts of `size`."""
+    for first in range(0, length, size):
+        yield np.arange(first, min(first + size, length))
 
 
 @dataclass(frozen=True, eq=False)

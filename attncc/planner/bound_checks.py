@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import sympy
@@ -12,14 +13,32 @@ from attncc.frontend.patterns import Pattern
 from attncc.ir.placeholders import Placeholder
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import MAX_POSITION, NK, NQ, B, H, I, J
-from attncc.ir.tables import Read, TableSymbol
-from attncc.planner.checks import check, check_arithmetic, check_lengths, limits_of, reads_of, title
+from attncc.ir.tables import Read, TableData, TableSymbol
+from attncc.planner.checks import ENDS, check, check_arithmetic, check_lengths, limits_of, reads_of, title
 from attncc.planner.shape import Shape
 
 #: Symbols, with their least and greatest value.
 Rounded = tuple[tuple[sympy.Symbol, int, int], ...]
 #: Placeholders, with bounds of the entries of the tables that take their places.
 Ends = tuple[tuple[Placeholder, int, int], ...]
+
+
+class _BoundRead(NamedTuple):
+    """A look-up: its table, what may stand for it, and the least and greatest index along each axis at a shape."""
+
+    symbol: TableSymbol
+    table: TableData
+    ends: tuple[Callable[[Shape], tuple[int, int]], ...]
+
+    @classmethod
+    def of(cls, read: Read) -> _BoundRead:
+        return cls(read.args[0], read.table, tuple(map(_ends_of, read.indices)))
+
+
+def _ends_of(index: sympy.Expr) -> Callable[[Shape], tuple[int, int]]:
+    """Return the ends of a symbol or a number, and of anything else such that they fit no table."""
+    number = int(index) if index.is_Integer else -1
+    return ENDS.get(index, lambda shape: (number, number))
 
 
 class _Settled(NamedTuple):
@@ -32,7 +51,7 @@ class _Settled(NamedTuple):
         is_exact: Whether its arithmetic fits 64 bits at all positions, with tables of 32 bits.
     """
 
-    reads: tuple[Read, ...]
+    reads: tuple[_BoundRead, ...]
     of_members: tuple[Read, ...]
     has_lengths: bool
     is_exact: bool
@@ -42,7 +61,8 @@ class _Settled(NamedTuple):
 def _settled(template: Predicate) -> _Settled:
     reads = reads_of(template)
     of_members = tuple(read for read in reads if {B, H} & set(read.indices))
-    return _Settled(reads, of_members, bool({NQ, NK} & template.free), _is_exact_everywhere(template))
+    bound = tuple(map(_BoundRead.of, reads))
+    return _Settled(bound, of_members, bool({NQ, NK} & template.free), _is_exact_everywhere(template))
 
 
 def check_bound(pattern: Pattern, shape: Shape) -> None:
@@ -77,11 +97,9 @@ def check_sizes(pattern: Pattern, shape: Shape) -> None:
 
 def _fits(settled: _Settled, pattern: Pattern, shape: Shape) -> bool:
     """Return whether every look-up of a table, by a symbol or a number, lies inside of it wherever it stands."""
-    limits = limits_of(shape) if settled.reads else {}
-    for read in settled.reads:
-        table = pattern.bound.get(read.args[0], read.table)
-        for index, size in zip(read.indices, table.shape, strict=False):
-            low, high = limits.get(index) or ((int(index),) * 2 if index.is_Integer else (-1, 0))
+    for symbol, table, ends in settled.reads:
+        for ends_of, size in zip(ends, pattern.bound.get(symbol, table).shape, strict=False):
+            low, high = ends_of(shape)
             if low < 0 or high >= size:
                 return False
     return True
@@ -126,7 +144,7 @@ def _is_exact(template: Predicate, rounded: Rounded, ends: Ends) -> bool:
     known = {TableSymbol(table): TableSymbol(table.within(least, most)) for table, least, most in ends}
     try:
         for atom in template.atoms:
-            check_arithmetic(atom.expr.xreplace(known), limits)
+            check_arithmetic(atom.expr.xreplace(known) if known else atom.expr, limits)
     except PatternError:
         return False
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Protocol
 
@@ -99,16 +99,20 @@ def check_score(score: ScoreExpression, pattern: HasPredicate, shape: Shape) -> 
         _check_branch(score.expr, _clauses(pattern.predicate), limits)
 
 
+#: The least and greatest value of each symbol at a shape.
+ENDS: Mapping[sympy.Symbol, Callable[[Shape], tuple[int, int]]] = {
+    I: lambda shape: (shape.q_offset, shape.q_offset + shape.q_len - 1),
+    J: lambda shape: (0, shape.kv_len - 1),
+    H: lambda shape: (0, shape.heads - 1),
+    B: lambda shape: (0, shape.batch - 1),
+    NQ: lambda shape: (shape.q_len, shape.q_len),
+    NK: lambda shape: (shape.kv_len, shape.kv_len),
+}
+
+
 def limits_of(shape: Shape) -> Limits:
     """Return the least and greatest value of each symbol."""
-    return {
-        I: (shape.q_offset, shape.q_offset + shape.q_len - 1),
-        J: (0, shape.kv_len - 1),
-        H: (0, shape.heads - 1),
-        B: (0, shape.batch - 1),
-        NQ: (shape.q_len, shape.q_len),
-        NK: (shape.kv_len, shape.kv_len),
-    }
+    return {symbol: ends(shape) for symbol, ends in ENDS.items()}
 
 
 def _clauses(predicate: Predicate) -> list[Clause]:
@@ -154,6 +158,9 @@ def check_arithmetic(expr: sympy.Expr, limits: Limits) -> None:
 
 def _check_operands(expr: sympy.Expr, limits: Limits) -> None:
     """Raise PatternError for a divisor that can be below 1, or a shift by a number of bits out of range."""
+    found = expr.atoms(sympy.Mod, sympy.floor, FloorDiv, LeftShift, RightShift)
+    if not found:
+        return
     ranges: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in limits.items()}
 
     def require(what: str, operand: sympy.Expr, least: int, most: float, rule: str, fix: str) -> None:
@@ -167,14 +174,15 @@ def _check_operands(expr: sympy.Expr, limits: Limits) -> None:
                 fix=fix,
             )
 
-    divisors = [mod.args[1] for mod in expr.atoms(sympy.Mod)]
-    divisors += [floor_quotient(quotient)[1] for quotient in expr.atoms(sympy.floor, FloorDiv)]
-    for divisor in divisors:
-        rule = "Divisors and moduli are positive, at all positions that there are."
-        require("divisor or modulus", divisor, 1, math.inf, rule, "Guard it, as in i // attncc.maximum(1, n_k // 8).")
-    for shift in expr.atoms(LeftShift, RightShift):
-        rule = f"Shifts are by 0 to {MAX_SHIFT} bits, at all positions that there are."
-        require("shift by", shift.args[1], 0, MAX_SHIFT, rule, "Guard it, as in i >> attncc.minimum(h, 4).")
+    for node in found:
+        if isinstance(node, LeftShift | RightShift):
+            rule = f"Shifts are by 0 to {MAX_SHIFT} bits, at all positions that there are."
+            require("shift by", node.args[1], 0, MAX_SHIFT, rule, "Guard it, as in i >> attncc.minimum(h, 4).")
+        else:
+            divisor = node.args[1] if isinstance(node, sympy.Mod) else floor_quotient(node)[1]
+            rule = "Divisors and moduli are positive, at all positions that there are."
+            fix = "Guard it, as in i // attncc.maximum(1, n_k // 8)."
+            require("divisor or modulus", divisor, 1, math.inf, rule, fix)
 
 
 def _check_magnitude(expr: sympy.Expr, largest: Mapping[sympy.Symbol, int]) -> None:

@@ -7,7 +7,6 @@ from attncc.ir.predicate import Predicate
 from attncc.planner.bisect import bisect
 from attncc.planner.blocked import BOX
 from attncc.planner.passes import Pass
-from attncc.planner.tiles import Tiles
 from attncc.targets import Target
 
 #: The head size, and bytes of an element, that predictions, FLOPs and bytes are stated for.
@@ -29,7 +28,7 @@ def seconds(work: Pass, target: Target, *, merges: bool) -> float:
     """
     hull = work.hull
     partial = hull.num_partial if work.has_known_tiles else hull.num_tiles
-    return _seconds(work, hull, partial, target, merges)
+    return _seconds(work, hull.num_tiles, partial, target, merges)
 
 
 def bounded_seconds(work: Pass, target: Target, *, merges: bool) -> float:
@@ -37,7 +36,7 @@ def bounded_seconds(work: Pass, target: Target, *, merges: bool) -> float:
     if work.has_known_tiles:
         return seconds(work, target, merges=merges)
     tiles = bisect(work.layout, work.q_offset, work.block_m, work.block_n, looks=False)
-    return _seconds(work, tiles, tiles.num_partial, target, merges)
+    return _seconds(work, tiles.num_tiles, tiles.num_partial, target, merges)
 
 
 def fitted(work: Pass, target: Target) -> Pass:
@@ -60,7 +59,10 @@ def fitted(work: Pass, target: Target) -> Pass:
 
 def exact_seconds(work: Pass, target: Target, *, merges: bool) -> float:
     """Return the predicted time of a pass that runs: as `seconds`, with the tiles that it visits."""
-    return _seconds(work, work.tiles, work.tiles.num_partial, target, merges)
+    if not work.skips:
+        every = -(-work.rows.size // work.block_m) * -(-work.cols.size // work.block_n)
+        return _seconds(work, every, every, target, merges)
+    return _seconds(work, work.tiles.num_tiles, work.tiles.num_partial, target, merges)
 
 
 def listed(keys: int, target: Target) -> float:
@@ -74,17 +76,17 @@ def _weight(residual: Predicate) -> int:
     return 1 + MEMBERSHIP * sum(bool(atom.expr.has(IsMember)) for atom in residual.atoms)
 
 
-def _seconds(work: Pass, tiles: Tiles, partial: int, target: Target, merges: bool) -> float:
-    visited, share = tiles.visited, partial / tiles.num_tiles if tiles.num_tiles else 0.0
+def _seconds(work: Pass, tiles: int, partial: int, target: Target, merges: bool) -> float:
+    visited, share = tiles * work.block_m * work.block_n, partial / tiles if tiles else 0.0
     rows = work.rows.size
     arithmetic = visited * 4 * HEAD_DIM / target.flops
     masks = arithmetic * (target.masked - 1) * share
     predicate = 0.0 if work.residual is None else visited * share * _weight(work.residual) / target.elements
     if visited <= target.kept:
         predicate /= CALLS
-    keys = visited / tiles.block_m * 2 * HEAD_DIM * ITEMSIZE * target.reread
+    keys = visited / work.block_m * 2 * HEAD_DIM * ITEMSIZE * target.reread
     moved: float = rows * HEAD_DIM * ITEMSIZE * (3 if merges else 1)
     if work.layout.kind != "identity":
-        gathered: float = visited / tiles.block_m if tiles.block_n == 1 else work.cols.size
+        gathered: float = visited / work.block_m if work.block_n == 1 else work.cols.size
         moved += (rows + 2 * gathered) * HEAD_DIM * ITEMSIZE
     return arithmetic + masks + predicate + keys + moved / target.bandwidth + target.launch

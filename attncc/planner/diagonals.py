@@ -1,14 +1,15 @@
 """Exact counts by diagonals: what depends on i - j alone holds along whole diagonals, whose lengths are known.
 
-Ranges of diagonals are bisected with interval arithmetic, breadth first. One where the predicate always holds is
-counted in closed form, and so is one where what is undecided repeats with a period; the rest is looked at, each
-diagonal once. A query-by-key rectangle of any size is counted without a look at its rows or pairs.
+Ranges of diagonals, cut where a comparison of d itself changes, are bisected with interval arithmetic, breadth first.
+One where the predicate always holds is counted in closed form, and so is one where what is undecided repeats with a
+period; the rest is looked at, each diagonal once. A query-by-key rectangle of any size is counted without a look at its
+rows or pairs.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -42,13 +43,15 @@ class Rectangle:
     first_j: int
     last_j: int
 
-    @property
-    def ranges(self) -> list[tuple[int, int]]:
-        """Ranges (first, last), inclusive, of its diagonals; along each of them lengths grow, stay or shrink."""
+    def ranges(self, cuts: Collection[int]) -> list[tuple[int, int]]:
+        """Return ranges (first, last), inclusive, of its diagonals; along each lengths grow, stay or shrink.
+
+        None goes on across one of `cuts`, diagonals that begin a range.
+        """
         low, high = self.first_i - self.last_j + 1, self.last_i - self.first_j - 1
-        corners = sorted({self.first_i - self.first_j, self.last_i - self.last_j})
-        cuts = [low, *(corner for corner in corners if low < corner <= high), high + 1]
-        return [(a, b - 1) for a, b in itertools.pairwise(cuts)]
+        begins = sorted({self.first_i - self.first_j, self.last_i - self.last_j, *cuts})
+        ends = [low, *(begin for begin in begins if low < begin <= high), high + 1]
+        return [(a, b - 1) for a, b in itertools.pairwise(ends)]
 
     def lengths(self, diagonals: Array) -> Array:
         """Return the pairs on each of its diagonals, int64."""
@@ -123,7 +126,7 @@ def _count(predicate: Predicate, rectangle: Rectangle) -> int:
     if rectangle.first_i >= rectangle.last_i or rectangle.first_j >= rectangle.last_j:
         return 0
     total = 0
-    first, last = (np.array(ends) for ends in zip(*rectangle.ranges, strict=True))
+    first, last = (np.array(ends) for ends in zip(*rectangle.ranges(_cuts(predicate)), strict=True))
     while len(first):
         answer = verdict(predicate, {D: (first, last)})
         always, open_ = answer == ALWAYS, answer == SOMETIMES
@@ -139,6 +142,18 @@ def _count(predicate: Predicate, rectangle: Rectangle) -> int:
         middle = (first + last) // 2
         first, last = np.concatenate([first, middle + 1]), np.concatenate([middle, last])
     return total
+
+
+def _cuts(predicate: Predicate) -> set[int]:
+    """Return the diagonals on both sides of which a comparison of D itself, or of a multiple, may differ."""
+    cuts: set[int] = set()
+    for atom in predicate.atoms:
+        constant, rest = atom.expr.as_coeff_Add()
+        factor, variable = rest.as_coeff_Mul()
+        if variable == D:
+            root = int(-constant // factor)
+            cuts |= {root, root + 1}
+    return cuts
 
 
 def _looked_at(predicate: Predicate, first: Array, last: Array, rectangle: Rectangle) -> int:
@@ -171,7 +186,7 @@ def _closed(predicate: Predicate, first: Array, last: Array, rectangle: Rectangl
 
 def _residues(predicate: Predicate, first: Array, last: Array) -> Iterator[tuple[Array, Predicate]]:
     """Yield the ranges that decide the same comparisons, and the predicate with these put in."""
-    atoms = sorted(predicate.atoms, key=str)
+    atoms = list(predicate.atoms)
     answers = np.stack([verdict(atom, {D: (first, last)}) for atom in atoms])
     decided, group = np.unique(answers, axis=1, return_inverse=True)
     for number in range(decided.shape[1]):

@@ -210,8 +210,10 @@ def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, i
     """Return the keys of each head of each batch entry; None where too many would be listed one by one."""
     members = sizes[0] * sizes[1]
     env: dict[sympy.Basic, object] = {I: shape.q_offset, NQ: shape.q_len, NK: shape.kv_len, B: 0, H: 0, **tables}
-    if members > 1:
-        env |= {B: np.arange(sizes[0])[:, None], H: np.arange(sizes[1])}
+    if sizes[0] > 1:
+        env[B] = np.arange(sizes[0])[:, None]
+    if sizes[1] > 1:
+        env[H] = np.arange(sizes[1])
     clauses, exact, holds = prepared(template)
     ranges = [_ranges(clause, env, sizes, shape.kv_len) for clause in clauses] or [[range(0)] * members]
     if exact and len(clauses) == 1 and clauses[0].step == 1:

@@ -151,11 +151,10 @@ def _band(span: Span, kv_len: int) -> Band | None:
 
 def _limited(span: Span, f: sympy.Expr, g: sympy.Expr, turn: int) -> Band:
     """Return the band of a span of f + g, g rising in j, or falling where `turn` isn't above 0."""
-    low = None if span.low is None else span.low - f
-    high = None if span.high is None else span.high - f
+    low, high = span.low, span.high
     if turn > 0:
-        return Band(g, low, high)
-    return Band(-g, None if high is None else -high, None if low is None else -low)
+        return Band(g, None if low is None else low - f, None if high is None else high - f)
+    return Band(-g, None if high is None else f - high, None if low is None else f - low)
 
 
 def _direction_of_key(key: sympy.Expr, kv_len: int) -> int | None:

@@ -292,6 +292,8 @@ def _possible(piece: Clause, shape: Shape) -> bool:
 @caching.algebra(1024)
 def _known(piece: Clause) -> Predicate:
     """Return what a clause says without placeholders."""
+    if not any(map(_has_placeholder, piece.spans)):
+        return piece.predicate()
     return conjunction(span.predicate() for span in piece.spans.values() if not _has_placeholder(span.form))
 
 

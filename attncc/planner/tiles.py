@@ -13,12 +13,15 @@ from functools import cached_property
 import numpy as np
 
 from attncc.ir.tables import Array
+from attncc.planner.axis import chunks
 from attncc.planner.key_ranges import KeyRanges
 from attncc.planner.order import opens, order_by, ranges
 
 EMPTY, PARTIAL, FULL = 0, 1, 2
 #: Tiles that are listed together, and as many more as the runs that they end in have.
 LISTED = 1 << 16
+#: Query tiles whose runs are found together: what is computed of them stays in the cache.
+TOGETHER = 1 << 13
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +48,17 @@ class Tiles:
     @cached_property
     def num_full(self) -> int:
         """Number of FULL tiles."""
-        return int((self.stop - self.start)[self.full].sum())
-
-    @cached_property
-    def num_partial(self) -> int:
-        """Number of PARTIAL tiles."""
-        return int((self.stop - self.start)[~self.full].sum())
+        return int(((self.stop - self.start) * self.full).sum())
 
     @property
+    def num_partial(self) -> int:
+        """Number of PARTIAL tiles."""
+        return self.num_tiles - self.num_full
+
+    @cached_property
     def num_tiles(self) -> int:
         """Number of tiles that are not EMPTY."""
-        return self.num_full + self.num_partial
+        return int(self.stop.sum() - self.start.sum())
 
     @property
     def visited(self) -> int:
@@ -102,31 +105,46 @@ class Tiles:
 
 
 def from_key_ranges(key_ranges: KeyRanges, block_m: int, block_n: int) -> Tiles:
-    """Return the runs of a layout whose key ranges are exact: at most PARTIAL, FULL, PARTIAL for each query tile."""
-    tile = np.arange(-(-key_ranges.rows // block_m))
+    """Return the runs of a layout whose key ranges are exact: at most PARTIAL, FULL, PARTIAL for each query tile.
+
+    They are written to arrays that have room for all, of which no page is touched that no run needs.
+    """
+    tiles = -(-key_ranges.rows // block_m)
+    runs, full = np.empty((3, 3 * tiles), np.int64), np.empty(3 * tiles, bool)
+    number = 0
+    for part in chunks(tiles, TOGETHER):
+        edges = _edges(key_ranges, part, block_m, block_n)
+        start, stop = edges[:-1].T.ravel(), edges[1:].T.ravel()
+        kept = np.flatnonzero(stop > start)
+        own = kept // 3
+        new = slice(number, number + len(kept))
+        runs[0, new], runs[1, new], runs[2, new] = part[own], start[kept], stop[kept]
+        full[new] = kept - 3 * own == 1
+        number += len(kept)
+    query_tile, start, stop = runs[:, :number]
+    return Tiles(key_ranges.rows, key_ranges.cols, block_m, block_n, query_tile, start, stop, full[:number])
+
+
+def _edges(key_ranges: KeyRanges, tile: Array, block_m: int, block_n: int) -> Array:
+    """Return where PARTIAL, FULL and PARTIAL key tiles of query tiles begin, and where the last end, int64 (4, tiles).
+
+    Without FULL tiles all are in the first run.
+    """
     first = tile * block_m
-    last = np.minimum(first + block_m, key_ranges.rows) - 1
+    last = np.minimum(first + (block_m - 1), key_ranges.rows - 1)
     least_start, greatest_start, least_stop, greatest_stop = key_ranges.hull(first, last)
-    begin, end = least_start // block_n, -(-greatest_stop // block_n)
-    end = np.where(greatest_stop > least_start, end, begin)
-    full_begin = np.clip(-(-greatest_start // block_n), begin, end)
-    full_end = np.clip(least_stop // block_n, full_begin, end)
-    no_full = full_begin == full_end
-    full_begin, full_end = np.where(no_full, end, full_begin), np.where(no_full, end, full_end)
-    edges = np.stack([begin, full_begin, full_end, end], axis=1)
-    starts, stops = edges[:, :-1].ravel(), edges[:, 1:].ravel()
-    kept = stops > starts
-    labels = np.tile([False, True, False], len(tile))
-    return Tiles(
-        key_ranges.rows,
-        key_ranges.cols,
-        block_m,
-        block_n,
-        np.repeat(tile, 3)[kept],
-        starts[kept],
-        stops[kept],
-        labels[kept],
-    )
+    begin, full_begin, full_end, end = edges = np.empty((4, len(tile)), np.int64)
+    np.floor_divide(least_start, block_n, out=begin)
+    np.floor_divide(greatest_stop + (block_n - 1), block_n, out=end)
+    np.copyto(end, begin, where=greatest_stop <= least_start)
+    np.floor_divide(greatest_start + (block_n - 1), block_n, out=full_begin)
+    np.floor_divide(least_stop, block_n, out=full_end)
+    np.clip(full_begin, begin, end, out=full_begin)
+    np.clip(full_end, full_begin, end, out=full_end)
+    has_none = full_begin == full_end
+    np.copyto(full_begin, end, where=has_none)
+    np.copyto(full_end, end, where=has_none)
+    return edges
 
 
 def all_partial(rows: int, cols: int, block_m: int, block_n: int) -> Tiles:

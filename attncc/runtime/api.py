@@ -286,6 +286,7 @@ def compile(
     """
     chosen, bound = accepted_pattern(pattern), accepted_score(score, weights)
     call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse, return_max_scores)
+    call = call._replace(pattern=chosen.handle)  # which copies of the module find their copies of the pattern by
     if sink is not None:
         check_kind(sink)
     if q_len is None:

@@ -73,7 +73,7 @@ class AttentionCall(NamedTuple):
         check_backend(backend)
         text = encoded(config)  # now, since the caller may change the mapping later
         offset = offset_of(q_offset)
-        named = pattern.handle if pattern.in_graphs is None or not _is_recorded() else pattern.in_graphs
+        named = pattern.local_handle if pattern.in_graphs is None or not _is_recorded() else pattern.in_graphs
         kept = scale, enable_gqa, return_lse, return_max_scores
         return cls(named, score.key, offset, backend or "", text, *kept)
 

@@ -89,7 +89,7 @@ def _on_device(
     pattern: Pattern, query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall
 ) -> Executable | None:
     """Return the executable of a call whose tables lie on the tensors' device; None where they are on the host."""
-    if pattern.device != query.device or 0 in (*query.shape[:3], key.shape[2]):
+    if query.device.type == "cpu" or pattern.device != query.device or 0 in (*query.shape[:3], key.shape[2]):
         return None
     prepared = _prepared_for(pattern, query, key, value, direction, call)
     shape = Shape(query.shape[2], key.shape[2], call.q_offset, prepared.heads, prepared.batch)
@@ -261,11 +261,12 @@ def lowered(call: AttentionCall, shape: Shape, target: str, direction: str) -> t
     return _lowered(pattern, score, shape, call.backend, target, decoded(call.config or "{}", direction))
 
 
-def _by_handle(pattern: Pattern, score: ScoreExpression, *rest: object) -> tuple[object, ...]:
-    return pattern.handle, score.key, *rest
+def _by_content(pattern: Pattern, score: ScoreExpression, shape: Shape, *rest: object) -> tuple[object, ...]:
+    """What a plan is known by; that of a single query is made in the time that it takes to hash tables."""
+    return pattern.local_handle if shape.q_len == 1 else pattern.handle, score.key, shape, *rest
 
 
-@caching.by_size(lambda lowered: lowered[0].size, _by_handle)
+@caching.by_size(lambda lowered: lowered[0].size, _by_content)
 def _lowered(
     pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, target: str, config: DecodedConfig
 ) -> tuple[Plan, Executable]:

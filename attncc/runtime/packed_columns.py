@@ -13,8 +13,7 @@ from torch import Tensor
 
 from attncc import backends
 from attncc._util.tracing import constant, is_recording
-from attncc.errors import ScoreError
-from attncc.frontend.documents import LOOKED_UP, looks_gaps_up, packed_in_graph, packed_there
+from attncc.frontend.documents import LOOKED_UP, looks_gaps_up, packed_in_graph, packed_there, score_in_graph
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
 from attncc.ir.claims import CHECK
@@ -39,15 +38,21 @@ def stays_there(cu_seqlens: Tensor, q: Tensor, v: Tensor, pattern: Pattern, scor
     return backends.binds_tables(backend_for(q[None], v[None], backend or ""))
 
 
-def packed_pattern(pattern: Pattern, score: Score, cu_q: Tensor, cu_k: Tensor, q_len: int, kv_len: int) -> Pattern:
-    """Return the pattern of documents that aren't read on the host; it is kept for tensors that don't change.
+def packed_unread(
+    pattern: Pattern, score: Score, cu_q: Tensor, cu_k: Tensor, q_len: int, kv_len: int
+) -> tuple[Pattern, Score]:
+    """Return the pattern and the score of documents that aren't read on the host.
 
-    Raises ScoreError for a score of positions, PatternError and TableError as packed_there does.
+    Raises PatternError and TableError as packed_there does.
     """
-    if is_recording():
-        if _is_of_positions(score.key):
-            _refuse_score(score.name)
-        return packed_in_graph(pattern, columns(cu_q, cu_k, q_len, kv_len, asserts=True))
+    if not is_recording():
+        return _packed_pattern(pattern, cu_q, cu_k, q_len, kv_len), score
+    found = columns(cu_q, cu_k, q_len, kv_len, asserts=True)
+    return packed_in_graph(pattern, found), score_in_graph(score, found) if _is_of_positions(score.key) else score
+
+
+def _packed_pattern(pattern: Pattern, cu_q: Tensor, cu_k: Tensor, q_len: int, kv_len: int) -> Pattern:
+    """Return the pattern of documents on a device; it is kept for tensors that don't change."""
     number, key = len(cu_q) - 1, (pattern.handle, q_len, kv_len, id(cu_k), _version(cu_k))
     kept = {} if None in key or _is_captured(cu_q) else _kept(cu_q)
     if key not in kept:
@@ -105,14 +110,6 @@ def _documents(ends: Tensor, positions: Tensor) -> Tensor:
 def _is_of_positions(key: str) -> bool:
     """Return whether a score depends on what documents have for themselves."""
     return bool(by_key(key).free & {I, J, B, NQ, NK})
-
-
-def _refuse_score(name: str) -> None:
-    raise ScoreError(
-        f"Score {name!r} depends on positions, and packed documents are made inside of a graph.",
-        rule="Scores of documents' own positions are made outside of graphs.",
-        fix="Make attncc.Documents(...) before, and call attncc.attention with its pattern(...) and score(...).",
-    )
 
 
 def _is_left_there(cu_seqlens: Tensor) -> bool:

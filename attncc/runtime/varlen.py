@@ -12,15 +12,13 @@ from torch import Tensor
 from attncc._util.tracing import is_recording, plain, shown
 from attncc.configs.encoding import Config
 from attncc.errors import ShapeError
-from attncc.frontend.accepted import accepted_pattern, accepted_score
+from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
 from attncc.frontend.documents import RULE, Documents
-from attncc.frontend.patterns import Pattern, PatternFactory
-from attncc.frontend.scores import Score, ScoreFactory
 from attncc.ir.tables import Array
 from attncc.runtime.api import attention
 from attncc.runtime.arguments import kind_of
 from attncc.runtime.call import Result
-from attncc.runtime.packed_columns import packed_pattern, stays_there
+from attncc.runtime.packed_columns import packed_unread, stays_there
 from attncc.runtime.versions import Content, array_of, content
 
 
@@ -30,12 +28,13 @@ def varlen_attention(
     v: Tensor,
     cu_seqlens_q: Tensor,
     cu_seqlens_k: Tensor | None,
-    pattern: Pattern | PatternFactory,
+    pattern: AnyPattern,
     *,
     max_seqlen_q: int | None = None,
     max_seqlen_k: int | None = None,
-    score: Score | ScoreFactory | None = None,
+    score: AnyScore = None,
     weights: Mapping[str, Tensor] | None = None,
+    sink: Tensor | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     return_lse: bool = False,
@@ -52,7 +51,8 @@ def varlen_attention(
     The documents of the last calls are kept, with what was made of them; tensors `cu_seqlens` are read once, until
     they are changed in place. On a GPU the triton backend doesn't read them, but binds them there, unless the score
     depends on positions, or a table is looked up by both; what `cu_seqlens` hold is then checked under ATTNCC_CHECK=1.
-    In a graph they are inputs, and the score is one that doesn't depend on positions.
+    In a graph they are inputs. A score there that looks a table or weights up by both positions has entries for all
+    differences of positions in the packed sequence.
 
     Args:
         q: (Tq, Hq, D), the queries of all documents, of one floating dtype and device with k and v.
@@ -61,11 +61,12 @@ def varlen_attention(
         cu_seqlens_q: (B + 1,), integers on any device: document d has queries cu_seqlens_q[d] to
             cu_seqlens_q[d + 1] - 1.
         cu_seqlens_k: The same of keys; None where they are those of queries, as in training.
-        pattern: A pattern, or a declared one that needs no parameters.
+        pattern: A pattern, a declared one that needs no parameters, or a mask_mod for FlexAttention.
         max_seqlen_q: A length that no document's queries exceed, which is checked; it isn't needed.
         max_seqlen_k: The same of keys.
         score: As in `attention`, of a document's own positions.
         weights: As in `attention`.
+        sink: As in `attention`: (Hq,), (), or (1, Hq, Tq) for a sink of each query.
         scale: As in `attention`.
         enable_gqa: As in `attention`.
         return_lse: Return lse beside out.
@@ -87,7 +88,7 @@ def varlen_attention(
     own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
     if is_recording() or stays_there(cu_seqlens_q, q, v, own_pattern, own_score, backend):
         ends_of_keys = cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k
-        packed = packed_pattern(own_pattern, own_score, cu_seqlens_q, ends_of_keys, q.shape[0], k.shape[0])
+        packed, score = packed_unread(own_pattern, own_score, cu_seqlens_q, ends_of_keys, q.shape[0], k.shape[0])
     else:
         documents = _documents_of(cu_seqlens_q, cu_seqlens_k)
         _check_tokens(documents, q, k, v)
@@ -102,6 +103,7 @@ def varlen_attention(
         packed,
         score=score,
         weights=weights,
+        sink=sink,
         scale=scale,
         enable_gqa=enable_gqa,
         return_lse=return_lse,

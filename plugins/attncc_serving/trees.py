@@ -24,7 +24,8 @@ def speculative_tree(i: Index, j: Index, n_q: Index, n_k: Index, *, enter: Table
     """A tree of draft tokens after a prefix: each sees the prefix, itself and its ancestors (Miao et al. 2024).
 
     The n_q queries are the draft tokens, and their keys are the last n_q. `enter` and `leave` of the draft tokens are
-    (n_q,), or (B, n_q) for trees that differ.
+    (n_q,), or (B, n_q) for trees that differ. Drafts are told by their positions: q_offset is n_k - n_q. Queries at 0,
+    where they stand without an offset, see the prefix and no draft.
     """
     first = n_k - n_q
     key, query = j - first, i - first

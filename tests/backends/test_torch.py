@@ -144,6 +144,15 @@ def test_full_tiles_beside_a_few_others_need_no_mask() -> None:
     assert {tiles.cols.length for tiles in parts if tiles.mask is None} == {512}
 
 
+@pytest.mark.parametrize(("shortest", "has_triangles"), [(100, True), (20, False)])
+def test_small_segments_of_many_shapes_are_tiles_with_masks(shortest: int, has_triangles: bool) -> None:
+    lengths = np.arange(shortest, shortest + 20)
+    ids, total = np.repeat(np.arange(len(lengths)), lengths), int(lengths.sum())
+    plan = attncc.plan(attncc.load("document", ids=ids).causal(), total)
+    parts = schedule(plan.groups[0].passes, total, Tiling()).tile_batches
+    assert all(tiles.causal == has_triangles and (tiles.mask is None) == has_triangles for tiles in parts)
+
+
 def test_items_of_one_class_are_views() -> None:
     plan = attncc.plan(attncc.load("dilated_window", window=32, dilation=4), 1024, tile=(64, 64))
     works = schedule(plan.groups[0].passes, 1024, Tiling()).tile_batches

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import attncc
+from attncc.cli.listing import list_patterns
 
 PROGRAM = "from attncc.cli import main; main()"
 
@@ -206,6 +207,14 @@ def test_files_open_under_names_that_the_locale_cannot_decode(tmp_path: Path, mo
     (tmp_path / "mein müster.py").write_text(source, encoding="utf-8")
     found = run("show", "mein müster.py:near", "-n", "4", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
+
+
+def test_names_of_patterns_stay_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    list_patterns()
+    assert "strided_bidirectional " in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")

@@ -222,6 +222,14 @@ def test_other_values_than_functions_are_refused(value: object) -> None:
         attncc.from_mask_mod(value)
 
 
+@pytest.mark.parametrize("value", [None, 1.0, "causal", (True, True), torch.ones(3, dtype=torch.bool)])
+def test_a_mask_mod_that_returns_no_boolean_is_told(value: object) -> None:
+    with pytest.raises(PatternError, match="returned"):
+        attncc.from_mask_mod(lambda b, h, q_idx, kv_idx: value)
+    with pytest.raises(PatternError, match="returned floating-point numbers"):
+        attncc.from_mask_mod(lambda b, h, q_idx, kv_idx: (q_idx >= kv_idx).float())
+
+
 def test_a_function_of_two_arguments_is_refused_in_words() -> None:
     with pytest.raises(PatternError, match="b, h, q_idx, kv_idx"):
         attncc.attention(*torch.randn(3, 1, 1, 8, 8), lambda i, j: j <= i)

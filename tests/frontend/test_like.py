@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -199,11 +200,24 @@ def test_longformer_takes_the_masks_of_its_model() -> None:
         (lambda: like.x_transformers(max_attend_past=-1), "max_attend_past"),
         (lambda: like.transformers({"layer_types": ["linear_attention"]}), "layer_types"),
         (lambda: like.transformers({"layer_types": ["sliding_attention"]}), "sliding_window"),
+        (lambda: like.transformers("mistral"), "config"),
+        (lambda: like.transformers({"sliding_windows": 256}), "config"),
+        (lambda: like.transformers({"sliding_window": 3}, -1), "layer_idx"),
+        (lambda: like.torch_sdpa(is_causal="no"), "is_causal"),
+        (lambda: like.flash_attn(causal=(1,)), "causal"),
+        (lambda: like.local_attention(4, exact_windowsize=float("nan")), "exact_windowsize"),
+        (lambda: like.natten(2.5, 3), "shape"),
     ],
 )
 def test_errors_name_the_peers_parameter(call, names: str) -> None:
     with pytest.raises(ParameterError, match=names):
         call()
+
+
+def test_numbers_of_numpy_count_as_integers_and_an_integer_as_an_axis() -> None:
+    assert like.flash_attn(window_size=(np.int64(3), np.int32(0))) == like.flash_attn(window_size=(3, 0))
+    assert like.jax(local_window_size=np.int64(2), is_causal=np.True_) == like.jax(local_window_size=2, is_causal=True)
+    assert like.natten(9, 3) == like.natten((9,), 3)
 
 
 def test_a_model_may_leave_its_window_unused() -> None:

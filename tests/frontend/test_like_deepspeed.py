@@ -145,6 +145,13 @@ def test_dense_equals_deepspeed_s_layout() -> None:
             lambda: deepspeed.variable(HEADS, attention="unidirectional", horizontal_global_attention=True),
             "horizontal_global_attention=True",
         ),
+        (lambda: deepspeed.fixed(2, num_global_blocks=0), "num_global_blocks=0"),
+        (lambda: deepspeed.fixed(2, num_local_blocks=None), "num_local_blocks=None"),
+        (lambda: deepspeed.variable(2, local_window_blocks=4), "local_window_blocks=4"),
+        (lambda: deepspeed.variable(2, global_block_indices="0"), "global_block_indices='0'"),
+        (lambda: deepspeed.bs_longformer(2, num_sliding_window_blocks=[3]), "num_sliding_window_blocks=[3]"),
+        (lambda: deepspeed.local_sliding_window(2, num_sliding_window_blocks=-1), "num_sliding_window_blocks=-1"),
+        (lambda: deepspeed.from_layout(1), "layout=()"),
     ],
 )
 def test_parameters_that_deepspeed_refuses_are_errors(call: Any, told: str) -> None:

@@ -196,7 +196,7 @@ def test_handles_find_any_live_copy() -> None:
         by_handle(handle)
 
 
-def test_a_pattern_made_of_others_reads_as_it_was_written() -> None:
+def test_a_pattern_made_of_others_reads_as_its_source_does() -> None:
     window, column = attncc.load("sliding_window", window=4), attncc.load("strided", l=8)
     written = {
         "sliding_window(window=4) | strided(l=8)": window | column,

@@ -86,6 +86,14 @@ def test_chunks_and_bidirectional_layers_are_known() -> None:
             assert [finding.verdict for finding in findings] == ["proved"] * 2, findings
 
 
+@pytest.mark.parametrize("given", [{}, None, {"inputs_embeds": torch.ones(1, 4, 32)}, {"input_ids": torch.ones(4)}])
+def test_a_batch_without_tokens_is_refused(given: Any) -> None:
+    with pytest.raises(AttnccError, match="input_ids"):
+        attncc.audit(gemma(), given)
+    with pytest.raises(AttnccError, match="Linear"):
+        attncc.audit(torch.nn.Linear(2, 2), batch("whole"))
+
+
 def test_eager_attention_is_not_read() -> None:
     with pytest.raises(AttnccError, match="called no registered attention under 'eager'"):
         attncc.audit(gemma("eager"), batch("whole"))
@@ -115,3 +123,8 @@ def test_the_command_refuses_what_is_no_model(tmp_path: Path) -> None:
     assert "Unrecognized model identifier" in str(run("no_such_model").exception)
     transformers.Gemma2Config(**SMALL).save_pretrained(tmp_path)
     assert "--attn-implementation attncc" in str(run(str(tmp_path)).exception)
+    assert "did not run on 20 tokens" in str(run("vit", "--seq-len", "20").exception)
+    (tmp_path / "config.json").write_text('{"model_type": "mistral", "sliding_window": "x"}')
+    assert "sliding_window" in str(found := run(str(tmp_path)).exception)
+    assert isinstance(found, AttnccError)
+    assert run("llama", "--seq-len", "0").exit_code == 2

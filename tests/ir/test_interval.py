@@ -12,6 +12,7 @@ from attncc.ir.evaluate import evaluate, evaluate_predicate
 from attncc.ir.interval import ALWAYS, NEVER, SOMETIMES, bounds, natural_bounds, verdict
 from attncc.ir.magnitude import magnitude
 from attncc.ir.predicate import FALSE, TRUE, Atom, conjunction, disjunction
+from attncc.ir.quotient import FloorDiv
 from attncc.ir.symbols import MAX_POSITION, H, I, J
 
 LEAVES = st.sampled_from([I, J]) | st.integers(-6, 6).map(sympy.Integer)
@@ -68,7 +69,17 @@ def test_verdicts_agree_with_enumeration(
 
 @given(EXPRESSIONS, st.integers(0, 9), st.integers(0, 9))
 def test_magnitudes_bound_every_value(expr: sympy.Expr, i: int, j: int) -> None:
-    assert abs(evaluate(expr, {I: i, J: j})) <= magnitude(expr, {I: 9, J: 9})
+    most = magnitude(expr, {I: 9, J: 9})
+    for part in filter(lambda part: part.is_integer, sympy.preorder_traversal(expr)):
+        assert abs(evaluate(part, {I: i, J: j})) <= most
+
+
+def test_multiples_of_quotients_are_bounded_by_what_is_divided() -> None:
+    most = 1 << 61
+    for expr in (8 * sympy.floor((I - J) / 8), 8 * FloorDiv(I - J, sympy.Integer(8)), 8 * sympy.Mod(I + J, 8) - I):
+        assert 2 * most <= magnitude(expr, {I: most, J: most}) < 2 * most + 65
+    assert magnitude(sympy.floor(8 * I / 3), {I: most}) == 8 * most
+    assert magnitude(8 * FloorDiv(I, J), {I: most, J: 9}) == 8 * most
 
 
 def test_verdicts_are_vectorised_over_boxes() -> None:

@@ -63,6 +63,11 @@ def test_digests_tell_apart_entries_of_all_sizes(most: int) -> None:
             assert TableData(np.array([0, most], kind)).digest == digests[0]
 
 
+@pytest.mark.parametrize("entries", [[0, (1 << 31) - 1], [3, 1 << 31], [-1, 5], [-(1 << 31), 0], [1 - (1 << 31), 7]])
+def test_narrow_tables_fit_32_bits_with_either_sign(entries: list[int]) -> None:
+    assert TableData(entries).is_narrow == all(abs(entry) < 1 << 31 for entry in entries)
+
+
 def test_boolean_tables_differ_from_integers() -> None:
     assert TableData([True, False]).digest != TableData([1, 0]).digest
     assert TableData([True, False]).is_boolean

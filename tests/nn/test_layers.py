@@ -264,13 +264,13 @@ def test_a_mixture_without_limits_is_the_weighted_sum_of_chosen_experts() -> Non
         return (every * weights.unsqueeze(-2)).sum(-1)
 
     parameters = list(mixture.parameters())
-    assert_alike(outputs(lambda x: mixture(x).hidden, hidden(), parameters), outputs(densely, hidden(), parameters))
+    assert_alike(outputs(mixture, hidden(), parameters), outputs(densely, hidden(), parameters))
 
 
 def test_experts_take_their_capacity_first_choices_first() -> None:
     mixture = MixtureOfExperts(E, experts(4), top_k=1, capacity_factor=1.0).double()
     nn.init.zeros_(mixture.router.weight)  # all tokens choose the first expert, which takes a quarter of them
-    found = mixture(hidden())
+    found = mixture.mixed(hidden())
     torch.testing.assert_close(found.dropped, torch.tensor(0.75))
     assert found.hidden.flatten(0, 1)[B * N // 4 :].abs().max() == 0
     torch.testing.assert_close(found.load_loss, torch.tensor(1.0, dtype=torch.float64))  # equal probabilities

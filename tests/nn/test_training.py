@@ -39,7 +39,7 @@ def attention() -> nn.Module:
 
 
 def mixture() -> nn.Module:
-    return Costed(layers.MixtureOfExperts(E, [layers.FeedForward(E) for _ in range(3)]))
+    return layers.MixtureOfExperts(E, [layers.FeedForward(E) for _ in range(3)])
 
 
 def branch(layer: nn.Module) -> nn.Module:

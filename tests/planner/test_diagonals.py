@@ -84,6 +84,15 @@ def test_residues_and_windows_have_closed_forms(monkeypatch: pytest.MonkeyPatch)
     assert diagonals.count(residue.predicate, n, n, 0) == steps * (n - 3) - 7 * steps * (steps - 1) // 2
 
 
+def test_windows_are_cut_where_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[int] = []
+    verdict = diagonals.verdict
+    monkeypatch.setattr(diagonals, "verdict", lambda *asked: answers.append(1) or verdict(*asked))
+    band = (2 * (i - j) >= 6) & (i - j < 4096) & (i != j + 77)
+    assert diagonals.count(band.predicate, 5000, 5000, 0) == sum(5000 - d for d in range(3, 4096) if d != 77)
+    assert len(answers) == 1
+
+
 def test_long_periods_are_counted_without_a_table() -> None:
     n = 1 << 30
     apart = ((i - j) % (n // 8) == 4096) & (j <= i)

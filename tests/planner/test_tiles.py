@@ -23,7 +23,8 @@ def stairs(seed: int) -> tuple[Tiles, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_tiles_of_key_ranges_agree_with_the_dense_grid(seed: int) -> None:
+def test_tiles_of_key_ranges_agree_with_the_dense_grid(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOGETHER", 1 + seed)
     tiles, seen = stairs(seed)
     classes = tiles.classify()
     for row, col in np.ndindex(classes.shape):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import weakref
 
 import pytest
@@ -37,6 +38,25 @@ def test_new_lengths_settle_nothing_but_lengths(monkeypatch: pytest.MonkeyPatch)
     executable_for(*tensors(41), "forward", call(pattern, q_offset=3))
     with pytest.raises(TypeError):
         executable_for(*tensors(41), "backward", call(pattern))
+
+
+def test_new_tables_of_a_single_query_are_not_hashed() -> None:
+    query, key, value = torch.randn(1, 1, 1, 8), *torch.randn(2, 1, 1, 20, 8)
+    tables = [[0] * 12 + [1] * 8, [0] * 12 + [1] * 8, [0] * 20]
+    patterns = [attncc.load("document", ids=ids) for ids in tables]
+    first, same, other = (attncc.attention(query, key, value, each, q_offset=19) for each in patterns)
+    assert torch.equal(first, same)
+    assert not torch.equal(same, other)
+    assert all("digest" not in vars(each.tables[0]) for each in patterns[1:])
+
+
+def test_copies_of_modules_with_tables_outlive_the_first() -> None:
+    inputs = tensors(12)
+    module = attncc.compile(attncc.load("document", ids=[0] * 5 + [1] * 7), 12)
+    out, copied = module(*inputs), pickle.loads(pickle.dumps(module))
+    del module
+    gc.collect()
+    assert torch.equal(copied(*inputs), out)
 
 
 def test_distinct_calls_have_distinct_executables() -> None:

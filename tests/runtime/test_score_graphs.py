@@ -75,6 +75,21 @@ def test_graphs_specialise_to_the_shape_of_weights() -> None:
     assert counter.frame_count == 2
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch.jit.trace, which is deprecated, and warns of sizes that are read
+def test_a_traced_function_takes_weights_and_tables_of_a_score_as_inputs() -> None:
+    @attncc.score
+    def by_bucket(i, j, *, weights: Weights, buckets: Table):
+        return weights[buckets[i]] - weights[buckets[j]]
+
+    def attend(x, w, buckets):
+        return attncc.attention(x, x, x, CAUSAL, score=by_bucket(weights=w, buckets=buckets).then(by_gap(table=w)))
+
+    x, buckets = tensors()[0], torch.arange(40) // 7
+    traced = torch.jit.trace(attend, (x, torch.randn(40), buckets), check_trace=False)
+    given = x, torch.randn(40), buckets.flip(0)
+    torch.testing.assert_close(traced(*given), attend(*given))
+
+
 def test_tables_of_a_score_are_constants_of_its_graph() -> None:
     @attncc.score
     def by_bucket(i, j, *, weights: Weights, buckets: Table):

@@ -223,6 +223,18 @@ def test_scores_see_a_documents_own_positions(name: str, backend: str) -> None:
     check_close([out, lse, *found_gradients], [*wanted, *gradients(*wanted, [*exact, *known.values()])], dtype)
 
 
+def test_a_sink_is_a_term_of_each_document_and_a_mask_mod_is_a_pattern() -> None:
+    q, k, v = drawn()
+    sink = torch.linspace(-1, 1, HEADS, dtype=torch.float64).requires_grad_()
+    packed = ends(LENGTHS[0]), ends(LENGTHS[1])
+    found = attncc.varlen_attention(q, k, v, *packed, lambda b, h, i, j: j <= i, sink=sink)
+    out, lse = attncc.varlen_attention(q, k, v, *packed, CAUSAL, return_lse=True)
+    wanted = out * torch.sigmoid(lse - sink.unsqueeze(-1)).T.unsqueeze(-1)  # what the keys keep
+    given = q, k, v, sink
+    for one, other in zip(*(torch.autograd.grad(x.square().sum(), given) for x in (found, wanted)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_gradients_come_after_documents_have_been_forgotten() -> None:
     inputs = drawn()
     cu_q, cu_k = map(ends, LENGTHS)
@@ -296,10 +308,13 @@ def test_documents_are_inputs_of_graphs() -> None:
     torch._dynamo.reset()
     counter = CompileCounterWithBackend("aot_eager")
     patterns = WINDOW, attncc.load("strided", l=4).union()
+    of_positions = attncc.alibi(slopes=SLOPES.clone().requires_grad_()).then(of_lengths(temperature=torch.tensor(0.7)))
+    scores = attncc.softcap(cap=4.0), of_positions
 
     def call(q, k, v, ends_q, ends_k):
         near, strided = (
-            attncc.varlen_attention(q, k, v, ends_q, ends_k, p, score=attncc.softcap(cap=4.0)) for p in patterns
+            attncc.varlen_attention(q, k, v, ends_q, ends_k, pattern, score=score)
+            for pattern, score in zip(patterns, scores, strict=True)
         )
         return near + strided
 
@@ -315,9 +330,18 @@ def test_documents_are_inputs_of_graphs() -> None:
 
 def test_a_graph_has_documents_of_the_same_queries_and_keys() -> None:
     torch._dynamo.reset()
-    inputs, given = drawn(lengths=(LENGTHS[0],) * 2), (ends(LENGTHS[0]), None, WINDOW)
-    run = torch.compile(attncc.varlen_attention, backend="eager", fullgraph=True)
-    torch.testing.assert_close(run(*inputs, *given), attncc.varlen_attention(*inputs, *given))
+    inputs, cu_seqlens = drawn(lengths=(LENGTHS[0],) * 2), ends(LENGTHS[0])
+
+    @attncc.score
+    def first_used_in_a_graph(i, j, *, weights: attncc.Weights):
+        return weights[attncc.minimum(abs(i - j), 3)]
+
+    def run(*tensors):
+        score = first_used_in_a_graph(weights=BIAS)
+        return attncc.varlen_attention(*tensors, None, WINDOW, score=score)
+
+    compiled = torch.compile(run, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*inputs, cu_seqlens), run(*inputs, cu_seqlens))
 
 
 def test_ends_that_fit_no_tokens_are_refused_in_a_graph() -> None:
@@ -327,8 +351,8 @@ def test_ends_that_fit_no_tokens_are_refused_in_a_graph() -> None:
     run(*inputs, queries, keys, CAUSAL)
     with pytest.raises(RuntimeError, match="cu_seqlens_k doesn't rise from 0 to the number of tokens"):
         run(*inputs, queries, keys.flip(0), CAUSAL)
-    with pytest.raises(ScoreError, match="'alibi' depends on positions"):
-        run(*inputs, queries, keys, CAUSAL, score=attncc.alibi(slopes=SLOPES))
+    with pytest.raises(TableError, match="Weights 'bias' have 17 entries"):  # the longest document may have more keys
+        run(*inputs, queries, keys, CAUSAL, score=SCORES["by gap"][0](bias=BIAS))
 
 
 @attncc.pattern

@@ -45,7 +45,7 @@ def masked(i: Index, j: Index, *, mask: Table, first: int) -> Condition:
     return seen
 
 
-def test_what_is_drawn_keeps_the_claims_and_is_the_same_each_time() -> None:
+def test_drawn_tables_keep_the_claims_and_are_the_same_each_time() -> None:
     example, again = drawn_example(claimed, {}, 100), drawn_example(claimed, {}, 100)
     assert example.pattern.key == again.pattern.key
     assert example.drawn["below"] == 3

@@ -25,8 +25,9 @@ def dense_mask(
 ) -> Tensor:
     """Return the connectivity as a bool tensor (q_len, kv_len), True where query i sees key j.
 
-    Dimensions B and H stand in front, in this order, only where the pattern depends on b or h. The predicate is
-    evaluated for every pair: this is the definition that everything else is tested against.
+    Dimensions B and H stand in front, in this order, only where the pattern depends on b or h: a mask (B, Nq, Nk) is
+    `mask[:, None]` to `scaled_dot_product_attention`. The predicate is evaluated for every pair: this is the definition
+    that everything else is tested against.
     """
     shape = Shape.of(q_len, kv_len, q_offset, heads, batch)
     return mask_rows(accepted_pattern(pattern), shape, torch.arange(shape.q_len, device=device))

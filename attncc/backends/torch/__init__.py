@@ -35,13 +35,15 @@ class TorchBackend(Backend):
 
     def lower(self, plan: Plan, score: ScoreExpression, config: Mapping[str, object]) -> TorchExecutable | ScoreParts:
         """Return the executable; see Config for the keys of `config`."""
-        from attncc.backends.torch import execute, score_parts
+        from attncc.backends.torch.execute import TorchExecutable
 
         if not score.is_identity:
-            found = score_parts.parts(plan, score, lambda own, branch: self.lower(own, branch, config))
+            from attncc.backends.torch.score_parts import parts
+
+            found = parts(plan, score, lambda own, branch: self.lower(own, branch, config))
             if found is not None:
                 return found
-        return execute.TorchExecutable(plan, score, Config.of(config))
+        return TorchExecutable(plan, score, Config.of(config))
 
     @property
     def choices(self) -> Mapping[str, str]:

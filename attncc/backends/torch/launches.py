@@ -104,7 +104,7 @@ class GroupLaunches:
         covered: Whether each query row is stored by some launch, to which others may be merged.
         merges: Whether some launch merges its results with those of an earlier one.
         rows_at_once: Whether one launch computes all query rows in order, so that its results are the group's.
-        keys_at_once: Whether it does so on all keys in order, so that its gradients are the group's, too.
+        kv_len: The number of keys.
     """
 
     selection: Selection
@@ -112,7 +112,13 @@ class GroupLaunches:
     covered: bool
     merges: bool
     rows_at_once: bool
-    keys_at_once: bool
+    kv_len: int
+
+    @property
+    def keys_at_once(self) -> bool:
+        """Whether one launch computes all rows on all keys in order, so that its gradients are the group's, too."""
+        tiles = self.launches[0].tiles if self.rows_at_once else None
+        return tiles is not None and tiles.paged is None and tiles.cols.are_all(self.kv_len)
 
     @classmethod
     def of(
@@ -129,9 +135,8 @@ class GroupLaunches:
         """
         launches = tuple(_launches(schedule, selection, chunk // max(1, selection.leading), one_head))
         rows_at_once = len(launches) == 1 and launches[0].tiles.rows.are_all(shape.q_len)
-        keys_at_once = rows_at_once and launches[0].tiles.paged is None and launches[0].tiles.cols.are_all(shape.kv_len)
         merges = not all(launch.tiles.first for launch in launches)
-        return cls(selection, launches, schedule.covered, merges, rows_at_once, keys_at_once)
+        return cls(selection, launches, schedule.covered, merges, rows_at_once, shape.kv_len)
 
     @classmethod
     def of_one_row(
@@ -143,9 +148,7 @@ class GroupLaunches:
             launches = [TileLaunch(tiles, selection, head, 1) for tiles in tile_batches for head in range(sharing)]
         else:
             launches = [TileLaunch(tiles, selection, 0, sharing) for tiles in tile_batches]
-        at_once = len(launches) == 1
-        keys_at_once = at_once and launches[0].tiles.paged is None and launches[0].tiles.cols.are_all(kv_len)
-        return cls(selection, tuple(launches), bool(launches), len(tile_batches) > 1, at_once, keys_at_once)
+        return cls(selection, tuple(launches), bool(launches), len(tile_batches) > 1, len(launches) == 1, kv_len)
 
 
 def _launches(schedule: TileSchedule, selection: Selection, budget: int, one_head: bool) -> Iterator[TileLaunch]:

@@ -29,8 +29,9 @@ from attncc.planner.tiles import Tiles
 MOSTLY = 4
 #: The most runs that a gathered batch is parted into; each is a call of its own.
 MOST_RUNS = 16
-#: The most shapes of small items for each of which there is a call; such a shape has fewer pairs than LEAST_PAIRS.
-MOST_SHAPES, LEAST_PAIRS = 16, 1 << 15
+#: The most shapes of small items for each of which there is a call; such a shape has fewer pairs than LEAST_PAIRS. A
+#: call for as many pairs of 8 heads takes less time than to gather their rows for tiles with masks.
+MOST_SHAPES, LEAST_PAIRS = 16, 1 << 12
 #: The most key tiles of a query tile, on average, that aren't looked at under a residual.
 NARROW = 4
 #: Keys of a range of a single query's, on average, from which each range is a launch of its own: a view, and a merge.

@@ -93,6 +93,7 @@ def compile(
     rank_mesh = RankMesh.of(mesh, group)
     chosen, bound = accepted_pattern(pattern), accepted_score(score, weights)
     call = AttentionCall.of(chosen, bound, 0, backend, config, scale, enable_gqa, return_lse, return_max_scores)
+    call = call._replace(pattern=chosen.handle)  # which copies of the module find their copies of the pattern by
     given = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     inputs = replace(given, scored=not bound.expression.is_identity)
     _check_kinds(settings=settings, schedule=schedule, topology=topology)

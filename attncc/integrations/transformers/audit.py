@@ -117,9 +117,17 @@ def audit(model: Any, batch: Mapping[str, Any]) -> tuple[Finding, ...]:
         `i`, `j`, and `h` where heads differ. `holds` is None for layers of a kind that isn't known.
 
     Raises:
-        AttnccError: Transformers 5 isn't installed, no attention of the model went through its AttentionInterface, or
-            masks can't be read.
+        AttnccError: Transformers 5 isn't installed, the model or the batch is something else, no attention of the model
+            went through its AttentionInterface, or masks can't be read.
     """
+    tokens = batch.get("input_ids") if isinstance(batch, Mapping) else None
+    if not hasattr(model, "config") or not isinstance(tokens, Tensor) or tokens.ndim != 2:
+        shape = f"input_ids of shape {tuple(tokens.shape)}" if isinstance(tokens, Tensor) else "no input_ids"
+        raise AttnccError(
+            f"An audit of {type(model).__name__} with {shape}.",
+            rule="A model of Transformers, with its config, is called with a batch whose input_ids are (B, N).",
+            fix='Pass {"input_ids": torch.ones(1, 256, dtype=torch.long)}, for example.',
+        )
     with _recorded() as uses, torch.no_grad():
         model(**batch)
     if not uses:

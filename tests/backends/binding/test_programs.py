@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from table_patterns import PATTERNS
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from unread import unread
 
+import attncc
 from attncc.backends.binding import programs
 from attncc.backends.binding.programs import DeviceBinding, layout_program, work_program
 from attncc.frontend.patterns import Pattern
@@ -69,7 +70,12 @@ def program(made: PreparedPattern, symbols: list[Any]) -> Any:
 
 def drawn(name: str, length: int, seed: int = 0) -> tuple[PreparedPattern, Any, list[Tensor]]:
     """Return a pattern of PATTERNS, prepared, its program and its tables."""
-    pattern = unread(PATTERNS[name](np.random.default_rng(seed), length))
+    return bound(PATTERNS[name](np.random.default_rng(seed), length), length)
+
+
+def bound(given: Pattern, length: int) -> tuple[PreparedPattern, Any, list[Tensor]]:
+    """Return a pattern, prepared, its program and its tables, unread."""
+    pattern = unread(given)
     made = prepared(pattern, length)
     symbols = list(pattern.bound)
     return made, program(made, symbols), [pattern.bound[symbol].tensor for symbol in symbols]
@@ -151,17 +157,28 @@ def tiles_of(items: Tensor, runs: Tensor) -> dict[tuple[int, int], bool]:
 @given(st.sampled_from(sorted(PATTERNS)), st.integers(1, 60), st.integers(0, 2**32), st.sampled_from([1 << 22, 0]))
 def test_tiles_cover_all_pairs_and_full_ones_have_each(name: str, length: int, seed: int, most: int) -> None:
     made, _, tables = drawn(name, length, seed)
-    named = {made.symbols[symbol]: x.to(torch.int64) for symbol, x in zip(made.symbols, tables, strict=True)}
+    assume(tables)  # a single document, of which numbers tell all
     programs.MOST_TILES, before = most, programs.MOST_TILES
     try:
-        for group, work, connected in pairs(made, named):
-            layout = layout_program(group, work, made.shape, named)
-            for by_keys in (False, True):
-                listed = work_program(group, work, made.shape, named, layout, *BLOCKS, by_keys)
-                for member in range(len(group.members)):
-                    check_tiles(listed, layout, member, connected[member], by_keys)
+        check_all_tiles(made, tables)
     finally:
         programs.MOST_TILES = before
+
+
+def test_blocks_of_sequences_at_own_offsets_are_bound() -> None:
+    """Offsets of 64 bits, unread: multiples of their quotients fit 64 bits, too."""
+    made, _, tables = bound(attncc.Sequences([3, 40]).pattern(attncc.load("fixed", l=8, c=2)), 60)
+    check_all_tiles(made, tables)
+
+
+def check_all_tiles(made: PreparedPattern, tables: list[Tensor]) -> None:
+    named = {made.symbols[symbol]: x.to(torch.int64) for symbol, x in zip(made.symbols, tables, strict=True)}
+    for group, work, connected in pairs(made, named):
+        layout = layout_program(group, work, made.shape, named)
+        for by_keys in (False, True):
+            listed = work_program(group, work, made.shape, named, layout, *BLOCKS, by_keys)
+            for member in range(len(group.members)):
+                check_tiles(listed, layout, member, connected[member], by_keys)
 
 
 def check_tiles(listed: Any, layout: Any, member: int, connected: Tensor, by_keys: bool) -> None:
