@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from . import report
 from .applications import Application, applications, quick
-from .cells import RESULTS, Cell, every, run, save
+from .cells import RESULTS, Cell, Show, begun, every, run, save
 from .reach import reachable
 from .speed import measure_apart, measured
 
@@ -39,21 +40,21 @@ def train(
     look: Quick = False,
 ) -> None:
     """Train every model that has no result yet; a result is a file, so that an interrupted run goes on."""
-    known, results, begin = (quick(), QUICK, time.monotonic()) if look else (applications(), RESULTS, time.monotonic())
+    known, results = (quick(), QUICK) if look else (applications(), RESULTS)
     wanted = _chosen(list(every(known, 1 if look else seeds)), only, family, context)
-    for number, cell in enumerate(wanted, start=1):
-        if cell.path(results).exists():
-            continue
-        if time.monotonic() - begin > 60 * minutes:
-            NOTES.print(f"{minutes:g} minutes are over; the same command goes on from here.")
-            break
-        NOTES.print(f"{number} of {len(wanted)}: {cell}", highlight=False)
-        _predict(cell, known[cell.application])
-        with _progress(known[cell.application].pace.steps) as show:
-            found = run(cell, known[cell.application], show)
-        save(cell, found, results)
-        for name, each in found["judged"].items():
-            NOTES.print(f"  {name}: {each['bits']:.3f} bits, {each['right']:.1%} right", highlight=False)
+    missing = (cell for cell in wanted if not cell.path(results).exists())
+    for _, cells in groupby(_until(minutes, missing), lambda cell: (cell.application, cell.family, cell.seed)):
+        beginning = None
+        for cell in cells:
+            application = known[cell.application]
+            NOTES.print(f"{1 + wanted.index(cell)} of {len(wanted)}: {cell}", highlight=False)
+            _predict(cell, application)
+            with _progress(application.pace.steps) as show:
+                beginning = beginning or begun(cell, application, show)
+                found = run(cell, application, beginning, show)
+            save(cell, found, results)
+            for name, each in found["judged"].items():
+                NOTES.print(f"  {name}: {each['bits']:.3f} bits, {each['right']:.1%} right", highlight=False)
     if look:
         typer.echo(report.tables(QUICK, known))
 
@@ -95,21 +96,31 @@ def _chosen(
     ]
 
 
+def _until(minutes: float, cells: Iterable[Cell]) -> Iterator[Cell]:
+    """Yield cells for so long."""
+    end = time.monotonic() + 60 * minutes
+    for cell in cells:
+        if time.monotonic() >= end:
+            NOTES.print(f"{minutes:g} minutes are over; the same command goes on from here.")
+            return
+        yield cell
+
+
 @contextmanager
-def _progress(steps: int) -> Iterator[Callable[[int, float], None]]:
+def _progress(steps: int) -> Iterator[Show]:
     """Show a bar; without a terminal a line for each tenth."""
     if not NOTES.is_terminal:
         yield (
             lambda step, bits: (
-                NOTES.print(f"  step {step + 1} of {steps}: {bits:.3f} bits", highlight=False)
-                if (step + 1) % max(1, steps // 10) == 0
+                NOTES.print(f"  step {step} of {steps}: {bits:.3f} bits", highlight=False)
+                if step % max(1, steps // 10) == 0
                 else None
             )
         )
         return
     with Progress(BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"), console=NOTES) as bar:
         task = bar.add_task("starting", total=steps)
-        yield lambda _, bits: bar.update(task, advance=1, description=f"{bits:.3f} bits")
+        yield lambda step, bits: bar.update(task, completed=step, description=f"{bits:.3f} bits")
 
 
 def _predict(cell: Cell, application: Application) -> None:

@@ -13,7 +13,7 @@ import attncc
 from . import pixels, tasks, text
 from .families import Family, families, patterned
 from .model import Shape
-from .training import Pace, Rows
+from .training import Pace, Part, Rows
 
 
 def _nowhere(context: int) -> Sequence[Tensor]:
@@ -83,7 +83,7 @@ def _pixels() -> Application:
         (3072,),
         chosen,
         Shape(),
-        Pace(tokens=3 * 3072),
+        Pace(first=Part(200, 3 * 3072, 3072), second=Part(80, 3 * 3072, 3072)),
         pixels.drawn,
         lambda context: {"held out": pixels.held_out(context)},
         pixels.places,
@@ -107,7 +107,7 @@ def _task(
 
     shape = Shape(vocabulary, layers=2, heads=2, width=64, hidden=256)
     told = distances if graph_tells else ()
-    pace = Pace(steps=600)
+    pace = Pace(first=Part(300, 8192, 512), second=Part(100, 8192, 512))
     return Application(title, "right", (512,), families(near=32), shape, pace, drawn, held_out, distances=told)
 
 
@@ -124,7 +124,11 @@ def applications() -> dict[str, Application]:
 
 def quick() -> dict[str, Application]:
     """Return them for a look: the shortest context, and few steps; no model gets far."""
-    return {
-        name: replace(each, contexts=each.contexts[:1], pace=replace(each.pace, steps=10, warmup=2))
-        for name, each in applications().items()
-    }
+    return {name: _shortened(each, each.contexts[0]) for name, each in applications().items()}
+
+
+def _shortened(application: Application, context: int) -> Application:
+    first, second = (Part(steps, application.pace.first.tokens, context) for steps in (8, 2))
+    return replace(
+        application, contexts=(context,), pace=replace(application.pace, first=first, second=second, warmup=2)
+    )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from attncc._util.machine import machine, versions
 
 from .applications import Application
-from .model import made, parameters
-from .training import judged, trained
+from .model import Model, made, parameters
+from .training import Learner, Part, judged
 
+#: Called after each step with their number so far, and the bits of the last.
+Show = Callable[[int, float], None]
 RESULTS = Path(__file__).parent / "results"
 #: Training bits are kept as means of so many steps.
 KEPT = 20
@@ -39,33 +39,41 @@ class Cell:
 
 
 def every(applications: Mapping[str, Application], seeds: int) -> Iterator[Cell]:
-    """Yield the cells of all tables, those of the first seed first."""
+    """Yield the cells of all tables, those of the first seed first, and those that share a beginning together."""
     for seed in range(seeds):
         for name, application in applications.items():
-            for context in application.contexts:
-                yield from (Cell(name, family, context, seed) for family in application.families)
+            for family in application.families:
+                yield from (Cell(name, family, context, seed) for context in application.contexts)
 
 
-def run(cell: Cell, application: Application, show: Callable[[int, float], None]) -> dict[str, Any]:
-    """Train and judge one model; `show(step, bits)` is called after each step."""
-    pace = application.pace
-    family = application.families[cell.family]
-    model = made(application.shape, family, cell.context, application.places(cell.context), cell.seed)
-    draw = torch.Generator().manual_seed(cell.seed)  # the same rows for every family
-    rows = pace.tokens // cell.context
-    bits = []
-    for step, each in enumerate(trained(model, lambda _: application.drawn(cell.context, rows, draw), pace)):
-        bits.append(each)
-        show(step, each)
-    found = {name: asdict(judged(model, held)) for name, held in application.held_out(cell.context).items()}
+def begun(cell: Cell, application: Application, show: Show) -> Learner:
+    """Return a model that has taken the steps of the first part; `show` is called after each step."""
+    longest = replace(cell, context=application.contexts[-1])
+    learner = Learner(_model(longest, application), application.pace, cell.seed)
+    _learn(learner, application, longest.context, application.pace.first, show)
+    return learner
+
+
+def run(cell: Cell, application: Application, beginning: Learner, show: Show) -> dict[str, Any]:
+    """Train one model on from its beginning, and judge it, also in shorter windows than those that it was made for."""
+    model, pace = _model(cell, application), application.pace
+    learner = beginning.continued(model)
+    _learn(learner, application, cell.context, pace.second, show)
+    found = _judged(model, application, cell.context)
+    shorter = {}
+    for context in (each for each in application.contexts if each < cell.context):
+        cut = _model(replace(cell, context=context), application)
+        cut.load_state_dict(model.state_dict())
+        shorter[str(context)] = _judged(cut, application, context)
     return {
         **asdict(cell),
-        "sizes": family.sizes,
+        "sizes": application.families[cell.family].sizes,
         "parameters": parameters(model),
         "shape": asdict(application.shape),
         "pace": asdict(pace),
-        "training": [round(sum(part) / len(part), 4) for part in _parts(bits)],
+        "training": [round(sum(part) / len(part), 4) for part in _parts(learner.bits)],
         "judged": found,
+        "judged_with_less": shorter,
         "machine": {**machine(), **versions(["attncc", "torch"])},
     }
 
@@ -82,6 +90,22 @@ def save(cell: Cell, found: Mapping[str, Any], results: Path) -> None:
 def load(results: Path) -> list[dict[str, Any]]:
     """Return all results that there are."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*/*.json"))]
+
+
+def _model(cell: Cell, application: Application) -> Model:
+    family = application.families[cell.family]
+    return made(application.shape, family, cell.context, application.places(cell.context), cell.seed)
+
+
+def _learn(learner: Learner, application: Application, context: int, part: Part, show: Show) -> None:
+    for _ in range(part.steps):
+        tokens, targets = application.drawn(part.stretch, part.tokens // part.stretch, learner.draw)
+        bits = learner.step((tokens.reshape(-1, context), targets.reshape(-1, context)))
+        show(len(learner.bits), bits)
+
+
+def _judged(model: Model, application: Application, context: int) -> dict[str, Any]:
+    return {name: asdict(judged(model, held)) for name, held in application.held_out(context).items()}
 
 
 def _parts(bits: list[float]) -> Iterator[list[float]]:

@@ -30,6 +30,7 @@ def write(known: Mapping[str, Application]) -> None:
     page = PAGE.read_text(encoding="utf-8")
     for name in known:
         page = _between(page, name, _table(name, known[name], RESULTS))
+    page = _between(page, "less", _with_less(known["text"], RESULTS))
     PAGE.write_text(page, encoding="utf-8")
     _by_context(known["text"], DOCS / "long_context_text.png")
     told = {name: each for name, each in known.items() if each.distances and _grouped(name, RESULTS)}
@@ -51,11 +52,28 @@ def _table(name: str, application: Application, results: Path) -> str:
     lines = [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
     for family, each in application.families.items():
         cells = [
-            _figure(found.get(family, {}).get(context, ()), key, application.measure) for _, context, key in columns
+            _figure([run["judged"] for run in found.get(family, {}).get(context, ())], key, application.measure)
+            for _, context, key in columns
         ]
         fast = [speeds.get((family, context)) for context in application.contexts]
         pace = [" ".join(f"{at[key]:,}" if at else "-" for at in fast) for key in ("tokens_per_second", "megabytes")]
         lines.append(f"| {' | '.join([family, each.sizes, *cells, *pace])} |")
+    return "\n".join(lines)
+
+
+def _with_less(application: Application, results: Path) -> str:
+    """Return a row for each family: the bits of the longest context's models, in windows of each context's length."""
+    found, (*shorter, longest) = _grouped("text", results), application.contexts
+    head = ["family", *(f"windows of {context:,}" for context in application.contexts)]
+    lines = [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
+    for family in application.families:
+        seeds = found.get(family, {}).get(longest, ())
+        cells = [
+            _figure([each["judged_with_less"][str(context)] for each in seeds], "held out", application.measure)
+            for context in shorter
+        ]
+        whole = _figure([each["judged"] for each in seeds], "held out", application.measure)
+        lines.append(f"| {' | '.join([family, *cells, whole])} |")
     return "\n".join(lines)
 
 
@@ -66,9 +84,9 @@ def _columns(application: Application) -> list[tuple[str, int, str]]:
     return [(f"at {key}", application.contexts[0], key) for key in application.held_out(application.contexts[0])]
 
 
-def _figure(seeds: Sequence[Mapping[str, Any]], key: str, measure: str) -> str:
+def _figure(judged: Sequence[Mapping[str, Any]], key: str, measure: str) -> str:
     """Return the mean over seeds, and half the distance between the farthest two."""
-    values = [each["judged"][key][measure] for each in seeds]
+    values = [each[key][measure] for each in judged]
     if not values:
         return "-"
     percent = measure == "right"

@@ -9,18 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from attncc._util.machine import machine, threads, versions
 
 from .applications import Application
 from .cells import Cell
 from .model import made
-from .training import trained
+from .training import Learner
 
 #: Steps that are timed, after one that isn't.
 STEPS = 3
@@ -28,15 +26,15 @@ STEPS = 3
 
 def measured(cell: Cell, application: Application) -> dict[str, Any]:
     """Return what a few steps of a model take; call it in a fresh process, whose memory it reports."""
-    pace = replace(application.pace, steps=STEPS + 1)
     family = application.families[cell.family]
     model = made(application.shape, family, cell.context, application.places(cell.context), cell.seed)
-    draw = torch.Generator().manual_seed(cell.seed)
-    rows = pace.tokens // cell.context
-    before, seconds, begin = _peak(), [], time.perf_counter()
-    for _ in trained(model, lambda _: application.drawn(cell.context, rows, draw), pace):
-        seconds.append(time.perf_counter() - begin)
+    learner = Learner(model, application.pace, cell.seed)
+    rows, seconds = application.pace.first.tokens // cell.context, []
+    before = _peak()
+    for _ in range(STEPS + 1):
         begin = time.perf_counter()
+        learner.step(application.drawn(cell.context, rows, learner.draw))
+        seconds.append(time.perf_counter() - begin)
     timed = seconds[1:]
     return {
         **asdict(cell),

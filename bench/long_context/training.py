@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -20,14 +20,39 @@ JUDGED = 16384
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How long and how fast a model is trained: Muon for the blocks' matrices, AdamW for all else."""
+class Part:
+    """A part of a training: its steps, the tokens of each, and of each stretch of tokens that belong together."""
 
-    steps: int = 160
-    tokens: int = 8192  # of a step, whatever the context: shorter windows come in larger batches
+    steps: int
+    tokens: int
+    stretch: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long and how fast a model is trained: Muon for the blocks' matrices, AdamW for all else.
+
+    The first part joins short stretches to windows of the longest context, so that all contexts share it. The second
+    cuts long stretches into windows of the context's length. So every context sees the same tokens in the same order.
+    """
+
+    first: Part = Part(steps=200, tokens=8192, stretch=256)
+    second: Part = Part(steps=16, tokens=32768, stretch=8192)
     matrices: float = 0.02  # learning rate of Muon
     rest: float = 3e-3  # of AdamW
     warmup: int = 20
+
+    @property
+    def steps(self) -> int:
+        """Steps of both parts."""
+        return self.first.steps + self.second.steps
+
+    def factor(self, step: int) -> float:
+        """Return what rates are multiplied by: they rise, then fall with the tokens that are left."""
+        left = max(0, self.first.steps - step) * self.first.tokens
+        left += min(self.steps - step, self.second.steps) * self.second.tokens
+        whole = self.first.steps * self.first.tokens + self.second.steps * self.second.tokens
+        return min(1.0, (step + 1) / self.warmup) * left / whole
 
 
 @dataclass(frozen=True)
@@ -37,50 +62,63 @@ class Judged:
     Attributes:
         bits: The mean of -log2 p(target).
         right: The share of targets that are the best guess.
-        by_place: Mean bits of the targets at places [0, 256), [256, 1024), ... of a window: see EDGES.
     """
 
     bits: float
     right: float
-    by_place: list[float]
 
 
-#: Where the parts of Judged.by_place begin.
-EDGES = (0, 256, 1024, 4096)
+class Learner:
+    """A model in training: its optimisers, how many steps they have taken, and the generator of its rows.
 
+    Attributes:
+        model: What learns.
+        draw: Tells which rows come next.
+        bits: The bits of each step so far, measured before its update.
+    """
 
-def trained(model: nn.Module, draw: Callable[[int], Rows], pace: Pace) -> Iterator[float]:
-    """Take the optimisers' steps on `draw(step)`; yield the bits of each, measured before its update."""
-    optimizers = _optimizers(model, pace)
-    for step in range(pace.steps):
-        for optimizer in optimizers:
+    def __init__(self, model: nn.Module, pace: Pace, seed: int) -> None:
+        self.model, self.pace, self.bits = model, pace, list[float]()
+        self.draw = torch.Generator().manual_seed(seed)  # the same rows for every family
+        self._optimizers = _optimizers(model, pace)
+
+    def step(self, rows: Rows) -> float:
+        """Take one step, and return its bits."""
+        factor = self.pace.factor(len(self.bits))
+        for optimizer in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * _factor(step, pace)
-        tokens, targets = draw(step)
-        with auxiliary_losses(model) as auxiliary:
-            loss = cross_entropy(model(tokens).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+                group["lr"] = factor * group["initial_lr"]
+        tokens, targets = rows
+        with auxiliary_losses(self.model) as auxiliary:
+            loss = cross_entropy(self.model(tokens).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
         sum(auxiliary, loss).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        yield loss.item() / math.log(2)
+        self.bits.append(loss.item() / math.log(2))
+        return self.bits[-1]
+
+    def continued(self, model: nn.Module) -> Learner:
+        """Return a learner that goes on from here with a model of another context; this one stays as it is."""
+        model.load_state_dict(self.model.state_dict())
+        other = Learner(model, self.pace, 0)
+        other.bits = self.bits.copy()
+        other.draw.set_state(self.draw.get_state())
+        for mine, its in zip(self._optimizers, other._optimizers, strict=True):
+            its.load_state_dict(deepcopy(mine.state_dict()))
+        return other
 
 
 @torch.no_grad()
 def judged(model: nn.Module, rows: Rows) -> Judged:
     """Return what a model does on held-out rows."""
-    bits, right, places = [], [], []
+    bits, right = [], []
     for tokens, targets in zip(*(x.split(max(1, JUDGED // x.shape[1])) for x in rows), strict=True):
         logits, counted = model(tokens), targets != IGNORED
-        place = torch.arange(targets.shape[1]).expand_as(targets)[counted]
         bits.append(cross_entropy(logits[counted], targets[counted], reduction="none").double() / math.log(2))
         right.append(logits[counted].argmax(-1) == targets[counted])
-        places.append(place)
-    every, place = torch.cat(bits), torch.cat(places)
-    part = torch.bucketize(place, torch.tensor(EDGES), right=True) - 1
-    by_place = [every[part == n].mean().item() for n in range(len(EDGES)) if (part == n).any()]
-    return Judged(every.mean().item(), torch.cat(right).double().mean().item(), by_place)
+    return Judged(torch.cat(bits).mean().item(), torch.cat(right).double().mean().item())
 
 
 def _optimizers(model: nn.Module, pace: Pace) -> list[torch.optim.Optimizer]:
@@ -95,11 +133,3 @@ def _optimizers(model: nn.Module, pace: Pace) -> list[torch.optim.Optimizer]:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
     return optimizers
-
-
-def _factor(step: int, pace: Pace) -> float:
-    """Rise linearly over the warm-up, then fall along a cosine to a twentieth."""
-    if step < pace.warmup:
-        return (step + 1) / pace.warmup
-    share = (step - pace.warmup) / max(1, pace.steps - pace.warmup)
-    return 0.525 + 0.475 * math.cos(math.pi * share)

@@ -17,7 +17,7 @@ from long_context.cells import Cell
 from long_context.families import families
 from long_context.model import Shape, made, parameters
 from long_context.reach import reachable, sources
-from long_context.training import IGNORED, Pace, judged, trained
+from long_context.training import IGNORED, Learner, Pace, Part, judged
 from typer.testing import CliRunner
 
 import attncc
@@ -103,9 +103,31 @@ def test_a_model_has_as_many_parameters_as_the_dense_one_and_learns(name: str) -
     assert parameters(model) == pytest.approx(parameters(dense), rel=5e-3)
     rows = torch.arange(CONTEXT + 1).repeat(4, 1) % 16  # each token tells the next
     before = judged(model, (rows[:, :-1], rows[:, 1:])).bits
-    for _ in trained(model, lambda _: (rows[:, :-1], rows[:, 1:]), Pace(steps=12, warmup=2)):
-        pass
+    learner = Learner(model, Pace(Part(8, 1, 1), Part(4, 1, 1), warmup=2), seed=0)
+    for _ in range(12):
+        learner.step((rows[:, :-1], rows[:, 1:]))
     assert judged(model, (rows[:, :-1], rows[:, 1:])).bits < before - 1
+
+
+def test_a_learner_that_is_continued_does_as_one_that_never_stopped() -> None:
+    torch.manual_seed(0)
+    rows = torch.randint(16, (4, CONTEXT + 1))
+    rows = rows[:, :-1], rows[:, 1:]
+
+    def learner(seed: int) -> Learner:
+        return Learner(
+            made(SMALL, FAMILIES["compressive"], CONTEXT, (), seed), Pace(Part(3, 1, 1), Part(3, 1, 1), warmup=2), seed
+        )
+
+    whole, beginning = learner(0), learner(0)
+    for _ in range(3):
+        whole.step(rows), beginning.step(rows)
+    model = made(SMALL, FAMILIES["compressive"], CONTEXT, (), seed=1)
+    once, again = (beginning.continued(each) for each in (model, made(SMALL, FAMILIES["compressive"], CONTEXT, (), 2)))
+    expected = [whole.step(rows) for _ in range(3)]
+    assert [once.step(rows) for _ in range(3)] == expected
+    assert [again.step(rows) for _ in range(3)] == expected  # the first one left the beginning as it was
+    assert torch.equal(once.draw.get_state(), whole.draw.get_state())
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "lsh"])  # whose chunks depend on all tokens
@@ -130,7 +152,7 @@ def tiny() -> dict[str, Application]:
     few = {name: copying.families[name] for name in ("window", "infini")}
     kept = copying.held_out(512)["16"]
     rows = {"16": (kept[0][:2], kept[1][:2])}
-    pace = Pace(steps=2, warmup=1, tokens=2048)
+    pace = Pace(Part(1, 2048, 512), Part(1, 2048, 512), warmup=1)
     return {"copying": replace(copying, families=few, pace=pace, held_out=lambda _: rows, distances=(16,))}
 
 
