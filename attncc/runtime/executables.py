@@ -89,7 +89,7 @@ def _on_device(
     pattern: Pattern, query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall
 ) -> Executable | None:
     """Return the executable of a call whose tables lie on the tensors' device; None where they are on the host."""
-    if query.device.type == "cpu" or pattern.device != query.device or 0 in (*query.shape[:3], key.shape[2]):
+    if pattern.device != query.device or 0 in (*query.shape[:3], key.shape[2]):
         return None
     prepared = _prepared_for(pattern, query, key, value, direction, call)
     shape = Shape(query.shape[2], key.shape[2], call.q_offset, prepared.heads, prepared.batch)
