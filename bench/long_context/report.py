@@ -115,7 +115,9 @@ def _by_context(application: Application, path: Path) -> None:
     axes = made.subplots()
     found = _grouped("text", RESULTS)
     for number, family in enumerate(application.families):
-        points = sorted(found.get(family, {}).items())
+        if family not in found:
+            continue
+        points = sorted(found[family].items())
         means = [statistics.mean(each["judged"]["held out"]["bits"] for each in seeds) for _, seeds in points]
         axes.plot([context for context, _ in points], means, label=family, **_style(number))
     axes.set_xscale("log", base=2)
