@@ -15,7 +15,6 @@ from .families import Family, families, patterned
 from .model import Shape
 from .training import Pace, Part, Rows
 
-
 #: Steps on text, and the tokens of their windows: what a model learns in short ones serves it in long ones.
 GROWTH = ((128, 256), (40, 1024), (20, 4096), (12, 8192))
 
