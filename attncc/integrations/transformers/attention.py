@@ -20,6 +20,7 @@ from attncc.frontend.real import Real
 from attncc.frontend.scores import Score
 from attncc.frontend.scores import score as declared_score
 from attncc.frontend.weights import Weights
+from attncc.integrations.transformers.elements import MaskElements
 from attncc.integrations.transformers.masks import PatternMask
 from attncc.integrations.transformers.traced import TracedMask
 from attncc.ir.condition import Condition
@@ -131,6 +132,8 @@ def _visible(
             rule="A pattern is joined to it where queries and keys are the same positions: what is first isn't said.",
             fix="Pass the attention_mask of two dimensions to the model, or join the pattern to the mask yourself.",
         )
+    if isinstance(mask, MaskElements):
+        mask = mask.bool().as_subclass(Tensor)
     added = None
     if mask is None:
         pattern = load("causal" if causal and query.shape[2] > 1 else "full")
