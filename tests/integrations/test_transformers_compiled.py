@@ -147,7 +147,9 @@ def test_an_error_of_a_compiled_model_says_what_is_wrong() -> None:
     with pytest.raises(ShapeError, match="A mask of 8 queries and 6 keys, for 8 and 8"):
         torch.compile(lambda q: attend(torch.nn.Module(), q, q, q, pattern_mask(1, 8, 6))[0], backend="eager")(query)
     with pytest.raises(PatternError, match="adds its mask to scores"):
-        torch.compile(lambda q: q @ q.mT + pattern_mask(1, 8, 8), backend="eager")(query)
+        query + TracedMask(attncc.load("causal"), 0, (1, 1, 8, 8))
+    with pytest.raises(AttributeError, match='attn_implementation="eager"'):
+        TracedMask(attncc.load("causal"), 0, (1, 1, 8, 8)).dtype  # noqa: B018
 
 
 @pytest.mark.slow
