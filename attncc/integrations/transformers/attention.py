@@ -120,8 +120,9 @@ def _visible(
 
     The position is a number, or a tensor (B,) in a graph.
     """
-    if isinstance(mask, PatternMask):
+    if isinstance(mask, PatternMask | TracedMask):
         _check_mask(mask, query, key)
+    if isinstance(mask, PatternMask):
         return mask.pattern, mask.q_offset, None
     if isinstance(mask, TracedMask):
         return (mask.pattern if is_recording() else mask.bound()), mask.q_offset, None
@@ -159,7 +160,7 @@ def _biased(score: Real, b: Index, h: Index, i: Index, j: Index, *, bias: Weight
     return score + bias[tuple(0 if size == 1 else place for size, place in places)]
 
 
-def _check_mask(mask: PatternMask, query: Tensor, key: Tensor) -> None:
+def _check_mask(mask: PatternMask | TracedMask, query: Tensor, key: Tensor) -> None:
     """Raise ShapeError unless a mask has a row for each query, and a column for each key."""
     if mask.shape[2] != query.shape[2] or mask.shape[3] < key.shape[2]:
         raise ShapeError(

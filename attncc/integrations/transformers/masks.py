@@ -38,8 +38,8 @@ class PatternMask(Tensor):
     """A boolean mask (B, 1, Nq, Nk) that holds a pattern in place of its elements.
 
     Transformers passes tensors of four dimensions on as masks that are ready, through caches and `generate()`. This one
-    has the memory of a single element. Whatever computes with it, or reads an element, gets the dense mask, which refuses
-    to be taken for numbers.
+    has the memory of a single element. Whatever computes with it, or reads an element, gets the dense mask, which
+    refuses to be taken for numbers.
 
     Attributes:
         pattern: The pattern; query row r stands at q_offset + r, key row at its own number.
