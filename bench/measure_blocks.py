@@ -25,6 +25,7 @@ import torch
 import typer
 
 import attncc
+from attncc._util import storage
 from attncc.backends.base import Saved
 from attncc.backends.device import architecture
 from attncc.backends.triton.config import DIRECTIONS, KERNELS, Blocks, KernelConfig
@@ -148,7 +149,8 @@ def main(
         _show(name, size, times)
     if output:
         lines = ",\n".join(map(json.dumps, rows))
-        output.write_text(f'{{"device": "{torch.cuda.get_device_name()}", "measured": [\n{lines}\n]}}\n')
+        text = f'{{"device": "{torch.cuda.get_device_name()}", "measured": [\n{lines}\n]}}\n'
+        storage.save(output, text.encode(), "--output")
 
 
 def _show(kernel: str, head_dim: int, times: dict[Candidate, dict[str, float]]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.progress import track
 
 import attncc
+from attncc._util import storage
 from attncc._util.machine import machine, versions
 from attncc.tune.autotune import tasks_of
 from attncc.tune.measured import Policy, TimeTrial, measuring
@@ -46,11 +47,9 @@ def main() -> None:
                 samples[each] += answer
     rows = [{"config": ranking.space.candidate(each), "seconds": statistics.median(samples[each])} for each in samples]
     about = {"pattern": repr(task.pattern), "machine": machine(), "versions": versions(("attncc", "torch"))}
-    RECORDED.parent.mkdir(exist_ok=True)
     lines = ",\n".join(json.dumps(row) for row in rows)
-    RECORDED.write_text(
-        f'{{"about": {json.dumps(about)},\n"rounds": {ROUNDS}, "rows": [\n{lines}\n]}}\n', encoding="utf-8"
-    )
+    text = f'{{"about": {json.dumps(about)},\n"rounds": {ROUNDS}, "rows": [\n{lines}\n]}}\n'
+    storage.write(RECORDED, text.encode())
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from simulated import CASES, RANKS, TIMED, predicted
 
 import attncc
 from attncc import targets
+from attncc._util import storage
 from attncc.backends.inputs import Inputs
 from attncc.distributed import Settings
 from attncc.distributed.links.fit import topology_of
@@ -85,7 +86,8 @@ def test_chosen_schedules_are_as_fast_as_baselines(bar, name: str, ways: tuple[s
         print("\n" + ", ".join(f"{key} {value}" for key, value in rows[-1].items()), end="")
     kept = HERE / "sweeps" / f"makespans_{name}_{'_'.join(ways)}.json"
     lines = ",\n".join(json.dumps(each) for each in rows)
-    kept.write_text(f'{{"length": {length}, "inputs": {json.dumps(asdict(inputs))}, "rows": [\n{lines}\n]}}\n', "utf-8")
+    text = f'{{"length": {length}, "inputs": {json.dumps(asdict(inputs))}, "rows": [\n{lines}\n]}}\n'
+    storage.write(kept, text.encode())
     ratios = {each["pattern"]: each["ratio"] for each in rows}
     most, least = (way(ratios, key=ratios.__getitem__) for way in (max, min))
     what = f"simulated, {name}, nine patterns, {' and '.join(ways)}: largest makespan over the best known way's"

@@ -26,8 +26,7 @@ def list_patterns(as_json: options.AsJson = False) -> None:
         show_json({"patterns": rows})
         return
     listing = table("", "pattern", "plugin", "parameters", "what it is")
-    names = [len(str(row["name"])) for row in rows]
-    listing.columns[0].min_width = min(40, max(names, default=0))  # names are to be copied
+    listing.columns[0].no_wrap = True  # names are to be copied
     for row in rows:
         listing.add_row(str(row["name"]), str(row["plugin"]), "\n".join(row["parameters"]), str(row["doc"]))
     show(listing)

@@ -15,6 +15,9 @@ from attncc._util.units import quantity as quantity
 from attncc._util.units import seconds as seconds
 from attncc.errors import printable
 
+#: Columns of a terminal on which any table fits.
+_UNBOUNDED = 1 << 16
+
 
 class PlainConsole(Console):
     """A console on which text appears as it is, and does nothing: no markup, and no escapes of plugins and files."""
@@ -33,9 +36,12 @@ class PlainConsole(Console):
 
 
 def show(*parts: RenderableType) -> None:
-    """Print results for people."""
+    """Print results for people; a table that would be too wide gets narrow gaps before its cells are folded."""
     console = PlainConsole()
     for part in parts:
+        if isinstance(part, Table):
+            unbounded = console.options.update(width=_UNBOUNDED)
+            part.collapse_padding = console.measure(part, options=unbounded).maximum > console.width
         console.print(part)
 
 

@@ -140,6 +140,12 @@ def expression(expr: sympy.Expr) -> str:
     return _Printer().doprint(expr)
 
 
+def formula(expr: sympy.Expr) -> str:
+    """Return an expression at the lengths that its grids are for, which follow: `score − ⌊i / 64⌋, where n_q = 4096`."""
+    text, legend = expression(without_lengths(expr)), replace(GridNames.of([expr]), coordinates=()).legend(expression)
+    return f"{text}, where {legend}" if legend else text
+
+
 def condition(predicate: Predicate) -> str:
     """Return a predicate as a union of clauses, such as `0 ≤ i − j ≤ 128 ∧ (i − j) mod 128 = 0`.
 

@@ -16,7 +16,7 @@ from attncc.ir.codec import Program
 from attncc.ir.comparisons import Compared
 from attncc.ir.diagonals import depends_on_gap, free_along_diagonals
 from attncc.ir.functions import AsReal, Choice, ConditionSymbol, Lookup
-from attncc.ir.notation import expression
+from attncc.ir.notation import formula
 from attncc.ir.placeholders import Placeholder
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import SCORE
@@ -139,7 +139,7 @@ class ScoreExpression:
         return hash(self.key)
 
     def __str__(self) -> str:
-        return expression(self.expr)
+        return formula(self.expr)
 
 
 def by_key(key: str) -> ScoreExpression:

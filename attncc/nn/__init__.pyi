@@ -2,6 +2,7 @@
 
 from .attention import Attention as Attention
 from .auxiliary import auxiliary_losses as auxiliary_losses
+from .block import Block as Block
 from .compressive_memory import CompressiveMemory as CompressiveMemory
 from .compressive_memory import LearnedCompression as LearnedCompression
 from .experts import Mixed as Mixed
@@ -13,7 +14,6 @@ from .functional.state import KeyValues as KeyValues
 from .gated import GatedBlock as GatedBlock
 from .gated import GruGate as GruGate
 from .infini_attention import InfiniAttention as InfiniAttention
-from .language_model import Block as Block
 from .language_model import LanguageModel as LanguageModel
 from .longformer import LongformerAttention as LongformerAttention
 from .reversible import ReversibleStack as ReversibleStack

@@ -13,8 +13,12 @@ from torch import Tensor, nn
 def auxiliary_losses(model: nn.Module) -> Iterator[list[Tensor]]:
     """Collect the auxiliary loss of each layer that has one, from what runs through a model meanwhile.
 
-    These are layers with a method `auxiliary_loss` of what they are called with, such as `CompressiveMemory`. Where
-    activations are computed again in the backward pass, that belongs inside, too.
+    These are layers with a method `auxiliary_loss` of what they are called with, such as `CompressiveMemory`. A loss of
+    what a layer computes on the way is that of a layer which this passes through, as in `MixtureOfExperts`: it is
+    computed once, and kept nowhere.
+
+    Where activations are computed again in the backward pass (torch.utils.checkpoint), that belongs inside, too. A
+    `ReversibleStack` runs its layers without gradients first, so that losses from inside of it have none.
 
     Args:
         model: Any module.

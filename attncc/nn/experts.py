@@ -27,6 +27,28 @@ class Mixed(NamedTuple):
     dropped: Tensor
 
 
+class LoadBalance(nn.Module):
+    """What a router's probabilities pass through as they are, with a loss that `auxiliary_losses` collects.
+
+    Since it is of what passes, nothing runs twice and nothing is kept between calls.
+
+    Args:
+        factor: What the loss is multiplied by.
+    """
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, probabilities: Tensor) -> Tensor:
+        """Return the probabilities, (tokens, experts)."""
+        return probabilities
+
+    def auxiliary_loss(self, probabilities: Tensor) -> Tensor:
+        """Return the load's loss, multiplied by `factor`, a number, ()."""
+        return self.factor * _load_loss(probabilities)
+
+
 class MixtureOfExperts(nn.Module):
     """Top-k routing to experts of limited capacity, with a loss that balances their load.
 
@@ -35,7 +57,7 @@ class MixtureOfExperts(nn.Module):
     capacity_factor * k * tokens / experts choices, first those that are first choices, in the order of tokens; a choice
     beyond adds nothing.
 
-    It stands in the place of a feed-forward layer. `auxiliary_losses` collects its loss.
+    It stands in the place of a feed-forward layer. `auxiliary_losses` collects its loss, that of `load_balance`.
 
     Args:
         embed_dim: Size of a token's vector, E.
@@ -75,17 +97,12 @@ class MixtureOfExperts(nn.Module):
         self.embed_dim = embed_dim
         self.router = nn.Linear(embed_dim, len(experts), bias=False)
         self.experts = nn.ModuleList(experts)
-        self.top_k, self.capacity_factor, self.balance = top_k, capacity_factor, balance
+        self.load_balance = LoadBalance(balance)
+        self.top_k, self.capacity_factor = top_k, capacity_factor
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the mixture on (B, N, E)."""
-        return self.mixed(hidden).hidden
-
-    def auxiliary_loss(self, hidden: Tensor) -> Tensor:
-        """Return the loss that balances the load, multiplied by `balance`, a number, ()."""
-        check_tokens(hidden, self.embed_dim)
-        probabilities = self._probabilities(hidden.flatten(0, 1))
-        return self.balance * self._load_loss(probabilities, probabilities.argmax(-1))
+        return self._routed(hidden)[0]
 
     def mixed(self, hidden: Tensor) -> Mixed:
         """Return the mixture on (B, N, E), and how its experts were loaded.
@@ -93,9 +110,14 @@ class MixtureOfExperts(nn.Module):
         Raises:
             ShapeError: For tokens of another size.
         """
+        out, probabilities, kept = self._routed(hidden)
+        return Mixed(out, _load_loss(probabilities), (~kept).sum() / max(1, kept.numel()))
+
+    def _routed(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the mixture, the router's probabilities (tokens, experts), and which choices (tokens, k) were kept."""
         check_tokens(hidden, self.embed_dim)
         tokens = hidden.flatten(0, 1)
-        probabilities = self._probabilities(tokens)
+        probabilities = self.load_balance(self._probabilities(tokens))
         weights, chosen = probabilities.topk(self.top_k, -1)  # (tokens, k)
         if self.top_k > 1:  # scaled, a single one would be 1, and teach the router nothing
             weights = weights / weights.sum(-1, keepdim=True)
@@ -105,8 +127,7 @@ class MixtureOfExperts(nn.Module):
             row, rank = torch.nonzero((chosen == number) & kept, as_tuple=True)
             share = weights[row, rank].to(tokens.dtype).unsqueeze(-1)
             out = out.index_add(0, row, share * expert(tokens[row]))
-        dropped = (~kept).sum() / max(1, kept.numel())
-        return Mixed(out.view_as(hidden), self._load_loss(probabilities, chosen[:, 0]), dropped)
+        return out.view_as(hidden), probabilities, kept
 
     def _probabilities(self, tokens: Tensor) -> Tensor:
         """Return the router's, (tokens, experts), in float32 at least, as the paper has them (section 2.4)."""
@@ -118,14 +139,14 @@ class MixtureOfExperts(nn.Module):
         if math.isinf(self.capacity_factor):
             return torch.ones_like(chosen, dtype=torch.bool)
         capacity = math.ceil(self.capacity_factor * chosen.numel() / len(self.experts))
-        in_turn = nn.functional.one_hot(
-            chosen.T.flatten(), len(self.experts)
-        )  # first choices of all tokens, then second
+        by_rank = chosen.T.flatten()  # first choices of all tokens, then second
+        in_turn = nn.functional.one_hot(by_rank, len(self.experts))
         place = (in_turn.cumsum(0) * in_turn).sum(-1)
         return (place <= capacity).view(self.top_k, -1).T
 
-    def _load_loss(self, probabilities: Tensor, first: Tensor) -> Tensor:
-        """Return experts * sum of (share of first choices * mean probability), Fedus et al. 2021, equation 4."""
-        experts, tokens = len(self.experts), max(1, len(first))  # without tokens there is no loss
-        share = nn.functional.one_hot(first, experts).to(probabilities.dtype).sum(0) / tokens
-        return experts * (share * probabilities.sum(0) / tokens).sum()
+
+def _load_loss(probabilities: Tensor) -> Tensor:
+    """Return experts * sum of (share of first choices * mean probability), Fedus et al. 2021, equation 4."""
+    tokens, experts = probabilities.shape
+    first = nn.functional.one_hot(probabilities.argmax(-1), experts).to(probabilities.dtype)
+    return experts * (first.sum(0) * probabilities.sum(0)).sum() / max(1, tokens) ** 2  # without tokens there is none

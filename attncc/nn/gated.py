@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import torch
 from torch import Tensor, nn
 
-from attncc.nn.feed_forward import FeedForward
+from attncc.nn.block import Block
 from attncc.nn.sizes import check_positive
-from attncc.nn.stepwise import Stepwise
 
 
 class GruGate(nn.Module):
@@ -37,34 +34,23 @@ class GruGate(nn.Module):
         return (1 - update) * stream + update * candidate
 
 
-class GatedBlock(nn.Module):
+class GatedBlock(Block):
     """Attention and a feed-forward layer, each behind a layer norm, and joined to what goes on by a gate.
 
     The norm is on the branch alone, so that the stream passes through untouched at the beginning.
 
     Args:
         embed_dim: Size of a token's vector, E.
-        attention: From (B, N, E) to (B, N, E); with a `step`, the block has one, too.
-        feed_forward: The same for single tokens; two affine maps by default.
+        attention: See Block.
+        feed_forward: See Block.
         bias: See GruGate.
     """
 
     def __init__(
         self, embed_dim: int, attention: nn.Module, feed_forward: nn.Module | None = None, *, bias: float = 2.0
     ) -> None:
-        super().__init__()
-        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(embed_dim), nn.LayerNorm(embed_dim)
-        self.attention, self.feed_forward = attention, feed_forward or FeedForward(embed_dim)
+        super().__init__(embed_dim, attention, feed_forward)
         self.attention_gate, self.feed_forward_gate = GruGate(embed_dim, bias), GruGate(embed_dim, bias)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return the block's result on (B, N, E)."""
-        return self._joined(hidden, self.attention(self.attention_norm(hidden)))
-
-    def step(self, hidden: Tensor, past: Any = None) -> tuple[Tensor, Any]:
-        """Return the same for tokens that follow earlier ones, and the attention's state; see `Stepwise.step`."""
-        attended, state = cast(Stepwise, self.attention).step(self.attention_norm(hidden), past)
-        return self._joined(hidden, attended), state
 
     def _joined(self, hidden: Tensor, attended: Tensor) -> Tensor:
         hidden = self.attention_gate(hidden, torch.relu(attended))

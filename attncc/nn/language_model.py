@@ -8,40 +8,9 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from attncc.errors import ParameterError
-from attncc.nn.feed_forward import FeedForward
-from attncc.nn.gated import GatedBlock
+from attncc.nn.block import Block
 from attncc.nn.sizes import check_positive
 from attncc.nn.stepwise import Stepwise
-
-
-class Block(nn.Module):
-    """Attention and a feed-forward layer, each behind a layer norm and beside what it gets.
-
-    Args:
-        attention: From (B, N, E) to (B, N, E), with a `step` for what follows: `Attention`, `SegmentRecurrent`,
-            `CompressiveMemory`, `InfiniAttention`.
-        feed_forward: The same for single tokens; two affine maps by default.
-    """
-
-    def __init__(self, embed_dim: int, attention: Stepwise, feed_forward: nn.Module | None = None) -> None:
-        super().__init__()
-        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(embed_dim), nn.LayerNorm(embed_dim)
-        self.attention = attention
-        self.feed_forward = feed_forward or FeedForward(embed_dim)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return the block's result on (B, N, E)."""
-        return self._joined(hidden, self.attention(self.attention_norm(hidden)))
-
-    def step(self, hidden: Tensor, past: Any = None) -> tuple[Tensor, Any]:
-        """Return the same for tokens that follow earlier ones, and the attention's state; see `Stepwise.step`."""
-        attended, state = self.attention.step(self.attention_norm(hidden), past)
-        return self._joined(hidden, attended), state
-
-    def _joined(self, hidden: Tensor, attended: Tensor) -> Tensor:
-        hidden = hidden + attended
-        found: Tensor = hidden + self.feed_forward(self.feed_forward_norm(hidden))
-        return found
 
 
 class LanguageModel(nn.Module):
@@ -50,13 +19,13 @@ class LanguageModel(nn.Module):
     Args:
         vocabulary: Number of tokens.
         embed_dim: Size of a token's vector, E.
-        blocks: At least one `Block`, or `GatedBlock`.
+        blocks: At least one `Block`, such as `GatedBlock`.
 
     Raises:
         ParameterError: Without blocks.
     """
 
-    def __init__(self, vocabulary: int, embed_dim: int, blocks: Sequence[Block | GatedBlock]) -> None:
+    def __init__(self, vocabulary: int, embed_dim: int, blocks: Sequence[Block]) -> None:
         super().__init__()
         check_positive(vocabulary=vocabulary, embed_dim=embed_dim)
         if not blocks:

@@ -58,7 +58,7 @@ class UniversalStack(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor | Halted:
         """Return the stack's result on (B, N, E); raises ShapeError for another shape."""
         check_tokens(hidden, self.embed_dim)
-        places = sinusoids(hidden.shape[1], hidden.shape[2], hidden)
+        places = position_encodings(hidden.shape[1], hidden.shape[2], hidden)
         if self.halting is None:
             for step in range(self.steps):
                 hidden = self._stepped(hidden, places, step)
@@ -66,7 +66,7 @@ class UniversalStack(nn.Module):
         return self._halted(hidden, places, self.halting)
 
     def _stepped(self, hidden: Tensor, places: Tensor, step: int) -> Tensor:
-        found: Tensor = self.block(hidden + places + sinusoids(step + 1, hidden.shape[2], hidden)[-1])
+        found: Tensor = self.block(hidden + places + position_encodings(step + 1, hidden.shape[2], hidden)[-1])
         return found
 
     def _halted(self, hidden: Tensor, places: Tensor, halting: nn.Module) -> Halted:
@@ -109,7 +109,7 @@ class SeparableTransition(nn.Module):
         return found
 
 
-def sinusoids(length: int, size: int, like: Tensor) -> Tensor:
+def position_encodings(length: int, size: int, like: Tensor) -> Tensor:
     """Return the encodings of positions 0 .. length - 1, (length, size), on a tensor's device and in its dtype."""
     place = torch.arange(length, device=like.device, dtype=torch.float32)[:, None]
     rate = torch.exp(torch.arange(0, size, 2, device=like.device, dtype=torch.float32) * (-math.log(10_000.0) / size))

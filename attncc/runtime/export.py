@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from cachetools import LRUCache, cached
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from attncc._util.tracing import constant
@@ -38,8 +39,10 @@ MOST = 1024
 
 
 def is_exporting() -> bool:
-    """Return whether torch.export or torch.jit.trace is recording, for a program that is saved."""
-    return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]
+    """Return whether torch.export, torch.jit.trace or make_fx is recording, for a program that is used elsewhere."""
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting()
+    return torch.jit.is_tracing() or get_proxy_mode() is not None  # type: ignore[no-untyped-call,attr-defined]
 
 
 def graph_tables(call: AttentionCall, pattern: Pattern, score: Score) -> list[Any]:
@@ -116,7 +119,11 @@ def _constant(data: TableData) -> Tensor:
     if data not in _constants:
         with _unrecorded():
             _constants[data] = torch.from_numpy(np.array(data.data))
-    return _constants[data]
+    fake = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
+    found = _constants[data]
+    if fake is not None and not fake.allow_non_fake_inputs:
+        found = torch.ops.aten.lift_fresh(found)  # as make_fx records a tensor that it meets among fake ones
+    return found
 
 
 _constants: WeakKeyDictionary[TableData, Tensor] = WeakKeyDictionary()

@@ -11,7 +11,7 @@ from attncc.distributed.schedules.schedule import Schedule
 from attncc.errors import AttnccError
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
-from attncc.ir.notation import connectivity, expression
+from attncc.ir.notation import connectivity
 from attncc.ir.symbols import H
 from attncc.planner.passes import Alternative
 from attncc.planner.plan import Plan
@@ -46,7 +46,7 @@ def of_score(score: Score) -> str:
     """Return the expression of a score, and the shapes of its weights."""
     weights = {f"weights {name}": f"{tuple(x.shape)}" for name, x in score.weights.items()}
     unbound = {f"weights {name}": "not bound yet" for name in score.template.names if name not in weights}
-    said = {"score": _cut(expression(score.expression.expr))} if score.is_bound else {}
+    said = {"score": _cut(str(score.expression))} if score.is_bound else {}
     return markup.facts(repr(score), {**said, **unbound, **weights})
 
 

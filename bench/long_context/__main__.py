@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from attncc._util import storage
+
 from . import report
 from .applications import Application, applications, quick
 from .cells import RESULTS, Cell, Show, begun, every, run, save
@@ -67,8 +69,7 @@ def speed(only: Only = None, family: Family = None, context: Contexts = None) ->
         if path.exists():
             continue
         found = measure_apart(cell)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        storage.write(path, f"{json.dumps(found, indent=1)}\n".encode())
         NOTES.print(f"{cell}: {found['tokens_per_second']:,} tokens/s, {found['megabytes']:,} MB", highlight=False)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from attncc._util import storage
 from attncc._util.machine import machine, versions
 
 from .applications import Application
@@ -79,11 +80,7 @@ def run(cell: Cell, application: Application, beginning: Learner, show: Show) ->
 
 def save(cell: Cell, found: Mapping[str, Any], results: Path) -> None:
     """Write a result, whole or not at all."""
-    path = cell.path(results)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    storage.write(cell.path(results), f"{json.dumps(found, indent=1)}\n".encode())
 
 
 def load(results: Path) -> list[dict[str, Any]]:

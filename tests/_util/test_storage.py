@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,49 @@ def test_failed_writes_keep_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         storage.save(path, b"new", "--export")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+#: Writes what its argument names over and over; a second argument is the most bytes that a file may have.
+WRITER = """
+import resource, sys
+from pathlib import Path
+from attncc._util import storage
+path, limit = Path(sys.argv[1]), int(sys.argv[2])
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+storage.save(path, b"a" * (1 << 20), "--out")
+print("ready", flush=True)
+while True:
+    for letter in (b"b", b"a"):
+        storage.save(path, letter * (1 << 20), "--out")
+"""
+
+
+def writer(path: Path, limit: int = 0) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", WRITER, str(path), str(limit)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_killed_writers_leave_whole_files(tmp_path: Path) -> None:
+    path = tmp_path / "kept"
+    for milliseconds in (1, 7, 20):
+        with writer(path) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(milliseconds / 1000)
+            process.kill()
+        content = path.read_bytes()
+        assert (len(content), len(set(content))) == (1 << 20, 1)
+
+
+def test_writes_past_a_limit_of_the_system_keep_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "kept"
+    path.write_bytes(b"old")
+    with writer(path, limit=4096) as process:
+        said = process.communicate()[1].decode()
+    assert "can't be written: File too large." in said
+    assert [each.name for each in tmp_path.iterdir()] == ["kept"]
+    assert path.read_bytes() == b"old"
 
 
 def test_paths_are_checked_beforehand(tmp_path: Path) -> None:

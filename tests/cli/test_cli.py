@@ -12,6 +12,8 @@ import pytest
 
 import attncc
 from attncc.cli.listing import list_patterns
+from attncc.cli.output import show, table
+from attncc.frontend.catalog import factories
 
 PROGRAM = "from attncc.cli import main; main()"
 
@@ -214,7 +216,20 @@ def test_names_of_patterns_stay_in_one_piece(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     list_patterns()
-    assert "strided_bidirectional " in capsys.readouterr().out
+    listing = capsys.readouterr().out
+    assert "strided_bidirectional " in listing
+    words = {word for _, pattern in factories() for word in pattern.doc.partition("\n")[0].split() if len(word) < 8}
+    assert words <= set(listing.split())
+
+
+def test_wide_tables_keep_numbers_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = table("", "pass", "edges", numbers=("edges",))
+    made.add_row("x" * 70, "1,234,567")
+    monkeypatch.setenv("COLUMNS", "80")
+    show(made)
+    assert "x" * 70 + " 1,234,567" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")

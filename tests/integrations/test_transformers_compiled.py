@@ -11,7 +11,7 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import attncc
-from attncc.errors import AttnccError
+from attncc.errors import AttnccError, PatternError, ShapeError
 
 transformers = pytest.importorskip("transformers", minversion="5.0")
 
@@ -144,6 +144,12 @@ def test_an_error_of_a_compiled_model_says_what_is_wrong() -> None:
     query = torch.randn(1, 2, 8, 4)
     with pytest.raises(AttnccError, match="drops attention weights"):
         torch.compile(lambda q: attend(torch.nn.Module(), q, q, q, None, dropout=0.5), backend="eager")(query)
+    with pytest.raises(ShapeError, match="A mask of 8 queries and 6 keys, for 8 and 8"):
+        torch.compile(lambda q: attend(torch.nn.Module(), q, q, q, pattern_mask(1, 8, 6))[0], backend="eager")(query)
+    with pytest.raises(PatternError, match="adds its mask to scores"):
+        query + TracedMask(attncc.load("causal"), 0, (1, 1, 8, 8))
+    with pytest.raises(AttributeError, match='attn_implementation="eager"'):
+        TracedMask(attncc.load("causal"), 0, (1, 1, 8, 8)).dtype  # noqa: B018
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from attncc.errors import AttnccError, ParameterError, PatternError, ShapeError
 transformers = pytest.importorskip("transformers", minversion="5.0")
 
 from attncc.integrations.transformers import register  # noqa: E402
+from attncc.integrations.transformers.attention import attend  # noqa: E402
 from attncc.integrations.transformers.masks import PatternMask, pattern_mask  # noqa: E402
 
 N = 32
@@ -177,7 +178,7 @@ def test_a_mask_takes_no_memory_and_turns_dense_where_it_is_computed_with() -> N
     assert torch.equal(~small, ~wanted)
     assert torch.equal(small[:, :, :, :3], wanted[..., :3])
     assert torch.equal(torch.cat([small, small], -1), torch.cat([wanted, wanted], -1))
-    assert type(small & wanted) is torch.Tensor
+    assert not isinstance(small & wanted, PatternMask)
     assert torch.equal(small.int(), wanted.int())
 
 
@@ -186,7 +187,7 @@ def test_a_mask_keeps_its_pattern_through_what_keeps_its_elements() -> None:
     for kept in (held.contiguous(), held.clone(), held.detach(), held.to("cpu"), held.to(torch.bool)):
         assert isinstance(kept, PatternMask)
         assert (kept.pattern, kept.q_offset, kept.shape) == (held.pattern, 2, held.shape)
-    assert type(held.to(torch.float32)) is torch.Tensor
+    assert not isinstance(held.to(torch.float32), PatternMask)
 
 
 def test_a_pattern_is_not_joined_where_positions_are_not_known() -> None:
@@ -204,3 +205,35 @@ def test_a_function_that_symbols_do_not_run_is_looked_at_pair_by_pair(caplog: py
     assert "pair by pair" in caplog.text
     gap = torch.arange(6) - torch.arange(6)[:, None]
     assert torch.equal(held.dense()[0, 0], (gap == -2) | (gap == 0) | (gap == 2))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda mask, scores: scores + mask,
+        lambda mask, scores: scores + mask[:, :, :, :N].to(scores.dtype),
+        lambda mask, scores: torch.cat([mask, scores[:, :1].bool()], -1),
+        lambda mask, scores: torch.nn.functional.pad(mask, (0, 4)),
+        lambda mask, scores: mask[:, 0, 0] < 0,
+    ],
+)
+def test_a_model_that_takes_its_mask_for_numbers_is_refused(use: Any) -> None:
+    with pytest.raises(AttnccError, match='attn_implementation="eager"'):
+        use(pattern_mask(2, N, N), torch.zeros(2, 4, N, N))
+
+
+def test_elements_of_a_mask_are_a_mask_for_attention() -> None:
+    made = pattern_mask(2, N, N)
+    scores = torch.zeros(2, 4, N, N)
+    for hidden in (~made, made == 0, 1 - made.float() > 0):
+        assert torch.equal(scores.masked_fill(hidden, 1.0)[1, 1].bool(), torch.ones(N, N).triu(1).bool())
+    q, k, v = torch.randn(3, 2, 4, N, 8)
+    module = torch.nn.Module()
+    for part in (made & made, made[:, :, :, :N], (made & made).float()):
+        close(attend(module, q, k, v, part)[0], attend(module, q, k, v, made)[0])
+
+
+def test_a_model_with_attention_of_its_own_is_refused() -> None:
+    config = transformers.BloomConfig(vocab_size=64, hidden_size=32, n_layer=1, n_head=4)
+    with pytest.raises(AttnccError, match="attention of its own"):
+        transformers.BloomForCausalLM._from_config(config, attn_implementation="attncc")(tokens())

@@ -58,3 +58,14 @@ def test_coordinates_of_grids_have_names() -> None:
         "j₂ ≤ i₂ ∧ i₃ − 1 ≤ j₃ ≤ i₃ + 1 ∧ j₁ ≤ i₁, where (i₁, i₂, i₃) = (⌊(i − 1) / 30⌋, ⌊(i − 1) / 6⌋ mod 5, "
         "(i + 5) mod 6), j likewise"
     )
+
+
+@attncc.score
+def far(score, i, j, n_q, n_k):
+    (row, column), (key_row, key_column) = attncc.grid(i, (4, 6), length=n_q), attncc.grid(j, (4, 6), length=n_k)
+    return score - 2.0 * (abs(row - key_row) + abs(column - key_column))
+
+
+def test_scores_on_grids_print_their_lengths_once() -> None:
+    written = "score − 2·(|i mod 6 − j mod 6| + |⌊i / 6⌋ − ⌊j / 6⌋|), where n_k = 24, n_q = 24"
+    assert str(far().expression) == written

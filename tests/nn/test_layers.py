@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import attncc
 from attncc.nn import (
@@ -18,10 +20,11 @@ from attncc.nn import (
     ReversibleStack,
     SeparableTransition,
     UniversalStack,
+    auxiliary_losses,
 )
 from attncc.nn.heads import split_heads
 from attncc.nn.rotary import rotated
-from attncc.nn.universal import Halted, sinusoids
+from attncc.nn.universal import Halted, position_encodings
 
 B, N, E, H = 2, 24, 16, 4
 WINDOW = attncc.load("sliding_window", window=6)
@@ -190,7 +193,7 @@ def test_fixed_steps_of_a_universal_stack_are_a_tied_transformer() -> None:
 
     def tied(x: Tensor) -> Tensor:
         for step in range(3):
-            x = block(x + sinusoids(N, E, x) + sinusoids(8, E, x)[step])
+            x = block(x + position_encodings(N, E, x) + position_encodings(8, E, x)[step])
         return x
 
     parameters = list(block.parameters())
@@ -274,3 +277,24 @@ def test_experts_take_their_capacity_first_choices_first() -> None:
     torch.testing.assert_close(found.dropped, torch.tensor(0.75))
     assert found.hidden.flatten(0, 1)[B * N // 4 :].abs().max() == 0
     torch.testing.assert_close(found.load_loss, torch.tensor(1.0, dtype=torch.float64))  # equal probabilities
+
+
+@pytest.mark.parametrize("way", ["a call", "functional_call", "a checkpoint"])
+def test_the_loss_of_a_mixture_is_of_its_one_routing(way: str) -> None:
+    mixture = MixtureOfExperts(E, experts(4), balance=0.5).double()
+    routings: list[Tensor] = []
+    mixture.router.register_forward_hook(lambda *call: routings.append(call[2]))
+    weight, x = mixture.router.weight.detach().clone().mul_(2).requires_grad_(), hidden()
+    with auxiliary_losses(mixture) as losses:
+        if way == "a call":
+            mixture(x)
+        elif way == "functional_call":
+            torch.func.functional_call(mixture, {"router.weight": weight}, (x,))
+        else:
+            checkpoint(mixture, x, use_reentrant=False)
+        (loss,), (_,) = losses, routings
+        own = weight if way == "functional_call" else mixture.router.weight
+        grad = torch.autograd.grad(loss, own)[0]
+    shares = (x.flatten(0, 1) @ own.mT).softmax(-1)
+    wanted = 4 * (nn.functional.one_hot(shares.argmax(-1), 4).double().mean(0) * shares.mean(0)).sum() / 2
+    torch.testing.assert_close((loss, grad), (wanted, torch.autograd.grad(wanted, own)[0]))

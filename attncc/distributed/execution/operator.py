@@ -120,7 +120,7 @@ class DistributedAttention(torch.nn.Module):
             ShapeError: For tensors that aren't this rank's shard, before anything is sent, as for all that
                 attncc.attention raises.
             DistributedError: Where an exchange fails or takes longer than the timeout; `rank` is the one to blame.
-            ExportError: Under torch.export and torch.jit.trace.
+            ExportError: Under torch.export, torch.jit.trace and make_fx.
         """
         if is_exporting():
             refuse_export(self)

@@ -20,6 +20,7 @@ from attncc.frontend.real import Real
 from attncc.frontend.scores import Score
 from attncc.frontend.scores import score as declared_score
 from attncc.frontend.weights import Weights
+from attncc.integrations.transformers.elements import MaskElements
 from attncc.integrations.transformers.masks import PatternMask
 from attncc.integrations.transformers.traced import TracedMask
 from attncc.ir.condition import Condition
@@ -119,8 +120,9 @@ def _visible(
 
     The position is a number, or a tensor (B,) in a graph.
     """
-    if isinstance(mask, PatternMask):
+    if isinstance(mask, PatternMask | TracedMask):
         _check_mask(mask, query, key)
+    if isinstance(mask, PatternMask):
         return mask.pattern, mask.q_offset, None
     if isinstance(mask, TracedMask):
         return (mask.pattern if is_recording() else mask.bound()), mask.q_offset, None
@@ -131,6 +133,8 @@ def _visible(
             rule="A pattern is joined to it where queries and keys are the same positions: what is first isn't said.",
             fix="Pass the attention_mask of two dimensions to the model, or join the pattern to the mask yourself.",
         )
+    if isinstance(mask, MaskElements):
+        mask = mask.bool().as_subclass(Tensor)
     added = None
     if mask is None:
         pattern = load("causal" if causal and query.shape[2] > 1 else "full")
@@ -156,7 +160,7 @@ def _biased(score: Real, b: Index, h: Index, i: Index, j: Index, *, bias: Weight
     return score + bias[tuple(0 if size == 1 else place for size, place in places)]
 
 
-def _check_mask(mask: PatternMask, query: Tensor, key: Tensor) -> None:
+def _check_mask(mask: PatternMask | TracedMask, query: Tensor, key: Tensor) -> None:
     """Raise ShapeError unless a mask has a row for each query, and a column for each key."""
     if mask.shape[2] != query.shape[2] or mask.shape[3] < key.shape[2]:
         raise ShapeError(

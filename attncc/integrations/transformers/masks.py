@@ -21,6 +21,7 @@ from attncc.errors import PatternError
 from attncc.frontend.flex import from_mask_mod
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.sequences import from_position
+from attncc.integrations.transformers.elements import MaskElements, refuse_numbers
 from attncc.integrations.transformers.traced import TracedMask, recorded_pattern
 from attncc.ir.symbols import B, H
 
@@ -37,7 +38,8 @@ class PatternMask(Tensor):
     """A boolean mask (B, 1, Nq, Nk) that holds a pattern in place of its elements.
 
     Transformers passes tensors of four dimensions on as masks that are ready, through caches and `generate()`. This one
-    has the memory of a single element. Whatever computes with it, or reads an element, gets the dense mask.
+    has the memory of a single element. Whatever computes with it, or reads an element, gets the dense mask, which
+    refuses to be taken for numbers.
 
     Attributes:
         pattern: The pattern; query row r stands at q_offset + r, key row at its own number.
@@ -82,7 +84,9 @@ class PatternMask(Tensor):
             if kept.dtype == torch.bool:
                 batch, _, q_len, kv_len = args[0].shape
                 return cls.of(args[0].pattern, (batch, q_len, kv_len), args[0].q_offset, kept.device)
-        return function(*_dense(args), **_dense(dict(kwargs or {})))
+        given = _dense(args)
+        refuse_numbers(function, given)
+        return function(*given, **_dense(dict(kwargs or {})))
 
     def __repr__(self, **_: object) -> str:  # type: ignore[override]
         return f"PatternMask({self.pattern!r}, shape={tuple(self.shape)}, q_offset={self.q_offset})"
@@ -91,7 +95,7 @@ class PatternMask(Tensor):
 def _dense(value: Any) -> Any:
     """Return arguments of a function of torch with dense masks in the places of masks that hold patterns."""
     if isinstance(value, PatternMask):
-        return value.dense()
+        return value.dense().as_subclass(MaskElements)
     if isinstance(value, tuple | list):
         return type(value)(_dense(each) for each in value)
     return {name: _dense(each) for name, each in value.items()} if isinstance(value, dict) else value

@@ -30,6 +30,9 @@ from attncc.ir.symbols import BY_NAME
 Expression = Any
 
 
+_EAGER = 'Load this model with attn_implementation="eager", or run it without torch.compile.'
+
+
 class TracedMask(NamedTuple):
     """A mask in a graph, in the place of a `PatternMask`, which is a tensor.
 
@@ -56,6 +59,18 @@ class TracedMask(NamedTuple):
                 fix='Compile it under attn_implementation="sdpa", or run it without torch.compile.',
             )
         return self.elements[key]
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse what a tensor has."""
+        raise AttributeError(f"A mask in a graph of torch.compile has no {name}. {_EAGER}")
+
+    def __radd__(self, scores: Any) -> Any:
+        """Refuse to be added to scores."""
+        raise PatternError(
+            "A model adds its mask to scores in a graph of torch.compile.",
+            rule="attncc's masks are for attention that a model calls through Transformers' AttentionInterface.",
+            fix=_EAGER,
+        )
 
     @property
     def is_from_start(self) -> bool:
