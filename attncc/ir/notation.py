@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import sympy
+from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from attncc.ir.arithmetic import floor_quotient
@@ -118,6 +119,11 @@ class _Printer(StrPrinter):  # type: ignore[misc]
 
     def _print_Root(self, expr: sympy.Expr) -> str:
         return f"√({self._print(expr.args[0])})"
+
+    def _print_Pow(self, expr: sympy.Pow, rational: bool = False) -> str:
+        if expr.exp.is_Integer and expr.exp > 1:
+            return f"{self.parenthesize(expr.base, PRECEDENCE['Pow'])}{str(expr.exp).translate(_SUPERSCRIPT)}"
+        return str(super()._print_Pow(expr, rational)).replace("**", "^")
 
     def _print_Function(self, expr: sympy.Function) -> str:
         name = type(expr).__name__
