@@ -97,7 +97,7 @@ class Pattern(Displayed):
         """The tables that are looked up, by the symbols of the template's placeholders."""
         return self.template.bound(self.tables)
 
-    @cached_property
+    @property
     def device(self) -> Any:
         """Where tables lie that aren't read on the host; None where there are none, or on several devices."""
         devices = {table.tensor.device for table in self.looked_up if table.tensor is not None}
