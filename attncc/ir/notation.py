@@ -141,7 +141,7 @@ def expression(expr: sympy.Expr) -> str:
 
 
 def formula(expr: sympy.Expr) -> str:
-    """Return an expression at the lengths that its grids are for, which follow: `score − ⌊i / 64⌋, where n_q = 4096`."""
+    """Return an expression at the lengths that its grids are for, which follow: `score − ⌊i / 8⌋, where n_q = 64`."""
     text, legend = expression(without_lengths(expr)), replace(GridNames.of([expr]), coordinates=()).legend(expression)
     return f"{text}, where {legend}" if legend else text
 
