@@ -171,11 +171,6 @@ def connectivity(subset: Predicate, number: int | None = None) -> str:
     return f"A{label}ᵢ = {{ j : {condition(subset)} }}"
 
 
-def clause_text(clause: Clause) -> str:
-    """Return a clause as its spans joined by ∧."""
-    return _clause(clause, GridNames.of(clause.spans))
-
-
 def _clause(clause: Clause, names: GridNames) -> str:
     printed = _Printer(names.named()).doprint
     spans = [replace(span, form=without_lengths(span.form)) for span in clause.spans.values()]
