@@ -14,7 +14,6 @@ from attncc._util import caching
 from attncc._util.tracing import constant
 from attncc.errors import PatternError, ShapeError, TableError, refuse_traced
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
-from attncc.frontend.graph_templates import handle_of
 from attncc.frontend.language import TablePlaceholder
 from attncc.frontend.patterns import Pattern, TracedPattern
 from attncc.frontend.score_templates import InPacking, Repositioned, Shapes, key_in_graphs, put_tables
@@ -174,7 +173,7 @@ def packed_there(pattern: Pattern, columns: Sequence[Any], number: int) -> Patte
 
 def packed_in_graph(pattern: Pattern, columns: Sequence[Any]) -> TracedPattern:
     """Return the same where the columns are values of a graph that is recorded; raises PatternError."""
-    own, tables = pattern.in_graphs or handle_of(pattern.template), len(pattern.tables)
+    own, tables = pattern.template_handle, len(pattern.tables)
     used = [columns[n] for n in _used_in_graph(own, tables)]
     return TracedPattern(_handle_in_graph(own, tables), [*pattern.tables, *used], pattern.name)
 

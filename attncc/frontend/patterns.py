@@ -172,12 +172,12 @@ class Pattern(Displayed):
 
     def _derived(self, change: Change, written: str, *numbers: int) -> Pattern:
         if is_recording():
-            handle = derived_handle(self._in_graph, change, *map(plain, numbers))
+            handle = derived_handle(self.template_handle, change, *map(plain, numbers))
             return TracedPattern(handle, self.tables, _derived_name(written, self.name))
         return Pattern(derived(self.template, change, *numbers), _derived_name(written, repr(self)), None, self.tables)
 
     @property
-    def _in_graph(self) -> str:
+    def template_handle(self) -> str:
         """The template's handle, for a graph that makes other patterns of this one."""
         return self.in_graphs or handle_of(self.template)
 
@@ -318,7 +318,7 @@ def _joined_in_graph(patterns: Sequence[Pattern], join: Callable[..., Predicate]
             if not known:
                 tables.append(table)
         numbers.append(tuple(own))
-    return TracedPattern(joined_handle(join, tuple(numbers), *[p._in_graph for p in patterns]), tables, name)
+    return TracedPattern(joined_handle(join, tuple(numbers), *[p.template_handle for p in patterns]), tables, name)
 
 
 @constant

@@ -14,7 +14,6 @@ from attncc._util.tracing import constant
 from attncc.errors import ShapeError, refuse_traced
 from attncc.frontend import algebra
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
-from attncc.frontend.graph_templates import handle_of
 from attncc.frontend.language import TablePlaceholder
 from attncc.frontend.patterns import Pattern, TracedPattern
 from attncc.frontend.score_templates import InPacking, Repositioned, Shapes, key_in_graphs
@@ -128,7 +127,7 @@ def placed_in_graph(pattern: Pattern, columns: Mapping[str, Any]) -> TracedPatte
 
     Both are read when the graph runs, as tables of a pattern are.
     """
-    own = pattern.in_graphs or handle_of(pattern.template)
+    own = pattern.template_handle
     handle = _placed_handle(own, len(pattern.tables), tuple(columns))
     return TracedPattern(handle, [*pattern.tables, *columns.values()], pattern.name)
 
