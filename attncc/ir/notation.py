@@ -147,7 +147,7 @@ def expression(expr: sympy.Expr) -> str:
 
 
 def formula(expr: sympy.Expr) -> str:
-    """Return an expression at the lengths that its grids are for, which follow: `score − ⌊i / 64⌋, where n_q = 4096`."""
+    """Return an expression at the lengths that its grids are for, which follow: `score − ⌊i / 8⌋, where n_q = 64`."""
     text, legend = expression(without_lengths(expr)), replace(GridNames.of([expr]), coordinates=()).legend(expression)
     return f"{text}, where {legend}" if legend else text
 
@@ -175,11 +175,6 @@ def connectivity(subset: Predicate, number: int | None = None) -> str:
     """Return a set in the notation of Child et al. (2019): `A⁽¹⁾ᵢ = { j : ... }`."""
     label = "" if number is None else f"⁽{str(number).translate(_SUPERSCRIPT)}⁾"
     return f"A{label}ᵢ = {{ j : {condition(subset)} }}"
-
-
-def clause_text(clause: Clause) -> str:
-    """Return a clause as its spans joined by ∧."""
-    return _clause(clause, GridNames.of(clause.spans))
 
 
 def _clause(clause: Clause, names: GridNames) -> str:
