@@ -12,12 +12,14 @@ from torch import Tensor
 from attncc.configs.encoding import Config
 from attncc.errors import ShapeError
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
+from attncc.frontend.apart import apart
 from attncc.frontend.pages import Pages
+from attncc.frontend.patterns import Pattern
 from attncc.frontend.sequences import Sequences, numbers_of_each
 from attncc.ir.tables import Array
 from attncc.runtime.api import attention
 from attncc.runtime.arguments import autocast, kind_of
-from attncc.runtime.batch_invariant import joined, one_by_one
+from attncc.runtime.batch_invariant import joined, one_by_one, run_together
 from attncc.runtime.call import Result
 from attncc.runtime.sequences import Lengths, content_of_each
 from attncc.runtime.versions import Content, array_of, content
@@ -93,7 +95,8 @@ def paged_attention(
     table = _table(content(block_table), lengths, pages, size)
     sequences = _sequences(lengths, offsets, q.shape[1])
     own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
-    if batch_invariant and batch:
+    together = batch_invariant and run_together(q, k_cache, v_cache, own_pattern, backend) and not return_max_scores
+    if batch_invariant and batch and not together:
         results = []
         arguments = one_by_one(batch, own_pattern, own_score, sink)
         for own, offset, n in zip(arguments, *sequences.columns.values(), strict=True):
@@ -117,13 +120,16 @@ def paged_attention(
             results.append(alone)
         return joined(results)
     query, *caches = autocast(q, k_cache, v_cache)
-    pools, placed = [x.flatten(0, 1) for x in caches], sequences.pattern(own_pattern)
+    pools, paged = [x.flatten(0, 1) for x in caches], None
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k_cache, v_cache, *own_score.tensors)):
         rows = torch.from_numpy(table.all_rows).to(q.device)
         key, value = (x[rows].transpose(1, 2) for x in pools)
     else:
-        placed = table.on(placed)
+        paged = table
         key, value = (x.transpose(0, 1).expand(batch, -1, -1, -1) for x in pools)
+    if together:
+        config = config or {}
+    placed = apart(own_pattern, sequences, paged) if together else _placed(own_pattern, sequences, paged)
     result = attention(
         query.transpose(1, 2),
         key,
@@ -142,6 +148,12 @@ def paged_attention(
     if isinstance(result, tuple):
         return result[0].transpose(1, 2), *result[1:]
     return result.transpose(1, 2)
+
+
+def _placed(pattern: Pattern, sequences: Sequences, pages: Pages | None) -> Pattern:
+    """Return the pattern of sequences whose keys lie in pages, None for at their positions."""
+    placed = sequences.pattern(pattern)
+    return placed if pages is None else pages.on(placed)
 
 
 @lru_cache(maxsize=64)
