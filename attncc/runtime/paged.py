@@ -13,6 +13,7 @@ from torch import Tensor
 from attncc.configs.encoding import Config
 from attncc.errors import ShapeError
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
+from attncc.frontend.apart import apart
 from attncc.frontend.pages import Pages
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
@@ -20,7 +21,7 @@ from attncc.frontend.sequences import Sequences, numbers_of_each
 from attncc.ir.tables import Array
 from attncc.runtime.api import attention
 from attncc.runtime.arguments import autocast, kind_of
-from attncc.runtime.batch_invariant import joined, one_by_one
+from attncc.runtime.batch_invariant import joined, one_by_one, run_together
 from attncc.runtime.call import Result
 from attncc.runtime.sequences import Lengths, content_of_each
 from attncc.runtime.versions import Content, array_of, content
@@ -98,17 +99,22 @@ def paged_attention(
     own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
     options: dict[str, Any] = {"scale": scale, "enable_gqa": enable_gqa, "backend": backend}
     options |= {"return_lse": return_lse, "return_max_scores": return_max_scores}
+    together = False
     if batch_invariant and batch:
-        alone = partial(paged_attention, config=config or {}, **options)
+        config = config or {}
+        together = run_together(q, k_cache, v_cache, own_pattern, backend) and not return_max_scores
+    if batch_invariant and batch and not together:
+        alone = partial(paged_attention, config=config, **options)
         return _one_by_one(alone, q, k_cache, v_cache, table, sequences, own_pattern, own_score, sink)
     query, *caches = autocast(q, k_cache, v_cache)
-    pools, placed = [x.flatten(0, 1) for x in caches], sequences.pattern(own_pattern)
+    pools, paged = [x.flatten(0, 1) for x in caches], None
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k_cache, v_cache, *own_score.tensors)):
         rows = torch.from_numpy(table.all_rows).to(q.device)
         key, value = (x[rows].transpose(1, 2) for x in pools)
     else:
-        placed = table.on(placed)
+        paged = table
         key, value = (x.transpose(0, 1).expand(batch, -1, -1, -1) for x in pools)
+    placed = apart(own_pattern, sequences, paged) if together else _placed(own_pattern, sequences, paged)
     placed_score = None if score is None else sequences.score(own_score)
     result = attention(
         query.transpose(1, 2), key, value, placed, score=placed_score, sink=sink, config=config, **options
@@ -138,6 +144,12 @@ def _one_by_one(
         found = alone(*tensors, int(n), own.pattern, q_offset=int(offset), score=own.score, sink=own.sink)
         results.append(found)
     return joined(results)
+
+
+def _placed(pattern: Pattern, sequences: Sequences, pages: Pages | None) -> Pattern:
+    """Return the pattern of sequences whose keys lie in pages, None for at their positions."""
+    placed = sequences.pattern(pattern)
+    return placed if pages is None else pages.on(placed)
 
 
 @lru_cache(maxsize=64)
