@@ -37,9 +37,9 @@ from .frontend.language import maximum as maximum
 from .frontend.language import minimum as minimum
 from .frontend.language import where as where
 from .frontend.lists import Lists as Lists
+from .frontend.pattern_factory import PatternFactory as PatternFactory
+from .frontend.pattern_factory import pattern as pattern
 from .frontend.patterns import Pattern as Pattern
-from .frontend.patterns import PatternFactory as PatternFactory
-from .frontend.patterns import pattern as pattern
 from .frontend.real import Real as Real
 from .frontend.real import cos as cos
 from .frontend.real import erf as erf

@@ -36,7 +36,7 @@ def _in(scope: ast.AST, prefix: str) -> Iterator[str]:
 def _empty(module: ast.Module) -> Iterator[str]:
     for node in module.body:
         is_assigned = isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
-        if is_assigned and ast.unparse(node.value) in ("{}", "[]", "set()"):
+        if is_assigned and (ast.unparse(node.value) in ("{}", "[]", "set()") or _called(node.value) == "deque"):
             yield _target(node)
 
 

@@ -172,6 +172,8 @@ class Backend(ABC):
         composite: Whether `forward` is made of torch's own operations. Autograd and `torch.func` then go through it
             for derivatives of every order, and `backward` serves partial results only.
         compiles: Whether `lower_kernels` lowers plans for targets that aren't in this machine.
+        keeps_apart: Whether what a group of a plan gives depends, bit for bit, on the group alone; a batch-invariant
+            call is then one plan, with groups for each entry. Groups may be for fewer keys than the tensors have.
         expected_error: The relative error to expect of `ModelledKernels.seconds`; None where it doesn't compile.
         choices: What `config` leaves open, by name, with the direction that each choice binds (None: both). A backend
             with choices is tuned.
@@ -183,6 +185,7 @@ class Backend(ABC):
     packages: tuple[str, ...] = ("torch",)
     composite: bool = False
     compiles: bool = False
+    keeps_apart: bool = False
 
     @property
     def expected_error(self) -> float | None:

@@ -8,7 +8,8 @@ from typing import Any
 from attncc.errors import PatternError
 from attncc.frontend import algebra
 from attncc.frontend.flex import Mod, from_mask_mod, from_score_mod
-from attncc.frontend.patterns import MODS, Pattern, PatternFactory, as_pattern, joined_patterns
+from attncc.frontend.pattern_factory import PatternFactory
+from attncc.frontend.patterns import MODS, Pattern, as_pattern, joined_patterns
 from attncc.frontend.scores import Score, ScoreFactory, as_score
 
 #: What callers may give for a pattern.
@@ -51,4 +52,4 @@ def per_head(patterns: Sequence[AnyPattern]) -> Pattern:
             rule="It takes one pattern for each head, at least one.",
             fix="Write per_head([first, second]).",
         )
-    return joined_patterns(chosen, algebra.by_head, lambda made_of: f"per_head([{', '.join(made_of)}])")
+    return joined_patterns(chosen, algebra.by_head, algebra.per_head)

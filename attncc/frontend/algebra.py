@@ -65,6 +65,11 @@ def union(made_of: Sequence[str]) -> str:
     return " | ".join(enclosed(text, "&") for text in made_of)
 
 
+def per_head(made_of: Sequence[str]) -> str:
+    """Return how the pattern that `by_head` makes is written, of texts of its parts."""
+    return f"per_head([{', '.join(made_of)}])"
+
+
 def enclosed(text: str, signs: str) -> str:
     """Return a text, in brackets if one of the signs stands in it outside of brackets."""
     depth = 0

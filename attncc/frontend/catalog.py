@@ -21,7 +21,8 @@ from attncc.frontend.declarations import Declaration, Parameter
 from attncc.frontend.graph_templates import check_untraced
 from attncc.frontend.language import Table
 from attncc.frontend.lists import Lists
-from attncc.frontend.patterns import Pattern, PatternFactory
+from attncc.frontend.pattern_factory import PatternFactory
+from attncc.frontend.patterns import Pattern
 from attncc.frontend.plugins import PATTERNS, patterns_of
 from attncc.frontend.weights import Weights
 

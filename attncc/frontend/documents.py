@@ -14,10 +14,9 @@ from attncc._util import caching
 from attncc._util.tracing import constant
 from attncc.errors import PatternError, ShapeError, TableError, refuse_traced
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
-from attncc.frontend.graph_templates import handle_of
 from attncc.frontend.language import TablePlaceholder
 from attncc.frontend.patterns import Pattern, TracedPattern
-from attncc.frontend.score_templates import InPacking, Shapes, Template, key_in_graphs, put_tables
+from attncc.frontend.score_templates import InPacking, Repositioned, Shapes, key_in_graphs, put_tables
 from attncc.frontend.scores import Score
 from attncc.frontend.templates import PatternTemplate, handle_in_graphs, put, template_of
 from attncc.ir.normal import comparison
@@ -174,7 +173,7 @@ def packed_there(pattern: Pattern, columns: Sequence[Any], number: int) -> Patte
 
 def packed_in_graph(pattern: Pattern, columns: Sequence[Any]) -> TracedPattern:
     """Return the same where the columns are values of a graph that is recorded; raises PatternError."""
-    own, tables = pattern.in_graphs or handle_of(pattern.template), len(pattern.tables)
+    own, tables = pattern.template_handle, len(pattern.tables)
     used = [columns[n] for n in _used_in_graph(own, tables)]
     return TracedPattern(_handle_in_graph(own, tables), [*pattern.tables, *used], pattern.name)
 
@@ -187,24 +186,18 @@ def score_in_graph(score: Score, columns: Sequence[Any]) -> Score:
 
 
 @dataclass(frozen=True)
-class InDocuments:
+class InDocuments(Repositioned):
     """A score of the positions inside of packed documents, whose ends a graph gives.
 
     Attributes:
-        own: The score of a document.
         used: How many columns of LOOKED_UP it looks up, which are its tables after the score's own.
     """
 
-    own: Template
     used: int
 
     @property
-    def names(self) -> tuple[str, ...]:
-        return self.own.names
-
-    @property
-    def tables(self) -> int:
-        return self.own.tables + self.used
+    def added(self) -> int:
+        return self.used
 
     def expression(self, shapes: Shapes) -> ScoreExpression:
         return _packed_score(self.own.expression(shapes), self.own.tables)[0]

@@ -15,7 +15,8 @@ from attncc.errors import AttnccError, PatternError, ScoreError, told
 from attncc.frontend.captures import Captures
 from attncc.frontend.graph_templates import check_untraced
 from attncc.frontend.language import Index, Table
-from attncc.frontend.patterns import Pattern, pattern
+from attncc.frontend.pattern_factory import pattern
+from attncc.frontend.patterns import Pattern
 from attncc.frontend.real import Real, real_of
 from attncc.frontend.score_templates import Fixed, put_tables
 from attncc.frontend.scores import Score

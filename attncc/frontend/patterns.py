@@ -9,35 +9,26 @@ import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from types import FunctionType, MethodType
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import sympy
 
 from attncc._util.display import Displayed
-from attncc._util.tracing import is_recording, plain, shown
+from attncc._util.tracing import constant, is_recording, plain, shown
 from attncc.errors import ExportError, PatternError
 from attncc.frontend import algebra
 from attncc.frontend.declarations import Declaration
-from attncc.frontend.declared import template_for
 from attncc.frontend.graph_templates import (
     check_untraced,
-    declared_handle,
     derived_handle,
     handle_of,
-    is_graph_value,
     joined_handle,
-    slot_of,
 )
-from attncc.frontend.language import Index, Table
-from attncc.frontend.lists import Lists
-from attncc.frontend.surroundings import surroundings
 from attncc.frontend.templates import Change, PatternTemplate, Tables, derived, joined, put, template_of
 from attncc.ir.codec import Program
-from attncc.ir.condition import Condition, predicate_of
 from attncc.ir.normal import digest, normalised
-from attncc.ir.placeholders import TableKind
 from attncc.ir.predicate import Predicate, disjunction
-from attncc.ir.symbols import BY_NAME, B
+from attncc.ir.symbols import B
 from attncc.ir.tables import TableData
 
 #: What plain functions are, such as those for FlexAttention.
@@ -97,7 +88,7 @@ class Pattern(Displayed):
         """The tables that are looked up, by the symbols of the template's placeholders."""
         return self.template.bound(self.tables)
 
-    @cached_property
+    @property
     def device(self) -> Any:
         """Where tables lie that aren't read on the host; None where there are none, or on several devices."""
         devices = {table.tensor.device for table in self.looked_up if table.tensor is not None}
@@ -181,25 +172,25 @@ class Pattern(Displayed):
 
     def _derived(self, change: Change, written: str, *numbers: int) -> Pattern:
         if is_recording():
-            return TracedPattern(derived_handle(self._in_graph, change, *map(plain, numbers)), self.tables, self.name)
-        name = written.format(algebra.enclosed(repr(self), "&|~"))
-        return Pattern(derived(self.template, change, *numbers), name, None, self.tables)
+            handle = derived_handle(self.template_handle, change, *map(plain, numbers))
+            return TracedPattern(handle, self.tables, _derived_name(written, self.name))
+        return Pattern(derived(self.template, change, *numbers), _derived_name(written, repr(self)), None, self.tables)
 
     @property
-    def _in_graph(self) -> str:
+    def template_handle(self) -> str:
         """The template's handle, for a graph that makes other patterns of this one."""
         return self.in_graphs or handle_of(self.template)
 
-    def __and__(self, other: Pattern | PatternFactory) -> Pattern:
+    def __and__(self, other: Pattern | Callable[[], Pattern]) -> Pattern:
         return joined_patterns([self, as_pattern(other)], algebra.both, algebra.intersection)
 
-    def __or__(self, other: Pattern | PatternFactory) -> Pattern:
+    def __or__(self, other: Pattern | Callable[[], Pattern]) -> Pattern:
         return joined_patterns([self, as_pattern(other)], algebra.either, algebra.union)
 
-    def __rand__(self, other: PatternFactory) -> Pattern:
+    def __rand__(self, other: Callable[[], Pattern]) -> Pattern:
         return as_pattern(other) & self
 
-    def __ror__(self, other: PatternFactory) -> Pattern:
+    def __ror__(self, other: Callable[[], Pattern]) -> Pattern:
         return as_pattern(other) | self
 
     def __invert__(self) -> Pattern:
@@ -256,88 +247,18 @@ class TracedPattern(Pattern):
         return id(self)
 
 
-class PatternFactory(Declaration):
-    """What `@attncc.pattern` makes of a function: call it with parameters to get a `Pattern`.
-
-    Attributes:
-        name: The function's name.
-        doc: The function's documentation.
-        parameters: The declared parameters, with types, defaults and limits.
-    """
-
-    kind = "pattern"
-    error = PatternError
-    returns = "conditions on positions"
-    known_symbols: ClassVar[Mapping[str, Index]] = {name: Index.of(symbol) for name, symbol in BY_NAME.items()}
-    known_types = (int, bool, Table, Lists)
-
-    def __call__(self, **values: Any) -> Pattern:
-        """Return the pattern for these parameters; raises ParameterError, TableError or PatternError."""
-        if is_recording():
-            return self._traced(values)
-        checked = self.checked(values)
-        tables = {name: value for name, value in checked.items() if isinstance(value, (Table, Lists))}
-        kinds = {name: TableKind.of(table, self.parameter(name).claims) for name, table in tables.items()}
-        template = self._template(checked, kinds) if kinds else None
-        if template is None:
-            return Pattern(self.subsets(checked), self.name, checked)
-        return Pattern(template, self.name, checked, tuple(tables.values()))
-
-    def _traced(self, values: Mapping[str, Any]) -> TracedPattern:
-        """Return the pattern for parameters that may be values of the graph that is recorded."""
-        tables = {name: value for name, value in values.items() if is_graph_value(value)}
-        ordered = [p.name for p in self.parameters if p.name in tables] or sorted(tables)
-        slots = tuple([slot_of(name, tables[name]) for name in ordered])
-        others = {name: plain(value) for name, value in values.items() if name not in tables}
-        handle = declared_handle(self, slots, tuple(others), *others.values())
-        return TracedPattern(handle, [tables[name] for name in ordered], self.name)
-
-    def _template(self, parameters: Mapping[str, Any], kinds: Mapping[str, TableKind]) -> PatternTemplate | None:
-        others = tuple([item for item in parameters.items() if item[0] not in kinds])
-        return template_for(self, others, tuple(kinds.items()), surroundings(self.function))
-
-    def subsets(self, parameters: Mapping[str, Any]) -> list[Predicate]:
-        """Return the predicates that the function makes of checked parameters; raises PatternError."""
-        result = self.evaluated(parameters)
-        subsets = result if isinstance(result, tuple | list) else (result,)
-        if not subsets or not all(isinstance(subset, Condition | bool) for subset in subsets):
-            raise PatternError(
-                f"Pattern {self.name!r} returned {result!r}.",
-                rule="A pattern returns one comparison, or a tuple of them, one for each subset.",
-                fix="Return the predicate, as in `return (j <= i) & (i - j < window)`.",
-            )
-        return [predicate_of(subset) for subset in subsets]
-
-
 def _copied(*arguments: Any) -> Pattern:
     found = Pattern(*arguments)
     _registry.setdefault(found.handle, found)
     return found
 
 
-def pattern(function: Callable[..., Any]) -> PatternFactory:
-    """Declare an attention pattern (decorator).
-
-    Args:
-        function: Names the symbols that it uses among i, j, h, b, n_q, n_k. Every other parameter is annotated with
-            int, bool, `attncc.Table` or `attncc.Lists`; an int may have limits, `Annotated[int, Bounds(minimum=1)]`.
-            The function returns one condition, or a tuple of them, one for each subset A^(m).
-
-    Returns:
-        The declared pattern, to be called with its parameters.
-
-    Raises:
-        PatternError: For a parameter without a usable annotation.
-    """
-    return PatternFactory.of(function)
-
-
 def as_pattern(value: object) -> Pattern:
     """Return `value` as a pattern: a Pattern, or a declared pattern that needs no parameters."""
     if isinstance(value, Pattern):
         return value
-    if isinstance(value, PatternFactory):
-        return value()
+    if isinstance(value, Declaration) and value.kind == "pattern":
+        return cast(Callable[[], Pattern], value)()
     if hasattr(value, "shape"):
         raise PatternError(
             f"A {type(value).__name__} of shape {tuple(map(plain, value.shape))} is not a pattern.",
@@ -377,7 +298,7 @@ def joined_patterns(
 ) -> Pattern:
     """Return the join of patterns; a table that several of them look up is one table of the result."""
     if is_recording():
-        return _joined_in_graph(patterns, join, ", ".join([p.name for p in patterns]))
+        return _joined_in_graph(patterns, join, _joined_name(written, *[p.name for p in patterns]))
     tables = {table.identity: table for p in patterns for table in p.tables}
     numbers = {identity: number for number, identity in enumerate(tables)}
     own = tuple(tuple(numbers[table.identity] for table in p.tables) for p in patterns)
@@ -397,4 +318,14 @@ def _joined_in_graph(patterns: Sequence[Pattern], join: Callable[..., Predicate]
             if not known:
                 tables.append(table)
         numbers.append(tuple(own))
-    return TracedPattern(joined_handle(join, tuple(numbers), *[p._in_graph for p in patterns]), tables, name)
+    return TracedPattern(joined_handle(join, tuple(numbers), *[p.template_handle for p in patterns]), tables, name)
+
+
+@constant
+def _derived_name(written: str, own: str) -> str:
+    return written.format(algebra.enclosed(own, "&|~"))
+
+
+@constant
+def _joined_name(written: Callable[[Sequence[str]], str], *names: str) -> str:
+    return written(names)

@@ -6,7 +6,7 @@ from types import ModuleType
 
 from attncc._util.entry_points import PluginGroup
 from attncc.errors import PluginError
-from attncc.frontend.patterns import PatternFactory
+from attncc.frontend.pattern_factory import PatternFactory
 
 
 def patterns_of(module: ModuleType) -> dict[str, PatternFactory]:

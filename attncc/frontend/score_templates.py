@@ -136,19 +136,34 @@ class Packer(Protocol):
 
 
 @dataclass(frozen=True)
-class InPacking:
-    """A score of the positions inside packed documents, or of a batch's sequences."""
+class Repositioned:
+    """A score whose positions are those of another's: it has the other's weights, and its tables first.
+
+    Attributes:
+        own: The other score.
+    """
 
     own: Template
-    packer: Packer
 
     @property
     def names(self) -> tuple[str, ...]:
         return self.own.names
 
     @property
+    def added(self) -> int:
+        """The number of tables that a graph gives after the other score's own."""
+        return 0
+
+    @property
     def tables(self) -> int:
-        return self.own.tables
+        return self.own.tables + self.added
+
+
+@dataclass(frozen=True)
+class InPacking(Repositioned):
+    """A score of the positions inside packed documents, or of a batch's sequences."""
+
+    packer: Packer
 
     def expression(self, shapes: Shapes) -> ScoreExpression:
         return _packed(self.own.expression(shapes), self.packer)

@@ -14,10 +14,9 @@ from attncc._util.tracing import constant
 from attncc.errors import ShapeError, refuse_traced
 from attncc.frontend import algebra
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
-from attncc.frontend.graph_templates import handle_of
 from attncc.frontend.language import TablePlaceholder
 from attncc.frontend.patterns import Pattern, TracedPattern
-from attncc.frontend.score_templates import InPacking, Shapes, Template, key_in_graphs
+from attncc.frontend.score_templates import InPacking, Repositioned, Shapes, key_in_graphs
 from attncc.frontend.scores import Score
 from attncc.frontend.templates import PatternTemplate, derived, handle_in_graphs, template_of
 from attncc.ir.normal import comparison
@@ -128,7 +127,7 @@ def placed_in_graph(pattern: Pattern, columns: Mapping[str, Any]) -> TracedPatte
 
     Both are read when the graph runs, as tables of a pattern are.
     """
-    own = pattern.in_graphs or handle_of(pattern.template)
+    own = pattern.template_handle
     handle = _placed_handle(own, len(pattern.tables), tuple(columns))
     return TracedPattern(handle, [*pattern.tables, *columns.values()], pattern.name)
 
@@ -140,24 +139,18 @@ def score_in_graph(score: Score, columns: Mapping[str, Any]) -> Score:
 
 
 @dataclass(frozen=True)
-class InSequences:
+class InSequences(Repositioned):
     """A score of the positions inside of a batch's sequences, whose offsets and lengths a graph gives.
 
     Attributes:
-        own: The score of a sequence.
         columns: The names of what the graph gives, which are its tables after the score's own.
     """
 
-    own: Template
     columns: tuple[str, ...]
 
     @property
-    def names(self) -> tuple[str, ...]:
-        return self.own.names
-
-    @property
-    def tables(self) -> int:
-        return self.own.tables + len(self.columns)
+    def added(self) -> int:
+        return len(self.columns)
 
     def expression(self, shapes: Shapes) -> ScoreExpression:
         return _placed_score(self.own.expression(shapes), self.own.tables, self.columns)

@@ -55,7 +55,7 @@ def _known(value: object, names: tuple[str, ...], inside: frozenset[int]) -> Has
         return type(value), value
     if isinstance(value, tuple):
         return tuple(_known(each, names, inside) for each in value)
-    if hasattr(value, "is_inference") and hasattr(value, "data_ptr"):
+    if not isinstance(value, _DESCRIBED) and hasattr(value, "is_inference") and hasattr(value, "data_ptr"):
         if value.is_inference():  # nothing counts what is written to it
             raise _UnknownError
         return _Tensor(value)
@@ -86,9 +86,10 @@ def _is_settled(value: object) -> bool:
 
 def _read(function: FunctionType) -> list[object]:
     """Return the values of the variables that a function reads, and that functions inside of it do."""
-    variables = map(function.__globals__.get, _names(function.__code__))
-    closed_over = map(_content, function.__closure__ or ())
-    return [*variables, *closed_over, function.__defaults__, *(function.__kwdefaults__ or {}).values()]
+    known = function.__globals__
+    found = [known.get(name) for name in _names(function.__code__)]
+    found += [_content(cell) for cell in function.__closure__ or ()]
+    return [*found, function.__defaults__, *(function.__kwdefaults__ or {}).values()]
 
 
 def _content(cell: object) -> object:

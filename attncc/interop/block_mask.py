@@ -10,7 +10,8 @@ from attncc.errors import PatternError
 from attncc.frontend.accepted import AnyPattern
 from attncc.frontend.flex import from_mask_mod
 from attncc.frontend.language import Index, Table
-from attncc.frontend.patterns import Pattern, pattern
+from attncc.frontend.pattern_factory import pattern
+from attncc.frontend.patterns import Pattern
 from attncc.interop.block_lists import BlockTensors
 from attncc.interop.exported import Exported, positive
 from attncc.interop.mask_mod import mask_mod_of

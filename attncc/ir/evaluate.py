@@ -24,7 +24,7 @@ from attncc.ir.lists import IsMember
 from attncc.ir.predicate import And, Atom, Connective, Constant, Predicate
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.symbols import I, J
-from attncc.ir.tables import Read, TableData
+from attncc.ir.tables import Array, Read, TableData
 
 Environment = Mapping[sympy.Basic, Any]
 #: Types of indices on the host: a position, or an array of them.
@@ -167,7 +167,7 @@ def _reader(expr: Read) -> Evaluator:
 
     def value(env: Environment) -> Any:
         table = find(env)
-        if isinstance(env, Consecutive) and env.symbol == index and (part := env.part_of(table)) is not None:
+        if isinstance(env, Consecutive) and env.symbol is index and (part := env.part_of(table)) is not None:
             return part
         return _look_up(table, [place(env)])
 
@@ -228,16 +228,32 @@ def _choose(condition: Any, yes: Any, no: Any) -> Any:
 
 
 def _look_up(table: Any, indices: list[Any]) -> Any:
-    if len(indices) == 1 and isinstance(table, TableData) and isinstance(indices[0], _ON_HOST):
-        [index] = indices
-        if isinstance(index, int):
-            return int(table.data[min(max(index, 0), table.data.shape[0] - 1)])
-        return table.data.take(index, mode="clip").astype(np.int64, copy=False)
+    if isinstance(table, TableData) and all(isinstance(index, _ON_HOST) for index in indices):
+        return _look_up_on_host(table.data, indices)
     clipped = tuple(_clip(index, 0, size - 1) for index, size in zip(indices, table.shape, strict=True))
     found = _beside(table, clipped)[clipped]
     if not isinstance(found, np.ndarray | np.generic):
         return found  # a tensor, whose entries nobody waits for
     return int(found) if all(isinstance(index, int) for index in clipped) else found.astype(np.int64, copy=False)
+
+
+def _look_up_on_host(entries: Array, indices: list[int | Array]) -> Any:
+    """Return entries at integers, which are taken first, and at arrays."""
+    arrays: list[Array] = []
+    for index in indices:
+        axis = len(arrays)
+        if isinstance(index, int):
+            place = min(max(index, 0), entries.shape[axis] - 1)
+            entries = entries[place] if not axis else entries[:, place] if axis == 1 else entries.take(place, axis)
+        else:
+            arrays.append(index)
+    if not arrays:
+        return int(entries)
+    if len(arrays) == 1:
+        found = entries.take(arrays[0], mode="clip")
+    else:
+        found = entries[tuple([_clip(index, 0, size - 1) for index, size in zip(arrays, entries.shape, strict=True)])]
+    return found.astype(np.int64, copy=False)
 
 
 def _sought(table: Any, row: list[Any], value: Any) -> Any:

@@ -34,7 +34,8 @@ class GridNames:
     def of(cls, forms: Iterable[sympy.Expr]) -> GridNames:
         """Return the names for expressions: coordinates are those of queries that are those of keys, too."""
         found = list(forms)
-        lengths = dict(filter(None, (wanted(quotient.args[1]) for form in found for quotient in form.atoms(FloorDiv))))
+        divisors = {quotient.args[1] for form in found for quotient in form.atoms(FloorDiv)}
+        lengths = dict(sorted(filter(None, map(wanted, divisors)), key=str))  # the same text in every process
         plain = [without_lengths(form) for form in found]
         return cls(lengths, _coordinates(_radices(plain)))
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import sympy
+from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from attncc.ir.arithmetic import floor_quotient
@@ -119,6 +120,11 @@ class _Printer(StrPrinter):  # type: ignore[misc]
     def _print_Root(self, expr: sympy.Expr) -> str:
         return f"√({self._print(expr.args[0])})"
 
+    def _print_Pow(self, expr: sympy.Pow, rational: bool = False) -> str:
+        if expr.exp.is_Integer and expr.exp > 1:
+            return f"{self.parenthesize(expr.base, PRECEDENCE['Pow'])}{str(expr.exp).translate(_SUPERSCRIPT)}"
+        return str(super()._print_Pow(expr, rational)).replace("**", "^")
+
     def _print_Function(self, expr: sympy.Function) -> str:
         name = type(expr).__name__
         if name in _INFIX:
@@ -141,7 +147,7 @@ def expression(expr: sympy.Expr) -> str:
 
 
 def formula(expr: sympy.Expr) -> str:
-    """Return an expression at the lengths that its grids are for, which follow: `score − ⌊i / 64⌋, where n_q = 4096`."""
+    """Return an expression at the lengths that its grids are for, which follow: `score − ⌊i / 8⌋, where n_q = 64`."""
     text, legend = expression(without_lengths(expr)), replace(GridNames.of([expr]), coordinates=()).legend(expression)
     return f"{text}, where {legend}" if legend else text
 
@@ -169,11 +175,6 @@ def connectivity(subset: Predicate, number: int | None = None) -> str:
     """Return a set in the notation of Child et al. (2019): `A⁽¹⁾ᵢ = { j : ... }`."""
     label = "" if number is None else f"⁽{str(number).translate(_SUPERSCRIPT)}⁾"
     return f"A{label}ᵢ = {{ j : {condition(subset)} }}"
-
-
-def clause_text(clause: Clause) -> str:
-    """Return a clause as its spans joined by ∧."""
-    return _clause(clause, GridNames.of(clause.spans))
 
 
 def _clause(clause: Clause, names: GridNames) -> str:

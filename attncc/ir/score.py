@@ -63,7 +63,7 @@ class ScoreExpression:
     @property
     def is_identity(self) -> bool:
         """Whether scores stay as they are."""
-        return bool(self.expr == SCORE)
+        return self.expr is SCORE or bool(self.expr == SCORE)
 
     @property
     def is_additive(self) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from attncc.frontend.language import Index, Table
-from attncc.frontend.patterns import Pattern, pattern
+from attncc.frontend.pattern_factory import pattern
+from attncc.frontend.patterns import Pattern
 from attncc.ir.claims import Bounds
 from attncc.ir.condition import Condition
 from attncc.like.band import check_choice

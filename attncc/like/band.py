@@ -9,7 +9,8 @@ import numpy as np
 
 from attncc.errors import ParameterError
 from attncc.frontend.language import Index
-from attncc.frontend.patterns import Pattern, pattern
+from attncc.frontend.pattern_factory import pattern
+from attncc.frontend.patterns import Pattern
 from attncc.ir.claims import Bounds
 from attncc.ir.condition import Condition
 from attncc.ir.predicate import TRUE

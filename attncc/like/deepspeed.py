@@ -16,7 +16,8 @@ import numpy as np
 from attncc.errors import ParameterError, check_known
 from attncc.frontend.language import Index, Table, minimum
 from attncc.frontend.lists import Lists
-from attncc.frontend.patterns import Pattern, pattern
+from attncc.frontend.pattern_factory import pattern
+from attncc.frontend.patterns import Pattern
 from attncc.ir.condition import Condition
 from attncc.like.band import check_at_least, check_flag
 

@@ -8,7 +8,8 @@ from typing import Any
 from attncc.errors import ParameterError
 from attncc.frontend.catalog import load
 from attncc.frontend.language import Index
-from attncc.frontend.patterns import Pattern, pattern
+from attncc.frontend.pattern_factory import pattern
+from attncc.frontend.patterns import Pattern
 from attncc.ir.condition import Condition
 from attncc.like.band import check_at_least, check_flag, named
 

@@ -41,6 +41,20 @@ def _ends_of(index: sympy.Expr) -> Callable[[Shape], tuple[int, int]]:
     return ENDS.get(index, lambda shape: (number, number))
 
 
+class _MemberRead(NamedTuple):
+    """A look-up by batch entry or head: its table, what may stand for it, and the axes that have one for each."""
+
+    read: Read
+    symbol: TableSymbol
+    by_entry: tuple[int, ...]
+    by_head: tuple[int, ...]
+
+    @classmethod
+    def of(cls, read: Read) -> _MemberRead:
+        axes = (tuple(axis for axis, index in enumerate(read.indices) if index == symbol) for symbol in (B, H))
+        return cls(read, read.args[0], *axes)
+
+
 class _Settled(NamedTuple):
     """What is known of a template for all lengths and tables.
 
@@ -52,7 +66,7 @@ class _Settled(NamedTuple):
     """
 
     reads: tuple[_BoundRead, ...]
-    of_members: tuple[Read, ...]
+    of_members: tuple[_MemberRead, ...]
     has_lengths: bool
     is_exact: bool
 
@@ -60,7 +74,7 @@ class _Settled(NamedTuple):
 @caching.algebra(1024)
 def _settled(template: Predicate) -> _Settled:
     reads = reads_of(template)
-    of_members = tuple(read for read in reads if {B, H} & set(read.indices))
+    of_members = tuple(_MemberRead.of(read) for read in reads if {B, H} & set(read.indices))
     bound = tuple(map(_BoundRead.of, reads))
     return _Settled(bound, of_members, bool({NQ, NK} & template.free), _is_exact_everywhere(template))
 
@@ -81,24 +95,24 @@ def check_bound(pattern: Pattern, shape: Shape) -> None:
 
 def check_sizes(pattern: Pattern, shape: Shape) -> None:
     """Raise TableError unless tables that differ by batch entry or head have one entry for each, and no more."""
-    for read in _settled(pattern.template.predicate).of_members:
-        table = pattern.bound.get(read.args[0], read.table)
-        for index, size in zip(read.indices, table.shape, strict=False):
-            if index not in (B, H):
-                continue
-            what, number = ("batch entries", shape.batch) if index == B else ("heads", shape.heads)
-            if size != number:
-                raise TableError(
-                    f"{title(read, table)} {size} {what}, the tensors have {number}.",
-                    rule="A table that differs by batch entry or head has one entry for each of them.",
-                    fix="Slice the table, or give the dimension size 1 to share it.",
-                )
+    for read, symbol, by_entry, by_head in _settled(pattern.template.predicate).of_members:
+        table = pattern.bound.get(symbol, read.table)
+        sizes = table.shape
+        for axes, what, number in ((by_entry, "batch entries", shape.batch), (by_head, "heads", shape.heads)):
+            for axis in axes:
+                if sizes[axis] != number:
+                    raise TableError(
+                        f"{title(read, table)} {sizes[axis]} {what}, the tensors have {number}.",
+                        rule="A table that differs by batch entry or head has one entry for each of them.",
+                        fix="Slice the table, or give the dimension size 1 to share it.",
+                    )
 
 
 def _fits(settled: _Settled, pattern: Pattern, shape: Shape) -> bool:
     """Return whether every look-up of a table, by a symbol or a number, lies inside of it wherever it stands."""
+    bound = pattern.bound
     for symbol, table, ends in settled.reads:
-        for ends_of, size in zip(ends, pattern.bound.get(symbol, table).shape, strict=False):
+        for ends_of, size in zip(ends, bound.get(symbol, table).shape, strict=False):
             low, high = ends_of(shape)
             if low < 0 or high >= size:
                 return False

@@ -110,17 +110,16 @@ def _band(span: Span) -> tuple[sympy.Expr, Narrowing] | None:
     if parts is None or span.holes:
         return None
     rising, falling = inverse(parts[1]), inverse(-parts[1])
-    first, low, high = rising or falling, span.low, span.high
+    first = rising or falling
     if first is None:
         return None
+    sign, least, most = (1, span.low, span.high) if rising else (-1, span.high, span.low)
 
     def narrow(value: int, start: int, stop: int) -> tuple[int, int]:
-        least, most = (low, high) if rising else (high, low)
-        sign = 1 if rising else -1
-        if least is not None:
-            start = max(start, first(sign * (least - value)))
-        if most is not None:
-            stop = min(stop, first(sign * (most - value) + 1))
+        if least is not None and (limit := first(sign * (least - value))) > start:
+            start = limit
+        if most is not None and (limit := first(sign * (most - value) + 1)) < stop:
+            stop = limit
         return start, stop
 
     return parts[0], narrow
@@ -185,9 +184,11 @@ def listed(pattern: Pattern, shape: Shape) -> tuple[KeyList, ...] | None:
     found = _keys(template, tables, shape, sizes)
     if found is None:
         return None
-    if by_entry or by_head:
-        shared = grouped(*sizes, by_entry, by_head, _shared(found, sizes[1]))
+    if by_head:
+        shared = grouped(*sizes, by_entry, by_head, lambda entry, head: _known(found[entry * sizes[1] + head]))
         groups = [KeyList(*members, keys) for members, keys in shared]
+    elif by_entry:
+        groups = _by_keys(found)
     else:
         groups = [KeyList(None, None, found[0])]
     if pattern.template.page_size:
@@ -196,14 +197,17 @@ def listed(pattern: Pattern, shape: Shape) -> tuple[KeyList, ...] | None:
     return tuple(groups)
 
 
-def _shared(found: list[Keys], heads: int) -> Callable[[int, int], tuple[Hashable, Keys]]:
-    """Return what gives the keys of an entry and a head, after what they are known by."""
+def _known(keys: Keys) -> tuple[Hashable, Keys]:
+    """Return keys after what they are known by."""
+    return keys if isinstance(keys, tuple) else keys.tobytes(), keys
 
-    def of(entry: int, head: int) -> tuple[Hashable, Keys]:
-        keys = found[entry * heads + head]
-        return keys if isinstance(keys, tuple) else keys.tobytes(), keys
 
-    return of
+def _by_keys(found: list[Keys]) -> list[KeyList]:
+    """Return the keys of batch entries, in one list for all whose keys are equal."""
+    entries: dict[Hashable, list[int]] = {}
+    for entry, keys in enumerate(found):
+        entries.setdefault(keys if isinstance(keys, tuple) else keys.tobytes(), []).append(entry)
+    return [KeyList(tuple(alike), None, found[alike[0]]) for alike in entries.values()]
 
 
 def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, int]) -> list[Keys] | None:
@@ -241,6 +245,9 @@ def _ranges(clause: ClauseKeys, env: Environment, sizes: tuple[int, int], kv_len
         return [clause.range_of(values, kv_len)]
     members = sizes[0] * sizes[1]
     columns = [_of_each(value, sizes) for value in values]
+    if len(columns) == 1:
+        [narrow], step = clause.narrowings, clause.step
+        return [range(*narrow(value, 0, kv_len), step) for value in columns[0]]
     rows = zip(*columns, strict=True) if columns else [()] * members
     return [clause.range_of(row, kv_len) for row in rows]
 

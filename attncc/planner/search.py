@@ -12,6 +12,7 @@ import sympy
 from attncc._util import caching
 from attncc.errors import ConfigError
 from attncc.frontend.accepted import AnyPattern, accepted_pattern
+from attncc.frontend.apart import PatternApart
 from attncc.frontend.pages import Pages
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.templates import Tables, bound_clause, filled
@@ -94,6 +95,8 @@ def plan_for(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> Plan:
     """Return the plan for a shape, as `plan` does; the last ones are kept."""
     if (of_one := plan_of_one(pattern, shape, tile, target)) is not None:
         return of_one
+    if isinstance(pattern, PatternApart):
+        return _apart(pattern, shape, tile, target)
     check_bound(pattern, shape)
     groups = _groups(pattern, shape, tile, find_target(target))
     if (pages := Pages.of(pattern)) is not None:
@@ -107,11 +110,21 @@ def plan_of_one(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> Plan
 
     It isn't kept: a step of decoding makes it in less time than others take to be kept.
     """
-    if shape.q_len != 1 or not shape.kv_len:
+    if shape.q_len != 1 or not shape.kv_len or isinstance(pattern, PatternApart):
         return None
     check_bound(pattern, shape)
     keys = listed(pattern, shape)
     return None if keys is None else Plan(pattern, shape, *tile, target, listed=keys)
+
+
+def _apart(pattern: PatternApart, shape: Shape, tile: Tile, target: str) -> Plan:
+    """Return the plan of a batch whose entries have the groups, and the number of keys, that they have alone."""
+    groups = tuple(
+        replace(group, batches=(entry,))
+        for entry, (own, kv_len) in enumerate(pattern.parts)
+        for group in plan_for(own, replace(shape, kv_len=kv_len, batch=1), tile, target).groups
+    )
+    return Plan(pattern, shape, *tile, target, groups)
 
 
 def _groups(pattern: Pattern, shape: Shape, tile: Tile, target: Target) -> tuple[Group, ...]:

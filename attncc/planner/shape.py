@@ -31,10 +31,10 @@ class Shape:
     batch: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in LEAST.items():
-            value = getattr(self, name)
+        for name, value in self.__dict__.items():
+            least = LEAST[name]
             if type(value) is not int or not least <= value < MAX_POSITION:
-                object.__setattr__(self, name, _within(name, value, least))
+                object.__setattr__(self, name, _within(name, value, least))  # its place in the dictionary stays
         if not LEAST["q_offset"] <= self.q_offset + self.q_len < MAX_POSITION:
             _within("q_offset + q_len", self.q_offset + self.q_len, LEAST["q_offset"])
 

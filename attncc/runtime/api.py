@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from attncc.backends.device import here, target_name
 from attncc.backends.logsum import LogSum
 from attncc.configs.encoding import Config
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
+from attncc.frontend.apart import apart
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
 from attncc.ir.score import IDENTITY
@@ -22,7 +23,7 @@ from attncc.planner.directions import check_direction
 from attncc.planner.plan import Plan
 from attncc.runtime import executables, export, library, operators
 from attncc.runtime.arguments import check_kinds, check_tensors, check_types, checked, fitting, scale_of
-from attncc.runtime.batch_invariant import joined, one_by_one
+from attncc.runtime.batch_invariant import joined, one_by_one, run_together
 from attncc.runtime.call import AttentionCall, Result
 from attncc.runtime.eager import is_eager
 from attncc.runtime.score_module import ScoreModule, warn_of_captured
@@ -75,7 +76,8 @@ def attention(
             without the sink. It takes a second pass over the products of queries and keys, on a CPU about as long as
             the forward, and in triton's place PyTorch's own products. It has no derivative.
         batch_invariant: Compute each batch entry as if it were alone, so that its results are the same, bit for bit, in
-            every batch. Each takes a call of its own, and runs under the default configuration, whatever was tuned.
+            every batch. It runs under the default configuration, whatever was tuned. On triton the batch is one call;
+            elsewhere, with tables on a GPU, and with `return_max_scores`, each entry takes a call of its own.
         backend: A backend's name. By default triton on a GPU and torch elsewhere, and on a GPU for what triton refuses,
             which is logged.
         config: The backend's and the planner's options. By default what tuning has found (see attncc.explain_config);
@@ -97,9 +99,9 @@ def attention(
     chosen, bound = accepted_pattern(pattern), accepted_score(score, weights)
     warn_of_captured(bound, weights)
     if batch_invariant and isinstance(query, Tensor) and len(query):
-        alone = partial(attention, scale=scale, enable_gqa=enable_gqa, backend=backend, config=config or {})
-        alone = partial(alone, return_lse=return_lse, return_max_scores=return_max_scores)
-        return _one_by_one(alone, query, key, value, chosen, bound, sink, q_offset, kv_len)
+        run = partial(attention, scale=scale, enable_gqa=enable_gqa, backend=backend, config=config or {})
+        run = partial(run, return_lse=return_lse, return_max_scores=return_max_scores)
+        return _batch_invariant(run, query, key, value, chosen, bound, sink, q_offset, kv_len)
     if kv_len is not None or is_of_each(q_offset):
         check_types(query, key, value)
         chosen, bound, q_offset = placed(chosen, bound, query, key, q_offset, kv_len)
@@ -107,8 +109,8 @@ def attention(
     return _attended(query, key, value, call, chosen, bound, sink)
 
 
-def _one_by_one(
-    alone: Callable[..., Result],
+def _batch_invariant(
+    run: partial[Result],
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -118,17 +120,20 @@ def _one_by_one(
     q_offset: Lengths,
     kv_len: Lengths | None,
 ) -> Result:
-    """Return the results of `alone`, which is attention, on each batch entry."""
+    """Return the results of `run`, which is attention, on the batch entries: together, or each alone."""
     check_types(query, key, value)
     check_tensors(query, key, value, enable_gqa=True)
     if sink is not None:
         check_sink(sink, query)
     sequences = sequences_of(query, key, q_offset, key.shape[2] if kv_len is None else kv_len)
+    if run_together(query, key, value, pattern, run.keywords["backend"]) and not run.keywords["return_max_scores"]:
+        own_score = score if score.key == IDENTITY.key else sequences.score(score)
+        return run(query, key, value, apart(pattern, sequences), score=own_score, sink=sink)
     offsets, lengths = (list(column) for column in sequences.columns.values())
     results = []
     for own, offset, n in zip(one_by_one(len(query), pattern, score, sink), offsets, lengths, strict=True):
         tensors = query[own.part], key[own.part, :, :n], value[own.part, :, :n]
-        results.append(alone(*tensors, own.pattern, score=own.score, sink=own.sink, q_offset=int(offset)))
+        results.append(run(*tensors, own.pattern, score=own.score, sink=own.sink, q_offset=int(offset)))
     return joined(results)
 
 

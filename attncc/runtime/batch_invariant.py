@@ -1,7 +1,9 @@
 """Batch invariance: the results of a batch entry are the same, bit for bit, alone and in every batch.
 
 PyTorch's products of matrices are cut for threads by the size of the batch, and so are long rows for the processors of
-a GPU. Each entry is therefore computed as if it were alone, by calls whose sizes depend on nothing else.
+a GPU. Each entry is therefore planned as if it were alone, with tiles and parts of rows that depend on nothing else.
+Generated kernels run the entries of a batch together: what a program sums up doesn't depend on the programs beside it.
+Where libraries compute, each entry has a call of its own.
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attncc import backends
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
 from attncc.frontend.sequences import BatchEntry
 from attncc.ir.symbols import B
 from attncc.runtime.call import Result
+from attncc.runtime.eager import is_eager
+from attncc.runtime.executables import backend_for
 
 
 class EntryArguments(NamedTuple):
@@ -31,6 +36,16 @@ class EntryArguments(NamedTuple):
     pattern: Pattern
     score: Score
     sink: Tensor | None
+
+
+def run_together(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, backend: str | None) -> bool:
+    """Return whether a call computes the entries of a batch together, each as if it were alone.
+
+    Tables on a device are bound for the whole batch, and entries with such tables have calls of their own.
+    """
+    if not is_eager(query, key, value) or pattern.device is not None:
+        return False
+    return backends.get(backend_for(query, value, backend or "")).keeps_apart
 
 
 def one_by_one(batch: int, pattern: Pattern, score: Score, sink: Tensor | None) -> Iterator[EntryArguments]:

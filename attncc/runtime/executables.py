@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import weakref
-from functools import cache
-from typing import NamedTuple
+from collections import deque
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -38,10 +39,14 @@ LOG = logging.getLogger("attncc")
 MOST = 4096
 #: By direction, call and tensors' sizes: the executable, and the look-up of its configuration, if there was one.
 _executables: dict[tuple[object, ...], tuple[weakref.ref[Executable], LookupResult | None]] = {}
+#: The last executables of a single query, which nothing else keeps: those that the layers of a model share.
+_steps: deque[Executable] = deque(maxlen=64)
 #: By template, then by direction, score, backend and tensors' sizes but for lengths: what is settled once.
 _prepared: weakref.WeakKeyDictionary[PatternTemplate, dict[tuple[object, ...], PreparedCall]] = (
     weakref.WeakKeyDictionary()
 )
+#: What a plan is lowered for: the names of backend and target, and the configuration.
+Where = tuple[str, str, DecodedConfig]
 #: (backend, direction, configuration) of look-ups that couldn't be lowered.
 _refused: set[tuple[str, str, str]] = set()
 
@@ -49,21 +54,25 @@ _refused: set[tuple[str, str, str]] = set()
 def executable_for(query: Tensor, key: Tensor, value: Tensor, direction: str, call: AttentionCall) -> Executable:
     """Return the executable of a direction of a call on these tensors; see `planned`. Warm it takes microseconds."""
     alike = (direction, call, query.shape, key.shape, value.shape, query.dtype, query.device)
-    tuned = None
     if (remembered := _executables.get(alike)) is not None:
         reference, tuned = remembered
-        if tuned is not None and not tuned.is_current:
-            tuned = None
-        elif (executable := reference()) is not None:
+        if (tuned is None or tuned.is_current) and (executable := reference()) is not None:
             return executable
     pattern = by_handle(call.pattern)
     if (bound := _on_device(pattern, query, key, value, direction, call)) is not None:
         return bound
-    _, executable, tuned = _run(pattern, query, key, value, direction, call, tuned)
+    _, executable, tuned = _run(pattern, query, key, value, direction, call)
+    if query.shape[2] == 1:
+        _steps.append(executable)
     if len(_executables) >= MOST:
         _executables.clear()
-    _executables[alike] = weakref.ref(executable), tuned
+    _executables[alike] = weakref.ref(executable, partial(_forget, alike)), tuned
     return executable
+
+
+def _forget(alike: tuple[object, ...], _: object, kept: dict[tuple[object, ...], Any] = _executables) -> None:
+    """Forget a call whose executable is freed, also while the interpreter takes modules down."""
+    kept.pop(alike, None)
 
 
 def max_scores_for(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall) -> FindsMaxScores:
@@ -112,9 +121,8 @@ def _run(
     value: Tensor,
     direction: str,
     call: AttentionCall,
-    tuned: LookupResult | None = None,
 ) -> tuple[Plan, Executable, LookupResult | None]:
-    """Return the plan of a call, its executable, and the look-up of its configuration: `tuned`, or a new one."""
+    """Return the plan of a call, its executable, and the look-up of its configuration, if there was one."""
     prepared = _prepared_for(pattern, query, key, value, direction, call)
     pages = Pages.of(pattern)
     kv_len = key.shape[2] if pages is None else pages.positions
@@ -123,8 +131,7 @@ def _run(
         return prepared.lowered(pattern, shape, call.config)[0], EMPTY, None
     if call.config:
         return *prepared.lowered(pattern, shape, call.config), None
-    if tuned is None:
-        tuned = prepared.tuned_for(pattern, shape)
+    tuned = prepared.tuned_for(pattern, shape)
     return *_lowered_as_tuned(prepared, pattern, shape, tuned), tuned
 
 
@@ -176,7 +183,7 @@ class PreparedCall(NamedTuple):
     def lowered(self, pattern: Pattern, shape: Shape, config: str) -> tuple[Plan, Executable]:
         """Return the plan and the executable of a pattern and shape under a configuration, given as text."""
         chosen = decoded(config or "{}", self.direction)
-        return _lowered(pattern, self.score, shape, self.backend, self.target, chosen)
+        return _of(pattern, self.score, shape, self.backend, self.target, chosen)
 
 
 def _prepared_for(
@@ -258,16 +265,26 @@ def lowered(call: AttentionCall, shape: Shape, target: str, direction: str) -> t
     the score's checks.
     """
     pattern, score = by_handle(call.pattern), by_key(call.score)
-    return _lowered(pattern, score, shape, call.backend, target, decoded(call.config or "{}", direction))
+    return _of(pattern, score, shape, call.backend, target, decoded(call.config or "{}", direction))
 
 
-def _by_content(pattern: Pattern, score: ScoreExpression, shape: Shape, *rest: object) -> tuple[object, ...]:
-    """What a plan is known by; that of a single query is made in the time that it takes to hash tables."""
-    return pattern.local_handle if shape.q_len == 1 else pattern.handle, score.key, shape, *rest
+def _of(pattern: Pattern, score: ScoreExpression, shape: Shape, *rest: *Where) -> tuple[Plan, Executable]:
+    """Return the plan and the executable that are kept, or new ones: a step of decoding makes them in less time."""
+    return (_newly_lowered if shape.q_len == 1 else _lowered)(pattern, score, shape, *rest)
+
+
+def _by_content(pattern: Pattern, score: ScoreExpression, *rest: object) -> tuple[object, ...]:
+    return pattern.handle, score.key, *rest
 
 
 @caching.by_size(lambda lowered: lowered[0].size, _by_content)
 def _lowered(
+    pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, target: str, config: DecodedConfig
+) -> tuple[Plan, Executable]:
+    return _newly_lowered(pattern, score, shape, backend, target, config)
+
+
+def _newly_lowered(
     pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, target: str, config: DecodedConfig
 ) -> tuple[Plan, Executable]:
     lowering = backends.get(backend)

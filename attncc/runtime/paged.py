@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,15 @@ from torch import Tensor
 from attncc.configs.encoding import Config
 from attncc.errors import ShapeError
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
+from attncc.frontend.apart import apart
 from attncc.frontend.pages import Pages
+from attncc.frontend.patterns import Pattern
+from attncc.frontend.scores import Score
 from attncc.frontend.sequences import Sequences, numbers_of_each
 from attncc.ir.tables import Array
 from attncc.runtime.api import attention
 from attncc.runtime.arguments import autocast, kind_of
-from attncc.runtime.batch_invariant import joined, one_by_one
+from attncc.runtime.batch_invariant import joined, one_by_one, run_together
 from attncc.runtime.call import Result
 from attncc.runtime.sequences import Lengths, content_of_each
 from attncc.runtime.versions import Content, array_of, content
@@ -93,55 +97,59 @@ def paged_attention(
     table = _table(content(block_table), lengths, pages, size)
     sequences = _sequences(lengths, offsets, q.shape[1])
     own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
+    options: dict[str, Any] = {"scale": scale, "enable_gqa": enable_gqa, "backend": backend}
+    options |= {"return_lse": return_lse, "return_max_scores": return_max_scores}
+    together = False
     if batch_invariant and batch:
-        results = []
-        arguments = one_by_one(batch, own_pattern, own_score, sink)
-        for own, offset, n in zip(arguments, *sequences.columns.values(), strict=True):
-            alone = paged_attention(
-                q[own.part],
-                k_cache,
-                v_cache,
-                table.table[own.part, : max(1, -(-int(n) // size))],
-                int(n),
-                own.pattern,
-                q_offset=int(offset),
-                score=own.score,
-                sink=own.sink,
-                scale=scale,
-                enable_gqa=enable_gqa,
-                return_lse=return_lse,
-                return_max_scores=return_max_scores,
-                backend=backend,
-                config=config or {},
-            )
-            results.append(alone)
-        return joined(results)
+        config = config or {}
+        together = run_together(q, k_cache, v_cache, own_pattern, backend) and not return_max_scores
+    if batch_invariant and batch and not together:
+        alone = partial(paged_attention, config=config, **options)
+        return _one_by_one(alone, q, k_cache, v_cache, table, sequences, own_pattern, own_score, sink)
     query, *caches = autocast(q, k_cache, v_cache)
-    pools, placed = [x.flatten(0, 1) for x in caches], sequences.pattern(own_pattern)
+    pools, paged = [x.flatten(0, 1) for x in caches], None
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k_cache, v_cache, *own_score.tensors)):
         rows = torch.from_numpy(table.all_rows).to(q.device)
         key, value = (x[rows].transpose(1, 2) for x in pools)
     else:
-        placed = table.on(placed)
+        paged = table
         key, value = (x.transpose(0, 1).expand(batch, -1, -1, -1) for x in pools)
+    placed = apart(own_pattern, sequences, paged) if together else _placed(own_pattern, sequences, paged)
+    placed_score = None if score is None else sequences.score(own_score)
     result = attention(
-        query.transpose(1, 2),
-        key,
-        value,
-        placed,
-        score=None if score is None else sequences.score(score),
-        weights=weights,
-        sink=sink,
-        scale=scale,
-        enable_gqa=enable_gqa,
-        return_lse=return_lse,
-        return_max_scores=return_max_scores,
-        backend=backend,
-        config=config,
+        query.transpose(1, 2), key, value, placed, score=placed_score, sink=sink, config=config, **options
     )
     if isinstance(result, tuple):
         return result[0].transpose(1, 2), *result[1:]
     return result.transpose(1, 2)
+
+
+def _one_by_one(
+    alone: Callable[..., Result],
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    table: Pages,
+    sequences: Sequences,
+    pattern: Pattern,
+    score: Score,
+    sink: Tensor | None,
+) -> Result:
+    """Return the results of `alone`, which is paged_attention, on each sequence and the pages that it has begun."""
+    results = []
+    arguments = one_by_one(len(q), pattern, score, sink)
+    for own, offset, n in zip(arguments, *sequences.columns.values(), strict=True):
+        pages = table.table[own.part, : max(1, -(-int(n) // table.size))]
+        tensors = q[own.part], k_cache, v_cache, pages
+        found = alone(*tensors, int(n), own.pattern, q_offset=int(offset), score=own.score, sink=own.sink)
+        results.append(found)
+    return joined(results)
+
+
+def _placed(pattern: Pattern, sequences: Sequences, pages: Pages | None) -> Pattern:
+    """Return the pattern of sequences whose keys lie in pages, None for at their positions."""
+    placed = sequences.pattern(pattern)
+    return placed if pages is None else pages.on(placed)
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,8 @@ from attncc.backends.inputs import Inputs
 from attncc.backends.reference.mask import as_broadcast, dense_mask
 from attncc.errors import BackendError, ConfigError
 from attncc.frontend.language import Index, where
-from attncc.frontend.patterns import Pattern, pattern
+from attncc.frontend.pattern_factory import pattern
+from attncc.frontend.patterns import Pattern
 from attncc.frontend.real import Real, tanh
 from attncc.frontend.scores import score
 from attncc.frontend.weights import Weights

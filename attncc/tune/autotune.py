@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attncc.frontend.patterns import Pattern, PatternFactory
+from attncc.frontend.pattern_factory import PatternFactory
+from attncc.frontend.patterns import Pattern
 from attncc.planner.directions import BACKWARD, FORWARD
 from attncc.tune.budget import Budget
 from attncc.tune.listener import SILENT, Listener

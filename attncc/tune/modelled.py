@@ -15,7 +15,7 @@ from attncc.backends import known
 from attncc.backends.base import LoweredKernels
 from attncc.errors import AttnccError, ConfigError
 from attncc.frontend.language import Index
-from attncc.frontend.patterns import pattern
+from attncc.frontend.pattern_factory import pattern
 from attncc.ir.condition import Condition
 from attncc.machine_code import store
 from attncc.machine_code.compiled import Compiled

@@ -7,7 +7,8 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from attncc.errors import ConfigError
-from attncc.frontend.patterns import Pattern, PatternFactory
+from attncc.frontend.pattern_factory import PatternFactory
+from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score, ScoreFactory
 from attncc.tune.options import TuningOptions
 

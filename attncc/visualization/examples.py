@@ -15,7 +15,8 @@ from attncc.errors import AttnccError
 from attncc.frontend.declarations import Parameter
 from attncc.frontend.language import Table
 from attncc.frontend.lists import Lists
-from attncc.frontend.patterns import Pattern, PatternFactory
+from attncc.frontend.pattern_factory import PatternFactory
+from attncc.frontend.patterns import Pattern
 from attncc.ir.claims import Bounds, Distinct, Sorted
 from attncc.ir.interval import bounds, exactly
 from attncc.ir.lists import IsMember

@@ -15,6 +15,7 @@ from attncc.backends.base import Saved
 from attncc.backends.torch import lower
 from attncc.backends.torch.config import Config
 from attncc.backends.torch.execute import TorchExecutable
+from attncc.backends.torch.range_launches import range_launches
 from attncc.ir.score import IDENTITY
 from attncc.testing.strategies import Case, cases
 
@@ -69,6 +70,42 @@ def test_new_lengths_and_tables_give_the_rows_of_the_oracle(kv_len: int, batch: 
     found, expected = (torch.autograd.grad(x, leaves, grad) for x in (out, wanted))
     for x, y in zip(found, expected, strict=True):
         torch.testing.assert_close(x, y)
+
+
+@attncc.pattern
+def within(i, j, *, lengths: attncc.Table):
+    return j < lengths[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("key_heads", [4, 2, 1])
+def test_sequences_that_follow_each_other_with_equal_lengths_share_a_launch(dtype: torch.dtype, key_heads: int) -> None:
+    lengths = [5, 5, 0, 1, 9, 5]
+    plan = attncc.plan(within(lengths=[[n] for n in lengths]), 1, 9, q_offset=8, batch=6)
+    assert plan.listed is not None
+    launches = range_launches(plan.listed)
+    assert launches is not None
+    assert [(each.entries.start, each.entries.stop, len(each.keys)) for each in launches] == [
+        (0, 2, 5),
+        (2, 3, 0),
+        (3, 4, 1),
+        (4, 5, 9),
+        (5, 6, 5),
+    ]
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(6, h, n, 8, generator=generator) for h, n in ((4, 1), (key_heads, 9), (key_heads, 9))
+    )
+    unused = torch.arange(9) >= torch.tensor(lengths)[:, None]
+    tensors = [query, *(x.masked_fill(unused[:, None, :, None], torch.nan) for x in (key, value))]
+    out, lse = TorchExecutable(plan, IDENTITY, Config()).forward(*(x.to(dtype) for x in tensors), (), -0.5)
+    assert out.dtype == dtype
+    for b, n in enumerate(lengths):
+        q, k, v = (x[b].to(dtype).double() for x in (query, key[:, :, :n], value[:, :, :n]))
+        scores = -0.5 * q @ k.repeat_interleave(4 // key_heads, 0).mT
+        wanted = torch.softmax(scores, -1) @ v.repeat_interleave(4 // key_heads, 0)
+        torch.testing.assert_close(out[b].double(), wanted, atol=2e-2 if dtype == torch.bfloat16 else 1e-5, rtol=1e-2)
+        torch.testing.assert_close(lse.value[b].double(), torch.logsumexp(scores, -1), atol=1e-2, rtol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["sliding_window", "causal", "strided"])

@@ -32,6 +32,7 @@ ids = Table([3, 1, 4, 1, 5, 9, 2, 6], "ids")  # equal tables are one, under the 
         ((ids[j] <= ids[i]) & (ids[i] < ids[j] + i), "ids[i] − i + 1 ≤ ids[j] ≤ ids[i]"),
         ((i // 2 - 3 <= j // 4) & (j // 4 <= n_q), "⌊i / 2⌋ − 3 ≤ ⌊j / 4⌋ ≤ n_q"),
         (j % 8 <= minimum(i % 8, 9), "j mod 8 ≤ i mod 8"),
+        ((i - j) * (i - j) < 100, "j² − 2·i·j ≤ 99 − i²"),
     ],
 )
 def test_conditions_print_as_mathematics(written, text: str) -> None:

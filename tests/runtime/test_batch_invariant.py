@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 import attncc
+from attncc.backends.triton import execute
+from attncc.backends.triton.bound import CallSite
+from attncc.backends.triton.launch import Launch
 from attncc.errors import ShapeError
 
 pytestmark = pytest.mark.timeout(600)
@@ -100,6 +103,42 @@ def test_splits_of_long_rows_come_from_the_sequence_alone() -> None:
         assert all(map(torch.equal, found, first))
 
 
+def test_splits_on_many_processors_come_from_the_sequence_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long rows are split where a call has few heads for its processors: alone these are, in a usual batch not."""
+    monkeypatch.setattr(execute, "processors", lambda device: 8)
+    launched: list[Launch] = []
+    launch = CallSite.launch
+    monkeypatch.setattr(CallSite, "launch", lambda site, own, *rest: (launched.append(own), launch(site, own, *rest)))
+
+    def run(seeds: list[int], **given: bool) -> tuple[Tensor, list[object]]:
+        launched.clear()
+        inputs = [x.detach() for x in batch_of([OWN] * len(seeds), seeds, 1, torch.float32, FEW)]
+        given |= {"q_offset": [OWN - 1] * len(seeds), "kv_len": [OWN] * len(seeds)}
+        out = attncc.attention(*inputs, CAUSAL, backend="triton", config={"forward.block_n": 16}, **given)
+        return out[seeds.index(0)], [(own.spec.role, own.blocks) for own in launched]
+
+    seeds = [1, 2, 0, 3, 4, 5]
+    (alone, first), (beside, together) = run([0], batch_invariant=True), run(seeds, batch_invariant=True)
+    assert torch.equal(beside, alone)
+    assert together == first
+    assert [role for role, _ in first] == ["split", "join"]
+    usual, launches = run(seeds)
+    assert "split" not in [role for role, _ in launches]
+    assert not torch.equal(usual, alone)
+    torch.testing.assert_close(usual, alone)
+
+
+def test_keys_beyond_a_sequence_have_no_gradient() -> None:
+    inputs = [x.detach().nan_to_num().requires_grad_() for x in batch_of([5, 40, 0], [0, 1, 2], 2, torch.float32, FEW)]
+    given = {"q_offset": [3, 38, 0], "kv_len": [5, 40, 0]}
+    found = []
+    for batch_invariant in (True, False):
+        out = attncc.attention(*inputs, CAUSAL, batch_invariant=batch_invariant, backend="triton", **given)
+        found.append([out, *torch.autograd.grad(out.square().sum(), inputs)])
+    torch.testing.assert_close(*found)
+    assert not found[0][2][0, :, 5:].any()
+
+
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 def test_a_sequence_in_pages_has_the_same_bits_in_every_batch(backend: str) -> None:
     found = []
@@ -125,16 +164,17 @@ def labelled(i, j, b, *, ids: attncc.Table, width: attncc.Table):
 
 
 @attncc.score
-def shifted(score, h, b, *, shift: attncc.Weights):
-    return score + shift[b, h] * (b + 1)
+def shifted(score, i, h, b, n_k, *, shift: attncc.Weights):
+    return score + shift[b, h] * (b + 1) + (n_k - i) * 0.01
 
 
-def test_entries_have_their_own_tables_weights_and_sinks() -> None:
+@pytest.mark.parametrize(("backend", "dtype"), [("torch", torch.float64), ("triton", torch.float32)])
+def test_entries_have_their_own_tables_weights_and_sinks(backend: str, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
-    query, key, value = torch.randn(3, 3, HEADS, 20, 8, generator=generator, dtype=torch.float64).unbind()
-    shift, sink = torch.randn(2, 3, HEADS, generator=generator, dtype=torch.float64).unbind()
+    query, key, value = torch.randn(3, 3, HEADS, 20, 8, generator=generator, dtype=dtype).unbind()
+    shift, sink = torch.randn(2, 3, HEADS, generator=generator, dtype=dtype).unbind()
     leaves = [x.clone().requires_grad_() for x in (query, key, value, shift, sink)]
-    ids = torch.randint(0, 3, (3, 20), generator=generator)
+    ids = torch.randint(0, 3, (3, 22), generator=generator)
     found = []
     for batch_invariant in (False, True):
         out, lse = attncc.attention(
@@ -143,7 +183,10 @@ def test_entries_have_their_own_tables_weights_and_sinks() -> None:
             score=shifted(shift=leaves[3]),
             sink=leaves[4],
             return_lse=True,
+            q_offset=[0, 1, 2],
+            kv_len=[20, 18, 7],
             batch_invariant=batch_invariant,
+            backend=backend,
         )
         found.append([out, lse, *torch.autograd.grad(out.square().sum() + lse.sum(), leaves)])
     torch.testing.assert_close(*found)

@@ -192,16 +192,19 @@ def test_graphs_of_make_fx_run_in_another_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tables", [False, True])
 @pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
 def test_graphs_of_make_fx_outlive_their_pattern(mode: str, tables: bool) -> None:
-    def gradient(x: torch.Tensor) -> torch.Tensor:
-        leaf = x.detach().requires_grad_()
-        return torch.autograd.grad(run(leaf).square().sum(), leaf)[0]
+    def recorded(x: torch.Tensor) -> tuple[list[Any], list[torch.Tensor]]:
+        run = attended(tables)
 
-    x, run = inputs(), attended(tables)
-    wanted = run(x), gradient(x)
-    graphs = make_fx(run, tracing_mode=mode)(x), make_fx(gradient, tracing_mode=mode)(x)
-    del run
+        def gradient(x: torch.Tensor) -> torch.Tensor:
+            leaf = x.detach().requires_grad_()
+            return torch.autograd.grad(run(leaf).square().sum(), leaf)[0]
+
+        return [make_fx(f, tracing_mode=mode)(x) for f in (run, gradient)], [run(x), gradient(x)]
+
+    x = inputs()
+    graphs, wanted = recorded(x)
     gc.collect()
-    torch.testing.assert_close(tuple(graph(x) for graph in graphs), wanted)
+    torch.testing.assert_close([graph(x) for graph in graphs], wanted)
 
 
 def attended(tables: bool) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -331,3 +331,15 @@ def test_a_score_that_asks_for_entries_is_told_whole() -> None:
     in_graph, _ = compiled(lambda x, ids: attncc.attention(x, x, x, causal, score=peeking(marks=ids)))
     with pytest.raises(ScoreError, match="aren't known yet"):
         in_graph(*inputs(LENGTH))
+
+
+def test_patterns_of_graphs_are_named_as_they_are_written() -> None:
+    def named(ids: Tensor, x: Tensor) -> Tensor:
+        either = causal() | alike(ids=ids)
+        names.extend(p.name for p in (either & causal(), either.causal(), attncc.per_head([causal, either])))
+        return x + 1
+
+    names: list[str] = []
+    given = torch.zeros(LENGTH, dtype=torch.int64), torch.zeros(1)
+    torch.compile(named, backend="eager", fullgraph=True)(*given)
+    assert names == ["(causal | alike) & causal", "(causal | alike).causal()", "per_head([causal, causal | alike])"]

@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packed_cases import PackedCase, packed_cases
 from torch import Tensor
-from torch._dynamo.testing import CompileCounterWithBackend
+from varlen_cases import (
+    CAUSAL,
+    HEADS,
+    LENGTHS,
+    SLOPES,
+    VALUE_DIM,
+    WINDOW,
+    by_document,
+    check_close,
+    drawn,
+    ends,
+    gradients,
+)
 
 import attncc
 from attncc.errors import AttnccError, ScoreError, ShapeError, TableError
@@ -23,56 +35,7 @@ from attncc.testing.score_strategies import score_cases
 
 pytestmark = pytest.mark.timeout(600)
 
-CAUSAL = attncc.load("causal")
-WINDOW = attncc.load("sliding_window", window=5)
-#: Lengths of queries and keys of documents: some longer, some empty.
-LENGTHS = ([5, 0, 17, 1, 9], [8, 4, 17, 0, 3])
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
-HEADS, HEAD_DIM, VALUE_DIM = 4, 8, 6
-
-
-def ends(lengths: list[int]) -> Tensor:
-    return torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32)
-
-
-def drawn(kv_heads: int = HEADS, dtype: torch.dtype = torch.float64, lengths=LENGTHS) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    sizes = [(sum(lengths[0]), HEADS, HEAD_DIM), (sum(lengths[1]), kv_heads, HEAD_DIM)]
-    sizes.append((sum(lengths[1]), kv_heads, VALUE_DIM))
-    made = (torch.randn(size, generator=generator, dtype=torch.float64) for size in sizes)
-    return [x.to(dtype).requires_grad_() for x in made]
-
-
-def by_document(q: Tensor, k: Tensor, v: Tensor, mask_of, lengths=LENGTHS, formula=lambda scores, d, i, j: scores):
-    """Return (out, lse) of dense attention in a loop over documents, the last query at the last key's position."""
-    group, scale = q.shape[1] // k.shape[1], q.shape[2] ** -0.5
-    outs, lses = [], []
-    for d, (q_d, k_d, v_d) in enumerate(
-        zip(q.split(lengths[0]), k.split(lengths[1]), v.split(lengths[1]), strict=True)
-    ):
-        k_d, v_d = k_d.repeat_interleave(group, 1), v_d.repeat_interleave(group, 1)
-        i = torch.arange(len(q_d))[:, None] + len(k_d) - len(q_d)
-        j = torch.arange(len(k_d))
-        scores = formula(torch.einsum("qhd,khd->hqk", q_d, k_d) * scale, d, i, j)
-        scores = scores.masked_fill(~mask_of(d, i, j), -math.inf)
-        lse = scores.logsumexp(-1) if len(k_d) else scores.new_full(scores.shape[:2], -math.inf)
-        weights = (scores - lse.masked_fill(lse == -math.inf, 0.0)[..., None]).exp()
-        outs.append(torch.einsum("hqk,khd->qhd", weights, v_d))
-        lses.append(lse)
-    return torch.cat(outs), torch.cat(lses, 1)
-
-
-def gradients(out: Tensor, lse: Tensor, inputs: list[Tensor]) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    d_out, d_lse = (torch.randn(x.shape, generator=generator, dtype=torch.float64) for x in (out, lse))
-    loss = (out * d_out.to(out)).sum() + (lse * d_lse.to(lse))[lse > -math.inf].sum()
-    return list(torch.autograd.grad(loss, inputs, materialize_grads=True))
-
-
-def check_close(found: list[Tensor], wanted: list[Tensor], dtype: torch.dtype) -> None:
-    tolerance = 64 * torch.finfo(dtype).eps
-    for a, b in zip(found, wanted, strict=True):
-        torch.testing.assert_close(a.double(), b.double(), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("backend", ["torch", "triton", "reference"])
@@ -176,65 +139,6 @@ def problem_for(case: PackedCase, dtype: torch.dtype, data: st.DataObject) -> Pr
     )
 
 
-@attncc.score
-def by_gap(score, i, j, *, bias: attncc.Weights):
-    return score + bias[i - j]
-
-
-@attncc.score
-def of_lengths(score, i, j, n_q, n_k, *, temperature: attncc.Weights):
-    return attncc.where(2 * j < n_k, score * temperature, score + (i - j) / n_q)
-
-
-@attncc.score
-def of_document(score, b, h, *, shift: attncc.Weights):
-    return attncc.tanh(score) * shift[b, h]
-
-
-BIAS = torch.linspace(-1, 1, 17, dtype=torch.float64)
-SHIFT = torch.linspace(-2, 2, 5 * HEADS, dtype=torch.float64).reshape(5, HEADS)
-SLOPES = torch.linspace(0.1, 0.4, HEADS, dtype=torch.float64)
-SCORES = {
-    "alibi": (attncc.alibi, {"slopes": SLOPES}, lambda w, s, d, i, j: s - w["slopes"][:, None, None] * (i - j).abs()),
-    "by gap": (by_gap, {"bias": BIAS}, lambda w, s, d, i, j: s + w["bias"][(i - j).clip(0)]),
-    "of lengths": (
-        of_lengths,
-        {"temperature": torch.tensor(0.7, dtype=torch.float64)},
-        lambda w, s, d, i, j: torch.where(2 * j < len(j), s * w["temperature"], s + (i - j).double() / max(1, len(i))),
-    ),
-    "of documents": (of_document, {"shift": SHIFT}, lambda w, s, d, i, j: s.tanh() * w["shift"][d][:, None, None]),
-}
-
-
-@pytest.mark.parametrize("backend", ["torch", "triton"])
-@pytest.mark.parametrize("name", SCORES)
-def test_scores_see_a_documents_own_positions(name: str, backend: str) -> None:
-    declared, weights, formula = SCORES[name]
-    dtype = torch.float32 if backend == "triton" else torch.float64
-    found, exact = drawn(dtype=dtype), drawn()
-    given, known = (
-        {n: x.to(t, copy=True).requires_grad_() for n, x in weights.items()} for t in (dtype, torch.float64)
-    )
-    out, lse = attncc.varlen_attention(
-        *found, *map(ends, LENGTHS), CAUSAL, score=declared, weights=given, return_lse=True, backend=backend
-    )
-    wanted = by_document(*exact, lambda d, i, j: j <= i, formula=lambda s, d, i, j: formula(known, s, d, i, j))
-    found_gradients = gradients(out, lse, [*found, *given.values()])
-    check_close([out, lse, *found_gradients], [*wanted, *gradients(*wanted, [*exact, *known.values()])], dtype)
-
-
-def test_a_sink_is_a_term_of_each_document_and_a_mask_mod_is_a_pattern() -> None:
-    q, k, v = drawn()
-    sink = torch.linspace(-1, 1, HEADS, dtype=torch.float64).requires_grad_()
-    packed = ends(LENGTHS[0]), ends(LENGTHS[1])
-    found = attncc.varlen_attention(q, k, v, *packed, lambda b, h, i, j: j <= i, sink=sink)
-    out, lse = attncc.varlen_attention(q, k, v, *packed, CAUSAL, return_lse=True)
-    wanted = out * torch.sigmoid(lse - sink.unsqueeze(-1)).T.unsqueeze(-1)  # what the keys keep
-    given = q, k, v, sink
-    for one, other in zip(*(torch.autograd.grad(x.square().sum(), given) for x in (found, wanted)), strict=True):
-        torch.testing.assert_close(one, other)
-
-
 def test_gradients_come_after_documents_have_been_forgotten() -> None:
     inputs = drawn()
     cu_q, cu_k = map(ends, LENGTHS)
@@ -299,60 +203,6 @@ def test_tensors_that_fit_no_documents_are_refused(changed, kind: type[AttnccErr
     assert problem in refused.value.problem
     assert refused.value.rule
     assert refused.value.fix
-
-
-GRAPH_CASES = [LENGTHS, ([9, 1, 6, 8, 8], [7, 8, 0, 11, 6]), ([4, 9], [5, 8])]
-
-
-def test_documents_are_inputs_of_graphs() -> None:
-    torch._dynamo.reset()
-    counter = CompileCounterWithBackend("aot_eager")
-    patterns = WINDOW, attncc.load("strided", l=4).union()
-    of_positions = attncc.alibi(slopes=SLOPES.clone().requires_grad_()).then(of_lengths(temperature=torch.tensor(0.7)))
-    scores = attncc.softcap(cap=4.0), of_positions
-
-    def call(q, k, v, ends_q, ends_k):
-        near, strided = (
-            attncc.varlen_attention(q, k, v, ends_q, ends_k, pattern, score=score)
-            for pattern, score in zip(patterns, scores, strict=True)
-        )
-        return near + strided
-
-    compiled = torch.compile(call, fullgraph=True, backend=counter)
-    for lengths in GRAPH_CASES:
-        inputs, given = drawn(lengths=lengths), [*map(ends, lengths)]
-        found, wanted = compiled(*inputs, *given), call(*inputs, *given)
-        torch.testing.assert_close(found, wanted)
-        grads = [torch.autograd.grad(x.square().sum(), inputs) for x in (found, wanted)]
-        torch.testing.assert_close(*grads)
-    assert counter.frame_count == 2
-
-
-def test_a_graph_has_documents_of_the_same_queries_and_keys() -> None:
-    torch._dynamo.reset()
-    inputs, cu_seqlens = drawn(lengths=(LENGTHS[0],) * 2), ends(LENGTHS[0])
-
-    @attncc.score
-    def first_used_in_a_graph(i, j, *, weights: attncc.Weights):
-        return weights[attncc.minimum(abs(i - j), 3)]
-
-    def run(*tensors):
-        score = first_used_in_a_graph(weights=BIAS)
-        return attncc.varlen_attention(*tensors, None, WINDOW, score=score)
-
-    compiled = torch.compile(run, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(*inputs, cu_seqlens), run(*inputs, cu_seqlens))
-
-
-def test_ends_that_fit_no_tokens_are_refused_in_a_graph() -> None:
-    torch._dynamo.reset()
-    run = torch.compile(attncc.varlen_attention, backend="aot_eager", fullgraph=True)
-    inputs, (queries, keys) = [x.detach() for x in drawn()], map(ends, LENGTHS)
-    run(*inputs, queries, keys, CAUSAL)
-    with pytest.raises(RuntimeError, match="cu_seqlens_k doesn't rise from 0 to the number of tokens"):
-        run(*inputs, queries, keys.flip(0), CAUSAL)
-    with pytest.raises(TableError, match="Weights 'bias' have 17 entries"):  # the longest document may have more keys
-        run(*inputs, queries, keys, CAUSAL, score=SCORES["by gap"][0](bias=BIAS))
 
 
 @attncc.pattern

@@ -21,6 +21,8 @@ from attncc.backends.torch.kernels import ItemGradients, TileKernel, kernel_for
 from attncc.backends.torch.launches import GroupLaunches, PlanLaunches, TileLaunch
 from attncc.backends.torch.masks import Additive
 from attncc.backends.torch.max_scores import max_scores
+from attncc.backends.torch.range_launches import forward as of_ranges
+from attncc.backends.torch.range_launches import range_launches
 from attncc.backends.torch.selection import Selection
 from attncc.ir.score import ScoreExpression
 from attncc.planner.plan import Plan
@@ -39,6 +41,8 @@ class TorchExecutable:
         self._scored = not score.is_identity
         self._forward_launches = PlanLaunches(plan, config.forward, self._scored)
         self._backward_launches = PlanLaunches(plan, config.backward, self._scored)
+        in_ranges = not self._scored and plan.listed is not None and not plan.pattern.template.page_size
+        self._ranges = range_launches(plan.listed or ()) if in_ranges else None
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float
@@ -46,6 +50,9 @@ class TorchExecutable:
         """Return (out, lse)."""
         of_values = value
         query, key, value = _one_head_size(query, key, value)
+        if self._ranges is not None:
+            out, lse = of_ranges(self._ranges, query, key, value, scale)
+            return _cut(out, of_values), lse
         whole: tuple[Tensor, LogSum] | None = None
         for group in self._forward_launches.on(query, key):
             selection = group.selection

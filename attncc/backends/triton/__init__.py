@@ -69,6 +69,7 @@ class TritonBackend(Backend):
     device_types = ("cuda",)
     packages = ("triton",)
     compiles = True
+    keeps_apart = True
 
     @property
     def expected_error(self) -> float:

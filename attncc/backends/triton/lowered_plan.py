@@ -159,10 +159,14 @@ class LoweredPlan(LoweredPhases):
             opens = bool(passes) and covers(passes[0]) and (whole_heads or heads.listed is None)
             for number, work in enumerate(passes):
                 groups[-1] += lower(work, heads, opens=opens and number == 0)
-            covered = covered and opens
+            covered = covered and opens and (kernel != "key_gradient" or self._reaches_all_keys(passes[0]))
             once = once and opens and len(passes) == 1
         launches = tuple(self._placed(launch, accumulated=not once) for launch in grouped(groups))
         return Phase(launches, writes, covered, once)
+
+    def _reaches_all_keys(self, work: Pass) -> bool:
+        """Return whether a pass is planned for as many keys as the tensors have: sequences apart have fewer."""
+        return work.cols.length == self.plan.shape.kv_len
 
     @cached_property
     def _heads(self) -> dict[int, GridHeads]:

@@ -14,8 +14,8 @@ from attncc.frontend.catalog import load
 from attncc.frontend.flex import from_mask_mod, tabulated
 from attncc.frontend.language import Index
 from attncc.frontend.lists import Lists
+from attncc.frontend.pattern_factory import pattern as declared_pattern
 from attncc.frontend.patterns import Pattern
-from attncc.frontend.patterns import pattern as declared_pattern
 from attncc.frontend.real import Real
 from attncc.frontend.scores import Score
 from attncc.frontend.scores import score as declared_score

@@ -10,7 +10,8 @@ from typing import Any
 from attncc.errors import AttnccError, ParameterError
 from attncc.frontend.accepted import AnyPattern, accepted_pattern
 from attncc.frontend.catalog import declared, made, parse_parameters
-from attncc.frontend.patterns import Pattern, PatternFactory
+from attncc.frontend.pattern_factory import PatternFactory
+from attncc.frontend.patterns import Pattern
 
 #: The attention implementation that runs the masks of a model as they are.
 PLAIN = "attncc"
