@@ -15,6 +15,9 @@ from .families import Family, families, patterned
 from .model import Shape
 from .training import Pace, Part, Rows
 
+#: Steps on text, and the tokens of their windows: what a model learns in short ones serves it in long ones.
+GROWTH = ((128, 256), (40, 1024), (20, 4096), (12, 8192))
+
 
 def _nowhere(context: int) -> Sequence[Tensor]:
     return ()
@@ -55,7 +58,7 @@ def _text() -> Application:
         (256, 1024, 4096, 8192),
         families(near=128),
         Shape(),
-        Pace(),
+        Pace(tuple(Part(steps, 8192, window) for steps, window in GROWTH), Part(16, 32768, 8192)),
         text.drawn,
         lambda context: {"held out": text.held_out(context)},
     )
@@ -83,7 +86,7 @@ def _pixels() -> Application:
         (3072,),
         chosen,
         Shape(),
-        Pace(first=Part(200, 3 * 3072, 3072), second=Part(80, 3 * 3072, 3072)),
+        Pace((Part(200, 3 * 3072, 3072),), Part(80, 3 * 3072, 3072)),
         pixels.drawn,
         lambda context: {"held out": pixels.held_out(context)},
         pixels.places,
@@ -107,7 +110,7 @@ def _task(
 
     shape = Shape(vocabulary, layers=2, heads=2, width=64, hidden=256)
     told = distances if graph_tells else ()
-    pace = Pace(first=Part(300, 8192, 512), second=Part(100, 8192, 512))
+    pace = Pace((Part(300, 8192, 512),), Part(100, 8192, 512))
     return Application(title, "right", (512,), families(near=32), shape, pace, drawn, held_out, distances=told)
 
 
@@ -128,7 +131,8 @@ def quick() -> dict[str, Application]:
 
 
 def _shortened(application: Application, context: int) -> Application:
-    first, second = (Part(steps, application.pace.first.tokens, context) for steps in (8, 2))
+    tokens = application.pace.shared[0].tokens
+    shared, last = (Part(steps, tokens, context) for steps in (8, 2))
     return replace(
-        application, contexts=(context,), pace=replace(application.pace, first=first, second=second, warmup=2)
+        application, contexts=(context,), pace=replace(application.pace, shared=(shared,), last=last, warmup=2)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,33 +48,32 @@ def every(applications: Mapping[str, Application], seeds: int) -> Iterator[Cell]
 
 
 def begun(cell: Cell, application: Application, show: Show) -> Learner:
-    """Return a model that has taken the steps of the first part; `show` is called after each step."""
-    longest = replace(cell, context=application.contexts[-1])
-    learner = Learner(_model(longest, application), application.pace, cell.seed)
-    _learn(learner, application, longest.context, application.pace.first, show)
+    """Return what has taken the steps that all contexts share; `show` is called after each step."""
+    learner = Learner(_models(cell, application), application.pace, cell.seed)
+    for part in application.pace.shared:
+        _learn(learner, application, part, part.window, show)
     return learner
 
 
 def run(cell: Cell, application: Application, beginning: Learner, show: Show) -> dict[str, Any]:
     """Train one model on from its beginning, and judge it, also in shorter windows than those that it was made for."""
-    model, pace = _model(cell, application), application.pace
-    learner = beginning.continued(model)
-    _learn(learner, application, cell.context, pace.second, show)
-    found = _judged(model, application, cell.context)
-    shorter = {}
-    for context in (each for each in application.contexts if each < cell.context):
-        cut = _model(replace(cell, context=context), application)
-        cut.load_state_dict(model.state_dict())
-        shorter[str(context)] = _judged(cut, application, context)
+    models, pace = _models(cell, application), application.pace
+    learner = beginning.continued(models)
+    _learn(learner, application, pace.last, cell.context, show)
+    found = {
+        context: {name: asdict(judged(model, held)) for name, held in application.held_out(context).items()}
+        for context, model in models.items()
+        if context <= cell.context
+    }
     return {
         **asdict(cell),
         "sizes": application.families[cell.family].sizes,
-        "parameters": parameters(model),
+        "parameters": parameters(models[cell.context]),
         "shape": asdict(application.shape),
         "pace": asdict(pace),
         "training": [round(sum(part) / len(part), 4) for part in _parts(learner.bits)],
-        "judged": found,
-        "judged_with_less": shorter,
+        "judged": found.pop(cell.context),
+        "judged_with_less": found,
         "machine": {**machine(), **versions(["attncc", "torch"])},
     }
 
@@ -89,20 +88,17 @@ def load(results: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*/*.json"))]
 
 
-def _model(cell: Cell, application: Application) -> Model:
+def _models(cell: Cell, application: Application) -> dict[int, Model]:
     family = application.families[cell.family]
-    return made(application.shape, family, cell.context, application.places(cell.context), cell.seed)
+    return made(application.shape, family, application.contexts, application.places, cell.seed)
 
 
-def _learn(learner: Learner, application: Application, context: int, part: Part, show: Show) -> None:
+def _learn(learner: Learner, application: Application, part: Part, context: int, show: Show) -> None:
+    """Take the steps of a part, its windows cut to a context."""
     for _ in range(part.steps):
-        tokens, targets = application.drawn(part.stretch, part.tokens // part.stretch, learner.draw)
+        tokens, targets = application.drawn(part.window, part.tokens // part.window, learner.draw)
         bits = learner.step((tokens.reshape(-1, context), targets.reshape(-1, context)))
         show(len(learner.bits), bits)
-
-
-def _judged(model: Model, application: Application, context: int) -> dict[str, Any]:
-    return {name: asdict(judged(model, held)) for name, held in application.held_out(context).items()}
 
 
 def _parts(bits: list[float]) -> Iterator[list[float]]:

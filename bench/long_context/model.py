@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,7 +69,20 @@ def _block(shape: Shape, family: Family, context: int) -> Block:
     return Block(shape.width, attention, FeedForward(shape.width, hidden))
 
 
-def made(shape: Shape, family: Family, context: int, places: Sequence[Tensor], seed: int) -> Model:
-    """Return a model whose weights are drawn from a seed."""
+def made(
+    shape: Shape, family: Family, contexts: Sequence[int], places: Callable[[int], Sequence[Tensor]], seed: int
+) -> dict[int, Model]:
+    """Return the model for windows of each context; all share parameters that are drawn from a seed."""
     torch.manual_seed(seed)
-    return Model(shape, family, context, places)
+    models = {context: Model(shape, family, context, places(context)) for context in contexts}
+    first, *others = models.values()
+    for other in others:
+        _share(first, other)
+    return models
+
+
+def _share(model: nn.Module, other: nn.Module) -> None:
+    for name, parameter in model.named_parameters(recurse=False):
+        setattr(other, name, parameter)
+    for (_, mine), (_, its) in zip(model.named_children(), other.named_children(), strict=True):
+        _share(mine, its)

@@ -27,9 +27,9 @@ STEPS = 3
 def measured(cell: Cell, application: Application) -> dict[str, Any]:
     """Return what a few steps of a model take; call it in a fresh process, whose memory it reports."""
     family = application.families[cell.family]
-    model = made(application.shape, family, cell.context, application.places(cell.context), cell.seed)
-    learner = Learner(model, application.pace, cell.seed)
-    rows, seconds = application.pace.first.tokens // cell.context, []
+    models = made(application.shape, family, [cell.context], application.places, cell.seed)
+    learner = Learner(models, application.pace, cell.seed)
+    rows, seconds = application.pace.shared[0].tokens // cell.context, []
     before = _peak()
     for _ in range(STEPS + 1):
         begin = time.perf_counter()

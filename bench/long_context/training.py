@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -21,38 +22,36 @@ JUDGED = 16384
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a training: its steps, the tokens of each, and of each stretch of tokens that belong together."""
+    """A part of a training: its steps, and the tokens of each, in windows of so many tokens."""
 
     steps: int
     tokens: int
-    stretch: int
+    window: int
 
 
 @dataclass(frozen=True)
 class Pace:
     """How long and how fast a model is trained: Muon for the blocks' matrices, AdamW for all else.
 
-    The first part joins short stretches to windows of the longest context, so that all contexts share it. The second
-    cuts long stretches into windows of the context's length. So every context sees the same tokens in the same order.
+    The models of all contexts share the first parts, whose windows grow. In the last part, windows are cut to a model's
+    own context. So every context sees the same tokens in the same order.
     """
 
-    first: Part = Part(steps=200, tokens=8192, stretch=256)
-    second: Part = Part(steps=16, tokens=32768, stretch=8192)
+    shared: tuple[Part, ...]
+    last: Part
     matrices: float = 0.02  # learning rate of Muon
     rest: float = 3e-3  # of AdamW
     warmup: int = 20
 
     @property
     def steps(self) -> int:
-        """Steps of both parts."""
-        return self.first.steps + self.second.steps
+        """Steps of all parts."""
+        return sum(part.steps for part in (*self.shared, self.last))
 
     def factor(self, step: int) -> float:
         """Return what rates are multiplied by: they rise, then fall with the tokens that are left."""
-        left = max(0, self.first.steps - step) * self.first.tokens
-        left += min(self.steps - step, self.second.steps) * self.second.tokens
-        whole = self.first.steps * self.first.tokens + self.second.steps * self.second.tokens
-        return min(1.0, (step + 1) / self.warmup) * left / whole
+        tokens = [part.tokens for part in (*self.shared, self.last) for _ in range(part.steps)]
+        return min(1.0, (step + 1) / self.warmup) * sum(tokens[step:]) / sum(tokens)
 
 
 @dataclass(frozen=True)
@@ -72,37 +71,39 @@ class Learner:
     """A model in training: its optimisers, how many steps they have taken, and the generator of its rows.
 
     Attributes:
-        model: What learns.
+        models: The model for windows of each context; all share their parameters.
         draw: Tells which rows come next.
         bits: The bits of each step so far, measured before its update.
     """
 
-    def __init__(self, model: nn.Module, pace: Pace, seed: int) -> None:
-        self.model, self.pace, self.bits = model, pace, list[float]()
+    def __init__(self, models: Mapping[int, nn.Module], pace: Pace, seed: int) -> None:
+        self.models, self.pace, self.bits = models, pace, list[float]()
         self.draw = torch.Generator().manual_seed(seed)  # the same rows for every family
-        self._optimizers = _optimizers(model, pace)
+        self._any = next(iter(models.values()))
+        self._optimizers = _optimizers(self._any, pace)
 
     def step(self, rows: Rows) -> float:
-        """Take one step, and return its bits."""
+        """Take one step on rows of any context, and return its bits."""
         factor = self.pace.factor(len(self.bits))
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = factor * group["initial_lr"]
         tokens, targets = rows
-        with auxiliary_losses(self.model) as auxiliary:
-            loss = cross_entropy(self.model(tokens).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        model = self.models[tokens.shape[1]]
+        with auxiliary_losses(model) as auxiliary:
+            loss = cross_entropy(model(tokens).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
         sum(auxiliary, loss).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad()
         self.bits.append(loss.item() / math.log(2))
         return self.bits[-1]
 
-    def continued(self, model: nn.Module) -> Learner:
-        """Return a learner that goes on from here with a model of another context; this one stays as it is."""
-        model.load_state_dict(self.model.state_dict())
-        other = Learner(model, self.pace, 0)
+    def continued(self, models: Mapping[int, nn.Module]) -> Learner:
+        """Return a learner that goes on from here with other models; this one stays as it is."""
+        other = Learner(models, self.pace, 0)
+        other._any.load_state_dict(self._any.state_dict())
         other.bits = self.bits.copy()
         other.draw.set_state(self.draw.get_state())
         for mine, its in zip(self._optimizers, other._optimizers, strict=True):

@@ -15,7 +15,7 @@ from long_context import cells, pixels, report, tasks, text
 from long_context.applications import Application, applications, quick
 from long_context.cells import Cell
 from long_context.families import families
-from long_context.model import Shape, made, parameters
+from long_context.model import Model, Shape, made, parameters
 from long_context.reach import reachable, sources
 from long_context.training import IGNORED, Learner, Pace, Part, judged
 from typer.testing import CliRunner
@@ -97,33 +97,51 @@ def test_places_are_row_column_and_channel() -> None:
     assert torch.equal(row * 12 + column * 3 + channel, torch.arange(48))
 
 
+def nowhere(context: int) -> tuple[()]:
+    return ()
+
+
+def small(name: str, *contexts: int, seed: int = 0) -> dict[int, Model]:
+    return made(SMALL, FAMILIES[name], contexts or [CONTEXT], nowhere, seed)
+
+
+def pace(shared: int, last: int) -> Pace:
+    return Pace((Part(shared, 1, 1),), Part(last, 1, 1), warmup=2)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_model_has_as_many_parameters_as_the_dense_one_and_learns(name: str) -> None:
-    model, dense = (made(SMALL, FAMILIES[each], CONTEXT, (), seed=0) for each in (name, "dense"))
+    models = small(name)
+    model, dense = models[CONTEXT], small("dense")[CONTEXT]
     assert parameters(model) == pytest.approx(parameters(dense), rel=5e-3)
     rows = torch.arange(CONTEXT + 1).repeat(4, 1) % 16  # each token tells the next
     before = judged(model, (rows[:, :-1], rows[:, 1:])).bits
-    learner = Learner(model, Pace(Part(8, 1, 1), Part(4, 1, 1), warmup=2), seed=0)
+    learner = Learner(models, pace(8, 4), seed=0)
     for _ in range(12):
         learner.step((rows[:, :-1], rows[:, 1:]))
     assert judged(model, (rows[:, :-1], rows[:, 1:])).bits < before - 1
+
+
+@pytest.mark.parametrize("name", ["lsh", "compressive"])  # a layer with shared projections, one with two kinds of loss
+def test_models_of_all_contexts_are_trained_as_one(name: str) -> None:
+    models = small(name, 64, CONTEXT)
+    learner = Learner(models, pace(1, 1), seed=0)
+    for context in models:
+        before = [each.clone() for each in models[CONTEXT].parameters()]
+        learner.step((torch.zeros(2, context).long(), torch.ones(2, context).long()))
+        assert any(not torch.equal(old, new) for old, new in zip(before, models[CONTEXT].parameters(), strict=True))
+        for one, other in zip(*(each.parameters() for each in models.values()), strict=True):
+            assert one is other
 
 
 def test_a_learner_that_is_continued_does_as_one_that_never_stopped() -> None:
     torch.manual_seed(0)
     rows = torch.randint(16, (4, CONTEXT + 1))
     rows = rows[:, :-1], rows[:, 1:]
-
-    def learner(seed: int) -> Learner:
-        return Learner(
-            made(SMALL, FAMILIES["compressive"], CONTEXT, (), seed), Pace(Part(3, 1, 1), Part(3, 1, 1), warmup=2), seed
-        )
-
-    whole, beginning = learner(0), learner(0)
+    whole, beginning = (Learner(small("compressive"), pace(3, 3), seed=0) for _ in range(2))
     for _ in range(3):
         whole.step(rows), beginning.step(rows)
-    model = made(SMALL, FAMILIES["compressive"], CONTEXT, (), seed=1)
-    once, again = (beginning.continued(each) for each in (model, made(SMALL, FAMILIES["compressive"], CONTEXT, (), 2)))
+    once, again = (beginning.continued(small("compressive", seed=seed)) for seed in (1, 2))
     expected = [whole.step(rows) for _ in range(3)]
     assert [once.step(rows) for _ in range(3)] == expected
     assert [again.step(rows) for _ in range(3)] == expected  # the first one left the beginning as it was
@@ -132,7 +150,7 @@ def test_a_learner_that_is_continued_does_as_one_that_never_stopped() -> None:
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "lsh"])  # whose chunks depend on all tokens
 def test_a_model_does_not_look_ahead(name: str) -> None:
-    model = made(SMALL, FAMILIES[name], CONTEXT, (), seed=0)
+    model = small(name)[CONTEXT]
     tokens = torch.randint(16, (1, CONTEXT), generator=drawn(0))
     changed = tokens.clone()
     changed[:, 80:] = 3
@@ -152,7 +170,7 @@ def tiny() -> dict[str, Application]:
     few = {name: copying.families[name] for name in ("window", "infini")}
     kept = copying.held_out(512)["16"]
     rows = {"16": (kept[0][:2], kept[1][:2])}
-    pace = Pace(Part(1, 2048, 512), Part(1, 2048, 512), warmup=1)
+    pace = Pace((Part(1, 2048, 512),), Part(1, 2048, 512), warmup=1)
     return {"copying": replace(copying, families=few, pace=pace, held_out=lambda _: rows, distances=(16,))}
 
 
