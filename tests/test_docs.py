@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import os
 import re
-import socket
 import subprocess
 import symtable
 import sys
@@ -137,10 +136,7 @@ def _runnable() -> Iterator[object]:
 @pytest.mark.parametrize("page", list(_runnable()))
 def test_self_contained_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
     """In one folder, each in a process of its own, which is the only rank of a process group if it joins one."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = str(probe.getsockname()[1])
-    group = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    group = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
     environment = os.environ | group | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT), *sys.path])}
     for number, block in enumerate(_blocks(page)):
         file = tmp_path / (block.file or f"block{number}.py")
