@@ -14,7 +14,6 @@ from attncc.frontend.language import Index, Table
 from attncc.frontend.lists import Lists
 from attncc.frontend.patterns import Pattern, TracedPattern
 from attncc.frontend.surroundings import surroundings
-from attncc.frontend.templates import PatternTemplate
 from attncc.ir.condition import Condition, predicate_of
 from attncc.ir.placeholders import TableKind
 from attncc.ir.predicate import Predicate
@@ -41,12 +40,18 @@ class PatternFactory(Declaration):
         if is_recording():
             return self._traced(values)
         checked = self.checked(values)
-        tables = {name: value for name, value in checked.items() if isinstance(value, (Table, Lists))}
-        kinds = {name: TableKind.of(table, self.parameter(name).claims) for name, table in tables.items()}
-        template = self._template(checked, kinds) if kinds else None
+        tables, kinds, others = [], [], []
+        for item in checked.items():
+            name, value = item
+            if isinstance(value, (Table, Lists)):
+                tables.append(value)
+                kinds.append((name, TableKind.of(value, self.parameter(name).claims)))
+            else:
+                others.append(item)
+        template = template_for(self, tuple(others), tuple(kinds), surroundings(self.function)) if kinds else None
         if template is None:
             return Pattern(self.subsets(checked), self.name, checked)
-        return Pattern(template, self.name, checked, tuple(tables.values()))
+        return Pattern(template, self.name, checked, tables)
 
     def _traced(self, values: Mapping[str, Any]) -> TracedPattern:
         """Return the pattern for parameters that may be values of the graph that is recorded."""
@@ -56,10 +61,6 @@ class PatternFactory(Declaration):
         others = {name: plain(value) for name, value in values.items() if name not in tables}
         handle = declared_handle(self, slots, tuple(others), *others.values())
         return TracedPattern(handle, [tables[name] for name in ordered], self.name)
-
-    def _template(self, parameters: Mapping[str, Any], kinds: Mapping[str, TableKind]) -> PatternTemplate | None:
-        others = tuple([item for item in parameters.items() if item[0] not in kinds])
-        return template_for(self, others, tuple(kinds.items()), surroundings(self.function))
 
     def subsets(self, parameters: Mapping[str, Any]) -> list[Predicate]:
         """Return the predicates that the function makes of checked parameters; raises PatternError."""

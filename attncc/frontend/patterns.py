@@ -34,6 +34,8 @@ from attncc.ir.tables import TableData
 #: What plain functions are, such as those for FlexAttention.
 MODS = (FunctionType, MethodType, partial)
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
+#: Patterns with tables by their local handles, which are all different: one is made for each step of decoding.
+_local: dict[str, weakref.ref[Pattern]] = {}
 #: What local handles have in them, so that in another process they name nothing; and their numbers.
 _PROCESS, _numbers = secrets.token_hex(8), itertools.count()
 
@@ -64,9 +66,13 @@ class Pattern(Displayed):
         self.tables = tuple(tables)
         self.name = name
         self.parameters = dict(parameters or {})
-        self.in_graphs = self.template.handle if self.tables else None
-        self.local_handle = f"{name}@{_PROCESS}/{next(_numbers)}" if self.tables else self.handle
-        _registry.setdefault(self.local_handle, self)
+        self.in_graphs = None
+        if not self.tables:
+            self.local_handle = self.handle
+            return
+        self.in_graphs = self.template.handle
+        self.local_handle = local = f"{name}@{_PROCESS}/{next(_numbers)}"
+        _local[local] = weakref.ref(self, partial(_local.pop, local))  # which gets the reference for a default
 
     @cached_property
     def handle(self) -> str:
@@ -91,7 +97,10 @@ class Pattern(Displayed):
     @property
     def device(self) -> Any:
         """Where tables lie that aren't read on the host; None where there are none, or on several devices."""
-        devices = {table.tensor.device for table in self.looked_up if table.tensor is not None}
+        devices = set()
+        for table in self.looked_up:
+            if table.tensor is not None:
+                devices.add(table.tensor.device)
         return devices.pop() if len(devices) == 1 else None
 
     @cached_property
@@ -136,7 +145,7 @@ class Pattern(Displayed):
         free = self.template.predicate.free
         return free | {B} if self.template.page_size else free
 
-    @cached_property
+    @property
     def looked_up(self) -> Collection[TableData]:
         """The tables that the predicate looks up."""
         return self.bound.values() if self.tables else self.template.predicate.tables
@@ -283,7 +292,8 @@ def as_pattern(value: object) -> Pattern:
 
 def by_handle(handle: str) -> Pattern:
     """Return the living pattern with this handle, or local handle; raises PatternError if it is gone."""
-    found = _registry.get(handle)
+    here = _local.get(handle)
+    found = _registry.get(handle) if here is None else here()
     if found is None:
         raise PatternError(
             f"Pattern {handle!r:.120} no longer exists.",
