@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attncc._util.tracing import is_recording, plain
 from attncc.errors import ShapeError
+from attncc.frontend.documents import Documents
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
 from attncc.frontend.sequences import Sequences, placed_in_graph, score_in_graph
@@ -47,8 +48,8 @@ def placed(
     return sequences.pattern(pattern), placed_score(score, sequences), offset
 
 
-def placed_score(score: Score, sequences: Sequences) -> Score:
-    """Return the score of a batch that is `score` of each sequence's own positions."""
+def placed_score(score: Score, sequences: Sequences | Documents) -> Score:
+    """Return the score of a call that is `score` of each sequence's own positions; one that changes nothing stays."""
     return score if score.key == IDENTITY.key else sequences.score(score)
 
 
