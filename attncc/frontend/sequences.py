@@ -59,6 +59,10 @@ class Sequences:
         """The number of sequences, 0 where no entry says."""
         return max(0 if x is None else len(x) for x in (self.q_offset, self.kv_len))
 
+    def entry(self, number: int) -> Sequences:
+        """Return a sequence as a batch of one."""
+        return Sequences(**{name: column[number, None] for name, column in self.columns.items()})
+
     def pattern(self, pattern: AnyPattern) -> Pattern:
         """Return the pattern of the batch in which each sequence has `pattern`, of its own positions and n_k.
 
