@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from attncc._util import caching
-from attncc.frontend.patterns import Pattern
-from attncc.frontend.templates import PatternTemplate
+from attncc._util.tracing import constant
+from attncc.frontend.patterns import Pattern, TracedPattern
+from attncc.frontend.templates import PatternTemplate, handle_in_graphs, template_of
 from attncc.ir.tables import Array, TableData
 
 
@@ -49,12 +51,13 @@ class Pages:
     def on(self, pattern: Pattern) -> Pattern:
         """Return a pattern whose keys lie in these pages."""
         tables = [*pattern.tables, TableData(self.lengths, "lengths"), TableData(self.table, "block_table")]
-        return Pattern(_paged(pattern.template, self.size), pattern.name, pattern.parameters, tables)
+        template = _paged(pattern.template, self.size, len(pattern.tables))
+        return Pattern(template, pattern.name, pattern.parameters, tables)
 
     @classmethod
     def off(cls, pattern: Pattern) -> Pattern:
         """Return a pattern that was put on pages, with its keys at their positions."""
-        return Pattern(_paged(pattern.template, 0), pattern.name, pattern.parameters, pattern.tables[:-2])
+        return Pattern(_paged(pattern.template, 0, 0), pattern.name, pattern.parameters, pattern.tables[:-2])
 
     def rows(self, entry: int, positions: Array) -> Array:
         """Return the rows of the pool where positions of a sequence lie.
@@ -66,6 +69,17 @@ class Pages:
         return rows
 
 
+def paged_in_graph(pattern: Pattern, lengths: Any, table: Any, size: int) -> TracedPattern:
+    """Return what Pages.on does, where lengths and page table are values of a graph that is recorded."""
+    handle = _paged_handle(pattern.template_handle, size, len(pattern.tables))
+    return TracedPattern(handle, [*pattern.tables, lengths, table], pattern.name)
+
+
 @caching.algebra(256)
-def _paged(template: PatternTemplate, size: int) -> PatternTemplate:
-    return PatternTemplate(template.subsets, size)
+def _paged(template: PatternTemplate, size: int, slot: int) -> PatternTemplate:
+    return PatternTemplate(template.subsets, size, slot)
+
+
+@constant
+def _paged_handle(own: str, size: int, slot: int) -> str:
+    return handle_in_graphs(_paged(template_of(own), size, slot))

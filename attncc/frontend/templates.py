@@ -36,14 +36,14 @@ _in_graphs: set[PatternTemplate] = set()
 class PatternTemplate:
     """The subsets of a pattern, with placeholders where tables are looked up that aren't known yet.
 
-    `page_size` isn't 0 where keys lie in pages of that size, of which the last two tables tell
-    (attncc.frontend.pages).
+    `page_size` isn't 0 where keys lie in pages of that size, of which two tables tell, the last ones; `page_slot` is
+    the number of the first of them (attncc.frontend.pages).
 
     Raises PatternError if it is too large to be planned.
     """
 
-    def __init__(self, subsets: Sequence[Predicate], page_size: int = 0) -> None:
-        self.subsets, self.page_size = tuple(subsets), page_size
+    def __init__(self, subsets: Sequence[Predicate], page_size: int = 0, page_slot: int = 0) -> None:
+        self.subsets, self.page_size, self.page_slot = tuple(subsets), page_size, page_slot
         check_pattern(disjunction(self.subsets))
 
     @cached_property
@@ -54,7 +54,7 @@ class PatternTemplate:
         return handle
 
     def __reduce__(self) -> tuple[object, ...]:
-        return PatternTemplate, (self.subsets, self.page_size)
+        return PatternTemplate, (self.subsets, self.page_size, self.page_slot)
 
     @cached_property
     def predicate(self) -> Predicate:
@@ -69,13 +69,13 @@ class PatternTemplate:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the subsets, the same in every process, and the size of pages."""
-        return fingerprint(self.program) + (f"/{self.page_size}" if self.page_size else "")
+        """A hash of the subsets, the same in every process, and what is known of pages."""
+        return fingerprint(self.program) + (f"/{self.page_size}@{self.page_slot}" if self.page_size else "")
 
     @property
     def slots(self) -> int:
-        """The number of tables that are bound in a graph: one for each number up to the last placeholder's."""
-        return slots_of(self.placeholders.values())
+        """The number of tables that are bound in a graph: one for each number up to the last one that is used."""
+        return self.page_slot + 2 if self.page_size else slots_of(self.placeholders.values())
 
     @property
     def program(self) -> Program:

@@ -80,6 +80,12 @@ def check_format() -> None:
 @constant
 def pattern_text(handle: str, name: str) -> str:
     """Return the text of a pattern; raises ExportError unless it can be read again."""
+    if _template(handle).page_size:
+        raise ExportError(
+            f"Pattern {name!r} of keys in pages was exported.",
+            rule="A saved program holds no page table.",
+            fix="Export the model on contiguous keys, or compile it with torch.compile in the process that serves it.",
+        )
     return _checked(_named(handle).program._replace(name=name), _tables(handle, ""))
 
 
@@ -145,6 +151,10 @@ def _named(handle: str) -> Pattern | PatternTemplate:
     return template_of(handle) if is_template(handle) else by_handle(handle)
 
 
+def _template(handle: str) -> PatternTemplate:
+    return template_of(handle) if is_template(handle) else by_handle(handle).template
+
+
 def _tables(handle: str, key: str) -> list[TableData]:
     """Return the tables of a pattern and a score that are constants, by their hashes."""
     parts = [*(subset.tables for subset in _named(handle).subsets), by_key(key).tables]
@@ -188,7 +198,8 @@ def resolved(call: AttentionCall, tables: Sequence[Tensor]) -> tuple[AttentionCa
 
 def _bound(template: PatternTemplate, name: str, tensors: Sequence[Tensor]) -> Pattern:
     """Return a template's pattern for tables of these entries; raises TableError unless they are of its kinds."""
-    tables = _tables_of(template.placeholders.values(), tensors, _table_of)
+    of = _read if template.page_size else _table_of  # pages are looked at on the host
+    tables = _tables_of(template.placeholders.values(), tensors, of)
     template.check(tables)
     return Pattern(template, name, None, tables)
 

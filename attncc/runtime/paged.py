@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attncc._util.tracing import is_recording
 from attncc.configs.encoding import Config
 from attncc.errors import ShapeError
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
@@ -18,17 +19,15 @@ from attncc.frontend.pages import Pages
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
 from attncc.frontend.sequences import Sequences, numbers_of_each
+from attncc.ir.score import IDENTITY
 from attncc.ir.tables import Array
 from attncc.runtime.api import attention
 from attncc.runtime.arguments import autocast, kind_of
 from attncc.runtime.batch_invariant import joined, one_by_one, run_together
 from attncc.runtime.call import Result
+from attncc.runtime.pools import RULE, Laid, copied, laid_in_graph, needs_gradient, refuse_batch_invariance, shared
 from attncc.runtime.sequences import Lengths, content_of_each
 from attncc.runtime.versions import Content, array_of, content
-
-RULE = (
-    "It is (B, n), integers: position p of sequence b lies in page block_table[b, p // size]; -1 where there is none."
-)
 
 
 def paged_attention(
@@ -57,7 +56,7 @@ def paged_attention(
     the last query of each stands at its last key. The pattern and the score see a sequence's own positions; pages are
     looked at where keys are loaded, and only the keys of tiles that the plan visits are. Pages may be shared, as those
     of a common prefix are. Page tables and lengths that aren't changed in place are read once; on a GPU, reading them
-    waits for it.
+    waits for it. In a graph of torch.compile they are inputs.
 
     Where a gradient is required, each sequence's keys are copied next to each other first. The gradient of a pool is 0
     in rows that are nobody's keys, and in shared pages the sum over sequences.
@@ -91,14 +90,20 @@ def paged_attention(
         AttnccError: What `attention` raises.
     """
     _check_pools(q, k_cache, v_cache)
+    own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
+    options: dict[str, Any] = {"scale": scale, "enable_gqa": enable_gqa, "backend": backend}
+    options |= {"return_lse": return_lse, "return_max_scores": return_max_scores}
+    if is_recording():
+        if batch_invariant:
+            refuse_batch_invariance()
+        query, *caches = autocast(q, k_cache, v_cache)
+        laid = laid_in_graph(query, caches, block_table, cache_seqlens, q_offset, own_pattern, own_score)
+        return _attended(query, laid, sink, config, options)
     batch, pages, size = q.shape[0], k_cache.shape[0], k_cache.shape[1]
     lengths = content_of_each(cache_seqlens, "cache_seqlens", batch)
     offsets = None if q_offset is None else content_of_each(q_offset, "q_offset", batch)
     table = _table(content(block_table), lengths, pages, size)
     sequences = _sequences(lengths, offsets, q.shape[1])
-    own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
-    options: dict[str, Any] = {"scale": scale, "enable_gqa": enable_gqa, "backend": backend}
-    options |= {"return_lse": return_lse, "return_max_scores": return_max_scores}
     together = False
     if batch_invariant and batch:
         config = config or {}
@@ -107,18 +112,21 @@ def paged_attention(
         alone = partial(paged_attention, config=config, **options)
         return _one_by_one(alone, q, k_cache, v_cache, table, sequences, own_pattern, own_score, sink)
     query, *caches = autocast(q, k_cache, v_cache)
-    pools, paged = [x.flatten(0, 1) for x in caches], None
-    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k_cache, v_cache, *own_score.tensors)):
-        rows = torch.from_numpy(table.all_rows).to(q.device)
-        key, value = (x[rows].transpose(1, 2) for x in pools)
+    if needs_gradient(q, k_cache, v_cache, *own_score.tensors):
+        paged = None
+        key, value = copied(caches, torch.from_numpy(table.all_rows).to(q.device))
     else:
         paged = table
-        key, value = (x.transpose(0, 1).expand(batch, -1, -1, -1) for x in pools)
+        key, value = shared(caches, batch)
     placed = apart(own_pattern, sequences, paged) if together else _placed(own_pattern, sequences, paged)
-    placed_score = None if score is None else sequences.score(own_score)
-    result = attention(
-        query.transpose(1, 2), key, value, placed, score=placed_score, sink=sink, config=config, **options
-    )
+    placed_score = own_score if own_score.key == IDENTITY.key else sequences.score(own_score)
+    return _attended(query, Laid(key, value, placed, placed_score), sink, config, options)
+
+
+def _attended(query: Tensor, laid: Laid, sink: Tensor | None, config: Config | None, options: dict[str, Any]) -> Result:
+    """Return the results of attention on tensors with rows before heads."""
+    key, value, pattern, score = laid
+    result = attention(query.transpose(1, 2), key, value, pattern, score=score, sink=sink, config=config, **options)
     if isinstance(result, tuple):
         return result[0].transpose(1, 2), *result[1:]
     return result.transpose(1, 2)

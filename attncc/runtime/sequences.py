@@ -39,22 +39,20 @@ def placed(
     of_each, is_plain = is_of_each(q_offset), score.key == IDENTITY.key
     own_offset, offset = (q_offset, 0) if of_each else (None, q_offset)
     if is_recording():
-        columns = _in_graph(query, key, own_offset, kv_len)
+        columns = columns_in_graph(query.shape[0], query.device, q_offset=own_offset, kv_len=kv_len)
+        if kv_len is not None:
+            torch._assert_async((columns["kv_len"] <= key.shape[2]).all(), "kv_len has more keys than the tensors.")
         return placed_in_graph(pattern, columns), score if is_plain else score_in_graph(score, columns), offset
     sequences = sequences_of(query, key, own_offset, kv_len)
     return sequences.pattern(pattern), score if is_plain else sequences.score(score), offset
 
 
-def _in_graph(query: Tensor, key: Tensor, q_offset: Lengths | None, kv_len: Lengths | None) -> dict[str, Tensor]:
-    """Return offsets and lengths as values of the graph that is recorded, (B,), by name; raises ShapeError."""
-    batch, columns = query.shape[0], {}
-    for name, given in (("q_offset", q_offset), ("kv_len", kv_len)):
-        if given is not None:
-            columns[name] = _column(given, batch, query.device)
-            if columns[name].ndim != 1 or columns[name].shape[0] != batch:
-                _refuse_shape(name, tuple(map(plain, columns[name].shape)), plain(batch))
-    if kv_len is not None:
-        torch._assert_async((columns["kv_len"] <= key.shape[2]).all(), "kv_len has more keys than the tensors.")
+def columns_in_graph(batch: int, device: torch.device, **given: Lengths | None) -> dict[str, Tensor]:
+    """Return the arguments that there are as values of the graph that is recorded, (B,), by name; raises ShapeError."""
+    columns = {name: _column(x, batch, device) for name, x in given.items() if x is not None}
+    for name, column in columns.items():
+        if column.ndim != 1 or column.shape[0] != batch:
+            _refuse_shape(name, tuple(map(plain, column.shape)), plain(batch))
     return columns
 
 

@@ -18,6 +18,8 @@ from .layers import Hashed, Indexed
 
 #: Pattern of a context, for families whose graph doesn't depend on data.
 Graph = Callable[[int], attncc.Pattern]
+#: (width, heads, context) -> a layer.
+Layer = Callable[[int, int, int], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -26,23 +28,23 @@ class Family:
 
     Attributes:
         sizes: In words, for the table.
-        layer: (width, heads, context) -> the layer.
+        layers: Of a model, in turn from the first.
         graph: Which tokens one layer sees, by the context; None where data decide.
     """
 
     sizes: str
-    layer: Callable[[int, int, int], nn.Module]
+    layers: tuple[Layer, ...]
     graph: Graph | None = None
 
 
 def patterned(sizes: str, graph: Graph) -> Family:
     """Return the family of a pattern that is known before the data are."""
+    return Family(sizes, (partial(_attention, graph),), graph)
 
-    def layer(width: int, heads: int, context: int) -> nn.Module:
-        seen = graph(context).union().causal()  # a later key could give away the targets
-        return Attention(width, heads, seen, rotary=True)
 
-    return Family(sizes, layer, graph)
+def _attention(graph: Graph, width: int, heads: int, context: int) -> nn.Module:
+    seen = graph(context).union().causal()  # a later key could give away the targets
+    return Attention(width, heads, seen, rotary=True)
 
 
 def families(near: int) -> dict[str, Family]:
@@ -54,29 +56,35 @@ def families(near: int) -> dict[str, Family]:
     block, half = near // 4, near // 2
     memory = MemorySizes(segment=half, memory=half, compressed=half, ratio=4)
     load = attncc.load
+    window = patterned(f"the last {near}", lambda context: load("sliding_window", window=near))
+    lsh = Family(f"2 rounds, chunks of {block}", (lambda w, h, context: Hashed(w, h, rounds=2, chunk=block),))
     return {
         "dense": patterned("all tokens before", lambda context: load("causal")),
-        "window": patterned(f"the last {near}", lambda context: load("sliding_window", window=near)),
+        "window": window,
         "strided": patterned(f"l = {half}", lambda context: load("strided", l=half)),
         "fixed": patterned(f"l = {near}, c = {block // 4}", lambda context: load("fixed", l=near, c=block // 4)),
         "longformer": patterned(
             f"the last {half}, every {near}th token global", partial(_longformer, window=near, every=near)
         ),
         "bigbird": patterned(f"blocks of {block}: 2 near, 1 global, 2 random", partial(_bigbird, block=block)),
-        "lsh": Family(f"2 rounds, chunks of {block}", lambda w, h, context: Hashed(w, h, rounds=2, chunk=block)),
+        "lsh": lsh,
+        # as in the models that were released, such as google/reformer-crime-and-punishment
+        "reformer": Family(f"window and lsh in turn: {window.sizes}; {lsh.sizes}", window.layers + lsh.layers),
         "transformer_xl": Family(
             f"segments of {half}, memory of {half}",
-            lambda w, h, context: SegmentRecurrent(w, h, segment=half, memory=half),
+            (lambda w, h, context: SegmentRecurrent(w, h, segment=half, memory=half),),
             lambda context: load("segment_memory", segment=half, memory=half),
         ),
         "compressive": Family(
             f"segments of {half}, memory of {half}, {half} compressed by 4",
-            partial(_compressive, memory),
+            (partial(_compressive, memory),),
             lambda context: load("segment_memory", segment=half, memory=half + half * 4),
         ),
-        "infini": Family(f"segments of {near}", lambda w, h, context: InfiniAttention(w, h, segment=near, rotary=True)),
+        "infini": Family(
+            f"segments of {near}", (lambda w, h, context: InfiniAttention(w, h, segment=near, rotary=True),)
+        ),
         "indexed": Family(
-            f"the {half} best, and the last {half}", lambda w, h, context: Indexed(w, h, top=half, window=half)
+            f"the {half} best, and the last {half}", (lambda w, h, context: Indexed(w, h, top=half, window=half),)
         ),
     }
 

@@ -43,7 +43,7 @@ class Model(nn.Module):
         for each in (self.embedding, *self.places):
             nn.init.normal_(each.weight, std=0.02)
         self.place_of_tokens = list(places)
-        self.blocks = nn.ModuleList(_block(shape, family, context) for _ in range(shape.layers))
+        self.blocks = nn.ModuleList(_block(shape, family, context, depth) for depth in range(shape.layers))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, shape.vocabulary, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -61,9 +61,10 @@ def parameters(module: nn.Module) -> int:
     return sum(each.numel() for each in module.parameters())
 
 
-def _block(shape: Shape, family: Family, context: int) -> Block:
+def _block(shape: Shape, family: Family, context: int, depth: int) -> Block:
     """Return a block; what its attention has more or fewer parameters than plain projections, the rest makes up."""
-    attention = family.layer(shape.width, shape.heads, context)
+    layer = family.layers[depth % len(family.layers)]
+    attention = layer(shape.width, shape.heads, context)
     spare = 4 * shape.width**2 - parameters(attention)
     hidden = shape.hidden + round(spare / (2 * shape.width + 1))
     return Block(shape.width, attention, FeedForward(shape.width, hidden))

@@ -19,7 +19,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "long_context.md"
 #: Okabe and Ito's colours (2008), and black; families beyond them are dashed.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
-MARKERS = "osv^D<>Ph*X"
+MARKERS = "osv^D<>Ph*Xd"
+#: Families that stay farther above the best one, in bits, are named with their figures instead of drawn.
+DRAWN = 0.5
 
 #: Results of one application: [family][context] -> those of each seed.
 Found = Mapping[str, Mapping[int, Sequence[Mapping[str, Any]]]]
@@ -111,26 +113,34 @@ def _speeds(name: str, results: Path) -> Mapping[tuple[str, int], Mapping[str, A
 
 def _by_context(application: Application, path: Path) -> None:
     """Draw held-out bits against the context, a line for each family."""
-    made = figure.blank(7.5, 4.6)
+    made = figure.blank(9, 4.6)
     axes = made.subplots()
-    found = _grouped("text", RESULTS)
+    found, lines = _grouped("text", RESULTS), dict[str, tuple[list[int], list[float]]]()
+    for family in found:
+        contexts = sorted(found[family])
+        seeds = [[run["judged"]["held out"]["bits"] for run in found[family][context]] for context in contexts]
+        lines[family] = contexts, [statistics.mean(each) for each in seeds]
+    limit = min(min(bits) for _, bits in lines.values()) + DRAWN
     for number, family in enumerate(application.families):
-        if family not in found:
+        if family not in lines:
             continue
-        points = sorted(found[family].items())
-        means = [statistics.mean(each["judged"]["held out"]["bits"] for each in seeds) for _, seeds in points]
-        axes.plot([context for context, _ in points], means, label=family, **_style(number))
+        contexts, bits = lines[family]
+        if min(bits) > limit:
+            axes.plot([], [], label=f"{family}, above: {min(bits):.2f} to {max(bits):.2f}", **_style(number))
+        else:
+            axes.plot(contexts, bits, label=family, **_style(number))
     axes.set_xscale("log", base=2)
     axes.set_xticks(application.contexts, [f"{context:,}" for context in application.contexts])
     axes.set_xlabel("context, tokens")
     axes.set_ylabel("held-out bits per byte")
     _finish(axes, "Equal parameters, equal tokens: does a longer context pay?")
+    _name_lines(axes)
     figure.write(made, path)
 
 
 def _by_distance(told: Mapping[str, Application], path: Path) -> None:
     """Draw what is right against the distance, and, dotted, the share of tokens that can know it by the graph."""
-    made = figure.blank(4.5 * len(told), 4.2)
+    made = figure.blank(4.5 * len(told) + 1.5, 4.2)
     every = made.subplots(1, len(told), sharey=True, squeeze=False)[0]
     for axes, (name, application) in zip(every, told.items(), strict=True):
         found, (context, *_) = _grouped(name, RESULTS), application.contexts
@@ -148,6 +158,7 @@ def _by_distance(told: Mapping[str, Application], path: Path) -> None:
         axes.set_xlabel("distance, tokens")
         axes.set_ylabel("share that is right")
         _finish(axes, f"{application.title}; dotted: the graph's prediction")
+    _name_lines(every[-1])
     figure.write(made, path)
 
 
@@ -161,7 +172,11 @@ def _finish(axes: Any, title: str) -> None:
     axes.set_title(title, fontsize=9, loc="left", fontweight="bold")
     axes.tick_params(labelsize=7)
     figure.unclutter(axes, "y")
-    axes.legend(fontsize=6, frameon=False)
+
+
+def _name_lines(axes: Any) -> None:
+    """Write the families' names to the right of the last picture, where no line runs."""
+    axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _between(page: str, name: str, table: str) -> str:

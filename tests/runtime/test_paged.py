@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paged_cases import drawn, in_pages
 from sequence_cases import SequenceCase, sequence_cases
 from torch import Tensor
 
@@ -30,27 +31,6 @@ PATTERNS = [
     attncc.load("fixed", l=4, c=1).heads(),
     attncc.load("block_diagonal", block=4),
 ]
-
-
-def in_pages(x: Tensor, lengths: list[int], size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return a pool of pages that holds rows x (B, N, H, D) of these lengths, all else NaN, and the page table."""
-    batch, longest = len(lengths), max(1, -(-x.shape[1] // size))
-    order = np.random.default_rng(seed).permutation(batch * longest + 3)
-    pool = x.new_full((len(order), size, *x.shape[2:]), torch.nan)
-    table = torch.full((batch, longest), -1, dtype=torch.int32)
-    pages = iter(order.tolist())
-    for b, n in enumerate(lengths):
-        for number in range(-(-n // size)):
-            table[b, number] = page = next(pages)
-            rows = x[b, number * size : min((number + 1) * size, n)]
-            pool[page, : len(rows)] = rows
-    return pool, table
-
-
-def drawn(q_len: int, dtype: torch.dtype, kv_heads: int = 2, value_dim: int = 8) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    shapes = [(4, q_len, 4, 8), (4, 40, kv_heads, 8), (4, 40, kv_heads, value_dim)]
-    return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
 
 
 @pytest.mark.parametrize("backend", ["torch", "triton", "reference"])

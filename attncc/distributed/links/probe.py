@@ -82,10 +82,17 @@ def measure_host(processes: int, report: Report) -> Links:
                 each.join(ENDING)
             return links
         finally:
-            for each in ranks:
-                if each.pid is not None:
-                    each.kill()
-                    each.join()
+            _end([each for each in ranks if each.pid is not None])
+
+
+def _end(ranks: Sequence[BaseProcess]) -> None:
+    """Stop all, then kill them: one that still ran would print a traceback about its peer's lost connection."""
+    for each in ranks:
+        if each.is_alive() and each.pid is not None:
+            os.kill(each.pid, signal.SIGSTOP)
+    for each in ranks:
+        each.kill()
+        each.join()
 
 
 @contextlib.contextmanager
