@@ -26,7 +26,7 @@ HEAD = """<!-- Written by bench/million_scale.py -->
 
 Every family of the catalogue, at 131,072 and at 1,048,576 tokens, on every topology that comes with attncc: the
 schedule that attncc chooses, beside what others do. All of it is simulated, under one model
-([what it assumes](distributed.md#what-the-simulation-assumes)). `python bench/million_scale.py` does it again in
+([what it assumes](schedules.md#what-the-simulation-assumes)). `python bench/million_scale.py` does it again in
 minutes, and writes this page; `bench/sweeps/million_scale.json` has every figure.
 
 ![How many times as long as attncc's schedule each strategy takes](million_scale.png)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,8 +23,8 @@ _UNBOUNDED = 1 << 16
 class PlainConsole(Console):
     """A console on which text appears as it is, and does nothing: no markup, and no escapes of plugins and files."""
 
-    def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a text to print, measured as it will be printed."""
@@ -36,8 +37,13 @@ class PlainConsole(Console):
 
 
 def show(*parts: RenderableType) -> None:
-    """Print results for people; a table that would be too wide gets narrow gaps before its cells are folded."""
+    """Print results for people; a table that would be too wide gets narrow gaps before its cells are folded.
+
+    A pipe or a file has no width: nothing is folded there, so that grep finds names, unless `COLUMNS` says otherwise.
+    """
     console = PlainConsole()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = PlainConsole(width=_UNBOUNDED)
     for part in parts:
         if isinstance(part, Table):
             unbounded = console.options.update(width=_UNBOUNDED)

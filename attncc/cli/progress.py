@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
@@ -34,7 +35,8 @@ class Steps(Protocol):
 class ProgressLines:
     """Tells in lines which step is under way: at most one line in `PAUSE` seconds, and one in `REPEAT` of a long step.
 
-    `tick` is called now and then, in any thread: it tells what there was no time to tell.
+    A call only notes the step, since one may come from a signal's handler in the middle of any other write. `tick` is
+    called now and then, always by the same thread, and writes the lines.
 
     Args:
         write: Gets each line.
@@ -42,19 +44,15 @@ class ProgressLines:
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write, self._clock = write, clock
-        self._begin = self._told = self._since = clock()
-        self._step = ""
-        self._is_new = False
+        self._begin = self._told_at = clock()
+        self._step = self._told = _Step("", self._begin)
         self._begun, self._total = 0, 0
-        self._lock = threading.Lock()
 
     def __call__(self, name: str) -> None:
         """Begin a step."""
-        with self._lock:
-            self._begun += 1
-            count = f"{self._begun} of {self._total}: " if self._total else ""
-            self._step, self._since, self._is_new = count + name, self._clock(), True
-        self.tick()
+        self._begun += 1
+        count = f"{self._begun} of {self._total}: " if self._total else ""
+        self._step = _Step(count + name, self._clock())
 
     def expect(self, total: int) -> None:
         """Number the steps from now on."""
@@ -62,13 +60,21 @@ class ProgressLines:
 
     def tick(self) -> None:
         """Tell the step under way, if it is time."""
-        with self._lock:
-            now = self._clock()
-            if not self._step or now - self._told < (PAUSE if self._is_new else REPEAT):
-                return
-            since = "" if self._is_new else f", for {now - self._since:.0f} s"
-            self._told, self._is_new = now, False
-            self._write(f"[{now - self._begin:.0f} s] {self._step}{since}")
+        step, now = self._step, self._clock()
+        is_new = step is not self._told
+        if not step.text or now - self._told_at < (PAUSE if is_new else REPEAT):
+            return
+        since = "" if is_new else f", for {now - step.since:.0f} s"
+        self._told, self._told_at = step, now
+        self._write(f"[{now - self._begin:.0f} s] {step.text}{since}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """What a step is called, and when it began."""
+
+    text: str
+    since: float
 
 
 class ProgressBar:

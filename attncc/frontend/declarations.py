@@ -227,11 +227,11 @@ class Declaration:
         kind, *extras = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else [hint]
         claims = tuple(extra for extra in extras if isinstance(extra, Claim))
         if kind not in cls.known_types or declared.kind in (declared.VAR_POSITIONAL, declared.VAR_KEYWORD):
+            declared_as = "without a type" if kind is None else f"as {getattr(kind, '__name__', kind)}"
             raise cls.error(
-                f"{cls.kind.capitalize()} {owner!r} declares {declared.name!r} as {getattr(kind, '__name__', kind)}.",
+                f"{cls.kind.capitalize()} {owner!r} declares {declared.name!r} {declared_as}.",
                 rule=f"Symbols are {', '.join(cls.known_symbols)}; other parameters are annotated with {cls._types()}.",
-                fix=f"Write `*, {declared.name}: int`, or use one of the symbols. "
-                f"{nearest(declared.name, cls.known_symbols)}",
+                fix=f"Write `*, {declared.name}: int`, or use one of the symbols.",
             )
         if kind is not Table and any(not isinstance(claim, Bounds) for claim in claims):
             raise cls.error(

@@ -299,7 +299,7 @@ def index_of(value: object) -> Index:
         raise PatternError(
             f"{value!r} ({type(value).__name__}) was used in an index expression.",
             rule="Index expressions are made of positions, integers and tables.",
-            fix="Convert it to an int; write `//` instead of `/`.",
+            fix="Convert it to an int; write `//` instead of `/`, and `1 << h` instead of `2 ** h`.",
         ) from None
 
 

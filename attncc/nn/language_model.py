@@ -50,7 +50,7 @@ class LanguageModel(nn.Module):
             past: What the step before returned; None at the beginning.
 
         Raises:
-            ParameterError: For a past of another number of blocks.
+            ParameterError: For a past of another number of blocks, or a block without a step.
         """
         if past and len(past) != len(self.blocks):
             raise ParameterError(
@@ -59,7 +59,13 @@ class LanguageModel(nn.Module):
                 fix="Pass what the step before returned.",
             )
         hidden, states = self.embedding(tokens), []
-        for block, own in zip(self.blocks, past or [None] * len(self.blocks), strict=True):
+        for number, (block, own) in enumerate(zip(self.blocks, past or [None] * len(self.blocks), strict=True)):
+            if not hasattr(block, "step"):
+                raise ParameterError(
+                    f"Block {number} is a {type(block).__name__}, which has no step.",
+                    rule="A block with a step goes on from earlier tokens; a stack computes whole sequences alone.",
+                    fix="Call the model on all tokens so far, or make it of Block and GatedBlock.",
+                )
             hidden, state = cast(Stepwise, block).step(hidden, own)
             states.append(state)
         return self._logits(hidden), tuple(states)

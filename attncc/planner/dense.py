@@ -79,7 +79,7 @@ def verdict(over: float | None, how: str = "is predicted to take", what: str = "
     if over is None or not is_as_fast(over):
         return ""
     where = f"{what}: " if what else ""
-    return f"{where}dense attention is as fast at this length, it {how} {over:.2f} x the pattern's time"
+    return f"{where}dense attention is as fast at this length: it {how} {over:.2f} x the pattern's time"
 
 
 def _causal_pairs(shape: Shape) -> int:

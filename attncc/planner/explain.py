@@ -72,7 +72,7 @@ def _lines(group: Group) -> list[str]:
     for other in group.alternatives[1:]:
         layouts = " + ".join(work.layout.kind for work in other.passes)
         factor = other.seconds / group.alternatives[0].seconds if group.alternatives[0].seconds else 1.0
-        lines.append(f"  lost: {other.name} ({layouts}), {factor:.1f} x the predicted time")
+        lines.append(f"  lost: {other.name} ({layouts}), predicted to take {factor:.1f} x as long")
     return lines
 
 
@@ -82,7 +82,7 @@ def beside(dense: DenseBaseline) -> list[str]:
         return []
     which = "causal" if dense.causal else "all pairs"
     said = verdict(dense.over)
-    shown = f"  dense attention, {which} and no mask: {dense.over:.1f} x the predicted time"
+    shown = f"  dense attention, {which} and no mask: predicted to take {dense.over:.1f} x as long"
     return [shown, f"  {said}"] if said else [shown]
 
 

@@ -98,7 +98,7 @@ class Worker(Closing):
     def _launch(self) -> None:
         """Start a process and send it what it is for."""
         self._pipe, theirs = Pipe()
-        program = f"from attncc.tune.worker import serve; serve({theirs.fileno()})"
+        program = f"from attncc.tune.worker import serve; serve({theirs.fileno()}, {os.getpid()})"
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         environment = {**os.environ, **self._environment, "PYTHONPATH": paths}
         self._process = subprocess.Popen(
@@ -161,10 +161,10 @@ def _cause(code: int | None) -> str:
         return f"signal {-code}"
 
 
-def serve(handle: int) -> None:
-    """Be a worker on one end of a pipe: an error is a Failure, and only a crash ends the process before the parent."""
+def serve(handle: int, parent: int) -> None:
+    """Be a worker on one end of a pipe: an error is a Failure, and only a crash ends the process before its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     pipe = Connection(handle)
     try:
         setup, arguments = pipe.recv()

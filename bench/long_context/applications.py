@@ -94,7 +94,13 @@ def _pixels() -> Application:
 
 
 def _task(
-    title: str, task: tasks.Task, vocabulary: int, distances: tuple[int, ...], *, graph_tells: bool = True
+    title: str,
+    task: tasks.Task,
+    vocabulary: int,
+    distances: tuple[int, ...],
+    *,
+    judged: tasks.Task | None = None,
+    graph_tells: bool = True,
 ) -> Application:
     def drawn(context: int, rows: int, draw: torch.Generator) -> Rows:
         shares = [rows // len(distances) + (n < rows % len(distances)) for n in range(len(distances))]
@@ -106,7 +112,7 @@ def _task(
 
     def held_out(context: int) -> Mapping[str, Rows]:
         draw = torch.Generator().manual_seed(1_000_000)
-        return {str(distance): task(context, 64, distance, draw) for distance in distances}
+        return {str(distance): (judged or task)(context, 64, distance, draw) for distance in distances}
 
     shape = Shape(vocabulary, layers=2, heads=2, width=64, hidden=256)
     told = distances if graph_tells else ()
@@ -121,7 +127,14 @@ def applications() -> dict[str, Application]:
         "pixels": _pixels(),
         "copying": _task("Copying", tasks.copying, tasks.VOCABULARY, tasks.DISTANCES),
         "recall": _task("Associative recall", tasks.recall, tasks.VOCABULARY, tasks.DISTANCES),
-        "listops": _task("ListOps", tasks.listops, tasks.LISTOPS_VOCABULARY, (16, 64, 256), graph_tells=False),
+        "listops": _task(
+            "ListOps",
+            tasks.listops,
+            tasks.LISTOPS_VOCABULARY,
+            (16, 64, 256),
+            judged=tasks.whole(tasks.listops),
+            graph_tells=False,
+        ),
     }
 
 

@@ -7,7 +7,7 @@ row, so that a model learns all of them, and is judged for each.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -15,8 +15,8 @@ from torch.nn.functional import pad
 
 from .training import IGNORED, Rows
 
-#: What a row of copying or recall asks for: so many symbols, or pairs of a key and a value.
-ASKED = 8
+#: Symbols that a row of copying asks for, and the most keys that a row of recall does.
+ASKED, PAIRS = 8, 24
 #: From a symbol to where it is asked for.
 DISTANCES = (16, 32, 64, 128, 256, 448)
 #: Tokens 0 to 31 are noise, 32 to 61 symbols.
@@ -34,14 +34,29 @@ def copying(context: int, rows: int, distance: int, draw: torch.Generator) -> Ro
 
 
 def recall(context: int, rows: int, distance: int, draw: torch.Generator) -> Rows:
-    """Return rows of four keys with values, whose keys come again in another order (Ba et al. 2016, section 4.1)."""
-    keys = torch.stack([torch.randperm(SYMBOLS // 2, generator=draw)[: ASKED // 2] for _ in range(rows)]) + NOISE
-    values = _drawn(NOISE + SYMBOLS // 2, NOISE + SYMBOLS, keys.shape, draw)
-    pairs = torch.stack([keys, values], -1)
-    order = torch.stack([torch.randperm(ASKED // 2, generator=draw) for _ in range(rows)])
-    again = pairs.take_along_dim(order[..., None], 1)
-    asked = torch.arange(ASKED) % 2 == 1  # the values
-    return _placed(context, distance, pairs.flatten(1), again.flatten(1), asked, draw)
+    """Return rows of keys with values, each of which comes again `distance` later (Arora et al. 2023, section 3).
+
+    Pairs stand at even places of the noise, which values look like; as many as there is room for.
+    """
+    chance = random.Random(int(torch.randint(1 << 62, (), generator=draw)))
+    tokens = _drawn(0, NOISE, (rows, context + 1), draw)
+    targets = torch.full_like(tokens, IGNORED)
+    for row in range(rows):
+        keys = chance.sample(range(NOISE, NOISE + SYMBOLS), PAIRS)
+        for key, first in zip(keys, _places(context, distance, chance), strict=False):
+            again = first + distance
+            tokens[row, [first, again]] = key
+            tokens[row, again + 1] = targets[row, again + 1] = tokens[row, first + 1]
+    return tokens[:, :-1], targets[:, 1:]
+
+
+def _places(context: int, distance: int, chance: random.Random) -> Iterator[int]:
+    """Yield even places that, with those `distance` later, are apart from all others."""
+    free = set(range(0, context - 1, 2))
+    for first in chance.sample(sorted(free), len(free)):
+        if {first, first + distance} <= free:
+            free -= {first, first + distance}
+            yield first
 
 
 def _placed(context: int, distance: int, first: Tensor, again: Tensor, asked: Tensor, draw: torch.Generator) -> Rows:
@@ -70,26 +85,41 @@ MOST_ENTRIES, NESTED, DEPTH = 6, 0.3, 8
 
 
 def listops(context: int, rows: int, length: int, draw: torch.Generator) -> Rows:
-    """Return expressions of half to all of `length` tokens, to be evaluated at their end (Nangia and Bowman 2018)."""
+    """Return expressions of half to all of `length` tokens (Nangia and Bowman 2018); each list is asked for at its end.
+
+    The whole expression's end is the last token.
+    """
     tokens = torch.full((rows, context), PADDING)
     targets = torch.full((rows, context), IGNORED)
     chance = random.Random(int(torch.randint(1 << 62, (), generator=draw)))
     for row in range(rows):
-        expression, value = _expression(length // 2, length, chance)
+        expression, values = _expression(length // 2, length, chance)
         tokens[row, -len(expression) :] = torch.tensor(expression)
-        targets[row, -1] = value
+        targets[row, -len(expression) :] = torch.tensor(values)
     return tokens, targets
 
 
-def _expression(least: int, most: int, chance: random.Random) -> tuple[list[int], int]:
+def whole(task: Task) -> Task:
+    """Return a task that asks for no more than the last token of each row."""
+
+    def asked(context: int, rows: int, distance: int, draw: torch.Generator) -> Rows:
+        tokens, targets = task(context, rows, distance, draw)
+        targets[:, :-1] = IGNORED
+        return tokens, targets
+
+    return asked
+
+
+def _expression(least: int, most: int, chance: random.Random) -> tuple[list[int], list[int]]:
+    """Return an expression of `least` to `most` tokens, and the value of each list at its end, else IGNORED."""
     while True:
         tokens: list[int] = []
-        value = _list(tokens, most, 0, chance)
-        if value is not None and least <= len(tokens):
-            return tokens, value
+        values: list[int] = []
+        if _list(tokens, values, most, 0, chance) is not None and least <= len(tokens):
+            return tokens, values
 
 
-def _list(tokens: list[int], most: int, depth: int, chance: random.Random) -> int | None:
+def _list(tokens: list[int], values: list[int], most: int, depth: int, chance: random.Random) -> int | None:
     """Append a list and return its value; None if it takes more than `most` tokens."""
     operation, entries = chance.randrange(len(OPERATIONS)), chance.randint(2, MOST_ENTRIES)
     tokens.append(10 + operation)
@@ -98,7 +128,7 @@ def _list(tokens: list[int], most: int, depth: int, chance: random.Random) -> in
         if len(tokens) >= most:
             return None
         if depth < DEPTH and chance.random() < NESTED:
-            value = _list(tokens, most, depth + 1, chance)
+            value = _list(tokens, values, most, depth + 1, chance)
             if value is None:
                 return None
         else:
@@ -106,7 +136,8 @@ def _list(tokens: list[int], most: int, depth: int, chance: random.Random) -> in
             tokens.append(value)
         found.append(value)
     tokens.append(CLOSE)
-    return OPERATIONS[operation](found) if len(tokens) <= most else None
+    values += [IGNORED] * (len(tokens) - len(values) - 1) + [OPERATIONS[operation](found)]
+    return values[-1] if len(tokens) <= most else None
 
 
 def _drawn(first: int, end: int, shape: tuple[int, ...], draw: torch.Generator) -> Tensor:

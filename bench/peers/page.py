@@ -51,10 +51,11 @@ def _page(cells: Cells, here: Mapping[str, Any]) -> Iterator[str]:
     yield f"Python {here['python']}; {installed}.\n"
     yield "![Time and memory against length](peers.png)\n"
     yield "*Preparing* is what comes before the first call: building a mask, or planning. Contestants of a task compute"
-    yield "the same attention, but for what the table says.\n"
+    yield "the same attention, but for what the table says. Below 1 x attncc is slower.\n"
     for task, what in TASKS.items():
         yield f"## {task}: {what}\n"
-        yield f"| contestant | N | {' | '.join(FIGURES.values())} | attncc is faster, forward | forward and backward |"
+        heads = " | ".join(label.rpartition(",")[0] for label in FIGURES.values())  # cells have their units
+        yield f"| contestant | N | {heads} | speed-up of attncc, forward | forward and backward |"
         yield "| --- " * (4 + len(FIGURES)) + "|"
         yield from _rows(task, cells)
         yield ""

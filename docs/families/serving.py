@@ -32,13 +32,17 @@ Models with Attention Sinks*; Juravsky et al. (2024), *Hydragen*, and Yao et al.
 trees); Miao et al. (2024), *SpecInfer*; Meta (2025), Llama 4 (chunks); Arriola et al. (2025), *Block Diffusion*.
 """.strip(),
     definition="""
-| pattern | A_i | | --- | --- | | `prefix_lm` | j < lengths_b, or j ≤ i | | `shared_prefix` | j ≤ i, and j is in the
-prefix or in the query's own continuation | | `rollout_tree` | j ≤ i, and enter_j ≤ enter_i < leave_j: the segment of
-j is on the path from that of i to the root | | `speculative_tree` | all of the prefix, and draft tokens with enter_j
-≤ enter_i < leave_j | | `sink_window` | j ≤ i, and i − j < window or j < sinks | | `document_sinks` | the same inside
-of the query's document, whose first positions are the sinks | | `chunked` | j ≤ i, and ⌊i / chunk⌋ = ⌊j / chunk⌋ | |
-`block_diffusion` | noisy: itself and the clean blocks before it; clean: clean blocks up to itself | | `block_causal`
-| ⌊j / block⌋ ≤ ⌊i / block⌋ |
+| pattern | A_i |
+| --- | --- |
+| `prefix_lm` | j < lengths_b, or j ≤ i |
+| `shared_prefix` | j ≤ i, and j is in the prefix or in the query's own continuation |
+| `rollout_tree` | j ≤ i, and enter_j ≤ enter_i < leave_j: the segment of j is on the path from that of i to the root |
+| `speculative_tree` | all of the prefix, and draft tokens with enter_j ≤ enter_i < leave_j |
+| `sink_window` | j ≤ i, and i − j < window or j < sinks |
+| `document_sinks` | the same inside of the query's document, whose first positions are the sinks |
+| `chunked` | j ≤ i, and ⌊i / chunk⌋ = ⌊j / chunk⌋ |
+| `block_diffusion` | noisy: itself and the clean blocks before it; clean: clean blocks up to itself |
+| `block_causal` | ⌊j / block⌋ ≤ ⌊i / block⌋ |
 """,
     text="""
 **Rollouts that branch.** Rollouts of a prompt that share thoughts are laid out as a tree of segments: each token
@@ -72,12 +76,12 @@ alone = attncc.attention(*[x[:, :, path]] * 3, attncc.load("causal"))
 torch.testing.assert_close(out[:, :, path], alone)
 ```
 
-**Trees of draft tokens** come after a prefix in a cache ([serving.md](../serving.md#trees-of-draft-tokens)). The
+**Trees of draft tokens** come after a prefix in a cache ([drafts.md](../drafts.md)). The
 pattern was declared in the family `basic` at first, and `basic:speculative_tree` is the same pattern.
 
 **Sinks of each document.** `document_sinks` takes where documents begin as a table, (N,) or (B, N). With `cu_seqlens`,
 `attncc.varlen_attention(..., attncc.load("sink_window"))` is the same
-([patterns.md](../patterns.md#packed-documents)). The distribution in `plugins/template`, which is there to be copied,
+([packed.md](../packed.md)). The distribution in `plugins/template`, which is there to be copied,
 calls its pattern `sinks`; the shipped one has a name of its own, so that both can be installed. A learned sink is
 `attention(..., sink=)` with any of these.
 

@@ -60,9 +60,11 @@ def test_copying_asks_for_what_stood_at_the_distance() -> None:
 
 def test_recall_asks_for_the_value_of_its_key() -> None:
     tokens, targets = tasks.recall(256, 20, 64, drawn(0))
-    for row, place in (targets != IGNORED).nonzero().tolist():
-        key = tokens[row, place]
-        (first,) = (tokens[row, : place - 8] == key).nonzero().flatten().tolist()
+    rows, places = (targets != IGNORED).nonzero(as_tuple=True)
+    assert len(rows) == 20 * tasks.PAIRS
+    for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+        first, again = (tokens[row] == tokens[row, place]).nonzero().flatten().tolist()
+        assert (again, again - first) == (place, 64)
         assert targets[row, place] == tokens[row, first + 1]
 
 
@@ -79,8 +81,17 @@ def test_listops_has_the_value_that_python_finds() -> None:
     for row, target in zip(*tasks.listops(128, 30, 64, drawn(0)), strict=True):
         words = [int(token) for token in row if token != tasks.PADDING]
         assert 32 <= len(words) <= 64
-        assert eval("".join(shown[word] for word in words).rstrip(","), functions) == target[-1]
-        assert (target[:-1] == IGNORED).all()
+        begun = []
+        for place, word in enumerate(words, start=128 - len(words)):
+            begun += [place] if 10 <= word < tasks.CLOSE else []
+            assert (target[place] == IGNORED) == (word != tasks.CLOSE)
+            if word == tasks.CLOSE:
+                own = "".join(shown[int(each)] for each in row[begun.pop() : place + 1])
+                assert eval(own.rstrip(","), functions) == target[place]
+        assert not begun
+    _, asked = tasks.whole(tasks.listops)(128, 30, 64, drawn(0))
+    assert ((asked != IGNORED).sum(1) == 1).all()
+    assert (asked[:, -1] != IGNORED).all()
 
 
 def test_crops_are_of_the_photographs_and_held_out_ones_are_not_trained_on() -> None:

@@ -220,6 +220,9 @@ def test_names_of_patterns_stay_in_one_piece(
     assert "strided_bidirectional " in listing
     words = {word for _, pattern in factories() for word in pattern.doc.partition("\n")[0].split() if len(word) < 8}
     assert words <= set(listing.split())
+    monkeypatch.delenv("COLUMNS")
+    list_patterns()
+    assert "i - window < j <= i (Beltagy et al. 2020, causal)." in capsys.readouterr().out  # a pipe has no width
 
 
 def test_wide_tables_keep_numbers_in_one_piece(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from attncc.cli.progress import ProgressLines
 
 
@@ -58,3 +60,19 @@ def test_steps_are_numbered_once_their_count_is_known() -> None:
     recorded.steps("forward")
     recorded.wait(2)
     assert recorded.lines == ["[2 s] planning", "[4 s] 1 of 7: forward"]
+
+
+@pytest.mark.timeout(10)
+def test_a_step_may_begin_while_a_line_is_written() -> None:
+    """As Ctrl-C has it, whose handler runs in the thread that it interrupts."""
+    recorded = Recorded()
+
+    def interrupted(line: str) -> None:
+        recorded.lines.append(line)
+        if "trial" in line:
+            recorded.steps("stopping")
+
+    recorded.steps = ProgressLines(interrupted, lambda: recorded.now)
+    recorded.steps("trial 1")
+    recorded.wait(4)
+    assert recorded.lines == ["[2 s] trial 1", "[4 s] stopping"]

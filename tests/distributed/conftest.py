@@ -17,7 +17,7 @@ import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # tests share helpers of this folder
-START, LIMIT = 90.0, 60.0
+START, LIMIT = 180.0, 100.0
 
 
 class World:

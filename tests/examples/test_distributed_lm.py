@@ -13,7 +13,7 @@ import pytest
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples"
 SMALL = ["--json", "--context", "200", "--width", "32", "--heads", "2", "-p", "l=16"]
-LIMIT = 120.0
+LIMIT = 280.0
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 

@@ -16,7 +16,7 @@ def test_ranks_are_timed_beside_one_device_and_the_survey() -> None:
     options = ["--device", "cpu", "--seq-len", "256", "--heads", "2", "--rounds", "1", "--json"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     run = subprocess.run(
-        [*torchrun, str(SCRIPT), *options], capture_output=True, text=True, env=environment, timeout=120
+        [*torchrun, str(SCRIPT), *options], capture_output=True, text=True, env=environment, timeout=280
     )
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
@@ -28,6 +28,6 @@ def test_ranks_are_timed_beside_one_device_and_the_survey() -> None:
 
 def test_a_start_without_torchrun_says_so() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "RANK"}
-    run = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, env=environment, timeout=120)
+    run = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, env=environment, timeout=280)
     assert run.returncode == 1
     assert "torchrun" in run.stderr

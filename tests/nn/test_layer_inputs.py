@@ -94,6 +94,12 @@ def test_the_past_of_another_model_is_refused() -> None:
         model.step(torch.zeros(1, 1, dtype=torch.int64), past[:1])
 
 
+def test_a_model_with_a_stack_has_no_step() -> None:
+    stack = layers.ReversibleStack([(layers.Attention(E, 2, CAUSAL), layers.FeedForward(E))])
+    with pytest.raises(ParameterError, match="Block 0 is a ReversibleStack, which has no step"):
+        layers.LanguageModel(10, E, [stack]).step(torch.zeros(1, 4, dtype=torch.int64))
+
+
 class Nothing(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(x)

@@ -44,7 +44,7 @@ def test_plans_report_where_dense_attention_is_as_fast() -> None:
     slow, fast = attncc.plan(scattered(share=20_000), 1024), attncc.plan(attncc.load("strided", l=128), 16384)
     assert "dense attention is as fast" in slow.explain()
     assert "dense attention is as fast" not in fast.explain()
-    assert "x the predicted time" in fast.explain()
+    assert "predicted to take" in fast.explain()
     described = slow.describe()["dense"]
     assert described["as_fast"] is True
     assert described["over"] == pytest.approx(slow.dense.over)
@@ -70,7 +70,7 @@ def test_verdicts_depend_on_the_ratio() -> None:
     assert not is_as_fast(None)
     assert verdict(None) == verdict(2.0) == ""
     assert verdict(0.8, "took", "forward") == (
-        "forward: dense attention is as fast at this length, it took 0.80 x the pattern's time"
+        "forward: dense attention is as fast at this length: it took 0.80 x the pattern's time"
     )
 
 

@@ -276,7 +276,7 @@ def test_patterns_that_no_longer_exist_are_named() -> None:
 
 
 def test_new_patterns_do_not_recompile_a_model() -> None:
-    """As docs/patterns.md recommends."""
+    """As docs/compile.md recommends."""
     torch._dynamo.reset()
     compiled: list[torch.fx.GraphModule] = []
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -214,20 +214,12 @@ def test_invalid_requests_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_killed_runs_resume(cache: Path) -> None:
-    command = [*COMMAND, "tune", *ARGUMENTS, "--trials", "40", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    begin = time.monotonic()
-    while not _lines(cache) > 20 and process.poll() is None and time.monotonic() - begin < 60:
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    found = run("tune", *ARGUMENTS, "--trials", "40", "--json")
-    assert 0 < found["trials_run"] < 40
+    arguments = ["tune", *ARGUMENTS, "--trials", "40"]
+    killed = [sys.executable, str(Path(__file__).with_name("signalled_cli.py")), "SIGKILL", "3", *arguments]
+    assert subprocess.run(killed, capture_output=True).returncode == -signal.SIGKILL
+    found = run(*arguments, "--json")
+    assert found["trials_run"] == 37
     assert found["mode"] == "modelled"
-
-
-def _lines(cache: Path) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in cache.glob("tuned/*/trials/*.jsonl"))
 
 
 def test_commands_tune_list_and_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from attncc.tune.measured import measuring
 from attncc.tune.request import TuningRequest
 
 STRIDED = attncc.load("strided", l=16)
+SIGNALLED = Path(__file__).with_name("signalled_cli.py")
 SMALL: dict[str, Any] = {"heads": 2, "head_dim": 16, "trials": 3, "target": "cpu", "budget": 240.0}
 
 
@@ -178,20 +179,11 @@ def test_working_configurations_replace_a_failing_default() -> None:
 
 def test_killed_runs_resume(cache: Path) -> None:
     arguments = ["tune", "strided", "-p", "l=16", "--seq-len", "512", "--heads", "2", "--direction", "fwd"]
-    command = [sys.executable, "-c", "from attncc.cli import main; main()", *arguments, "--trials", "12", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    begin = time.monotonic()
-    while not _lines(cache) > 20 and process.poll() is None and time.monotonic() - begin < 200:
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    assert 0 < found["trials_run"] < 12
+    killed = [sys.executable, str(SIGNALLED), "SIGKILL", "2", *arguments, "--trials", "6"]
+    assert subprocess.run(killed, capture_output=True).returncode == -signal.SIGKILL
+    command = [sys.executable, "-c", "from attncc.cli import main; main()", *arguments, "--trials", "6", "--json"]
+    assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["trials_run"] == 4
     assert user_store().root.exists()
-
-
-def _lines(cache: Path) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in cache.glob("tuned/*/trials/*.jsonl"))
 
 
 def test_tuning_succeeds_with_an_unwritable_cache(cache: Path) -> None:

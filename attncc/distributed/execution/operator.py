@@ -230,15 +230,16 @@ class DistributedAttention(torch.nn.Module):
         returned = ", and results of queries that travel come back" if schedule.returns else ""
         swapped = f", groups of {degree} swap sequence for heads" if degree > 1 else ""
         lines = [
-            f"{self.pattern!r} over {self.length} tokens on {self.mesh}",
-            f"partition {partition.name}: units of {partition.chunking.size}, {least} to {most} tokens a rank",
-            f"{schedule.rounds} rounds, {len(schedule.head_classes)} head classes{returned}{swapped}",
+            f"{self.pattern!r} over {self.length:,} tokens, ranks: {self.mesh}",
+            f"partition {partition.name}: units of {partition.chunking.size:,}, {least:,} to {most:,} tokens a rank",
+            f"rounds: {schedule.rounds}, head classes: {len(schedule.head_classes)}{returned}{swapped}",
         ]
         for name, flows in zip(DIRECTIONS, self.flows(), strict=True):
             sums = traffic.received(flows, self.mesh.size("sequence"))
-            lines.append(f"{name}: {sums.sum()} bytes travel, {sums.max()} to the busiest rank ({self.inputs.dtype})")
+            whole, busiest = f"{sums.sum():,} bytes travel", f"{sums.max():,} to the busiest rank"
+            lines.append(f"{name}: {whole}, {busiest} ({self.inputs.dtype})")
         held = kept(schedule, self.inputs, self.sharing).max()
-        lines.append(f"memory: up to {held} bytes of other ranks' rows are kept on a rank for the backward")
+        lines.append(f"memory: up to {held:,} bytes of other ranks' rows are kept on a rank for the backward")
         return "\n".join(lines)
 
     def flows(self) -> tuple[list[traffic.Flow], list[traffic.Flow]]:

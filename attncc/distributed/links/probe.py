@@ -87,12 +87,13 @@ def measure_host(processes: int, report: Report) -> Links:
 
 def _end(ranks: Sequence[BaseProcess]) -> None:
     """Stop all, then kill them: one that still ran would print a traceback about its peer's lost connection."""
-    for each in ranks:
-        if each.is_alive() and each.pid is not None:
-            os.kill(each.pid, signal.SIGSTOP)
-    for each in ranks:
-        each.kill()
-        each.join()
+    with _interrupts_ignored():  # between the two, or a stopped one would be waited for at exit
+        for each in ranks:
+            if each.is_alive() and each.pid is not None:
+                os.kill(each.pid, signal.SIGSTOP)
+        for each in ranks:
+            each.kill()
+            each.join()
 
 
 @contextlib.contextmanager

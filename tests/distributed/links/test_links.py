@@ -98,7 +98,7 @@ def test_doctor_measures_links_under_torchrun():
 def test_interrupts_end_all_processes_without_tracebacks(after):
     """A terminal sends Ctrl-C to all processes, at a step or during their imports."""
     measuring = """
-import time
+import os, signal, time
 from multiprocessing.process import BaseProcess
 from attncc.distributed.links import probe
 def say(step):
@@ -106,6 +106,7 @@ def say(step):
 kill = BaseProcess.kill
 def slowly(process):
     kill(process)
+    os.kill(os.getpid(), signal.SIGINT)  # once more, of an impatient user
     time.sleep(0.5)  # the other process could notice that this one has gone
 BaseProcess.kill = slowly
 heard = probe._heard
