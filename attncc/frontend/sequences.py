@@ -23,7 +23,7 @@ from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
 from attncc.ir.placeholders import TableKind
 from attncc.ir.predicate import TRUE
-from attncc.ir.score import ScoreExpression, by_key
+from attncc.ir.score import IDENTITY, ScoreExpression, by_key
 from attncc.ir.symbols import MAX_POSITION, NK, B, I, J
 from attncc.ir.tables import Array, Read, TableData, TableSymbol, as_array
 
@@ -137,7 +137,9 @@ def placed_in_graph(pattern: Pattern, columns: Mapping[str, Any]) -> TracedPatte
 
 
 def score_in_graph(score: Score, columns: Mapping[str, Any]) -> Score:
-    """Return what Sequences.score does, in a graph as `placed_in_graph`."""
+    """Return what Sequences.score does, in a graph as `placed_in_graph`; a score that changes nothing stays."""
+    if score.key == IDENTITY.key:
+        return score
     template = InSequences(score.template, tuple(columns))
     return Score(template, score.weights, score.name, score.parameters, [*score.tables, *columns.values()])
 

@@ -42,8 +42,7 @@ def placed(
         columns = columns_in_graph(query.shape[0], query.device, q_offset=own_offset, kv_len=kv_len)
         if kv_len is not None:
             torch._assert_async((columns["kv_len"] <= key.shape[2]).all(), "kv_len has more keys than the tensors.")
-        is_plain = score.key == IDENTITY.key
-        return placed_in_graph(pattern, columns), score if is_plain else score_in_graph(score, columns), offset
+        return placed_in_graph(pattern, columns), score_in_graph(score, columns), offset
     sequences = sequences_of(query, key, own_offset, kv_len)
     return sequences.pattern(pattern), placed_score(score, sequences), offset
 
