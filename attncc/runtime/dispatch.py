@@ -46,12 +46,16 @@ def run_call(
         tables = [_as_tensor(table) for table in export.graph_tables(call, pattern, score)]
     if call.is_composite and tables is None:
         out, lse, *rest = operators.composite_attention(*tensors, weights, scale, *call.operands)
-    elif tables is not None or call.score != IDENTITY.key:
-        general = operators.eager_general_attention if eager else library.general_attention
-        out, lse, *rest = general(*tensors, weights, tables or [], scale, *call.operands)
     else:
-        plain = operators.eager_attention if eager else library.attention
-        out, lse, *rest = plain(*tensors, scale, *call.operands)
+        if call.score != IDENTITY.key:
+            tables = tables or []
+        if eager:
+            named = pattern, score
+            out, lse, *rest = operators.eager_attention(*tensors, weights, tables, named, scale, *call.operands)
+        elif tables is None:
+            out, lse, *rest = library.attention(*tensors, scale, *call.operands)
+        else:
+            out, lse, *rest = library.general_attention(*tensors, weights, tables, scale, *call.operands)
     if sink is not None:
         out, lse = with_sink(out, LogSum(lse, *rest), sink)
     found = (out, lse) if call.return_lse else (out,)
