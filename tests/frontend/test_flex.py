@@ -302,7 +302,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_symbols_do_not_run_is_refused_with_value_rule_and_fix(kind: str) -> None:
+def test_a_mod_that_symbols_do_not_run_is_refused_with_value_rule_and_fix(kind: str) -> None:
     for made in (attncc.from_mask_mod, lambda mod: attncc.from_score_mod(lambda s, b, h, q, k: s + mod(b, h, q, k))):
         if made is not attncc.from_mask_mod and kind in ("a floating-point mask", "weights", "too few arguments"):
             continue
