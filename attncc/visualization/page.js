@@ -100,6 +100,9 @@ const attncc = (() => {
           context.drawImage(pictures[number], (j / wide - view.j) / view.scale, (i - view.i) / view.scale, level.columns * pixels / wide, level.rows * pixels);
         });
         canvas.dataset.scale = view.scale;
+        const last = (first, count, most) => Math.min(Math.ceil(first + count), most) - 1, extent = view.scale * size;
+        const rows = [Math.floor(view.i), last(view.i, extent, length)], columns = [Math.floor(view.j * wide), last(view.j * wide, extent * wide, keys)];
+        element("range").textContent = `queries ${rows.map((i) => grouped(i + data.offset)).join(" to ")} (down), keys ${columns.map(grouped).join(" to ")} (right)`;
       }
       const show = (changed) => { view = changed; draw(); };
       const place = (event) => {

@@ -179,6 +179,16 @@ def test_scripts_decode_zoom_and_colour_as_the_page_says(strided: str) -> None:
     assert found["said"] == ["1,234,567", "1.23 µs", "12.3 ms", "5.95 s"]
 
 
+def test_pages_show_keys_that_are_not_positions() -> None:
+    plan = attncc.plan(attncc.load("pooled"), 512, 32, tile=(16, 1))
+    data = Reader(page(plan, "8xh100")).data
+    assert data["lengths"] == [512, 32]
+    mask = attncc.dense_mask(plan.pattern, 512, 32).numpy()
+    cells = decoded(data["before"]["cells"], data["before"]["rows"], data["before"]["columns"])
+    assert np.array_equal(cells == EMPTY, ~mask.reshape(32, 16, 32).any(axis=1))
+    assert "Keys aren't" in data["owners"]["reason"]
+
+
 def test_pages_open_and_answer_clicks_in_a_browser(strided: str, tmp_path: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api")
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -205,7 +215,9 @@ def clicked_through(tab: Any, address: str, data: dict[str, Any]) -> None:
         return float(tab.get_attribute("#map", "data-scale"))
 
     whole = scale()
+    assert tab.inner_text("#range") == "queries 0 to 299 (down), keys 0 to 299 (right)"
     tab.click("#in")
+    assert tab.inner_text("#range") == "queries 75 to 224 (down), keys 75 to 224 (right)"
     assert scale() == pytest.approx(whole / 2)
     tab.hover("#map", position={"x": 320, "y": 320})
     tab.mouse.wheel(0, -100)
