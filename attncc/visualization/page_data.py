@@ -112,7 +112,11 @@ def _owners(plan: Plan, name: str) -> dict[str, Any]:
     topology = Topology.load(name)
     try:
         if plan.shape.kv_len != plan.shape.q_len:
-            raise ShapeError("Keys aren't the positions of queries.", rule="Devices share positions of both.")
+            raise ShapeError(
+                "Keys aren't the positions of queries.",
+                rule="Devices share positions of both.",
+                fix="Show owners of a pattern with as many keys as queries.",
+            )
         scenario = Scenario(plan.pattern, plan.shape.q_len, INPUTS, topology, ways("forward"))
         chosen = report(scenario)
     except AttnccError as error:
