@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, overload
 
 from attncc._util.tracing import is_recording, plain
 from attncc.errors import PatternError
@@ -20,6 +21,7 @@ from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import BY_NAME
 
 
+@dataclass(frozen=True, eq=False)
 class PatternFactory(Declaration):
     """What `@attncc.pattern` makes of a function: call it with parameters to get a `Pattern`.
 
@@ -27,7 +29,10 @@ class PatternFactory(Declaration):
         name: The function's name.
         doc: The function's documentation.
         parameters: The declared parameters, with types, defaults and limits.
+        example: Makes parameters that show the pattern at a number of positions; None where they are drawn.
     """
+
+    example: Callable[..., Mapping[str, Any]] | None = None
 
     kind = "pattern"
     error = PatternError
@@ -75,13 +80,22 @@ class PatternFactory(Declaration):
         return [predicate_of(subset) for subset in subsets]
 
 
-def pattern(function: Callable[..., Any]) -> PatternFactory:
+@overload
+def pattern(function: Callable[..., Any]) -> PatternFactory: ...
+@overload
+def pattern(
+    function: None = None, *, example: Callable[..., Mapping[str, Any]]
+) -> Callable[[Callable[..., Any]], PatternFactory]: ...
+def pattern(function: Any = None, *, example: Callable[..., Mapping[str, Any]] | None = None) -> Any:
     """Declare an attention pattern (decorator).
 
     Args:
         function: Names the symbols that it uses among i, j, h, b, n_q, n_k. Every other parameter is annotated with
             int, bool, `attncc.Table` or `attncc.Lists`; an int may have limits, `Annotated[int, Bounds(minimum=1)]`.
             The function returns one condition, or a tuple of them, one for each subset A^(m).
+        example: `@attncc.pattern(example=...)`: takes a number of positions, and parameters of the pattern by their
+            names, and returns parameters that the pattern requires, of which `attncc show` makes a picture where it
+            isn't given them. Without it they are drawn at random.
 
     Returns:
         The declared pattern, to be called with its parameters.
@@ -89,4 +103,6 @@ def pattern(function: Callable[..., Any]) -> PatternFactory:
     Raises:
         PatternError: For a parameter without a usable annotation.
     """
+    if function is None:
+        return lambda declared: replace(PatternFactory.of(declared), example=example)
     return PatternFactory.of(function)

@@ -250,11 +250,15 @@ def _check_read(read: Read | Lookup, guard: Clause, limits: Limits) -> None:
     for axis, (index, size) in enumerate(zip(read.indices, sizes, strict=True)):
         low, high = _index_bounds(index, box, guard)
         if low <= high and (low < 0 or high >= size):
+            enlarge, count = (
+                f"Pass one with {high + 1} entries",
+                "Count from 0, since only constants count from the end",
+            )
             raise TableError(
                 f"{owner} {size} entries along axis {axis}, "
                 f"but its index {expression(index)} runs from {low} to {high}.",
                 rule="Every look-up lies inside the table, for all positions that the rest of the predicate admits.",
-                fix=f"Pass one with {high + 1} entries, or guard the look-up, "
+                fix=f"{enlarge if high >= size else count}, or guard the look-up, "
                 "as in (0 <= i - j) & (i - j < 64) & (t[i - j] != 0).",
             )
 
