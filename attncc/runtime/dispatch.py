@@ -50,8 +50,8 @@ def run_call(
         if call.score != IDENTITY.key:
             tables = tables or []
         if eager:
-            named = pattern, score
-            out, lse, *rest = operators.eager_attention(*tensors, weights, tables, named, scale, *call.operands)
+            named, given = (pattern, score), () if tables is None else weights  # which such a score doesn't look up
+            out, lse, *rest = operators.eager_attention(*tensors, given, tables, named, scale, *call.operands)
         elif tables is None:
             out, lse, *rest = library.attention(*tensors, scale, *call.operands)
         else:
