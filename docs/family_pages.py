@@ -21,6 +21,12 @@ from attncc.frontend.plugins import patterns_of
 from attncc.visualization.connectivity_png import save_gallery
 
 FOLDER = Path(__file__).with_name("families")
+#: What the columns of the table say.
+LEGEND = """
+Edges are the pairs of a query and a key that it sees. The last column says how many times as long dense attention is
+predicted to take on a CPU, causal or over all pairs. Below 1 x the pattern doesn't pay at that length. `attncc plan
+PATTERN --seq-len N` says so for others ([Reading a plan](../reading_plans.md)).
+""".strip()
 #: Positions of the pictures: as many as a picture has cells a side, so that each cell is a pair.
 DRAWN = 128
 
@@ -97,6 +103,7 @@ def page(family: Family) -> str:
         "## Declaration",
         f"```python\n{_source(family)}\n```",
         "## Edges and cost",
+        LEGEND,
         _table(family),
         family.text.strip(),
     ]

@@ -9,7 +9,7 @@ import sys
 import tarfile
 import tomllib
 from configparser import ConfigParser
-from email import message_from_bytes
+from email import message_from_string
 from pathlib import Path
 from types import ModuleType
 from zipfile import ZipFile
@@ -93,7 +93,7 @@ def test_every_entry_point_of_a_wheel_leads_to_a_module_in_it(wheel: ZipFile) ->
 
 def test_metadata_has_the_readme_the_license_and_the_extras(wheel: ZipFile) -> None:
     [named] = [name for name in wheel.namelist() if name.endswith("/METADATA")]
-    metadata = message_from_bytes(wheel.read(named))
+    metadata = message_from_string(wheel.read(named).decode())
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert str(metadata.get_payload()).strip() == (ROOT / "README.md").read_text("utf-8").strip()
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]

@@ -24,6 +24,7 @@ def plan(
     heads: options.Heads = 1,
     batch: options.Batch = 1,
     tile: Tile = (128, 128),
+    target: options.GpuName = "cpu",
     as_json: options.AsJson = False,
 ) -> None:
     """Print the plan: passes, layouts, tiles, exact counts, and the alternatives that were slower.
@@ -42,7 +43,7 @@ def plan(
         _ = chosen.key  # its normal form belongs to building it
         built = clock()
         on_step("planning")
-        made = make_plan(chosen, seq_len, kv_len, q_offset=q_offset, heads=heads, batch=batch, tile=tile)
+        made = make_plan(chosen, seq_len, kv_len, q_offset=q_offset, heads=heads, batch=batch, tile=tile, target=target)
         planned = clock()
         on_step("counting the edges")
         _ = made.nnz, [work.nnz for work in made.all_passes()]  # kept for what is printed
@@ -69,6 +70,7 @@ def _summary(plan: dict[str, Any], times: dict[str, float]) -> RenderableType:
         "edges": f"{plan['edges']:,} (density {plan['density']:.3%})",
         f"forward, D = {plan['head_dim']}": f"{work}, {traffic}",
         "tiles": f"{plan['tile'][0]} x {plan['tile'][1]}",
+        "predicted for": plan["target"],
         "dense attention": _dense(plan["dense"]),
         "pattern built in": output.seconds(times["build_seconds"]),
         "planned in": output.seconds(times["plan_seconds"]),

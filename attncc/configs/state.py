@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
 
 from attncc._util import storage
 from attncc._util.machine import threads
@@ -23,19 +22,15 @@ State = tuple[object, ...]
 
 def state(folder: str) -> State:
     """Return when a folder of winners last changed ("" for none), torch's threads, and environment variables."""
-    return _changed(folder), threads(), *_environment()
+    held = getattr(os.environ, "_data", None)  # what os.environ looks variables up in: it raises for those not set
+    found = map(os.environ.get, _VARIABLES) if held is None else map(held.get, _HELD)
+    return _changed(folder), threads(), *found
 
 
 def settled_state(folder: str) -> State:
     """Return the state, or an empty one, which never recurs, while the folder may change again within one tick."""
     present = state(folder)
     return () if time.time_ns() - _changed(folder) < TICK else present
-
-
-def _environment() -> Iterable[str | bytes | None]:
-    """Return the variables; from what os.environ looks them up in, since it raises errors for those that aren't set."""
-    held = getattr(os.environ, "_data", None)
-    return map(os.environ.get, _VARIABLES) if held is None else map(held.get, _HELD)
 
 
 def _changed(folder: str) -> int:

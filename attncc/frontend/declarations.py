@@ -51,7 +51,8 @@ class Parameter:
             if isinstance(value, Placeholder):
                 return value
             table = self.type(value, name=self.name)
-            check_claims(table, self.name, self.claims)
+            if self.claims:
+                check_claims(table, self.name, self.claims)
             return table
         if self.type is Weights:
             return check_weights(value, self.name)
@@ -164,16 +165,24 @@ class Declaration:
         """
         for name in values:
             self.parameter(name)
-        missing = [p.name for p in self.parameters if p.required and p.name not in values and p.name not in later]
+        given, missing = [], []
+        for p in self.parameters:
+            if p.name in later:
+                continue
+            if p.name in values or p.default is not REQUIRED:
+                given.append((p, values.get(p.name, p.default)))
+            elif p.required:
+                missing.append(p.name)
         if missing:
             raise ParameterError(
                 f"{self._title} {self.name!r} needs {', '.join(missing)}.",
                 rule=f"It is declared as {self.signature}.",
                 fix=f"Write {self.name}({', '.join(f'{name}=...' for name in missing)}).",
             )
-        own = [p for p in self.parameters if p.name not in later]
-        present = [p for p in own if p.name in values or p.default is not REQUIRED]
-        return {p.name: p.checked(values.get(p.name, p.default)) for p in present}
+        found = {}
+        for p, value in given:
+            found[p.name] = p.checked(value)
+        return found
 
     def parameter(self, name: str) -> Parameter:
         """Return the parameter of this name; raises ParameterError if there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from types import FunctionType
 from typing import Any
 
@@ -114,17 +115,39 @@ def _pattern(mask_mod: Mod, name: str) -> Pattern:
 
 def _called(mod: Mod, name: str, captures: Captures, *first: Any) -> Any:
     positions = [Index.of(BY_NAME[symbol]) for symbol in "bhij"]
-    with _told_of(name, *_OF_SYMBOLS), captures.taking():
-        result = mod(*first, *positions)
+    with _told_of(name, _OF_SYMBOLS, _FIX_OF_SCORES if first else _FIX_OF_MASKS), captures.taking():
+        try:
+            result = mod(*first, *positions)
+        except TypeError:
+            _check_arguments(mod, name, (*first, *positions))
+            raise
         return taken(result) if is_scalar_tensor(result) else result
 
 
-#: How functions are called, and what may help where they raise.
+def _check_arguments(mod: Mod, name: str, arguments: tuple[Any, ...]) -> None:
+    """Raise PatternError for a function that doesn't take these arguments."""
+    try:
+        signature(mod).bind(*arguments)
+    except TypeError as error:
+        takes = ", ".join(_TAKES[-len(arguments) :])
+        raise PatternError(
+            f"{name!r} can't be called with {takes}: {error}.",
+            rule=_OF_SYMBOLS,
+            fix=f"Take {takes}, and bind other arguments with functools.partial.",
+        ) from error
+
+
+#: What functions are called with, and what may help where they raise.
+_TAKES = ("score", "b", "h", "q_idx", "kv_idx")
 _OF_SYMBOLS = (
     "A plain function is taken for one of FlexAttention's, and runs once, with symbols for b, h, q_idx, kv_idx; "
-    "attncc's own stand under @attncc.pattern or @attncc.score.",
-    "Use arithmetic, comparisons and look-ups, or let attncc.from_mask_mod(..., dense=(Nq, Nk)) look at every pair.",
+    "attncc's own stand under @attncc.pattern or @attncc.score."
 )
+_FIX_OF_SCORES = (
+    "Use arithmetic, comparisons, torch's functions of single numbers, and look-ups in tensors; make tensors of arrays "
+    "(torch.as_tensor), and of what depends on one position alone."
+)
+_FIX_OF_MASKS = f"{_FIX_OF_SCORES} Or let attncc.from_mask_mod(..., dense=(Nq, Nk)) look at every pair."
 _OF_POSITIONS = (
     "With dense=(Nq, Nk), torch.vmap calls the function with tensors of all positions, as FlexAttention does.",
     "Return a boolean tensor without dimensions, and look tensors up within their sizes.",

@@ -48,6 +48,11 @@ class Pages:
         positions = np.arange(self.lengths.max(initial=0))
         return np.stack([self.rows(entry, positions) for entry in range(len(self.lengths))])
 
+    def entry(self, number: int) -> Pages:
+        """Return the pages that a sequence has begun, at least one, as those of a batch of one."""
+        used: Array = self.table[number, None, : max(1, -(-int(self.lengths[number]) // self.size))]
+        return Pages(used, self.lengths[number, None], self.size)
+
     def on(self, pattern: Pattern) -> Pattern:
         """Return a pattern whose keys lie in these pages."""
         tables = [*pattern.tables, TableData(self.lengths, "lengths"), TableData(self.table, "block_table")]

@@ -34,6 +34,8 @@ from attncc.ir.tables import TableData
 #: What plain functions are, such as those for FlexAttention.
 MODS = (FunctionType, MethodType, partial)
 _registry: weakref.WeakValueDictionary[str, Pattern] = weakref.WeakValueDictionary()
+#: Patterns with tables by their local handles, which are all different: one is made for each step of decoding.
+_local: dict[str, weakref.ref[Pattern]] = {}
 #: What local handles have in them, so that in another process they name nothing; and their numbers.
 _PROCESS, _numbers = secrets.token_hex(8), itertools.count()
 
@@ -49,7 +51,10 @@ class Pattern(Displayed):
         name: What the pattern is called in messages and pictures: its declaration's name, or how it was made of others.
         parameters: The values that the declared function was called with.
         local_handle: Names the pattern in calls of this process: the handle, or with tables its own, without a hash.
-        in_graphs: The template's handle, by which compiled graphs refer to a pattern with tables; else None.
+        graph_handle: Names the pattern in compiled graphs, whose inputs its tables are: the template's handle; without
+            tables the pattern's own.
+        batch_entries: Where batch entries are planned one by one (attncc.frontend.apart), the pattern of each as that
+            of a batch of one, and the number of keys that it is planned for; else empty.
     """
 
     def __init__(
@@ -58,15 +63,20 @@ class Pattern(Displayed):
         name: str,
         parameters: Mapping[str, Any] | None = None,
         tables: Sequence[TableData] = (),
+        batch_entries: Sequence[tuple[Pattern, int]] = (),
     ) -> None:
         check_untraced(name)
         self.template = subsets if isinstance(subsets, PatternTemplate) else PatternTemplate(subsets)
         self.tables = tuple(tables)
+        self.batch_entries = tuple(batch_entries)
         self.name = name
         self.parameters = dict(parameters or {})
-        self.in_graphs = self.template.handle if self.tables else None
-        self.local_handle = f"{name}@{_PROCESS}/{next(_numbers)}" if self.tables else self.handle
-        _registry.setdefault(self.local_handle, self)
+        if not self.tables:
+            self.graph_handle = self.local_handle = self.handle
+            return
+        self.graph_handle = self.template.handle
+        self.local_handle = local = f"{name}@{_PROCESS}/{next(_numbers)}"
+        _local[local] = weakref.ref(self, partial(_local.pop, local))  # which gets the reference for a default
 
     @cached_property
     def handle(self) -> str:
@@ -81,7 +91,8 @@ class Pattern(Displayed):
         if not self.tables:
             return self.template.fingerprint
         parts = [self.template.fingerprint, *(table.identity for table in self.tables)]
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
+        of_tables = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
+        return f"{of_tables}/apart" if self.batch_entries else of_tables
 
     @cached_property
     def bound(self) -> Tables:
@@ -91,7 +102,10 @@ class Pattern(Displayed):
     @property
     def device(self) -> Any:
         """Where tables lie that aren't read on the host; None where there are none, or on several devices."""
-        devices = {table.tensor.device for table in self.looked_up if table.tensor is not None}
+        devices = set()
+        for table in self.looked_up:
+            if table.tensor is not None:
+                devices.add(table.tensor.device)
         return devices.pop() if len(devices) == 1 else None
 
     @cached_property
@@ -136,7 +150,7 @@ class Pattern(Displayed):
         free = self.template.predicate.free
         return free | {B} if self.template.page_size else free
 
-    @cached_property
+    @property
     def looked_up(self) -> Collection[TableData]:
         """The tables that the predicate looks up."""
         return self.bound.values() if self.tables else self.template.predicate.tables
@@ -179,7 +193,7 @@ class Pattern(Displayed):
     @property
     def template_handle(self) -> str:
         """The template's handle, for a graph that makes other patterns of this one."""
-        return self.in_graphs or handle_of(self.template)
+        return self.graph_handle if self.tables else handle_of(self.template)
 
     def __and__(self, other: Pattern | Callable[[], Pattern]) -> Pattern:
         return joined_patterns([self, as_pattern(other)], algebra.both, algebra.intersection)
@@ -198,7 +212,7 @@ class Pattern(Displayed):
 
     def __reduce__(self) -> tuple[object, ...]:
         """A copy, in this process or another one, has the same handle, by which it is found."""
-        return _copied, (self.template, self.name, self.parameters, self.tables)
+        return _copied, (self.template, self.name, self.parameters, self.tables, self.batch_entries)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pattern) and (self is other or self.key == other.key)
@@ -221,14 +235,19 @@ class TracedPattern(Pattern):
     """
 
     def __init__(self, handle: str, tables: Sequence[Any], name: str) -> None:
-        self.in_graphs = self.handle = self.local_handle = handle
+        self.graph_handle = self.handle = self.local_handle = handle
         self.tables = tuple(tables)
+        self.batch_entries = ()
         self.name = name
         self.parameters = {}
 
     @cached_property
     def template(self) -> PatternTemplate:  # type: ignore[override]
         return template_of(self.handle)
+
+    @property
+    def template_handle(self) -> str:
+        return self.handle
 
     @property
     def bound(self) -> Tables:
@@ -283,7 +302,8 @@ def as_pattern(value: object) -> Pattern:
 
 def by_handle(handle: str) -> Pattern:
     """Return the living pattern with this handle, or local handle; raises PatternError if it is gone."""
-    found = _registry.get(handle)
+    here = _local.get(handle)
+    found = _registry.get(handle) if here is None else here()
     if found is None:
         raise PatternError(
             f"Pattern {handle!r:.120} no longer exists.",

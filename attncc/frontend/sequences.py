@@ -23,7 +23,7 @@ from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
 from attncc.ir.placeholders import TableKind
 from attncc.ir.predicate import TRUE
-from attncc.ir.score import ScoreExpression, by_key
+from attncc.ir.score import IDENTITY, ScoreExpression, by_key
 from attncc.ir.symbols import MAX_POSITION, NK, B, I, J
 from attncc.ir.tables import Array, Read, TableData, TableSymbol, as_array
 
@@ -58,6 +58,10 @@ class Sequences:
     def __len__(self) -> int:
         """The number of sequences, 0 where no entry says."""
         return max(0 if x is None else len(x) for x in (self.q_offset, self.kv_len))
+
+    def entry(self, number: int) -> Sequences:
+        """Return a sequence as a batch of one."""
+        return Sequences(**{name: column[number, None] for name, column in self.columns.items()})
 
     def pattern(self, pattern: AnyPattern) -> Pattern:
         """Return the pattern of the batch in which each sequence has `pattern`, of its own positions and n_k.
@@ -133,7 +137,9 @@ def placed_in_graph(pattern: Pattern, columns: Mapping[str, Any]) -> TracedPatte
 
 
 def score_in_graph(score: Score, columns: Mapping[str, Any]) -> Score:
-    """Return what Sequences.score does, in a graph as `placed_in_graph`."""
+    """Return what Sequences.score does, in a graph as `placed_in_graph`; a score that changes nothing stays."""
+    if score.key == IDENTITY.key:
+        return score
     template = InSequences(score.template, tuple(columns))
     return Score(template, score.weights, score.name, score.parameters, [*score.tables, *columns.values()])
 

@@ -40,10 +40,18 @@ def surroundings(function: object) -> Hashable:
     Equal results mean that it returns the same for equal arguments. A result equals no other where the function reads
     what may change without a sign of it, as a list or an object does.
     """
+    if isinstance(function, FunctionType) and _reads_nothing(function):
+        return function.__code__
     try:
         return _known(function, (), frozenset())
     except _UnknownError:
         return object()
+
+
+def _reads_nothing(function: FunctionType) -> bool:
+    """Return whether a function reads its arguments alone."""
+    defaults = function.__closure__ or function.__defaults__ or function.__kwdefaults__
+    return not defaults and not _names(function.__code__)
 
 
 def _known(value: object, names: tuple[str, ...], inside: frozenset[int]) -> Hashable:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 import sympy
 
-from attncc.errors import PatternError, nearest
+from attncc.errors import PatternError
 from attncc.ir import size
 from attncc.ir.comparisons import Conjunction, Disjunction, Negation
 from attncc.ir.functions import ConditionSymbol
@@ -49,8 +49,8 @@ class Symbolic:
                 f"torch's {function.__name__!r} was called with a position, a condition or a score.",
                 rule="They stand for all pairs at once. Arithmetic, comparisons, look-ups and functions of single "
                 "numbers are known; sums and products over a dimension aren't.",
-                fix=f"{nearest(function.__name__, cls.torch_names)} Or let attncc.from_mask_mod(..., dense=(Nq, Nk)) "
-                "look at every pair.",
+                fix="Compute what depends on one position before, of torch.arange(N), and look it up, as in "
+                "table[q_idx]. For a mask, attncc.from_mask_mod(..., dense=(Nq, Nk)) looks at every pair instead.",
             )
         return named(*map(_operand, args), **{name: _operand(value) for name, value in (kwargs or {}).items()})
 
@@ -169,8 +169,8 @@ def _operand(value: Any) -> Any:
         raise PatternError(
             f"A tensor of shape {tuple(value.shape)} was used with a position, a condition or a score.",
             rule="These stand for all pairs at once, and go with single numbers.",
-            fix="Look up the entry that is meant: tensor[q_idx], or tensor[0]. Or let attncc.from_mask_mod(..., "
-            "dense=(Nq, Nk)) look at every pair.",
+            fix="Look up the entry that is meant: tensor[q_idx], or tensor[0]. For a mask, attncc.from_mask_mod(..., "
+            "dense=(Nq, Nk)) looks at every pair instead.",
         )
     return value
 

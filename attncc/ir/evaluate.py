@@ -161,7 +161,10 @@ def _divided(divide: Callable[[Any, Any], Any], numerator: sympy.Expr, denominat
 
 def _reader(expr: Read) -> Evaluator:
     find, places = _table(expr), [evaluator(index) for index in expr.indices]
-    if len(places) > 1:
+    if len(places) == 2:
+        first, second = places
+        return lambda env: _look_up(find(env), [first(env), second(env)])
+    if len(places) > 2:
         return lambda env: _look_up(find(env), [index(env) for index in places])
     [place], [index] = places, expr.indices
 
@@ -228,8 +231,12 @@ def _choose(condition: Any, yes: Any, no: Any) -> Any:
 
 
 def _look_up(table: Any, indices: list[Any]) -> Any:
-    if isinstance(table, TableData) and all(isinstance(index, _ON_HOST) for index in indices):
-        return _look_up_on_host(table.data, indices)
+    if isinstance(table, TableData):
+        for index in indices:
+            if not isinstance(index, _ON_HOST):
+                break
+        else:
+            return _look_up_on_host(table.data, indices)
     clipped = tuple(_clip(index, 0, size - 1) for index, size in zip(indices, table.shape, strict=True))
     found = _beside(table, clipped)[clipped]
     if not isinstance(found, np.ndarray | np.generic):

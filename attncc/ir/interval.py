@@ -111,6 +111,11 @@ def exactly(value: int) -> Array:
     return np.array([value], dtype=object)
 
 
+def exact_box(limits: Mapping[sympy.Symbol, tuple[int, int]]) -> dict[sympy.Symbol, Range]:
+    """Return the box of symbols between these limits, whose arithmetic is unbounded."""
+    return {symbol: (exactly(low), exactly(high)) for symbol, (low, high) in limits.items()}
+
+
 def shown(relation: str, low: Any, high: Any) -> tuple[Any, Any]:
     """Return where a comparison with 0 holds always, and where never, for bounds that are arrays or tensors."""
     if relation == "ge":

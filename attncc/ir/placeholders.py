@@ -53,7 +53,7 @@ class TableKind(NamedTuple):
 
 def shared_of(sizes: Sequence[int]) -> tuple[bool, ...]:
     """Return which dimensions of these sizes have size 1; the last one doesn't count."""
-    return *(size == 1 for size in sizes[:-1]), False
+    return *[size == 1 for size in sizes[:-1]], False
 
 
 class Placeholder(TableData):

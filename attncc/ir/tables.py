@@ -55,7 +55,7 @@ class TableData:
         )
         if isinstance(data, TableData):
             data = data.data if data.tensor is None else data.tensor
-        if _is_left_there(data):
+        if hasattr(data, "detach") and _is_left_there(data):
             self._leave(data.detach().clone(), name)  # what is written to the tensor later is not of this table
             return
         array = as_array(data)
@@ -80,7 +80,8 @@ class TableData:
         self.name = name
         self.is_boolean = array.dtype.kind == "b"
         self.entries = np.array(array, dtype=bool if self.is_boolean else np.int64, order="C")
-        self.data = _read_only(self.entries)
+        self.data = self.entries.view()
+        self.data.flags.writeable = False
         caching.count_table(4 * self.entries.nbytes)  # with its pyramid, and copies on devices
 
     @classmethod
@@ -106,7 +107,9 @@ class TableData:
     @cached_property
     def data(self) -> Array:
         """The entries, read-only, bool or int64. Of a table that is unread they are copied to the host now."""
-        return _read_only(self.entries)
+        found = self.entries.view()
+        found.flags.writeable = False
+        return found
 
     def __reduce__(self) -> tuple[object, ...]:
         """A copy in another process has what it needs made anew."""
@@ -262,12 +265,6 @@ class TableData:
         return f"Table({self.name!r}, shape={self.shape})"
 
 
-def _read_only(entries: Array) -> Array:
-    found = entries.view()
-    found.setflags(write=False)
-    return found
-
-
 def _smallest(least: int, most: int) -> type[np.signedinteger[Any]]:
     """Return the smallest type of signed integers that holds two numbers."""
     return next(kind for greatest, kind in _INTEGERS if most <= greatest and least >= -1 - greatest)
@@ -291,8 +288,8 @@ class Runs:
 
 
 def _is_left_there(data: Any) -> bool:
-    """Return whether data is a tensor on a GPU that a table can be without a look at its entries."""
-    if getattr(getattr(data, "device", None), "type", "cpu") in ("cpu", "meta") or not hasattr(data, "detach"):
+    """Return whether a tensor is on a GPU, where a table can be without a look at its entries."""
+    if getattr(getattr(data, "device", None), "type", "cpu") in ("cpu", "meta"):
         return False
     kind, is_sized = str(data.dtype), data.numel() > 0 and 1 <= data.ndim <= 4
     return is_sized and kind.startswith(("torch.int", "torch.uint8", "torch.bool"))

@@ -31,7 +31,9 @@ def local_attention(
     """Return the mask of lucidrains' `LocalAttention`: windows of `window_size`, and those that it looks at.
 
     A query sees up to (look_backward + 1) * window_size keys. With `exact_windowsize` at most window_size *
-    look_backward before its own: 257 for 256. Source: local-attention 1.11.2, local_attention/local_attention.py.
+    look_backward before its own: 257 for 256. Where `autopad=True` pads, one that isn't causal counts the padding's
+    zeros as keys, too, unless it gets a `mask`; this mask has none of them.
+    Source: local-attention 1.11.2, local_attention/local_attention.py.
 
     Raises:
         ParameterError: For a window below 1, a negative look, or a look forward under `causal`.

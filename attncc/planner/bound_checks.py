@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import NamedTuple
 
 import sympy
@@ -17,6 +18,7 @@ from attncc.ir.tables import Read, TableData, TableSymbol
 from attncc.planner.checks import ENDS, check, check_arithmetic, check_lengths, limits_of, reads_of, title
 from attncc.planner.shape import Shape
 
+_is_narrow = attrgetter("is_narrow")
 #: Symbols, with their least and greatest value.
 Rounded = tuple[tuple[sympy.Symbol, int, int], ...]
 #: Placeholders, with bounds of the entries of the tables that take their places.
@@ -46,13 +48,14 @@ class _MemberRead(NamedTuple):
 
     read: Read
     symbol: TableSymbol
+    table: TableData
     by_entry: tuple[int, ...]
     by_head: tuple[int, ...]
 
     @classmethod
     def of(cls, read: Read) -> _MemberRead:
         axes = (tuple(axis for axis, index in enumerate(read.indices) if index == symbol) for symbol in (B, H))
-        return cls(read, read.args[0], *axes)
+        return cls(read, read.args[0], read.table, *axes)
 
 
 class _Settled(NamedTuple):
@@ -95,8 +98,8 @@ def check_bound(pattern: Pattern, shape: Shape) -> None:
 
 def check_sizes(pattern: Pattern, shape: Shape) -> None:
     """Raise TableError unless tables that differ by batch entry or head have one entry for each, and no more."""
-    for read, symbol, by_entry, by_head in _settled(pattern.template.predicate).of_members:
-        table = pattern.bound.get(symbol, read.table)
+    for read, symbol, own, by_entry, by_head in _settled(pattern.template.predicate).of_members:
+        table = pattern.bound.get(symbol, own)
         sizes = table.shape
         for axes, what, number in ((by_entry, "batch entries", shape.batch), (by_head, "heads", shape.heads)):
             for axis in axes:
@@ -121,7 +124,7 @@ def _fits(settled: _Settled, pattern: Pattern, shape: Shape) -> bool:
 
 def _is_exact_at(settled: _Settled, pattern: Pattern, shape: Shape) -> bool:
     """Return whether the arithmetic is shown to fit 64 bits, at all positions or at those of a shape."""
-    if settled.is_exact and all(table.is_narrow for table in pattern.bound.values()):
+    if settled.is_exact and all(map(_is_narrow, pattern.bound.values())):
         return True
     return _is_exact(pattern.template.predicate, *_rounded(pattern, shape))
 

@@ -16,7 +16,7 @@ from attncc.ir.bits import MAX_SHIFT, LeftShift, RightShift
 from attncc.ir.comparisons import Conjunction, implied
 from attncc.ir.fitting import wanted
 from attncc.ir.functions import AsReal, Choice, ConditionSymbol, Lookup
-from attncc.ir.interval import Range, bounds, exactly
+from attncc.ir.interval import Range, bounds, exact_box, exactly
 from attncc.ir.lists import IsMember
 from attncc.ir.magnitude import LIMIT, magnitude
 from attncc.ir.normal import Clause, TooManyClausesError, clauses, spans_of
@@ -24,6 +24,7 @@ from attncc.ir.notation import expression
 from attncc.ir.predicate import And, Atom, Connective, Predicate, conjunction
 from attncc.ir.quotient import FloorDiv
 from attncc.ir.score import ScoreExpression
+from attncc.ir.span import Span
 from attncc.ir.symbols import NK, NQ, B, H, I, J
 from attncc.ir.tables import Read, TableData
 from attncc.planner.shape import Shape
@@ -152,6 +153,7 @@ def _met(guards: list[Clause], predicate: Predicate) -> list[Clause]:
 
 
 def check_arithmetic(expr: sympy.Expr, limits: Limits) -> None:
+    """Raise PatternError for a divisor, a shift, or an intermediate result of 64 bits that leaves its range."""
     _check_operands(expr, limits)
     _check_magnitude(expr, {symbol: max(-low, high) for symbol, (low, high) in limits.items()})
 
@@ -161,10 +163,10 @@ def _check_operands(expr: sympy.Expr, limits: Limits) -> None:
     found = expr.atoms(sympy.Mod, sympy.floor, FloorDiv, LeftShift, RightShift)
     if not found:
         return
-    ranges: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in limits.items()}
+    box = exact_box(limits)
 
     def require(what: str, operand: sympy.Expr, least: int, most: float, rule: str, fix: str) -> None:
-        low, high = (int(end[0]) for end in bounds(operand, ranges))
+        low, high = (int(end[0]) for end in bounds(operand, box))
         if low < least or high > most:
             given = ", ".join(f"{s} up to {high}" for s, (_, high) in limits.items() if s in operand.free_symbols)
             raise PatternError(
@@ -221,7 +223,7 @@ def _check_reads(
 
 def _can_guard(atom: Atom, limits: Limits) -> bool:
     """Return whether no look-up of a comparison needs a guard itself, since two of them might guard each other."""
-    box: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in limits.items()}
+    box = exact_box(limits)
     for read in atom.expr.atoms(Read):
         for index, size in zip(read.indices, read.shape, strict=True):
             low, high = bounds(index, box)
@@ -243,16 +245,20 @@ def _check_read(read: Read | Lookup, guard: Clause, limits: Limits) -> None:
     narrowed = {symbol: _narrowed(symbol, limits, guard) for symbol in limits}
     if any(low > high for low, high in narrowed.values()):
         return
-    arrays: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in narrowed.items()}
+    box = exact_box(narrowed)
     owner, sizes = _described(read)
     for axis, (index, size) in enumerate(zip(read.indices, sizes, strict=True)):
-        low, high = _index_bounds(index, arrays, guard)
+        low, high = _index_bounds(index, box, guard)
         if low <= high and (low < 0 or high >= size):
+            enlarge, count = (
+                f"Pass one with {high + 1} entries",
+                "Count from 0, since only constants count from the end",
+            )
             raise TableError(
                 f"{owner} {size} entries along axis {axis}, "
                 f"but its index {expression(index)} runs from {low} to {high}.",
                 rule="Every look-up lies inside the table, for all positions that the rest of the predicate admits.",
-                fix=f"Pass one with {high + 1} entries, or guard the look-up, "
+                fix=f"{enlarge if high >= size else count}, or guard the look-up, "
                 "as in (0 <= i - j) & (i - j < 64) & (t[i - j] != 0).",
             )
 
@@ -264,20 +270,21 @@ def _described(read: Read | Lookup) -> tuple[str, tuple[int, ...]]:
 
 
 def title(read: Read, table: TableData) -> str:
+    """Return the beginning of a message on a table, or on lists, that a look-up reads."""
     return f"Lists {table.name!r} have" if isinstance(read, IsMember) else f"Table {table.name!r} has"
 
 
 def _narrowed(symbol: sympy.Symbol, limits: Limits, guard: Clause) -> tuple[int, int]:
     """Bound a symbol by the guards on it, alone or beside what has bounds itself, as in j < length[b]."""
     low, high = limits[symbol]
-    box: dict[sympy.Symbol, Range] = {s: (exactly(low), exactly(high)) for s, (low, high) in limits.items()}
+    box = exact_box(limits)
     for span in guard.spans.values():
-        for sign, ends in ((1, (span.low, span.high)), (-1, (_negative(span.high), _negative(span.low)))):
-            rest = sign * span.form - symbol
+        for form, first, last in _either_way(span):
+            rest = form - symbol
             if symbol in span.form.free_symbols and symbol not in rest.free_symbols:
                 least, most = (int(x[0]) for x in bounds(rest, box))
-                low = low if ends[0] is None else max(low, ends[0] - most)
-                high = high if ends[1] is None else min(high, ends[1] - least)
+                low = low if first is None else max(low, first - most)
+                high = high if last is None else min(high, last - least)
     return low, high
 
 
@@ -292,20 +299,21 @@ def _index_bounds(index: sympy.Expr, box: Mapping[sympy.Symbol, Range], guard: C
             least, most = (least if span.low is None else span.low), (most if span.high is None else span.high)
             inner = bounds(within, {**box, _BOUNDED: (exactly(least), exactly(most))})
             low, high = max(low, int(inner[0][0])), min(high, int(inner[1][0]))
-        for sign in (1, -1):
-            difference = whole_floors(index - sign * span.form)
+        for form, first, last in _either_way(span):
+            difference = whole_floors(index - form)
             if all(map(_is_near, sympy.Add.make_args(difference))):
                 least, most = (int(x[0]) for x in bounds(difference, box))
-                ends = (span.low, span.high) if sign > 0 else (_negative(span.high), _negative(span.low))
-                low = low if ends[0] is None else max(low, ends[0] + least)
-                high = high if ends[1] is None else min(high, ends[1] + most)
+                low = low if first is None else max(low, first + least)
+                high = high if last is None else min(high, last + most)
     return low, high
+
+
+def _either_way(span: Span) -> tuple[tuple[sympy.Expr, int | None, int | None], ...]:
+    """Return the form of a span with its ends, and the negated form with those; None where it is open."""
+    low, high = span.low, span.high
+    return (span.form, low, high), (-span.form, None if high is None else -high, None if low is None else -low)
 
 
 def _is_near(term: sympy.Expr) -> bool:
     """Return whether a term is a number, since lengths are, or a remainder: bounds of others add nothing to the box."""
     return bool(term.free_symbols <= {NQ, NK} or term.has(sympy.Mod))
-
-
-def _negative(value: int | None) -> int | None:
-    return None if value is None else -value

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -173,41 +173,48 @@ def prepared(template: Predicate) -> PreparedKeys:
     return PreparedKeys(clauses, all(clause.rest is None for clause in clauses), predicate_evaluator(template))
 
 
-def listed(pattern: Pattern, shape: Shape) -> tuple[KeyList, ...] | None:
-    """Return the keys of a pattern's only query at a shape with keys; None where too many would be listed one by one.
+@dataclass(eq=False)  # not frozen, since one is made for each step of decoding
+class ListedKeys:
+    """The keys of a pattern's only query.
 
-    Entries and heads whose keys are equal share them, but for entries with pages of their own.
+    Attributes:
+        of_members: The keys of each head of each batch entry, in order.
+        entries: The number of batch entries; None where all of them have the same keys.
+        heads: The number of heads; None where all of them have the same keys.
+        paged_entries: The number of batch entries where each has pages of its own; else 0.
     """
-    template, tables = pattern.template.predicate, pattern.bound
-    by_entry, by_head = B in template.free, H in template.free
-    sizes = shape.batch if by_entry else 1, shape.heads if by_head else 1
-    found = _keys(template, tables, shape, sizes)
-    if found is None:
-        return None
-    if by_head:
-        shared = grouped(*sizes, by_entry, by_head, lambda entry, head: _known(found[entry * sizes[1] + head]))
-        groups = [KeyList(*members, keys) for members, keys in shared]
-    elif by_entry:
-        groups = _by_keys(found)
-    else:
-        groups = [KeyList(None, None, found[0])]
-    if pattern.template.page_size:
-        every = range(shape.batch)
-        groups = [KeyList((entry,), *own[1:]) for own in groups for entry in own.batches or every]
-    return tuple(groups)
+
+    of_members: list[Keys]
+    entries: int | None
+    heads: int | None
+    paged_entries: int
+
+    @cached_property
+    def lists(self) -> tuple[KeyList, ...]:
+        """The keys, in one list for all batch entries and heads whose keys are equal, but for pages of their own."""
+        by_entry, by_head, heads = self.entries is not None, self.heads is not None, self.heads or 1
+        shared = grouped(
+            self.entries or 1, heads, by_entry, by_head, lambda b, h: _known(self.of_members[b * heads + h])
+        )
+        found = [KeyList(*members, keys) for members, keys in shared]
+        if self.paged_entries:
+            every = range(self.paged_entries)
+            found = [KeyList((entry,), *own[1:]) for own in found for entry in own.batches or every]
+        return tuple(found)
+
+
+def listed(pattern: Pattern, shape: Shape) -> ListedKeys | None:
+    """Return the keys of a pattern's only query at a shape with keys; None where too many would be listed singly."""
+    template = pattern.template
+    free = template.predicate.free
+    entries, heads = shape.batch if B in free else None, shape.heads if H in free else None
+    found = _keys(template.predicate, pattern.bound, shape, (entries or 1, heads or 1))
+    return None if found is None else ListedKeys(found, entries, heads, shape.batch if template.page_size else 0)
 
 
 def _known(keys: Keys) -> tuple[Hashable, Keys]:
     """Return keys after what they are known by."""
     return keys if isinstance(keys, tuple) else keys.tobytes(), keys
-
-
-def _by_keys(found: list[Keys]) -> list[KeyList]:
-    """Return the keys of batch entries, in one list for all whose keys are equal."""
-    entries: dict[Hashable, list[int]] = {}
-    for entry, keys in enumerate(found):
-        entries.setdefault(keys if isinstance(keys, tuple) else keys.tobytes(), []).append(entry)
-    return [KeyList(tuple(alike), None, found[alike[0]]) for alike in entries.values()]
 
 
 def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, int]) -> list[Keys] | None:
@@ -219,9 +226,9 @@ def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, i
     if sizes[1] > 1:
         env[H] = np.arange(sizes[1])
     clauses, exact, holds = prepared(template)
-    ranges = [_ranges(clause, env, sizes, shape.kv_len) for clause in clauses] or [[range(0)] * members]
     if exact and len(clauses) == 1 and clauses[0].step == 1:
-        return [(part,) if part else () for part in ranges[0]]
+        return [(part,) if part else () for part in _ranges(clauses[0], env, sizes, shape.kv_len)]
+    ranges = [_ranges(clause, env, sizes, shape.kv_len) for clause in clauses] or [[range(0)] * members]
     if exact:
         found = [_ascending(own) for own in zip(*ranges, strict=True)]
         return None if sum(map(_number_listed, found)) > MOST_LISTED else list(found)
@@ -240,15 +247,13 @@ def _keys(template: Predicate, tables: Tables, shape: Shape, sizes: tuple[int, i
 
 def _ranges(clause: ClauseKeys, env: Environment, sizes: tuple[int, int], kv_len: int) -> list[range]:
     """Return the range of a clause for each head of each batch entry."""
-    values = [value(env) for value in clause.values]
     if sizes == (1, 1):
-        return [clause.range_of(values, kv_len)]
-    members = sizes[0] * sizes[1]
-    columns = [_of_each(value, sizes) for value in values]
-    if len(columns) == 1:
-        [narrow], step = clause.narrowings, clause.step
-        return [range(*narrow(value, 0, kv_len), step) for value in columns[0]]
-    rows = zip(*columns, strict=True) if columns else [()] * members
+        return [clause.range_of([value(env) for value in clause.values], kv_len)]
+    if len(clause.values) == 1:
+        [value], [narrow], step = clause.values, clause.narrowings, clause.step
+        return [range(*narrow(each, 0, kv_len), step) for each in _of_each(value(env), sizes)]
+    columns = [_of_each(value(env), sizes) for value in clause.values]
+    rows = zip(*columns, strict=True) if columns else [()] * (sizes[0] * sizes[1])
     return [clause.range_of(row, kv_len) for row in rows]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attncc.ir.interval import bounds, exactly
+from attncc.ir.interval import bounds, exact_box
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import I, J
 from attncc.ir.tables import Read
@@ -20,7 +20,7 @@ def notes(predicate: Predicate, shape: Shape) -> tuple[str, ...]:
         for axis, (index, size) in enumerate(zip(read.indices, read.shape, strict=True)):
             if index.free_symbols & {I, J} and not index.has(Read):
                 place = read.table.name, axis, size
-                box = {s: (exactly(low), exactly(high)) for s, (low, high) in limits_of(shape).items()}
+                box = exact_box(limits_of(shape))
                 reached[place] = max(reached.get(place, 0), int(bounds(index, box)[1][0]) + 1)
     return tuple(
         f"Table {name!r} has {size:,} entries along axis {axis}; positions reach the first {most:,} at these lengths."

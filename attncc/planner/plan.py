@@ -13,7 +13,7 @@ from attncc.ir.symbols import B, H
 from attncc.planner import explain
 from attncc.planner.cost import HEAD_DIM
 from attncc.planner.dense import DenseBaseline, beside
-from attncc.planner.listing import KeyList
+from attncc.planner.listing import ListedKeys
 from attncc.planner.listing import groups as groups_of
 from attncc.planner.notes import notes
 from attncc.planner.passes import Group, Pass
@@ -46,14 +46,14 @@ class Plan(Displayed):
     block_n: int
     target: str
     laid_out: tuple[Group, ...] = ()
-    listed: tuple[KeyList, ...] | None = None
+    listed: ListedKeys | None = None
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Groups of heads, with their passes."""
         if self.listed is None:
             return self.laid_out
-        return groups_of(self.listed, self.pattern, self.shape, self.tile, find_target(self.target))
+        return groups_of(self.listed.lists, self.pattern, self.shape, self.tile, find_target(self.target))
 
     @property
     def mask_shape(self) -> tuple[int, ...]:

@@ -12,7 +12,6 @@ import sympy
 from attncc._util import caching
 from attncc.errors import ConfigError
 from attncc.frontend.accepted import AnyPattern, accepted_pattern
-from attncc.frontend.apart import PatternApart
 from attncc.frontend.pages import Pages
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.templates import Tables, bound_clause, filled
@@ -95,8 +94,8 @@ def plan_for(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> Plan:
     """Return the plan for a shape, as `plan` does; the last ones are kept."""
     if (of_one := plan_of_one(pattern, shape, tile, target)) is not None:
         return of_one
-    if isinstance(pattern, PatternApart):
-        return _apart(pattern, shape, tile, target)
+    if pattern.batch_entries:
+        return _entry_by_entry(pattern, shape, tile, target)
     check_bound(pattern, shape)
     groups = _groups(pattern, shape, tile, find_target(target))
     if (pages := Pages.of(pattern)) is not None:
@@ -110,18 +109,18 @@ def plan_of_one(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> Plan
 
     It isn't kept: a step of decoding makes it in less time than others take to be kept.
     """
-    if shape.q_len != 1 or not shape.kv_len or isinstance(pattern, PatternApart):
+    if shape.q_len != 1 or not shape.kv_len or pattern.batch_entries:
         return None
     check_bound(pattern, shape)
     keys = listed(pattern, shape)
     return None if keys is None else Plan(pattern, shape, *tile, target, listed=keys)
 
 
-def _apart(pattern: PatternApart, shape: Shape, tile: Tile, target: str) -> Plan:
+def _entry_by_entry(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> Plan:
     """Return the plan of a batch whose entries have the groups, and the number of keys, that they have alone."""
     groups = tuple(
         replace(group, batches=(entry,))
-        for entry, (own, kv_len) in enumerate(pattern.parts)
+        for entry, (own, kv_len) in enumerate(pattern.batch_entries)
         for group in plan_for(own, replace(shape, kv_len=kv_len, batch=1), tile, target).groups
     )
     return Plan(pattern, shape, *tile, target, groups)

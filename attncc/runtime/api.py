@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from attncc import backends
 from attncc.backends.device import here, target_name
-from attncc.backends.logsum import LogSum
 from attncc.configs.encoding import Config
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
 from attncc.frontend.apart import apart
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
-from attncc.ir.score import IDENTITY
-from attncc.ir.tables import TableData
 from attncc.planner.directions import check_direction
 from attncc.planner.plan import Plan
-from attncc.runtime import executables, export, library, operators
-from attncc.runtime.arguments import check_kinds, check_tensors, check_types, checked, fitting, scale_of
-from attncc.runtime.batch_invariant import joined, one_by_one, run_together
+from attncc.runtime import executables
+from attncc.runtime.arguments import check_tensors, check_types, checked
+from attncc.runtime.batch_invariant import BatchPart, one_by_one, runs_together
 from attncc.runtime.call import AttentionCall, Result
-from attncc.runtime.eager import is_eager
+from attncc.runtime.dispatch import run_call
 from attncc.runtime.score_module import ScoreModule, warn_of_captured
-from attncc.runtime.sequences import Lengths, is_of_each, placed, sequences_of
-from attncc.runtime.sinks import check_kind, check_sink, with_sink
+from attncc.runtime.sequences import Lengths, is_of_each, placed, placed_score, sequences_of
+from attncc.runtime.sinks import check_kind, check_sink
 
 
 def attention(
@@ -98,46 +93,18 @@ def attention(
     """
     chosen, bound = accepted_pattern(pattern), accepted_score(score, weights)
     warn_of_captured(bound, weights)
+    options = scale, enable_gqa, return_lse, return_max_scores
     if batch_invariant and isinstance(query, Tensor) and len(query):
-        run = partial(attention, scale=scale, enable_gqa=enable_gqa, backend=backend, config=config or {})
-        run = partial(run, return_lse=return_lse, return_max_scores=return_max_scores)
-        return _batch_invariant(run, query, key, value, chosen, bound, sink, q_offset, kv_len)
+        call = AttentionCall.of(chosen, bound, 0, backend, config or {}, *options)
+        return _batch_invariant(query, key, value, call, chosen, bound, sink, q_offset, kv_len)
     if kv_len is not None or is_of_each(q_offset):
         check_types(query, key, value)
         chosen, bound, q_offset = placed(chosen, bound, query, key, q_offset, kv_len)
-    call = AttentionCall.of(chosen, bound, q_offset, backend, config, scale, enable_gqa, return_lse, return_max_scores)
-    return _attended(query, key, value, call, chosen, bound, sink)
+    call = AttentionCall.of(chosen, bound, q_offset, backend, config, *options)
+    return run_call(query, key, value, call, chosen, bound, sink)
 
 
 def _batch_invariant(
-    run: partial[Result],
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    pattern: Pattern,
-    score: Score,
-    sink: Tensor | None,
-    q_offset: Lengths,
-    kv_len: Lengths | None,
-) -> Result:
-    """Return the results of `run`, which is attention, on the batch entries: together, or each alone."""
-    check_types(query, key, value)
-    check_tensors(query, key, value, enable_gqa=True)
-    if sink is not None:
-        check_sink(sink, query)
-    sequences = sequences_of(query, key, q_offset, key.shape[2] if kv_len is None else kv_len)
-    if run_together(query, key, value, pattern, run.keywords["backend"]) and not run.keywords["return_max_scores"]:
-        own_score = score if score.key == IDENTITY.key else sequences.score(score)
-        return run(query, key, value, apart(pattern, sequences), score=own_score, sink=sink)
-    offsets, lengths = (list(column) for column in sequences.columns.values())
-    results = []
-    for own, offset, n in zip(one_by_one(len(query), pattern, score, sink), offsets, lengths, strict=True):
-        tensors = query[own.part], key[own.part, :, :n], value[own.part, :, :n]
-        results.append(run(*tensors, own.pattern, score=own.score, sink=own.sink, q_offset=int(offset)))
-    return joined(results)
-
-
-def _attended(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -145,40 +112,26 @@ def _attended(
     pattern: Pattern,
     score: Score,
     sink: Tensor | None,
+    q_offset: Lengths,
+    kv_len: Lengths | None,
 ) -> Result:
-    weights = score.tensors
-    eager = is_eager(query, key, value, *weights)
-    if not eager:
-        check_kinds(query, key, value, call, score)
-    tensors = fitting(query, key, value, call, score, sink)
-    scale = scale_of(call.scale, tensors[0])
-    tables: Sequence[Tensor] | None = None
-    if not eager and export.is_exporting():
-        tables, call = export.exported(call, pattern, score)
-    elif call.is_template or score.tables:
-        tables = [_as_tensor(table) for table in export.graph_tables(call, pattern, score)]
-    if call.is_composite and tables is None:
-        out, lse, *rest = operators.composite_attention(*tensors, weights, scale, *call.operands)
-    elif tables is not None or call.score != IDENTITY.key:
-        general = operators.eager_general_attention if eager else library.general_attention
-        out, lse, *rest = general(*tensors, weights, tables or [], scale, *call.operands)
-    else:
-        plain = operators.eager_attention if eager else library.attention
-        out, lse, *rest = plain(*tensors, scale, *call.operands)
+    """Return the results of a call on the entries of a batch: together, each as if it were alone, or one by one."""
+    check_types(query, key, value)
+    check_tensors(query, key, value, enable_gqa=True)
     if sink is not None:
-        out, lse = with_sink(out, LogSum(lse, *rest), sink)
-    found = (out, lse) if call.return_lse else (out,)
-    if call.return_max_scores:
-        greatest = operators.eager_max_scores if eager or call.is_composite else library.max_scores
-        found += (greatest(*tensors, weights, tables or [], scale, *call.operands),)
-    return found if len(found) > 1 else out
+        check_sink(sink, query)
+    sequences = sequences_of(query, key, q_offset, key.shape[2] if kv_len is None else kv_len)
+    if runs_together(query, key, value, call, pattern):
+        pattern, score = apart(pattern, sequences), placed_score(score, sequences)
+        return run_call(query, key, value, call.on(pattern, score), pattern, score, sink)
 
+    def alone(part: BatchPart) -> Result:
+        offset, n = (int(column[0]) for column in part.sequences.columns.values())
+        tensors = query[part.entries], key[part.entries, :, :n], value[part.entries, :, :n]
+        own_call = call.on(part.pattern, part.score, offset)
+        return run_call(*tensors, own_call, part.pattern, part.score, part.sink)
 
-def _as_tensor(table: Any) -> Tensor:
-    """Return a table of a graph as an input of it, or as the value of it that it is."""
-    if not isinstance(table, TableData):
-        return torch.as_tensor(table)
-    return torch.from_numpy(table.entries) if table.tensor is None else table.tensor
+    return one_by_one(alone, BatchPart(slice(None), sequences, pattern, score, sink))
 
 
 class AttentionModule(torch.nn.Module):
@@ -218,7 +171,7 @@ class AttentionModule(torch.nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
         """Return `attention(query, key, value, pattern)` with the module's other arguments."""
         call, score = self._on_weights()
-        return _attended(query, key, value, call, self.pattern, score, self.sink)
+        return run_call(query, key, value, call, self.pattern, score, self.sink)
 
     def planned(self, query: Tensor, key: Tensor, value: Tensor, direction: str = "forward") -> Plan:
         """Return the plan that a call on such tensors runs now.

@@ -8,7 +8,7 @@ Where libraries compute, each entry has a call of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -17,50 +17,58 @@ from torch import Tensor
 from attncc import backends
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
-from attncc.frontend.sequences import BatchEntry
+from attncc.frontend.sequences import BatchEntry, Sequences
 from attncc.ir.symbols import B
-from attncc.runtime.call import Result
+from attncc.runtime.call import AttentionCall, Result
 from attncc.runtime.eager import is_eager
 from attncc.runtime.executables import backend_for
 
 
-class EntryArguments(NamedTuple):
-    """What a call on one batch entry takes: the entry, as a slice of the batch, and what is its own.
+class BatchPart(NamedTuple):
+    """Consecutive entries of a batch, and what is theirs of a call's arguments.
 
     Attributes:
-        part: The entry.
-        pattern, score, sink: As the call on the batch has them, for this entry.
+        entries: Which ones.
+        sequences: Their offsets and numbers of keys, both given.
+        pattern, score: In the positions of a sequence.
+        sink: As the call takes it.
     """
 
-    part: slice
+    entries: slice
+    sequences: Sequences
     pattern: Pattern
     score: Score
     sink: Tensor | None
 
+    def one_by_one(self) -> Iterator[BatchPart]:
+        """Yield the parts of one entry each, of a part that is the whole batch."""
+        batch, sink, score = len(self.sequences), self.sink, self.score
+        has_entries = sink is not None and sink.ndim > 1 and len(sink) == batch
+        for number in range(batch):
+            entries, entry = slice(number, number + 1), BatchEntry(number)
+            yield BatchPart(
+                entries,
+                self.sequences.entry(number),
+                entry.pattern(self.pattern),
+                entry.score(score) if B in score.expression.free else score,
+                sink[entries] if sink is not None and has_entries else sink,
+            )
 
-def run_together(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, backend: str | None) -> bool:
+
+def runs_together(query: Tensor, key: Tensor, value: Tensor, call: AttentionCall, pattern: Pattern) -> bool:
     """Return whether a call computes the entries of a batch together, each as if it were alone.
 
-    Tables on a device are bound for the whole batch, and entries with such tables have calls of their own.
+    Tables on a device are bound for the whole batch, and PyTorch's products give the greatest scores: with either, each
+    entry has a call of its own.
     """
-    if not is_eager(query, key, value) or pattern.device is not None:
+    if call.return_max_scores or not is_eager(query, key, value) or pattern.device is not None:
         return False
-    return backends.get(backend_for(query, value, backend or "")).keeps_apart
+    return backends.get(backend_for(query, value, call.backend)).keeps_apart
 
 
-def one_by_one(batch: int, pattern: Pattern, score: Score, sink: Tensor | None) -> Iterator[EntryArguments]:
-    """Yield the arguments of each batch entry of a call."""
-    of_entries = sink is not None and sink.ndim > 1 and len(sink) == batch
-    for number in range(batch):
-        part, entry = slice(number, number + 1), BatchEntry(number)
-        own_score = entry.score(score) if B in score.expression.free else score
-        yield EntryArguments(
-            part, entry.pattern(pattern), own_score, sink[part] if sink is not None and of_entries else sink
-        )
-
-
-def joined(results: Sequence[Result]) -> Result:
-    """Return the results of batch entries, at least one, as those of their batch."""
+def one_by_one(run: Callable[[BatchPart], Result], batch: BatchPart) -> Result:
+    """Return the results of `run` on each entry of a batch that isn't empty, as those of the batch."""
+    results = [run(part) for part in batch.one_by_one()]
     if isinstance(results[0], tuple):
         return tuple(map(torch.cat, zip(*results, strict=True)))
     return torch.cat([x for x in results if isinstance(x, Tensor)])

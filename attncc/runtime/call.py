@@ -73,9 +73,12 @@ class AttentionCall(NamedTuple):
         check_backend(backend)
         text = encoded(config)  # now, since the caller may change the mapping later
         offset = offset_of(q_offset)
-        named = pattern.local_handle if pattern.in_graphs is None or not _is_recorded() else pattern.in_graphs
         kept = scale, enable_gqa, return_lse, return_max_scores
-        return cls(named, score.key, offset, backend or "", text, *kept)
+        return cls(_named(pattern), score.key, offset, backend or "", text, *kept)
+
+    def on(self, pattern: Pattern, score: Score, q_offset: int = 0) -> AttentionCall:
+        """Return the call of another pattern, score and position with the same options."""
+        return self._replace(pattern=_named(pattern), score=score.key, q_offset=q_offset)
 
     @property
     def is_template(self) -> bool:
@@ -93,9 +96,10 @@ class AttentionCall(NamedTuple):
         return not torch.compiler.is_compiling() and backends.is_composite(self.backend)
 
 
-def _is_recorded() -> bool:
-    """Return whether torch.compile records a graph for this process."""
-    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+def _named(pattern: Pattern) -> str:
+    """Return what names a pattern here: in a graph that torch.compile records for this process, or outside of one."""
+    is_recorded = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    return pattern.graph_handle if is_recorded else pattern.local_handle
 
 
 def check_backend(backend: object) -> None:

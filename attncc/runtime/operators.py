@@ -156,10 +156,11 @@ EAGER = Functions(attention, general_attention, attention_backward, general_atte
 
 
 class _AttentionFunction(torch.autograd.Function):
-    """Attention with its derivative: of (functions, tables, scale, *operands), query, key, value and a score's weights.
+    """Attention with its derivative: of (functions, named, tables, scale, *operands), query, key, value and weights.
 
-    tables: None under `attention`, which takes no weights either. torch.library.register_autograd would do, but takes
-    longer for a call than all else that the host does.
+    named: What the operands name, kept alive until the backward; None where it is looked up. tables: None under
+    `attention`, which takes no weights either. torch.library.register_autograd would do, but takes longer for a call
+    than all else that the host does.
     """
 
     @staticmethod
@@ -168,7 +169,7 @@ class _AttentionFunction(torch.autograd.Function):
         query, key, value, *weights = tensors
         ctx.save_for_backward(query, key, value, out, *lse, *weights)
         ctx.arguments = arguments
-        ctx.named = export.referents(AttentionCall(*arguments[3:]))  # kept alive until the backward
+        ctx.named = arguments[1] or export.referents(AttentionCall(*arguments[4:]))
         ctx.set_materialize_grads(False)
         if len(lse) > 1:
             ctx.mark_non_differentiable(*lse[1:])
@@ -177,7 +178,7 @@ class _AttentionFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None, *of_rest: None) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
-        functions, tables, *arguments = ctx.arguments
+        functions, _, tables, *arguments = ctx.arguments
         grad_out = torch.zeros_like(tensors[3]) if grad_out is None else grad_out
         grads = (grad_out,) if grad_lse is None else (grad_out, grad_lse)
         if torch.is_grad_enabled() or not is_eager(*grads):  # operators refuse to be differentiated again
@@ -192,7 +193,7 @@ class _AttentionFunction(torch.autograd.Function):
 
 
 def _below_autograd(arguments: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *weights: Tensor) -> Any:
-    functions, tables, *rest = arguments
+    functions, _, tables, *rest = arguments
     with torch._C._AutoDispatchBelowADInplaceOrView():
         if tables is None:
             return functions.attention(query, key, value, *rest)
@@ -207,13 +208,7 @@ def _differentiable(arguments: tuple[Any, ...], *tensors: Tensor) -> Any:
 
 def differentiable_attention(query: Tensor, key: Tensor, value: Tensor, *arguments: Any) -> Any:
     """Return `attention`, with its derivative where a gradient is required."""
-    return _differentiable((OPERATORS, None, *arguments), query, key, value)
-
-
-@hidden
-def eager_attention(query: Tensor, key: Tensor, value: Tensor, *arguments: Any) -> Any:
-    """Return the same without an operator, for tensors that are eager (attncc.runtime.eager)."""
-    return _differentiable((EAGER, None, *arguments), query, key, value)
+    return _differentiable((OPERATORS, None, None, *arguments), query, key, value)
 
 
 def differentiable_general_attention(
@@ -225,7 +220,7 @@ def differentiable_general_attention(
     *arguments: Any,
 ) -> Any:
     """Return `general_attention`, with its derivative where a gradient is required."""
-    return _differentiable((OPERATORS, tables or (), *arguments), query, key, value, *(weights or ()))
+    return _differentiable((OPERATORS, None, tables or (), *arguments), query, key, value, *(weights or ()))
 
 
 def constant_max_scores(*arguments: Any) -> Tensor:
@@ -242,11 +237,20 @@ def eager_max_scores(*arguments: Any) -> Tensor:
 
 
 @hidden
-def eager_general_attention(
-    query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], tables: Sequence[Tensor], *arguments: Any
+def eager_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    weights: Sequence[Tensor],
+    tables: Sequence[Tensor] | None,
+    named: tuple[object, ...],
+    *arguments: Any,
 ) -> Any:
-    """Return the same without an operator, for tensors that are eager."""
-    return _differentiable((EAGER, tables, *arguments), query, key, value, *weights)
+    """Return what either gives, without an operator, for tensors that are eager (attncc.runtime.eager).
+
+    `tables` are None for `attention`; `named` are the pattern and the score that the call names.
+    """
+    return _differentiable((EAGER, named, tables, *arguments), query, key, value, *weights)
 
 
 def composite_attention(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
-from typing import Any
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,17 +17,19 @@ from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, acc
 from attncc.frontend.apart import apart
 from attncc.frontend.pages import Pages
 from attncc.frontend.patterns import Pattern
-from attncc.frontend.scores import Score
 from attncc.frontend.sequences import Sequences, numbers_of_each
-from attncc.ir.score import IDENTITY
 from attncc.ir.tables import Array
-from attncc.runtime.api import attention
 from attncc.runtime.arguments import autocast, kind_of
-from attncc.runtime.batch_invariant import joined, one_by_one, run_together
-from attncc.runtime.call import Result
+from attncc.runtime.batch_invariant import BatchPart, one_by_one, runs_together
+from attncc.runtime.call import AttentionCall, Result
+from attncc.runtime.dispatch import run_call
 from attncc.runtime.pools import RULE, Laid, copied, laid_in_graph, needs_gradient, refuse_batch_invariance, shared
-from attncc.runtime.sequences import Lengths, content_of_each
+from attncc.runtime.score_module import warn_of_captured
+from attncc.runtime.sequences import Lengths, content_of_each, placed_score
 from attncc.runtime.versions import Content, array_of, content
+
+#: Makes the pattern of a batch of one's sequences and of where their keys lie, None for at their positions.
+Place = Callable[[Pattern, Sequences, Pages | None], Pattern]
 
 
 def paged_attention(
@@ -91,67 +93,60 @@ def paged_attention(
     """
     _check_pools(q, k_cache, v_cache)
     own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
-    options: dict[str, Any] = {"scale": scale, "enable_gqa": enable_gqa, "backend": backend}
-    options |= {"return_lse": return_lse, "return_max_scores": return_max_scores}
+    warn_of_captured(own_score, weights)
+    batch, pages, size = q.shape[0], k_cache.shape[0], k_cache.shape[1]
+    config = config or {} if batch_invariant and batch else config
+    options = scale, enable_gqa, return_lse, return_max_scores
+    call = AttentionCall.of(own_pattern, own_score, 0, backend, config, *options)
     if is_recording():
         if batch_invariant:
             refuse_batch_invariance()
         query, *caches = autocast(q, k_cache, v_cache)
         laid = laid_in_graph(query, caches, block_table, cache_seqlens, q_offset, own_pattern, own_score)
-        return _attended(query, laid, sink, config, options)
-    batch, pages, size = q.shape[0], k_cache.shape[0], k_cache.shape[1]
+        return _attended(query, laid, call, sink)
     lengths = content_of_each(cache_seqlens, "cache_seqlens", batch)
     offsets = None if q_offset is None else content_of_each(q_offset, "q_offset", batch)
-    table = _table(content(block_table), lengths, pages, size)
-    sequences = _sequences(lengths, offsets, q.shape[1])
-    together = False
-    if batch_invariant and batch:
-        config = config or {}
-        together = run_together(q, k_cache, v_cache, own_pattern, backend) and not return_max_scores
-    if batch_invariant and batch and not together:
-        alone = partial(paged_attention, config=config, **options)
-        return _one_by_one(alone, q, k_cache, v_cache, table, sequences, own_pattern, own_score, sink)
-    query, *caches = autocast(q, k_cache, v_cache)
-    if needs_gradient(q, k_cache, v_cache, *own_score.tensors):
-        paged = None
-        key, value = copied(caches, torch.from_numpy(table.all_rows).to(q.device))
+    cache = PagedCache(k_cache, v_cache, _table(content(block_table), lengths, pages, size))
+    whole = BatchPart(slice(None), _sequences(lengths, offsets, q.shape[1]), own_pattern, own_score, sink)
+    if not batch_invariant or not batch:
+        return _of_part(q, cache, call, whole, _placed)
+    if runs_together(q, k_cache, v_cache, call, own_pattern):
+        return _of_part(q, cache, call, whole, apart)
+    return one_by_one(lambda part: _of_part(q[part.entries], cache.of(part), call, part, _placed), whole)
+
+
+class PagedCache(NamedTuple):
+    """Keys and values in pools, (pages, size, Hkv, D), and which pages are whose."""
+
+    key: Tensor
+    value: Tensor
+    pages: Pages
+
+    def of(self, part: BatchPart) -> PagedCache:
+        """Return the cache of a part of the batch that is a single entry."""
+        return self._replace(pages=self.pages.entry(part.entries.start))
+
+
+def _of_part(q: Tensor, cache: PagedCache, call: AttentionCall, part: BatchPart, place: Place) -> Result:
+    """Return the results of a part of the batch, whose queries these are; `place` makes the pattern that is planned."""
+    query, *caches = autocast(q, cache.key, cache.value)
+    if needs_gradient(q, cache.key, cache.value, *part.score.tensors):
+        pages, rows = None, torch.from_numpy(cache.pages.all_rows).to(q.device)
+        key, value = copied(caches, rows)
     else:
-        paged = table
-        key, value = shared(caches, batch)
-    placed = apart(own_pattern, sequences, paged) if together else _placed(own_pattern, sequences, paged)
-    placed_score = own_score if own_score.key == IDENTITY.key else sequences.score(own_score)
-    return _attended(query, Laid(key, value, placed, placed_score), sink, config, options)
+        pages = cache.pages
+        key, value = shared(caches, len(q))
+    pattern, score = place(part.pattern, part.sequences, pages), placed_score(part.score, part.sequences)
+    return _attended(query, Laid(key, value, pattern, score), call, part.sink)
 
 
-def _attended(query: Tensor, laid: Laid, sink: Tensor | None, config: Config | None, options: dict[str, Any]) -> Result:
-    """Return the results of attention on tensors with rows before heads."""
+def _attended(query: Tensor, laid: Laid, call: AttentionCall, sink: Tensor | None) -> Result:
+    """Return the results of a call on tensors with rows before heads."""
     key, value, pattern, score = laid
-    result = attention(query.transpose(1, 2), key, value, pattern, score=score, sink=sink, config=config, **options)
+    result = run_call(query.transpose(1, 2), key, value, call.on(pattern, score), pattern, score, sink)
     if isinstance(result, tuple):
         return result[0].transpose(1, 2), *result[1:]
     return result.transpose(1, 2)
-
-
-def _one_by_one(
-    alone: Callable[..., Result],
-    q: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    table: Pages,
-    sequences: Sequences,
-    pattern: Pattern,
-    score: Score,
-    sink: Tensor | None,
-) -> Result:
-    """Return the results of `alone`, which is paged_attention, on each sequence and the pages that it has begun."""
-    results = []
-    arguments = one_by_one(len(q), pattern, score, sink)
-    for own, offset, n in zip(arguments, *sequences.columns.values(), strict=True):
-        pages = table.table[own.part, : max(1, -(-int(n) // table.size))]
-        tensors = q[own.part], k_cache, v_cache, pages
-        found = alone(*tensors, int(n), own.pattern, q_offset=int(offset), score=own.score, sink=own.sink)
-        results.append(found)
-    return joined(results)
 
 
 def _placed(pattern: Pattern, sequences: Sequences, pages: Pages | None) -> Pattern:

@@ -13,7 +13,6 @@ from attncc.frontend.pages import paged_in_graph
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
 from attncc.frontend.sequences import placed_in_graph, score_in_graph
-from attncc.ir.score import IDENTITY
 from attncc.ir.tables import Array
 from attncc.runtime.sequences import Lengths, columns_in_graph
 
@@ -77,7 +76,7 @@ def laid_in_graph(
     known = (table < pages) & (table >= torch.where(used, 0, -1))
     torch._assert_async(known.all(), "block_table has pages that aren't in the pool, or too few for cache_seqlens.")
     placed = placed_in_graph(pattern, columns)
-    own = score if score.key == IDENTITY.key else score_in_graph(score, columns)
+    own = score_in_graph(score, columns)
     if not needs_gradient(q, *caches, *score.tensors):
         key, value = shared(caches, batch)
         return Laid(key, value, paged_in_graph(placed, n_k, table, size), own)

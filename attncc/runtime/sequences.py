@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attncc._util.tracing import is_recording, plain
 from attncc.errors import ShapeError
+from attncc.frontend.documents import Documents
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
 from attncc.frontend.sequences import Sequences, placed_in_graph, score_in_graph
@@ -36,15 +37,19 @@ def placed(
 
     Raises what `sequences_of` does.
     """
-    of_each, is_plain = is_of_each(q_offset), score.key == IDENTITY.key
-    own_offset, offset = (q_offset, 0) if of_each else (None, q_offset)
+    own_offset, offset = (q_offset, 0) if is_of_each(q_offset) else (None, q_offset)
     if is_recording():
         columns = columns_in_graph(query.shape[0], query.device, q_offset=own_offset, kv_len=kv_len)
         if kv_len is not None:
             torch._assert_async((columns["kv_len"] <= key.shape[2]).all(), "kv_len has more keys than the tensors.")
-        return placed_in_graph(pattern, columns), score if is_plain else score_in_graph(score, columns), offset
+        return placed_in_graph(pattern, columns), score_in_graph(score, columns), offset
     sequences = sequences_of(query, key, own_offset, kv_len)
-    return sequences.pattern(pattern), score if is_plain else sequences.score(score), offset
+    return sequences.pattern(pattern), placed_score(score, sequences), offset
+
+
+def placed_score(score: Score, sequences: Sequences | Documents) -> Score:
+    """Return the score of a call that is `score` of each sequence's own positions; one that changes nothing stays."""
+    return score if score.key == IDENTITY.key else sequences.score(score)
 
 
 def columns_in_graph(batch: int, device: torch.device, **given: Lengths | None) -> dict[str, Tensor]:

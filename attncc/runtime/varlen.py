@@ -15,10 +15,12 @@ from attncc.errors import ShapeError
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
 from attncc.frontend.documents import RULE, Documents
 from attncc.ir.tables import Array
-from attncc.runtime.api import attention
 from attncc.runtime.arguments import kind_of
-from attncc.runtime.call import Result
+from attncc.runtime.call import AttentionCall, Result
+from attncc.runtime.dispatch import run_call
 from attncc.runtime.packed_columns import packed_unread, stays_there
+from attncc.runtime.score_module import warn_of_captured
+from attncc.runtime.sequences import placed_score
 from attncc.runtime.versions import Content, array_of, content
 
 
@@ -86,31 +88,22 @@ def varlen_attention(
     _check_ends(cu_seqlens_q, cu_seqlens_k)
     _check_tensors(q, k, v)
     own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
+    warn_of_captured(own_score, weights)
     if is_recording() or stays_there(cu_seqlens_q, q, v, own_pattern, own_score, backend):
         ends_of_keys = cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k
-        packed, score = packed_unread(own_pattern, own_score, cu_seqlens_q, ends_of_keys, q.shape[0], k.shape[0])
+        own_pattern, own_score = packed_unread(
+            own_pattern, own_score, cu_seqlens_q, ends_of_keys, q.shape[0], k.shape[0]
+        )
     else:
         documents = _documents_of(cu_seqlens_q, cu_seqlens_k)
         _check_tokens(documents, q, k, v)
         _check_longest("max_seqlen_q", max_seqlen_q, documents.cu_seqlens_q)
         _check_longest("max_seqlen_k", max_seqlen_k, documents.cu_seqlens_k)
-        packed, score = documents.pattern(own_pattern), None if score is None else documents.score(score)
+        own_pattern, own_score = documents.pattern(own_pattern), placed_score(own_score, documents)
+    options = scale, enable_gqa, return_lse, return_max_scores
+    call = AttentionCall.of(own_pattern, own_score, 0, backend, config, *options)
     query, key, value = (x.transpose(0, 1).unsqueeze(0) for x in (q, k, v))
-    result = attention(
-        query,
-        key,
-        value,
-        packed,
-        score=score,
-        weights=weights,
-        sink=sink,
-        scale=scale,
-        enable_gqa=enable_gqa,
-        return_lse=return_lse,
-        return_max_scores=return_max_scores,
-        backend=backend,
-        config=config,
-    )
+    result = run_call(query, key, value, call, own_pattern, own_score, sink)
     out, *of_rows = result if isinstance(result, tuple) else (result,)
     out = out.squeeze(0).transpose(0, 1)
     return (out, *(x.squeeze(0) for x in of_rows)) if of_rows else out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,13 +33,12 @@ class Grid:
         return united
 
 
-def grid(pattern: Pattern, seq_len: int, most: int, *, kv_len: int | None = None, head: int = 0) -> Grid:
-    """Return the grid of a pattern at `seq_len` queries and `kv_len` keys, at most `most` cells a side.
+def grid(pattern: Pattern, shape: Shape, most: int, *, head: int = 0) -> Grid:
+    """Return the grid of a pattern for one head and batch entry of a shape, at most `most` cells a side.
 
-    There are as many keys as queries by default. Cells are powers of two wide and classified by the planner's
-    bisection: EMPTY and FULL are proved.
+    Cells are powers of two wide and classified by the planner's bisection: EMPTY and FULL are proved.
     """
-    shape = Shape(seq_len, seq_len if kv_len is None else kv_len, heads=head + 1)
+    shape = replace(shape, heads=head + 1)
     for subset in pattern.subsets:
         check(subset, shape)
     return window(pattern, shape, range(shape.q_len), range(shape.kv_len), most, head=head)
@@ -51,7 +50,8 @@ def window(pattern: Pattern, shape: Shape, rows: range, cols: range, most: int, 
     while -(-max(len(rows), len(cols)) // side) > most:
         side *= 2
     axes = _axis(rows, shape.q_len), _axis(cols, shape.kv_len)
-    return Grid(tuple(_classes(specialise(subset, shape, 0, head), *axes, side) for subset in pattern.subsets), side)
+    predicates = [specialise(subset, shape, 0, head) for subset in pattern.subsets]
+    return Grid(tuple(_classes(each, *axes, shape.q_offset, side) for each in predicates), side)
 
 
 def _axis(positions: range, length: int) -> Axis:
@@ -59,6 +59,6 @@ def _axis(positions: range, length: int) -> Axis:
     return whole if len(positions) == length else whole.select(np.arange(positions.start, positions.stop))
 
 
-def _classes(predicate: Predicate, rows: Axis, cols: Axis, side: int) -> Array:
+def _classes(predicate: Predicate, rows: Axis, cols: Axis, q_offset: int, side: int) -> Array:
     layout = Layout(rows, cols, everything(rows.size, cols.size), rewritten(predicate))
-    return bisect.bisect(layout, 0, side, side).classify()
+    return bisect.bisect(layout, q_offset, side, side).classify()

@@ -1,7 +1,11 @@
-"""Examples: values of the parameters that a pattern needs and wasn't given, drawn by what the declaration claims."""
+"""Examples: values of the parameters that a pattern needs and wasn't given.
+
+A declaration has an example of its own, or they are drawn by what it claims.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import product
@@ -43,17 +47,19 @@ class DrawnExample(NamedTuple):
     Attributes:
         pattern: The pattern.
         drawn: The values that were drawn, by parameter; empty where none had to be.
+        how: In words, how they came about.
     """
 
     pattern: Pattern
     drawn: Mapping[str, Any]
+    how: str = f", drawn with seed {SEED}"
 
     @property
     def told(self) -> str:
         """What was drawn, and how to give values of one's own, as on the command line."""
         words = [f"{name} {_described(value)}" for name, value in self.drawn.items()]
-        own = [f"-p {name}={'@FILE' if np.ndim(value) else 'NUMBER'}" for name, value in self.drawn.items()]
-        return f"example: {'; '.join(words)}, drawn with seed {SEED}. For your own write {' '.join(own)}."
+        own = [f"-p {name}={'@FILE' if _shape(value) else 'NUMBER'}" for name, value in self.drawn.items()]
+        return f"example: {'; '.join(words)}{self.how}. For your own write {' '.join(own)}."
 
 
 def drawn_example(
@@ -61,10 +67,10 @@ def drawn_example(
 ) -> DrawnExample:
     """Return a pattern with the parameters that are given, and with drawn ones for others that it requires.
 
-    Numbers are 8, or the nearest within their bounds. Tables have runs of equal entries; sorted ones tell where the run
-    of each position begins. Lists have up to four entries, and runs of equal rows. All keep what the declaration
-    claims, and are as long as the positions need: `length`, or a few times the greatest number of the predicate, at
-    least `least`.
+    The example of the declaration comes first, if it has one that its function takes at this length. Else numbers are
+    8, or the nearest within their bounds. Tables have runs of equal entries; sorted ones tell where the run of each
+    position begins. Lists have up to four entries, and runs of equal rows. All keep what the declaration claims, and
+    are as long as the positions need: `length`, or a few times the greatest number of the predicate, at least `least`.
 
     Raises:
         ParameterError: For a value that a parameter can't have.
@@ -75,17 +81,30 @@ def drawn_example(
         return DrawnExample(declared(**given), {})
     declared.checked(given, later=[p.name for p in missing])
 
-    def tried(size: int, listed: int) -> Iterator[DrawnExample]:
+    def tried(positions: int, size: int, listed: int) -> Iterator[DrawnExample]:
+        with suppress(AttnccError):
+            yield from _declared(declared, given, positions)
         for drawn in _values(missing, size, listed):
             with suppress(AttnccError):  # the function looks tables up in another way
                 yield DrawnExample(declared(**given, **drawn), drawn)
 
-    first = next(tried(SHORTEST, SHORTEST), None)
+    first = next(tried(LONG, SHORTEST, SHORTEST), None)
     if first is None:
         drawn = next(_values(missing, SHORTEST, SHORTEST))
         return DrawnExample(declared(**given, **drawn), drawn)  # which says what is wrong
     reach = min(max(TIMES * greatest_number(first.pattern), least), LONG) if length is None else length
-    return next(tried(*_reached(first.pattern, reach)), first)
+    return next(tried(reach, *_reached(first.pattern, reach)), first)
+
+
+def _declared(declared: PatternFactory, given: Mapping[str, Any], length: int) -> Iterator[DrawnExample]:
+    """Yield the example of a declaration, if it has one, with given parameters in place of its own."""
+    if declared.example is None:
+        return
+    known = {p.name: given.get(p.name, p.default) for p in declared.parameters if p.name in given or not p.required}
+    asked = {name: known[name] for name in inspect.signature(declared.example).parameters if name in known}
+    made = declared.example(length, **asked)
+    drawn = {p.name: made[p.name] for p in declared.parameters if p.required and p.name not in given}
+    yield DrawnExample(declared(**given, **drawn), drawn, f", for {length:,} positions")
 
 
 def _reached(pattern: Pattern, length: int) -> tuple[int, int]:
@@ -151,7 +170,12 @@ def _limits(parameter: Parameter) -> tuple[int, int]:
 
 def _described(value: Any) -> str:
     """Return a drawn value in a few words."""
-    if not np.ndim(value):
+    if not _shape(value):
         return f"= {value}"
-    kind = "booleans" if value.dtype == bool else f"entries from {value.min()} to {value.max()}"
-    return f"of shape {'x'.join(map(str, value.shape))} with {kind}"
+    entries = np.asarray(value.data if isinstance(value, Table | Lists) else value)
+    kind = "booleans" if entries.dtype == bool else f"entries from {entries.min()} to {entries.max()}"
+    return f"of shape {'x'.join(map(str, entries.shape))} with {kind}"
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return value.shape if isinstance(value, Table | Lists) else np.shape(value)

@@ -74,7 +74,8 @@ const attncc = (() => {
 
     function map() {
       const canvas = element("map"), context = canvas.getContext("2d"), size = canvas.width;
-      const levels = data.levels.map(decoded), length = data.length;
+      const levels = data.levels.map(decoded), [length, keys] = data.lengths;
+      const wide = keys / length;  // keys to a query's height: a view is square, with j / wide in place of j
       const whole = {scale: length / size, i: 0, j: 0};
       const shown = data.sets.map(() => true);
       let view = whole, held = null;
@@ -96,9 +97,12 @@ const attncc = (() => {
         levels.forEach((level, number) => {
           if (number && levels[number - 1].side < 4 * view.scale) return;  // its cells are as fine as what is above them
           const [i, j] = level.first, pixels = level.side / view.scale;
-          context.drawImage(pictures[number], (j - view.j) / view.scale, (i - view.i) / view.scale, level.columns * pixels, level.rows * pixels);
+          context.drawImage(pictures[number], (j / wide - view.j) / view.scale, (i - view.i) / view.scale, level.columns * pixels / wide, level.rows * pixels);
         });
         canvas.dataset.scale = view.scale;
+        const last = (first, count, most) => Math.min(Math.ceil(first + count), most) - 1, extent = view.scale * size;
+        const rows = [Math.floor(view.i), last(view.i, extent, length)], columns = [Math.floor(view.j * wide), last(view.j * wide, extent * wide, keys)];
+        element("range").textContent = `queries ${rows.map((i) => grouped(i + data.offset)).join(" to ")} (down), keys ${columns.map(grouped).join(" to ")} (right)`;
       }
       const show = (changed) => { view = changed; draw(); };
       const place = (event) => {
@@ -111,7 +115,7 @@ const attncc = (() => {
       element("whole").onclick = () => show(whole);
       element("middle").onclick = () => {
         const last = levels[levels.length - 1], scale = last.side * last.rows / size;
-        show(clamped({scale, i: last.first[0], j: last.first[1]}, length, size));
+        show(clamped({scale, i: last.first[0], j: last.first[1] / wide}, length, size));
       };
       canvas.onwheel = (event) => { event.preventDefault(); zoom(event.deltaY < 0 ? 1.25 : 0.8, ...place(event)); };
       canvas.onpointerdown = (event) => { held = {at: place(event), view}; canvas.setPointerCapture(event.pointerId); };
@@ -122,10 +126,10 @@ const attncc = (() => {
           const [fromX, fromY] = held.at;
           show(clamped({...view, i: held.view.i + (fromY - y) * view.scale, j: held.view.j + (fromX - x) * view.scale}, length, size));
         }
-        const i = Math.floor(view.i + y * view.scale), j = Math.floor(view.j + x * view.scale), cell = cellAt(levels, i, j);
+        const i = Math.floor(view.i + y * view.scale), j = Math.floor((view.j + x * view.scale) * wide), cell = cellAt(levels, i, j);
         if (!cell) return;
         const what = cell.classes.map((kind, m) => `set ${m + 1} ${NAMES[kind]}`).join(", ");
-        element("pair").textContent = `query ${grouped(i)}, key ${grouped(j)}: ${what}` + (cell.side > 1 ? ` in its cell of ${cell.side} x ${cell.side}` : "");
+        element("pair").textContent = `query ${grouped(i + data.offset)}, key ${grouped(j)}: ${what}` + (cell.side > 1 ? ` in its cell of ${cell.side} x ${cell.side}` : "");
       };
       if (data.sets.length > 1)
         data.sets.forEach((_, m) => {

@@ -34,26 +34,27 @@ INPUTS = Inputs(1, 8, 8, 64, 64, "bf16")
 def described(plan: Plan, topology: str | None) -> dict[str, Any]:
     """Return all that the page shows of a plan, and of how the devices of a topology share it if one is named.
 
-    Raises ShapeError for a plan without positions, or with other numbers of queries than of keys.
+    Raises ShapeError for a plan without queries or without keys.
     """
     pattern, shape = plan.pattern, plan.shape
-    if not shape.q_len or shape.q_len != shape.kv_len:
+    if not shape.q_len or not shape.kv_len:
         raise ShapeError(
             f"{shape.q_len:,} queries and {shape.kv_len:,} keys.",
-            rule="A page shows at least one position, and as many keys as queries.",
-            fix="Plan the pattern at one length.",
+            rule="A page shows at least one pair.",
+            fix="Plan the pattern for more.",
         )
     return {
         "title": repr(pattern),
         "sets": [connectivity(subset, m)[:WIDEST] for m, subset in enumerate(pattern.subsets, start=1)],
-        "length": shape.q_len,
+        "lengths": [shape.q_len, shape.kv_len],
+        "offset": shape.q_offset,
         "edges": plan.nnz,
         "density": plan.density,
         "tile": list(plan.tile),
         "target": targets.target(plan.target).title,
         "head": 0 if H in pattern.free else None,
         "notes": list(plan.notes),
-        "levels": [_level(each) for each in levels(pattern, shape.q_len)],
+        "levels": [_level(each) for each in levels(pattern, shape)],
         "before": _tiles(natural_tiles(plan)),
         "alternatives": [_alternative(way) for way in plan.groups[0].alternatives],
         "dense": {**plan.dense.describe(), "name": "dense attention without the pattern"},
@@ -110,6 +111,12 @@ def _owners(plan: Plan, name: str) -> dict[str, Any]:
     """Return who owns what in the schedule that is chosen for a topology, or the reason why there is none."""
     topology = Topology.load(name)
     try:
+        if plan.shape.kv_len != plan.shape.q_len:
+            raise ShapeError(
+                "Keys aren't the positions of queries.",
+                rule="Devices share positions of both.",
+                fix="Show owners of a pattern with as many keys as queries.",
+            )
         scenario = Scenario(plan.pattern, plan.shape.q_len, INPUTS, topology, ways("forward"))
         chosen = report(scenario)
     except AttnccError as error:

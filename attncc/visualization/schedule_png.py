@@ -20,8 +20,8 @@ MOST_LINES = 64
 BINS = 720
 #: Points that the picture of an order shows at most.
 POINTS = 4096
-#: Characters of a line of the title.
-TITLE = 120
+#: Characters of a line of the title, and lines of its pattern.
+TITLE = 120, 3
 
 
 def save(report: Report, path: Path) -> None:
@@ -86,7 +86,7 @@ def _axes(made: Any, *, reordered: bool) -> tuple[Any, Any, Any, Any]:
 def _title(report: Report) -> str:
     topology, partition = report.scenario.topology, report.best.schedule.partition
     return (
-        f"{figure.wrapped(repr(report.scenario.pattern), TITLE, 2)}\n"
+        f"{figure.wrapped(repr(report.scenario.pattern), *TITLE)}\n"
         f"{report.scenario.length:,} tokens on {report.ranks:,} ranks of {topology.name}, simulated\n"
         f"{report.best.settings.partition} partition in units of {partition.chunking.size:,}; {exchange(report.best)}"
     )

@@ -19,7 +19,7 @@ from attncc.planner.tiles import EMPTY, FULL, PARTIAL
 from attncc.visualization import markup
 from attncc.visualization.coarse import CoarseTiles
 from attncc.visualization.connectivity import grid
-from attncc.visualization.lengths import shown_length
+from attncc.visualization.lengths import shown_shape
 
 #: Cells along the side of a thumbnail.
 CELLS = 64
@@ -32,13 +32,13 @@ WIDEST = 300
 def of_pattern(pattern: Pattern) -> str:
     """Return the sets of a pattern, and their picture at a length that shows them."""
     sets = {f"set {m}": _cut(connectivity(each, m)) for m, each in enumerate(pattern.subsets, start=1)}
-    length = shown_length(pattern)
     try:
-        cells = grid(pattern, length, CELLS).union
+        shape = shown_shape(pattern)
+        cells = grid(pattern, shape, CELLS).union
     except AttnccError:  # of a pattern that is for other numbers of queries than of keys
         return markup.facts(repr(pattern), sets)
     of_head = " of head 0" if H in pattern.free else ""
-    caption = f"{length:,} queries (down) and keys (right){of_head}"
+    caption = f"{shape.q_len:,} queries (down), {shape.kv_len:,} keys (right){of_head}"
     return markup.beside(markup.picture(cells, caption), markup.facts(repr(pattern), sets))
 
 

@@ -13,7 +13,7 @@ from attncc.visualization import figure
 _COLOURS = {OURS: "#2171b5", DENSE: "#d55e00"}
 _LINES = {"forward": "-", "forward + backward": "--"}
 #: Characters of a line of the title, and lines of it.
-_TITLE = 70, 2
+_TITLE = 70, 4
 
 
 def save(sweep: Sweep, path: Path) -> None:

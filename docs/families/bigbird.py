@@ -18,6 +18,9 @@ The sequence is cut into blocks of b tokens. A block of queries sees
 - r *random* blocks, of each block of queries and each head.
 """,
     text="""
+**When not.** With windows, random and global blocks of 64 a query sees 8 blocks. Up to a thousand tokens that is half
+of the sequence or more, and dense attention is simpler.
+
 `itc` and `etc` of `attncc_bigbird.blocks` make the parameters: lists of the blocks that each block of queries sees.
 Random blocks are drawn from `seed`, uniformly and without repetition. None is in the window or global.
 

@@ -21,6 +21,9 @@ In both, j ≤ i. `strided_bidirectional` and `fixed_bidirectional` leave that o
 **The window.** The paper's window holds **l + 1** positions, from i − l to i. Its last one is also in the column of
 step l. A window of l positions would be `sliding_window(window=l)`.
 
+**When not.** The strided pattern is for data with a period, such as the rows of an image. For text the paper found that
+it can fail to route information, and takes the fixed pattern (section 4.2).
+
 **The sets** are used in the paper's three ways: block n takes set n mod 2, every head sees both, or head h takes set
 h mod 2.
 

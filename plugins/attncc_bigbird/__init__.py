@@ -6,11 +6,12 @@ from typing import Annotated
 
 import attncc
 from attncc import Bounds, Condition, Index, Lists, Table
+from attncc_bigbird import examples
 
 Positive = Annotated[int, Bounds(minimum=1)]
 
 
-@attncc.pattern
+@attncc.pattern(example=examples.itc)
 def bigbird(i: Index, j: Index, *, blocks: Lists, is_global: Table, block: Positive = 64) -> Condition:
     """BigBird-ITC: some blocks of tokens are global (section 2); `attncc_bigbird.blocks.itc` makes the parameters.
 
@@ -21,7 +22,7 @@ def bigbird(i: Index, j: Index, *, blocks: Lists, is_global: Table, block: Posit
     return everything | (j // block).isin(blocks[i // block])
 
 
-@attncc.pattern
+@attncc.pattern(example=examples.etc)
 def bigbird_etc(i: Index, j: Index, *, blocks: Lists, extra: Positive = 64, block: Positive = 64) -> Condition:
     """BigBird-ETC: `extra` global tokens before the sequence (section 2); `attncc_bigbird.blocks.etc` makes parameters.
 

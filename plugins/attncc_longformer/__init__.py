@@ -6,6 +6,7 @@ from typing import Annotated
 
 import attncc
 from attncc import Bounds, Condition, Index, ParameterError, Table
+from attncc_longformer import examples
 
 Positive = Annotated[int, Bounds(minimum=1)]
 #: What a token is.
@@ -19,7 +20,7 @@ def symmetric_window(i: Index, j: Index, *, window: Positive = 512, dilation: Po
     return _near(i, j, window, dilation)
 
 
-@attncc.pattern
+@attncc.pattern(example=examples.roles)
 def longformer(
     i: Index, j: Index, *, roles: Roles, window: Positive = 512, dilation: Positive = 1
 ) -> tuple[Condition, Condition]:

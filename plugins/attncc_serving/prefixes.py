@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import attncc
 from attncc import Condition, Index, Table
+from attncc_serving import examples
 
 
-@attncc.pattern
+@attncc.pattern(example=examples.lengths)
 def prefix_lm(i: Index, j: Index, b: Index, *, lengths: Table) -> Condition:
     """The first lengths[b] keys for every query, causal after them (Raffel et al. 2020, section 3.2.1).
 
@@ -16,7 +17,7 @@ def prefix_lm(i: Index, j: Index, b: Index, *, lengths: Table) -> Condition:
     return seen
 
 
-@attncc.pattern
+@attncc.pattern(example=examples.continuations)
 def shared_prefix(i: Index, j: Index, *, ids: Table) -> Condition:
     """Several continuations of one prefix, laid end to end: each sees the prefix and its own past.
 

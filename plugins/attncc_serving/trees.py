@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import attncc
 from attncc import Condition, Index, Table
+from attncc_serving import examples
 
 
-@attncc.pattern
+@attncc.pattern(example=examples.segments)
 def rollout_tree(i: Index, j: Index, *, enter: Table, leave: Table) -> Condition:
     """Rollouts that branch off one another: a token sees its own and the earlier tokens on the path to the root.
 
@@ -19,7 +20,7 @@ def rollout_tree(i: Index, j: Index, *, enter: Table, leave: Table) -> Condition
     return (j <= i) & _is_ancestor(enter, leave, j, i)
 
 
-@attncc.pattern
+@attncc.pattern(example=examples.drafts)
 def speculative_tree(i: Index, j: Index, n_q: Index, n_k: Index, *, enter: Table, leave: Table) -> Condition:
     """A tree of draft tokens after a prefix: each sees the prefix, itself and its ancestors (Miao et al. 2024).
 

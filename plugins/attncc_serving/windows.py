@@ -6,6 +6,7 @@ from typing import Annotated
 
 import attncc
 from attncc import Bounds, Condition, Index, Sorted, Table
+from attncc_serving import examples
 
 Positive = Annotated[int, Bounds(minimum=1)]
 
@@ -16,7 +17,7 @@ def sink_window(i: Index, j: Index, *, window: Positive = 1024, sinks: Positive 
     return (j <= i) & ((i - j < window) | (j < sinks))
 
 
-@attncc.pattern
+@attncc.pattern(example=examples.documents)
 def document_sinks(
     i: Index, j: Index, *, starts: Annotated[Table, Sorted()], window: Positive = 1024, sinks: Positive = 4
 ) -> Condition:

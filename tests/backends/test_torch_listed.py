@@ -85,7 +85,7 @@ def test_sequences_that_follow_each_other_with_equal_lengths_share_a_launch(dtyp
     assert plan.listed is not None
     launches = range_launches(plan.listed)
     assert launches is not None
-    assert [(each.entries.start, each.entries.stop, len(each.keys)) for each in launches] == [
+    assert [(entries.start, entries.stop, len(keys)) for entries, keys in launches] == [
         (0, 2, 5),
         (2, 3, 0),
         (3, 4, 1),
@@ -113,7 +113,7 @@ def test_ranges_of_keys_are_views(name: str) -> None:
     pattern = attncc.load(name, **({"window": 100} if name == "sliding_window" else {})).union()
     plan = attncc.plan(pattern, 1, 2000, q_offset=1999)
     assert plan.listed is not None
-    for own in plan.listed:
+    for own in plan.listed.lists:
         assert all(tiles.cols.index is None for tiles in lower.listed(own, None))
 
 

@@ -43,6 +43,7 @@ JSON = {
     "show a page": (["show", "fixed", "--html", "fixed.html"], lambda found: found["html"] == "fixed.html"),
     "show a length": (["show", "sliding_window"], lambda found: found["seq_len"] == 1024),
     "plan": (["plan", "strided", "--seq-len", "4096"], lambda found: found["edges"] == 579_648),
+    "plan for a target": (["plan", "causal", "-n", "256", "--target", "h100"], lambda found: found["target"] == "h100"),
     "verify": (
         ["verify", "strided", "-p", "l=8"],
         lambda found: all(f["verdict"] == "proved" for f in found["findings"]),

@@ -276,7 +276,7 @@ def kept_for_the_backward(settings: dict[str, Any]) -> list[int]:
         node = node.next_functions[0][0]
     found = sum(x.numel() * x.element_size() for x in node.saved_tensors[5:])
     planned = kept(op.schedule, op.inputs, op.sharing)
-    assert f"up to {planned.max()} bytes" in op.describe()
+    assert f"up to {planned.max():,} bytes" in op.describe()
     return [found, int(planned[dist.get_rank()])]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from functools import partial
 
+import numpy
 import pytest
 import torch
 from hypothesis import given
@@ -253,3 +255,82 @@ def test_operators_name_the_way_from_a_function_to_a_pattern(join):
             join(*pair)
     made = attncc.from_mask_mod(window)
     assert join(attncc.factory("causal"), made) == join(pattern, made)
+
+
+class Module(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.slopes = torch.rand(H, requires_grad=True)
+
+    def masked(self, b, h, q_idx, kv_idx):
+        return IDS[q_idx] == IDS[kv_idx]
+
+    def scored(self, score, b, h, q_idx, kv_idx):
+        return score + self.slopes[h] * (q_idx - kv_idx)
+
+
+def written(b, h, q_idx, kv_idx):
+    IDS[q_idx] = 1
+    return q_idx >= kv_idx
+
+
+def decided(b, h, q_idx, kv_idx):
+    return 1 if q_idx > kv_idx else 0
+
+
+REFUSED = {
+    "a function of torch": lambda b, h, q, k: torch.bucketize(q, IDS) == k,
+    "a set": lambda b, h, q, k: torch.isin(k, IDS),
+    "a function of tensors": lambda b, h, q, k: torch.gather(IDS, 0, q) == k,
+    "a new axis": lambda b, h, q, k: q[None] >= k,
+    "a view": lambda b, h, q, k: q.view(-1, 1) >= k,
+    "an item": lambda b, h, q, k: q.item() >= k,
+    "an integer": lambda b, h, q, k: int(q) >= k,
+    "a sum": lambda b, h, q, k: (q >= k).sum() > 0,
+    "numpy": lambda b, h, q, k: numpy.abs(q - k) < 3,
+    "an array": lambda b, h, q, k: numpy.arange(N)[q] > k,
+    "control flow": decided,
+    "a chain": lambda b, h, q, k: 0 <= q - k < 3,
+    "writing": written,
+    "a floating-point mask": lambda b, h, q, k: torch.where(q >= k, 0.0, -math.inf),
+    "no result": lambda b, h, q, k: None,
+    "a pattern": lambda b, h, q, k: attncc.load("causal"),
+    "weights": lambda b, h, q, k: torch.rand(N, requires_grad=True)[q] > 0.5,
+    "a random number": lambda b, h, q, k: torch.rand_like(q) > 0.5,
+    "too few arguments": lambda b, q, k: q >= k,
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_mod_that_symbols_do_not_run_is_refused_with_value_rule_and_fix(kind: str) -> None:
+    for made in (attncc.from_mask_mod, lambda mod: attncc.from_score_mod(lambda s, b, h, q, k: s + mod(b, h, q, k))):
+        if made is not attncc.from_mask_mod and kind in ("a floating-point mask", "weights", "too few arguments"):
+            continue
+        with pytest.raises((PatternError, ScoreError)) as raised:
+            made(REFUSED[kind])
+        assert raised.value.problem
+        assert raised.value.rule
+        assert raised.value.fix
+        assert "Did you mean" not in str(raised.value)
+
+
+def test_functions_of_every_kind_run() -> None:
+    module, several = Module(), [causal, window]
+    for mod in (
+        module.masked,
+        partial(lambda b, h, q, k, w: (q >= k) & (q - k < w), w=3),
+        lambda b, h, q, k: several[0](b, h, q, k) & several[1](b, h, q, k),
+    ):
+        found = attncc.dense_mask(attncc.from_mask_mod(mod), N)
+        q, k = torch.arange(N)[:, None], torch.arange(N)
+        assert torch.equal(found, mod(0, 0, q, k).expand(N, N))
+    q, k, v = torch.randn(3, 1, H, 16, 4)
+    attncc.attention(q, k, v, attncc.load("full"), score=module.scored).sum().backward()
+    assert module.slopes.grad is not None
+
+
+def test_a_function_that_takes_other_arguments_is_told_which_to_take() -> None:
+    with pytest.raises(PatternError, match="Take b, h, q_idx, kv_idx, and bind"):
+        attncc.from_mask_mod(REFUSED["too few arguments"])
+    with pytest.raises(ScoreError, match="Take score, b, h, q_idx, kv_idx, and bind"):
+        attncc.from_score_mod(causal)

@@ -100,12 +100,15 @@ def test_torch_aligns_at_the_top_left(n_q: int, n_k: int, causal: bool) -> None:
     ],
 )
 def test_local_attention_runs_as_its_module(arguments: dict[str, object]) -> None:
-    module = pytest.importorskip("local_attention").LocalAttention(window_size=4, use_rotary_pos_emb=False, **arguments)
-    query, key, value = torch.randn(3, 1, 2, 16, 8)
-    wanted = module(query, key, value)
-    torch.testing.assert_close(
-        attncc.attention(query, key, value, like.local_attention(4, **arguments)), wanted, rtol=1e-5, atol=1e-5
-    )
+    """With a `mask`, without which the zeros that it pads with are keys as well."""
+    made = pytest.importorskip("local_attention").LocalAttention
+    module = made(window_size=4, use_rotary_pos_emb=False, autopad=True, **arguments)
+    for n in (16, 13):
+        query, key, value = torch.randn(3, 1, 2, n, 8)
+        wanted = module(query, key, value, mask=torch.ones(1, n, dtype=torch.bool))
+        torch.testing.assert_close(
+            attncc.attention(query, key, value, like.local_attention(4, **arguments)), wanted, rtol=1e-5, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("causal", [True, False])

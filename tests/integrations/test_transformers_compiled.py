@@ -148,8 +148,18 @@ def test_an_error_of_a_compiled_model_says_what_is_wrong() -> None:
         torch.compile(lambda q: attend(torch.nn.Module(), q, q, q, pattern_mask(1, 8, 6))[0], backend="eager")(query)
     with pytest.raises(PatternError, match="adds its mask to scores"):
         query + TracedMask(attncc.load("causal"), 0, (1, 1, 8, 8))
-    with pytest.raises(AttributeError, match='attn_implementation="eager"'):
+    with pytest.raises(PatternError, match="reads dtype of its mask"):
         TracedMask(attncc.load("causal"), 0, (1, 1, 8, 8)).dtype  # noqa: B018
+    assert not hasattr(TracedMask(attncc.load("causal"), 0, (1, 1, 8, 8)), "mask_mod")
+
+
+def test_a_mask_that_comes_into_a_graph_leaves_it_where_it_is_computed_with() -> None:
+    held, scores = pattern_mask(1, 8, 8), torch.zeros(1, 2, 8, 8)
+    for use in (lambda mask: scores + mask, lambda mask: scores + mask[:, :, :, :8].to(scores.dtype)):
+        with pytest.raises(AttnccError, match="as with numbers"):
+            torch.compile(use, backend="eager")(held)
+    found = torch.compile(lambda mask: scores.masked_fill(~mask, 1.0), backend="eager")(held)
+    assert torch.equal(found, scores.masked_fill(~held, 1.0))
 
 
 @pytest.mark.slow

@@ -233,7 +233,19 @@ def test_elements_of_a_mask_are_a_mask_for_attention() -> None:
         close(attend(module, q, k, v, part)[0], attend(module, q, k, v, made)[0])
 
 
-def test_a_model_with_attention_of_its_own_is_refused() -> None:
+def test_a_model_with_attention_of_its_own_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     config = transformers.BloomConfig(vocab_size=64, hidden_size=32, n_layer=1, n_head=4)
+    bloom = transformers.BloomForCausalLM._from_config(config, attn_implementation="attncc")
+    assert "BloomModel under attn_implementation='attncc': it has attention of its own" in caplog.text
     with pytest.raises(AttnccError, match="attention of its own"):
-        transformers.BloomForCausalLM._from_config(config, attn_implementation="attncc")(tokens())
+        bloom(tokens())
+    with pytest.raises(AttnccError, match="BloomForCausalLM under attn_implementation='attncc:causal'"):
+        transformers.BloomForCausalLM._from_config(config, attn_implementation=register("causal"))
+
+
+def test_a_model_that_looks_its_attention_up_by_name_is_refused() -> None:
+    config = transformers.FalconConfig(vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=4)
+    with pytest.raises(AttnccError, match="FalconModel under attn_implementation='attncc'"):
+        transformers.FalconModel._from_config(config, attn_implementation="attncc")
+    register()  # a second time checks once
+    assert transformers.FalconModel._from_config(config, attn_implementation="eager")

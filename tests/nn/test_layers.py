@@ -298,3 +298,27 @@ def test_the_loss_of_a_mixture_is_of_its_one_routing(way: str) -> None:
     shares = (x.flatten(0, 1) @ own.mT).softmax(-1)
     wanted = 4 * (nn.functional.one_hot(shares.argmax(-1), 4).double().mean(0) * shares.mean(0)).sum() / 2
     torch.testing.assert_close((loss, grad), (wanted, torch.autograd.grad(wanted, own)[0]))
+
+
+@pytest.mark.parametrize("way", ["a call", "functional_call"])
+def test_losses_inside_a_reversible_stack_have_their_gradients(way: str) -> None:
+    """They are those of the same branches, added up as they stand."""
+    mixtures = [MixtureOfExperts(E, experts(4), balance=0.5).double() for _ in range(2)]
+    pairs = [(nn.Linear(E, E).double(), mixtures[0]), (mixtures[1], nn.Linear(E, E).double())]
+    stack, x = ReversibleStack(pairs), hidden().requires_grad_()
+    lent = {name: p.detach().mul(1.5).requires_grad_() for name, p in stack.named_parameters()}
+    with auxiliary_losses(stack) as losses:
+        out = stack(x) if way == "a call" else torch.func.functional_call(stack, lent, (x,))
+    own = list(stack.parameters() if way == "a call" else lent.values())
+    found = torch.autograd.grad(out.square().mean() + 3 * losses[0] + 5 * losses[1], [x, *own], allow_unused=True)
+    with torch.no_grad():
+        for p, value in zip(stack.parameters(), own, strict=True):
+            p.copy_(value)
+    first = second = x
+    with auxiliary_losses(nn.ModuleList(mixtures)) as wanted:
+        for f, g in pairs:
+            first = first + f(second)
+            second = second + g(first)
+    total = ((first + second) / 2).square().mean() + 3 * wanted[0] + 5 * wanted[1]
+    torch.testing.assert_close(losses, wanted)
+    torch.testing.assert_close(found, torch.autograd.grad(total, [x, *stack.parameters()], allow_unused=True))

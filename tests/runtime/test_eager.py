@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import attncc
-from attncc.runtime import api
+from attncc.runtime import dispatch
 from attncc.runtime.eager import is_eager
 
 CAUSAL = attncc.load("causal")
@@ -151,8 +151,22 @@ def test_gradients_of_eager_calls_are_no_views() -> None:
 
 
 def test_tensors_of_ordinary_calls_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "check_kinds", None)  # what only other tensors need
+    monkeypatch.setattr(dispatch, "check_kinds", None)  # what only other tensors need
     query, key, value = tensors()
     attncc.attention(query, key, value, CAUSAL)
     with pytest.raises(attncc.ShapeError):
         attncc.attention(query, key[:, :, :5], value, CAUSAL)
+
+
+def test_weights_of_a_score_that_changes_nothing_get_no_gradients() -> None:
+    @attncc.score
+    def unchanged(score, i, *, bias: attncc.Weights):
+        return score + (bias[i] - bias[i])
+
+    query, key, value = tensors()
+    bias = torch.ones(query.shape[2], requires_grad=True)
+    out = attncc.attention(query, key, value, CAUSAL, score=unchanged(bias=bias))
+    found = torch.autograd.grad(out.sum(), [query, key, value, bias], allow_unused=True)
+    wanted = torch.autograd.grad(attncc.attention(query, key, value, CAUSAL).sum(), [query, key, value])
+    torch.testing.assert_close(found[:3], wanted)
+    assert found[3] is None

@@ -102,7 +102,9 @@ def test_wrong_contents_are_errors_when_the_graph_runs() -> None:
         ({}, {"batch_invariant": True}, r"paged_attention\(batch_invariant=True\) is called inside of a function"),
     ],
 )
-def test_wrong_arguments_are_errors_in_graphs(changed: dict[int, Tensor], options: dict[str, Any], problem: str) -> None:
+def test_wrong_arguments_are_errors_in_graphs(
+    changed: dict[int, Tensor], options: dict[str, Any], problem: str
+) -> None:
     given = dict(enumerate(cached(STEPS[0]))) | changed
     block, _ = compiled(lambda *x: paged_attention(*x, WINDOW, enable_gqa=True, **options))
     with pytest.raises(ShapeError, match=problem):

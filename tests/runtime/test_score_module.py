@@ -223,6 +223,19 @@ def test_captured_parameters_warn_once() -> None:
             assert torch.equal(attncc.attention(x, x, x, CAUSAL, score=again, weights=weights), found)
 
 
+def test_parameters_that_are_given_at_a_call_warn_nobody() -> None:
+    @attncc.score
+    def given(score, h, *, gain: attncc.Weights):
+        return score * gain[h]
+
+    x, options = tokens(), {"score": given, "weights": {"gain": nn.Parameter(torch.ones(HEADS))}}
+    rows, table = x.transpose(1, 2), torch.arange(len(x))[:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attncc.paged_attention(rows, rows, rows, table, x.shape[2], CAUSAL, **options)
+        attncc.attention(x, x, x, CAUSAL, batch_invariant=True, **options)
+
+
 @pytest.mark.parametrize("make", [Given, parameter])
 def test_graphs_use_the_current_weights(make: Callable[[], nn.Module]) -> None:
     torch._dynamo.reset()

@@ -61,6 +61,33 @@ def test_tables_are_drawn_in_the_form_that_a_function_looks_up() -> None:
     assert found["mask"].shape == (64, 64)
 
 
+def test_declarations_have_examples_of_their_own() -> None:
+    @attncc.pattern(example=lambda n, w: {"starts": np.arange(n) // w * w})
+    def own(i: Index, j: Index, *, starts: Annotated[Table, Sorted()], w: int = 4) -> Condition:
+        return (starts[i] <= j) & (j <= i)
+
+    example = drawn_example(own, {"w": 16})
+    assert example.drawn["starts"].tolist() == (np.arange(64) // 16 * 16).tolist()
+    assert "for 64 positions" in example.told
+    assert not drawn_example(own, {"starts": [0, 0, 2]}).drawn
+
+
+def test_examples_that_a_function_does_not_take_at_a_length_are_drawn_in_their_place() -> None:
+    example = drawn_example(attncc.factory("bigbird"), {}, 64)  # one block, which can't be two global ones
+    assert "seed" in example.told
+
+
+def test_examples_show_what_makes_a_pattern() -> None:
+    tree = drawn_example(attncc.factory("rollout_tree"), {}).pattern
+    mask = attncc.dense_mask(tree, 64)
+    assert mask.sum() < 64 * 65 // 2  # branches don't see one another
+    assert mask[:, 0].all()
+    roles = drawn_example(attncc.factory("longformer"), {}).drawn["roles"]
+    assert 0 < (roles == 2).sum() < len(roles) // 16
+    prefix = attncc.dense_mask(drawn_example(attncc.factory("prefix_lm"), {}).pattern, 64)
+    assert 8 < prefix.reshape(64, 64)[0].sum() < 56
+
+
 def test_a_given_value_that_a_parameter_cannot_have_is_an_error() -> None:
     with pytest.raises(ParameterError, match="below=9"):
         drawn_example(claimed, {"below": 9})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import attncc
+from attncc.planner.shape import Shape
 from attncc.planner.tiles import EMPTY, FULL
 from attncc.visualization import levels as levels_of_detail
 from attncc.visualization.levels import levels
@@ -20,7 +21,7 @@ PATTERNS = [
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
 def test_windows_agree_with_the_dense_mask(pattern: attncc.Pattern, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(levels_of_detail, "CELLS", 16)
-    found = levels(pattern, 333)
+    found = levels(pattern, Shape.of(333))
     assert [level.grid.side for level in found] == [32, 4, 1]
     for level in found:
         row, column = level.first
@@ -35,4 +36,4 @@ def test_windows_agree_with_the_dense_mask(pattern: attncc.Pattern, monkeypatch:
 
 
 def test_short_patterns_have_one_level() -> None:
-    assert len(levels(attncc.load("causal"), 64)) == 1
+    assert len(levels(attncc.load("causal"), Shape.of(64))) == 1

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import attncc
+from attncc.planner.shape import Shape
 from attncc.planner.tiles import EMPTY, FULL
 from attncc.visualization import page_data
 from attncc.visualization.page import embedded, page, save
@@ -136,7 +137,7 @@ def test_pages_that_cannot_be_written_raise_config_errors(tmp_path: Path) -> Non
         save(attncc.plan(STRIDED, 16, tile=(1, 1)), tmp_path / "file" / "page.html")
 
 
-@pytest.mark.parametrize(("queries", "keys"), [(0, 0), (4, 8)])
+@pytest.mark.parametrize(("queries", "keys"), [(0, 0), (4, 0)])
 def test_plans_that_pages_cannot_show_are_refused(queries: int, keys: int) -> None:
     with pytest.raises(attncc.ShapeError, match="keys"):
         page(attncc.plan(attncc.load("full"), queries, keys))
@@ -161,7 +162,7 @@ console.log(JSON.stringify({
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node runs the script without a page")
 def test_scripts_decode_zoom_and_colour_as_the_page_says(strided: str) -> None:
-    level = page_data._level(page_data.levels(STRIDED, 64)[0])
+    level = page_data._level(page_data.levels(STRIDED, Shape.of(64))[0])
     given = json.dumps({"level": level, "length": 64, "size": 640})
     command = ["node", "-e", PROGRAM, str(SCRIPT)]
     found = json.loads(subprocess.run(command, input=given, capture_output=True, text=True, check=True).stdout)
@@ -176,6 +177,16 @@ def test_scripts_decode_zoom_and_colour_as_the_page_says(strided: str) -> None:
     empty, both, hidden = found["colours"]
     assert empty == hidden != both
     assert found["said"] == ["1,234,567", "1.23 µs", "12.3 ms", "5.95 s"]
+
+
+def test_pages_show_keys_that_are_not_positions() -> None:
+    plan = attncc.plan(attncc.load("pooled"), 512, 32, tile=(16, 1))
+    data = Reader(page(plan, "8xh100")).data
+    assert data["lengths"] == [512, 32]
+    mask = attncc.dense_mask(plan.pattern, 512, 32).numpy()
+    cells = decoded(data["before"]["cells"], data["before"]["rows"], data["before"]["columns"])
+    assert np.array_equal(cells == EMPTY, ~mask.reshape(32, 16, 32).any(axis=1))
+    assert "Keys aren't" in data["owners"]["reason"]
 
 
 def test_pages_open_and_answer_clicks_in_a_browser(strided: str, tmp_path: Path) -> None:
@@ -204,7 +215,9 @@ def clicked_through(tab: Any, address: str, data: dict[str, Any]) -> None:
         return float(tab.get_attribute("#map", "data-scale"))
 
     whole = scale()
+    assert tab.inner_text("#range") == "queries 0 to 299 (down), keys 0 to 299 (right)"
     tab.click("#in")
+    assert tab.inner_text("#range") == "queries 75 to 224 (down), keys 75 to 224 (right)"
     assert scale() == pytest.approx(whole / 2)
     tab.hover("#map", position={"x": 320, "y": 320})
     tab.mouse.wheel(0, -100)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from attncc.backends.binding.values import Positions
-from attncc.ir.interval import bounds, exactly
+from attncc.ir.interval import bounds, exact_box
 from attncc.ir.lists import IsMember
 from attncc.ir.symbols import B, H, I, J
 from attncc.ir.tables import Read
@@ -51,7 +51,7 @@ def matrix_of(read: Read, positions: Positions) -> tuple[Tensor, sympy.Expr, sym
 
 def _sought(expr: sympy.Expr, positions: Positions) -> tuple[int, int]:
     """Return the least number that is sought in lists, and how many there are from there on."""
-    box = {symbol: (exactly(low), exactly(high)) for symbol, (low, high) in limits_of(positions.shape).items()}
+    box = exact_box(limits_of(positions.shape))
     low, high = (int(end[0]) for end in bounds(expr, box))
     return low, high - low + 1
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attncc.backends.binding.values import Positions
-from attncc.ir.interval import bounds, exactly
+from attncc.ir.interval import bounds, exact_box
 from attncc.ir.predicate import TRUE
 from attncc.ir.symbols import I, J
 from attncc.planner.checks import limits_of
@@ -50,7 +50,7 @@ def class_numbers(relation: Relation, positions: Positions) -> tuple[Tensor, Ten
 
 def _hull(query: sympy.Expr, key: sympy.Expr, positions: Positions) -> tuple[int, int]:
     """Return bounds of the values of both sides of a join, over all tables."""
-    box = {symbol: (exactly(low), exactly(high)) for symbol, (low, high) in limits_of(positions.shape).items()}
+    box = exact_box(limits_of(positions.shape))
     ends = [bounds(side, box) for side in (query, key)]
     return int(min(low[0] for low, _ in ends)), int(max(high[0] for _, high in ends))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from operator import methodcaller
 
 import torch
@@ -39,10 +40,15 @@ class TorchExecutable:
     def __init__(self, plan: Plan, score: ScoreExpression, config: Config) -> None:
         self.plan, self.score, self.config = plan, score, config
         self._scored = not score.is_identity
-        self._forward_launches = PlanLaunches(plan, config.forward, self._scored)
-        self._backward_launches = PlanLaunches(plan, config.backward, self._scored)
-        in_ranges = not self._scored and plan.listed is not None and not plan.pattern.template.page_size
-        self._ranges = range_launches(plan.listed or ()) if in_ranges else None
+        self._ranges = None if self._scored or plan.listed is None else range_launches(plan.listed)
+
+    @cached_property
+    def _forward_launches(self) -> PlanLaunches:
+        return PlanLaunches(self.plan, self.config.forward, self._scored)
+
+    @cached_property
+    def _backward_launches(self) -> PlanLaunches:
+        return PlanLaunches(self.plan, self.config.backward, self._scored)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, weights: Sequence[Tensor], scale: float

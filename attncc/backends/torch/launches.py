@@ -180,7 +180,7 @@ class PlanLaunches:
         plan, one_head = self.plan, self.one_head
         if plan.listed is not None:
             pages, kv_len = Pages.of(plan.pattern), plan.shape.kv_len
-            for own in plan.listed:
+            for own in plan.listed.lists:
                 selection = Selection.of(own.batches, own.heads, *sizes)
                 yield GroupLaunches.of_one_row(listed(own, pages), selection, kv_len, one_head=one_head)
             return

@@ -7,58 +7,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from attncc.backends.accumulation import accumulation_dtype
 from attncc.backends.logsum import LogSum
-from attncc.backends.torch.kernels import TileKernel, kernel_for
-from attncc.planner.listing import KeyList
+from attncc.backends.torch.kernels import kernel_for
+from attncc.planner.listing import ListedKeys
 
+#: One call of a tile kernel: consecutive batch entries, and the range of keys that they share, which may be empty.
+RangeLaunch = tuple[slice, range]
 #: The keys of an entry that sees none.
 _NONE = range(0)
+_EVERY = slice(None)
 
 
-class RangeLaunch(NamedTuple):
-    """One call of a tile kernel: the query of consecutive batch entries, on the range of keys that they share.
-
-    Attributes:
-        entries: The batch entries.
-        keys: Their keys; it may be empty.
-    """
-
-    entries: slice
-    keys: range
-
-    def run(self, kernel: TileKernel, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        """Return (out, lse) of the entries' rows, of query (B, Hkv, G, D) and key and value (B, Hkv, N, D)."""
-        entries, keys = self
-        if not keys:
-            out = torch.zeros_like(query[entries])
-            return out, out.new_full(out.shape[:-1], -math.inf, dtype=accumulation_dtype(query.dtype))
-        seen = entries, slice(None), slice(keys.start, keys.stop, keys.step)
-        out, lse = kernel.forward(query[entries], key[seen], value[seen], None, False, scale)
-        return out, lse.value
-
-
-def range_launches(lists: Iterable[KeyList]) -> list[RangeLaunch] | None:
-    """Return the launches for lists of keys, in order of batch entries; None where some list isn't one range."""
-    own: dict[int, range] = {}
-    for batches, heads, keys in lists:
-        if heads is not None or not isinstance(keys, tuple) or len(keys) > 1:
+def range_launches(listed: ListedKeys) -> list[RangeLaunch] | None:
+    """Return the launches for a query's keys, in order of batch entries; None where some entry's aren't one range."""
+    if listed.heads is not None or listed.paged_entries:
+        return None
+    found: list[RangeLaunch] = []
+    first, shared = 0, listed.of_members[0]
+    for entry, keys in enumerate(listed.of_members):
+        if type(keys) is not tuple or len(keys) > 1:
             return None
-        seen = keys[0] if keys else _NONE
-        if batches is None:
-            return [RangeLaunch(slice(None), seen)]
-        for entry in batches:
-            own[entry] = seen
-    found, first = [], 0
-    for entry in range(1, len(own) + 1):
-        if entry == len(own) or own[entry] != own[first]:
-            found.append(RangeLaunch(slice(first, entry), own[first]))
-            first = entry
+        if keys != shared:
+            found.append((slice(first, entry), shared[0] if shared else _NONE))
+            first, shared = entry, keys
+    found.append((slice(first, listed.entries), shared[0] if shared else _NONE))
     return found
 
 
@@ -70,6 +47,19 @@ def forward(
     sharing = heads // key.shape[1]
     rows = query if sharing == 1 else query.reshape(batch, key.shape[1], sharing, query.shape[-1])
     kernel = kernel_for(query.device)
-    parts = [launch.run(kernel, rows, key, value, scale) for launch in launches]
-    out, lse = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
-    return out.reshape(query.shape), LogSum(lse.reshape(batch, heads, 1))
+    parts = []
+    for entries, keys in launches:
+        if not keys:
+            parts.append(_of_no_key(rows[entries]))
+            continue
+        seen = entries, _EVERY, slice(keys.start, keys.stop, keys.step)
+        out, lse = kernel.forward(rows[entries], key[seen], value[seen], None, False, scale)
+        parts.append((out, lse.value))
+    out, log_sum = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+    return out.reshape(query.shape), LogSum(log_sum.reshape(batch, heads, 1))
+
+
+def _of_no_key(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (out, lse) of rows without keys."""
+    out = torch.zeros_like(rows)
+    return out, out.new_full(out.shape[:-1], -math.inf, dtype=accumulation_dtype(rows.dtype))

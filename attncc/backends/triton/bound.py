@@ -171,10 +171,7 @@ class CallSite:
     repeated: dict[Launch, RepeatedLaunch] = field(default_factory=dict)
 
     def launch(self, launch: Launch, tensors: Mapping[str, Tensor], scale: float) -> None:
-        """Launch one kernel, of which no program leaves sums."""
-        repeated = self.repeated.get(launch)
-        if repeated is not None and repeated(tensors, scale):
-            return
+        """Launch one kernel, of which no program leaves sums, and keep it to be repeated."""
         call = self.bound.of(launch)
         call(launch.programs, tensors, scale)
         if (found := call.repeated(launch.programs, tensors)) is not None:

@@ -58,7 +58,7 @@ class TritonExecutable:
             return self.forward(torch.zeros_like(query), key, value, weights, 1.0)
         if scale < 0:  # the running maximum wants a scale that keeps the order
             return self.forward(-query, key, value, weights, -scale)
-        query, key, value = _rows_of(query), _rows_of(key), _rows_of(value)
+        query, key, value = _in_rows(query, key, value)
         site = self._site(query, key, value, weights=weights)
         phase = site.bound.lowered.forward
         results = forward_results(query, value, phase.writes, covers=phase.covers, once=phase.once)
@@ -87,8 +87,7 @@ class TritonExecutable:
         self, saved: Saved, grad_out: Tensor, grad_lse: Tensor | None, scale: float, with_weights: bool
     ) -> Gradients:
         """Return the gradients for a scale above 0."""
-        query, key, value = _rows_of(saved.query), _rows_of(saved.key), _rows_of(saved.value)
-        grad, out = _rows_of(grad_out), _rows_of(saved.out)
+        query, key, value, grad, out = _in_rows(saved.query, saved.key, saved.value, grad_out, saved.out)
         weights = saved.weights
         weighted = with_weights and bool(self.score.lookups)
         site = self._site(query, key, value, grad, out, weights=weights, weighted=weighted)
@@ -202,11 +201,14 @@ class _Launcher:
 
     def _launch(self, launch: Launch, tensors: Tensors) -> None:
         """Launch one kernel; its programs' sums for the gradients of weights are added to these."""
-        bound = self.site.bound
+        site, bound = self.site, self.site.bound
         if self.binding is not None:
             tensors = {**tensors, **bound.lowered.operands(self.binding, launch)}
+        repeated = site.repeated.get(launch)
+        if repeated is not None and repeated(tensors, self.scale):
+            return
         if not launch.spec.sums:
-            self.site.launch(launch, tensors, self.scale)
+            site.launch(launch, tensors, self.scale)
             return
         call = bound.of(launch)
         for sums in in_turn(launch, bound.lowered.device):
@@ -238,9 +240,9 @@ def _named(kind: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     return {f"{kind}_{slot}": tensor.contiguous() for slot, tensor in enumerate(tensors)}
 
 
-def _rows_of(x: Tensor) -> Tensor:
-    """Return x with rows of contiguous elements."""
-    return x if x.stride(-1) == 1 else x.contiguous()
+def _in_rows(*tensors: Tensor) -> list[Tensor]:
+    """Return tensors whose rows have contiguous elements."""
+    return [x if x.stride(-1) == 1 else x.contiguous() for x in tensors]
 
 
 def _result(like: Tensor, phase: Phase | None) -> Tensor:

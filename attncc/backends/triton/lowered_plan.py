@@ -75,12 +75,10 @@ class LoweredPhases(ABC):
         writes = ("O", "LSE") if self.lowering.score is None else ("O", "LSE", "Remainder")
         return self._phase("forward", writes, whole_heads=True)
 
-    @property
-    def gradients(self) -> Iterator[Phase]:
+    @cached_property
+    def gradients(self) -> tuple[Phase, ...]:
         """The phases of the backward after `delta`."""
-        if not self.atomic:
-            yield self.query_gradient
-        yield self.key_gradient
+        return (self.key_gradient,) if self.atomic else (self.query_gradient, self.key_gradient)
 
     @cached_property
     def query_gradient(self) -> Phase:
@@ -109,7 +107,7 @@ class LoweredPhases(ABC):
         lengths = {"q_len": self.plan.shape.q_len, "kv_len": self.plan.shape.kv_len}
         return {"num_heads": self.heads, "qheads_per_kvhead": self.lowering.shape.group_size, **lengths}
 
-    @property
+    @cached_property
     def atomic(self) -> bool:
         """Whether the key-gradient kernels add up dQ."""
         return self.lowering.config.atomic

@@ -107,7 +107,7 @@ class Spec:
             return ()
         return tuple(each for each in self.printed.gradients if self.atomic or each.kernel == self.kernel)
 
-    @property
+    @cached_property
     def sums(self) -> tuple[WeightsGradient, ...]:
         """The gradients of weights of which each program leaves sums of its own; see weight_sums."""
         return () if self.atomic else self.gradients
@@ -168,7 +168,7 @@ class Spec:
         """Whether its grid counts key heads, not query heads."""
         return self.packed or self.of_keys or self.holds_keys
 
-    @property
+    @cached_property
     def role(self) -> str:
         """`whole` for tiles that are one item, `split` for parts of tiles, `join` for kernels that join these."""
         if self.kernel in ("merge", "add"):
@@ -226,7 +226,7 @@ class Spec:
         """Names of the arguments that take sums for the gradients of weights, and the places of these."""
         return tuple(f"{kind}_{each.number}" for each in self.sums for kind in ("sums", "places"))
 
-    @property
+    @cached_property
     def scaled_lse(self) -> str:
         """The argument of the delta kernel that takes lse in the gradient kernels' units: natural under a score."""
         return "LSE_natural" if self.remainder else "LSE_log2"

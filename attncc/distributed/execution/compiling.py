@@ -15,17 +15,17 @@ from attncc.configs.encoding import Config
 from attncc.distributed.execution.agreement import check_whole_weights
 from attncc.distributed.execution.choice import agreed_settings
 from attncc.distributed.execution.communicators import Communicators, RankMesh
+from attncc.distributed.execution.deployment import Deployment
 from attncc.distributed.execution.operator import DistributedAttention
-from attncc.distributed.execution.shards import schedule_of
 from attncc.distributed.schedules.problem import PartitioningProblem
 from attncc.distributed.schedules.schedule import Schedule
 from attncc.distributed.schedules.settings import Settings
-from attncc.distributed.schedules.sharing import Sharing, possible_sharings
-from attncc.distributed.schedules.validation import check_covers, check_schedule
+from attncc.distributed.schedules.sharing import possible_sharings
+from attncc.distributed.schedules.validation import check_covers
 from attncc.distributed.topology import Topology
 from attncc.errors import ConfigError, DistributedError
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
-from attncc.ir.tables import Array
+from attncc.frontend.patterns import Pattern
 from attncc.runtime.arguments import check_scale
 from attncc.runtime.call import AttentionCall
 from attncc.runtime.score_module import ScoreModule
@@ -101,27 +101,33 @@ def compile(
     _check_call(call)
     communicators = Communicators(rank_mesh, timeout)
     if topology is not None and settings is None:
-        ranks, batches, groups = (rank_mesh.size(dim) for dim in ("sequence", "batch", "heads"))
-        sharings = possible_sharings(ranks, inputs.kv_heads, batches, groups)
-        channels, device = list(communicators.dims.values()), rank_mesh.device
-        settings = agreed_settings(chosen, q_len, inputs, sharings, topology, channels, device)
-    chosen_settings = settings or Settings()
-    sharing = _sharing(rank_mesh, inputs, chosen_settings.spread)
-    if group is not None and sharing.ulysses_degree > 1:
+        settings = _agreed_settings(chosen, q_len, inputs, rank_mesh, topology, communicators)
+    deployment = Deployment.of(rank_mesh, inputs, settings or Settings(), topology, communicators)
+    ulysses_degree = deployment.sharing.ulysses_degree
+    if group is not None and ulysses_degree > 1:
         _check_whole(group)
-    nodes = _nodes(topology, rank_mesh, sharing)
-    problem = PartitioningProblem(chosen, q_len, sharing.parts, inputs, nodes)
-    made = problem.schedule(chosen_settings) if schedule is None else schedule
-    _check_fits(made, q_len, sharing.parts)
-    check_schedule(made)
-    if schedule is not None:  # what was planned here is proved by construction
-        check_covers(made, problem)
-    schedule_of(made, rank_mesh, inputs, sharing.ulysses_degree)
-    plan = made, chosen_settings, rank_mesh, sharing, nodes, communicators, inputs
-    op = DistributedAttention(chosen, *plan, call, ScoreModule(bound))
+    problem = deployment.problem(chosen, q_len)
+    if schedule is None:
+        schedule = problem.schedule(deployment.settings)
+        deployment.check(schedule)
+    else:
+        _check_fits(schedule, problem)
+        deployment.check(schedule)
+        check_covers(schedule, problem)  # which one that was planned here does by construction
+    op = DistributedAttention(chosen, schedule, deployment, call, ScoreModule(bound))
     op.agreement.settle()
-    communicators.open(sharing.ulysses_degree)
+    communicators.open(ulysses_degree)
     return op
+
+
+def _agreed_settings(
+    pattern: Pattern, length: int, inputs: Inputs, mesh: RankMesh, topology: Topology, communicators: Communicators
+) -> Settings:
+    """Return the settings that are tuned, or fast in simulation, on a topology, the same on all ranks. Collective."""
+    ranks, batches, groups = (mesh.size(dim) for dim in ("sequence", "batch", "heads"))
+    sharings = possible_sharings(ranks, inputs.kv_heads, batches, groups)
+    channels = list(communicators.dims.values())
+    return agreed_settings(pattern, length, inputs, sharings, topology, channels, mesh.device)
 
 
 def _check_kinds(**given: object) -> None:
@@ -140,31 +146,6 @@ def _check_call(call: AttentionCall) -> None:
         backends.get(call.backend)
 
 
-def _sharing(mesh: RankMesh, inputs: Inputs, ulysses_degree: int) -> Sharing:
-    """Return how ranks share heads and tokens; without Ulysses, tensors may have any number of heads later."""
-    ranks = mesh.size("sequence")
-    if ulysses_degree == 1:
-        return Sharing(parts=ranks)
-    if ranks % ulysses_degree:
-        raise ConfigError(
-            f"spread={ulysses_degree} on {ranks} ranks that share a sequence.",
-            rule="The ranks are divided into groups of that many neighbours.",
-            fix=f"Choose a spread that divides {ranks}.",
-        )
-    found = Sharing(heads=mesh.size("heads"), parts=ranks // ulysses_degree, ulysses_degree=ulysses_degree)
-    found.check(inputs)
-    return found
-
-
-def _nodes(topology: Topology | None, mesh: RankMesh, sharing: Sharing) -> Array | None:
-    """Return the node of each part, as the first sequence group has them; None where nobody said."""
-    if topology is None:
-        return None
-    whole = replace(sharing, batch=mesh.size("batch"), heads=mesh.size("heads"))
-    first = next(ranks for _, ranks in whole.groups())
-    return topology.node[first]
-
-
 def _check_whole(group: dist.ProcessGroup) -> None:
     if group.size() != dist.get_world_size():
         raise DistributedError(
@@ -174,11 +155,12 @@ def _check_whole(group: dist.ProcessGroup) -> None:
         )
 
 
-def _check_fits(schedule: Schedule, length: int, parts: int) -> None:
+def _check_fits(schedule: Schedule, problem: PartitioningProblem) -> None:
+    """Raise DistributedError for a schedule of other tokens, or on another number of ranks."""
     partition = schedule.partition
-    if (partition.chunking.length, partition.ranks) != (length, parts):
+    if (partition.chunking.length, partition.ranks) != (problem.length, problem.ranks):
         raise DistributedError(
             f"The schedule is for {partition.chunking.length} tokens on {partition.ranks} ranks.",
-            rule=f"This attention has {length} tokens on {parts} ranks.",
+            rule=f"This attention has {problem.length} tokens on {problem.ranks} ranks.",
             fix="Plan one for these, or give settings in its place.",
         )

@@ -13,7 +13,6 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from attncc.backends.inputs import Inputs
 from attncc.distributed.execution import shards
 from attncc.distributed.execution.agreement import (
     Agreement,
@@ -24,25 +23,21 @@ from attncc.distributed.execution.agreement import (
     digest,
 )
 from attncc.distributed.execution.autograd import attend
-from attncc.distributed.execution.communicators import Communicators, RankMesh
+from attncc.distributed.execution.deployment import Deployment
 from attncc.distributed.execution.first_order import refuse_export, refuse_transforms
 from attncc.distributed.execution.forward import Run
 from attncc.distributed.execution.swap import Swap
 from attncc.distributed.execution.tables import RankTables
 from attncc.distributed.execution.task_executables import TaskExecutables
 from attncc.distributed.schedules import traffic
-from attncc.distributed.schedules.problem import PartitioningProblem
 from attncc.distributed.schedules.schedule import Schedule
-from attncc.distributed.schedules.settings import Settings
-from attncc.distributed.schedules.sharing import Sharing, kept, steps
-from attncc.distributed.schedules.validation import check_schedule
+from attncc.distributed.schedules.sharing import kept, steps
 from attncc.errors import DistributedError, ShapeError
 from attncc.frontend.accepted import AnyPattern, accepted_pattern
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
 from attncc.ir.score import ScoreExpression
 from attncc.ir.symbols import B, H
-from attncc.ir.tables import Array
 from attncc.planner.directions import DIRECTIONS
 from attncc.runtime.arguments import checked, scale_of
 from attncc.runtime.call import AttentionCall, Result
@@ -60,13 +55,11 @@ class DistributedAttention(torch.nn.Module):
     communicators.
 
     Attributes:
-        pattern, settings, inputs: As they were given to `compile`.
+        pattern: As it was given to `compile`.
         length: Tokens of the whole sequence.
         schedule: What travels and is computed, for all heads and batch entries.
-        mesh: The mesh as this rank sees it.
-        sharing: How the ranks of a sequence group divide heads and tokens.
-        nodes: The node of each part of the sequence, None if all are in one.
-        communicators: What ranks exchange on.
+        deployment: How ranks share the sequence; `mesh`, `inputs`, `settings`, `sharing` and `communicators` are its
+            own.
         call: The arguments of a call besides tensors.
         score: Holds the score's weights, as parameters and buffers by their names.
         agreement: The comparison of what ranks have made, before they exchange anything else.
@@ -76,29 +69,25 @@ class DistributedAttention(torch.nn.Module):
         self,
         pattern: Pattern,
         schedule: Schedule,
-        settings: Settings,
-        mesh: RankMesh,
-        sharing: Sharing,
-        nodes: Array | None,
-        communicators: Communicators,
-        inputs: Inputs,
+        deployment: Deployment,
         call: AttentionCall,
         score: ScoreModule,
         seen: deque[tuple[CallSizes, torch.device]] | None = None,
     ) -> None:
         """Make it; `seen` is that of another one, whose sizes of calls it shares."""
         super().__init__()
-        self.pattern, self.schedule, self.settings = pattern, schedule, settings
-        self.mesh, self.sharing, self.nodes, self.communicators = mesh, sharing, nodes, communicators
-        self.inputs, self.length = inputs, schedule.partition.chunking.length
+        self.pattern, self.schedule, self.deployment = pattern, schedule, deployment
+        self.mesh, self.inputs, self.settings, self.sharing, _, self.communicators = deployment
+        self.length = schedule.partition.chunking.length
         self.score = score
         self.call = call
         self._runs: dict[tuple[int, int, str], Run] = {}
         self._seen: deque[tuple[CallSizes, torch.device]] = deque(maxlen=MOST_SEEN) if seen is None else seen
         tables = tuple(table.digest for table in pattern.tables)
-        facts = (pattern.template.fingerprint, tables, call.score, inputs, call.scale, mesh, sharing)
+        mesh = self.mesh
+        facts = (pattern.template.fingerprint, tables, call.score, self.inputs, call.scale, mesh, self.sharing)
         own = digest(schedule, (*facts, call.return_lse, call.return_max_scores, call.backend, call.config))
-        channels, peers = list(communicators.dims.values()), mesh.size("sequence")
+        channels, peers = list(self.communicators.dims.values()), mesh.size("sequence")
         self.agreement = Agreement(own, self._manifest, peers, channels, mesh.device)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Result:
@@ -158,11 +147,10 @@ class DistributedAttention(torch.nn.Module):
         which raises DistributedError on all of them if they differ. Tasks on tensors of the sizes of recent calls are
         planned, too. May be called in another thread, see `ahead`. Raises what planning raises.
         """
-        chosen, partition = accepted_pattern(pattern), self.schedule.partition
-        problem = PartitioningProblem(chosen, partition.chunking.length, partition.ranks, self.inputs, self.nodes)
-        made = problem.scheduled(partition, self.settings)
-        check_schedule(made)
-        shards.schedule_of(made, self.mesh, self.inputs, self.sharing.ulysses_degree)
+        chosen = accepted_pattern(pattern)
+        problem = self.deployment.problem(chosen, self.length)
+        made = problem.scheduled(self.schedule.partition, self.settings)
+        self.deployment.check(made)
         found = self._remade(chosen, made, self.score)
         found.agreement.prepare()
         for sizes, device in list(self._seen):
@@ -185,8 +173,7 @@ class DistributedAttention(torch.nn.Module):
     def _remade(self, pattern: Pattern, schedule: Schedule, score: ScoreModule) -> DistributedAttention:
         """Return the same for another pattern, or on other weights."""
         call = self.call._replace(pattern=pattern.handle, score=score().key)
-        plan = self.settings, self.mesh, self.sharing, self.nodes, self.communicators, self.inputs
-        return DistributedAttention(pattern, schedule, *plan, call, score, self._seen)
+        return DistributedAttention(pattern, schedule, self.deployment, call, score, self._seen)
 
     def __reduce__(self) -> NoReturn:
         raise DistributedError(
@@ -267,9 +254,8 @@ class DistributedAttention(torch.nn.Module):
     @cached_property
     def _tables(self) -> RankTables:
         """What this rank does."""
-        ulysses_degree = self.sharing.ulysses_degree
-        own = shards.schedule_of(self.schedule, self.mesh, self.inputs, ulysses_degree)
-        return RankTables.of(own, self.mesh.shard("sequence") // ulysses_degree)
+        part = self.mesh.shard("sequence") // self.sharing.ulysses_degree
+        return RankTables.of(self.deployment.own(self.schedule), part)
 
     def _manifest(self) -> Manifest:
         """Return what this rank exchanges with those of the other parts that have the same share of heads."""

@@ -1,4 +1,4 @@
-"""Shards: a rank's part of a whole tensor or schedule, and the whole of all parts of a tensor."""
+"""Shards: a rank's part of a whole tensor, and the whole of all parts of a tensor."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from attncc.backends.inputs import Inputs
 from attncc.distributed.execution.channel import Channel
 from attncc.distributed.execution.communicators import RankMesh
-from attncc.distributed.schedules.head_classes import localised
-from attncc.distributed.schedules.schedule import Schedule
 from attncc.errors import ShapeError
 
 
@@ -73,19 +70,6 @@ def unshard(
         if dim is not None and name in channels:
             x = torch.cat(_gathered(channels[name], x, [x.shape[dim]] * channels[name].ranks, dim), dim)
     return x
-
-
-def schedule_of(schedule: Schedule, mesh: RankMesh, inputs: Inputs, ulysses_degree: int) -> Schedule:
-    """Return the schedule of the batch entries and heads that this rank computes, numbered from 0.
-
-    Raises DistributedError where these differ and the ranks of a mesh can't have equally many.
-    """
-    if all(head_class.members is None for head_class in schedule.head_classes):
-        return schedule
-    heads = mesh.part("heads", inputs.kv_heads)
-    share = len(heads) // ulysses_degree
-    first = heads.start + mesh.shard("sequence") % ulysses_degree * share
-    return localised(schedule, mesh.part("batch", inputs.batch), range(first, first + share))
 
 
 def _check_dims(x: object, *dims: int | None) -> None:

@@ -23,10 +23,16 @@ class MaskElements(Tensor):
     """The elements of a mask, or a part of them, bool or converted: true where a query sees a key.
 
     Eager attention has masks of numbers, which are added to scores. A model that has such attention of its own, and no
-    other, would add 1 to the scores of what is seen.
+    other, would add 1 to the scores of what is seen. torch.compile leaves the graph wherever one is used.
     """
 
     @classmethod
+    def of(cls, mask: Tensor) -> MaskElements:
+        """Return a mask's elements. They aren't a view: Dynamo would ask for its base, which is a view again."""
+        return Tensor._make_subclass(cls, mask)
+
+    @classmethod
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __torch_function__(
         cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -36,7 +42,7 @@ class MaskElements(Tensor):
         if not isinstance(found, Tensor):
             return found
         is_mask = found.dtype == torch.bool or getattr(function, "__name__", "") in _CONVERTING
-        return found.as_subclass(cls) if is_mask else found
+        return cls.of(found) if is_mask else found
 
 
 def refuse_numbers(function: Any, args: tuple[Any, ...]) -> None:

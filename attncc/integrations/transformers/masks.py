@@ -29,7 +29,9 @@ from attncc.ir.symbols import B, H
 MaskMod = Callable[..., Any]
 logger = logging.getLogger("attncc")
 #: Methods of tensors that tell what a tensor is, and nothing of its elements.
-_TELLING = frozenset({"dim", "size", "numel", "stride", "__len__", "is_floating_point", "is_complex", "nelement"})
+_TELLING = frozenset(
+    {"_is_view", "dim", "size", "numel", "stride", "__len__", "is_floating_point", "is_complex", "nelement"}
+)
 #: Those that keep the elements, of which `.to(dtype)` keeps booleans alone.
 _KEEPING = frozenset({"contiguous", "clone", "detach", "to", "cpu", "cuda"})
 
@@ -39,7 +41,7 @@ class PatternMask(Tensor):
 
     Transformers passes tensors of four dimensions on as masks that are ready, through caches and `generate()`. This one
     has the memory of a single element. Whatever computes with it, or reads an element, gets the dense mask, which
-    refuses to be taken for numbers.
+    refuses to be taken for numbers; torch.compile leaves the graph for that.
 
     Attributes:
         pattern: The pattern; query row r stands at q_offset + r, key row at its own number.
@@ -54,7 +56,7 @@ class PatternMask(Tensor):
         """Return the mask of a pattern; the shape is (B, Nq, Nk)."""
         batch, q_len, kv_len = shape
         element = torch.zeros((), dtype=torch.bool, device=device)
-        mask = element.expand(batch, 1, q_len, kv_len).as_subclass(cls)
+        mask: PatternMask = Tensor._make_subclass(cls, element.expand(batch, 1, q_len, kv_len))
         mask.pattern, mask.q_offset = pattern, q_offset
         return mask
 
@@ -69,6 +71,7 @@ class PatternMask(Tensor):
         return mask.expand(batch, -1, q_len, kv_len)
 
     @classmethod
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __torch_function__(
         cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -95,7 +98,7 @@ class PatternMask(Tensor):
 def _dense(value: Any) -> Any:
     """Return arguments of a function of torch with dense masks in the places of masks that hold patterns."""
     if isinstance(value, PatternMask):
-        return value.dense().as_subclass(MaskElements)
+        return MaskElements.of(value.dense())
     if isinstance(value, tuple | list):
         return type(value)(_dense(each) for each in value)
     return {name: _dense(each) for name, each in value.items()} if isinstance(value, dict) else value

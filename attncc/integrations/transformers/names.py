@@ -12,9 +12,8 @@ from attncc.frontend.accepted import AnyPattern, accepted_pattern
 from attncc.frontend.catalog import declared, made, parse_parameters
 from attncc.frontend.pattern_factory import PatternFactory
 from attncc.frontend.patterns import Pattern
+from attncc.integrations.transformers.support import JOINED, PLAIN, check_models_when_made
 
-#: The attention implementation that runs the masks of a model as they are.
-PLAIN = "attncc"
 _CALL = re.compile(r"(?P<name>[^()]+?)\s*(\((?P<arguments>.*)\))?", re.DOTALL)
 
 
@@ -24,6 +23,9 @@ def register(name: str | None = None, pattern: AnyPattern | None = None) -> str:
     `register()` is "attncc": it runs whatever mask the model asks for. `register(name)` and `register(name, pattern)`
     are "attncc:name": a query sees the keys that both the model's mask and the pattern connect it to. Padding stays
     hidden, packed documents stay apart, and a causal model stays causal. Registering a name again replaces it.
+
+    A model that calls no registered attention raises AttnccError where it is made with a pattern; without one it runs
+    its own attention, and the logger "attncc" warns.
 
     Args:
         name: What the implementation is called after "attncc:". Without `pattern` it is one in text, as in
@@ -49,9 +51,10 @@ def register(name: str | None = None, pattern: AnyPattern | None = None) -> str:
     from attncc.integrations.transformers.attention import attend
     from attncc.integrations.transformers.masks import pattern_mask
 
-    full_name = PLAIN if name is None else f"{PLAIN}:{name}"
+    full_name = PLAIN if name is None else f"{JOINED}{name}"
     attentions.register(full_name, partial(attend, joined=chosen))
     masks.register(full_name, partial(pattern_mask, joined=chosen))
+    check_models_when_made()
     return full_name
 
 

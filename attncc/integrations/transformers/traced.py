@@ -61,8 +61,14 @@ class TracedMask(NamedTuple):
         return self.elements[key]
 
     def __getattr__(self, name: str) -> Any:
-        """Refuse what a tensor has."""
-        raise AttributeError(f"A mask in a graph of torch.compile has no {name}. {_EAGER}")
+        """Refuse what a tensor has, as models read that mix their masks with others of their own (Doge)."""
+        if name.startswith("_") or not hasattr(Tensor, name):
+            raise AttributeError(f"A mask in a graph of torch.compile has no {name}.")
+        raise PatternError(
+            f"A model reads {name} of its mask in a graph of torch.compile.",
+            rule="There a mask is a pattern, for attention that is called through Transformers' AttentionInterface.",
+            fix=_EAGER,
+        )
 
     def __radd__(self, scores: Any) -> Any:
         """Refuse to be added to scores."""

@@ -194,7 +194,7 @@ def test_shards_reassemble_the_whole(world) -> None:
 
 def test_descriptions_state_tokens_and_bytes(world) -> None:
     text = world(2).run("described")[0]
-    assert "61 tokens on 2 sequence" in text
+    assert "causal() over 61 tokens, ranks: 2 sequence" in text
     assert "bytes travel" in text
 
 
