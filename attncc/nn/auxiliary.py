@@ -30,7 +30,7 @@ def auxiliary_losses(model: nn.Module) -> Iterator[list[Tensor]]:
     def collect(layer: Any, given: tuple[Any, ...], _: Any) -> None:
         losses.append(layer.auxiliary_loss(*given))
 
-    hooks = [each.register_forward_hook(collect) for each in _layers(model)]
+    hooks = [each.register_forward_hook(collect) for each in dict.fromkeys(_layers(model))]
     try:
         yield losses
     finally:
@@ -59,7 +59,7 @@ class ReportedLosses(nn.Module):
 
 
 def _layers(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield the layers that have a loss, or report those of others."""
+    """Yield the layers that have a loss, or report those of others; one that stands in two places comes twice."""
     reported = getattr(model, "reported", None)
     if isinstance(reported, ReportedLosses):
         yield reported

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -68,11 +68,12 @@ def laid_in_graph(
     offsets = n_k - n_q if q_offset is None else q_offset
     columns = columns_in_graph(batch, q.device, q_offset=offsets) | {"kv_len": n_k}
     table = torch.as_tensor(block_table, device=q.device)
-    if table.ndim != 2 or table.shape[0] != batch or table.is_floating_point():
+    if table.ndim != 2 or table.shape[0] != batch or table.is_floating_point() or table.dtype == torch.bool:
         raise ShapeError("block_table doesn't fit the batch.", rule=RULE, fix="Give a row to each sequence.")
     places = torch.arange(table.shape[1] * size, device=q.device)
     used = places[::size] < n_k[:, None]
-    torch._assert_async((n_k <= len(places)).all(), "cache_seqlens has more keys than block_table has pages for.")
+    fits = (n_k >= 0) & (n_k <= len(places))
+    torch._assert_async(fits.all(), "cache_seqlens has fewer keys than 0, or more than block_table has pages for.")
     known = (table < pages) & (table >= torch.where(used, 0, -1))
     torch._assert_async(known.all(), "block_table has pages that aren't in the pool, or too few for cache_seqlens.")
     placed = placed_in_graph(pattern, columns)
@@ -86,11 +87,12 @@ def laid_in_graph(
     return Laid(key, value, placed, own)
 
 
-def refuse_batch_invariance() -> None:
-    """Raise ShapeError where torch.compile traces a batch-invariant call."""
-    refuse_traced(
-        ShapeError,
-        "paged_attention(batch_invariant=True) is called inside of a function that torch.compile traces.",
-        rule="Each sequence is planned by its own number of keys, which a graph doesn't know.",
-        fix="Call it in a function under @torch.compiler.disable, without fullgraph=True.",
-    )
+def refuse_batch_invariance() -> NoReturn:
+    """Raise ShapeError for a batch-invariant call in a graph that is recorded."""
+    problem = "paged_attention(batch_invariant=True) is called inside of a function that torch.compile traces."
+    told = {
+        "rule": "Each sequence is planned by its own number of keys, which a graph doesn't know.",
+        "fix": "Call it in a function under @torch.compiler.disable, without fullgraph=True.",
+    }
+    refuse_traced(ShapeError, problem, **told)
+    raise ShapeError(problem, **told)  # of another recorder, such as torch.jit.trace

@@ -322,3 +322,10 @@ def test_losses_inside_a_reversible_stack_have_their_gradients(way: str) -> None
     total = ((first + second) / 2).square().mean() + 3 * wanted[0] + 5 * wanted[1]
     torch.testing.assert_close(losses, wanted)
     torch.testing.assert_close(found, torch.autograd.grad(total, [x, *stack.parameters()], allow_unused=True))
+
+
+def test_a_layer_in_two_places_has_one_loss_for_each_call() -> None:
+    mixture = MixtureOfExperts(E, experts(4)).double()
+    with auxiliary_losses(nn.Sequential(mixture, mixture)) as losses:
+        nn.Sequential(mixture, mixture)(hidden())
+    assert len(losses) == 2

@@ -86,7 +86,8 @@ def test_wrong_contents_are_errors_when_the_graph_runs() -> None:
     wrong = [
         (torch.full_like(table, 99), lengths, "block_table has pages that aren't in the pool"),
         (torch.full_like(table, -1), lengths, "or too few for cache_seqlens"),
-        (table, torch.tensor([41, 1, 1, 1]), "cache_seqlens has more keys than block_table has pages for"),
+        (table, torch.tensor([41, 1, 1, 1]), "cache_seqlens has .* more than block_table has pages for"),
+        (table, torch.tensor([-1, 1, 1, 1]), "cache_seqlens has fewer keys than 0"),
     ]
     for *where, problem in wrong:
         with pytest.raises(RuntimeError, match=problem):
