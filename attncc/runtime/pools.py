@@ -90,9 +90,7 @@ def laid_in_graph(
 def refuse_batch_invariance() -> NoReturn:
     """Raise ShapeError for a batch-invariant call in a graph that is recorded."""
     problem = "paged_attention(batch_invariant=True) is called inside of a function that torch.compile traces."
-    told = {
-        "rule": "Each sequence is planned by its own number of keys, which a graph doesn't know.",
-        "fix": "Call it in a function under @torch.compiler.disable, without fullgraph=True.",
-    }
-    refuse_traced(ShapeError, problem, **told)
-    raise ShapeError(problem, **told)  # of another recorder, such as torch.jit.trace
+    rule = "Each sequence is planned by its own number of keys, which a graph doesn't know."
+    fix = "Call it in a function under @torch.compiler.disable, without fullgraph=True."
+    refuse_traced(ShapeError, problem, rule=rule, fix=fix)
+    raise ShapeError(problem, rule=rule, fix=fix)  # of another recorder, such as torch.jit.trace
