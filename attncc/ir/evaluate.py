@@ -275,10 +275,10 @@ def _sought(table: Any, row: list[Any], value: Any) -> Any:
 
 def _crossed(table: Any, row: tuple[Any, ...], value: Any) -> Any:
     """Return whether values are in rows where each row is asked for each value and all is on the host; else None."""
-    shapes = [np.shape(each) for each in row]
-    if np.ndim(value) < 2 or value.shape[-2] != 1 or not all(shape[-1:] in ((), (1,)) for shape in shapes):
+    if not isinstance(table, TableData) or np.ndim(value) < 2 or value.shape[-2] != 1 or 0 in value.shape:
         return None
-    if not isinstance(table, TableData) or max(map(len, shapes)) < 2:
+    shapes = [np.shape(each) for each in row]
+    if not all(shape[-1:] in ((), (1,)) for shape in shapes) or max(map(len, shapes), default=0) < 2:
         return None
     if _on_torch((*row, value)) is None:
         return lists.contains_crossed(table.data, row, value)

@@ -108,6 +108,11 @@ def test_bounds_hold_and_are_exact_for_few_rows(
         assert (least, greatest) == (inside.min(), inside.max())
 
 
+def test_no_values_are_in_no_rows() -> None:
+    expr, row = member(drawn(0, 4, 1 << 12, 1 << 12), I), np.arange(4)[:, None]
+    assert evaluate(expr, {I: row, J: np.empty((1, 0), np.int64)}).shape == (4, 0)
+
+
 def test_bounds_take_rows_of_several_dimensions_and_none() -> None:
     data = np.arange(24).reshape(2, 3, 4)
     box = {I: (np.array([0, 0, 1]), np.array([0, 1, 1])), J: (np.array([4, 4, 15]), np.array([7, 7, 16]))}
