@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from attncc.errors import PatternError
+from attncc.errors import AttnccWarning, PatternError
 from attncc.frontend import real
 from attncc.frontend.language import Index, index_of, maximum, minimum, where
 from attncc.frontend.real import Real, is_real, real_of
@@ -52,12 +53,25 @@ def _floating(x: Any) -> Real:
     return Real(real_of(_integer(x) if isinstance(x, Condition) else x))
 
 
+def _unrounded(x: Any) -> Real:
+    """Return `x` as a real number, and warn that it isn't rounded to the type of 16 bits or fewer that was named."""
+    warnings.warn(
+        "A score_mod or mask_mod converts to floating-point numbers of 16 bits or fewer. attncc computes in 32 bits or "
+        "more, and doesn't round on the way: results may differ in the last digits. Leave the conversion out.",
+        AttnccWarning,
+        stacklevel=2,
+    )
+    return _floating(x)
+
+
 def _converted(x: Any, *args: Any, **named: Any) -> Any:
     """Tensor.to: the conversion to a dtype; devices are no matter."""
     for value in (*args, *named.values()):
         dtype = value if hasattr(value, "is_floating_point") and hasattr(value, "itemsize") else None
         if dtype is not None and not hasattr(value, "shape"):
-            return _floating(x) if dtype.is_floating_point else _converted_to(str(dtype).rpartition(".")[2], x)
+            if not dtype.is_floating_point:
+                return _converted_to(str(dtype).rpartition(".")[2], x)
+            return _floating(x) if dtype.itemsize >= 4 else _unrounded(x)
     return x
 
 
@@ -149,7 +163,8 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     **{
         name: partial(_converted_to, dtype) for name, dtype in (("short", "int16"), ("char", "int8"), ("byte", "uint8"))
     },
-    **dict.fromkeys(("float", "double", "half", "bfloat16"), _floating),
+    **dict.fromkeys(("float", "double"), _floating),
+    **dict.fromkeys(("half", "bfloat16"), _unrounded),
     "bool": _truth,
     **dict.fromkeys(("clone", "contiguous", "detach", "cpu", "cuda", "unsqueeze", "squeeze"), _kept),
     **dict.fromkeys(("new_ones", "ones_like"), partial(_filled, 1)),

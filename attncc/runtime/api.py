@@ -92,7 +92,7 @@ def attention(
         TableError: A table or weights don't fit the tensors.
     """
     chosen, bound = accepted_pattern(pattern), accepted_score(score, weights)
-    warn_of_captured(bound, weights)
+    warn_of_captured(score, weights)
     options = scale, enable_gqa, return_lse, return_max_scores
     if batch_invariant and isinstance(query, Tensor) and len(query):
         call = AttentionCall.of(chosen, bound, 0, backend, config or {}, *options)

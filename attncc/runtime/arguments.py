@@ -134,11 +134,17 @@ def check_tensors(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -
 
 
 def _check_sizes(query: Tensor, key: Tensor, value: Tensor) -> None:
-    if not query.ndim == key.ndim == value.ndim == 4 or query.shape[3] == 0:
+    if not query.ndim == key.ndim == value.ndim == 4:
         raise ShapeError(
             f"{_shapes(query, key, value)}.",
-            rule="All three are (B, H, N, D) with D of at least 1.",
+            rule="All three are (B, H, N, D).",
             fix="Add the dimensions that are missing, as in x[None].",
+        )
+    if 0 in (query.shape[3], value.shape[3]):
+        raise ShapeError(
+            f"{_shapes(query, key, value)}.",
+            rule="All three are (B, H, N, D) with D of at least 1; B, H and N may be 0.",
+            fix="Give each head a size of 1 or more.",
         )
     (batch, _, _, dim), (key_batch, heads, keys, key_dim), (*of_values, _) = query.shape, key.shape, value.shape
     if batch != key_batch or dim != key_dim or of_values != [batch, heads, keys]:
@@ -197,6 +203,6 @@ def _check_heads(query_heads: int, key_heads: int, enable_gqa: bool) -> None:
     if not enable_gqa:
         raise ShapeError(
             f"{query_heads} query heads on {key_heads} key heads.",
-            rule="Fewer key heads than query heads is grouped-query attention.",
-            fix="Pass enable_gqa=True if that is meant.",
+            rule="Without enable_gqa=True there are as many query heads as key heads.",
+            fix="Pass enable_gqa=True if query heads share key heads, or give equally many.",
         )

@@ -93,7 +93,7 @@ def paged_attention(
     """
     _check_pools(q, k_cache, v_cache)
     own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
-    warn_of_captured(own_score, weights)
+    warn_of_captured(score, weights)
     batch, pages, size = q.shape[0], k_cache.shape[0], k_cache.shape[1]
     config = config or {} if batch_invariant and batch else config
     options = scale, enable_gqa, return_lse, return_max_scores

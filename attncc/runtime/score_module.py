@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attncc._util.tracing import constant
 from attncc.errors import AttnccWarning, ScoreError
+from attncc.frontend.accepted import AnyScore
 from attncc.frontend.scores import Score
 
 #: (score, weights) that users have been warned of.
@@ -53,8 +54,13 @@ class ScoreModule(torch.nn.Module):
         return repr(self())
 
 
-def warn_of_captured(score: Score, given: Mapping[str, Tensor] | None) -> None:
-    """Warn once of a parameter that a score has captured, rather than been `given` at the call."""
+def warn_of_captured(score: AnyScore, given: Mapping[str, Tensor] | None) -> None:
+    """Warn once of a parameter that a score has captured, rather than been `given` at the call.
+
+    A score_mod is run at each call, and reads what is in its place then.
+    """
+    if not isinstance(score, Score):
+        return
     for name, tensor in score.weights.items():
         if name not in (given or ()) and isinstance(tensor, torch.nn.Parameter):
             _warn(score.name, name)

@@ -88,7 +88,7 @@ def varlen_attention(
     _check_ends(cu_seqlens_q, cu_seqlens_k)
     _check_tensors(q, k, v)
     own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
-    warn_of_captured(own_score, weights)
+    warn_of_captured(score, weights)
     if is_recording() or stays_there(cu_seqlens_q, q, v, own_pattern, own_score, backend):
         ends_of_keys = cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k
         own_pattern, own_score = packed_unread(

@@ -51,5 +51,10 @@ def test_empty_tensors_are_checked_like_others() -> None:
         attncc.attention(q, q, q, CAUSAL, backend="triton")
     with pytest.raises(attncc.ShapeError, match="D of at least 1"):
         attncc.attention(q[..., :0], q[..., :0], q[..., :0], CAUSAL)
+    with pytest.raises(attncc.ShapeError, match="D of at least 1; B, H and N may be 0"):
+        attncc.attention(q, q, q[..., :0], CAUSAL)
     with pytest.raises(attncc.ShapeError, match="0 key heads"):
         attncc.attention(q, q[:, :0], q[:, :0], CAUSAL)
+    with pytest.raises(attncc.ShapeError, match="as many query heads as key heads"):
+        attncc.attention(q[:, :0], q, q, CAUSAL)
+    assert attncc.attention(q[:, :0], q, q, CAUSAL, enable_gqa=True).shape == (0, 0, 8, 4)

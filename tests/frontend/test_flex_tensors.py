@@ -10,7 +10,7 @@ from test_flex import B, H, N, expected, found
 from torch.nn.attention.flex_attention import and_masks, noop_mask, or_masks
 
 import attncc
-from attncc.errors import PatternError
+from attncc.errors import AttnccWarning, PatternError
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -187,6 +187,15 @@ def test_the_gradient_of_a_sigmoid_at_zero_is_a_quarter() -> None:
         )
     )
     torch.testing.assert_close(found_, wanted)
+
+
+@pytest.mark.parametrize(
+    "converted", [lambda x: x.half(), lambda x: x.to(torch.bfloat16), lambda x: x.type(torch.float8_e5m2)]
+)
+def test_a_score_that_would_be_rounded_is_warned_of(converted) -> None:
+    with pytest.warns(AttnccWarning, match="doesn't round on the way"):
+        found = attncc.from_score_mod(lambda score, b, h, i, j: converted(score) + (i - j).double())
+    assert found.key == attncc.from_score_mod(lambda score, b, h, i, j: score.float() + (i - j)).key
 
 
 def test_a_score_may_be_a_tensor_without_dimensions() -> None:

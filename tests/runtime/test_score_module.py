@@ -207,6 +207,17 @@ def test_missing_weights_and_reserved_names_are_refused() -> None:
         attncc.compile(CAUSAL, score=halved(half=NEW))
 
 
+class Biased(nn.Module):
+    """A score_mod that is run at each call reads the parameter that is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.ones(HEADS))
+
+    def score_mod(self, score, b, h, q_idx, kv_idx):
+        return score + self.bias[h]
+
+
 def test_captured_parameters_warn_once() -> None:
     @attncc.score
     def kept(score, h, *, gain: attncc.Weights):
@@ -234,6 +245,7 @@ def test_parameters_that_are_given_at_a_call_warn_nobody() -> None:
         warnings.simplefilter("error")
         attncc.paged_attention(rows, rows, rows, table, x.shape[2], CAUSAL, **options)
         attncc.attention(x, x, x, CAUSAL, batch_invariant=True, **options)
+        attncc.attention(x, x, x, CAUSAL, score=Biased().score_mod)
 
 
 @pytest.mark.parametrize("make", [Given, parameter])
