@@ -70,6 +70,17 @@ def test_each_sequence_is_what_attention_returns_for_it_alone(
             assert not d_found[b, :, n:].any()
 
 
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_keys_beyond_a_sequence_are_not_read_where_each_pair_is_evaluated(backend: str) -> None:
+    @attncc.pattern
+    def chequered(i, j):
+        return (j >= i) ^ ((i + j) % 2 == 1)
+
+    inputs = [x.detach() for x in drawn(8, torch.float32)]
+    out = attncc.attention(*inputs, chequered, q_offset=35, kv_len=LENGTHS, enable_gqa=True, backend=backend)
+    assert out.isfinite().all()
+
+
 @settings(max_examples=100)
 @given(sequence_cases(), st.sampled_from([torch.float32, torch.float64, torch.bfloat16]), st.data())
 def test_attention_and_gradients_of_sequences_agree_with_the_oracle(
