@@ -155,6 +155,14 @@ def test_one_number_stands_for_all_sequences(kind) -> None:
     torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("numbers", [3, [], torch.tensor([], dtype=torch.int32)])
+def test_a_batch_without_entries_has_offsets_and_lengths(numbers) -> None:
+    inputs = [x.detach()[:0] for x in drawn(2, torch.float32, kv_heads=4)]
+    assert attncc.attention(*inputs, PATTERNS[0], q_offset=numbers, kv_len=numbers).shape == (0, 4, 2, 8)
+    with pytest.raises(ShapeError, match="there are 0 batch entries"):
+        attncc.attention(*inputs, PATTERNS[0], kv_len=[3])
+
+
 def test_numbers_that_are_changed_in_place_are_read_again() -> None:
     inputs = [x.detach() for x in drawn(1, torch.float32)]
     lengths = torch.tensor(LENGTHS)
