@@ -244,7 +244,9 @@ def test_a_model_with_attention_and_masks_of_its_own_is_told_so(caplog: pytest.L
 def test_a_model_with_attention_of_its_own_on_masks_of_transformers_is_refused() -> None:
     """Such attention takes the masks that eager attention has. MPT's hides the pairs of a boolean one."""
     config = transformers.MptConfig(vocab_size=64, d_model=32, n_layers=1, n_heads=4)
-    with pytest.raises(AttnccError, match="MptForCausalLM under attn_implementation='attncc': it has attention of its own"):
+    with pytest.raises(
+        AttnccError, match="MptForCausalLM under attn_implementation='attncc': it has attention of its own"
+    ):
         transformers.MptForCausalLM._from_config(config, attn_implementation="attncc")
 
 
