@@ -69,10 +69,23 @@ class KeyRanges:
         start, stop = self._pyramids
         return (*start.bounds([(first, last)]), *stop.bounds([(first, last)]))
 
+    def within(self, limits: range) -> KeyRanges:
+        """Return what lies in some consecutive key slots of the ranges."""
+        if limits == range(self.cols):
+            return self
+        if self.same is not None:
+            return constant(self.rows, self.cols, *_cut(self.same, limits).tolist())
+        return KeyRanges(self.rows, self.cols, lambda slots: tuple(_cut(self.at(slots), limits)), self.monotone)
+
     @cached_property
     def _pyramids(self) -> tuple[Pyramid, Pyramid]:
         start, stop = self.bounds()
         return Pyramid(start), Pyramid(stop)
+
+
+def _cut(edges: Edges | tuple[int, int], limits: range) -> Array:
+    """Return (start, stop) within limits, which may be empty."""
+    return np.clip(edges, limits.start, max(limits.start, limits.stop))
 
 
 def tabulated(start: Array, stop: Array, cols: int) -> KeyRanges:

@@ -19,6 +19,7 @@ from attncc.planner.axis import Axis, listed
 from attncc.planner.bands import first_at_least, first_piece_at_least, key_values, limits, rises
 from attncc.planner.classes import CLASSES, classes_of
 from attncc.planner.cycle import Cycle
+from attncc.planner.key_limits import key_limits
 from attncc.planner.key_ranges import Edges, KeyRanges, everything, in_pieces, tabulated
 from attncc.planner.order import order_by
 from attncc.planner.periods import cycles
@@ -52,8 +53,17 @@ class Layout:
 
 def dense_layout(predicate: Predicate, shape: Shape) -> Layout:
     """Return the natural order in which every query sees every key, as far as the predicate holds."""
-    rows, cols = Axis(shape.q_len), Axis(shape.kv_len)
-    return Layout(rows, cols, everything(shape.q_len, shape.kv_len), None if predicate == TRUE else predicate)
+    return natural_layout(predicate, everything(shape.q_len, shape.kv_len))
+
+
+def natural_layout(predicate: Predicate, key_ranges: KeyRanges) -> Layout:
+    """Return the natural order with the whole predicate as residual, under key ranges that cover it.
+
+    They are cut off where the predicate leaves no key to any query.
+    """
+    rows, cols = Axis(key_ranges.rows), Axis(key_ranges.cols)
+    limits = key_limits(predicate, key_ranges.cols)
+    return Layout(rows, cols, key_ranges.within(limits), None if predicate == TRUE else predicate)
 
 
 def by_start(layout: Layout) -> Layout | None:

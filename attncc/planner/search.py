@@ -20,14 +20,13 @@ from attncc.ir.normal import Clause, TooManyClausesError
 from attncc.ir.predicate import TRUE, Predicate, conjunction, disjunction
 from attncc.ir.tables import Read
 from attncc.planner import cost
-from attncc.planner.axis import Axis
 from attncc.planner.blocked import blocked
 from attncc.planner.bound_checks import check_bound
 from attncc.planner.bound_groups import bound_groups
 from attncc.planner.checks import limits_of
 from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.key_ranges import hull
-from attncc.planner.layout import Layout, by_start, dense_layout, lay_out
+from attncc.planner.layout import Layout, by_start, dense_layout, lay_out, natural_layout
 from attncc.planner.listing import listed
 from attncc.planner.passes import Alternative, Group, Pass
 from attncc.planner.plan import Plan
@@ -261,7 +260,7 @@ def fused_layout(predicate: Predicate, pieces: list[Clause], shape: Shape) -> La
     relations = [relate(piece, shape.kv_len).in_natural_order(piece) for piece in pieces]
     alike = {relation.bands: relation for relation in relations}  # the rest is residual, and covered by the predicate
     stairs = [lay_out(relation, shape).key_ranges for relation in alike.values()]
-    return Layout(Axis(shape.q_len), Axis(shape.kv_len), hull(stairs), None if predicate == TRUE else predicate)
+    return natural_layout(predicate, hull(stairs))
 
 
 def _possible(piece: Clause, shape: Shape) -> bool:

@@ -95,7 +95,7 @@ def paged_attention(
     own_pattern, own_score = accepted_pattern(pattern), accepted_score(score, weights)
     warn_of_captured(score, weights)
     batch, pages, size = q.shape[0], k_cache.shape[0], k_cache.shape[1]
-    config = config or {} if batch_invariant and batch else config
+    config = config or {} if batch_invariant else config
     options = scale, enable_gqa, return_lse, return_max_scores
     call = AttentionCall.of(own_pattern, own_score, 0, backend, config, *options)
     if is_recording():
@@ -106,9 +106,13 @@ def paged_attention(
         return _attended(query, laid, call, sink)
     lengths = content_of_each(cache_seqlens, "cache_seqlens", batch)
     offsets = None if q_offset is None else content_of_each(q_offset, "q_offset", batch)
+    if not batch:
+        query, *caches = autocast(q, k_cache, v_cache)
+        key, value = copied(caches, torch.empty((0, 0), dtype=torch.int64, device=q.device))
+        return _attended(query, Laid(key, value, own_pattern, own_score), call, sink)
     cache = PagedCache(k_cache, v_cache, _table(content(block_table), lengths, pages, size))
     whole = BatchPart(slice(None), _sequences(lengths, offsets, q.shape[1]), own_pattern, own_score, sink)
-    if not batch_invariant or not batch:
+    if not batch_invariant:
         return _of_part(q, cache, call, whole, _placed)
     if runs_together(q, k_cache, v_cache, call, own_pattern):
         return _of_part(q, cache, call, whole, apart)
@@ -185,7 +189,7 @@ def _table(block_table: Content, lengths: Content, pages: int, size: int) -> Pag
             rule=RULE,
             fix="Give each sequence a page, a number below that of pages, for each `size` keys that it has begun.",
         )
-    return Pages(table, n_k, size)
+    return Pages(table if table.shape[1] else np.full((len(n_k), 1), -1), n_k, size)
 
 
 def _check_pools(q: Tensor, k_cache: Tensor, v_cache: Tensor) -> None:

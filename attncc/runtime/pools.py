@@ -70,6 +70,8 @@ def laid_in_graph(
     table = torch.as_tensor(block_table, device=q.device)
     if table.ndim != 2 or table.shape[0] != batch or table.is_floating_point() or table.dtype == torch.bool:
         raise ShapeError("block_table doesn't fit the batch.", rule=RULE, fix="Give a row to each sequence.")
+    if table.shape[1] == 0:
+        table = table.new_full((batch, 1), -1)
     places = torch.arange(table.shape[1] * size, device=q.device)
     used = places[::size] < n_k[:, None]
     fits = (n_k >= 0) & (n_k <= len(places))

@@ -35,7 +35,7 @@ def placed(
 ) -> tuple[Pattern, Score, Lengths]:
     """Return a call's pattern, score and offset, one number, for sequences with these offsets and numbers of keys.
 
-    Raises what `sequences_of` does.
+    In a batch without entries the pattern stays what it is. Raises what `sequences_of` does.
     """
     own_offset, offset = (q_offset, 0) if is_of_each(q_offset) else (None, q_offset)
     if is_recording():
@@ -43,6 +43,10 @@ def placed(
         if kv_len is not None:
             torch._assert_async((columns["kv_len"] <= key.shape[2]).all(), "kv_len has more keys than the tensors.")
         return placed_in_graph(pattern, columns), score_in_graph(score, columns), offset
+    if not query.shape[0]:
+        for name, numbers in (("q_offset", q_offset), ("kv_len", 0 if kv_len is None else kv_len)):
+            content_of_each(numbers, name, 0)
+        return pattern, score, offset
     sequences = sequences_of(query, key, own_offset, kv_len)
     return sequences.pattern(pattern), placed_score(score, sequences), offset
 

@@ -233,14 +233,21 @@ def test_elements_of_a_mask_are_a_mask_for_attention() -> None:
         close(attend(module, q, k, v, part)[0], attend(module, q, k, v, made)[0])
 
 
-def test_a_model_with_attention_of_its_own_is_refused(caplog: pytest.LogCaptureFixture) -> None:
-    config = transformers.BloomConfig(vocab_size=64, hidden_size=32, n_layer=1, n_head=4)
-    bloom = transformers.BloomForCausalLM._from_config(config, attn_implementation="attncc")
-    assert "BloomModel under attn_implementation='attncc': it has attention of its own" in caplog.text
-    with pytest.raises(AttnccError, match="attention of its own"):
-        bloom(tokens())
-    with pytest.raises(AttnccError, match="BloomForCausalLM under attn_implementation='attncc:causal'"):
-        transformers.BloomForCausalLM._from_config(config, attn_implementation=register("causal"))
+def test_a_model_with_attention_and_masks_of_its_own_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    config = transformers.DebertaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=4)
+    transformers.DebertaModel._from_config(config, attn_implementation="attncc")
+    assert "DebertaModel under attn_implementation='attncc': it has attention of its own" in caplog.text
+    with pytest.raises(AttnccError, match="DebertaModel under attn_implementation='attncc:causal'"):
+        transformers.DebertaModel._from_config(config, attn_implementation=register("causal"))
+
+
+def test_a_model_with_attention_of_its_own_on_masks_of_transformers_is_refused() -> None:
+    """Such attention takes the masks that eager attention has. MPT's hides the pairs of a boolean one."""
+    config = transformers.MptConfig(vocab_size=64, d_model=32, n_layers=1, n_heads=4)
+    with pytest.raises(
+        AttnccError, match="MptForCausalLM under attn_implementation='attncc': it has attention of its own"
+    ):
+        transformers.MptForCausalLM._from_config(config, attn_implementation="attncc")
 
 
 def test_a_model_that_looks_its_attention_up_by_name_is_refused() -> None:

@@ -193,6 +193,16 @@ def test_arguments_that_fit_no_pool_are_refused(changed, problem: str) -> None:
     assert refused.value.fix
 
 
+@pytest.mark.parametrize("batch_invariant", [False, True])
+@pytest.mark.parametrize("batch", [0, 2])
+def test_sequences_without_pages_are_none_or_have_no_keys(batch: int, batch_invariant: bool) -> None:
+    q, pool = torch.ones(batch, 3, 4, 8), torch.ones(5, SIZE, 4, 8)
+    table, lengths = torch.zeros(batch, 0, dtype=torch.int32), [0] * batch
+    out, lse = paged_attention(q, pool, pool, table, lengths, CAUSAL, return_lse=True, batch_invariant=batch_invariant)
+    assert torch.equal(out, torch.zeros(batch, 3, 4, 8))
+    assert torch.equal(lse, torch.full((batch, 4, 3), -torch.inf))
+
+
 def laid_out(x: Tensor, table: Tensor, n: int) -> Tensor:
     """Return a sequence's rows of a pool of (pages, size, H, D) one after another, (1, H, n, D), page by page."""
     return torch.cat([x[page] for page in table.tolist() if page >= 0] or [x[0, :0]])[:n].transpose(0, 1)[None]

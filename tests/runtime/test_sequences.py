@@ -70,6 +70,17 @@ def test_each_sequence_is_what_attention_returns_for_it_alone(
             assert not d_found[b, :, n:].any()
 
 
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_keys_beyond_a_sequence_are_not_read_where_each_pair_is_evaluated(backend: str) -> None:
+    @attncc.pattern
+    def chequered(i, j):
+        return (j >= i) ^ ((i + j) % 2 == 1)
+
+    inputs = [x.detach() for x in drawn(8, torch.float32)]
+    out = attncc.attention(*inputs, chequered, q_offset=35, kv_len=LENGTHS, enable_gqa=True, backend=backend)
+    assert out.isfinite().all()
+
+
 @settings(max_examples=100)
 @given(sequence_cases(), st.sampled_from([torch.float32, torch.float64, torch.bfloat16]), st.data())
 def test_attention_and_gradients_of_sequences_agree_with_the_oracle(
@@ -142,6 +153,14 @@ def test_one_number_stands_for_all_sequences(kind) -> None:
     found = attncc.attention(query, key, value, PATTERNS[0], q_offset=kind(7), kv_len=kind(9), enable_gqa=True)
     wanted = attncc.attention(query, key[:, :, :9], value[:, :, :9], PATTERNS[0], q_offset=7, enable_gqa=True)
     torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("numbers", [3, [], torch.tensor([], dtype=torch.int32)])
+def test_a_batch_without_entries_has_offsets_and_lengths(numbers) -> None:
+    inputs = [x.detach()[:0] for x in drawn(2, torch.float32, kv_heads=4)]
+    assert attncc.attention(*inputs, PATTERNS[0], q_offset=numbers, kv_len=numbers).shape == (0, 4, 2, 8)
+    with pytest.raises(ShapeError, match="there are 0 batch entries"):
+        attncc.attention(*inputs, PATTERNS[0], kv_len=[3])
 
 
 def test_numbers_that_are_changed_in_place_are_read_again() -> None:

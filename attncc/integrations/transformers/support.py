@@ -11,6 +11,8 @@ from typing import Any
 from attncc.errors import AttnccError
 
 logger = logging.getLogger("attncc")
+#: What a module has that asks for an implementation by its name: for attention, or for masks as that one takes them.
+ASKING = ("_attn_implementation", "masking_utils")
 #: How an implementation is called that is attncc's, and one with a pattern.
 PLAIN, JOINED = "attncc", "attncc:"
 
@@ -41,7 +43,8 @@ def _check(model: type[Any], name: str) -> None:
     """Raise AttnccError, or warn, where a class of models calls no registered attention.
 
     As it is, such a model runs right under "attncc", by its own attention. It doesn't with a pattern, nor where it
-    looks its attention up by the name of the implementation.
+    looks its attention up by the name of the implementation, nor on masks that were made for attncc: some models take
+    True for a pair that is hidden.
     """
     if model._can_set_attn_implementation():
         return
@@ -51,6 +54,7 @@ def _check(model: type[Any], name: str) -> None:
         fix='Load this model with attn_implementation="eager"; if parts of it call the interface, name those, as in '
         f'attn_implementation={{"text_config": {name!r}}}.',
     )
-    if name.startswith(JOINED) or "_attn_implementation" in inspect.getsource(sys.modules[model.__module__]):
+    source = inspect.getsource(sys.modules[model.__module__])
+    if name.startswith(JOINED) or any(asked in source for asked in ASKING):
         raise error
     logger.warning("%s", error)
