@@ -72,6 +72,15 @@ def is_recording() -> bool:
     return torch is not None and (torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None)
 
 
+def becomes_constant(tensor: Any) -> bool:
+    """Return whether make_fx records the caller, and its graph has a constant in place of what is read of an input."""
+    proxies = sys.modules.get("torch.fx.experimental.proxy_tensor")
+    mode = None if proxies is None else proxies.get_proxy_mode()
+    if proxies is None or mode is None:
+        return False
+    return proxies.get_proxy_slot(tensor, mode.tracer, None) is not None
+
+
 def plain(value: Any) -> Any:
     """Return an integer as the number that it is, where torch.compile has a symbol for it, and all else as it is."""
     return operator.index(value) if isinstance(value, int) and not isinstance(value, bool) else value

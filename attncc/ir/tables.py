@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -12,7 +13,8 @@ import numpy as np
 import sympy
 
 from attncc._util import caching
-from attncc.errors import TableError, refuse_traced
+from attncc._util.tracing import becomes_constant
+from attncc.errors import AttnccWarning, TableError, refuse_traced
 from attncc.ir.pyramid import Array as Array
 from attncc.ir.pyramid import Pyramid
 
@@ -299,6 +301,8 @@ def as_array(data: Any) -> Array:
     """Return an array, a list or a tensor on any device as an array; raises TableError for what is none."""
     try:
         if hasattr(data, "detach"):  # a tensor, on any device
+            if becomes_constant(data):
+                _warn_of_constant()
             data = data.detach().cpu().numpy()
         return np.asarray(data)
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:  # RuntimeError: no data, as under vmap
@@ -307,6 +311,15 @@ def as_array(data: Any) -> Array:
             rule="A table is an array of integers or booleans, or a list of them.",
             fix="Give rows of one length, or numpy.asarray(...) of what it is.",
         ) from error
+
+
+def _warn_of_constant() -> None:
+    warnings.warn(
+        "make_fx records a table, an offset or lengths that are inputs of the function as constants of its graph, "
+        "which goes on with the present ones. torch.compile and torch.export make them inputs of theirs.",
+        AttnccWarning,
+        stacklevel=2,
+    )
 
 
 class TableSymbol(sympy.AtomicExpr):  # type: ignore[misc]

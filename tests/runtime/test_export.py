@@ -19,7 +19,7 @@ from exported_models import IDS, LENGTH, MODELS, Documents, inputs, window
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import attncc
-from attncc.errors import ExportError
+from attncc.errors import AttnccWarning, ExportError
 from attncc.ir.codec import written
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore::torch.jit.TracerWarning")
@@ -205,6 +205,17 @@ def test_graphs_of_make_fx_outlive_their_pattern(mode: str, tables: bool) -> Non
     graphs, wanted = recorded(x)
     gc.collect()
     torch.testing.assert_close([graph(x) for graph in graphs], wanted)
+
+
+def test_inputs_that_make_fx_makes_constants_of_are_warned_of() -> None:
+    x, kept = inputs(), attncc.load("document", ids=IDS)
+    with pytest.warns(AttnccWarning, match="constants of its graph"):
+        make_fx(lambda x, ids: attncc.attention(x, x, x, attncc.load("document", ids=ids)))(x, IDS.clone())
+    with pytest.warns(AttnccWarning, match="constants of its graph"):
+        make_fx(lambda x, n: attncc.attention(x, x, x, kept, kv_len=n))(x, torch.tensor(3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_fx(lambda x: attncc.attention(x, x, x, attncc.load("document", ids=IDS)))(x)
 
 
 def attended(tables: bool) -> Callable[[torch.Tensor], torch.Tensor]:
