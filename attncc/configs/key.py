@@ -30,7 +30,7 @@ class Key:
     Attributes:
         pattern: The hash of the predicate's outline (attncc.ir.outline).
         density: log2 of the share of connected pairs, rounded, of a pattern with tables; None without.
-        score: The score's key, "" for none.
+        score: The outline of the score (attncc.ir.score), "" for none.
         direction: One of DIRECTIONS, or BOTH.
         backend: The backend's name.
         target: The target's name.
@@ -75,9 +75,9 @@ class Key:
 
     @classmethod
     def of(
-        cls, pattern: Pattern, score_key: str, shape: Shape, inputs: Inputs, direction: str, backend: str, target: str
+        cls, pattern: Pattern, score: str, shape: Shape, inputs: Inputs, direction: str, backend: str, target: str
     ) -> Key:
-        """Return the key of a pattern under a score at a shape; raises TableError where a table doesn't fit it."""
+        """Return the key of a pattern under a score of some outline; raises TableError for a table that doesn't fit."""
         from attncc.configs.density import density
         from attncc.ir.outline import outline
         from attncc.ir.score import IDENTITY
@@ -85,7 +85,7 @@ class Key:
         return cls(
             pattern=outline(pattern.predicate),
             density=density(pattern.predicate, shape),
-            score="" if score_key == IDENTITY.key else score_key,
+            score="" if score == IDENTITY.key else score,
             direction=direction,
             backend=backend,
             target=target,

@@ -33,14 +33,14 @@ _logged: set[tuple[str, str, str]] = set()
 
 
 def looked_up(
-    pattern: Pattern, score_key: str, shape: Shape, inputs: Inputs, direction: str, backend: str, target: str
+    pattern: Pattern, score: str, shape: Shape, inputs: Inputs, direction: str, backend: str, target: str
 ) -> LookupResult:
     """Return the configuration of a call (see `find`) with the state that it depends on; the log names it once.
 
     What was found holds for all lengths in a half octave, and for all tables of about one density. Environment
     variables of a compiler (TRITON_...) are no part of that state. Raises ConfigError.
     """
-    alike = pattern.template.fingerprint, bucket(pattern, shape), score_key, inputs, direction, backend, target
+    alike = pattern.template.fingerprint, bucket(pattern, shape), score, inputs, direction, backend, target
     known = _known.get(alike)
     if known is not None and known.is_current:
         return known
@@ -49,7 +49,7 @@ def looked_up(
     if not backends.is_tuned(backend) or setting() == OFF:
         found = LookupResult(state=state(""))
     else:
-        found = _newly_found(pattern, score_key, shape, inputs, direction, backend, target)
+        found = _newly_found(pattern, score, shape, inputs, direction, backend, target)
     _known[alike] = found
     return found
 
@@ -60,9 +60,9 @@ def bucket(pattern: Pattern, shape: Shape) -> tuple[int, int, int | None]:
 
 
 def _newly_found(
-    pattern: Pattern, score_key: str, shape: Shape, inputs: Inputs, direction: str, backend: str, target: str
+    pattern: Pattern, score: str, shape: Shape, inputs: Inputs, direction: str, backend: str, target: str
 ) -> LookupResult:
-    key = Key.of(pattern, score_key, shape, inputs, direction, backend, target)
+    key = Key.of(pattern, score, shape, inputs, direction, backend, target)
     environment = Environment.of(backend, target)
     folder = str(user_store().winners(environment))
     before = settled_state(folder)  # what is written during the look-up is seen by the next one

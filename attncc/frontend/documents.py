@@ -16,16 +16,17 @@ from attncc.errors import PatternError, ShapeError, TableError, refuse_traced
 from attncc.frontend.accepted import AnyPattern, AnyScore, accepted_pattern, accepted_score
 from attncc.frontend.language import TablePlaceholder
 from attncc.frontend.patterns import Pattern, TracedPattern
-from attncc.frontend.score_templates import InPacking, Repositioned, Shapes, key_in_graphs, put_tables
+from attncc.frontend.score_templates import InPacking, Repositioned, Shapes, key_in_graphs
 from attncc.frontend.scores import Score
 from attncc.frontend.templates import PatternTemplate, handle_in_graphs, put, template_of
+from attncc.ir.arrays import as_array
 from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
 from attncc.ir.placeholders import Placeholder, TableKind
 from attncc.ir.predicate import Predicate
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import MAX_POSITION, NK, NQ, B, I, J
-from attncc.ir.tables import Array, Read, TableData, TableSymbol, as_array
+from attncc.ir.tables import Array, Read, TableData, TableSymbol
 
 RULE = "They are integers (B + 1,), from 0 to the number of tokens: document d has those from [d] to [d + 1] - 1."
 
@@ -278,7 +279,7 @@ def _packed_score(own: ScoreExpression, tables: int) -> tuple[ScoreExpression, t
     packing = _packing({at: _read(table, at) for at, table in stand_ins.items()}, None)
     packed = ScoreExpression(packing.real(own.expr))
     places = _renumbered(stand_ins, packed.placeholders, tables)
-    return put_tables(packed, {stand_ins[at]: table for at, table in places.items()}), tuple(places)
+    return packed.with_tables({stand_ins[at]: table for at, table in places.items()}), tuple(places)
 
 
 def _stand_ins(places: Iterable[Place], tables: int) -> dict[Place, TablePlaceholder]:

@@ -19,7 +19,7 @@ from attncc.frontend.language import Index, Table
 from attncc.frontend.pattern_factory import pattern
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.real import Real, real_of
-from attncc.frontend.score_templates import Fixed, put_tables
+from attncc.frontend.score_templates import Fixed
 from attncc.frontend.scores import Score
 from attncc.frontend.surroundings import surroundings
 from attncc.frontend.templates import PatternTemplate
@@ -87,7 +87,7 @@ def from_score_mod(score_mod: Mod) -> Score:
         made = ScoreExpression(real_of(_called(score_mod, name, captures, Real(SCORE))))
     except PatternError as error:
         raise ScoreError(error.problem, rule=error.rule, fix=error.fix) from error
-    made = put_tables(made, {stand_in: table for table, stand_in in captures.tables})
+    made = made.with_tables({stand_in: table for table, stand_in in captures.tables})
     shapes = tuple(tuple(tensor.shape) for tensor in captures.weights.values())
     return Score(Fixed(made, tuple(captures.weights), shapes), captures.weights, name)
 

@@ -14,13 +14,12 @@ from attncc.errors import ScoreError
 from attncc.frontend.declared import placeholder
 from attncc.frontend.graph_templates import HasParameters, Slot, kind_of
 from attncc.frontend.surroundings import surroundings
-from attncc.frontend.templates import put
-from attncc.ir.functions import ConditionSymbol, Lookup, WeightsSymbol
+from attncc.ir.functions import Lookup, WeightsSymbol
 from attncc.ir.packing import Packing
-from attncc.ir.placeholders import Placeholder, UnboundError
+from attncc.ir.placeholders import UnboundError
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.symbols import SCORE
-from attncc.ir.tables import TableData, TableSymbol
+from attncc.ir.tables import TableData
 
 #: Sizes of a score's weights, by slot.
 Shapes = tuple[tuple[int, ...], ...]
@@ -183,8 +182,7 @@ def _declared(
 @caching.algebra(256)
 def _chained(first: ScoreExpression, second: ScoreExpression, slots: int, tables: int) -> ScoreExpression:
     """Return the second expression on the first one's result, its weights and tables behind the first one's."""
-    later = {stand_in: stand_in.numbered(stand_in.number + tables) for stand_in in second.placeholders}
-    moved = put_tables(second, later)
+    moved = second.with_tables({own: own.numbered(own.number + tables) for own in second.placeholders})
     weights = {read: _moved(read, slots) for read in moved.lookups}
     return ScoreExpression(moved.expr.xreplace(weights).xreplace({SCORE: first.expr}))
 
@@ -194,17 +192,7 @@ def bound(score: ScoreExpression, tables: tuple[TableData, ...]) -> ScoreExpress
     """Return a score with tables in the places of its placeholders; raises TableError unless they are of its kinds."""
     for stand_in in score.placeholders:
         stand_in.check(tables[stand_in.number])
-    return put_tables(score, {stand_in: tables[stand_in.number] for stand_in in score.placeholders})
-
-
-def put_tables(score: ScoreExpression, tables: Mapping[Placeholder, TableData]) -> ScoreExpression:
-    """Return a score with other tables in the places of placeholders."""
-    if not tables:
-        return score
-    by_symbol = {TableSymbol(stand_in): table for stand_in, table in tables.items()}
-    conditions = {node: ConditionSymbol(put(node.predicate, by_symbol)) for node in score.expr.atoms(ConditionSymbol)}
-    symbols = {symbol: TableSymbol(table) for symbol, table in by_symbol.items()}
-    return ScoreExpression(score.expr.xreplace(conditions | symbols))
+    return score.with_tables({stand_in: tables[stand_in.number] for stand_in in score.placeholders})
 
 
 @caching.algebra(256)

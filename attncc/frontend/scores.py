@@ -175,7 +175,7 @@ class Score(Displayed):
     @property
     def _identity(self) -> object:
         """What equal scores have alike, beside their tensors."""
-        return self.expression.key if self.is_bound else (self.template, tuple(self.weights))
+        return self.expression.on_host.key if self.is_bound else (self.template, tuple(self.weights))
 
 
 class ScoreFactory(Declaration):

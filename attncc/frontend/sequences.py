@@ -19,13 +19,14 @@ from attncc.frontend.patterns import Pattern, TracedPattern
 from attncc.frontend.score_templates import InPacking, Repositioned, Shapes, key_in_graphs
 from attncc.frontend.scores import Score
 from attncc.frontend.templates import PatternTemplate, derived, handle_in_graphs, template_of
+from attncc.ir.arrays import as_array
 from attncc.ir.normal import comparison
 from attncc.ir.packing import Packing
 from attncc.ir.placeholders import TableKind
 from attncc.ir.predicate import TRUE
 from attncc.ir.score import IDENTITY, ScoreExpression, by_key
 from attncc.ir.symbols import MAX_POSITION, NK, B, I, J
-from attncc.ir.tables import Array, Read, TableData, TableSymbol, as_array
+from attncc.ir.tables import Array, Read, TableData, TableSymbol
 
 
 class Sequences:

@@ -148,7 +148,7 @@ def put(predicate: Predicate, tables: Tables) -> Predicate:
     """Return a predicate with tables in the places of its placeholders."""
     if not tables:
         return predicate
-    symbols = {symbol: TableSymbol(table) for symbol, table in tables.items()}
+    symbols = _symbols(tables)
     return predicate.map(lambda atom: comparison(atom.relation, _put(atom.expr, symbols)) if atom.tables else atom)
 
 
@@ -156,7 +156,7 @@ def filled(predicate: Predicate, tables: Tables) -> Predicate:
     """Return what `put` does, not in normal form: to be evaluated."""
     if not tables:
         return predicate
-    symbols = {symbol: TableSymbol(table) for symbol, table in tables.items()}
+    symbols = _symbols(tables)
     return predicate.map(lambda atom: Atom(atom.relation, _put(atom.expr, symbols)) if atom.tables else atom)
 
 
@@ -164,12 +164,17 @@ def bound_clause(clause: Clause, tables: Tables) -> Clause | None:
     """Return a clause with tables in the places of its placeholders; None where it is shown to be empty then."""
     if not tables:
         return clause
-    symbols = {symbol: TableSymbol(table) for symbol, table in tables.items()}
+    symbols = _symbols(tables)
     found: Clause | None = Clause({})
     for form, span in clause.spans.items():
         own = _put(form, symbols)
         found = found and found.meet(Clause({own: replace(span, form=own)}))
     return found
+
+
+def _symbols(tables: Tables) -> dict[TableSymbol, TableSymbol]:
+    """Return what takes the placeholders' places: tables with all that is asked of them on the host."""
+    return {symbol: TableSymbol(table.on_host) for symbol, table in tables.items()}
 
 
 def _put(expr: sympy.Expr, symbols: dict[TableSymbol, TableSymbol]) -> sympy.Expr:

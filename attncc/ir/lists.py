@@ -29,7 +29,7 @@ class IsMember(Read):
     @classmethod
     def eval(cls, lists: sympy.Expr, *args: sympy.Expr) -> sympy.Expr | None:
         """Return the number that it is for a number in a list of one row."""
-        is_known = isinstance(lists, TableSymbol) and not lists.table.is_placeholder
+        is_known = isinstance(lists, TableSymbol) and not (lists.table.is_placeholder or lists.table.is_unread)
         if is_known and len(args) == 1 and args[0].is_Integer:
             return sympy.Integer(int(contains(lists.table.data, (), int(args[0]))))
         return None
@@ -121,7 +121,7 @@ def contains_crossed(lists: Array, row: tuple[Any, ...], value: Array) -> Array 
 
 def bounds(table: TableData, row: list[tuple[Array, Array]], value: tuple[Array, Array]) -> tuple[Array, Array]:
     """Return bounds of a membership over boxes: exact for up to MAX_ROWS rows that follow one another."""
-    if table.is_placeholder:
+    if table.is_placeholder or table.tensor is not None:
         shape = np.broadcast_shapes(*(np.shape(end) for ends in (*row, value) for end in ends))
         return np.zeros(shape, np.int64), np.ones(shape, np.int64)
     rows = table.data.reshape(-1, table.data.shape[-1])

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from attncc.errors import TableError
 from attncc.ir.claims import Bounds, Claim
 from attncc.ir.claims import check as check_claims
 from attncc.ir.claims import described as claim_described
 from attncc.ir.claims import parsed as claim_parsed
 from attncc.ir.lists import LIMIT
+from attncc.ir.pyramid import AnyEntries
 from attncc.ir.tables import MAX_DIMENSIONS, Array, TableData
 
 
@@ -149,7 +148,7 @@ class Placeholder(TableData):
         return max(abs(self.least), abs(self.most))
 
     @property
-    def pyramid(self) -> AnyEntries:  # type: ignore[override]
+    def pyramid(self) -> AnyEntries:
         """Bounds of all entries that a table may have."""
         return AnyEntries(self.least, self.most)
 
@@ -169,15 +168,3 @@ def parsed(shared: object, is_boolean: object, is_lists: object, claims: object)
     if not all(type(flag) is bool for flag in (*shared, is_boolean, is_lists)):
         raise ValueError(f"{[shared, is_boolean, is_lists]!r:.60} are not true or false")
     return TableKind(tuple(shared), bool(is_boolean), bool(is_lists), tuple(map(claim_parsed, claims)))
-
-
-class AnyEntries:
-    """The pyramid of entries that aren't known: their least and greatest value, with unbounded arithmetic."""
-
-    def __init__(self, least: int, most: int) -> None:
-        self.least, self.most = least, most
-
-    def bounds(self, box: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-        """Return the same bounds for every box."""
-        shape = np.broadcast_shapes(*(np.shape(end) for ends in box for end in ends))
-        return np.full(shape, self.least, object), np.full(shape, self.most, object)

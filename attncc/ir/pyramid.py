@@ -77,6 +77,18 @@ class Pyramid:
         )
 
 
+class AnyEntries:
+    """The pyramid of entries that aren't known: their least and greatest value, with unbounded arithmetic."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most = least, most
+
+    def bounds(self, box: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+        """Return the same bounds for every box."""
+        shape = np.broadcast_shapes(*(np.shape(end) for ends in box for end in ends))
+        return np.full(shape, self.least, object), np.full(shape, self.most, object)
+
+
 def _halve(level: Array, reduce: np.ufunc) -> Array:
     for axis in range(level.ndim):
         before = (slice(None),) * axis

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import sympy
 from sympy.printing.str import StrPrinter
@@ -16,11 +16,12 @@ from attncc.ir.codec import Program
 from attncc.ir.comparisons import Compared
 from attncc.ir.diagonals import depends_on_gap, free_along_diagonals
 from attncc.ir.functions import AsReal, Choice, ConditionSymbol, Lookup
+from attncc.ir.normal import comparison
 from attncc.ir.notation import formula
-from attncc.ir.placeholders import Placeholder
+from attncc.ir.placeholders import Placeholder, TableKind
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import SCORE
-from attncc.ir.tables import Read, TableData
+from attncc.ir.tables import Read, TableData, TableSymbol
 
 _registry: weakref.WeakValueDictionary[str, ScoreExpression] = weakref.WeakValueDictionary()
 
@@ -29,7 +30,8 @@ class ScoreExpression:
     """A real expression of the score, positions, head, batch entry, lengths and weights; see attncc.ir.functions
     for its nodes. Where it is -inf the pair is masked.
 
-    Equal expressions have equal keys, in every process; weights count by slot and shape, not by their values.
+    Equal expressions have equal keys, in every process; weights count by slot and shape, not by their values. A table
+    that is unread counts by itself, here alone: see `on_host`.
     Raises ScoreError for an infinity or NaN among its numbers; -inf may only be all of it or a branch of a choice.
     """
 
@@ -90,6 +92,37 @@ class ScoreExpression:
     def placeholders(self) -> tuple[Placeholder, ...]:
         """What stands for tables that a graph gives."""
         return tuple(table for table in self.tables if isinstance(table, Placeholder))
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether no table lies on a device, unread."""
+        return all(table.tensor is None for table in self.tables)
+
+    @cached_property
+    def on_host(self) -> ScoreExpression:
+        """The score with its tables read on the host, whose key tells of their contents in every process."""
+        return self.with_tables({table: table.on_host for table in self.tables if table.tensor is not None})
+
+    @cached_property
+    def outline(self) -> str:
+        """The key of the score when the contents of its tables are forgotten: they count by name, rank and kind."""
+        known = (table for table in self.tables if not table.is_placeholder)
+        return self.with_tables({table: Placeholder(table.name, 0, TableKind.of(table)) for table in known}).key
+
+    def with_tables(self, tables: Mapping[Any, TableData]) -> ScoreExpression:
+        """Return the score with other tables in the places of some of its own."""
+        if not tables:
+            return self
+        symbols = {TableSymbol(own): TableSymbol(other) for own, other in tables.items()}
+        conditions = {
+            node: ConditionSymbol(
+                node.predicate.map(
+                    lambda atom: comparison(atom.relation, atom.expr.xreplace(symbols)) if atom.tables else atom
+                )
+            )
+            for node in self.expr.atoms(ConditionSymbol)
+        }
+        return ScoreExpression(self.expr.xreplace(conditions | symbols))
 
     @cached_property
     def predicates(self) -> tuple[Predicate, ...]:

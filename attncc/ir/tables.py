@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import warnings
+import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -13,10 +13,10 @@ import numpy as np
 import sympy
 
 from attncc._util import caching
-from attncc._util.tracing import becomes_constant
-from attncc.errors import AttnccWarning, TableError, refuse_traced
+from attncc.errors import TableError, refuse_traced
+from attncc.ir.arrays import as_array
+from attncc.ir.pyramid import AnyEntries, Pyramid
 from attncc.ir.pyramid import Array as Array
-from attncc.ir.pyramid import Pyramid
 
 #: Entries of a run on average, at least: with fewer it is faster to look at each entry.
 SHORTEST = 4
@@ -27,7 +27,8 @@ MAX_DIMENSIONS = 4
 MOST_MARKED = 1 << 23
 #: The largest entry, by absolute value, that a table of 64 bits may have which isn't read on the host.
 UNREAD = 1 << 61
-_numbers = itertools.count()
+#: What names of unread tables have in them, so that in another process they name nothing; and their numbers.
+_PROCESS, _numbers = secrets.token_hex(8), itertools.count()
 
 
 class TableData:
@@ -99,7 +100,7 @@ class TableData:
     def _leave(self, tensor: Any, name: str) -> None:
         self.name, self.is_boolean = name, str(tensor.dtype) == "torch.bool"
         self.tensor = tensor
-        self.identity = f"unread_{next(_numbers)}"
+        self.identity = f"unread_{_PROCESS}_{next(_numbers):012}"  # new ones in their order, as kernels name them
 
     @cached_property
     def entries(self) -> Array:
@@ -111,6 +112,15 @@ class TableData:
         """The entries, read-only, bool or int64. Of a table that is unread they are copied to the host now."""
         found = self.entries.view()
         found.flags.writeable = False
+        return found
+
+    @cached_property
+    def on_host(self) -> TableData:
+        """The table as it is on the host, known by its content: itself, or of an unread one a copy, read now."""
+        if self.tensor is None:
+            return self
+        found = type(self).__new__(type(self))
+        found.name, found.is_boolean, found.entries, found.data = self.name, self.is_boolean, self.entries, self.data
         return found
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -173,9 +183,12 @@ class TableData:
         return (-most - 1 if signed and most < UNREAD else -most if signed else 0), most
 
     @cached_property
-    def pyramid(self) -> Pyramid:
-        """Minima and maxima over aligned power-of-two blocks, for interval look-ups."""
-        return Pyramid(self.data)
+    def pyramid(self) -> Pyramid | AnyEntries:
+        """Minima and maxima over aligned power-of-two blocks, for interval look-ups, or what an unread table may have.
+
+        An unread one is in scores only: on the host patterns are planned with `on_host` in its place.
+        """
+        return Pyramid(self.data) if self.tensor is None else AnyEntries(*self.promised)
 
     def number_of(self, value: int | None) -> int:
         """Return how many entries are a number; None: how many aren't negative, as the entries of lists. It is kept."""
@@ -224,8 +237,8 @@ class TableData:
 
     @cached_property
     def largest(self) -> int:
-        """The largest absolute value of an entry."""
-        return max(map(abs, self.range))
+        """The largest absolute value that an entry has, or that one of an unread table may have."""
+        return max(map(abs, self.promised))
 
     @cached_property
     def range(self) -> tuple[int, int]:
@@ -252,6 +265,8 @@ class TableData:
     @cached_property
     def is_narrow(self) -> bool:
         """Whether all entries fit 32 bits. Of those that aren't negative, their union of bits tells in one pass."""
+        if self.tensor is not None:
+            return self.largest <= 1 << 31
         bits = 0 if self.is_boolean else int(np.bitwise_or.reduce(self.data, axis=None))
         return bits < 1 << 31 if bits >= 0 else self.largest < 1 << 31
 
@@ -260,7 +275,11 @@ class TableData:
         if (device, dtype) not in cache:
             import torch
 
-            cache[device, dtype] = torch.as_tensor(self.data.astype(dtype), device=device)
+            if self.tensor is None:
+                placed = torch.as_tensor(self.data.astype(dtype), device=device)
+            else:
+                placed = self.tensor.to(device, getattr(torch, np.dtype(dtype).name))
+            cache[device, dtype] = placed
         return cache[device, dtype]
 
     def __repr__(self) -> str:
@@ -297,33 +316,11 @@ def _is_left_there(data: Any) -> bool:
     return is_sized and kind.startswith(("torch.int", "torch.uint8", "torch.bool"))
 
 
-def as_array(data: Any) -> Array:
-    """Return an array, a list or a tensor on any device as an array; raises TableError for what is none."""
-    try:
-        if hasattr(data, "detach"):  # a tensor, on any device
-            if becomes_constant(data):
-                _warn_of_constant()
-            data = data.detach().cpu().numpy()
-        return np.asarray(data)
-    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:  # RuntimeError: no data, as under vmap
-        raise TableError(
-            f"{type(data).__name__} can't be read as a table: {str(error).rstrip('.')}.",
-            rule="A table is an array of integers or booleans, or a list of them.",
-            fix="Give rows of one length, or numpy.asarray(...) of what it is.",
-        ) from error
-
-
-def _warn_of_constant() -> None:
-    warnings.warn(
-        "make_fx records a table, an offset or lengths that are inputs of the function as constants of its graph, "
-        "which goes on with the present ones. torch.compile and torch.export make them inputs of theirs.",
-        AttnccWarning,
-        stacklevel=2,
-    )
-
-
 class TableSymbol(sympy.AtomicExpr):  # type: ignore[misc]
-    """A table inside a sympy expression; equal to another one exactly when their contents are equal."""
+    """A table inside a sympy expression; equal to another one exactly when their contents are equal.
+
+    One that is unread equals itself alone.
+    """
 
     is_commutative = True
     is_integer = True
@@ -334,6 +331,9 @@ class TableSymbol(sympy.AtomicExpr):  # type: ignore[misc]
             return known
         node: Self = sympy.AtomicExpr.__new__(cls)
         node.table = table
+        if table.is_unread and "_is_held" not in table.__dict__:
+            table.__dict__["_is_held"] = True  # by what the algebra keeps
+            caching.count_table(table.tensor.nbytes)
         if table.is_placeholder:  # looked up at every call, where one object is found without a comparison
             table.__dict__["_symbol"] = node
         return node
@@ -348,18 +348,18 @@ class TableSymbol(sympy.AtomicExpr):  # type: ignore[misc]
         """Nothing else: `__new__` sets the table."""
 
     def _hashable_content(self) -> tuple[str, ...]:
-        return (self.table.digest,)
+        return (self.table.identity,)
 
     def sort_key(self, order: Any = None) -> Any:
         return (
             self.class_key(),
-            (1, (self.table.digest,)),
+            (1, (self.table.identity,)),
             sympy.S.One.sort_key(),
             sympy.S.One,
         )
 
     def _sympystr(self, printer: Any) -> str:
-        return f"table_{self.table.digest}"
+        return f"table_{self.table.identity}"
 
 
 class Read(sympy.Function):  # type: ignore[misc]

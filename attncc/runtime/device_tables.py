@@ -16,10 +16,10 @@ from attncc.configs.encoding import DecodedConfig, decoded
 from attncc.errors import AttnccError
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.templates import PatternTemplate
-from attncc.ir.score import by_key
+from attncc.ir.score import ScoreExpression, by_key
 from attncc.ir.tables import TableSymbol
 from attncc.planner.bound_checks import check_sizes
-from attncc.planner.checks import check_score
+from attncc.planner.checks import HasPredicate, check_score
 from attncc.planner.options import WAYS
 from attncc.planner.preparation import TableKinds, kinds_of, prepare
 from attncc.planner.shape import Shape
@@ -65,12 +65,28 @@ def _prepared(
     if config.planner.plan != WAYS[0]:
         return f"the alternative {config.planner.plan!r} is asked for"
     try:
-        pattern, score = prepare(template.predicate, kinds, shape), by_key(score_key)
-        check_score(score, pattern, shape)
+        pattern = prepare(template.predicate, kinds, shape)
+        score = checked_score(by_key(score_key), pattern, shape)
     except AttnccError as error:
         return error.problem
     prepared = backends.get(backend).prepare(pattern, score, config.backend)
     return f"backend {backend!r} can't bind them there" if prepared is None else (prepared, pattern.symbols)
+
+
+def checked_score(score: ScoreExpression, pattern: HasPredicate, shape: Shape) -> ScoreExpression:
+    """Return a score that `check_score` passes, with its tables on the host if they have to be read for that.
+
+    The logger `attncc` says so once. Raises the errors of that check.
+    """
+    try:
+        check_score(score, pattern, shape)
+    except AttnccError as error:
+        if score.is_on_host:
+            raise
+        _log_reading(score.outline, "a score", error.problem)
+        check_score(score.on_host, pattern, shape)
+        return score.on_host
+    return score
 
 
 def _on(pattern: Pattern, symbol: TableSymbol) -> Tensor:
@@ -96,5 +112,5 @@ def _stream(device: torch.device) -> int:
 
 @cache
 def _log_reading(fingerprint: str, name: str, reason: str) -> None:
-    """Say once of a template that its tables are copied to the host and planned there."""
+    """Say once of a template, or of the outline of a score, that its tables are copied to the host."""
     LOG.warning("The tables of %s are read on the host, which waits for the device: %s", name, reason)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import weakref
 from collections import deque
 from functools import cache, partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -26,12 +28,11 @@ from attncc.frontend.patterns import Pattern, by_handle
 from attncc.frontend.templates import PatternTemplate
 from attncc.ir.score import ScoreExpression, by_key
 from attncc.planner.bound_checks import check_sizes
-from attncc.planner.checks import check_score
 from attncc.planner.plan import Plan
 from attncc.planner.search import plan_for, plan_of_one
 from attncc.planner.shape import Shape
 from attncc.runtime.call import AttentionCall
-from attncc.runtime.device_tables import bound_executable
+from attncc.runtime.device_tables import bound_executable, checked_score
 
 LOG = logging.getLogger("attncc")
 
@@ -176,7 +177,7 @@ class PreparedCall(NamedTuple):
         found = self.tuned.get(alike)
         if found is None or not found.is_current:
             assert self.inputs is not None
-            given = self.score.key, shape, self.inputs, self.direction, self.backend, self.target
+            given = self.score.outline, shape, self.inputs, self.direction, self.backend, self.target
             found = self.tuned[alike] = looked_up(pattern, *given)
         return found
 
@@ -270,18 +271,22 @@ def lowered(call: AttentionCall, shape: Shape, target: str, direction: str) -> t
 
 def _of(pattern: Pattern, score: ScoreExpression, shape: Shape, *rest: *Where) -> tuple[Plan, Executable]:
     """Return the plan and the executable that are kept, or new ones: a step of decoding makes them in less time."""
-    return (_newly_lowered if shape.q_len == 1 else _lowered)(pattern, score, shape, *rest)
+    if shape.q_len == 1:
+        return _newly_lowered(pattern, score, shape, *rest)
+    return _lowered(pattern, score, shape, *rest)[0]
 
 
 def _by_content(pattern: Pattern, score: ScoreExpression, *rest: object) -> tuple[object, ...]:
     return pattern.handle, score.key, *rest
 
 
-@caching.by_size(lambda lowered: lowered[0].size, _by_content)
+@caching.by_size(itemgetter(1), _by_content)
 def _lowered(
     pattern: Pattern, score: ScoreExpression, shape: Shape, backend: str, target: str, config: DecodedConfig
-) -> tuple[Plan, Executable]:
-    return _newly_lowered(pattern, score, shape, backend, target, config)
+) -> tuple[tuple[Plan, Executable], int]:
+    """Return the plan and the executable, and how much they stand for; the executable keeps the score's tables."""
+    found = _newly_lowered(pattern, score, shape, backend, target, config)
+    return found, found[0].size + sum(math.prod(table.shape) for table in score.tables)
 
 
 def _newly_lowered(
@@ -294,6 +299,4 @@ def _newly_lowered(
         plan = plan_for(pattern, shape, tile, target).preferring(config.planner.plan)
         _log_dense(plan)
     check_sizes(pattern, shape)
-    if not score.is_identity:
-        check_score(score, pattern, shape)
-    return plan, lowering.lower(plan, score, config.backend)
+    return plan, lowering.lower(plan, checked_score(score, pattern, shape), config.backend)

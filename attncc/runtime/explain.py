@@ -117,7 +117,7 @@ def explain_config(
     inputs = Inputs.given(batch, heads, kv_heads, head_dim, value_dim, dtype)
     shape = shape_for(chosen, expression, q_len, kv_len, q_offset, heads, batch)
     name, place = _runs_on(backend, target)
-    keys = [Key.of(chosen, expression.key, shape, inputs, each, name, place) for each in ways(direction)]
+    keys = [Key.of(chosen, expression.outline, shape, inputs, each, name, place) for each in ways(direction)]
     is_tuned = backends.is_tuned(name)
     return Explanation(chosen, shape, tuple(Explained(key, find(key) if is_tuned else LookupResult()) for key in keys))
 

@@ -17,23 +17,28 @@ from attncc.frontend.documents import LOOKED_UP, looks_gaps_up, packed_in_graph,
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
 from attncc.ir.claims import CHECK
+from attncc.ir.functions import Lookup
 from attncc.ir.score import by_key
 from attncc.ir.symbols import NK, NQ, B, I, J
+from attncc.ir.tables import Read
 from attncc.runtime.executables import backend_for
 from attncc.runtime.versions import by_version
 
-#: Patterns that are kept for the documents of a tensor.
+#: Documents that are kept of a tensor, and patterns of each.
 MOST = 64
+#: What documents have for themselves.
+OF_DOCUMENTS = frozenset([I, J, B, NQ, NK])
 
 
 def stays_there(cu_seqlens: Tensor, q: Tensor, v: Tensor, pattern: Pattern, score: Score, backend: str | None) -> bool:
     """Return whether documents are bound where they lie: with the tensors, for a backend that does, without a look.
 
-    q and v are (T, H, D). Scores of positions, and tables that are looked up by both positions, are for the host.
+    q and v are (T, H, D). For the host are patterns that look a table up by both positions, and scores that look tables
+    or weights up by what documents have for themselves, since that isn't shown to lie inside of these.
     """
     if not _is_left_there(cu_seqlens) or cu_seqlens.device != q.device or 0 in (len(cu_seqlens) - 1, len(q), len(v)):
         return False
-    if looks_gaps_up(pattern) or _is_of_positions(score.key):
+    if looks_gaps_up(pattern) or _looks_up_by_positions(score.key):
         return False
     return backends.binds_tables(backend_for(q[None], v[None], backend or ""))
 
@@ -45,24 +50,33 @@ def packed_unread(
 
     Raises PatternError and TableError as packed_there does.
     """
-    if not is_recording():
-        return _packed_pattern(pattern, cu_q, cu_k, q_len, kv_len), score
-    found = columns(cu_q, cu_k, q_len, kv_len, asserts=True)
-    return packed_in_graph(pattern, found), score_in_graph(score, found) if _is_of_positions(score.key) else score
+    packed: Pattern
+    if is_recording():
+        found = columns(cu_q, cu_k, q_len, kv_len, asserts=True)
+        packed = packed_in_graph(pattern, found)
+    else:
+        packed, found = _packed_pattern(pattern, cu_q, cu_k, q_len, kv_len)
+    return packed, score_in_graph(score, found) if _is_of_positions(score.key) else score
 
 
-def _packed_pattern(pattern: Pattern, cu_q: Tensor, cu_k: Tensor, q_len: int, kv_len: int) -> Pattern:
-    """Return the pattern of documents on a device; it is kept for tensors that don't change."""
-    number, key = len(cu_q) - 1, (pattern.handle, q_len, kv_len, id(cu_k), _version(cu_k))
-    kept = {} if None in key or _is_captured(cu_q) else _kept(cu_q)
-    if key not in kept:
+def _packed_pattern(
+    pattern: Pattern, cu_q: Tensor, cu_k: Tensor, q_len: int, kv_len: int
+) -> tuple[Pattern, list[Tensor]]:
+    """Return the pattern of documents on a device, and their columns; both are kept for tensors that don't change."""
+    documents = q_len, kv_len, id(cu_k), _version(cu_k)
+    kept = {} if None in documents or _is_captured(cu_q) else _kept(cu_q)
+    if documents not in kept:
         if len(kept) >= MOST:
             kept.clear()
         asserts = os.environ.get(CHECK, "0") != "0"
-        made = packed_there(pattern, columns(cu_q, cu_k, q_len, kv_len, asserts=asserts), number)
-        kept[key] = made, cu_k  # whose number must not become another one's
-    found: Pattern = kept[key][0]
-    return found
+        found = columns(cu_q, cu_k, q_len, kv_len, asserts=asserts)
+        kept[documents] = found, {}, cu_k  # whose number must not become another one's
+    found, packed, _ = kept[documents]
+    if pattern.handle not in packed:
+        if len(packed) >= MOST:
+            packed.clear()
+        packed[pattern.handle] = packed_there(pattern, found, len(cu_q) - 1)
+    return packed[pattern.handle], found
 
 
 def columns(cu_q: Tensor, cu_k: Tensor, q_len: int, kv_len: int, *, asserts: bool) -> list[Tensor]:
@@ -109,7 +123,15 @@ def _documents(ends: Tensor, positions: Tensor) -> Tensor:
 @constant
 def _is_of_positions(key: str) -> bool:
     """Return whether a score depends on what documents have for themselves."""
-    return bool(by_key(key).free & {I, J, B, NQ, NK})
+    return bool(by_key(key).free & OF_DOCUMENTS)
+
+
+@constant
+def _looks_up_by_positions(key: str) -> bool:
+    """Return whether what documents have for themselves is among the indices of a score's look-ups."""
+    score = by_key(key)
+    reads = score.expr.atoms(Lookup, Read).union(*(atom.expr.atoms(Read) for p in score.predicates for atom in p.atoms))
+    return any(read.free_symbols & OF_DOCUMENTS for read in reads)
 
 
 def _is_left_there(cu_seqlens: Tensor) -> bool:

@@ -15,8 +15,8 @@ from attncc.frontend.documents import Documents
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.scores import Score
 from attncc.frontend.sequences import Sequences, placed_in_graph, score_in_graph
+from attncc.ir.arrays import as_array
 from attncc.ir.score import IDENTITY
-from attncc.ir.tables import as_array
 from attncc.runtime.versions import Content, array_of, content
 
 #: Integers: a number for all batch entries, or a list, array or tensor (B,) with one for each.

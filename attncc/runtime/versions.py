@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from attncc.ir.tables import Array, as_array
+from attncc.ir.arrays import as_array
+from attncc.ir.tables import Array
 
 Result = TypeVar("Result")
 #: What an array holds: its bytes, the name of their type, and its shape.

@@ -70,7 +70,13 @@ class BackendTask(DeviceTask):
     def key(self) -> Key:
         """What the result is remembered under."""
         return Key.of(
-            self.pattern, self.score.key, self.planned_shape, self.inputs, self.direction, self.backend, self.target
+            self.pattern,
+            self.score.expression.outline,
+            self.planned_shape,
+            self.inputs,
+            self.direction,
+            self.backend,
+            self.target,
         )
 
     @cached_property

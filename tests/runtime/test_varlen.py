@@ -219,7 +219,39 @@ def narrow(i, j, b, *, width: attncc.Table):
 def left_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every `cu_seqlens` for one on a GPU, which isn't read."""
     monkeypatch.setattr("attncc.runtime.packed_columns._is_left_there", lambda x: True)
+    monkeypatch.setattr("attncc.ir.tables._is_left_there", lambda x: True)
     monkeypatch.setattr("attncc.runtime.varlen._documents", None)
+
+
+SHORT = [4, 9], [5, 8]
+
+
+@attncc.score
+def biased_by_gap(score, i, j, *, bias: attncc.Weights):
+    return score + bias[i - j]
+
+
+@attncc.score
+def of_lengths(score, i, j, h, n_k, *, slopes: attncc.Weights):
+    return attncc.where(2 * j < n_k, score * slopes[h], score + (i - j) / 8)
+
+
+def test_scores_of_documents_that_are_left_there_are_those_of_the_host(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, given = drawn(lengths=SHORT, dtype=torch.float32), [*map(ends, SHORT)]
+    score = of_lengths(slopes=SLOPES.float().requires_grad_())
+    options = {"backend": "triton", "return_lse": True, "score": score}
+    leaves = [*inputs, *score.tensors]
+    wanted = attncc.varlen_attention(*inputs, *given, CAUSAL, **{**options, "backend": "torch"})
+    wanted = [*wanted, *gradients(*wanted, leaves)]
+    request.getfixturevalue("left_there")
+    monkeypatch.setattr("attncc.ir.tables.as_array", None)  # which reads on the host
+    found = attncc.varlen_attention(*inputs, *given, CAUSAL, **options)
+    check_close([*found, *gradients(*found, leaves)], wanted, torch.float32)
+    monkeypatch.setattr("attncc.runtime.device_tables.prepare", None)  # of tensors that don't change it is kept
+    assert torch.equal(attncc.varlen_attention(*inputs, *given, CAUSAL, **options)[0], found[0])
+    assert "read on the host" not in caplog.text
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
@@ -246,7 +278,7 @@ def test_documents_that_no_device_binds_are_read(left_there: None) -> None:
     inputs, given = drawn(dtype=torch.float32), [*map(ends, LENGTHS)]
     for options in (
         {"pattern": CAUSAL, "backend": "torch"},
-        {"pattern": CAUSAL, "backend": "triton", "score": attncc.alibi(slopes=SLOPES.float())},
+        {"pattern": CAUSAL, "backend": "triton", "score": biased_by_gap(bias=torch.zeros(17))},
         {"pattern": by_gap(seen=[True] * 20), "backend": "triton"},
     ):
         with pytest.raises(TypeError, match="NoneType"):  # the host's documents

@@ -31,11 +31,14 @@ Lower = Callable[[Plan, ScoreExpression], "TorchExecutable | ScoreParts"]
 
 
 def parts(plan: Plan, score: ScoreExpression, lower: Lower) -> ScoreParts | None:
-    """Return what runs the parts of a score, each lowered by `lower`; None where it has none, or one plan is faster."""
+    """Return what runs the parts of a score, each lowered by `lower`; None where it has none, or one plan is faster.
+
+    Where tables lie on a device, unread, nothing is planned by what they hold.
+    """
     expr = score.expr
     if not isinstance(expr, Choice) or not isinstance(expr.args[0], ConditionSymbol) or score.placeholders:
         return None
-    if _computes_all(plan):
+    if _computes_all(plan) or not score.is_on_host:
         return None
     condition, *branches = expr.args
     where = Pattern([condition.predicate], "where")

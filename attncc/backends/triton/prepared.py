@@ -76,7 +76,7 @@ class PreparedPhases(LoweredPhases):
         spec = replace(spec, gather_rows=moves_rows, gather_cols=moves_cols, start=start.kind, stop=stop.kind)
         spec = replace(spec, packed=tiling.packed, continues=not opens, head_subset=tiling.heads.listed is not None)
         launch = self._launched(spec, tiling, start.shift, stop.shift)
-        tables = {name: parts[table.digest] for name, table in spec.tables if table.digest in parts}
+        tables = {name: parts[table.identity] for name, table in spec.tables if table.identity in parts}
         blocks = tiling.tiles.block_m, tiling.tiles.block_n
         return launch, BoundArrays(group, work, number, *blocks, spec.holds_keys, tables)
 
@@ -137,7 +137,7 @@ def _moved(relation: Relation) -> tuple[bool, bool]:
 def _of_member(
     residual: Predicate | None, batch: int, head: int
 ) -> tuple[Predicate | None, dict[str, tuple[TableSymbol, tuple[int, ...]]]]:
-    """Return a residual of one batch entry and head, and the parts of tables that it looks up, by their digests.
+    """Return a residual of one batch entry and head, and the parts of tables that it looks up, by their identities.
 
     Members whose tables alone differ have one kernel.
     """
@@ -156,7 +156,7 @@ def _of_member(
         sizes = table.shape[leading:]
         kind = table.kind._replace(shared=shared_of(sizes))
         part = Placeholder(name, table.number, kind, table.least, table.most, sizes)
-        parts[part.digest] = read.args[0], at
+        parts[part.identity] = read.args[0], at
         return read.func(TableSymbol(part), *read.args[1 + leading :])
 
     def of_atom(expr: sympy.Expr) -> sympy.Expr:

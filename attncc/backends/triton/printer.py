@@ -61,7 +61,7 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
     def __init__(self, tables: Iterable[tuple[str, TableData]], *, signed: bool = False, wide: bool = False) -> None:
         super().__init__()
         self._entry = ".to(tl.int64)" if wide else ""
-        self.tables = {table.digest: name for name, table in tables}
+        self.tables = {table.identity: name for name, table in tables}
         self._positions = {} if signed else {I: _FROM_ZERO}
 
     def integer(self, expr: sympy.Expr) -> str:
@@ -129,11 +129,11 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
 
     def _print_Read(self, expr: Read) -> str:
         place = self.place(expr.indices, expr.shape)
-        return f"tl.load({self.tables[expr.table.digest]} + {place}){self._entry}"
+        return f"tl.load({self.tables[expr.table.identity]} + {place}){self._entry}"
 
     def _print_IsMember(self, expr: IsMember) -> str:
         size = expr.table.shape[-1]
-        row = f"{self.tables[expr.table.digest]} + ({self.place(expr.indices, expr.shape)}) * {size}"
+        row = f"{self.tables[expr.table.identity]} + ({self.place(expr.indices, expr.shape)}) * {size}"
         return f"is_member({row}, {self._print(expr.value)}, {size}, {size.bit_length()})"
 
     def place(self, indices: Sequence[sympy.Expr], shape: Sequence[int]) -> str:
@@ -149,6 +149,6 @@ class TritonPrinter(StrPrinter):  # type: ignore[misc]
 
 
 def named_tables(tables: Iterable[TableData]) -> tuple[tuple[str, TableData], ...]:
-    """Return (argument name, table) of tables, in the order of their content."""
-    ordered = sorted({table.digest: table for table in tables}.values(), key=lambda table: table.digest)
+    """Return (argument name, table) of tables, in the order of their content, or of their making."""
+    ordered = sorted({table.identity: table for table in tables}.values(), key=lambda table: table.identity)
     return tuple((f"table_{number}", table) for number, table in enumerate(ordered))

@@ -85,7 +85,8 @@ class DistributedAttention(torch.nn.Module):
         self._seen: deque[tuple[CallSizes, torch.device]] = deque(maxlen=MOST_SEEN) if seen is None else seen
         tables = tuple(table.digest for table in pattern.tables)
         mesh = self.mesh
-        facts = (pattern.template.fingerprint, tables, call.score, self.inputs, call.scale, mesh, self.sharing)
+        scored = score().expression.on_host.key
+        facts = (pattern.template.fingerprint, tables, scored, self.inputs, call.scale, mesh, self.sharing)
         own = digest(schedule, (*facts, call.return_lse, call.return_max_scores, call.backend, call.config))
         channels, peers = list(self.communicators.dims.values()), mesh.size("sequence")
         self.agreement = Agreement(own, self._manifest, peers, channels, mesh.device)
