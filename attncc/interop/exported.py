@@ -15,9 +15,9 @@ from attncc.frontend.patterns import Pattern
 from attncc.ir.predicate import Predicate
 from attncc.ir.symbols import B, H
 from attncc.ir.tables import Array
+from attncc.planner.bound_groups import shared
 from attncc.planner.checks import check
 from attncc.planner.plan import Plan
-from attncc.planner.search import shared
 from attncc.planner.shape import Shape
 
 Found = TypeVar("Found")
@@ -70,7 +70,7 @@ class Exported:
         batch, heads = self.leading
         return [
             ([(b, h) for b in entries or range(batch) for h in own or range(heads)], predicate)
-            for entries, own, predicate in shared(self.pattern.predicate, self.shape, self.pattern.free)
+            for (entries, own), predicate in shared(self.pattern.predicate, self.shape, self.pattern.free)
         ]
 
     def members(self, of: Callable[[Predicate], Found]) -> list[list[Found]]:

@@ -266,11 +266,29 @@ def _look_up_on_host(entries: Array, indices: list[int | Array]) -> Any:
 def _sought(table: Any, row: list[Any], value: Any) -> Any:
     clipped = tuple(_clip(index, 0, size - 1) for index, size in zip(row, table.shape, strict=False))
     marked = table.marked if isinstance(table, TableData) else None
-    if marked is None:
-        found = lists.contains(_beside(table, (*clipped, value)), clipped, value)
-    else:
+    if marked is not None:
         found = _flag(marked, (*clipped, _clip(value, -1, marked.shape[-1] - 2) + 1))
+    elif (found := _crossed(table, clipped, value)) is None:
+        found = lists.contains(_beside(table, (*clipped, value)), clipped, value)
     return int(found) if isinstance(found, np.generic) else found
+
+
+def _crossed(table: Any, row: tuple[Any, ...], value: Any) -> Any:
+    """Return whether values are in rows where each row is asked for each value and all is on the host; else None."""
+    shapes = [np.shape(each) for each in row]
+    if np.ndim(value) < 2 or value.shape[-2] != 1 or not all(shape[-1:] in ((), (1,)) for shape in shapes):
+        return None
+    if not isinstance(table, TableData) or max(map(len, shapes)) < 2:
+        return None
+    if _on_torch((*row, value)) is None:
+        return lists.contains_crossed(table.data, row, value)
+    import torch
+
+    arrays = [x.numpy() if type(x) is torch.Tensor and x.is_cpu else x for x in (*row, value)]
+    if table.tensor is not None or not all(isinstance(x, _ON_HOST) for x in arrays):
+        return None
+    found = lists.contains_crossed(table.data, tuple(arrays[:-1]), arrays[-1])
+    return None if found is None else torch.from_numpy(found)
 
 
 def _flag(table: TableData, place: tuple[Any, ...]) -> Any:

@@ -15,6 +15,8 @@ from attncc.ir.tables import Array, Read, TableData, TableSymbol
 
 #: Rows of a box that are looked at one by one.
 MAX_ROWS = 4
+#: Numbers that are marked for each value that is sought, at most.
+MOST_SPREAD = 4
 #: Entries are below this bound, so that those next to them fit 64 bits.
 LIMIT = 1 << 62
 
@@ -94,6 +96,27 @@ def contains(lists: Any, row: tuple[Any, ...], value: Any) -> Any:
     size = lists.shape[-1]
     found = rank(lists, row, value)
     return ((lists[(*row, _at_most(found, size - 1))] == value) & (found < size) & (value >= 0)) * 1
+
+
+def contains_crossed(lists: Array, row: tuple[Any, ...], value: Array) -> Array | None:
+    """Return what `contains` does of rows (..., L, 1) and values (..., 1, M), without a search for each pair.
+
+    The entries of a row are marked among the numbers from the least value to the greatest. None where searches are less
+    work: values are far apart, or few beside the entries.
+    """
+    entries, count = lists.shape[-1], value.shape[-1]
+    low = value.min(-1, keepdims=True)
+    place = value - low
+    width = int(place.max()) + 1
+    if width > MOST_SPREAD * count or entries > count * entries.bit_length():
+        return None
+    found = lists[row][..., 0, :] - low
+    found[(found < np.maximum(-low, 0)) | (found >= width)] = width  # a column that nobody asks for
+    marked = np.zeros((*found.shape[:-1], width + 1), np.int64)
+    np.put_along_axis(marked, found, 1, -1)
+    if width == count and np.all(place == np.arange(count)):
+        return marked[..., :count]
+    return np.take_along_axis(marked, np.broadcast_to(place, (*marked.shape[:-1], count)), -1)
 
 
 def bounds(table: TableData, row: list[tuple[Array, Array]], value: tuple[Array, Array]) -> tuple[Array, Array]:

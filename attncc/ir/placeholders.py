@@ -104,6 +104,11 @@ class Placeholder(TableData):
         """Return the placeholder under another number."""
         return type(self)(self.name, number, self.kind)
 
+    def row(self, number: int, axes: int) -> Placeholder:
+        """Return the placeholder, under another number, for what tables have at indices along their first axes."""
+        kind = self.kind._replace(shared=self.kind.shared[axes:])
+        return type(self)(self.name, number, kind, self.least, self.most)
+
     def check(self, table: TableData) -> None:
         """Raise TableError unless a table may take its place: of its kind, and keeping its claims."""
         found = TableKind.of(table, self.kind.claims)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,25 +16,23 @@ from attncc.frontend.pages import Pages
 from attncc.frontend.patterns import Pattern
 from attncc.frontend.templates import Tables, bound_clause, filled
 from attncc.ir.interval import NEVER, verdict
-from attncc.ir.normal import Clause, TooManyClausesError, digest
+from attncc.ir.normal import Clause, TooManyClausesError
 from attncc.ir.predicate import TRUE, Predicate, conjunction, disjunction
-from attncc.ir.symbols import B, H
 from attncc.ir.tables import Read
 from attncc.planner import cost
 from attncc.planner.axis import Axis
 from attncc.planner.blocked import blocked
 from attncc.planner.bound_checks import check_bound
-from attncc.planner.checks import limits_of, reads_of
+from attncc.planner.bound_groups import bound_groups
+from attncc.planner.checks import limits_of
 from attncc.planner.clauses import disjoint_clauses
 from attncc.planner.key_ranges import hull
 from attncc.planner.layout import Layout, by_start, dense_layout, lay_out
 from attncc.planner.listing import listed
-from attncc.planner.members import grouped
 from attncc.planner.passes import Alternative, Group, Pass
 from attncc.planner.plan import Plan
 from attncc.planner.relation import relate
 from attncc.planner.shape import Shape
-from attncc.planner.specialise import read_is_plain, specialise
 from attncc.targets import Target
 from attncc.targets import target as find_target
 
@@ -128,10 +126,9 @@ def _entry_by_entry(pattern: Pattern, shape: Shape, tile: Tile, target: str) -> 
 
 def _groups(pattern: Pattern, shape: Shape, tile: Tile, target: Target) -> tuple[Group, ...]:
     """Return the groups of heads that share a predicate, with the ways to run it."""
-    alike, tables = bound_groups(pattern, shape)
     return tuple(
-        Group(batches, heads, _alternatives(predicate, tables, shape, tile, target))
-        for batches, heads, predicate in alike
+        Group(*members, _alternatives(seen.predicate, seen.tables, shape, tile, target))
+        for members, seen in bound_groups(pattern, shape)
     )
 
 
@@ -161,34 +158,6 @@ def _check_tile(tile: Tile) -> None:
             rule="A tile is a pair of query and key positions, powers of two.",
             fix="Use for example (128, 128).",
         )
-
-
-#: (batch entries, heads, predicate that they share); None for all of them.
-Shared = tuple[tuple[int, ...] | None, tuple[int, ...] | None, Predicate]
-
-
-def bound_groups(pattern: Pattern, shape: Shape) -> tuple[list[Shared], Tables]:
-    """Return the groups of heads that share a predicate, and the tables that take the places of its placeholders."""
-    template, tables = pattern.template.predicate, pattern.bound
-    if any(not read_is_plain(read) or read.free_symbols & {B, H} for read in reads_of(template)):
-        template, tables = pattern.predicate, {}  # entries are put in, so that heads with equal ones share a group
-    return shared(template, shape, pattern.free), tables
-
-
-def shared(predicate: Predicate, shape: Shape, free: Collection[sympy.Symbol] | None = None) -> list[Shared]:
-    """Return (batches, heads, predicate) for the groups that share a specialised predicate.
-
-    Batch entries and heads are told apart where b and h are among `free`, by default what the predicate depends on.
-    """
-
-    def special(batch: int, head: int) -> tuple[str, Predicate]:
-        found = specialise(predicate, shape, batch, head)
-        return digest(found), found
-
-    free = predicate.free if free is None else free
-    by_entry, by_head = B in free, H in free
-    found = grouped(shape.batch, shape.heads, by_entry, by_head, special)
-    return [(*members, predicate) for members, predicate in found]
 
 
 def _alternatives(

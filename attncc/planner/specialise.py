@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import sympy
 
 from attncc._util import caching
@@ -35,20 +37,20 @@ def read_is_plain(read: Read) -> bool:
 
 def _sliced(read: Read) -> sympy.Expr:
     """Replace constant leading indices by the slice of the table that they select."""
-    constants = []
-    for index in read.indices:
-        if not index.is_Integer:
-            break
-        constants.append(int(index))
-    if not constants:
+    leading = tuple(takewhile(lambda index: index.is_Integer, read.indices))
+    if not leading:
         return read
-    key = tuple(min(max(c, 0), size - 1) for c, size in zip(constants, read.shape, strict=False))
-    rest = read.args[1 + len(key) :]
+    rest = read.args[1 + len(leading) :]
     if not rest:
-        return sympy.Integer(int(read.table.data[key]))
-    return read.func(_slice(read.table, key), *rest)
+        return sympy.Integer(int(read.table.data[_nearest(read.table, leading)]))
+    return read.func(TableSymbol(row_of(read.table, leading)), *rest)
 
 
 @caching.algebra(1024)
-def _slice(table: TableData, key: tuple[int, ...]) -> TableSymbol:
-    return TableSymbol(TableData(table.data[key], table.name))
+def row_of(table: TableData, leading: tuple[sympy.Expr, ...]) -> TableData:
+    """Return what a table has at constant leading indices; those outside of it are moved to its end."""
+    return TableData(table.data[_nearest(table, leading)], table.name)
+
+
+def _nearest(table: TableData, leading: tuple[sympy.Expr, ...]) -> tuple[int, ...]:
+    return tuple(min(max(int(at), 0), size - 1) for at, size in zip(leading, table.shape, strict=False))

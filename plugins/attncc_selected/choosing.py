@@ -27,20 +27,17 @@ def best(scores: Tensor, top: int) -> Tensor:
         ParameterError: For a `top` outside of 1 to N.
     """
     size = scores.shape[-1]
-    if not 1 <= top <= size:
-        raise ParameterError(
-            f"top={top} of {size} blocks or tokens.",
-            rule=f"`top` is from 1 to as many as there are, {size}.",
-            fix="Choose fewer, or use smaller blocks.",
-        )
+    _check_top(top, size)
     scores = scores.detach()
-    least = scores.topk(top).values[..., -1:]
-    above, equal = scores > least, scores == least
+    greatest, where = scores.topk(top)
+    least = greatest[..., -1:]
+    above = greatest > least
+    number = torch.arange(size, dtype=torch.int32, device=scores.device)
+    equal = torch.where(scores == least, number, size).topk(top, largest=False).values
     room = top - above.sum(-1, keepdim=True)
-    chosen = (above | (equal & (equal.cumsum(-1) <= room))) & (scores > -torch.inf)
-    number = torch.where(chosen, torch.arange(size, device=scores.device), -1)
-    ascending: Tensor = number.topk(top).values.flip(-1)
-    return ascending
+    fits = (number[:top] < room) & (equal < size) & (least > -torch.inf)
+    ascending: Tensor = torch.cat([where.where(above, -1), equal.where(fits, -1)], -1).sort(-1).values
+    return ascending[..., top:]
 
 
 def block_means(x: Tensor, block: int) -> Tensor:
@@ -153,12 +150,16 @@ def indexed_tokens(query: Tensor, key: Tensor, weights: Tensor, top: int) -> Ten
     Raises:
         ParameterError: For a `top` that isn't from 1 to N.
     """
+    _check_top(top, key.shape[1])
     key, weights = key.detach(), weights.detach()
     found = []
     for first, rows in _chunks(query.detach(), key[:, None], 1):
-        scores = (rows @ key[:, None].mT).relu_() * weights[:, :, first : first + rows.shape[2], None]
-        later = torch.ones_like(scores[0, 0], dtype=torch.bool).triu(first + 1)
-        found.append(best(scores.sum(1).masked_fill_(later, -torch.inf), top))
+        end = first + rows.shape[2]  # later keys are seen by none of these queries
+        scores = (rows @ key[:, None, :end].mT).relu_().mul_(weights[:, :, first:end, None]).sum(1)
+        later = torch.ones_like(scores[0], dtype=torch.bool).triu(first + 1)
+        most = min(top, end)
+        chosen = best(scores.masked_fill_(later, -torch.inf), most)
+        found.append(torch.nn.functional.pad(chosen, (top - most, 0), value=-1))
     return torch.cat(found, 1)
 
 
@@ -194,6 +195,15 @@ def _shared_strides(compressed: int, length: int, stride: int, blocks: int, bloc
     start = torch.arange(blocks) * block
     shared = torch.minimum(first + length, start + block) - torch.maximum(first, start)
     return shared.clamp(min=0) // stride
+
+
+def _check_top(top: int, size: int) -> None:
+    if not 1 <= top <= size:
+        raise ParameterError(
+            f"top={top} of {size} blocks or tokens.",
+            rule=f"`top` is from 1 to as many as there are, {size}.",
+            fix="Choose fewer, or use smaller blocks.",
+        )
 
 
 def _check_divides(part: str, size: int, whole: str, of: int) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from attncc.ir import tables
 from attncc.ir.evaluate import evaluate
 from attncc.ir.interval import bounds
-from attncc.ir.lists import IsMember, canonical, is_canonical
+from attncc.ir.lists import IsMember, canonical, contains, contains_crossed, is_canonical
 from attncc.ir.notation import condition
 from attncc.ir.period import period
 from attncc.ir.predicate import Atom
@@ -72,6 +72,23 @@ def check_membership(data: np.ndarray, rows: int, most: int) -> None:
     singly = [[evaluate(expr, {I: r, J: int(n)}) for n in number[0]] for r in range(rows)]
     assert singly == right.astype(int).tolist()
     assert all(type(x) is int for x in singly[0])
+
+
+@given(st.integers(0, 999), st.integers(1, 20), st.integers(1, 9), st.sampled_from([1, 2, 40]), st.booleans())
+def test_marked_rows_have_what_a_search_finds(seed: int, values: int, size: int, step: int, ascend: bool) -> None:
+    """Rows and values of several items, each with each; far values, and many entries for few of them, are searched."""
+    draw = np.random.default_rng(seed)
+    lists, row = canonical(drawn(seed, 6, size, 12)), draw.integers(0, 6, (3, 4, 1))
+    first = draw.integers(-3, 9, (3, 1, 1))
+    value = first + step * np.arange(values) if ascend else draw.integers(-3, 12 * step, (3, 1, values))
+    found = contains_crossed(lists, (row,), value)
+    if step == 1 and values > 8:
+        assert found is not None
+    if step == 40 and values > 1 and ascend:
+        assert found is None
+    if found is not None:
+        assert found.dtype == np.int64
+        np.testing.assert_array_equal(found, contains(lists, (row,), value))
 
 
 @given(st.integers(0, 999), st.integers(1, 8), st.integers(1, 5), st.integers(1, 12), st.data())

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import attncc
 from attncc import Condition, Index, Table
 from attncc.ir.tables import Array
+from attncc.planner.bound_groups import shared
 from attncc.planner.exact import exact_tiles, key_intervals, transposed
-from attncc.planner.search import shared
 from attncc.planner.shape import Shape
 from attncc.planner.sweep import LineRuns, counted
 from attncc.planner.tiles import EMPTY, FULL, PARTIAL
@@ -39,7 +39,7 @@ def written_out(runs: LineRuns, shape: Shape) -> Array:
 @given(strategies.cases(), st.sampled_from([1, 3, 8, 16, 64]), st.sampled_from([1, 2, 5, 8, 128]))
 def test_tiles_and_intervals_are_exact(case: strategies.Case, block_m: int, block_n: int) -> None:
     shape = Shape(case.q_len, case.kv_len, case.q_offset, case.heads, case.batch)
-    for entries, heads, predicate in shared(case.pattern.predicate, shape, case.pattern.free):
+    for (entries, heads), predicate in shared(case.pattern.predicate, shape, case.pattern.free):
         mask = case.mask[(entries or (0,))[0], (heads or (0,))[0]]
         tiles = exact_tiles(predicate, shape, block_m, block_n)
         assert np.array_equal(tiles.classify(), classes(mask, block_m, block_n))

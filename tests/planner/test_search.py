@@ -8,7 +8,7 @@ import pytest
 import attncc
 from attncc.errors import ConfigError, ShapeError
 from attncc.ir.evaluate import evaluate_predicate
-from attncc.ir.symbols import B, H, I, J
+from attncc.ir.symbols import I, J
 from attncc.planner.search import (
     DENSE_ROWS,
     TARGET,
@@ -18,23 +18,11 @@ from attncc.planner.search import (
     plan,
     plan_for,
     possible_clauses,
-    shared,
 )
 from attncc.planner.shape import Shape
 
 SHAPE = Shape(24, 24, heads=6, batch=3)
 ROWS, COLS = np.arange(24)[:, None], np.arange(24)[None, :]
-
-
-@attncc.pattern
-def by_both(i, j, h, b):
-    """Heads of a parity are alike, and all but the first batch entry."""
-    return (j <= i) & (i - j < attncc.where(b == 0, 3 + 4 * (h % 2), 9))
-
-
-@attncc.pattern
-def by_batch(i, j, *, b):
-    return i - j < 3 * b
 
 
 @attncc.pattern
@@ -50,27 +38,6 @@ def far(i, j, *, least: int):
 @attncc.pattern
 def last(i, j, *, first: int):
     return j >= first
-
-
-@pytest.mark.parametrize("pattern", [by_both(), by_batch(), attncc.load("causal")], ids=lambda pattern: pattern.name)
-def test_groups_partition_heads_and_batch_entries(pattern: attncc.Pattern) -> None:
-    seen = np.zeros((SHAPE.batch, SHAPE.heads), int)
-    for batches, heads, predicate in shared(pattern.predicate, SHAPE):
-        for b in batches or range(SHAPE.batch):
-            for h in heads or range(SHAPE.heads):
-                seen[b, h] += 1
-                expected = evaluate_predicate(pattern.predicate, {I: ROWS, J: COLS, B: b, H: h})
-                mask = evaluate_predicate(predicate, {I: ROWS, J: COLS})
-                np.testing.assert_array_equal(*np.broadcast_arrays(mask, expected))
-    assert (seen == 1).all()
-
-
-def test_equal_heads_and_batch_entries_share_a_group() -> None:
-    groups = {(batches, heads) for batches, heads, _ in shared(by_both().predicate, SHAPE)}
-    assert groups == {((0,), (0, 2, 4)), ((0,), (1, 3, 5)), ((1, 2), (0, 1, 2, 3, 4, 5))}
-    assert {(batches, heads) for batches, heads, _ in shared(by_batch().predicate, SHAPE)} == {
-        ((number,), None) for number in range(3)
-    }
 
 
 @attncc.pattern

@@ -18,6 +18,7 @@ from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
 from attncc.planner import membership
 from attncc.planner.axis import Axis
+from attncc.planner.bound_groups import BoundPredicate
 from attncc.planner.key_ranges import Edges
 from attncc.planner.layout import Layout
 from attncc.planner.membership import Membership
@@ -165,11 +166,9 @@ def _check_pairs(pairs: int, chunking: Chunking) -> None:
         )
 
 
-def adjacency(
-    predicates: Iterable[tuple[Predicate, int]], tables: Tables, shape: Shape, chunking: Chunking
-) -> Adjacency:
-    """Return the adjacency of several (predicate in i and j, number of heads that it is for) together."""
-    strips = ((strips_of(predicate, tables, shape, chunking), heads) for predicate, heads in predicates)
+def adjacency(seen: Iterable[tuple[BoundPredicate, int]], shape: Shape, chunking: Chunking) -> Adjacency:
+    """Return the adjacency of several (what is seen, number of heads that see it) together."""
+    strips = ((strips_of(each.predicate, each.tables, shape, chunking), heads) for each, heads in seen)
     return Adjacency(chunking, tuple(strip.scaled(heads) for own, heads in strips for strip in own))
 
 

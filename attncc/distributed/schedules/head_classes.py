@@ -10,10 +10,8 @@ import numpy as np
 from attncc.backends.inputs import Inputs
 from attncc.distributed.schedules.schedule import HeadClassSchedule, Schedule
 from attncc.frontend.patterns import Pattern
-from attncc.frontend.templates import Tables
-from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
-from attncc.planner.search import bound_groups
+from attncc.planner.bound_groups import BoundPredicate, bound_groups
 from attncc.planner.shape import Shape
 
 
@@ -23,38 +21,36 @@ class HeadClass:
 
     Attributes:
         members: (batch entry, key head) pairs, int64 (M, 2), or None for all `count` of them.
-        predicates: Of the query heads of a member, each with the number of heads that have it.
-        tables: Those in the places of their placeholders.
+        seen: What the query heads of a member see, each with the number of heads that see that.
     """
 
     members: Array | None
     count: int
-    predicates: tuple[tuple[Predicate, int], ...]
-    tables: Tables
+    seen: tuple[tuple[BoundPredicate, int], ...]
 
 
 def head_classes(pattern: Pattern, length: int, inputs: Inputs) -> tuple[HeadClass, ...]:
     """Return the classes of a pattern over `length` tokens; a pattern without b and h has one."""
     shape = Shape.of(length, heads=inputs.heads, batch=inputs.batch).narrowed(pattern.free)
-    groups, tables = bound_groups(pattern, shape)
+    groups = bound_groups(pattern, shape)
     number = np.zeros((inputs.batch, inputs.kv_heads, inputs.group), np.int64)
     of_head = number.reshape(inputs.batch, inputs.heads)
-    for index, (batches, heads, _) in enumerate(groups):
+    for index, ((batches, heads), _) in enumerate(groups):
         rows = range(inputs.batch) if batches is None else batches
         cols = range(inputs.heads) if heads is None else heads
         of_head[np.ix_(rows, cols)] = index
-    return tuple(_classes(number, [predicate for _, _, predicate in groups], tables))
+    return tuple(_classes(number, [seen for _, seen in groups]))
 
 
-def _classes(number: Array, predicates: list[Predicate], tables: Tables) -> Iterator[HeadClass]:
-    """Part the pairs by the predicates of their query heads; `number` (batch, key heads, group) says which."""
+def _classes(number: Array, seen: list[BoundPredicate]) -> Iterator[HeadClass]:
+    """Part the pairs by what their query heads see; `number` (batch, key heads, group) says which."""
     rows, inverse = np.unique(number.reshape(-1, number.shape[2]), axis=0, return_inverse=True)
     pairs = np.indices(number.shape[:2]).reshape(2, -1).T
     for index, row in enumerate(rows):
         members = pairs[inverse.reshape(-1) == index]
         found, count = np.unique(row, return_counts=True)
-        weighted = tuple((predicates[at], int(n)) for at, n in zip(found, count, strict=True))
-        yield HeadClass(None if len(rows) == 1 else members, len(members), weighted, tables)
+        weighted = tuple((seen[at], int(n)) for at, n in zip(found, count, strict=True))
+        yield HeadClass(None if len(rows) == 1 else members, len(members), weighted)
 
 
 def localised(schedule: Schedule, entries: range, heads: range) -> Schedule:

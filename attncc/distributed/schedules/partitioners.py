@@ -12,11 +12,10 @@ import numpy as np
 from attncc.distributed.schedules.adjacency import Adjacency
 from attncc.distributed.schedules.partition import Chunking, Partition
 from attncc.errors import ConfigError, PlanError
-from attncc.frontend.templates import Tables
 from attncc.ir.normal import Clause, TooManyClausesError
-from attncc.ir.predicate import Predicate
 from attncc.ir.tables import Array
 from attncc.planner.axis import Axis
+from attncc.planner.bound_groups import BoundPredicate
 from attncc.planner.search import layouts, possible_clauses
 from attncc.planner.shape import Shape
 
@@ -118,11 +117,11 @@ PARTITIONERS: Mapping[str, Partitioner] = {
 }
 
 
-def class_orders(predicates: Iterable[Predicate], tables: Tables, shape: Shape) -> list[Array]:
+def class_orders(seen: Iterable[BoundPredicate], shape: Shape) -> list[Array]:
     """Return the orders in which classes of a join lie together, of joins that class queries as they class keys."""
     found: dict[bytes, Array] = {}
-    for predicate in predicates:
-        for piece in _pieces(predicate, tables, shape):
+    for each in seen:
+        for piece in _pieces(each, shape):
             layout = next(layouts(piece, shape))
             order = layout.cols.places
             whole = len(order) == shape.kv_len and np.array_equal(layout.rows.places, order)
@@ -131,10 +130,10 @@ def class_orders(predicates: Iterable[Predicate], tables: Tables, shape: Shape) 
     return list(found.values())
 
 
-def _pieces(predicate: Predicate, tables: Tables, shape: Shape) -> list[Clause]:
+def _pieces(seen: BoundPredicate, shape: Shape) -> list[Clause]:
     """Return the clauses of a predicate, or nothing if there are too many."""
     try:
-        return possible_clauses(predicate, shape, tables)
+        return possible_clauses(seen.predicate, shape, seen.tables)
     except TooManyClausesError:
         return []
 

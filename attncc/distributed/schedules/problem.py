@@ -98,7 +98,7 @@ class PartitioningProblem:
     def adjacencies(self, chunking: Chunking) -> tuple[Adjacency, ...]:
         """Return the adjacency of each head class; they are kept."""
         if chunking not in self._adjacencies:
-            own = (adjacency(each.predicates, each.tables, self.shape, chunking) for each in self.classes)
+            own = (adjacency(each.seen, self.shape, chunking) for each in self.classes)
             self._adjacencies[chunking] = tuple(own)
         return self._adjacencies[chunking]
 
@@ -127,8 +127,7 @@ class PartitioningProblem:
 
     def _by_class(self, plain: Chunking, limit: int) -> Partition:
         """Return the balanced partition in the order of a join's classes that moves least, or of the plain order."""
-        predicates, tables = [predicate for c in self.classes for predicate, _ in c.predicates], self.classes[0].tables
-        orders = partitioners.class_orders(predicates, tables, self.shape)
+        orders = partitioners.class_orders((seen for c in self.classes for seen, _ in c.seen), self.shape)
         chunkings = [partitioners.reordered(order, plain.size) for order in orders] or [plain]
         balanced = [partitioners.partition("balanced", self.whole(each), self.ranks, limit) for each in chunkings]
         return balanced[0] if len(balanced) == 1 else min(balanced, key=self._volume)

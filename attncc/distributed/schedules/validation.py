@@ -191,8 +191,8 @@ def _first_connected(each: HeadClass, chunking: Chunking, query: int, keys: Arra
     for first in range(0, len(keys), step):
         positions = chunking.tokens(keys[first : first + step])
         lengths = {NQ: chunking.length, NK: chunking.length}
-        env = {I: queries[:, None], J: positions[None, :], **lengths, **each.tables}
-        holds = [evaluate_predicate(predicate, env) for predicate, _ in each.predicates]
+        env = {I: queries[:, None], J: positions[None, :], **lengths}
+        holds = [evaluate_predicate(seen.predicate, {**env, **seen.tables}) for seen, _ in each.seen]
         reached = np.logical_or.reduce([np.broadcast_to(x, (len(queries), len(positions))) for x in holds]).any(0)
         if reached.any():
             return int(chunking.unit_at(positions[reached]).min())
