@@ -73,15 +73,10 @@ class Relation:
 def relate(clause: Clause, kv_len: int) -> Relation:
     """Sort the clause's spans into relational parts, for `kv_len` keys."""
     looks_up = any(form.has(Read) for form in clause.spans)
-    return _related(clause, kv_len) if looks_up else _related_always(clause)
+    return _related(clause, kv_len if looks_up else 0)  # without tables it is the same for all lengths
 
 
 @caching.algebra(1024)
-def _related_always(clause: Clause) -> Relation:
-    """Return the relation of a clause without tables, which is the same for all lengths."""
-    return _related(clause, 0)
-
-
 def _related(clause: Clause, kv_len: int) -> Relation:
     query: list[Predicate] = []
     key: list[Predicate] = []

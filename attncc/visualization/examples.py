@@ -22,7 +22,7 @@ from attncc.frontend.lists import Lists
 from attncc.frontend.pattern_factory import PatternFactory
 from attncc.frontend.patterns import Pattern
 from attncc.ir.claims import Bounds, Distinct, Sorted
-from attncc.ir.interval import bounds, exactly
+from attncc.ir.interval import bounds, exact_box
 from attncc.ir.lists import IsMember
 from attncc.ir.tables import Array
 from attncc.planner.checks import limits_of, reads_of
@@ -109,7 +109,7 @@ def _declared(declared: PatternFactory, given: Mapping[str, Any], length: int) -
 
 def _reached(pattern: Pattern, length: int) -> tuple[int, int]:
     """Return how many entries of tables positions reach, and how many numbers are sought in lists, at a length."""
-    box = {symbol: (exactly(low), exactly(high)) for symbol, (low, high) in limits_of(Shape(length, length)).items()}
+    box = exact_box(limits_of(Shape(length, length)))
     reads = reads_of(pattern.template.predicate)
 
     def most(expressions: Iterable[sympy.Expr]) -> int:
